@@ -1,0 +1,29 @@
+"""Making text of a cell fit to be kept: bounded, printable, and unable to pass for markup or terminal control."""
+
+import unicodedata
+
+_KEPT_CONTROLS = "\n\t"
+# Direction marks and joiners let one string be shown as another; evidence is read by people.
+_HIDDEN_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+
+
+def clean(text: object, limit: int = 200) -> str:
+    """Return `text` as at most `limit` printable characters, saying where something was cut."""
+    raw = text if isinstance(text, str) else repr(text)
+    shown = "".join(_visible(character) for character in raw[: limit + 1])
+    if len(raw) <= limit and len(shown) <= limit:
+        return shown
+    return shown[: max(limit - 1, 0)] + "…"
+
+
+def clean_line(text: object, limit: int = 200) -> str:
+    """Return `text` as one line of at most `limit` printable characters."""
+    return clean(" ".join(str(text)[: limit * 4].split()), limit)
+
+
+def _visible(character: str) -> str:
+    if character in _KEPT_CONTROLS:
+        return character
+    if unicodedata.category(character) in _HIDDEN_CATEGORIES:
+        return "\N{REPLACEMENT CHARACTER}"
+    return character
