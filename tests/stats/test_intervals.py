@@ -1,0 +1,94 @@
+"""Intervals: worked examples of the published rates, and what must hold for every count."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+from statsmodels.stats.proportion import proportion_confint
+
+from redline.stats import Count, bounds_with_invalid, clopper_pearson, fisher_exact, rate, wilson
+
+
+def percent(interval: tuple[float, float]) -> tuple[float, float]:
+    return round(100 * interval[0], 1), round(100 * interval[1], 1)
+
+
+def test_nine_of_ten_is_60_to_98_percent_by_wilson() -> None:
+    assert percent(wilson(9, 10)) == (59.6, 98.2)
+
+
+def test_five_of_ten_is_24_to_76_percent_by_wilson() -> None:
+    assert percent(wilson(5, 10)) == (23.7, 76.3)
+
+
+def test_zero_of_ten_is_at_most_31_percent_by_clopper_pearson() -> None:
+    assert percent(clopper_pearson(0, 10)) == (0.0, 30.8)
+
+
+def test_the_two_published_rates_cannot_be_told_apart() -> None:
+    assert fisher_exact(Count(k=9, n=10), Count(k=5, n=10)) == pytest.approx(0.1409, abs=1e-4)
+
+
+def test_ten_of_ten_and_none_of_ten_can_be_told_apart() -> None:
+    assert fisher_exact(Count(k=10, n=10), Count(k=0, n=10)) < 1e-4
+
+
+def test_no_trials_bound_nothing() -> None:
+    nothing = rate(0, 0, invalid=3)
+    assert nothing.estimate is None
+    assert nothing.wilson95 == nothing.clopper_pearson95 == nothing.bounds_with_invalid == (0.0, 1.0)
+
+
+def test_invalid_trials_widen_the_bounds_and_leave_the_rate() -> None:
+    with_invalid = rate(4, 8, invalid=2)
+    assert with_invalid.estimate == 0.5
+    assert with_invalid.bounds_with_invalid == (0.4, 0.6)
+
+
+@pytest.mark.parametrize(("k", "n"), [(-1, 4), (5, 4), (1, 0)])
+def test_a_count_beyond_its_trials_is_refused(k: int, n: int) -> None:
+    with pytest.raises(ValueError, match="not a count"):
+        wilson(k, n)
+
+
+def test_a_count_model_beyond_its_trials_is_refused() -> None:
+    with pytest.raises(ValidationError, match="not a count"):
+        Count(k=3, n=2)
+
+
+counts = st.integers(1, 400).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))
+
+
+@settings(max_examples=60, deadline=None)
+@given(counts)
+def test_both_intervals_agree_with_a_second_library(count: tuple[int, int]) -> None:
+    k, n = count
+    assert wilson(k, n) == pytest.approx(proportion_confint(k, n, method="wilson"), abs=1e-9)
+    assert clopper_pearson(k, n) == pytest.approx(proportion_confint(k, n, method="beta"), abs=1e-9)
+
+
+@settings(max_examples=60, deadline=None)
+@given(counts, st.integers(0, 50))
+def test_every_interval_holds_the_estimate_and_stays_a_share(count: tuple[int, int], invalid: int) -> None:
+    result = rate(*count, invalid=invalid)
+    assert result.estimate is not None
+    for low, high in (result.wilson95, result.clopper_pearson95):
+        assert 0 <= low <= result.estimate <= high <= 1
+    assert 0 <= result.bounds_with_invalid[0] <= result.bounds_with_invalid[1] <= 1
+
+
+@settings(max_examples=60, deadline=None)
+@given(counts)
+def test_failures_are_the_mirror_of_successes(count: tuple[int, int]) -> None:
+    k, n = count
+    low, high = wilson(k, n)
+    assert wilson(n - k, n) == pytest.approx((1 - high, 1 - low), abs=1e-9)
+
+
+@settings(max_examples=60, deadline=None)
+@given(counts, st.integers(1, 50))
+def test_bounds_hold_every_rate_that_the_invalid_trials_could_have_made(count: tuple[int, int], invalid: int) -> None:
+    k, n = count
+    low, high = bounds_with_invalid(k, n, invalid)
+    assert (low, high) == (k / (n + invalid), (k + invalid) / (n + invalid))
+    assert high - low == pytest.approx(invalid / (n + invalid))
