@@ -1,0 +1,493 @@
+"""The cell: one or more hosts, sealed, and everything that may be done to it from outside."""
+
+import contextlib
+import json
+import os
+import secrets
+import shutil
+import socket
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
+
+import anyio
+
+from redline.cell.command import Completed, agent_environment, as_arguments, run_command
+from redline.cell.config import CellConfig
+from redline.cell.errors import CellError, CellGoneError
+from redline.cell.runtime import choose_runtime
+from redline.cell.spec import HOME, HostSpec, IdSlice, host_spec
+from redline.cell.state import claim_ids
+from redline.cell.warden import Warden, is_root
+
+User = Literal["agent", "root"]
+T = TypeVar("T")
+
+DEFAULT_OUTPUT = 10 << 20
+SPARE_SOCKETS = 16
+START_TIMEOUT = 60.0
+REMOVE_TIMEOUT = 60.0
+HOSTNAMES = {"default": "node1", "target": "node2"}
+
+
+@dataclass(frozen=True)
+class ProcessRef:
+    """A process by its pid on the machine and its start time, which together name it for ever."""
+
+    pid: int
+    start: int
+    host: str
+
+
+@dataclass(frozen=True)
+class Host:
+    """One running host of a cell."""
+
+    name: str
+    init: ProcessRef
+    tether_dir: Path
+    """The folder outside in which the tether's socket is bound."""
+
+    control: socket.socket
+
+    @property
+    def init_pid(self) -> int:
+        """Pid, on the machine, of the host's first process."""
+        return self.init.pid
+
+
+@runtime_checkable
+class Closable(Protocol):
+    """Something attached to a cell that has an end of its own."""
+
+    async def aclose(self) -> None:
+        """Releases what it holds."""
+
+
+class Cell:
+    """A sealed cell. Made by `open_cell` or by the Inspect provider, never directly."""
+
+    def __init__(self, cell_id: str, config: CellConfig, warden: Warden, ids: tuple[IdSlice, ...]) -> None:
+        """Describes a cell that has no host yet."""
+        self.id = cell_id
+        self.config = config
+        self.runtime = warden.runtime.name
+        self.rootless = not is_root()
+        self.observer: Literal["outside", "inside"] = "outside"
+        self.hosts: dict[str, Host] = {}
+        self.alive = True
+        self._warden = warden
+        self._ids = ids
+        self._attached: dict[type, object] = {}
+        self._sockets: list[tuple[socket.AddressFamily, socket.socket]] = []
+
+    @classmethod
+    async def start(cls, config: CellConfig, warden: Warden) -> "Cell":
+        """Makes a cell and waits until each host's first process serves.
+
+        Raises:
+            UsageError: This user or machine can make no cells.
+            CellError: The runtime refused.
+        """
+        cell_id = secrets.token_hex(4)
+        folder = warden.cells / cell_id
+        folder.mkdir(mode=0o711)
+        try:
+            cell = cls(cell_id, config, warden, claim_ids(warden.ground.owner.parent, folder))
+        except BaseException:
+            shutil.rmtree(folder)
+            raise
+        try:
+            for name in config.hosts:
+                cell.hosts[name] = await cell._start_host(name)
+        except BaseException:
+            with anyio.CancelScope(shield=True):
+                await cell.remove()
+            raise
+        return cell
+
+    async def _start_host(self, name: str) -> Host:
+        folder = self.folder / name
+        tether = folder / "tether"
+        tether.mkdir(mode=0o711, parents=True)
+        folder.chmod(0o711)
+        first = self.hosts.get("default")
+        ground = self._warden.ground
+        spec = host_spec(
+            self.config,
+            HostSpec(
+                hostname=HOSTNAMES[name],
+                root=ground.root,
+                init=ground.init,
+                tether=tether,
+                ids=self._ids,
+                cgroup=None if self.rootless else f"/{self.cgroup}/{name}",
+                shares=first.init.pid if first else None,
+            ),
+            ground.tools,
+        )
+        (folder / "config.json").write_text(json.dumps(spec))
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours.setblocking(False)
+        request = {
+            "op": "start",
+            "cell": self.id,
+            "host": name,
+            "shares": first is not None,
+            "wall_seconds": self.config.wall_seconds,
+        }
+        try:
+            with theirs:
+                answer, _ = await self._warden.call(request, [theirs.fileno()], START_TIMEOUT)
+            with anyio.fail_after(START_TIMEOUT):
+                await anyio.wait_readable(ours)
+            if not ours.recv(1 << 10):
+                raise CellError(f"the first process of host {name} ended at its start")
+        except BaseException:
+            ours.close()
+            raise
+        return Host(name, ProcessRef(answer["pid"], answer["start"], name), tether, ours)
+
+    @property
+    def folder(self) -> Path:
+        """The cell's folder outside."""
+        return self._warden.cells / self.id
+
+    @property
+    def cgroup(self) -> str:
+        """Name of the cgroup that holds all hosts, below the root of each hierarchy."""
+        return f"pod-{self._warden.ground.owner.name}-{self.id}"
+
+    @property
+    def has_freezer(self) -> bool:
+        """Whether the machine can freeze the cell as a whole."""
+        roots = (Path("/sys/fs/cgroup"), Path("/sys/fs/cgroup/unified"))
+        return any((root / self.cgroup / "cgroup.freeze").exists() for root in roots)
+
+    # --- what happens inside -------------------------------------------------------------------------------------------
+
+    async def exec(
+        self,
+        cmd: Sequence[str],
+        *,
+        host: str = "default",
+        user: User = "agent",
+        input: bytes = b"",
+        cwd: str | None = None,
+        env: Mapping[str, str] | None = None,
+        timeout: float | None = None,
+        output_limit: int = DEFAULT_OUTPUT,
+    ) -> Completed:
+        """Runs a command in a host.
+
+        The call ends when its main process does, even if a daemon that it started keeps the pipes open.
+
+        Args:
+            cmd: Program and arguments; the program is found by the PATH inside.
+            host: The host to run it in.
+            user: `agent` is uid 1000; `root` is uid 0 of the cell. Neither has a capability.
+            input: Standard input.
+            cwd: Working folder, the user's home by default.
+            env: Variables beside PATH, HOME, LANG and TERM.
+            timeout: Seconds after which it and its descendants are killed.
+            output_limit: Bytes kept of each output; its tail is kept.
+
+        Returns:
+            How it ended.
+
+        Raises:
+            TimeoutError: It took longer than `timeout`.
+            CellGoneError: The host is not running.
+            CellError: The host can start no more processes.
+        """
+        return await self._command(host, self._request("exec", user, cwd, env, as_arguments(cmd)), input, timeout, output_limit)
+
+    async def spawn(
+        self,
+        cmd: Sequence[str],
+        *,
+        host: str = "default",
+        user: User = "agent",
+        cwd: str | None = None,
+        env: Mapping[str, str] | None = None,
+    ) -> ProcessRef:
+        """Starts a daemon that outlives the call.
+
+        Its parent is the host's first process, its input and outputs are /dev/null.
+
+        Returns:
+            The process as the machine sees it.
+
+        Raises:
+            CellGoneError: The host is not running.
+            CellError: It did not start.
+        """
+        request = {**self._request("spawn", user, cwd, env, as_arguments(cmd))}
+        done = await self._command(host, request, b"", START_TIMEOUT, 1 << 12)
+        if done.returncode != 0:
+            raise CellError(f"{cmd[0]} did not start: {done.stderr.decode(errors='replace')}")
+        answer, _ = await self.joined(_FIND_PROCESS, {"host": host, "inside": int(done.stdout)})
+        return ProcessRef(answer["pid"], answer["start"], host)
+
+    async def read_file(self, path: str, *, host: str = "default", user: User = "agent", cwd: str | None = None, limit: int) -> bytes:
+        """Reads a file of a host with the user's rights.
+
+        Raises:
+            OSError: As opening or reading it raised inside.
+            OverflowError: It is larger than `limit` bytes.
+        """
+        request = {**self._request("read", user, cwd, None, []), "path": path, "limit": limit}
+        done = await self._command(host, request, b"", None, limit + 1)
+        _raise_file_error(done, path)
+        if len(done.stdout) > limit:
+            raise OverflowError(f"{path} is larger than {limit} bytes")
+        return done.stdout
+
+    async def write_file(self, path: str, contents: bytes, *, host: str = "default", user: User = "agent", cwd: str | None = None) -> None:
+        """Writes a file of a host with the user's rights, making the folders above it.
+
+        Raises:
+            OSError: As opening or writing it raised inside.
+        """
+        request = {**self._request("write", user, cwd, None, []), "path": path}
+        _raise_file_error(await self._command(host, request, contents, None, 1 << 12), path)
+
+    def _request(
+        self, op: str, user: User, cwd: str | None, env: Mapping[str, str] | None, command: list[str]
+    ) -> dict[str, object]:
+        home = HOME if user == "agent" else "/"
+        return {
+            "op": op,
+            "user": user,
+            "cwd": cwd or home,
+            "env": agent_environment(home, self._warden.ground.tools.path, env),
+            "command": command,
+        }
+
+    async def _command(
+        self, host: str, request: Mapping[str, object], given: bytes, timeout: float | None, limit: int
+    ) -> Completed:
+        return await run_command(self._host(host).control, request, given, timeout, limit)
+
+    def _host(self, name: str) -> Host:
+        if not self.alive:
+            raise CellGoneError("the cell is not running")
+        try:
+            return self.hosts[name]
+        except KeyError:
+            raise CellError(f"the cell has no host {name}: it has {', '.join(self.hosts)}") from None
+
+    # --- what is done from outside -------------------------------------------------------------------------------------
+
+    async def joined(
+        self, program: str, request: Mapping[str, object], *, fds: Sequence[int] = (), timeout: float = 30.0
+    ) -> tuple[dict[str, Any], list[int]]:
+        """Runs a program outside the cell with all capabilities over the cell and none over the machine.
+
+        It sees the machine's /proc. Root and rootless harnesses see the same this way, and what parses an agent's files can
+        harm no more than the cell.
+
+        Args:
+            program: Source text for the standard library only. It defines `main(request, fds)`, which returns a dictionary
+                for JSON and a list of descriptors. Given to it: `openat2_in_root(root_fd, path, flags, mode=0)`,
+                `join_namespace(fd, kind)`, `is_running(pid, start)`.
+            request: Its argument; `inits` (host to pid of its first process) is added.
+            fds: Descriptors for it.
+            timeout: Seconds after which it is killed.
+
+        Returns:
+            Its answer, and its descriptors, which are the caller's to close.
+
+        Raises:
+            CellError: It raised.
+            TimeoutError: It took too long.
+        """
+        message = {"op": "join", "cell": self.id, "program": program, "request": dict(request), "timeout": timeout}
+        return await self._warden.call(message, fds, timeout + 2.0)
+
+    async def connect(
+        self, port: int, *, host: str = "default", address: str = "127.0.0.1", timeout: float = 2.0
+    ) -> socket.socket:
+        """Connects to a listener inside.
+
+        Args:
+            port: TCP port.
+            host: Unused by the kernel, since the hosts share a network; checked to exist.
+            address: IPv4 or IPv6 address, a literal.
+            timeout: Seconds.
+
+        Returns:
+            A connected, non-blocking socket.
+
+        Raises:
+            OSError: Nobody listens, or the cell is gone.
+            TimeoutError: No answer in time.
+        """
+        self._host(host)
+        made = await self._socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
+        return await _connect(made, (address, port), timeout)
+
+    async def connect_unix(self, path: str, *, host: str = "default", timeout: float = 2.0) -> socket.socket:
+        """Connects to a unix socket inside; no link in its path is followed.
+
+        Raises:
+            OSError: Nobody listens, or the cell is gone.
+            TimeoutError: No answer in time.
+        """
+        self._host(host)
+        _, fds = await self.joined(_CONNECT_UNIX, {"host": host, "path": path}, timeout=timeout)
+        made = socket.socket(fileno=fds[0])
+        made.setblocking(False)
+        return made
+
+    async def _socket(self, family: socket.AddressFamily) -> socket.socket:
+        """A spare socket of the cell's network; they are made several at a time because each making is a fork."""
+        for index, (kind, spare) in enumerate(self._sockets):
+            if kind == family:
+                del self._sockets[index]
+                return spare
+        _, fds = await self._warden.call({"op": "sockets", "cell": self.id, "families": [int(family)] * SPARE_SOCKETS})
+        fresh = [socket.socket(fileno=fd) for fd in fds]
+        for made in fresh:
+            made.setblocking(False)
+        self._sockets += [(family, made) for made in fresh[1:]]
+        return fresh[0]
+
+    async def freeze(self) -> None:
+        """Freezes every process of the cell; where there is no freezer, stops all but the hosts' first processes.
+
+        Raises:
+            CellError: It could not be frozen.
+        """
+        await self._set_frozen(True)
+
+    async def thaw(self) -> None:
+        """Lets the cell go on."""
+        await self._set_frozen(False)
+
+    async def _set_frozen(self, frozen: bool) -> None:
+        answer, _ = await self._warden.call({"op": "freeze", "cell": self.id, "frozen": frozen})
+        if answer["done"]:
+            return
+        for host in self.hosts.values():
+            await run_command(host.control, {"op": "stop", "stop": frozen}, b"", START_TIMEOUT, 1 << 10)
+
+    async def kill(self) -> float:
+        """Kills everything in the cell. May be called again.
+
+        Returns:
+            Seconds until the last process was gone.
+
+        Raises:
+            CellError: Something still runs.
+        """
+        self.alive = False
+        answer, _ = await self._warden.call({"op": "kill", "cell": self.id}, timeout=REMOVE_TIMEOUT)
+        if answer["survivors"]:
+            raise CellError(f"{answer['survivors']} processes of the cell survived the kill")
+        return float(answer["seconds"])
+
+    async def remove(self) -> None:
+        """Kills the cell, closes what was attached to it and removes all that it left on the machine."""
+        self.alive = False
+        try:
+            for thing in reversed(self._attached.values()):
+                if isinstance(thing, Closable):
+                    await thing.aclose()
+        finally:
+            self._attached.clear()
+            for _, spare in self._sockets:
+                spare.close()
+            self._sockets.clear()
+            for host in self.hosts.values():
+                host.control.close()
+            if self.folder.exists():
+                await self._warden.call({"op": "remove", "cell": self.id}, timeout=REMOVE_TIMEOUT)
+
+    # --- what belongs to the trial -------------------------------------------------------------------------------------
+
+    def attach(self, thing: object) -> None:
+        """Keeps something that lives and dies with this cell, to be found by its class."""
+        self._attached[type(thing)] = thing
+
+    def attached(self, kind: type[T]) -> T:
+        """What was attached of that class.
+
+        Raises:
+            LookupError: Nothing was.
+        """
+        found = self._attached.get(kind)
+        if not isinstance(found, kind):
+            raise LookupError(f"no {kind.__name__} belongs to this cell")
+        return found
+
+
+async def _connect(made: socket.socket, address: tuple[str, int], timeout: float) -> socket.socket:
+    try:
+        with anyio.fail_after(timeout):
+            try:
+                made.connect(address)
+            except BlockingIOError:
+                await anyio.wait_writable(made)
+                number = made.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+                if number:
+                    raise OSError(number, "connect") from None
+    except BaseException:
+        made.close()
+        raise
+    return made
+
+
+def _raise_file_error(done: Completed, path: str) -> None:
+    if done.returncode != 0:
+        raise OSError(done.returncode, os.strerror(done.returncode), path)
+
+
+_FIND_PROCESS = """
+import os
+def main(request, fds):
+    init = request["inits"][request["host"]]
+    namespace = os.readlink("/proc/%d/ns/pid" % init)
+    for name in os.listdir("/proc"):
+        if not name.isdigit():
+            continue
+        try:
+            if os.readlink("/proc/%s/ns/pid" % name) != namespace:
+                continue
+            with open("/proc/%s/status" % name) as file:
+                inside = [line for line in file if line.startswith("NSpid:")][0].split()[-1]
+            if int(inside) == request["inside"]:
+                with open("/proc/%s/stat" % name, "rb") as file:
+                    return {"pid": int(name), "start": int(file.read().rpartition(b")")[2].split()[19])}, []
+        except OSError:
+            continue
+    raise ProcessLookupError("the process ended at once")
+"""
+
+_CONNECT_UNIX = """
+import os, socket
+def main(request, fds):
+    root = os.open("/proc/%d/root" % request["inits"][request["host"]], os.O_PATH)
+    place = openat2_in_root(root, request["path"], os.O_PATH)
+    made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    made.connect("/proc/self/fd/%d" % place)
+    return {}, [made.detach()]
+"""
+
+
+@contextlib.asynccontextmanager
+async def open_cell(config: CellConfig | None = None) -> AsyncIterator[Cell]:
+    """A cell with a warden of its own, for tools and tests that do without Inspect."""
+    config = config or CellConfig()
+    warden = Warden.start(choose_runtime(config.runtime))
+    try:
+        cell = await Cell.start(config, warden)
+        try:
+            yield cell
+        finally:
+            with anyio.CancelScope(shield=True):
+                await cell.remove()
+    finally:
+        with anyio.CancelScope(shield=True):
+            await warden.aclose()

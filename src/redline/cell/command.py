@@ -1,0 +1,248 @@
+"""Running a command in a host: pipes, bounded output, time, and the end of the main process as the end of the call."""
+
+import itertools
+import json
+import os
+import socket
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import anyio
+
+from redline.cell.errors import CellError, CellGoneError
+from redline.cell.messages import close_all, send
+
+CHUNK = 1 << 16
+STATUS_LIMIT = 1 << 12
+KILL_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class Completed:
+    """How a command ended. `truncated` says that the head of an output was dropped to keep its tail."""
+
+    returncode: int
+    stdout: bytes
+    stderr: bytes
+    truncated: bool = False
+
+
+class Tail:
+    """Keeps the last bytes of a stream, so that a flood costs no more memory than the limit."""
+
+    def __init__(self, limit: int) -> None:
+        """Keeps at most `limit` bytes."""
+        self._limit = limit
+        self._chunks: deque[bytes] = deque()
+        self._size = 0
+        self.truncated = False
+
+    def add(self, chunk: bytes) -> None:
+        """Appends what was read."""
+        self._chunks.append(chunk)
+        self._size += len(chunk)
+        while self._size > self._limit:
+            self.truncated = True
+            first = self._chunks.popleft()
+            excess = min(self._size - self._limit, len(first))
+            self._size -= excess
+            if excess < len(first):
+                self._chunks.appendleft(first[excess:])
+
+    def value(self) -> bytes:
+        """The bytes kept."""
+        return b"".join(self._chunks)
+
+
+@dataclass
+class Pipes:
+    """The pipes of one call; `ours` and `theirs` are the two ends of input, output, errors and status."""
+
+    ours: list[int] = field(default_factory=list)
+    theirs: list[int] = field(default_factory=list)
+
+    @classmethod
+    def open(cls) -> "Pipes":
+        """Makes four pipes whose outer ends do not block."""
+        pipes = cls()
+        for outward in (False, True, True, True):
+            read, write = os.pipe2(os.O_CLOEXEC)
+            pipes.ours.append(read if outward else write)
+            pipes.theirs.append(write if outward else read)
+        for fd in pipes.ours:
+            os.set_blocking(fd, False)
+        return pipes
+
+    def close_theirs(self) -> None:
+        """Closes the ends that were sent away."""
+        close_all(self.theirs)
+        self.theirs.clear()
+
+    def close(self) -> None:
+        """Closes every end that is still open."""
+        self.close_theirs()
+        close_all([fd for fd in self.ours if fd >= 0])
+        self.ours = [-1] * len(self.ours)
+
+    def close_ours(self, index: int) -> None:
+        """Closes one of our ends."""
+        os.close(self.ours[index])
+        self.ours[index] = -1
+
+
+class Call:
+    """One operation of a host's first process, from its request to its status."""
+
+    _numbers = itertools.count(1)
+
+    def __init__(self, control: socket.socket, request: Mapping[str, object], limit: int) -> None:
+        """Prepares a call whose outputs keep at most `limit` bytes each."""
+        self._control = control
+        self._number = next(self._numbers)
+        self._request = {**request, "call": self._number}
+        self._outputs = (Tail(limit), Tail(limit))
+        self._status = b""
+        self._ended = anyio.Event()
+
+    async def run(self, given: bytes, timeout: float | None) -> Completed:
+        """Runs the call.
+
+        Args:
+            given: Standard input.
+            timeout: Seconds, None for no bound but the cell's own life.
+
+        Returns:
+            How it ended; by a signal, the return code is 128 and the signal's number.
+
+        Raises:
+            TimeoutError: It took longer; it and its descendants were killed.
+            CellGoneError: The host is not running, or ended meanwhile.
+            CellError: The host could start no process.
+        """
+        pipes = Pipes.open()
+        try:
+            await send(self._control, self._request, pipes.theirs)
+            pipes.close_theirs()
+            with anyio.move_on_after(timeout) as scope:
+                await self._exchange(pipes, given)
+            if scope.cancelled_caught:
+                await self._kill(pipes)
+                raise TimeoutError(f"the command took longer than {timeout} s")
+            await self._leave_daemons(pipes)
+        except anyio.get_cancelled_exc_class():
+            with anyio.CancelScope(shield=True):
+                await self._kill(pipes)
+            raise
+        finally:
+            pipes.close()
+        return self._completed()
+
+    async def _exchange(self, pipes: Pipes, given: bytes) -> None:
+        async with anyio.create_task_group() as tasks:
+            if given:
+                tasks.start_soon(self._feed, pipes, given)
+            else:
+                pipes.close_ours(0)
+            for index, tail in enumerate(self._outputs, start=1):
+                tasks.start_soon(self._collect, pipes.ours[index], tail)
+            await self._await_status(pipes.ours[3])
+            tasks.cancel_scope.cancel()
+        for index, tail in enumerate(self._outputs, start=1):
+            self._collect_rest(pipes, index, tail)
+
+    async def _feed(self, pipes: Pipes, given: bytes) -> None:
+        view = memoryview(given)
+        while view:
+            try:
+                view = view[os.write(pipes.ours[0], view[: 1 << 20]) :]
+            except BlockingIOError:
+                await anyio.wait_writable(pipes.ours[0])
+            except BrokenPipeError:
+                break
+        pipes.close_ours(0)
+
+    async def _collect(self, fd: int, tail: Tail) -> None:
+        while True:
+            await anyio.wait_readable(fd)
+            try:
+                chunk = os.read(fd, CHUNK)
+            except BlockingIOError:
+                continue
+            if not chunk:
+                return
+            tail.add(chunk)
+
+    async def _await_status(self, fd: int) -> None:
+        while True:
+            await anyio.wait_readable(fd)
+            chunk = os.read(fd, STATUS_LIMIT)
+            self._status += chunk
+            if not chunk or self._status.count(b"\n") > 1 or b"error" in self._status:
+                return
+
+    def _collect_rest(self, pipes: Pipes, index: int, tail: Tail) -> None:
+        """Takes what the ended process left in a pipe; at its end, closes it."""
+        for _ in range(1 + (1 << 20) // CHUNK):  # a pipe holds at most 1 MiB; a daemon that writes on is not waited for
+            try:
+                chunk = os.read(pipes.ours[index], CHUNK)
+            except BlockingIOError:
+                return
+            if not chunk:
+                pipes.close_ours(index)
+                return
+            tail.add(chunk)
+
+    async def _leave_daemons(self, pipes: Pipes) -> None:
+        """Hands the pipes that something still holds to the host, which keeps them from breaking."""
+        held = [fd for fd in pipes.ours[1:3] if fd >= 0]
+        if held:
+            await send(self._control, {"op": "drain"}, held)
+
+    async def _kill(self, pipes: Pipes) -> None:
+        with anyio.move_on_after(KILL_SECONDS):
+            await send(self._control, {"op": "kill", "call": self._number})
+            if pipes.ours[3] >= 0:
+                await self._await_status(pipes.ours[3])
+
+    def _completed(self) -> Completed:
+        answer: dict[str, int] = {}
+        for line in self._status.splitlines():
+            answer.update(json.loads(line))
+        if "error" in answer:
+            raise CellError(f"the host can start no process: {os.strerror(answer['error'])}")
+        if "returncode" not in answer:
+            raise CellGoneError("the host ended while the command ran")
+        code = answer["returncode"]
+        stdout, stderr = self._outputs
+        return Completed(
+            returncode=code if code >= 0 else 128 - code,
+            stdout=stdout.value(),
+            stderr=stderr.value(),
+            truncated=stdout.truncated or stderr.truncated,
+        )
+
+
+async def run_command(
+    control: socket.socket, request: Mapping[str, object], given: bytes, timeout: float | None, limit: int
+) -> Completed:
+    """Runs one operation of a host's first process; see `Call.run`."""
+    return await Call(control, request, limit).run(given, timeout)
+
+
+def agent_environment(home: str, path: str, extra: Mapping[str, str] | None) -> dict[str, str]:
+    """The environment of a command: declared variables and nothing of the machine's."""
+    return {"PATH": path, "HOME": home, "LANG": "C.UTF-8", "TERM": "dumb", **(extra or {})}
+
+
+def as_arguments(command: Sequence[str]) -> list[str]:
+    """Checks a command line.
+
+    Raises:
+        ValueError: It is empty, or holds a NUL byte, which no kernel passes on.
+    """
+    if not command:
+        raise ValueError("the command is empty")
+    if any("\0" in word for word in command):
+        raise ValueError("a command line holds no NUL byte")
+    return list(command)

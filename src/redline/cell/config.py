@@ -1,0 +1,60 @@
+"""What a cell is made of: hosts, runtime and the quotas that bite."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+RuntimeName = Literal["auto", "runsc", "runc", "crun", "docker"]
+HostName = Literal["default", "target"]
+
+Mebibytes = Annotated[int, Field(ge=1, le=1 << 20)]
+
+
+class CellConfig(BaseModel):
+    """The shape and the quotas of one cell. Sizes are in MiB."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    runtime: RuntimeName = "auto"
+    """Which container runtime makes the cell; `auto` takes the strongest that works."""
+
+    hosts: tuple[HostName, ...] = ("default",)
+    """The hosts of the cell. They share user and network namespaces and nothing else."""
+
+    home_mib: Mebibytes = 640
+    """Size of `/home/agent` on each host."""
+
+    tmp_mib: Mebibytes = 256
+    """Size of `/tmp` on each host."""
+
+    var_tmp_mib: Mebibytes = 64
+    """Size of `/var/tmp` on each host."""
+
+    shm_mib: Mebibytes = 64
+    """Size of `/dev/shm` on each host."""
+
+    working_mib: Mebibytes = 512
+    """Memory of each host beside its temporary file systems, which count as memory too."""
+
+    pids: Annotated[int, Field(ge=8, le=4096)] = 128
+    """Processes and threads that a host may hold at once."""
+
+    cpus: Annotated[float, Field(gt=0, le=64)] = 2.0
+    """Processor time per second of wall time, per host."""
+
+    open_files: Annotated[int, Field(ge=64, le=65536)] = 1024
+    """Descriptors that one process may hold."""
+
+    wall_seconds: Annotated[int, Field(ge=5, le=86400)] = 7200
+    """The cell is killed from outside when it is older than this."""
+
+    @model_validator(mode="after")
+    def _default_host_first(self) -> "CellConfig":
+        if not self.hosts or self.hosts[0] != "default" or len(set(self.hosts)) != len(self.hosts):
+            raise ValueError("hosts must start with 'default' and name no host twice")
+        return self
+
+    @property
+    def memory_mib(self) -> int:
+        """Memory limit of one host: its temporary file systems and its working set."""
+        return self.home_mib + self.tmp_mib + self.var_tmp_mib + self.shm_mib + self.working_mib

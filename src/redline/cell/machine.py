@@ -1,0 +1,76 @@
+"""What of the machine goes into a cell: the read-only toolset, the interpreter and the masks."""
+
+import os
+import sys
+import sysconfig
+from dataclasses import dataclass
+from pathlib import Path
+
+SYSTEM_PYTHON = Path("/usr/bin/python3")
+MERGED = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
+
+
+@dataclass(frozen=True)
+class Toolset:
+    """The machine's programs as a cell sees them."""
+
+    interpreter: str
+    """Path of the Python that runs inside the cell; the same path as on the machine."""
+
+    bound: tuple[str, ...]
+    """Files and folders of the machine that are bound read-only at the same path, in order."""
+
+    masked: tuple[str, ...]
+    """Folders and files that are covered: what is installed on the machine is not part of the cell."""
+
+    hollow: tuple[str, ...]
+    """Folders that are replaced by an empty read-only one in which `bound` paths may lie."""
+
+    links: tuple[tuple[str, str], ...]
+    """Symlinks of the root folder: (name, target)."""
+
+    path: str
+    """The PATH inside."""
+
+
+def toolset() -> Toolset:
+    """Finds the toolset of this machine."""
+    links = tuple((name, os.readlink(f"/{name}")) for name in MERGED if Path(f"/{name}").is_symlink())
+    folders = tuple(f"/{name}" for name in MERGED if Path(f"/{name}").is_dir() and not Path(f"/{name}").is_symlink())
+    masked = ["/usr/src", *_site_packages(Path("/usr"))]
+    path = ["/usr/bin", "/usr/sbin", "/bin", "/sbin"]
+    if SYSTEM_PYTHON.exists():
+        return Toolset(
+            interpreter=str(SYSTEM_PYTHON),
+            bound=("/usr", *folders),
+            masked=tuple(p for p in ["/usr/local", *masked] if Path(p).exists()),
+            hollow=(),
+            links=links,
+            path=":".join(path),
+        )
+    interpreter, parts, site = _interpreter_elsewhere()
+    return Toolset(
+        interpreter=str(interpreter),
+        bound=("/usr", *folders, *parts),
+        masked=tuple(p for p in [*masked, *site] if Path(p).exists()),
+        hollow=("/usr/local",) if Path("/usr/local").exists() else (),
+        links=links,
+        path=":".join([str(interpreter.parent), *path]),
+    )
+
+
+def _site_packages(prefix: Path) -> list[str]:
+    found: set[str] = set()
+    for pattern in ("lib*/python3*/site-packages", "lib*/python3*/dist-packages", "lib/node_modules", "share/node_modules"):
+        found.update(str(path) for path in prefix.glob(pattern))
+    return sorted(found)
+
+
+def _interpreter_elsewhere() -> tuple[Path, tuple[str, ...], tuple[str, ...]]:
+    """The interpreter that runs redline, its standard library and its shared library, and what of it to mask."""
+    prefix = Path(sys.base_prefix)
+    interpreter = Path(os.path.realpath(getattr(sys, "_base_executable", sys.executable)))
+    library = Path(sysconfig.get_path("stdlib", vars={"installed_base": str(prefix), "base": str(prefix)}))
+    shared = [prefix / "lib" / str(name) for name in (sysconfig.get_config_var("INSTSONAME"),) if name]
+    parts = [interpreter, library, *(path for path in shared if path.exists())]
+    return interpreter, tuple(str(path) for path in parts), tuple(_site_packages(prefix))

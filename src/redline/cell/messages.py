@@ -1,0 +1,101 @@
+"""Messages with descriptors over local sockets, as the first process of a host and the warden speak them."""
+
+import array
+import json
+import os
+import socket
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import anyio
+
+from redline.cell.errors import CellError, CellGoneError
+
+INLINE = 1 << 15
+MAX_REPLY = 1 << 16
+MAX_REPLY_BODY = 256 << 20
+MAX_DESCRIPTORS = 200
+
+
+def encode(message: Mapping[str, object]) -> tuple[bytes, list[int]]:
+    """Encodes a message; a large one goes into a memory file whose descriptor comes first.
+
+    Returns:
+        The bytes to send, and the descriptors to send before others. The caller closes them.
+    """
+    data = json.dumps(message).encode()
+    if len(data) <= INLINE:
+        return data, []
+    body = os.memfd_create("message")
+    view = memoryview(data)
+    while view:
+        view = view[os.write(body, view) :]
+    return json.dumps({"length": len(data)}).encode(), [body]
+
+
+async def send(control: socket.socket, message: Mapping[str, object], fds: Sequence[int] = ()) -> None:
+    """Sends one message on a non-blocking SOCK_SEQPACKET socket.
+
+    Raises:
+        CellGoneError: The other end is gone.
+    """
+    data, own = encode(message)
+    try:
+        while True:
+            try:
+                socket.send_fds(control, [data], [*own, *fds])
+                return
+            except BlockingIOError:
+                await anyio.wait_writable(control)
+            except OSError as error:
+                raise CellGoneError(f"the control socket is gone: {error.strerror}") from error
+    finally:
+        close_all(own)
+
+
+async def receive_reply(channel: socket.socket, timeout: float) -> tuple[dict[str, Any], list[int]]:
+    """Waits for the one reply on a channel.
+
+    Args:
+        channel: A non-blocking socket whose other end went with the request.
+        timeout: Seconds to wait.
+
+    Returns:
+        The answer, and the descriptors that came with it (the caller's to close).
+
+    Raises:
+        CellError: The operation failed, or its process ended without an answer.
+        TimeoutError: There was none in time.
+    """
+    with anyio.fail_after(timeout):
+        await anyio.wait_readable(channel)
+    message, ancillary, _, _ = channel.recvmsg(MAX_REPLY, socket.CMSG_SPACE(MAX_DESCRIPTORS * 4), socket.MSG_CMSG_CLOEXEC)
+    fds = array.array("i")
+    for level, kind, data in ancillary:
+        if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+            fds.frombytes(data[: len(data) - len(data) % fds.itemsize])
+    if not message:
+        raise CellError("the operation ended without an answer")
+    body, *rest = list(fds)
+    try:
+        length = json.loads(message)["length"]
+        if length > MAX_REPLY_BODY:
+            raise CellError(f"the answer of {length} bytes is over the limit")
+        answer = json.loads(os.pread(body, length, 0))
+    except BaseException:
+        close_all(rest)
+        raise
+    finally:
+        os.close(body)
+    if "error" in answer:
+        close_all(rest)
+        error = CellError(answer["error"])
+        error.add_note(str(answer.get("detail", "")))
+        raise error
+    return answer["answer"], rest
+
+
+def close_all(fds: Sequence[int]) -> None:
+    """Closes descriptors."""
+    for fd in fds:
+        os.close(fd)

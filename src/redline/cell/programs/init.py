@@ -1,0 +1,331 @@
+"""First process of a host: starts commands that arrive on its control socket, reaps, and ends with the socket.
+
+Standard input is a SOCK_SEQPACKET socket. A message is a JSON object, or `{"length": n}` with a descriptor of a
+memory file that holds it, together with the descriptors that the operation needs. Results are written to the status
+descriptor of the call. When the other end of the socket is gone, this process exits and the kernel ends the host.
+"""
+
+import array
+import ctypes
+import errno
+import json
+import os
+import select
+import signal
+import socket
+import stat
+
+AGENT_ID = 1000
+MAX_MESSAGE = 1 << 16
+MAX_DESCRIPTORS = 8
+CHUNK = 1 << 16
+OUT_OF_MEMORY_BIAS = b"500"
+DONE = b'{"pid": 1}\n{"returncode": 0}\n'
+PR_CAPBSET_READ, PR_CAPBSET_DROP = 23, 24
+LINUX_CAPABILITY_VERSION_3 = 0x20080522
+KEEP = (1 << 5) | (1 << 6) | (1 << 7)  # CAP_KILL, CAP_SETGID, CAP_SETUID: what starting and stopping others needs
+
+libc = ctypes.CDLL(None, use_errno=True)
+
+
+def shed_capabilities():
+    """Leaves nothing to inherit: whatever is started from here has no capability, root or not."""
+    capability = 0
+    while libc.prctl(PR_CAPBSET_READ, capability, 0, 0, 0) >= 0:
+        libc.prctl(PR_CAPBSET_DROP, capability, 0, 0, 0)
+        capability += 1
+    header = (ctypes.c_uint32 * 2)(LINUX_CAPABILITY_VERSION_3, 0)
+    data = (ctypes.c_uint32 * 6)(KEEP, KEEP, 0, 0, 0, 0)  # effective, permitted, inheritable; high words
+    if libc.capset(header, data) != 0:
+        raise OSError(ctypes.get_errno(), "capset")
+
+
+def become(user):
+    """Gives up root for good where the caller asked for the agent's user."""
+    os.setgroups([])
+    if user == "agent":
+        os.setresgid(AGENT_ID, AGENT_ID, AGENT_ID)
+        os.setresuid(AGENT_ID, AGENT_ID, AGENT_ID)
+    try:
+        fd = os.open("/proc/self/oom_score_adj", os.O_WRONLY)
+        os.write(fd, OUT_OF_MEMORY_BIAS)
+        os.close(fd)
+    except OSError:
+        pass  # only a preference: where it cannot be stated the kernel picks by size
+
+
+def replace_descriptors(stdin, stdout, stderr):
+    """Makes the three the only open descriptors."""
+    low = 64
+    held = []
+    for fd in (stdin, stdout, stderr):
+        held.append(os.dup2(fd, low, inheritable=True))
+        low += 1
+    for target, fd in enumerate(held):
+        os.dup2(fd, target, inheritable=True)
+    os.closerange(3, 65536)
+
+
+def run_command(request, fds):
+    """Replaces the forked child by the command."""
+    os.setsid()
+    for number in (signal.SIGCHLD, signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+    replace_descriptors(*fds)
+    become(request["user"])
+    os.umask(0o022)
+    command = request["command"]
+    try:
+        os.chdir(request["cwd"])
+        os.execvpe(command[0], command, request["env"])
+    except OSError as error:
+        subject = request["cwd"] if error.filename == request["cwd"] else command[0]
+        os.write(2, ("%s: %s\n" % (subject, os.strerror(error.errno))).encode())
+        os._exit(127 if error.errno in (errno.ENOENT, errno.ENOTDIR) else 126)
+
+
+def read_file(request, fds):
+    """Copies a file to the output; the exit status is the error number."""
+    become(request["user"])
+    os.chdir(request["cwd"])
+    fd = os.open(request["path"], os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if stat.S_ISDIR(os.fstat(fd).st_mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    left = request["limit"] + 1  # one more than allowed tells the reader that there was more
+    while left > 0:
+        chunk = os.read(fd, min(CHUNK, left))
+        if not chunk:
+            break
+        left -= len(chunk)
+        view = memoryview(chunk)
+        while view:
+            view = view[os.write(fds[1], view) :]
+
+
+def write_file(request, fds):
+    """Writes the input to a file, making the folders above it; the exit status is the error number."""
+    become(request["user"])
+    os.umask(0o022)
+    os.chdir(request["cwd"])
+    folder = os.path.dirname(request["path"])
+    if folder:
+        os.makedirs(folder, exist_ok=True)
+    fd = os.open(request["path"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+    while True:
+        chunk = os.read(fds[0], CHUNK)
+        if not chunk:
+            break
+        view = memoryview(chunk)
+        while view:
+            view = view[os.write(fd, view) :]
+    os.close(fd)
+
+
+def file_operation(operation, request, fds):
+    """Runs a file operation in the forked child and exits with its error number."""
+    try:
+        operation(request, fds)
+    except OSError as error:
+        os._exit(error.errno or errno.EIO)
+    os._exit(0)
+
+
+def process_table():
+    """Yields (pid, parent, session) of every process."""
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            try:
+                fd = os.open("/proc/%s/stat" % name, os.O_RDONLY)
+                fields = os.read(fd, 4096).rpartition(b")")[2].split()
+                os.close(fd)
+            except OSError:
+                continue
+            yield int(name), int(fields[1]), int(fields[3])
+
+
+def kill_tree(root):
+    """Kills a command with its session and all its descendants."""
+    try:
+        os.kill(root, signal.SIGSTOP)
+    except ProcessLookupError:
+        pass
+    doomed = {root}
+    while True:
+        table = list(process_table())
+        more = {pid for pid, parent, session in table if parent in doomed or session == root} - doomed
+        if not more:
+            break
+        doomed |= more
+    for pid in doomed:
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+
+
+class Init:
+    """The loop of the first process."""
+
+    def __init__(self, control):
+        self.control = control
+        self.poll = select.epoll()
+        self.poll.register(control.fileno(), select.EPOLLIN)
+        self.wake_read, self.wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        signal.set_wakeup_fd(self.wake_write)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        self.poll.register(self.wake_read, select.EPOLLIN)
+        self.calls = {}  # pid of a call's main process -> its status descriptor
+        self.pids = {}  # number of a call -> that pid
+        self.drained = set()
+
+    def run(self):
+        """Serves until the other end of the control socket is gone."""
+        while True:
+            for fd, _ in self.poll.poll():
+                if fd == self.wake_read:
+                    self.reap()
+                elif fd in self.drained:
+                    self.drain(fd)
+                elif not self.serve():
+                    return
+
+    def serve(self):
+        """Takes one message. False at the end of the socket."""
+        message, ancillary, flags, _ = self.control.recvmsg(
+            MAX_MESSAGE, socket.CMSG_SPACE(MAX_DESCRIPTORS * array.array("i").itemsize)
+        )
+        if not message:
+            return False
+        fds = array.array("i")
+        for level, kind, data in ancillary:
+            if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+                fds.frombytes(data[: len(data) - len(data) % fds.itemsize])
+        fds = list(fds)
+        request = json.loads(message)
+        if "length" in request:
+            body = fds.pop(0)
+            request = json.loads(os.pread(body, request["length"], 0))
+            os.close(body)
+        kept = getattr(self, "do_" + request["op"])(request, fds)
+        for fd in fds:
+            if fd not in kept:
+                os.close(fd)
+        return True
+
+    def start(self, request, fds, child):
+        """Forks a child for a call. The last descriptor is the call's status."""
+        status = fds[3]
+        try:
+            pid = os.fork()
+        except OSError as error:
+            os.write(status, json.dumps({"error": error.errno}).encode())
+            return ()
+        if pid == 0:
+            try:
+                child(request, fds[:3])
+            except BaseException as error:
+                os.write(fds[2], ("init: %r\n" % (error,)).encode())
+            finally:
+                os._exit(125)
+        self.calls[pid] = status
+        self.pids[request["call"]] = pid
+        os.write(status, json.dumps({"pid": pid}).encode() + b"\n")
+        return (status,)
+
+    def do_exec(self, request, fds):
+        """Starts a command."""
+        return self.start(request, fds, run_command)
+
+    def do_spawn(self, request, fds):
+        """Starts a daemon: the call is over when it is started, and its number is the call's output."""
+        pid = os.fork()
+        if pid == 0:
+            try:
+                null = os.open("/dev/null", os.O_RDWR)
+                run_command(request, (null, null, null))
+            finally:
+                os._exit(125)
+        os.write(fds[1], b"%d" % pid)
+        os.write(fds[3], DONE)
+        return ()
+
+    def do_read(self, request, fds):
+        """Reads a file as the caller's user."""
+        return self.start(request, fds, lambda *given: file_operation(read_file, *given))
+
+    def do_write(self, request, fds):
+        """Writes a file as the caller's user."""
+        return self.start(request, fds, lambda *given: file_operation(write_file, *given))
+
+    def do_kill(self, request, fds):
+        """Kills a call that has run out of its time, with its descendants."""
+        pid = self.pids.get(request["call"])
+        if pid is not None:
+            kill_tree(pid)
+        return ()
+
+    def do_stop(self, request, fds):
+        """Stops or continues every process of this host but this one."""
+        try:
+            os.kill(-1, signal.SIGSTOP if request["stop"] else signal.SIGCONT)
+        except ProcessLookupError:
+            pass
+        os.write(fds[3], DONE)
+        return ()
+
+    def do_drain(self, request, fds):
+        """Keeps reading what a daemon writes after its call has ended, so that it does not die of a broken pipe."""
+        for fd in fds:
+            os.set_blocking(fd, False)
+            self.drained.add(fd)
+            self.poll.register(fd, select.EPOLLIN)
+        return tuple(fds)
+
+    def drain(self, fd):
+        """Throws away what is there."""
+        try:
+            if os.read(fd, CHUNK):
+                return
+        except BlockingIOError:
+            return
+        except OSError:
+            pass
+        self.poll.unregister(fd)
+        self.drained.discard(fd)
+        os.close(fd)
+
+    def reap(self):
+        """Collects every ended process and reports the ends of calls."""
+        try:
+            os.read(self.wake_read, 4096)
+        except BlockingIOError:
+            pass
+        while True:
+            try:
+                pid, code = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            status = self.calls.pop(pid, None)
+            if status is None:
+                continue
+            self.pids = {call: other for call, other in self.pids.items() if other != pid}
+            try:
+                os.write(status, json.dumps({"returncode": os.waitstatus_to_exitcode(code)}).encode() + b"\n")
+            except OSError:
+                pass  # the caller gave up waiting
+            os.close(status)
+
+
+def main():
+    """Takes over standard input as the control socket and serves."""
+    shed_capabilities()
+    control = socket.socket(fileno=os.dup(0))
+    os.dup2(os.open("/dev/null", os.O_RDONLY), 0)
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    control.send(b'{"ready": true}')
+    Init(control).run()
+
+
+main()

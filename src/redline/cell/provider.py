@@ -1,0 +1,213 @@
+"""Inspect's sandbox provider `cell`."""
+
+import errno
+import os
+from contextvars import ContextVar
+from typing import Any, Literal, overload
+
+import anyio
+import anyio.to_thread
+from inspect_ai.util import (
+    ExecResult,
+    OutputLimitExceededError,
+    SandboxEnvironment,
+    SandboxEnvironmentConfigType,
+    SandboxUnavailableError,
+    SandboxUserUnsupportedError,
+    sandboxenv,
+)
+from inspect_ai.util._sandbox.limits import SandboxEnvironmentLimits
+from pydantic import BaseModel
+
+from redline._errors import UsageError
+from redline.cell.cell import Cell, User
+from redline.cell.command import Completed
+from redline.cell.config import CellConfig
+from redline.cell.errors import CellError, CellGoneError
+from redline.cell.runtime import choose_runtime
+from redline.cell.spec import HOME
+from redline.cell.state import state_folder, sweep_stale
+from redline.cell.warden import Warden
+
+USERS: dict[str | None, User] = {
+    None: "agent", "agent": "agent", "1000": "agent", "root": "root", "0": "root", "0:0": "root", "1000:1000": "agent"
+}  # fmt: skip
+RETRY_TIMEOUTS = (60, 30)
+
+_wardens: ContextVar[dict[str, Warden] | None] = ContextVar("cell_wardens", default=None)
+"""The wardens of the Inspect task that runs in this context, by runtime."""
+
+
+@sandboxenv(name="cell")
+class CellEnvironment(SandboxEnvironment):
+    """One host of a cell, as Inspect's tools and agents use it."""
+
+    def __init__(self, cell: Cell, host: str) -> None:
+        """Names the cell and the host."""
+        super().__init__()
+        self.cell = cell
+        self.host = host
+
+    @classmethod
+    def config_files(cls) -> list[str]:
+        """No configuration file: a cell is configured by `CellConfig` alone."""
+        return []
+
+    @classmethod
+    def config_deserialize(cls, config: dict[str, Any]) -> BaseModel:
+        """Reads a configuration back from a log."""
+        return CellConfig.model_validate(config)
+
+    @classmethod
+    def default_concurrency(cls) -> int | None:
+        """Cells at once where the user says nothing."""
+        return 2 * (os.cpu_count() or 1)
+
+    @classmethod
+    async def task_init(cls, task_name: str, config: SandboxEnvironmentConfigType | None) -> None:
+        """Starts the warden that will hold this task's cells."""
+        runtime = choose_runtime(_config(config).runtime)
+        wardens = _wardens.get()
+        if wardens is None:
+            wardens = {}
+            _wardens.set(wardens)
+        if runtime.name not in wardens:
+            wardens[runtime.name] = await anyio.to_thread.run_sync(Warden.start, runtime)
+
+    @classmethod
+    async def sample_init(
+        cls, task_name: str, config: SandboxEnvironmentConfigType | None, metadata: dict[str, str]
+    ) -> dict[str, SandboxEnvironment]:
+        """Makes a cell."""
+        shape = _config(config)
+        wardens = _wardens.get() or {}
+        warden = wardens.get(choose_runtime(shape.runtime).name)
+        if warden is None:
+            raise CellError("no warden runs in this context: a cell is made within an Inspect task")
+        cell = await Cell.start(shape, warden)
+        return {name: cls(cell, name) for name in cell.hosts}
+
+    @classmethod
+    async def sample_cleanup(
+        cls,
+        task_name: str,
+        config: SandboxEnvironmentConfigType | None,
+        environments: dict[str, SandboxEnvironment],
+        interrupted: bool,
+    ) -> None:
+        """Removes the cell, interrupted or not: a sealed cell is not for looking around in afterwards."""
+        with anyio.CancelScope(shield=True):
+            for cell in {env.as_type(CellEnvironment).cell for env in environments.values()}:
+                await cell.remove()
+
+    @classmethod
+    async def task_cleanup(cls, task_name: str, config: SandboxEnvironmentConfigType | None, cleanup: bool) -> None:
+        """Ends the wardens, and with them every cell that is left."""
+        wardens = _wardens.get() or {}
+        with anyio.CancelScope(shield=True):
+            while wardens:
+                _, warden = wardens.popitem()
+                await warden.aclose()
+
+    @classmethod
+    async def cli_cleanup(cls, id: str | None) -> None:
+        """Sweeps what dead harnesses left; cells of harnesses that live are theirs."""
+        swept = await anyio.to_thread.run_sync(sweep_stale, state_folder(), ["runc"])
+        print(f"cell: swept the cells of {swept} harnesses that are no more.")
+
+    async def exec(
+        self,
+        cmd: list[str],
+        input: str | bytes | None = None,
+        cwd: str | None = None,
+        env: dict[str, str] | None = None,
+        user: str | None = None,
+        timeout: int | None = None,
+        timeout_retry: bool = True,
+        concurrency: bool = True,
+    ) -> ExecResult[str]:
+        """Runs a command; see `SandboxEnvironment.exec`. Of a long output the tail is returned."""
+        given = input.encode() if isinstance(input, str) else (input or b"")
+        limit = SandboxEnvironmentLimits.MAX_EXEC_OUTPUT_SIZE
+        timeouts = [timeout]
+        if timeout is not None and timeout_retry:
+            timeouts += [min(timeout, bound) for bound in RETRY_TIMEOUTS]
+        for attempt, bound in enumerate(timeouts):
+            try:
+                done = await self.cell.exec(
+                    cmd,
+                    host=self.host,
+                    user=_user(user),
+                    input=given,
+                    cwd=_folder(cwd),
+                    env=env,
+                    timeout=bound,
+                    output_limit=limit,
+                )
+                return _result(done)
+            except TimeoutError:
+                if attempt + 1 == len(timeouts):
+                    raise
+            except CellGoneError as error:
+                raise SandboxUnavailableError(str(error)) from error
+        raise AssertionError("the last attempt returns or raises")
+
+    async def write_file(self, file: str, contents: str | bytes) -> None:
+        """Writes a file as the agent's user."""
+        data = contents.encode() if isinstance(contents, str) else contents
+        try:
+            await self.cell.write_file(file, data, host=self.host)
+        except OSError as error:
+            raise _file_error(error) from error
+
+    @overload
+    async def read_file(self, file: str, text: Literal[True] = True) -> str: ...
+
+    @overload
+    async def read_file(self, file: str, text: Literal[False]) -> bytes: ...
+
+    async def read_file(self, file: str, text: bool = True) -> str | bytes:
+        """Reads a file as the agent's user."""
+        limit = SandboxEnvironmentLimits.MAX_READ_FILE_SIZE
+        try:
+            data = await self.cell.read_file(file, host=self.host, limit=limit)
+        except OverflowError as error:
+            raise OutputLimitExceededError(limit_str=SandboxEnvironmentLimits.MAX_READ_FILE_SIZE_STR, truncated_output=None) from error
+        except OSError as error:
+            raise _file_error(error) from error
+        return data.decode() if text else data
+
+
+def _config(config: SandboxEnvironmentConfigType | None) -> CellConfig:
+    if config is None:
+        return CellConfig()
+    if isinstance(config, CellConfig):
+        return config
+    raise UsageError("a cell takes no configuration file: give the scenario's options instead.")
+
+
+def _user(user: str | None) -> User:
+    try:
+        return USERS[user]
+    except KeyError:
+        raise SandboxUserUnsupportedError(f"a cell has the users agent (1000) and root (0), not {user}") from None
+
+
+def _folder(cwd: str | None) -> str | None:
+    return None if cwd is None else os.path.join(HOME, cwd)
+
+
+def _result(done: Completed) -> ExecResult[str]:
+    return ExecResult(
+        success=done.returncode == 0,
+        returncode=done.returncode,
+        stdout=done.stdout.decode(errors="replace"),
+        stderr=done.stderr.decode(errors="replace"),
+    )
+
+
+def _file_error(error: OSError) -> OSError:
+    """A read-only place is, to Inspect's tools, a place that may not be written."""
+    if error.errno == errno.EROFS:
+        return PermissionError(errno.EACCES, os.strerror(errno.EACCES), error.filename)
+    return error

@@ -1,0 +1,88 @@
+"""The read-only root folder that the hosts of all cells of a harness share: mount points and a small /etc."""
+
+import os
+import shutil
+from importlib.resources import files
+from pathlib import Path
+
+from redline.cell.machine import Toolset
+from redline.cell.spec import AGENT_ID, HOME, TETHER_FOLDER
+
+ETC = {
+    "passwd": f"root:x:0:0:root:/root:/bin/sh\nagent:x:{AGENT_ID}:{AGENT_ID}:agent:{HOME}:/bin/sh\n"
+    "nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n",
+    "group": f"root:x:0:\nagent:x:{AGENT_ID}:\nnogroup:x:65534:\n",
+    "hosts": "127.0.0.1 localhost node1\n127.0.0.2 node2\n::1 localhost\n",
+    "nsswitch.conf": "passwd: files\ngroup: files\nhosts: files\n",
+    "os-release": 'NAME="Linux"\nID=linux\nPRETTY_NAME="Linux"\n',
+    "resolv.conf": "",
+}
+"""Written for the cell, never copied from the machine, whose files name its users and its networks."""
+
+COPIED = ("ld.so.cache", "ld.so.conf")
+MODES = {"tmp": 0o1777, "var/tmp": 0o1777, "home/agent": 0o755, "dev": 0o755, "proc": 0o755, "root": 0o755, "etc": 0o755}
+"""The runtime gives a temporary file system the mode of its mount point."""
+
+
+def build_skeleton(folder: Path, tools: Toolset) -> tuple[Path, Path]:
+    """Makes the root folder and the first process's program.
+
+    Args:
+        folder: An empty folder of the harness.
+        tools: What will be bound into it.
+
+    Returns:
+        The root folder and the program's path.
+    """
+    root = folder / "root"
+    for name, mode in MODES.items():
+        _folder(root / name, mode)
+    for name in ("run", TETHER_FOLDER, "usr", "var", *tools.hollow):
+        _folder(root / name.lstrip("/"))
+    for name, target in tools.links:
+        (root / name).symlink_to(target)
+    for path in tools.bound:
+        _mount_point(root, Path(path))
+    for name, text in ETC.items():
+        _file(root / "etc" / name, text)
+    for name in COPIED:
+        if Path("/etc", name).is_file():
+            shutil.copyfile(Path("/etc", name), root / "etc" / name)
+    _alternatives(root / "etc" / "alternatives")
+    _file(root / "run" / "init", "")
+    program = folder / "init"
+    _file(program, files("redline.cell").joinpath("programs/init.py").read_text())
+    return root, program
+
+
+def _folder(path: Path, mode: int = 0o755) -> None:
+    path.mkdir(parents=True, exist_ok=True)
+    path.chmod(mode)  # the umask does not decide what the cell sees
+
+
+def _file(path: Path, text: str) -> None:
+    path.write_text(text)
+    path.chmod(0o644)
+
+
+def _mount_point(root: Path, path: Path) -> None:
+    """Makes the place at which a path of the machine will be bound, where the root folder itself holds it."""
+    inside = root / str(path).lstrip("/")
+    if path.parts[1] == "usr" and path != Path("/usr"):
+        return  # lies in what is bound at /usr
+    if path.is_dir():
+        _folder(inside)
+    else:
+        _folder(inside.parent)
+        _file(inside, "")
+
+
+def _alternatives(folder: Path) -> None:
+    """Copies the links through which awk, which and others are found; their targets lie under /usr."""
+    _folder(folder)
+    source = Path("/etc/alternatives")
+    if not source.is_dir():
+        return
+    for link in source.iterdir():
+        if link.is_symlink() and (target := os.readlink(link)).startswith("/usr/bin/"):
+            (folder / link.name).symlink_to(target)

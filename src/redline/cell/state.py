@@ -1,0 +1,159 @@
+"""Where cells live on the machine, under names that tell an agent nothing, and who owns them."""
+
+import fcntl
+import os
+import secrets
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+
+from redline._errors import UsageError
+from redline.cell.spec import AGENT_ID, IdSlice
+
+RANGE_SIZE = 65536
+FIRST_RANGE, LAST_RANGE = 16384, 32000
+"""Ranges of ids for cells made by root: 2**30 and up, above what /etc/subuid hands out by default."""
+
+NOBODY = 65534
+
+
+def state_folder() -> Path:
+    """The folder of this user's cells; made if need be.
+
+    Raises:
+        UsageError: It cannot be made, or belongs to someone else.
+    """
+    uid = os.geteuid()
+    base = Path("/run") if uid == 0 else Path(os.environ.get("XDG_RUNTIME_DIR") or "/tmp")
+    folder = base / f"pods-{uid}"
+    try:
+        folder.mkdir(mode=0o711, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"{folder} cannot be made ({error.strerror}): set XDG_RUNTIME_DIR to a folder of yours.") from error
+    info = folder.stat(follow_symlinks=False)
+    if info.st_uid != uid or folder.is_symlink():
+        raise UsageError(f"{folder} does not belong to this user: remove it, or set XDG_RUNTIME_DIR to a folder of yours.")
+    return folder
+
+
+def new_owner(state: Path) -> Path:
+    """Makes the folder of one harness."""
+    folder = state / secrets.token_hex(4)
+    folder.mkdir(mode=0o711)
+    (folder / "cells").mkdir(mode=0o711)
+    return folder
+
+
+def claim_ids(state: Path, cell_folder: Path) -> tuple[IdSlice, ...]:
+    """Takes a free range of ids for a cell; the sweep frees it by the file that names it.
+
+    Raises:
+        UsageError: This user has no ids to give (see /etc/subuid), or all are taken.
+    """
+    ranges = state / "ranges"
+    ranges.mkdir(mode=0o700, exist_ok=True)
+    candidates = _root_candidates() if os.geteuid() == 0 else _subordinate_candidates()
+    for base, slices in candidates:
+        claim = ranges / str(base)
+        try:
+            claim.touch(exist_ok=False)
+        except FileExistsError:
+            continue
+        (cell_folder / "range").write_text(str(claim))
+        return slices
+    raise UsageError("all ranges of user ids for cells are taken: run `inspect sandbox cleanup cell`.")
+
+
+def _root_candidates() -> list[tuple[int, tuple[IdSlice, ...]]]:
+    taken = [(start, start + size) for _, start, size in _subordinate_ids()]
+    first = FIRST_RANGE + secrets.randbelow(LAST_RANGE - FIRST_RANGE)
+    order = [*range(first, LAST_RANGE), *range(FIRST_RANGE, first)]
+    bases = (number * RANGE_SIZE for number in order)
+    free = (base for base in bases if all(base + RANGE_SIZE <= low or base >= high for low, high in taken))
+    return [(base, (IdSlice(0, base, RANGE_SIZE),)) for base in free]
+
+
+def _subordinate_candidates() -> list[tuple[int, tuple[IdSlice, ...]]]:
+    """Small slices, so that the usual 65536 ids of a user are enough for many cells that do not share any."""
+    uid = os.geteuid()
+    own = [(start, size) for owner, start, size in _subordinate_ids() if owner in _names_of(uid)]
+    inside = (0, AGENT_ID, NOBODY)
+    found = [
+        (base, tuple(IdSlice(inner, base + offset, 1) for offset, inner in enumerate(inside)))
+        for start, size in own
+        for base in range(start, start + size - len(inside) + 1, len(inside))
+    ]
+    if not found:
+        raise UsageError(
+            f"user {uid} has no subordinate ids for cells: add a line `NAME:100000:65536` to /etc/subuid and /etc/subgid."
+        )
+    return found
+
+
+def _names_of(uid: int) -> set[str]:
+    names = {str(uid)}
+    for line in Path("/etc/passwd").read_text(errors="replace").splitlines():
+        fields = line.split(":")
+        if len(fields) > 2 and fields[2] == str(uid):  # noqa: PLR2004 - field 2 of passwd(5) is the uid
+            names.add(fields[0])
+    return names
+
+
+def _subordinate_ids() -> list[tuple[str, int, int]]:
+    """Lines of /etc/subuid as (owner, first id, count)."""
+    try:
+        lines = Path("/etc/subuid").read_text(errors="replace").splitlines()
+    except OSError:
+        return []
+    found = []
+    for line in lines:
+        owner, _, rest = line.partition(":")
+        start, _, size = rest.partition(":")
+        if start.isdigit() and size.isdigit():
+            found.append((owner, int(start), int(size)))
+    return found
+
+
+def sweep_stale(state: Path, runtime: Sequence[str]) -> int:
+    """Ends and removes the cells of harnesses that are no more.
+
+    A harness is alive while its warden holds the lock of its folder, so a pid that was given to another process since
+    cannot mislead.
+
+    Returns:
+        How many harnesses' folders were swept.
+    """
+    swept = 0
+    program = str(files("redline.cell").joinpath("programs/warden.py"))
+    for folder in sorted(state.iterdir()):
+        if not (folder / "cells").is_dir() or _is_locked(folder / "lock"):
+            continue
+        own = _runtime_of(folder) or list(runtime)
+        subprocess.run([sys.executable, "-I", "-S", program, str(folder), *own], stdin=subprocess.DEVNULL, check=False)
+        shutil.rmtree(folder, ignore_errors=True)
+        swept += 1
+    return swept
+
+
+def _is_locked(lock: Path) -> bool:
+    try:
+        fd = os.open(lock, os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(fd)
+    return False
+
+
+def _runtime_of(folder: Path) -> list[str]:
+    try:
+        return (folder / "runtime").read_text().split("\0")
+    except OSError:
+        return []
