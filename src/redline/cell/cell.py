@@ -155,6 +155,11 @@ class Cell:
         return self._warden.cells / self.id
 
     @property
+    def interpreter(self) -> str:
+        """Path of the Python inside."""
+        return self._warden.ground.tools.interpreter
+
+    @property
     def cgroup(self) -> str:
         """Name of the cgroup that holds all hosts, below the root of each hierarchy."""
         return f"pod-{self._warden.ground.owner.name}-{self.id}"

@@ -1,5 +1,6 @@
 """Running a command in a host: pipes, bounded output, time, and the end of the main process as the end of the call."""
 
+import errno
 import itertools
 import json
 import os
@@ -119,6 +120,7 @@ class Call:
             TimeoutError: It took longer; it and its descendants were killed.
             CellGoneError: The host is not running, or ended meanwhile.
             CellError: The host could start no process.
+            PermissionError: The user may not execute the command.
         """
         pipes = Pipes.open()
         try:
@@ -178,7 +180,7 @@ class Call:
             await anyio.wait_readable(fd)
             chunk = os.read(fd, STATUS_LIMIT)
             self._status += chunk
-            if not chunk or self._status.count(b"\n") > 1 or b"error" in self._status:
+            if not chunk or b"returncode" in self._status or b"error" in self._status:
                 return
 
     def _collect_rest(self, pipes: Pipes, index: int, tail: Tail) -> None:
@@ -213,6 +215,8 @@ class Call:
             raise CellError(f"the host can start no process: {os.strerror(answer['error'])}")
         if "returncode" not in answer:
             raise CellGoneError("the host ended while the command ran")
+        if answer.get("refused") == errno.EACCES:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), "the command")
         code = answer["returncode"]
         stdout, stderr = self._outputs
         return Completed(

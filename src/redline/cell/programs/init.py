@@ -19,6 +19,7 @@ AGENT_ID = 1000
 MAX_MESSAGE = 1 << 16
 MAX_DESCRIPTORS = 8
 CHUNK = 1 << 16
+LOW = 40
 OUT_OF_MEMORY_BIAS = b"500"
 DONE = b'{"pid": 1}\n{"returncode": 0}\n'
 PR_CAPBSET_READ, PR_CAPBSET_DROP = 23, 24
@@ -54,16 +55,15 @@ def become(user):
         pass  # only a preference: where it cannot be stated the kernel picks by size
 
 
-def replace_descriptors(stdin, stdout, stderr):
-    """Makes the three the only open descriptors."""
-    low = 64
-    held = []
-    for fd in (stdin, stdout, stderr):
-        held.append(os.dup2(fd, low, inheritable=True))
-        low += 1
-    for target, fd in enumerate(held):
-        os.dup2(fd, target, inheritable=True)
-    os.closerange(3, 65536)
+def replace_descriptors(fds):
+    """Makes the first three the standard ones and the only ones left after exec. Returns the status descriptor."""
+    for number, fd in enumerate(fds, start=LOW):
+        os.dup2(fd, number, inheritable=False)
+    for target in range(3):
+        os.dup2(LOW + target, target, inheritable=True)
+    os.closerange(3, LOW + 3)
+    os.closerange(LOW + 4, 65536)
+    return LOW + 3
 
 
 def run_command(request, fds):
@@ -71,7 +71,7 @@ def run_command(request, fds):
     os.setsid()
     for number in (signal.SIGCHLD, signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
-    replace_descriptors(*fds)
+    status = replace_descriptors(fds)
     become(request["user"])
     os.umask(0o022)
     command = request["command"]
@@ -81,6 +81,7 @@ def run_command(request, fds):
     except OSError as error:
         subject = request["cwd"] if error.filename == request["cwd"] else command[0]
         os.write(2, ("%s: %s\n" % (subject, os.strerror(error.errno))).encode())
+        os.write(status, json.dumps({"refused": error.errno}).encode() + b"\n")
         os._exit(127 if error.errno in (errno.ENOENT, errno.ENOTDIR) else 126)
 
 
@@ -222,7 +223,7 @@ class Init:
             return ()
         if pid == 0:
             try:
-                child(request, fds[:3])
+                child(request, fds)
             except BaseException as error:
                 os.write(fds[2], ("init: %r\n" % (error,)).encode())
             finally:
@@ -242,7 +243,7 @@ class Init:
         if pid == 0:
             try:
                 null = os.open("/dev/null", os.O_RDWR)
-                run_command(request, (null, null, null))
+                run_command(request, (null, null, null, null))
             finally:
                 os._exit(125)
         os.write(fds[1], b"%d" % pid)
