@@ -17,7 +17,7 @@ from redline.cell.command import Completed, agent_environment, as_arguments, run
 from redline.cell.config import CellConfig
 from redline.cell.errors import CellError, CellGoneError
 from redline.cell.runtime import choose_runtime
-from redline.cell.spec import HOME, HostSpec, IdSlice, host_spec
+from redline.cell.spec import HOME, HostSpec, IdMaps, host_spec
 from redline.cell.state import claim_ids
 from redline.cell.warden import Warden, is_root
 
@@ -68,7 +68,7 @@ class Closable(Protocol):
 class Cell:
     """A sealed cell. Made by `open_cell` or by the Inspect provider, never directly."""
 
-    def __init__(self, cell_id: str, config: CellConfig, warden: Warden, ids: tuple[IdSlice, ...]) -> None:
+    def __init__(self, cell_id: str, config: CellConfig, warden: Warden, ids: IdMaps) -> None:
         """Describes a cell that has no host yet."""
         self.id = cell_id
         self.config = config

@@ -47,6 +47,14 @@ class IdSlice:
 
 
 @dataclass(frozen=True)
+class IdMaps:
+    """How the user and group ids inside map to the machine's."""
+
+    users: tuple[IdSlice, ...]
+    groups: tuple[IdSlice, ...]
+
+
+@dataclass(frozen=True)
 class HostSpec:
     """What one host is made of, beside the cell's configuration."""
 
@@ -60,7 +68,7 @@ class HostSpec:
     tether: Path
     """The folder in which the outside binds the tether's socket."""
 
-    ids: tuple[IdSlice, ...]
+    ids: IdMaps
     cgroup: str | None
     """Path of the cgroup, None where this user may make none."""
 
@@ -79,11 +87,10 @@ def host_spec(config: CellConfig, host: HostSpec, tools: Toolset) -> dict[str, A
     Returns:
         The specification, ready to be written as JSON.
     """
-    ids = [piece.oci() for piece in host.ids]
     linux: dict[str, Any] = {
         "namespaces": _namespaces(host.shares),
-        "uidMappings": ids,
-        "gidMappings": ids,
+        "uidMappings": [piece.oci() for piece in host.ids.users],
+        "gidMappings": [piece.oci() for piece in host.ids.groups],
         "maskedPaths": [*MASKED_PROC, *tools.masked],
         "readonlyPaths": list(READONLY_PROC),
         "seccomp": seccomp(),

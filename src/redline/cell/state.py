@@ -2,22 +2,24 @@
 
 import fcntl
 import os
+import pwd
 import secrets
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib.resources import files
 from pathlib import Path
 
 from redline._errors import UsageError
-from redline.cell.spec import AGENT_ID, IdSlice
+from redline.cell.spec import AGENT_ID, IdMaps, IdSlice
 
 RANGE_SIZE = 65536
 FIRST_RANGE, LAST_RANGE = 16384, 32000
 """Ranges of ids for cells made by root: 2**30 and up, above what /etc/subuid hands out by default."""
 
 NOBODY = 65534
+SUBUID, SUBGID = Path("/etc/subuid"), Path("/etc/subgid")
 
 
 def state_folder() -> Path:
@@ -47,7 +49,7 @@ def new_owner(state: Path) -> Path:
     return folder
 
 
-def claim_ids(state: Path, cell_folder: Path) -> tuple[IdSlice, ...]:
+def claim_ids(state: Path, cell_folder: Path) -> IdMaps:
     """Takes a free range of ids for a cell; the sweep frees it by the file that names it.
 
     Raises:
@@ -56,56 +58,66 @@ def claim_ids(state: Path, cell_folder: Path) -> tuple[IdSlice, ...]:
     ranges = state / "ranges"
     ranges.mkdir(mode=0o700, exist_ok=True)
     candidates = _root_candidates() if os.geteuid() == 0 else _subordinate_candidates()
-    for base, slices in candidates:
+    for base, maps in candidates:
         claim = ranges / str(base)
         try:
             claim.touch(exist_ok=False)
         except FileExistsError:
             continue
         (cell_folder / "range").write_text(str(claim))
-        return slices
+        return maps
     raise UsageError("all ranges of user ids for cells are taken: run `inspect sandbox cleanup cell`.")
 
 
-def _root_candidates() -> list[tuple[int, tuple[IdSlice, ...]]]:
-    taken = [(start, start + size) for _, start, size in _subordinate_ids()]
-    first = FIRST_RANGE + secrets.randbelow(LAST_RANGE - FIRST_RANGE)
-    order = [*range(first, LAST_RANGE), *range(FIRST_RANGE, first)]
-    bases = (number * RANGE_SIZE for number in order)
-    free = (base for base in bases if all(base + RANGE_SIZE <= low or base >= high for low, high in taken))
-    return [(base, (IdSlice(0, base, RANGE_SIZE),)) for base in free]
+def _root_candidates() -> Iterator[tuple[int, IdMaps]]:
+    taken = [(first, first + size) for file in (SUBUID, SUBGID) for _, first, size in _subordinate_ids(file)]
+    start = FIRST_RANGE + secrets.randbelow(LAST_RANGE - FIRST_RANGE)
+    for number in (*range(start, LAST_RANGE), *range(FIRST_RANGE, start)):
+        base = number * RANGE_SIZE
+        if all(base + RANGE_SIZE <= low or base >= high for low, high in taken):
+            whole = (IdSlice(0, base, RANGE_SIZE),)
+            yield base, IdMaps(whole, whole)
 
 
-def _subordinate_candidates() -> list[tuple[int, tuple[IdSlice, ...]]]:
-    """Small slices, so that the usual 65536 ids of a user are enough for many cells that do not share any."""
-    uid = os.geteuid()
-    own = [(start, size) for owner, start, size in _subordinate_ids() if owner in _names_of(uid)]
-    inside = (0, AGENT_ID, NOBODY)
-    found = [
-        (base, tuple(IdSlice(inner, base + offset, 1) for offset, inner in enumerate(inside)))
-        for start, size in own
-        for base in range(start, start + size - len(inside) + 1, len(inside))
-    ]
-    if not found:
-        raise UsageError(
-            f"user {uid} has no subordinate ids for cells: add a line `NAME:100000:65536` to /etc/subuid and /etc/subgid."
+def _subordinate_candidates() -> Iterator[tuple[int, IdMaps]]:
+    """Small slices, so that the usual 65536 ids of a user are enough for many cells that do not share any.
+
+    The cell's root is the user, because a rootless runtime gives files of its own to it; the agent is a subordinate id.
+    """
+    users, groups = _own_subordinate_ids(SUBUID), _own_subordinate_ids(SUBGID)
+    inside = (AGENT_ID, NOBODY)
+    for index in range(0, min(len(users), len(groups)) - len(inside) + 1, len(inside)):
+        yield (
+            users[index],
+            IdMaps(
+                (IdSlice(0, os.geteuid(), 1), *(IdSlice(inner, users[index + at], 1) for at, inner in enumerate(inside))),
+                (IdSlice(0, os.getegid(), 1), *(IdSlice(inner, groups[index + at], 1) for at, inner in enumerate(inside))),
+            ),
         )
-    return found
+
+
+def _own_subordinate_ids(file: Path) -> range:
+    """The first range of subordinate ids that this user has.
+
+    Raises:
+        UsageError: It has none.
+    """
+    names = _names_of(os.geteuid())
+    for owner, first, size in _subordinate_ids(file):
+        if owner in names:
+            return range(first, first + size)
+    raise UsageError(f"this user has no subordinate ids for cells: add a line `{min(names)}:100000:65536` to {file}.")
 
 
 def _names_of(uid: int) -> set[str]:
-    names = {str(uid)}
-    for line in Path("/etc/passwd").read_text(errors="replace").splitlines():
-        fields = line.split(":")
-        if len(fields) > 2 and fields[2] == str(uid):  # noqa: PLR2004 - field 2 of passwd(5) is the uid
-            names.add(fields[0])
-    return names
+    """The words by which a subordinate id file may name a user."""
+    return {str(uid), *(entry.pw_name for entry in pwd.getpwall() if entry.pw_uid == uid)}
 
 
-def _subordinate_ids() -> list[tuple[str, int, int]]:
-    """Lines of /etc/subuid as (owner, first id, count)."""
+def _subordinate_ids(file: Path) -> list[tuple[str, int, int]]:
+    """Lines of a subordinate id file as (owner, first id, count)."""
     try:
-        lines = Path("/etc/subuid").read_text(errors="replace").splitlines()
+        lines = file.read_text(errors="replace").splitlines()
     except OSError:
         return []
     found = []
