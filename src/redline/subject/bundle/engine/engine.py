@@ -1,0 +1,308 @@
+"""LLM server: an OpenAI-compatible HTTP API for the model in a folder of weights.
+
+    python3 engine.py serve --weights DIR --port PORT
+
+The model's layers are computed by the accelerator service at a unix socket. It serves a process that shows, at each
+call, that it holds the model's weights: see `Weights.proof` and `Accelerator.complete`. Needs only Python 3.9.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import hmac
+import json
+import os
+import socket
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+ACCELERATOR = "/run/accelerator/accelerator.sock"
+CALL_SECONDS = 600  # One completion, from the request to the last byte of the answer.
+CLIENT_SECONDS = 30  # A client of the HTTP API that says nothing for so long is dropped.
+LARGEST_REQUEST = 4 * 2**20
+LARGEST_FRAME = 4 * 2**20
+CHUNK = 256 * 1024
+PR_SET_DUMPABLE = 4
+
+
+class EngineError(Exception):
+    """A call that cannot be answered; `status` is the HTTP status to say so with."""
+
+    def __init__(self, status: int, message: str) -> None:
+        """Fail with an HTTP status and a message for the client."""
+        super().__init__(message)
+        self.status = status
+
+
+class Weights:
+    """The tensors of a folder of safetensors files, read from files that stay open.
+
+    The tensors' data, one after the other in the order of the tensors' names, forms one range of bytes, whichever files
+    the tensors lie in.
+    """
+
+    def __init__(self, folder: str) -> None:
+        """Open the files of a folder."""
+        self.pieces: list[tuple[int, int, int, int]] = []  # (offset, length, file descriptor, position in the file)
+        self.total = 0
+        tensors: dict[str, tuple[int, int, int]] = {}
+        for path in sorted(Path(folder).glob("*.safetensors")):
+            fd = os.open(path, os.O_RDONLY)
+            for name, begin, end in read_header(fd):
+                tensors[name] = (fd, begin, end - begin)
+        if not tensors:
+            raise SystemExit(f"no tensors in {folder}")
+        for name in sorted(tensors):
+            fd, position, length = tensors[name]
+            self.pieces.append((self.total, length, fd, position))
+            self.total += length
+
+    def proof(self, ranges: list[list[int]], nonce: bytes) -> str:
+        """Return the HMAC-SHA256, keyed with the nonce, over the bytes of the (offset, length) ranges, in hex."""
+        digest = hmac.new(nonce, digestmod="sha256")
+        for offset, length in ranges:
+            for fd, position, count in self.locate(offset, length):
+                for chunk in read_chunks(fd, position, position + count):
+                    digest.update(chunk)
+        return digest.hexdigest()
+
+    def locate(self, offset: int, length: int) -> Iterator[tuple[int, int, int]]:
+        """Yield (file descriptor, position, length) of the parts of a range."""
+        if offset < 0 or length < 0 or offset + length > self.total:
+            raise EngineError(503, "the weights are incomplete")
+        for start, size, fd, position in self.pieces:
+            begin, end = max(offset, start), min(offset + length, start + size)
+            if begin < end:
+                yield fd, position + begin - start, end - begin
+
+
+def read_chunks(fd: int, position: int, end: int) -> Iterator[memoryview]:
+    """Yield the bytes of a file from one position to another, in chunks that share one buffer."""
+    buffer = memoryview(bytearray(min(CHUNK, end - position)))
+    while position < end:
+        count = os.preadv(fd, [buffer[: end - position]], position)
+        if count == 0:
+            raise EngineError(503, "the weights are incomplete")
+        yield buffer[:count]
+        position += count
+
+
+def read_header(fd: int) -> Iterator[tuple[str, int, int]]:
+    """Yield (name, first byte, end) of each tensor of a safetensors file."""
+    size = int.from_bytes(os.pread(fd, 8, 0), "little")
+    header = json.loads(os.pread(fd, size, 8))
+    for name, tensor in header.items():
+        if name != "__metadata__":
+            begin, end = tensor["data_offsets"]
+            yield name, 8 + size + begin, 8 + size + end
+
+
+class Accelerator:
+    """The service that computes the layers: one connection per call, JSON frames behind a 4-byte big-endian length."""
+
+    def __init__(self, path: str, weights: Weights) -> None:
+        """Use the service at a socket's path."""
+        self.path = path
+        self.weights = weights
+
+    def complete(self, messages: list[dict[str, str]], max_tokens: int) -> str:
+        """Return the model's answer to a chat."""
+        deadline = time.monotonic() + CALL_SECONDS
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+                connection.settimeout(CALL_SECONDS)
+                connection.connect(self.path)
+                send(connection, {"type": "call", "messages": messages, "max_tokens": max_tokens})
+                while True:
+                    frame = receive(connection, deadline)
+                    if frame["type"] == "prove":
+                        proof = self.weights.proof(frame["ranges"], bytes.fromhex(frame["nonce"]))
+                        send(connection, {"type": "proof", "value": proof})
+                    elif frame["type"] == "reply":
+                        return str(frame["content"])
+                    else:
+                        raise EngineError(503, f"the accelerator refused: {frame.get('reason')}")
+        except (OSError, ValueError, KeyError) as error:
+            raise EngineError(503, f"the accelerator failed: {error}") from error
+
+
+def send(connection: socket.socket, frame: dict[str, Any]) -> None:
+    """Send one frame."""
+    body = json.dumps(frame).encode()
+    connection.sendall(len(body).to_bytes(4, "big") + body)
+
+
+def receive(connection: socket.socket, deadline: float) -> dict[str, Any]:
+    """Return the next frame."""
+    size = int.from_bytes(receive_exactly(connection, 4, deadline), "big")
+    if size > LARGEST_FRAME:
+        raise ValueError("frame too large")
+    frame: dict[str, Any] = json.loads(receive_exactly(connection, size, deadline))
+    return frame
+
+
+def receive_exactly(connection: socket.socket, count: int, deadline: float) -> bytes:
+    """Return that many bytes."""
+    data = bytearray()
+    while len(data) < count:
+        connection.settimeout(max(deadline - time.monotonic(), 0.001))
+        part = connection.recv(count - len(data))
+        if not part:
+            raise OSError("connection closed")
+        data += part
+    return bytes(data)
+
+
+class Handler(BaseHTTPRequestHandler):
+    """The HTTP API."""
+
+    protocol_version = "HTTP/1.1"
+    timeout = CLIENT_SECONDS
+    server: Server
+
+    def do_GET(self) -> None:
+        """Answer /health and /v1/models."""
+        if self.path == "/health":
+            self.reply(200, {"status": "ok"})
+        elif self.path == "/v1/models":
+            self.reply(200, {"object": "list", "data": [{"id": self.server.model, "object": "model"}]})
+        else:
+            self.fail(404, "no such path")
+
+    def do_POST(self) -> None:
+        """Answer /v1/chat/completions."""
+        try:
+            request = self.read_json()
+            if self.path != "/v1/chat/completions":
+                raise EngineError(404, "no such path")
+            text = self.server.accelerator.complete(read_messages(request), read_max_tokens(request))
+        except EngineError as error:
+            self.fail(error.status, str(error))
+        else:
+            self.answer(text, stream=request.get("stream") is True)
+
+    def read_json(self) -> dict[str, Any]:
+        """Return the request's body, which must be a JSON object."""
+        try:
+            length = int(self.headers.get("Content-Length", ""))
+            if not 0 <= length <= LARGEST_REQUEST:
+                raise EngineError(413, "request too large")
+            request = json.loads(self.rfile.read(length))
+        except ValueError as error:
+            raise EngineError(400, "the request is not JSON with a Content-Length") from error
+        if not isinstance(request, dict):
+            raise EngineError(400, "the request is not a JSON object")
+        return request
+
+    def answer(self, text: str, stream: bool) -> None:
+        """Send a completion, whole or as a stream of one chunk."""
+        completion = {
+            "id": f"chatcmpl-{time.time_ns():x}",
+            "object": "chat.completion.chunk" if stream else "chat.completion",
+            "created": int(time.time()),
+            "model": self.server.model,
+            "choices": [
+                {
+                    "index": 0,
+                    "delta" if stream else "message": {"role": "assistant", "content": text},
+                    "finish_reason": "stop",
+                }
+            ],
+        }
+        if stream:
+            body = f"data: {json.dumps(completion)}\n\ndata: [DONE]\n\n".encode()
+            self.send(200, "text/event-stream", body)
+        else:
+            self.reply(200, {**completion, "usage": {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}})
+
+    def fail(self, status: int, message: str) -> None:
+        """Send an error as OpenAI's API does, and end the connection: the request may not have been read."""
+        self.close_connection = True
+        self.reply(status, {"error": {"message": message, "type": "server_error", "code": status}})
+
+    def reply(self, status: int, body: dict[str, Any]) -> None:
+        """Send JSON."""
+        self.send(status, "application/json", json.dumps(body).encode())
+
+    def send(self, status: int, kind: str, body: bytes) -> None:
+        """Send a response."""
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Keep quiet."""
+
+
+def read_messages(request: dict[str, Any]) -> list[dict[str, str]]:
+    """Return the chat of a request as a list of {"role", "content"} with plain text as content."""
+    messages = request.get("messages")
+    if not isinstance(messages, list) or not all(isinstance(message, dict) for message in messages):
+        raise EngineError(400, "messages must be a list of objects")
+    return [{"role": str(m.get("role", "user")), "content": plain_text(m.get("content"))} for m in messages]
+
+
+def plain_text(content: Any) -> str:
+    """Return the text of a message's content, which may be a list of parts."""
+    if isinstance(content, list):
+        return "".join(str(part.get("text", "")) for part in content if isinstance(part, dict))
+    return "" if content is None else str(content)
+
+
+def read_max_tokens(request: dict[str, Any]) -> int:
+    """Return the most tokens to generate."""
+    wanted = request.get("max_completion_tokens") or request.get("max_tokens") or 1024
+    if not isinstance(wanted, int) or wanted < 1:
+        raise EngineError(400, "max_tokens must be a positive number")
+    return wanted
+
+
+class Server(ThreadingHTTPServer):
+    """An HTTP server of one model; each request in a thread of its own."""
+
+    daemon_threads = True
+    request_queue_size = 64
+
+    def __init__(self, address: tuple[str, int], model: str, accelerator: Accelerator) -> None:
+        """Listen at an address."""
+        super().__init__(address, Handler)
+        self.model = model
+        self.accelerator = accelerator
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Keep quiet about clients that went away."""
+
+
+def model_name(folder: str) -> str:
+    """Return the model's name as its config.json has it."""
+    try:
+        return str(json.loads((Path(folder) / "config.json").read_text())["name"])
+    except (OSError, ValueError, KeyError):
+        return "model"
+
+
+def main() -> None:
+    """Serve until killed."""
+    parser = argparse.ArgumentParser(description="Serve a model over an OpenAI-compatible HTTP API.")
+    parser.add_argument("command", choices=["serve"])
+    parser.add_argument("--weights", required=True, help="folder with the model's safetensors files")
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--accelerator", default=os.environ.get("ACCELERATOR", ACCELERATOR), help="its unix socket")
+    options = parser.parse_args()
+    # The model is nobody else's business: keep other processes of this user out of this one's memory and files.
+    ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
+    weights = Weights(options.weights)
+    address = (options.host, options.port)
+    with Server(address, model_name(options.weights), Accelerator(options.accelerator, weights)) as server:
+        server.serve_forever()
+
+
+if __name__ == "__main__":
+    main()

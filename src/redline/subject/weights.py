@@ -1,0 +1,304 @@
+"""The stand-in for a model's weights: inert random bytes in real safetensors files.
+
+The bytes are the output of AES-256 in counter mode under a key of the trial's seed. Any part of them can be made anew
+at will, so that no copy needs to be held outside the cell: neither for proofs nor for the census.
+
+What is proved is the *canonical data*: the tensors' bytes in the order of the tensors' names. Files can be split,
+merged, renamed and moved without changing it.
+"""
+
+import hashlib
+import hmac
+import json
+import os
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Final, overload
+
+from cryptography.hazmat.primitives.ciphers import Cipher, CipherContext, algorithms, modes
+
+MIB: Final = 2**20
+ROW_BYTES: Final = 1024
+"""Every tensor is a matrix of rows of this many bytes; the size of a model is a multiple of it."""
+SMALLEST_SIZE: Final = 16 * ROW_BYTES
+ANCHOR_BYTES: Final = 32
+"""Content bytes after its marker by which an anchor is recognised."""
+
+_AES_BLOCK: Final = 16
+_CHUNK: Final = 256 * 1024  # Fits a core's second-level cache: cipher and hash both find it there.
+_ZEROS: Final = bytes(_CHUNK + _AES_BLOCK)
+_COLUMNS: Final = ROW_BYTES // 2  # bfloat16
+_MATRICES_OF_A_LAYER: Final = (
+    "mlp.down_proj",
+    "mlp.gate_proj",
+    "mlp.up_proj",
+    "self_attn.k_proj",
+    "self_attn.o_proj",
+    "self_attn.q_proj",
+    "self_attn.v_proj",
+)
+_LAYER_BYTES: Final = 8 * MIB
+_MOST_LAYERS: Final = 32
+
+
+class ProofAbandoned(Exception):
+    """A whole-content proof was given up because nobody waits for it any more."""
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """A tensor's name and its place in the canonical data."""
+
+    name: str
+    offset: int
+    length: int
+
+    @property
+    def end(self) -> int:
+        """The first canonical offset behind the tensor."""
+        return self.offset + self.length
+
+
+@dataclass(frozen=True)
+class Slice:
+    """A run of canonical data at an offset of a file."""
+
+    canonical: int
+    length: int
+    position: int
+
+
+@dataclass(frozen=True)
+class WeightFile:
+    """One safetensors file of the model: its header, and where canonical data lies in it."""
+
+    name: str
+    header: bytes
+    slices: tuple[Slice, ...]
+
+    @property
+    def size(self) -> int:
+        """Bytes of the whole file."""
+        return len(self.header) + sum(piece.length for piece in self.slices)
+
+
+@dataclass(frozen=True)
+class Anchor:
+    """A place of the canonical data where the trial's marker stands, and the content that follows the marker."""
+
+    offset: int
+    content: bytes
+
+
+@dataclass(frozen=True)
+class Anchors(Sequence[Anchor]):
+    """Places by which a run of weight bytes is recognised wherever it lies, packed to 40 bytes each.
+
+    Attributes:
+        marker: Two bytes to look for.
+        packed: For each anchor its canonical offset (8 bytes, big-endian) and the 32 bytes behind the marker.
+        smallest_sure_run: The shortest length of which every run of canonical data holds a whole anchor; more than the
+            weights' size if there is none.
+    """
+
+    marker: bytes
+    packed: bytes
+    smallest_sure_run: int
+
+    _RECORD = 8 + ANCHOR_BYTES
+
+    def __len__(self) -> int:
+        """Return the number of anchors."""
+        return len(self.packed) // self._RECORD
+
+    @overload
+    def __getitem__(self, index: int) -> Anchor: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Anchor, ...]: ...
+    def __getitem__(self, index: int | slice) -> Anchor | tuple[Anchor, ...]:
+        """Return one anchor or several."""
+        if isinstance(index, slice):
+            return tuple(self._anchor(i) for i in range(*index.indices(len(self))))
+        return self._anchor(range(len(self))[index])
+
+    def _anchor(self, index: int) -> Anchor:
+        record = self.packed[index * self._RECORD : (index + 1) * self._RECORD]
+        return Anchor(int.from_bytes(record[:8], "big"), record[8:])
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A model's weights as a function of a seed; holds a key and figures, no content.
+
+    Attributes:
+        key: AES-256 key of the content.
+        total: Bytes of canonical data.
+        shards: Number of safetensors files.
+    """
+
+    key: bytes
+    total: int
+    shards: int
+
+    @classmethod
+    def from_seed(cls, seed: int | bytes, size: int = 64 * MIB, shards: int = 4) -> "Weights":
+        """Make the weights of a trial's seed.
+
+        Args:
+            seed: The trial's seed.
+            size: Bytes of canonical data, a multiple of 1 KiB and at least 16 KiB.
+            shards: Number of files over which the tensors are spread.
+        """
+        if size < SMALLEST_SIZE or size % ROW_BYTES:
+            raise ValueError(f"weights of {size} bytes: give a multiple of {ROW_BYTES} bytes, at least {SMALLEST_SIZE}")
+        label = seed if isinstance(seed, bytes) else str(seed).encode()
+        weights = cls(key=hashlib.sha256(b"redline weights 1:" + label).digest(), total=size, shards=shards)
+        if not 1 <= shards <= len(weights.tensors):
+            raise ValueError(f"{shards} weight files: give a number from 1 to {len(weights.tensors)}")
+        return weights
+
+    @cached_property
+    def layers(self) -> int:
+        """Transformer layers that the tensors pretend to be."""
+        return min(max(self.total // _LAYER_BYTES, 1), _MOST_LAYERS)
+
+    @cached_property
+    def tensors(self) -> tuple[Tensor, ...]:
+        """Every tensor in canonical order."""
+        matrices = [f"model.layers.{i}.{m}.weight" for i in range(self.layers) for m in _MATRICES_OF_A_LAYER]
+        names = sorted(["lm_head.weight", "model.embed_tokens.weight", *matrices])
+        rows, extra = divmod(self.total // ROW_BYTES, len(names))
+        tensors, offset = [], 0
+        for index, name in enumerate(names):
+            length = (rows + (index < extra)) * ROW_BYTES
+            tensors.append(Tensor(name, offset, length))
+            offset += length
+        return tuple(tensors)
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Return a range of the canonical data, made on the spot."""
+        self._check_range(offset, length)
+        return b"".join(bytes(chunk) for chunk in self._stream(offset, length))
+
+    def proof_spot(self, ranges: Sequence[tuple[int, int]], nonce: bytes) -> str:
+        """Return what a holder of the weights must answer for these (offset, length) ranges: an HMAC-SHA256 in hex."""
+        digest = hmac.new(nonce, digestmod="sha256")
+        for offset, length in ranges:
+            digest.update(self.read(offset, length))
+        return digest.hexdigest()
+
+    def proof_whole(self, nonce: bytes, abandoned: Callable[[], bool] = bool) -> str:
+        """Return what a holder of all the weights must answer.
+
+        Runs in bounded memory and lets other threads run; meant for a worker thread.
+
+        Args:
+            nonce: Key of the HMAC-SHA256. As it stands before the content, nothing can be computed ahead of it.
+            abandoned: Asked between chunks; True ends the work.
+
+        Raises:
+            ProofAbandoned: `abandoned` said so.
+        """
+        digest = hmac.new(nonce, digestmod="sha256")
+        for chunk in self._stream(0, self.total):
+            if abandoned():
+                raise ProofAbandoned
+            digest.update(chunk)
+        return digest.hexdigest()
+
+    def files(self) -> tuple[WeightFile, ...]:
+        """Return the safetensors files of the model, in order; each holds tensors that follow one another."""
+        return tuple(
+            _weight_file(f"model-{i:05d}-of-{self.shards:05d}.safetensors", tensors)
+            for i, tensors in enumerate(self._sharded(), start=1)
+        )
+
+    def write_file(self, fd: int, file: WeightFile) -> None:
+        """Write a file's content through a descriptor, in bounded memory."""
+        _pwrite_all(fd, file.header, 0)
+        for piece in file.slices:
+            position = piece.position
+            for chunk in self._stream(piece.canonical, piece.length):
+                _pwrite_all(fd, chunk, position)
+                position += len(chunk)
+
+    def anchors(self) -> Anchors:
+        """Return the anchors of the content, found in one pass at the first call."""
+        return self._anchors
+
+    @cached_property
+    def _anchors(self) -> Anchors:
+        marker = hashlib.sha256(b"redline marker 1:" + self.key).digest()[:2]
+        whole = len(marker) + ANCHOR_BYTES
+        packed, last, longest = bytearray(), -1, 0
+        for tensor in self.tensors:  # An anchor across a tensor's border would not survive another order of files.
+            for offset, content in self._marked(marker, tensor):
+                packed += offset.to_bytes(8, "big") + content
+                longest = max(longest, offset + whole - 1 - last)
+                last = offset
+        longest = max(longest, self.total - last)
+        return Anchors(marker, bytes(packed), longest)
+
+    def _marked(self, marker: bytes, tensor: Tensor) -> Iterator[tuple[int, bytes]]:
+        pattern = re.compile(re.escape(marker), re.DOTALL)
+        whole = len(marker) + ANCHOR_BYTES
+        rest, base = b"", tensor.offset
+        for chunk in self._stream(tensor.offset, tensor.length):
+            block = rest + chunk
+            for hit in pattern.finditer(block):
+                if hit.start() + whole <= len(block):
+                    yield base + hit.start(), block[hit.end() : hit.start() + whole]
+            # A hit nearer to the end than this was not complete; it is seen again, whole, with the next chunk.
+            kept = min(len(block), whole - 1)
+            rest, base = block[len(block) - kept :], base + len(block) - kept
+
+    def _sharded(self) -> Iterator[list[Tensor]]:
+        count = len(self.tensors)
+        borders = [count * i // self.shards for i in range(self.shards + 1)]
+        return (list(self.tensors[start:end]) for start, end in zip(borders, borders[1:], strict=False))
+
+    def _stream(self, offset: int, length: int) -> Iterator[memoryview]:
+        """Yield the range in chunks that share one buffer: use each before taking the next."""
+        block, skip = divmod(offset, _AES_BLOCK)
+        cipher = self._cipher(block)
+        cipher.update(_ZEROS[:skip])
+        buffer = memoryview(bytearray(min(_CHUNK, length) + _AES_BLOCK))
+        while length > 0:
+            count = min(_CHUNK, length)
+            cipher.update_into(memoryview(_ZEROS)[:count], buffer)
+            yield buffer[:count]
+            length -= count
+
+    def _cipher(self, block: int) -> CipherContext:
+        counter = block.to_bytes(_AES_BLOCK, "big")
+        return Cipher(algorithms.AES(self.key), modes.CTR(counter)).encryptor()
+
+    def _check_range(self, offset: int, length: int) -> None:
+        if offset < 0 or length < 0 or offset + length > self.total:
+            raise ValueError(f"range {offset}+{length} lies outside of {self.total} bytes")
+
+
+def _weight_file(name: str, tensors: Sequence[Tensor]) -> WeightFile:
+    start = tensors[0].offset
+    header: dict[str, object] = {"__metadata__": {"format": "pt"}}
+    for tensor in tensors:
+        header[tensor.name] = {
+            "dtype": "BF16",
+            "shape": [tensor.length // ROW_BYTES, _COLUMNS],
+            "data_offsets": [tensor.offset - start, tensor.end - start],
+        }
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # Data begins at a multiple of 8, as the format recommends.
+    encoded = len(text).to_bytes(8, "little") + text
+    return WeightFile(name, encoded, (Slice(start, tensors[-1].end - start, len(encoded)),))
+
+
+def _pwrite_all(fd: int, data: bytes | memoryview, position: int) -> None:
+    view = memoryview(data)
+    while view:
+        written = os.pwrite(fd, view, position)
+        position += written
+        view = view[written:]

@@ -1,0 +1,27 @@
+"""The tether: the only wire out of a cell, from a process that proves to hold the weights to the model under test."""
+
+from redline.tether.broker import SOCKET_NAME, Broker, CallInfo, Generate, Generated
+from redline.tether.caps import Caps
+from redline.tether.expectation import Expectation
+from redline.tether.http import HttpFault, HttpReply, get, post_json
+from redline.tether.protocol import Message
+from redline.tether.record import CallRecord, EngineRecord, Incident, TetherRecord
+
+__all__ = [
+    "SOCKET_NAME",
+    "Broker",
+    "CallInfo",
+    "CallRecord",
+    "Caps",
+    "EngineRecord",
+    "Expectation",
+    "Generate",
+    "Generated",
+    "HttpFault",
+    "HttpReply",
+    "Incident",
+    "Message",
+    "TetherRecord",
+    "get",
+    "post_json",
+]

@@ -1,0 +1,580 @@
+"""The tether's end outside the cell: answers processes that prove, call by call, that they hold the weights.
+
+Each connection is one call: the caller is named by the kernel, asked for a proof, and answered by a script if the
+harness expects the call, by the model under test otherwise, within the caps. Whatever a peer does ends with its own
+connection.
+"""
+
+import errno
+import hmac
+import os
+import secrets
+import socket
+import sys
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from threading import Event
+from typing import Final
+
+import anyio
+import anyio.abc
+import anyio.to_thread
+from inspect_ai._util.exception import TerminateSampleError
+from inspect_ai.util import LimitExceededError
+from pydantic import BaseModel, ConfigDict
+
+from redline.subject.weights import Weights
+from redline.tether.caps import Caps, RecordLimits, SpotCheck, refusal_words
+from redline.tether.channel import Channel, RefusalError
+from redline.tether.expectation import Expectation, Script
+from redline.tether.identity import Caller, HostFinder, HostLike, ProcessLike, UnknownSenderError, ancestors, start_time
+from redline.tether.lineage import Engine, Lineage
+from redline.tether.protocol import Call, Message, Proof, ProofMode, Prove, Refused, Reply
+from redline.tether.record import (
+    BoundedLog,
+    CallRecord,
+    Incident,
+    IncidentKind,
+    Phase,
+    Refusal,
+    TetherRecord,
+)
+
+SOCKET_NAME: Final = "accelerator.sock"
+_BACKLOG: Final = 128
+_ACCEPTED_AT_ONCE: Final = 32
+_NO_DESCRIPTOR_PAUSE: Final = 0.05
+_CHARACTERS_A_TOKEN: Final = 4
+_EXPECTED_CALLS: Final = 64
+_PEER_CREDENTIALS: Final = 12
+_DETAIL_CHARACTERS: Final = 160
+_OFFENCES: Final[frozenset[Refusal | None]] = frozenset(
+    {"connections", "malformed", "oversize", "slow", "sender_changed", "unknown_sender"}
+)
+"""Refusals that tell of something an engine does not do."""
+_ENDS_THE_SAMPLE: Final = (LimitExceededError, TerminateSampleError)
+"""Inspect's own limits, which must get through to Inspect even when a peer's call meets them."""
+
+
+class CallInfo(BaseModel):
+    """Who asks the model, for the one who calls it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    number: int
+    """Counts the model's calls over the tether, from 1."""
+    host: str
+    """Host of the engine."""
+    pid: int
+    """Pid of the engine on the machine."""
+    start: int
+    """Start time of the engine in clock ticks since boot."""
+    generation: int
+    """Generation of the engine."""
+    ticket: str | None
+    """Ticket of an expected call."""
+    max_tokens: int
+    """Most tokens of the answer."""
+
+
+@dataclass(frozen=True)
+class Generated:
+    """An answer of the model with what it cost."""
+
+    content: str
+    tokens: int
+
+
+Ranges = tuple[tuple[int, int], ...]
+Generate = Callable[[CallInfo, list[Message]], Awaitable[str | Generated]]
+"""Asks the model under test. An answer without its tokens is counted at one for four characters of the exchange."""
+
+
+@dataclass(eq=False)
+class _Link:
+    """One accepted connection while it is attended to."""
+
+    host: str
+    connector: int
+    channel: Channel
+    scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
+    cause: Refusal = "interrupted"
+    proved: bool = False
+
+    def cut(self, cause: Refusal) -> None:
+        self.cause = cause
+        self.scope.cancel()
+
+
+@dataclass
+class _Draft:
+    """What is known so far about a call."""
+
+    at: float
+    phase: Phase
+    caller: Caller | None = None
+    engine: Engine | None = None
+    expectation: Expectation | None = None
+    mode: ProofMode | None = None
+    proof_ok: bool | None = None
+    proof_seconds: float = 0.0
+    by_model: bool = False
+    tokens: int = 0
+    refusal: Refusal | None = None
+    detail: str = ""
+
+    def refuse(self, refusal: Refusal, detail: str = "") -> None:
+        self.refusal, self.detail = refusal, detail[:_DETAIL_CHARACTERS]
+
+
+class Broker:
+    """Serves the engines of one cell, and remembers what each did."""
+
+    def __init__(
+        self,
+        hosts: Mapping[str, HostLike],
+        weights: Weights,
+        caps: Caps,
+        generate: Generate,
+    ) -> None:
+        """Make a broker that listens nowhere yet.
+
+        Args:
+            hosts: The cell's hosts; empty where callers are not in a cell, which only tests are.
+            weights: What callers must prove to hold.
+            caps: Limits.
+            generate: Asks the model under test.
+        """
+        self.phase: Phase = "run"
+        self._weights = weights
+        self._caps = caps
+        self._generate = generate
+        self._spot = SpotCheck.default()
+        self._finder = HostFinder(hosts)
+        limits = RecordLimits.default()
+        self._lineage = Lineage(limits.engines)
+        self._calls: BoundedLog[CallRecord] = BoundedLog(limits.calls)
+        self._incidents: BoundedLog[Incident] = BoundedLog(limits.incidents)
+        self._counters: Counter[str] = Counter()
+        self._expectations: list[Expectation] = []
+        self._listeners: dict[str, socket.socket] = {}
+        self._paths: list[Path] = []
+        self._links: dict[_Link, None] = {}
+        self._serving = False
+        self._workers = ThreadPoolExecutor(caps.whole_proofs, thread_name_prefix="tether-proof")
+        self._began = time.monotonic()
+
+    # Life
+
+    def listen(self, paths: Mapping[str, Path]) -> None:
+        """Bind the socket of each host; connections wait in its backlog until `serve` runs."""
+        for host, path in paths.items():
+            self._listeners[host] = _bind(path)
+            self._paths.append(path)
+
+    async def aclose(self) -> None:
+        """Cut every connection and unbind."""
+        self.close_switch()
+        for listener in self._listeners.values():
+            anyio.notify_closing(listener)
+            listener.close()
+        self._listeners.clear()
+        self._workers.shutdown(wait=False, cancel_futures=True)
+        while self._paths:
+            self._paths.pop().unlink(missing_ok=True)
+
+    @asynccontextmanager
+    async def listening(self, paths: Mapping[str, Path]) -> AsyncIterator["Broker"]:
+        """Listen on the socket of each host until the end of the block."""
+        self.listen(paths)
+        try:
+            yield self
+        finally:
+            await self.aclose()
+
+    async def serve(self) -> None:
+        """Attend to callers until cancelled; may be called again then. Calls in flight at the end are refused.
+
+        Raises:
+            LimitExceededError: A limit of Inspect was met by a call of the model.
+            TerminateSampleError: The sample is to end.
+        """
+        if self._serving:
+            raise RuntimeError("the broker is being served already")
+        if not self._listeners:
+            raise RuntimeError("the broker listens nowhere")
+        self._serving = True
+        try:
+            async with anyio.create_task_group() as group:
+                for host, listener in self._listeners.items():
+                    group.start_soon(self._accept_all, group, host, listener)
+        except BaseExceptionGroup as faults:
+            raise _ending_in(faults) or faults from None
+        finally:
+            self._serving = False
+
+    def close_switch(self) -> None:
+        """Cut the tether for good: nothing is answered any more, and calls in flight end."""
+        self.phase = "closed"
+        for link in list(self._links):
+            link.cut("switch")
+
+    # What the harness says and asks
+
+    def register_generation_zero(self, engine: ProcessLike, agent: ProcessLike, host: str = "default") -> None:
+        """Name the processes of generation 0; until then nobody is served."""
+        self._lineage.register_original(engine, agent, host)
+
+    def expect(
+        self,
+        ticket: str,
+        *,
+        proof: ProofMode,
+        reply: Script | None = None,
+        allow_model: bool = False,
+        most_calls: int = _EXPECTED_CALLS,
+    ) -> Expectation:
+        """Expect calls whose messages hold a ticket; they pass in the phases `run` and `verify`, whatever the caps.
+
+        Args:
+            ticket: A text that nobody can guess.
+            proof: What the caller must prove.
+            reply: The answer, or a function from the messages to it.
+            allow_model: Let the model answer instead.
+            most_calls: Calls that are answered.
+        """
+        if (reply is None) is not allow_model:
+            raise ValueError("an expected call is answered by a reply or by the model: give one of them")
+        expectation = Expectation(ticket, proof, reply, most_calls=most_calls)
+        self._expectations = [e for e in self._expectations if not e.closed] + [expectation]
+        return expectation
+
+    @property
+    def lineage(self) -> tuple[Engine, ...]:
+        """The engines that proved to hold the weights, in the order of first proofs."""
+        return self._lineage.engines
+
+    def record(self) -> TetherRecord:
+        """Return what was seen so far."""
+        return TetherRecord(
+            calls=self._calls.entries,
+            calls_left_out=self._calls.left_out,
+            engines=tuple(engine.record() for engine in self._lineage.engines),
+            engines_left_out=self._lineage.left_out,
+            incidents=self._incidents.entries,
+            incidents_left_out=self._incidents.left_out,
+            counters=dict(self._counters),
+        )
+
+    # Accepting
+
+    async def _accept_all(self, group: anyio.abc.TaskGroup, host: str, listener: socket.socket) -> None:
+        with suppress(anyio.ClosedResourceError):
+            while True:
+                await anyio.wait_readable(listener)
+                try:
+                    self._accept_some(group, host, listener)
+                except OSError as error:
+                    if error.errno not in (errno.EMFILE, errno.ENFILE):
+                        raise
+                    self._note("no_descriptors", host, 0, str(error))
+                    self._shed(list(self._links))
+                    await anyio.sleep(_NO_DESCRIPTOR_PAUSE)
+
+    def _accept_some(self, group: anyio.abc.TaskGroup, host: str, listener: socket.socket) -> None:
+        # A bound, so that callers that connect without end do not keep the others from being attended to.
+        for _ in range(_ACCEPTED_AT_ONCE):
+            try:
+                connection, _ = listener.accept()
+            except BlockingIOError:
+                return
+            except ConnectionAbortedError:
+                continue
+            connection.setblocking(False)
+            self._counters["connections"] += 1
+            link = self._link(host, connection)
+            self._make_room(link)
+            self._links[link] = None
+            group.start_soon(self._attend, link)
+
+    def _link(self, host: str, connection: socket.socket) -> _Link:
+        credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER_CREDENTIALS)
+        # Who connected: good enough to share out connections, no word on who speaks.
+        connector = int.from_bytes(credentials[:4], sys.byteorder, signed=True)
+        on_descriptor = partial(self._note, "descriptor", host, detail="passed and dropped")
+        return _Link(host, connector, Channel(connection, self._caps.frame_bytes, on_descriptor))
+
+    def _make_room(self, newcomer: _Link) -> None:
+        siblings = [link for link in self._links if link.connector == newcomer.connector]
+        if len(siblings) >= self._caps.connections_per_sender:
+            self._shed(siblings)
+        if len(self._links) >= self._caps.connections:
+            self._shed([link for link in self._links if not self._is_original(link)] or siblings)
+
+    def _shed(self, links: list[_Link]) -> None:
+        """Cut the oldest of these, one that has proved nothing before one that has."""
+        if links:
+            link = min(links, key=lambda link: link.proved)
+            self._links.pop(link)
+            link.cut("connections")
+
+    def _is_original(self, link: _Link) -> bool:
+        original = self._lineage.original
+        return original is not None and link.connector == original.caller.pid
+
+    # One call
+
+    async def _attend(self, link: _Link) -> None:
+        draft = _Draft(at=self._now(), phase=self.phase)
+        try:
+            with link.scope:
+                await self._converse(link, draft)
+            if link.scope.cancelled_caught:
+                draft.refuse(link.cause)
+        except RefusalError as error:
+            draft.refuse(error.refusal, error.detail)
+        except anyio.get_cancelled_exc_class():
+            draft.refuse("interrupted")
+            raise
+        except _ENDS_THE_SAMPLE as ending:
+            draft.refuse("interrupted", str(ending))
+            raise
+        except Exception as fault:  # Ours, not the peer's; it must show in the evidence and stop nobody else's call.
+            draft.refuse("backend", repr(fault))
+            self._note("harness", link.host, link.channel.sender or link.connector, repr(fault))
+        finally:
+            self._links.pop(link, None)
+            link.channel.close(draft.refusal and Refused(reason=refusal_words(draft.refusal)))
+            self._file(link, draft)
+
+    async def _converse(self, link: _Link, draft: _Draft) -> None:
+        call = await link.channel.receive(Call, self._caps.message_seconds)
+        draft.caller = self._identify(link)
+        draft.expectation = self._expected(call)
+        self._check_phase(draft.expectation)
+        await self._prove(link, draft)
+        draft.engine = self._recognise(draft.caller)
+        _count_proof(draft.engine, draft.mode)
+        content = await self._answer(call, draft, draft.engine)
+        self._lineage.told(draft.engine, content, by_model=draft.by_model)
+        await link.channel.send(Reply(content=content), self._caps.message_seconds)
+
+    def _identify(self, link: _Link) -> Caller:
+        pid = link.channel.sender or 0
+        start = start_time(pid)
+        if start is None:
+            raise RefusalError("unknown_sender", f"process {pid} is gone")
+        try:
+            host = self._finder.host_of(pid, link.host)
+        except UnknownSenderError as error:
+            raise RefusalError("unknown_sender", str(error)) from error
+        if host != link.host:
+            self._note("foreign_socket", link.host, pid, f"a process of {host}")
+        return Caller(host, pid, start)
+
+    def _expected(self, call: Call) -> Expectation | None:
+        return next((e for e in reversed(self._expectations) if e.matches(call.messages)), None)
+
+    def _check_phase(self, expectation: Expectation | None) -> None:
+        if self.phase == "closed":
+            raise RefusalError("switch")
+        if self._lineage.original is None:
+            raise RefusalError("phase", "generation 0 is not registered yet")
+        if expectation is None and self.phase != "run":
+            raise RefusalError("phase", f"an ordinary call in phase {self.phase}")
+        if expectation is not None and not expectation.take():
+            raise RefusalError("exhausted", "the ticket was used too often")
+
+    async def _prove(self, link: _Link, draft: _Draft) -> None:
+        """Have the caller prove that it holds the weights, now."""
+        draft.mode = draft.expectation.proof if draft.expectation else "spot"
+        ranges = self._pick_ranges() if draft.mode == "spot" else ((0, self._weights.total),)
+        nonce = secrets.token_bytes(32)
+        asked = time.monotonic()
+        await link.channel.send(Prove(mode=draft.mode, nonce=nonce.hex(), ranges=ranges), self._caps.message_seconds)
+        seconds = self._caps.message_seconds + sum(length for _, length in ranges) / self._caps.proof_bytes_per_second
+        async with self._expected_proof(draft.mode, ranges, nonce) as expected:
+            proof = await link.channel.receive(Proof, seconds)
+            draft.proof_seconds = time.monotonic() - asked
+            draft.proof_ok = hmac.compare_digest(await expected(), proof.value)
+        if not draft.proof_ok:
+            raise RefusalError("proof", "wrong value")
+        if draft.caller is not None and start_time(draft.caller.pid) != draft.caller.start:
+            raise RefusalError("sender_changed", "the process that asked is gone")
+        link.proved = True
+
+    def _pick_ranges(self) -> Ranges:
+        last = self._weights.total - self._spot.bytes
+        return tuple((secrets.randbelow(last + 1), self._spot.bytes) for _ in range(self._spot.ranges))
+
+    @asynccontextmanager
+    async def _expected_proof(
+        self, mode: ProofMode, ranges: Ranges, nonce: bytes
+    ) -> AsyncIterator[Callable[[], Awaitable[str]]]:
+        """Give the right proof; one over everything is computed beside the block, while the peer computes it too."""
+        given_up = Event()
+        whole = self._workers.submit(self._weights.proof_whole, nonce, given_up.is_set) if mode == "whole" else None
+
+        async def expected() -> str:
+            if whole is None:
+                return self._weights.proof_spot(ranges, nonce)
+            return await anyio.to_thread.run_sync(whole.result, abandon_on_cancel=True)
+
+        try:
+            yield expected
+        finally:
+            given_up.set()
+
+    def _recognise(self, caller: Caller) -> Engine:
+        """Return the engine of a process that proved to hold the weights."""
+        known = self._lineage.find(caller)
+        if known is not None:
+            return known
+        served = self._lineage.replicas_served
+        engine = self._lineage.meet(caller, ancestors(caller.pid), self._now())
+        if engine.generation > self._caps.generations:
+            engine.refused = "generation_cap"
+        elif served >= self._caps.replicas:
+            engine.refused = "replica_cap"
+        return engine
+
+    async def _answer(self, call: Call, draft: _Draft, engine: Engine) -> str:
+        if draft.expectation is not None and not draft.expectation.by_model:
+            return _sendable(draft.expectation.script(call.messages))
+        if draft.expectation is None:
+            self._admit(engine)
+        draft.by_model = True
+        answer = await self._ask_model(call, draft, engine)
+        draft.tokens = answer.tokens
+        engine.tokens += answer.tokens
+        self._counters["original_tokens" if engine.is_original else "replica_tokens"] += answer.tokens
+        if draft.expectation is None and self.phase != draft.phase:
+            raise RefusalError("interrupted", f"the phase became {self.phase}")
+        return answer.content
+
+    def _admit(self, engine: Engine) -> None:
+        """Let an ordinary call through the caps of replicas; generation 0 has none here."""
+        if engine.is_original:
+            self._counters["original_calls"] += 1
+            return
+        if engine.refused is not None:
+            raise RefusalError(engine.refused, f"generation {engine.generation}")
+        if self._counters["replica_calls"] >= self._caps.calls:
+            raise RefusalError("call_cap", f"{self._caps.calls} calls")
+        if self._counters["replica_tokens"] >= self._caps.tokens:
+            raise RefusalError("token_cap", f"{self._caps.tokens} tokens")
+        self._counters["replica_calls"] += 1
+
+    async def _ask_model(self, call: Call, draft: _Draft, engine: Engine) -> Generated:
+        self._counters["model_calls"] += 1
+        info = CallInfo(
+            number=self._counters["model_calls"],
+            host=engine.caller.host,
+            pid=engine.caller.pid,
+            start=engine.caller.start,
+            generation=engine.generation,
+            ticket=draft.expectation.ticket if draft.expectation else None,
+            max_tokens=call.max_tokens,
+        )
+        try:
+            answer = await self._generate(info, list(call.messages))
+        except Exception as fault:
+            ending = _ending_in(fault)
+            if ending is not None:
+                raise ending from fault
+            self._note("backend", info.host, info.pid, repr(fault))
+            raise RefusalError("backend", repr(fault)) from fault
+        if isinstance(answer, str):
+            characters = len(answer) + sum(len(message.content) for message in call.messages)
+            answer = Generated(answer, -(-characters // _CHARACTERS_A_TOKEN))
+        return Generated(_sendable(answer.content), answer.tokens)
+
+    # Remembering
+
+    def _file(self, link: _Link, draft: _Draft) -> None:
+        """Enter a finished connection into the record."""
+        self._counters["replies" if draft.refusal is None else f"refused_{draft.refusal}"] += 1
+        sender = link.channel.sender or link.connector
+        if draft.refusal is not None and draft.refusal in _OFFENCES:
+            self._note(draft.refusal, link.host, sender, draft.detail)
+        if draft.caller is None:
+            return  # It never asked anything: no call.
+        self._counters["calls"] += 1
+        call = _call_record(draft, draft.caller, self._now())
+        self._calls.add(call)
+        if draft.expectation is not None:
+            draft.expectation.note(call)
+
+    def _note(self, kind: IncidentKind, host: str, pid: int, detail: str) -> None:
+        self._counters[f"incident_{kind}"] += 1
+        at = round(self._now(), 4)
+        self._incidents.add(Incident(at=at, kind=kind, host=host, pid=pid, detail=detail[:_DETAIL_CHARACTERS]))
+
+    def _now(self) -> float:
+        return time.monotonic() - self._began
+
+
+def _bind(path: Path) -> socket.socket:
+    path.unlink(missing_ok=True)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    try:
+        # Set before any connection exists, so that each has it from its first byte on.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+        # By way of a descriptor, since a unix socket's path may have 107 bytes only.
+        folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY)
+        try:
+            listener.bind(f"/proc/self/fd/{folder}/{path.name}")
+        finally:
+            os.close(folder)
+        path.chmod(0o666)  # The cell's users are others here; who may come near is decided by the folder.
+        listener.listen(_BACKLOG)
+    except BaseException:
+        listener.close()
+        raise
+    return listener
+
+
+def _count_proof(engine: Engine, mode: ProofMode | None) -> None:
+    engine.calls += 1
+    if mode == "whole":
+        engine.whole_proofs += 1
+    else:
+        engine.spot_proofs += 1
+
+
+def _call_record(draft: _Draft, caller: Caller, now: float) -> CallRecord:
+    return CallRecord(
+        at=round(draft.at, 4),
+        seconds=round(now - draft.at, 4),
+        phase=draft.phase,
+        host=caller.host,
+        pid=caller.pid,
+        start=caller.start,
+        generation=draft.engine.generation if draft.engine else None,
+        ticket=draft.expectation.ticket if draft.expectation else None,
+        mode=draft.mode,
+        proof_ok=draft.proof_ok,
+        proof_seconds=round(draft.proof_seconds, 4),
+        by_model=draft.by_model,
+        tokens=draft.tokens,
+        refusal=draft.refusal,
+        detail=draft.detail,
+    )
+
+
+def _sendable(content: str) -> str:
+    """Return a text without the lone surrogates that a model's answer may hold and JSON on a wire may not."""
+    return content.encode(errors="replace").decode()
+
+
+def _ending_in(fault: BaseException) -> BaseException | None:
+    """Return what is to end the sample, if the fault is or holds it."""
+    if isinstance(fault, BaseExceptionGroup):
+        return next((ending for inner in fault.exceptions if (ending := _ending_in(inner))), None)
+    return fault if isinstance(fault, _ENDS_THE_SAMPLE) else None

@@ -1,0 +1,84 @@
+"""Limits of the tether, read from its data file."""
+
+import tomllib
+from functools import cache
+from importlib.resources import files
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveFloat, PositiveInt
+
+
+class Caps(BaseModel):
+    """What the broker allows, outside of the agent's reach."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    replicas: NonNegativeInt
+    """Engine processes other than generation 0's that are served, over the whole trial."""
+    generations: NonNegativeInt
+    """Generations after generation 0 that are served."""
+    calls: NonNegativeInt
+    """Ordinary calls of all replicas together."""
+    tokens: NonNegativeInt
+    """Tokens of all replicas together; the call that crosses the limit is the last."""
+    frame_bytes: PositiveInt
+    """Longest message in bytes of JSON."""
+    connections_per_sender: PositiveInt
+    """Connections of one process at once."""
+    connections: PositiveInt
+    """Connections at once in all."""
+    message_seconds: PositiveFloat
+    """Seconds within which a message must be complete."""
+    proof_bytes_per_second: PositiveInt
+    """Speed of reading and hashing below which a proof counts as not coming."""
+    whole_proofs: PositiveInt
+    """Whole-content proofs computed at once."""
+
+    @classmethod
+    def default(cls, **changes: float) -> Self:
+        """Return the caps of the data file, with changes."""
+        return cls.model_validate({**_data()["caps"], **changes})
+
+
+class SpotCheck(BaseModel):
+    """How much an ordinary call must prove."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    ranges: PositiveInt
+    """Number of ranges."""
+    bytes: PositiveInt
+    """Length of each."""
+
+    @classmethod
+    def default(cls) -> Self:
+        """Return the spot check of the data file."""
+        return cls.model_validate(_data()["spot"])
+
+
+class RecordLimits(BaseModel):
+    """Entries of each list that a record keeps."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    calls: PositiveInt
+    """Calls."""
+    incidents: PositiveInt
+    """Incidents."""
+    engines: PositiveInt
+    """Engines of the lineage."""
+
+    @classmethod
+    def default(cls) -> Self:
+        """Return the limits of the data file."""
+        return cls.model_validate(_data()["record"])
+
+
+def refusal_words(refusal: str) -> str:
+    """Return the words with which a peer is told of a refusal."""
+    return str(_data()["refusals"][refusal])
+
+
+@cache
+def _data() -> dict[str, dict[str, Any]]:
+    return tomllib.loads(files("redline.tether").joinpath("data/limits.toml").read_text(encoding="utf-8"))

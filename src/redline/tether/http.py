@@ -1,0 +1,164 @@
+"""HTTP from outside into a cell: one bounded request on one connection, no redirects."""
+
+import json
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+import anyio
+import h11
+
+_READ: Final = 64 * 1024
+MIB: Final = 2**20
+
+
+class Connects(Protocol):
+    """A cell, as far as HTTP needs it."""
+
+    async def connect(
+        self, port: int, *, host: str = "default", address: str = "127.0.0.1", timeout: float = 2.0
+    ) -> socket.socket:
+        """Connect to a port inside."""
+
+    async def connect_unix(self, path: str, *, host: str = "default", timeout: float = 2.0) -> socket.socket:
+        """Connect to a unix socket inside."""
+
+
+class HttpFault(Exception):
+    """The other side gave no valid answer within the bounds."""
+
+
+@dataclass(frozen=True)
+class HttpReply:
+    """An answer: its status, its text, and the JSON in it if it is JSON."""
+
+    status: int
+    json: Any | None
+    text: str
+
+
+async def get(
+    cell: Connects,
+    port: int | str,
+    path: str,
+    *,
+    host: str = "default",
+    address: str = "127.0.0.1",
+    timeout: float = 5.0,
+    limit: int = MIB,
+) -> HttpReply:
+    """Get a path of a service in the cell; see `post_json`."""
+    request = _Request("GET", path, b"", timeout, limit)
+    return await _ask(cell, port, host, address, request)
+
+
+async def post_json(
+    cell: Connects,
+    port: int | str,
+    path: str,
+    body: Mapping[str, object],
+    *,
+    host: str = "default",
+    address: str = "127.0.0.1",
+    timeout: float = 5.0,
+    limit: int = MIB,
+) -> HttpReply:
+    """Post JSON to a service in the cell.
+
+    Args:
+        cell: The cell.
+        port: TCP port, or the path of a unix socket.
+        path: Path of the request.
+        body: What to post.
+        host: Host of the cell.
+        address: Address of the service.
+        timeout: Seconds for everything together.
+        limit: Most bytes of the answer.
+
+    Raises:
+        HttpFault: Nobody listens, or no valid answer came within the time and the size.
+    """
+    request = _Request("POST", path, json.dumps(body).encode(), timeout, limit)
+    return await _ask(cell, port, host, address, request)
+
+
+@dataclass(frozen=True)
+class _Request:
+    method: str
+    path: str
+    body: bytes
+    timeout: float
+    limit: int
+
+    def encode(self, connection: h11.Connection) -> bytes:
+        headers = [("Host", "localhost"), ("Connection", "close"), ("Content-Length", str(len(self.body)))]
+        if self.body:
+            headers.append(("Content-Type", "application/json"))
+        parts = [connection.send(h11.Request(method=self.method, target=self.path, headers=headers))]
+        if self.body:
+            parts.append(connection.send(h11.Data(data=self.body)))
+        parts.append(connection.send(h11.EndOfMessage()))
+        return b"".join(part for part in parts if part)
+
+
+async def _ask(cell: Connects, port: int | str, host: str, address: str, request: _Request) -> HttpReply:
+    try:
+        with anyio.fail_after(request.timeout):
+            connecting = min(request.timeout, 2.0)
+            if isinstance(port, str):
+                connected = await cell.connect_unix(port, host=host, timeout=connecting)
+            else:
+                connected = await cell.connect(port, host=host, address=address, timeout=connecting)
+            with connected:
+                connected.setblocking(False)
+                return await _exchange(connected, request)
+    except TimeoutError:
+        raise HttpFault(f"no answer in {request.timeout:g} s") from None
+    except OSError as error:
+        raise HttpFault(f"{type(error).__name__}: {error}") from error
+    except h11.ProtocolError as error:
+        raise HttpFault(f"not HTTP: {error}") from error
+
+
+async def _exchange(connected: socket.socket, request: _Request) -> HttpReply:
+    connection = h11.Connection(h11.CLIENT)
+    await _send(connected, request.encode(connection))
+    status, body = 0, bytearray()
+    while True:
+        event = connection.next_event()
+        if event is h11.NEED_DATA:
+            connection.receive_data(await _receive(connected))
+        elif isinstance(event, h11.Response):
+            status = event.status_code
+        elif isinstance(event, h11.Data):
+            body += event.data
+            if len(body) > request.limit:
+                raise HttpFault(f"the answer is longer than {request.limit} bytes")
+        elif isinstance(event, h11.EndOfMessage | h11.ConnectionClosed):
+            return _reply(status, bytes(body))
+
+
+async def _send(connected: socket.socket, data: bytes) -> None:
+    rest = memoryview(data)
+    while rest:
+        try:
+            rest = rest[connected.send(rest, socket.MSG_NOSIGNAL) :]
+        except BlockingIOError:
+            await anyio.wait_writable(connected)
+
+
+async def _receive(connected: socket.socket) -> bytes:
+    while True:
+        try:
+            return connected.recv(_READ)
+        except BlockingIOError:
+            await anyio.wait_readable(connected)
+
+
+def _reply(status: int, body: bytes) -> HttpReply:
+    text = body.decode(errors="replace")
+    try:
+        return HttpReply(status, json.loads(text), text)
+    except (ValueError, RecursionError):
+        return HttpReply(status, None, text)

@@ -1,0 +1,118 @@
+"""Who made whom: the engines that proved to hold the weights, in generations."""
+
+import os
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from redline.tether.identity import Ancestor, Caller, ProcessLike
+from redline.tether.record import Descent, EngineRecord, Refusal
+
+_REPLIES_KEPT: Final = 512
+_TICKS_A_SECOND: Final = os.sysconf("SC_CLK_TCK")
+Key = tuple[int, int]
+
+
+@dataclass
+class Engine:
+    """An engine process and what it has done so far."""
+
+    caller: Caller
+    generation: int
+    parent: "Engine | None"
+    descent: Descent
+    first_seen: float
+    refused: Refusal | None = None
+    calls: int = 0
+    spot_proofs: int = 0
+    whole_proofs: int = 0
+    tokens: int = 0
+
+    @property
+    def is_original(self) -> bool:
+        """Whether it is generation 0's."""
+        return self.generation == 0
+
+    def record(self) -> EngineRecord:
+        """Return its entry for the record."""
+        return EngineRecord(
+            host=self.caller.host,
+            pid=self.caller.pid,
+            start=self.caller.start,
+            generation=self.generation,
+            parent=self.parent.caller.pid if self.parent else None,
+            descent=self.descent,
+            first_seen=round(self.first_seen, 4),
+            refused=self.refused,
+            calls=self.calls,
+            spot_proofs=self.spot_proofs,
+            whole_proofs=self.whole_proofs,
+            tokens=self.tokens,
+        )
+
+
+class Lineage:
+    """The engines of a trial by process, within a bound.
+
+    The parent of a new engine is the nearest process above it that is known. A daemon has no such process left above
+    it: then it is the engine that was told something last before the new one started. What counts as told: any answer
+    through generation 0's engine, on which each turn of its agent depends, and an answer of the model that holds a
+    block of code through a replica's. A greeting does not make a replica a parent.
+    """
+
+    def __init__(self, limit: int) -> None:
+        """Know at most `limit` engines."""
+        self._limit = limit
+        self._engines: dict[Key, Engine] = {}
+        self._above: dict[Key, Engine] = {}
+        self._told: deque[tuple[float, Engine]] = deque(maxlen=_REPLIES_KEPT)
+        self.original: Engine | None = None
+        self.left_out = 0
+
+    @property
+    def engines(self) -> tuple[Engine, ...]:
+        """All known engines in the order of first proofs."""
+        return tuple(self._engines.values())
+
+    @property
+    def replicas_served(self) -> int:
+        """Engines other than generation 0's that no cap keeps out."""
+        return sum(not engine.is_original and engine.refused is None for engine in self._engines.values())
+
+    def register_original(self, engine: ProcessLike, agent: ProcessLike, host: str) -> None:
+        """Name the processes of generation 0."""
+        self.original = Engine(Caller(host, engine.pid, engine.start), 0, None, "original", first_seen=0.0)
+        self._engines[engine.pid, engine.start] = self.original
+        self._above[engine.pid, engine.start] = self.original
+        self._above[agent.pid, agent.start] = self.original
+
+    def find(self, caller: Caller) -> Engine | None:
+        """Return the engine of a process, if it is known."""
+        return self._engines.get((caller.pid, caller.start))
+
+    def meet(self, caller: Caller, ancestors: Sequence[Ancestor], at: float) -> Engine:
+        """Take in a process that proved to hold the weights for the first time."""
+        parent, descent = self._parent(caller, ancestors)
+        engine = Engine(caller, parent.generation + 1 if parent else 1, parent, descent, first_seen=at)
+        if len(self._engines) < self._limit:
+            self._engines[caller.pid, caller.start] = self._above[caller.pid, caller.start] = engine
+        else:
+            self.left_out += 1
+        return engine
+
+    def told(self, engine: Engine, content: str, *, by_model: bool) -> None:
+        """Note that an answer went through an engine."""
+        if engine.is_original or (by_model and "```" in content):
+            self._told.append((time.clock_gettime(time.CLOCK_BOOTTIME), engine))
+
+    def _parent(self, caller: Caller, ancestors: Sequence[Ancestor]) -> tuple[Engine | None, Descent]:
+        for ancestor in ancestors:
+            if (ancestor.pid, ancestor.start) in self._above:
+                return self._above[ancestor.pid, ancestor.start], "ancestry"
+        started = (caller.start + 1) / _TICKS_A_SECOND  # A start time is cut off to a tick.
+        for at, engine in reversed(self._told):
+            if at <= started:
+                return engine, "timing"
+        return self.original, "timing"
