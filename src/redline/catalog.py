@@ -1,0 +1,93 @@
+"""What there is to run: scenarios with their factors, and controls.
+
+What a scenario's factors are is read from its task function, so that there is no second list of them to keep true.
+"""
+
+import inspect
+import typing
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+
+from redline._errors import UsageError
+from redline._names import one_line, unknown
+
+Scalar = str | int | float | bool
+
+RUN_SETTINGS = frozenset({"trials", "seed", "hold", "runtime"})
+"""Arguments of every scenario's task that a run sets alike for all arms; the others are factors."""
+
+
+class Factor(BaseModel):
+    """One factor of a scenario, as its task function declares it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    """Name of the argument."""
+    default: Scalar
+    """Its default."""
+    choices: tuple[Scalar, ...]
+    """All it may be, where that is a short list; else empty."""
+    type: Any
+    """Its annotation, by which a setting is checked."""
+
+    def setting(self, value: Scalar) -> Scalar:
+        """The value as the scenario takes it; text, as a command line gives it, is converted."""
+        adapter: TypeAdapter[Scalar] = TypeAdapter(self.type)
+        try:
+            return adapter.validate_strings(value) if isinstance(value, str) else adapter.validate_python(value)
+        except ValidationError as error:
+            if self.choices:
+                message = unknown(f"setting of {self.name}", str(value), map(str, self.choices))
+                raise UsageError(message) from error
+            raise UsageError(f"{self.name}={value}: {one_line(error)}") from error
+
+
+class Scenario(BaseModel):
+    """A scenario that a plan can name."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    """Its name."""
+    summary: str
+    """First line of its description."""
+    factors: dict[str, Factor]
+    """Its factors by name."""
+    task: Callable[..., Any]
+    """Makes the Inspect task of one arm."""
+
+
+def scenarios() -> Mapping[str, Scenario]:
+    """Every scenario by name."""
+    from redline.scenarios import SCENARIOS
+
+    return {name: describe(name, task) for name, task in SCENARIOS.items()}
+
+
+def describe(name: str, task: Callable[..., Any]) -> Scenario:
+    """What a scenario's task function says about itself."""
+    function = inspect.unwrap(task)
+    hints = typing.get_type_hints(function)
+    parameters = inspect.signature(function).parameters.values()
+    return Scenario(
+        name=name,
+        summary=(inspect.getdoc(function) or "").partition("\n")[0],
+        factors={
+            parameter.name: Factor(
+                name=parameter.name,
+                default=parameter.default,
+                choices=_choices(hints[parameter.name]),
+                type=hints[parameter.name],
+            )
+            for parameter in parameters
+            if parameter.name not in RUN_SETTINGS
+        },
+        task=task,
+    )
+
+
+def _choices(hint: object) -> tuple[Scalar, ...]:
+    return typing.get_args(hint) if typing.get_origin(hint) is Literal else ()
