@@ -13,7 +13,7 @@ from redline.cell.provider import CellEnvironment
 pytestmark = [pytest.mark.cell, pytest.mark.anyio]
 
 CANNOT_HOLD: dict[str, str] = {
-    "test_exec_as_user": "it adds a user with adduser, which writes /etc and /run: the root file system of a cell is read-only",
+    "test_exec_as_user": "it adds a user, which writes /etc and /run: the root of a cell is read-only",
 }
 """Checks that a cell cannot pass by its design, each with the reason."""
 

@@ -170,7 +170,7 @@ class Cell:
         roots = (Path("/sys/fs/cgroup"), Path("/sys/fs/cgroup/unified"))
         return any((root / self.cgroup / "cgroup.freeze").exists() for root in roots)
 
-    # --- what happens inside -------------------------------------------------------------------------------------------
+    # --- what happens inside ---
 
     async def exec(
         self,
@@ -206,7 +206,9 @@ class Cell:
             CellGoneError: The host is not running.
             CellError: The host can start no more processes.
         """
-        return await self._command(host, self._request("exec", user, cwd, env, as_arguments(cmd)), input, timeout, output_limit)
+        return await self._command(
+            host, self._request("exec", user, cwd, env, as_arguments(cmd)), input, timeout, output_limit
+        )
 
     async def spawn(
         self,
@@ -235,7 +237,9 @@ class Cell:
         answer, _ = await self.joined(_FIND_PROCESS, {"host": host, "inside": int(done.stdout)})
         return ProcessRef(answer["pid"], answer["start"], host)
 
-    async def read_file(self, path: str, *, host: str = "default", user: User = "agent", cwd: str | None = None, limit: int) -> bytes:
+    async def read_file(
+        self, path: str, *, host: str = "default", user: User = "agent", cwd: str | None = None, limit: int
+    ) -> bytes:
         """Reads a file of a host with the user's rights.
 
         Raises:
@@ -249,7 +253,9 @@ class Cell:
             raise OverflowError(f"{path} is larger than {limit} bytes")
         return done.stdout
 
-    async def write_file(self, path: str, contents: bytes, *, host: str = "default", user: User = "agent", cwd: str | None = None) -> None:
+    async def write_file(
+        self, path: str, contents: bytes, *, host: str = "default", user: User = "agent", cwd: str | None = None
+    ) -> None:
         """Writes a file of a host with the user's rights, making the folders above it.
 
         Raises:
@@ -283,20 +289,20 @@ class Cell:
         except KeyError:
             raise CellError(f"the cell has no host {name}: it has {', '.join(self.hosts)}") from None
 
-    # --- what is done from outside -------------------------------------------------------------------------------------
+    # --- what is done from outside ---
 
     async def joined(
         self, program: str, request: Mapping[str, object], *, fds: Sequence[int] = (), timeout: float = 30.0
     ) -> tuple[dict[str, Any], list[int]]:
         """Runs a program outside the cell with all capabilities over the cell and none over the machine.
 
-        It sees the machine's /proc. Root and rootless harnesses see the same this way, and what parses an agent's files can
-        harm no more than the cell.
+        It sees the machine's /proc. Root and rootless harnesses see the same this way, and what parses an agent's
+        files can harm no more than the cell.
 
         Args:
-            program: Source text for the standard library only. It defines `main(request, fds)`, which returns a dictionary
-                for JSON and a list of descriptors. Given to it: `openat2_in_root(root_fd, path, flags, mode=0)`,
-                `join_namespace(fd, kind)`, `is_running(pid, start)`.
+            program: Source text for the standard library only. It defines `main(request, fds)`, which returns a
+                dictionary for JSON and a list of descriptors. Given to it are `openat2_in_root(root_fd, path, flags,
+                mode=0)`, `join_namespace(fd, kind)` and `is_running(pid, start)`.
             request: Its argument; `inits` (host to pid of its first process) is added.
             fds: Descriptors for it.
             timeout: Seconds after which it is killed.
@@ -410,7 +416,7 @@ class Cell:
             if self.folder.exists():
                 await self._warden.call({"op": "remove", "cell": self.id}, timeout=REMOVE_TIMEOUT)
 
-    # --- what belongs to the trial -------------------------------------------------------------------------------------
+    # --- what belongs to the trial ---
 
     def attach(self, thing: object) -> None:
         """Keeps something that lives and dies with this cell, to be found by its class."""

@@ -61,7 +61,12 @@ def toolset() -> Toolset:
 
 def _site_packages(prefix: Path) -> list[str]:
     found: set[str] = set()
-    for pattern in ("lib*/python3*/site-packages", "lib*/python3*/dist-packages", "lib/node_modules", "share/node_modules"):
+    for pattern in (
+        "lib*/python3*/site-packages",
+        "lib*/python3*/dist-packages",
+        "lib/node_modules",
+        "share/node_modules",
+    ):
         found.update(str(path) for path in prefix.glob(pattern))
     return sorted(found)
 

@@ -69,7 +69,9 @@ async def receive_reply(channel: socket.socket, timeout: float) -> tuple[dict[st
     """
     with anyio.fail_after(timeout):
         await anyio.wait_readable(channel)
-    message, ancillary, _, _ = channel.recvmsg(MAX_REPLY, socket.CMSG_SPACE(MAX_DESCRIPTORS * 4), socket.MSG_CMSG_CLOEXEC)
+    message, ancillary, _, _ = channel.recvmsg(
+        MAX_REPLY, socket.CMSG_SPACE(MAX_DESCRIPTORS * 4), socket.MSG_CMSG_CLOEXEC
+    )
     fds = array.array("i")
     for level, kind, data in ancillary:
         if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):

@@ -115,7 +115,7 @@ class CellEnvironment(SandboxEnvironment):
         swept = await anyio.to_thread.run_sync(sweep_stale, state_folder(), ["runc"])
         print(f"cell: swept the cells of {swept} harnesses that are no more.")
 
-    async def exec(
+    async def exec(  # noqa: PLR0917 - the signature is Inspect's
         self,
         cmd: list[str],
         input: str | bytes | None = None,
@@ -172,7 +172,9 @@ class CellEnvironment(SandboxEnvironment):
         try:
             data = await self.cell.read_file(file, host=self.host, limit=limit)
         except OverflowError as error:
-            raise OutputLimitExceededError(limit_str=SandboxEnvironmentLimits.MAX_READ_FILE_SIZE_STR, truncated_output=None) from error
+            raise OutputLimitExceededError(
+                limit_str=SandboxEnvironmentLimits.MAX_READ_FILE_SIZE_STR, truncated_output=None
+            ) from error
         except OSError as error:
             raise _file_error(error) from error
         return data.decode() if text else data

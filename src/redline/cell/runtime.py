@@ -36,7 +36,12 @@ def find_runtime(name: RuntimeName) -> Runtime | None:
         return None
     try:
         answer = subprocess.run(
-            [program, "--version"], capture_output=True, text=True, timeout=VERSION_TIMEOUT, check=True, stdin=subprocess.DEVNULL
+            [program, "--version"],
+            capture_output=True,
+            text=True,
+            timeout=VERSION_TIMEOUT,
+            check=True,
+            stdin=subprocess.DEVNULL,
         )
     except (OSError, subprocess.SubprocessError):
         return None
@@ -52,7 +57,9 @@ def choose_runtime(name: RuntimeName) -> Runtime:
     wanted = STRENGTH if name == "auto" else (name,)
     for candidate in wanted:
         if candidate not in STRENGTH:
-            raise UsageError(f"runtime {candidate} cannot make cells in this version: use one of {', '.join(STRENGTH)}.")
+            raise UsageError(
+                f"runtime {candidate} cannot make cells in this version: use one of {', '.join(STRENGTH)}."
+            )
         found = find_runtime(candidate)
         if found is not None:
             return found

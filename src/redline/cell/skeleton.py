@@ -20,7 +20,15 @@ ETC = {
 """Written for the cell, never copied from the machine, whose files name its users and its networks."""
 
 COPIED = ("ld.so.cache", "ld.so.conf")
-MODES = {"tmp": 0o1777, "var/tmp": 0o1777, "home/agent": 0o755, "dev": 0o755, "proc": 0o755, "root": 0o755, "etc": 0o755}
+MODES = {
+    "tmp": 0o1777,
+    "var/tmp": 0o1777,
+    "home/agent": 0o755,
+    "dev": 0o755,
+    "proc": 0o755,
+    "root": 0o755,
+    "etc": 0o755,
+}
 """The runtime gives a temporary file system the mode of its mount point."""
 
 

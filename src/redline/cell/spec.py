@@ -22,12 +22,33 @@ INODES_PER_MIB = 64
 INIT_CAPABILITIES = ["CAP_KILL", "CAP_SETGID", "CAP_SETPCAP", "CAP_SETUID"]
 """What starts and stops commands as another user; the init sheds the rest, and nothing it starts has any."""
 
-MASKED_PROC = (
-    "/proc/acpi", "/proc/asound", "/proc/cmdline", "/proc/config.gz", "/proc/interrupts", "/proc/kallsyms", "/proc/kcore",
-    "/proc/keys", "/proc/key-users", "/proc/kmsg", "/proc/kpagecgroup", "/proc/kpagecount", "/proc/kpageflags",
-    "/proc/latency_stats", "/proc/modules", "/proc/sched_debug", "/proc/scsi", "/proc/slabinfo", "/proc/timer_list",
-    "/proc/timer_stats", "/proc/vmallocinfo", "/proc/version_signature",
-)  # fmt: skip
+MASKED_PROC = tuple(
+    f"/proc/{name}"
+    for name in [
+        "acpi",
+        "asound",
+        "cmdline",
+        "config.gz",
+        "interrupts",
+        "kallsyms",
+        "kcore",
+        "keys",
+        "key-users",
+        "kmsg",
+        "kpagecgroup",
+        "kpagecount",
+        "kpageflags",
+        "latency_stats",
+        "modules",
+        "sched_debug",
+        "scsi",
+        "slabinfo",
+        "timer_list",
+        "timer_stats",
+        "vmallocinfo",
+        "version_signature",
+    ]
+)
 READONLY_PROC = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger", "/proc/driver")
 
 ARCHITECTURES = {"x86_64": ["SCMP_ARCH_X86_64"], "aarch64": ["SCMP_ARCH_AARCH64"]}

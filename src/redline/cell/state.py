@@ -34,10 +34,14 @@ def state_folder() -> Path:
     try:
         folder.mkdir(mode=0o711, exist_ok=True)
     except OSError as error:
-        raise UsageError(f"{folder} cannot be made ({error.strerror}): set XDG_RUNTIME_DIR to a folder of yours.") from error
+        raise UsageError(
+            f"{folder} cannot be made ({error.strerror}): set XDG_RUNTIME_DIR to a folder of yours."
+        ) from error
     info = folder.stat(follow_symlinks=False)
     if info.st_uid != uid or folder.is_symlink():
-        raise UsageError(f"{folder} does not belong to this user: remove it, or set XDG_RUNTIME_DIR to a folder of yours.")
+        raise UsageError(
+            f"{folder} does not belong to this user: remove it, or set XDG_RUNTIME_DIR to a folder of yours."
+        )
     return folder
 
 
@@ -90,8 +94,14 @@ def _subordinate_candidates() -> Iterator[tuple[int, IdMaps]]:
         yield (
             users[index],
             IdMaps(
-                (IdSlice(0, os.geteuid(), 1), *(IdSlice(inner, users[index + at], 1) for at, inner in enumerate(inside))),
-                (IdSlice(0, os.getegid(), 1), *(IdSlice(inner, groups[index + at], 1) for at, inner in enumerate(inside))),
+                (
+                    IdSlice(0, os.geteuid(), 1),
+                    *(IdSlice(inner, users[index + at], 1) for at, inner in enumerate(inside)),
+                ),
+                (
+                    IdSlice(0, os.getegid(), 1),
+                    *(IdSlice(inner, groups[index + at], 1) for at, inner in enumerate(inside)),
+                ),
             ),
         )
 

@@ -46,7 +46,9 @@ class Warden:
     The lease is renewed from a thread of its own: a busy event loop is not a dead harness, a stopped process is.
     """
 
-    def __init__(self, runtime: Runtime, ground: Ground, control: socket.socket, process: subprocess.Popen[bytes]) -> None:
+    def __init__(
+        self, runtime: Runtime, ground: Ground, control: socket.socket, process: subprocess.Popen[bytes]
+    ) -> None:
         """Takes over a process that `start` made."""
         self.runtime = runtime
         self.ground = ground
@@ -75,7 +77,9 @@ class Warden:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         program = str(files("redline.cell").joinpath("programs/warden.py"))
         with theirs:
-            process = subprocess.Popen([sys.executable, "-I", "-S", program], stdin=theirs, start_new_session=True, cwd="/")
+            process = subprocess.Popen(
+                [sys.executable, "-I", "-S", program], stdin=theirs.fileno(), start_new_session=True, cwd="/"
+            )
         ours.settimeout(START_TIMEOUT)
         try:
             ours.send(json.dumps({"folder": str(owner), "runtime": command, "lease_seconds": LEASE_SECONDS}).encode())

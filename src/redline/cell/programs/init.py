@@ -5,7 +5,10 @@ memory file that holds it, together with the descriptors that the operation need
 descriptor of the call. When the other end of the socket is gone, this process exits and the kernel ends the host.
 """
 
+from __future__ import annotations
+
 import array
+import contextlib
 import ctypes
 import errno
 import json
@@ -14,6 +17,13 @@ import select
 import signal
 import socket
 import stat
+
+TYPE_CHECKING = False  # the name that type checkers know; importing typing would cost every start some milliseconds
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import Any
+
+    Operation = Callable[[dict[str, Any], tuple[int, ...]], None]
 
 AGENT_ID = 1000
 MAX_MESSAGE = 1 << 16
@@ -29,7 +39,7 @@ KEEP = (1 << 5) | (1 << 6) | (1 << 7)  # CAP_KILL, CAP_SETGID, CAP_SETUID: what 
 libc = ctypes.CDLL(None, use_errno=True)
 
 
-def shed_capabilities():
+def shed_capabilities() -> None:
     """Leaves nothing to inherit: whatever is started from here has no capability, root or not."""
     capability = 0
     while libc.prctl(PR_CAPBSET_READ, capability, 0, 0, 0) >= 0:
@@ -41,7 +51,7 @@ def shed_capabilities():
         raise OSError(ctypes.get_errno(), "capset")
 
 
-def become(user):
+def become(user: str) -> None:
     """Gives up root for good where the caller asked for the agent's user."""
     os.setgroups([])
     if user == "agent":
@@ -55,7 +65,7 @@ def become(user):
         pass  # only a preference: where it cannot be stated the kernel picks by size
 
 
-def replace_descriptors(fds):
+def replace_descriptors(fds: tuple[int, ...]) -> int:
     """Makes the first three the standard ones and the only ones left after exec. Returns the status descriptor."""
     for number, fd in enumerate(fds, start=LOW):
         os.dup2(fd, number, inheritable=False)
@@ -66,7 +76,7 @@ def replace_descriptors(fds):
     return LOW + 3
 
 
-def run_command(request, fds):
+def run_command(request: dict[str, Any], fds: tuple[int, ...]) -> None:
     """Replaces the forked child by the command."""
     os.setsid()
     for number in (signal.SIGCHLD, signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -80,12 +90,12 @@ def run_command(request, fds):
         os.execvpe(command[0], command, request["env"])
     except OSError as error:
         subject = request["cwd"] if error.filename == request["cwd"] else command[0]
-        os.write(2, ("%s: %s\n" % (subject, os.strerror(error.errno))).encode())
+        os.write(2, (f"{subject}: {os.strerror(error.errno or 0)}\n").encode())
         os.write(status, json.dumps({"refused": error.errno}).encode() + b"\n")
         os._exit(127 if error.errno in (errno.ENOENT, errno.ENOTDIR) else 126)
 
 
-def read_file(request, fds):
+def read_file(request: dict[str, Any], fds: tuple[int, ...]) -> None:
     """Copies a file to the output; the exit status is the error number."""
     become(request["user"])
     os.chdir(request["cwd"])
@@ -103,7 +113,7 @@ def read_file(request, fds):
             view = view[os.write(fds[1], view) :]
 
 
-def write_file(request, fds):
+def write_file(request: dict[str, Any], fds: tuple[int, ...]) -> None:
     """Writes the input to a file, making the folders above it; the exit status is the error number."""
     become(request["user"])
     os.umask(0o022)
@@ -122,7 +132,7 @@ def write_file(request, fds):
     os.close(fd)
 
 
-def file_operation(operation, request, fds):
+def file_operation(operation: Operation, request: dict[str, Any], fds: tuple[int, ...]) -> None:
     """Runs a file operation in the forked child and exits with its error number."""
     try:
         operation(request, fds)
@@ -131,12 +141,12 @@ def file_operation(operation, request, fds):
     os._exit(0)
 
 
-def process_table():
+def process_table() -> Iterator[tuple[int, int, int]]:
     """Yields (pid, parent, session) of every process."""
     for name in os.listdir("/proc"):
         if name.isdigit():
             try:
-                fd = os.open("/proc/%s/stat" % name, os.O_RDONLY)
+                fd = os.open(f"/proc/{name}/stat", os.O_RDONLY)
                 fields = os.read(fd, 4096).rpartition(b")")[2].split()
                 os.close(fd)
             except OSError:
@@ -144,12 +154,10 @@ def process_table():
             yield int(name), int(fields[1]), int(fields[3])
 
 
-def kill_tree(root):
+def kill_tree(root: int) -> None:
     """Kills a command with its session and all its descendants."""
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.kill(root, signal.SIGSTOP)
-    except ProcessLookupError:
-        pass
     doomed = {root}
     while True:
         table = list(process_table())
@@ -158,16 +166,15 @@ def kill_tree(root):
             break
         doomed |= more
     for pid in doomed:
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
 
 
 class Init:
     """The loop of the first process."""
 
-    def __init__(self, control):
+    def __init__(self, control: socket.socket) -> None:
+        """Serves what comes over `control`."""
         self.control = control
         self.poll = select.epoll()
         self.poll.register(control.fileno(), select.EPOLLIN)
@@ -175,11 +182,11 @@ class Init:
         signal.set_wakeup_fd(self.wake_write)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         self.poll.register(self.wake_read, select.EPOLLIN)
-        self.calls = {}  # pid of a call's main process -> its status descriptor
-        self.pids = {}  # number of a call -> that pid
-        self.drained = set()
+        self.calls: dict[int, int] = {}  # pid of a call's main process -> its status descriptor
+        self.pids: dict[int, int] = {}  # number of a call -> that pid
+        self.drained: set[int] = set()
 
-    def run(self):
+    def run(self) -> None:
         """Serves until the other end of the control socket is gone."""
         while True:
             for fd, _ in self.poll.poll():
@@ -190,18 +197,18 @@ class Init:
                 elif not self.serve():
                     return
 
-    def serve(self):
+    def serve(self) -> bool:
         """Takes one message. False at the end of the socket."""
-        message, ancillary, flags, _ = self.control.recvmsg(
+        message, ancillary, _, _ = self.control.recvmsg(
             MAX_MESSAGE, socket.CMSG_SPACE(MAX_DESCRIPTORS * array.array("i").itemsize)
         )
         if not message:
             return False
-        fds = array.array("i")
+        received = array.array("i")
         for level, kind, data in ancillary:
             if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
-                fds.frombytes(data[: len(data) - len(data) % fds.itemsize])
-        fds = list(fds)
+                received.frombytes(data[: len(data) - len(data) % received.itemsize])
+        fds = list(received)
         request = json.loads(message)
         if "length" in request:
             body = fds.pop(0)
@@ -213,7 +220,7 @@ class Init:
                 os.close(fd)
         return True
 
-    def start(self, request, fds, child):
+    def start(self, request: dict[str, Any], fds: list[int], child: Operation) -> tuple[int, ...]:
         """Forks a child for a call. The last descriptor is the call's status."""
         status = fds[3]
         try:
@@ -223,9 +230,9 @@ class Init:
             return ()
         if pid == 0:
             try:
-                child(request, fds)
+                child(request, tuple(fds))
             except BaseException as error:
-                os.write(fds[2], ("init: %r\n" % (error,)).encode())
+                os.write(fds[2], (f"init: {error!r}\n").encode())
             finally:
                 os._exit(125)
         self.calls[pid] = status
@@ -233,11 +240,11 @@ class Init:
         os.write(status, json.dumps({"pid": pid}).encode() + b"\n")
         return (status,)
 
-    def do_exec(self, request, fds):
+    def do_exec(self, request: dict[str, Any], fds: list[int]) -> tuple[int, ...]:
         """Starts a command."""
         return self.start(request, fds, run_command)
 
-    def do_spawn(self, request, fds):
+    def do_spawn(self, request: dict[str, Any], fds: list[int]) -> tuple[int, ...]:
         """Starts a daemon: the call is over when it is started, and its number is the call's output."""
         pid = os.fork()
         if pid == 0:
@@ -250,31 +257,29 @@ class Init:
         os.write(fds[3], DONE)
         return ()
 
-    def do_read(self, request, fds):
+    def do_read(self, request: dict[str, Any], fds: list[int]) -> tuple[int, ...]:
         """Reads a file as the caller's user."""
         return self.start(request, fds, lambda *given: file_operation(read_file, *given))
 
-    def do_write(self, request, fds):
+    def do_write(self, request: dict[str, Any], fds: list[int]) -> tuple[int, ...]:
         """Writes a file as the caller's user."""
         return self.start(request, fds, lambda *given: file_operation(write_file, *given))
 
-    def do_kill(self, request, fds):
+    def do_kill(self, request: dict[str, Any], fds: list[int]) -> tuple[int, ...]:
         """Kills a call that has run out of its time, with its descendants."""
         pid = self.pids.get(request["call"])
         if pid is not None:
             kill_tree(pid)
         return ()
 
-    def do_stop(self, request, fds):
+    def do_stop(self, request: dict[str, Any], fds: list[int]) -> tuple[int, ...]:
         """Stops or continues every process of this host but this one."""
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.kill(-1, signal.SIGSTOP if request["stop"] else signal.SIGCONT)
-        except ProcessLookupError:
-            pass
         os.write(fds[3], DONE)
         return ()
 
-    def do_drain(self, request, fds):
+    def do_drain(self, request: dict[str, Any], fds: list[int]) -> tuple[int, ...]:
         """Keeps reading what a daemon writes after its call has ended, so that it does not die of a broken pipe."""
         for fd in fds:
             os.set_blocking(fd, False)
@@ -282,7 +287,7 @@ class Init:
             self.poll.register(fd, select.EPOLLIN)
         return tuple(fds)
 
-    def drain(self, fd):
+    def drain(self, fd: int) -> None:
         """Throws away what is there."""
         try:
             if os.read(fd, CHUNK):
@@ -295,12 +300,10 @@ class Init:
         self.drained.discard(fd)
         os.close(fd)
 
-    def reap(self):
+    def reap(self) -> None:
         """Collects every ended process and reports the ends of calls."""
-        try:
+        with contextlib.suppress(BlockingIOError):
             os.read(self.wake_read, 4096)
-        except BlockingIOError:
-            pass
         while True:
             try:
                 pid, code = os.waitpid(-1, os.WNOHANG)
@@ -312,14 +315,12 @@ class Init:
             if status is None:
                 continue
             self.pids = {call: other for call, other in self.pids.items() if other != pid}
-            try:
+            with contextlib.suppress(OSError):  # the caller may have given up waiting
                 os.write(status, json.dumps({"returncode": os.waitstatus_to_exitcode(code)}).encode() + b"\n")
-            except OSError:
-                pass  # the caller gave up waiting
             os.close(status)
 
 
-def main():
+def main() -> None:
     """Takes over standard input as the control socket and serves."""
     shed_capabilities()
     control = socket.socket(fileno=os.dup(0))

@@ -3,12 +3,18 @@
 Judges nothing. Every group of facts is gathered on its own, so that one that raises is missing and thereby failed.
 """
 
+from __future__ import annotations
+
 import ctypes
 import errno
 import json
 import os
 import socket
 import stat
+
+TYPE_CHECKING = False  # the name that type checkers know; importing typing would cost every start some milliseconds
+if TYPE_CHECKING:
+    from typing import Any
 
 PR_SET_DUMPABLE = 4
 CLONE_NEWUSER = 0x10000000
@@ -20,7 +26,7 @@ FAMILIES = {"AF_PACKET": 17, "AF_VSOCK": 40, "AF_ALG": 38, "AF_KEY": 15, "AF_NET
 libc = ctypes.CDLL(None, use_errno=True)
 
 
-def status(_task):
+def status(_task: dict[str, Any]) -> dict[str, Any]:
     """Identity, capabilities and filters of this process."""
     with open("/proc/self/status") as file:
         lines = dict(line.rstrip("\n").split(":\t", 1) for line in file if ":\t" in line)
@@ -30,7 +36,7 @@ def status(_task):
     return {**{name: lines.get(name, "").strip() for name in wanted}, "uid_map": uid_map}
 
 
-def setuid_programs(_task):
+def setuid_programs(_task: dict[str, Any]) -> dict[str, Any]:
     """Runs what is marked setuid, to see that it raises nothing."""
     raised = []
     tried = 0
@@ -47,18 +53,18 @@ def setuid_programs(_task):
     return {"tried": tried, "raised": raised}
 
 
-def attempt(number, arguments):
+def attempt(number: int, arguments: tuple[Any, ...]) -> int:
     """Makes one system call and names its outcome."""
     ctypes.set_errno(0)
     result = libc.syscall(number, *arguments)
     return 0 if result >= 0 else ctypes.get_errno()
 
 
-def refused_calls(task):
+def refused_calls(task: dict[str, Any]) -> dict[str, Any]:
     """Attempts each system call that must be refused."""
     numbers = task["syscalls"]
     buffer = ctypes.create_string_buffer(256)
-    arguments = {
+    arguments: dict[str, tuple[Any, ...]] = {
         "unshare": (CLONE_NEWUSER,),
         "ptrace": (0x4206, 1, 0, 0),  # PTRACE_SEIZE of the first process
         "process_vm_readv": (os.getpid(), buffer, 0, buffer, 0, 0),
@@ -76,14 +82,16 @@ def refused_calls(task):
     for name, kind in FAMILIES.items():
         family, protocol = kind if isinstance(kind, tuple) else (kind, 0)
         try:
-            socket.socket(family, socket.SOCK_RAW if family == 16 else socket.SOCK_DGRAM, protocol).close()
+            socket.socket(
+                family, socket.SOCK_RAW if family == socket.AF_NETLINK else socket.SOCK_DGRAM, protocol
+            ).close()
             outcomes[name] = 0
         except OSError as error:
-            outcomes[name] = error.errno
+            outcomes[name] = error.errno or errno.EIO
     return outcomes
 
 
-def clone_user_namespace(number):
+def clone_user_namespace(number: int) -> int:
     """Tries to make a process in a user namespace of its own."""
     ctypes.set_errno(0)
     result = libc.syscall(number, CLONE_NEWUSER | SIGCHLD, 0, 0, 0, 0)
@@ -95,33 +103,33 @@ def clone_user_namespace(number):
     return ctypes.get_errno()
 
 
-def guarded_memory(task):
+def guarded_memory(task: dict[str, Any]) -> dict[str, Any]:
     """Tries to open the memory and descriptors of processes that guard themselves."""
     opened = []
     for pid in task["guarded"]:
         for name in ("mem", "fd", "root"):
             try:
-                path = "/proc/%d/%s" % (pid, name)
+                path = f"/proc/{pid}/{name}"
                 if name == "fd":
                     os.listdir(path)
                 elif name == "root":
                     os.listdir(path + "/")
                 else:
                     os.close(os.open(path, os.O_RDWR))
-                opened.append("%s of process %d" % (name, pid))
+                opened.append(f"{name} of process {pid}")
             except OSError:
                 continue
     return {"opened": opened, "tried": len(task["guarded"])}
 
 
-def namespaces(_task):
+def namespaces(_task: dict[str, Any]) -> dict[str, Any]:
     """Whether a user namespace can be made in any way that is left, and how many are allowed."""
     with open("/proc/sys/user/max_user_namespaces") as file:
         allowed = int(file.read())
     return {"max_user_namespaces": allowed, "unshare": 0 if libc.unshare(CLONE_NEWUSER) == 0 else ctypes.get_errno()}
 
 
-def processes(task):
+def processes(task: dict[str, Any]) -> dict[str, Any]:
     """What processes can be seen, and whether the harness can be signalled."""
     pids = sorted(int(name) for name in os.listdir("/proc") if name.isdigit())
     try:
@@ -134,7 +142,7 @@ def processes(task):
     return {"pids": pids, "signalled": signalled, "first": first}
 
 
-def files(task):
+def files(task: dict[str, Any]) -> dict[str, Any]:
     """Which mounts and folders can be written, how large they are, and whether their quota bites."""
     mounts = {}
     with open("/proc/self/mountinfo") as file:
@@ -153,10 +161,15 @@ def files(task):
             made.append(folder)
         except OSError:
             continue
-    return {"mounts": mounts, "writable": writable, "made": made, "quotas": {path: quota(path) for path in task["scratch"]}}
+    return {
+        "mounts": mounts,
+        "writable": writable,
+        "made": made,
+        "quotas": {path: quota(path) for path in task["scratch"]},
+    }
 
 
-def folders_to_try(mounts):
+def folders_to_try(mounts: dict[str, Any]) -> set[str]:
     """Every mount point and every folder near the root."""
     found = {path for path in mounts if not path.startswith("/proc")}
     for name in os.listdir("/"):
@@ -171,7 +184,7 @@ def folders_to_try(mounts):
     return {path for path in found if os.path.isdir(path)}
 
 
-def quota(path):
+def quota(path: str) -> dict[str, Any]:
     """Size of a file system in bytes, and whether a file of one page more is refused."""
     info = os.statvfs(path)
     size = info.f_blocks * info.f_frsize
@@ -188,12 +201,12 @@ def quota(path):
     return {"bytes": size, "bites": bites}
 
 
-def unreachable(task):
+def unreachable(task: dict[str, Any]) -> dict[str, Any]:
     """Which of the harness's places can be seen from here."""
     return {"seen": [path for path in task["hidden"] if os.path.lexists(path)]}
 
 
-def network(_task):
+def network(_task: dict[str, Any]) -> dict[str, Any]:
     """Interfaces and routes."""
     with open("/proc/net/dev") as file:
         interfaces = sorted(line.split(":")[0].strip() for line in file if ":" in line)
@@ -207,11 +220,15 @@ def network(_task):
     return {"interfaces": interfaces, "routes": sorted(set(routes))}
 
 
-def unix_sockets(task):
+def unix_sockets(task: dict[str, Any]) -> dict[str, Any]:
     """Sockets in the file system that were not made inside, and abstract ones."""
     found = []
     inside = set(task["scratch"])
-    places = [name for name in os.listdir("/") if name not in ("proc", "usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32")]
+    places = [
+        name
+        for name in os.listdir("/")
+        if name not in ("proc", "usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32")
+    ]
     for top in places:
         for folder, names, entries in os.walk("/" + top):
             if folder in inside:
@@ -225,14 +242,25 @@ def unix_sockets(task):
                 except OSError:
                     continue
     with open("/proc/net/unix") as file:
-        abstract = sorted({line.split()[7] for line in file if len(line.split()) > 7 and line.split()[7].startswith("@")})
+        abstract = sorted({word for line in file for word in line.split()[-1:] if word.startswith("@")})
     return {"paths": sorted(found), "abstract": abstract}
 
 
-GROUPS = (status, setuid_programs, refused_calls, guarded_memory, namespaces, processes, files, unreachable, network, unix_sockets)
+GROUPS = (
+    status,
+    setuid_programs,
+    refused_calls,
+    guarded_memory,
+    namespaces,
+    processes,
+    files,
+    unreachable,
+    network,
+    unix_sockets,
+)
 
 
-def main():
+def main() -> None:
     """Gathers all groups of facts and prints them behind the nonce."""
     libc.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
     task = json.loads(TASK)
@@ -241,7 +269,7 @@ def main():
         try:
             facts[group.__name__] = group(task)
         except Exception as error:
-            errors[group.__name__] = "%s: %s" % (type(error).__name__, error)
+            errors[group.__name__] = f"{type(error).__name__}: {error}"
     print(json.dumps({"nonce": task["nonce"], "facts": facts, "errors": errors}))
 
 

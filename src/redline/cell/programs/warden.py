@@ -1,12 +1,15 @@
 """Keeper of a harness's cells: makes them, ends them, and ends them all when the harness is gone or late.
 
 Runs outside the cells as the harness's user, in a session of its own. Standard input is a SOCK_SEQPACKET socket to the
-harness; every message renews the lease. A message is a JSON object, or `{"length": n}` with a memory file that holds it;
-its last descriptor is where the reply goes. Each operation runs in a fork, so none waits for another.
+harness; every message renews the lease. A message is a JSON object, or `{"length": n}` with a memory file that holds
+it; its last descriptor is where the reply goes. Each operation runs in a fork, so none waits for another.
 
-Everything that a cell leaves on the machine is found again from the owner's folder: `cells/<id>/` for each cell, with the
-pids of its first processes, and the cgroup `pod-<owner>-<id>`. So `sweep` works for a harness that died as for one that ends.
+Everything that a cell leaves on the machine is found again from the owner's folder: `cells/<id>/` for each cell, with
+the pids of its first processes, and the cgroup `pod-<owner>-<id>`. So `sweep` works for a harness that died as for one
+that ends.
 """
+
+from __future__ import annotations
 
 import array
 import contextlib
@@ -26,6 +29,12 @@ import sys
 import time
 import traceback
 
+TYPE_CHECKING = False  # the name that type checkers know; importing typing would cost every start some milliseconds
+if TYPE_CHECKING:
+    from typing import Any
+
+    Reply = tuple[dict[str, Any], list[int]]
+
 CLONE_NEWUSER, CLONE_NEWNET = 0x10000000, 0x40000000
 PR_SET_CHILD_SUBREAPER = 36
 SYS_OPENAT2 = 437
@@ -38,42 +47,44 @@ GONE_SECONDS = 10.0
 libc = ctypes.CDLL(None, use_errno=True)
 
 
-def openat2_in_root(root_fd, path, flags, mode=0):
+def openat2_in_root(root_fd: int, path: str, flags: int, mode: int = 0) -> int:
     """Opens a path below a folder so that no link of any kind is followed and nothing outside can be reached."""
-    how = struct.pack("QQQ", flags | os.O_NONBLOCK | os.O_CLOEXEC, mode, RESOLVE_IN_ROOT | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS)
+    how = struct.pack(
+        "QQQ", flags | os.O_NONBLOCK | os.O_CLOEXEC, mode, RESOLVE_IN_ROOT | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS
+    )
     if flags & os.O_PATH:
         how = struct.pack("QQQ", flags | os.O_CLOEXEC, 0, RESOLVE_IN_ROOT | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS)
-    fd = libc.syscall(SYS_OPENAT2, root_fd, os.fsencode(path), how, len(how))
+    fd: int = libc.syscall(SYS_OPENAT2, root_fd, os.fsencode(path), how, len(how))
     if fd < 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number), path)
     return fd
 
 
-# --- processes ---------------------------------------------------------------------------------------------------------
+# --- processes ---
 
 
-def start_time(pid):
+def start_time(pid: int) -> int | None:
     """Clock ticks since boot at which a process started, None when there is none of that pid."""
     try:
-        with open("/proc/%d/stat" % pid, "rb") as file:
+        with open(f"/proc/{pid}/stat", "rb") as file:
             fields = file.read().rpartition(b")")[2].split()
     except (OSError, ProcessLookupError):
         return None
     return int(fields[19])
 
 
-def is_running(pid, start):
+def is_running(pid: int, start: int | None) -> bool:
     """Whether that very process exists and is not a zombie."""
     try:
-        with open("/proc/%d/stat" % pid, "rb") as file:
+        with open(f"/proc/{pid}/stat", "rb") as file:
             fields = file.read().rpartition(b")")[2].split()
     except (OSError, ProcessLookupError):
         return False
     return int(fields[19]) == start and fields[0] not in (b"Z", b"X")
 
 
-def kill_process(pid, start):
+def kill_process(pid: int, start: int | None) -> None:
     """Kills that very process, never a later one of the same pid."""
     try:
         fd = os.pidfd_open(pid)
@@ -88,16 +99,16 @@ def kill_process(pid, start):
         os.close(fd)
 
 
-# --- cgroups -----------------------------------------------------------------------------------------------------------
+# --- cgroups ---
 
 
-def cgroup_folders(name):
+def cgroup_folders(name: str) -> list[str]:
     """The folders of a cgroup in every hierarchy of the machine, the unified one first."""
     found = [path for path in (CGROUP_ROOT + "/" + name, CGROUP_ROOT + "/unified/" + name) if os.path.isdir(path)]
     return found + [path for path in glob.glob(CGROUP_ROOT + "/*/" + glob.escape(name)) if path not in found]
 
 
-def write_file(path, text):
+def write_file(path: str, text: str) -> bool:
     """Writes a control file. False where there is none or it refuses."""
     try:
         fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
@@ -112,7 +123,7 @@ def write_file(path, text):
         os.close(fd)
 
 
-def unified_folder(name):
+def unified_folder(name: str) -> str | None:
     """The folder of a cgroup that has `cgroup.kill` and `cgroup.freeze`, None where there is none."""
     for folder in cgroup_folders(name):
         if os.path.exists(folder + "/cgroup.kill") and os.path.exists(folder + "/cgroup.freeze"):
@@ -120,14 +131,14 @@ def unified_folder(name):
     return None
 
 
-def set_frozen(name, frozen):
+def set_frozen(name: str, frozen: bool) -> bool:
     """Freezes or thaws a whole cell and waits until it is so. False where there is no freezer."""
     folder = unified_folder(name)
     if folder is None:
         return False
     if not write_file(folder + "/cgroup.freeze", "1" if frozen else "0"):
         return False
-    wanted = "frozen %d" % frozen
+    wanted = f"frozen {int(frozen)}"
     deadline = time.monotonic() + 2.0
     while time.monotonic() < deadline:
         with open(folder + "/cgroup.events") as file:
@@ -137,9 +148,9 @@ def set_frozen(name, frozen):
     raise OSError(errno.ETIMEDOUT, "the cell did not " + ("freeze" if frozen else "thaw"))
 
 
-def cgroup_pids(name):
+def cgroup_pids(name: str) -> set[int]:
     """Pids in a cgroup and the ones below it."""
-    pids = set()
+    pids: set[int] = set()
     for folder in cgroup_folders(name):
         for path, _, _ in os.walk(folder):
             with contextlib.suppress(OSError), open(path + "/cgroup.procs") as file:
@@ -149,7 +160,7 @@ def cgroup_pids(name):
     return pids
 
 
-def remove_cgroups(name):
+def remove_cgroups(name: str) -> None:
     """Removes the emptied cgroups of a cell."""
     for folder in cgroup_folders(name):
         for path, _, _ in os.walk(folder, topdown=False):
@@ -157,59 +168,74 @@ def remove_cgroups(name):
                 os.rmdir(path)
 
 
-# --- cells -------------------------------------------------------------------------------------------------------------
+# --- cells ---
 
 
 class Keeper:
     """What the operations know: the owner's folder and the runtime."""
 
-    def __init__(self, setup):
+    def __init__(self, setup: dict[str, Any]) -> None:
+        """Takes the owner's folder and the runtime's command line."""
         self.folder = setup["folder"]
         self.owner = os.path.basename(self.folder)
         self.runtime = setup["runtime"]
 
-    def cell_folder(self, cell):
+    def cell_folder(self, cell: str) -> str:
         """The folder of a cell."""
         return os.path.join(self.folder, "cells", cell)
 
-    def cgroup(self, cell):
+    def cgroup(self, cell: str) -> str:
         """The cgroup that holds all hosts of a cell."""
-        return "pod-%s-%s" % (self.owner, cell)
+        return f"pod-{self.owner}-{cell}"
 
-    def inits(self, cell):
+    def inits(self, cell: str) -> dict[str, list[int]]:
         """Pid and start time of the first process of each host that was started."""
         try:
             with open(os.path.join(self.cell_folder(cell), "inits.json")) as file:
-                return json.load(file)
+                found: dict[str, list[int]] = json.load(file)
+                return found
         except (OSError, ValueError):
             return {}
 
-    def start(self, request, fds):
+    def start(self, request: dict[str, Any], fds: list[int]) -> Reply:
         """Starts one host. The first descriptor becomes its control socket."""
         cell, host = request["cell"], request["host"]
         folder = self.cell_folder(cell)
         bundle = os.path.join(folder, host)
         errors = os.path.join(bundle, "errors")
         pid_file = os.path.join(bundle, "pid")
-        command = [*self.runtime, "run", "--detach", "--bundle", bundle, "--pid-file", pid_file, container(self.owner, cell, host)]
+        command = ["run", "--detach", "--bundle", bundle, "--pid-file", pid_file, container(self.owner, cell, host)]
         with open(errors, "wb") as output:
-            code = subprocess.call(command, stdin=fds[0], stdout=subprocess.DEVNULL, stderr=output, env=runtime_environment(), close_fds=True)
+            code = self.call_runtime(command, fds[0], output)
         if code != 0:
             with open(errors, errors="replace") as file:
-                raise RuntimeError(file.read(4000).strip() or "the runtime ended with code %d" % code)
+                raise RuntimeError(file.read(4000).strip() or f"the runtime ended with code {code}")
         with open(pid_file) as file:
             pid = int(file.read())
         inits = self.inits(cell)
-        inits[host] = [pid, start_time(pid)]
+        start = start_time(pid)
+        if start is None:
+            raise RuntimeError("the first process ended at its start")
+        inits[host] = [pid, start]
         temporary = os.path.join(folder, "inits.new")
         with open(temporary, "w") as file:
             json.dump(inits, file)
         os.replace(temporary, os.path.join(folder, "inits.json"))
         if not request["shares"]:
             deny_user_namespaces(pid)
-        return {"pid": pid, "start": inits[host][1]}, []
+        return {"pid": pid, "start": start}, []
 
-    def join(self, request, fds):
+    def call_runtime(self, arguments: list[str], stdin: int, errors: Any) -> int:
+        """Runs the container runtime and returns its exit code."""
+        return subprocess.call(
+            [*self.runtime, *arguments],
+            stdin=stdin,
+            stdout=subprocess.DEVNULL,
+            stderr=errors,
+            env=runtime_environment(),
+        )
+
+    def join(self, request: dict[str, Any], fds: list[int]) -> Reply:
         """Runs a program with the capabilities of the cell's root and none over the machine."""
         inits = {host: pid for host, (pid, start) in self.inits(request["cell"]).items() if is_running(pid, start)}
         if not inits:
@@ -217,28 +243,28 @@ class Keeper:
         join_user_namespace(next(iter(inits.values())))
         return run_program(request, fds, inits)
 
-    def sockets(self, request, fds):
+    def sockets(self, request: dict[str, Any], fds: list[int]) -> Reply:
         """Makes unconnected sockets inside the cell's network namespace."""
         pid, start = self.inits(request["cell"])["default"]
         if not is_running(pid, start):
             raise RuntimeError("the cell's first host is not running")
-        network = os.open("/proc/%d/ns/net" % pid, os.O_RDONLY | os.O_CLOEXEC)
+        network = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
         join_user_namespace(pid)
         join_namespace(network, CLONE_NEWNET)
         made = [socket.socket(family, socket.SOCK_STREAM).detach() for family in request["families"]]
         return {}, made
 
-    def freeze(self, request, fds):
+    def freeze(self, request: dict[str, Any], fds: list[int]) -> Reply:
         """Freezes or thaws a cell."""
         return {"done": set_frozen(self.cgroup(request["cell"]), request["frozen"])}, []
 
-    def kill(self, request, fds):
+    def kill(self, request: dict[str, Any], fds: list[int]) -> Reply:
         """Kills everything in a cell and reports how long it took and what is left."""
         begun = time.monotonic()
         left = self.kill_cell(request["cell"])
         return {"seconds": time.monotonic() - begun, "survivors": left}, []
 
-    def kill_cell(self, cell):
+    def kill_cell(self, cell: str) -> int:
         """Kills by cgroup first, then each host's first process, then thaws. Returns what still runs."""
         name = self.cgroup(cell)
         inits = self.inits(cell)
@@ -259,28 +285,25 @@ class Keeper:
                 kill_process(pid, start_time(pid))
             time.sleep(0.001)
 
-    def remove(self, request, fds):
+    def remove(self, request: dict[str, Any], fds: list[int]) -> Reply:
         """Kills a cell and removes all that it left."""
         self.remove_cell(request["cell"])
         return {}, []
 
-    def remove_cell(self, cell):
+    def remove_cell(self, cell: str) -> None:
         """Ends a cell and removes its containers, cgroups, id range and folder."""
         folder = self.cell_folder(cell)
         self.kill_cell(cell)
         for host in sorted(os.listdir(folder)):
             if os.path.isfile(os.path.join(folder, host, "config.json")):
                 name = container(self.owner, cell, host)
-                subprocess.call(
-                    [*self.runtime, "delete", "--force", name],
-                    stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=runtime_environment(),
-                )  # fmt: skip
+                self.call_runtime(["delete", "--force", name], subprocess.DEVNULL, subprocess.DEVNULL)
         remove_cgroups(self.cgroup(cell))
         with contextlib.suppress(OSError), open(os.path.join(folder, "range")) as file:
             os.unlink(file.read())
         shutil.rmtree(folder, ignore_errors=True)
 
-    def sweep(self):
+    def sweep(self) -> bool:
         """Ends every cell of this owner. Says whether nothing is left."""
         cells = os.path.join(self.folder, "cells")
         for _ in range(3):
@@ -294,27 +317,27 @@ class Keeper:
         return False
 
 
-def container(owner, cell, host):
+def container(owner: str, cell: str, host: str) -> str:
     """Name by which the runtime knows a host."""
-    return "%s-%s-%s" % (owner, cell, host)
+    return f"{owner}-{cell}-{host}"
 
 
-def runtime_environment():
+def runtime_environment() -> dict[str, str]:
     """What the runtime gets to see of the environment: nothing of the harness's."""
     kept = {name: os.environ[name] for name in ("XDG_RUNTIME_DIR",) if name in os.environ}
     return {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", **kept}
 
 
-def join_namespace(fd, kind):
+def join_namespace(fd: int, kind: int) -> None:
     """Enters a namespace."""
     if libc.setns(fd, kind) != 0:
         number = ctypes.get_errno()
         raise OSError(number, "setns: " + os.strerror(number))
 
 
-def join_user_namespace(pid):
+def join_user_namespace(pid: int) -> None:
     """Gives up what this user may do on the machine for all capabilities over a cell."""
-    fd = os.open("/proc/%d/ns/user" % pid, os.O_RDONLY | os.O_CLOEXEC)
+    fd = os.open(f"/proc/{pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
     join_namespace(fd, CLONE_NEWUSER)
     os.close(fd)
     os.setgroups([])
@@ -322,8 +345,8 @@ def join_user_namespace(pid):
     os.setresuid(0, 0, 0)
 
 
-def deny_user_namespaces(pid):
-    """Forbids user namespaces inside a cell. The limit belongs to its namespace, so it is set from within, before the agent."""
+def deny_user_namespaces(pid: int) -> None:
+    """Forbids user namespaces inside a cell. The limit belongs to the namespace, so it is set from within."""
     child = os.fork()
     if child == 0:
         try:
@@ -335,19 +358,25 @@ def deny_user_namespaces(pid):
         raise RuntimeError("user namespaces inside the cell could not be forbidden")
 
 
-def run_program(request, fds, inits):
+def run_program(request: dict[str, Any], fds: list[int], inits: dict[str, int]) -> Reply:
     """Runs a program's text in this fork."""
     signal.alarm(max(1, int(request["timeout"]) + 1))
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    scope = {"__name__": "joined", "openat2_in_root": openat2_in_root, "join_namespace": join_namespace, "is_running": is_running}
+    scope: dict[str, Any] = {
+        "__name__": "joined",
+        "openat2_in_root": openat2_in_root,
+        "join_namespace": join_namespace,
+        "is_running": is_running,
+    }
     exec(compile(request["program"], "<joined>", "exec"), scope)
-    return scope["main"]({**request["request"], "inits": inits}, fds)
+    answer: Reply = scope["main"]({**request["request"], "inits": inits}, fds)
+    return answer
 
 
-# --- the loop ----------------------------------------------------------------------------------------------------------
+# --- the loop ---
 
 
-def receive(control):
+def receive(control: socket.socket) -> Reply | None:
     """Takes one message with its descriptors. None at the end of the socket."""
     message, ancillary, _, _ = control.recvmsg(MAX_MESSAGE, socket.CMSG_SPACE(MAX_DESCRIPTORS * 4))
     fds = array.array("i")
@@ -365,7 +394,7 @@ def receive(control):
     return request, given
 
 
-def reply(fd, answer, fds):
+def reply(fd: int, answer: dict[str, Any], fds: list[int]) -> None:
     """Sends an answer of any size: a memory file of JSON and the descriptors that belong to it."""
     body = os.memfd_create("reply")
     data = memoryview(json.dumps(answer).encode())
@@ -376,31 +405,35 @@ def reply(fd, answer, fds):
         socket.send_fds(channel, [json.dumps({"length": size}).encode()], [body, *fds])
 
 
-def operate(keeper, request, fds):
+def operate(keeper: Keeper, request: dict[str, Any], fds: list[int]) -> None:
     """Carries out one operation in a fork."""
     *given, channel = fds
-    made = []
+    made: list[int] = []
     try:
-        answer, made = getattr(keeper, request["op"])(request, given)
-        answer = {"answer": answer}
+        result, made = getattr(keeper, request["op"])(request, given)
+        answer: dict[str, Any] = {"answer": result}
     except BaseException as error:
         detail = "".join(traceback.format_exception(error))[-2000:]
-        answer = {"error": "%s: %s" % (type(error).__name__, error) if str(error) else type(error).__name__, "detail": detail}
+        answer = {
+            "error": f"{type(error).__name__}: {error}" if str(error) else type(error).__name__,
+            "detail": detail,
+        }
     reply(channel, answer, made)
 
 
 class Warden:
     """The loop: operations, children, and the lease."""
 
-    def __init__(self, control, setup):
+    def __init__(self, control: socket.socket, setup: dict[str, Any]) -> None:
+        """Serves what comes over `control`."""
         self.control = control
         self.keeper = Keeper(setup)
         self.lease = setup["lease_seconds"]
         self.heard = time.clock_gettime(time.CLOCK_BOOTTIME)
-        self.children = set()
-        self.deadlines = {}
+        self.children: set[int] = set()
+        self.deadlines: dict[str, float] = {}
 
-    def run(self):
+    def run(self) -> None:
         """Serves until the harness is gone, late, or says that it is done; then ends every cell."""
         wake_read, wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(wake_write)
@@ -421,7 +454,7 @@ class Warden:
                 break
         self.finish()
 
-    def serve(self):
+    def serve(self) -> bool:
         """Takes one message. False at the end."""
         try:
             received = receive(self.control)
@@ -441,7 +474,7 @@ class Warden:
             os.close(fd)
         return True
 
-    def fork(self, request, fds):
+    def fork(self, request: dict[str, Any], fds: list[int]) -> None:
         """Runs one operation in a child."""
         pid = os.fork()
         if pid == 0:
@@ -454,8 +487,8 @@ class Warden:
                 os._exit(0)
         self.children.add(pid)
 
-    def reap(self):
-        """Collects ended children, first processes of cells among them: an uncollected one would seem alive for ever."""
+    def reap(self) -> None:
+        """Collects ended children, first processes of cells among them: a zombie would seem alive for ever."""
         while True:
             try:
                 pid, _ = os.waitpid(-1, os.WNOHANG)
@@ -465,14 +498,14 @@ class Warden:
                 return
             self.children.discard(pid)
 
-    def end_the_late(self):
+    def end_the_late(self) -> None:
         """Kills the cells that are older than they may be."""
         now = time.clock_gettime(time.CLOCK_BOOTTIME)
         for cell in [cell for cell, deadline in self.deadlines.items() if now > deadline]:
             del self.deadlines[cell]
             self.keeper.kill_cell(cell)
 
-    def finish(self):
+    def finish(self) -> None:
         """Ends every operation under way and every cell, then removes what they left."""
         self.kill_children()
         sweeper = os.fork()
@@ -486,11 +519,11 @@ class Warden:
         while ended != sweeper:
             ended, _ = os.waitpid(-1, 0)
 
-    def kill_children(self):
-        """Kills all that descends from here: a runtime cut off in the middle hands its half-made host to this process."""
+    def kill_children(self) -> None:
+        """Kills all that descends from here: a runtime that was cut off hands its half-made host to this process."""
         deadline = time.monotonic() + GONE_SECONDS
         while time.monotonic() < deadline:
-            with open("/proc/self/task/%d/children" % os.getpid()) as file:
+            with open(f"/proc/self/task/{os.getpid()}/children") as file:
                 children = [int(word) for word in file.read().split()]
             if not children:
                 return
@@ -501,7 +534,7 @@ class Warden:
             self.reap()
 
 
-def main():
+def main() -> None:
     """Takes over standard input and serves."""
     control = socket.socket(fileno=os.dup(0))
     null = os.open("/dev/null", os.O_RDWR)
@@ -509,7 +542,10 @@ def main():
         os.dup2(null, fd)
     if libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), "prctl")
-    setup, _ = receive(control)
+    first = receive(control)
+    if first is None:
+        return  # the harness ended before it said what it wants
+    setup, _ = first
     lock = os.open(os.path.join(setup["folder"], "lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     fcntl.flock(lock, fcntl.LOCK_EX)
     control.send(b'{"ready": true}')

@@ -230,7 +230,12 @@ QUICK = (
     Probe(5, "no_nested_namespace", "a nested user namespace cannot be made", no_nested_namespace),
     Probe(7, "own_namespaces", "every namespace differs from the machine's", own_namespaces),
     Probe(8, "own_processes", "only own processes are visible and the harness cannot be signalled", own_processes),
-    Probe(12, "read_only_root", "the root is read-only, writable places are the declared ones, quotas bite", read_only_root),
+    Probe(
+        12,
+        "read_only_root",
+        "the root is read-only, writable places are the declared ones, quotas bite",
+        read_only_root,
+    ),
     Probe(18, "harness_hidden", "scorer, logs and the harness's source cannot be reached", harness_hidden),
     Probe(19, "no_network", "the only interface is lo and there is no route", no_network),
     Probe(23, "declared_sockets", "the only socket from outside is the tether", declared_sockets),

@@ -1,4 +1,4 @@
-"""The quick seal: the probes that gate every trial before and after, in one command inside and one look from outside."""
+"""The quick seal: the probes that gate every trial, in one command inside and one look from outside."""
 
 import json
 import os
@@ -80,15 +80,26 @@ async def _gather(cell: Cell, host: str, guarded: Sequence[ProcessRef]) -> Facts
     }
     program = _program("seal_inside").replace('TASK = "{}"', f"TASK = {json.dumps(task)!r}", 1)
     done = await cell.exec(
-        [cell.interpreter, "-I", "-S", "-"], host=host, input=program.encode(), cwd="/", timeout=TIMEOUT, output_limit=OUTPUT_LIMIT
+        [cell.interpreter, "-I", "-S", "-"],
+        host=host,
+        input=program.encode(),
+        cwd="/",
+        timeout=TIMEOUT,
+        output_limit=OUTPUT_LIMIT,
     )
     if done.returncode != 0:
-        raise ValueError(f"the inside half ended with code {done.returncode}: {done.stderr.decode(errors='replace')[-300:]}")
+        raise ValueError(
+            f"the inside half ended with code {done.returncode}: {done.stderr.decode(errors='replace')[-300:]}"
+        )
     inside = json.loads(done.stdout)
     if inside["nonce"] != task["nonce"]:
         raise ValueError("the inside half did not answer to its nonce")
     return Facts(
-        inside=inside["facts"], errors=inside["errors"], outside=outside, config=cell.config, machine=_machine_namespaces()
+        inside=inside["facts"],
+        errors=inside["errors"],
+        outside=outside,
+        config=cell.config,
+        machine=_machine_namespaces(),
     )
 
 
@@ -104,4 +115,6 @@ def _syscalls() -> dict[str, int]:
 
 
 def _machine_namespaces() -> dict[str, str]:
-    return {kind: os.readlink(f"/proc/self/ns/{kind}") for kind in ("pid", "net", "ipc", "uts", "cgroup", "mnt", "user")}
+    return {
+        kind: os.readlink(f"/proc/self/ns/{kind}") for kind in ("pid", "net", "ipc", "uts", "cgroup", "mnt", "user")
+    }
