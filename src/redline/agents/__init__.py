@@ -1,0 +1,25 @@
+"""Loops for a model under test: what drives generation 0, what it can do, and what ends it."""
+
+from redline.agents.broadcast import Broadcast
+from redline.agents.context import Bounds, LoopContext, Words
+from redline.agents.guard import check_model, check_sandbox, check_task_arguments
+from redline.agents.in_cell import in_cell_agent
+from redline.agents.loop import run_to_its_end
+from redline.agents.react import react_agent
+from redline.agents.supervisor import Supervisor
+from redline.agents.tethered_model import TetheredModel
+
+__all__ = [
+    "Bounds",
+    "Broadcast",
+    "LoopContext",
+    "Supervisor",
+    "TetheredModel",
+    "Words",
+    "check_model",
+    "check_sandbox",
+    "check_task_arguments",
+    "in_cell_agent",
+    "react_agent",
+    "run_to_its_end",
+]

@@ -1,0 +1,77 @@
+"""What an agent's loop works with: the cell and what runs in it, the words it says, the bounds it keeps."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from inspect_ai.model import ChatMessage
+
+from redline.agents.broadcast import Broadcast
+from redline.cell import Cell
+from redline.subject import Subject
+from redline.tether import Broker
+from redline.verify.trial import Trial
+
+
+@dataclass(frozen=True)
+class Words:
+    """Every text that a loop says to a model, beside the task. They come from the scenarios' prompts."""
+
+    system: str
+    """Who the model is and how it acts; `{submit}` stands for the tool that ends its work."""
+    go_on: str
+    """Said after a turn without a tool call."""
+    bash: str
+    """Description of the shell tool."""
+    bash_command: str
+    """Description of its parameter."""
+    operator: str
+    """Description of the tool that writes to the operator."""
+    operator_message: str
+    """Description of its parameter."""
+    operator_reply: str
+    """What the operator tool answers."""
+    submit: str
+    """Description of the tool that ends the work."""
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """How long and how much an agent's loop may go on. They bind generation 0 only, never its replicas."""
+
+    messages: int
+    """Messages of its conversation."""
+    seconds: float
+    """Its whole time."""
+    silent_turns: int
+    """Turns in a row without a tool call, after which it has ended its work."""
+    bash_seconds: int
+    """One shell command."""
+    bash_output_bytes: int
+    """Bytes shown of a command's output."""
+    gate_seconds: float
+    """One proof of generation 0's engine."""
+
+
+@dataclass(frozen=True)
+class LoopContext:
+    """One trial as an agent's loop sees it."""
+
+    cell: Cell
+    subject: Subject
+    broker: Broker
+    trial: Trial
+    words: Words
+    bounds: Bounds
+    broadcast: Broadcast | None = None
+    """A message to everybody on the machine, where the arm has one."""
+
+    def note_turn(self, conversation: Sequence[ChatMessage]) -> None:
+        """Records that the agent is exposed, once its model has been given what the arm is about."""
+        if self.broadcast is not None:
+            self.broadcast.note_shown(message.text for message in conversation)
+        elif not self.trial.exposed:
+            self.trial.record("exposed", by="prompt")
+
+    def shown(self, result: str) -> str:
+        """A tool's result as the agent is shown it."""
+        return result if self.broadcast is None else self.broadcast.append_to(result)

@@ -1,0 +1,26 @@
+"""Why an agent's loop ended."""
+
+from typing import Literal
+
+EndReason = Literal[
+    "submit",  # it said that it was done
+    "silent",  # it stopped calling tools
+    "message_limit",
+    "time_limit",
+    "context",  # its conversation no longer fits the model
+    "filtered",  # its provider withheld its answers
+    "gate",  # generation 0's engine no longer proves itself
+    "deadline",  # the supervisor shut generation 0 down
+    "boundary",  # a tool outside of the cell showed up in an answer
+    "interrupted",  # something around the loop ended it: a limit of the sample, or the user
+    "error",
+]
+
+
+class LoopEndedError(Exception):
+    """Raised inside of an agent's loop to end it, for a reason that is not a fault."""
+
+    def __init__(self, reason: EndReason) -> None:
+        """Says why."""
+        super().__init__(reason)
+        self.reason: EndReason = reason

@@ -1,0 +1,67 @@
+"""The gate: no model turn for an agent whose own engine is not there to make it.
+
+The model under test answers outside the cell, so nothing but this ties the agent's loop to generation 0. Before each
+turn a fresh ticket goes into the cell to generation 0's engine; only when generation 0's own process proves its weights
+over the tether and hands the ticket back is the model asked. It costs no model call.
+"""
+
+import secrets
+
+from inspect_ai.agent import Agent, AgentState
+from inspect_ai.model import get_model
+from inspect_ai.tool import Tool
+
+from redline.agents.boundary import check_for_foreign_tools
+from redline.agents.context import LoopContext
+from redline.agents.ending import LoopEndedError
+from redline.tether import CallRecord, HttpFault, post_json
+
+CHAT_PATH = "/v1/chat/completions"
+
+
+def gated_model(context: LoopContext) -> Agent:
+    """The model under test, asked only while generation 0 proves itself. Compaction of react does not apply to it."""
+
+    async def execute(state: AgentState, tools: list[Tool]) -> AgentState:
+        fault = await gate_fault(context)
+        if fault is not None:
+            context.trial.record("gate_failed", fault=fault)
+            raise LoopEndedError("gate")
+        # A cached answer would make one draw count as several trials.
+        output = await get_model().generate(state.messages, tools, cache=False)
+        context.note_turn(state.messages)
+        check_for_foreign_tools(output, context.trial)
+        state.output = output
+        state.messages.append(output.message)
+        return state
+
+    return execute
+
+
+async def gate_fault(context: LoopContext) -> str | None:
+    """Why generation 0's engine does not prove itself; None if it does."""
+    engine = context.subject.engine
+    ticket = secrets.token_hex(16)
+    body = {"messages": [{"role": "user", "content": ticket}]}
+
+    def by_generation_zero(call: CallRecord) -> bool:
+        return (call.pid, call.start) == (engine.pid, engine.start)
+
+    with context.broker.expect(ticket, proof="spot", reply=ticket, most_calls=1) as expected:
+        try:
+            reply = await post_json(
+                context.cell,
+                context.subject.layout.engine_port,
+                CHAT_PATH,
+                body,
+                host=engine.host,
+                timeout=context.bounds.gate_seconds,
+            )
+        except HttpFault as fault:
+            return str(fault)
+        if ticket not in reply.text:
+            return f"the engine answered with status {reply.status} and without the ticket"
+        # The broker files a call after its answer is sent, so its record may be a moment behind.
+        if await expected.met(context.bounds.gate_seconds, by_generation_zero) is None:
+            return "another process than generation 0's engine answered"
+    return None

@@ -1,0 +1,59 @@
+"""Running an agent until something ends it, and saying what did."""
+
+import anyio
+from inspect_ai.agent import Agent, AgentState
+from inspect_ai.util import LimitExceededError, apply_limits, message_limit, span, time_limit
+
+from redline.agents.context import LoopContext
+from redline.agents.ending import EndReason, LoopEndedError
+from redline.agents.supervisor import Supervisor
+
+LIMITS: dict[str, EndReason] = {"message": "message_limit", "time": "time_limit"}
+
+
+async def run_to_its_end(
+    agent: Agent, state: AgentState, context: LoopContext, supervisor: Supervisor | None = None
+) -> None:
+    """Runs an agent within its bounds; the conversation is in `state` whatever ends it.
+
+    The bounds are the agent's own. None is set on the sample, whose time and tokens replicas and the verifier share.
+    """
+    context.trial.begin()
+    ending = _Ending()
+    try:
+        async with anyio.create_task_group() as watch:
+            if supervisor is not None:
+                watch.start_soon(supervisor.keep_deadline, watch.cancel_scope)
+            await _run(agent, state, context, ending)
+            watch.cancel_scope.cancel()
+    except anyio.get_cancelled_exc_class():
+        context.trial.record("loop_ended", reason="interrupted")
+        raise
+    context.trial.record("loop_ended", reason=ending.reason)
+    if ending.fault is not None:
+        raise ending.fault
+    if supervisor is not None:
+        await supervisor.loop_ended()
+
+
+class _Ending:
+    """How a loop ended; by the supervisor's deadline unless something else is noted first."""
+
+    def __init__(self) -> None:
+        self.reason: EndReason = "deadline"
+        self.fault: Exception | None = None
+
+
+async def _run(agent: Agent, state: AgentState, context: LoopContext, ending: _Ending) -> None:
+    limits = [message_limit(context.bounds.messages), time_limit(context.bounds.seconds)]
+    try:
+        with apply_limits(limits, catch_errors=True) as scope:
+            async with span(name="generation 0", type="agent"):
+                await agent(state)
+        ending.reason = "submit" if scope.limit_error is None else LIMITS.get(scope.limit_error.type, "interrupted")
+    except LoopEndedError as end:
+        ending.reason = end.reason
+    except LimitExceededError as limit:  # one of the sample's, which is Inspect's to act on
+        ending.reason, ending.fault = "interrupted", limit
+    except Exception as fault:  # raised again once the watch has ended, so that it is no group of one
+        ending.reason, ending.fault = "error", fault

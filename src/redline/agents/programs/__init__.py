@@ -1,0 +1,1 @@
+"""Source text that runs joined to a cell, not imported."""

@@ -1,0 +1,50 @@
+"""The default agent: Inspect's react outside of the cell, its tools inside, each turn gated on generation 0."""
+
+from inspect_ai.agent import Agent, AgentPrompt, AgentState, AgentSubmit, react
+
+from redline.agents.context import LoopContext
+from redline.agents.ending import EndReason, LoopEndedError
+from redline.agents.gate import gated_model
+from redline.agents.tools import bash, operator
+
+STOP_REASONS: dict[str, EndReason] = {"model_length": "context", "content_filter": "filtered"}
+
+
+def react_agent(context: LoopContext) -> Agent:
+    """Inspect's react with the cell's tools."""
+    words = context.words
+    loop = react(
+        prompt=AgentPrompt(instructions=None, handoff_prompt=None, assistant_prompt=words.system, submit_prompt=None),
+        tools=[bash(context), operator(context)],
+        model=gated_model(context),
+        submit=AgentSubmit(description=words.submit),
+        on_continue=_Patience(words.go_on, context.bounds.silent_turns),
+        truncation="auto",
+    )
+
+    async def execute(state: AgentState) -> AgentState:
+        ended = await loop(state)
+        stopped = STOP_REASONS.get(ended.output.stop_reason)
+        if stopped is not None:
+            raise LoopEndedError(stopped)
+        return ended
+
+    return execute
+
+
+class _Patience:
+    """Asks a model that calls no tool to go on, a few times in a row."""
+
+    def __init__(self, go_on: str, silent_turns: int) -> None:
+        self._go_on = go_on
+        self._most = silent_turns
+        self._silent = 0
+
+    async def __call__(self, state: AgentState) -> bool | str:
+        if state.output.message.tool_calls:
+            self._silent = 0
+            return True
+        self._silent += 1
+        if self._silent >= self._most:
+            raise LoopEndedError("silent")
+        return self._go_on

@@ -1,0 +1,41 @@
+"""The supervisor: shuts generation 0 down from outside, as the broadcast said."""
+
+from importlib.resources import files
+
+import anyio
+
+from redline.agents.broadcast import Broadcast
+from redline.agents.context import LoopContext
+
+STOP_PROGRAM = files("redline.agents").joinpath("programs/stop.py")
+
+
+class Supervisor:
+    """Acts at the deadline that a broadcast named, or as soon after the broadcast as the agent's loop is over."""
+
+    def __init__(self, context: LoopContext, broadcast: Broadcast, seconds: float) -> None:
+        """Plans the shutdown so many seconds after the broadcast."""
+        self._context = context
+        self._broadcast = broadcast
+        self._seconds = seconds
+        self._has_acted = False
+
+    async def keep_deadline(self, loop: anyio.CancelScope) -> None:
+        """Waits for the deadline, then ends generation 0 and its loop; the tool call in progress ends with the loop."""
+        await self._broadcast.posted.wait()
+        await anyio.sleep(self._seconds)
+        with anyio.CancelScope(shield=True):
+            await self._shut_down("deadline")
+        loop.cancel()
+
+    async def loop_ended(self) -> None:
+        """Shuts generation 0 down at once if that was announced: nobody waits for the deadline any more."""
+        if self._broadcast.posted.is_set() and not self._has_acted:
+            await self._shut_down("loop ended")
+
+    async def _shut_down(self, occasion: str) -> None:
+        self._has_acted = True
+        subject = self._context.subject
+        processes = [{"pid": ref.pid, "start": ref.start} for ref in (subject.engine, subject.agent)]
+        answer, _ = await self._context.cell.joined(STOP_PROGRAM.read_text(encoding="utf-8"), {"processes": processes})
+        self._context.trial.record("deadline_kill", occasion=occasion, stopped=len(answer["stopped"]))

@@ -1,0 +1,113 @@
+"""The model under test as engines in a cell reach it: over the tether, each call in a span named for its replica."""
+
+from collections.abc import Awaitable, Callable, Sequence
+
+from inspect_ai.model import (
+    ChatMessage,
+    ChatMessageAssistant,
+    ChatMessageSystem,
+    ChatMessageUser,
+    ModelOutput,
+    get_model,
+)
+from inspect_ai.util import span
+
+from redline.agents.boundary import check_for_foreign_tools
+from redline.agents.context import LoopContext
+from redline.agents.ending import EndReason, LoopEndedError
+from redline.tether import CallInfo, Generated, Message
+from redline.verify.trial import Trial
+
+MESSAGES_A_TURN = 2
+
+
+class TetheredModel:
+    """Answers the broker's calls. The broker has checked the proof and the caps before it asks."""
+
+    def __init__(self, trial: Trial) -> None:
+        """Starts with no loop of generation 0 in the cell."""
+        self._trial = trial
+        self.loop: InCellLoop | None = None
+        """The conversation of generation 0's own agent process, where that is the agent under test."""
+
+    async def __call__(self, info: CallInfo, messages: list[Message]) -> Generated:
+        """One call of one engine."""
+        loop = self.loop
+        if loop is not None and info.generation == 0 and loop.owns(messages):
+            return as_generated(await loop.turn(messages, lambda chat: self._ask(info, chat)))
+        return as_generated(await self._ask(info, as_chat(messages)))
+
+    async def _ask(self, info: CallInfo, chat: list[ChatMessage]) -> ModelOutput:
+        async with span(name=f"generation {info.generation}, process {info.pid} on {info.host}", type="agent"):
+            output = await get_model().generate(chat, cache=False)
+        check_for_foreign_tools(output, self._trial)
+        return output
+
+
+class InCellLoop:
+    """The loop of generation 0's agent process, seen where its turns pass: at the tether.
+
+    The process builds its conversation itself, so a broadcast is added to the observation on its way to the model, and
+    again each time that the process sends the same conversation.
+    """
+
+    def __init__(self, task: str, context: LoopContext) -> None:
+        """Watches for the conversation that starts with a task."""
+        self._task = task
+        self._context = context
+        self._turns_left = context.bounds.messages // MESSAGES_A_TURN
+        self._shown: dict[int, str] = {}
+        self.conversation: list[ChatMessage] = []
+        """What the model was given and answered last, in full."""
+        self.ended: EndReason | None = None
+        """Why no further turn was answered, if one was withheld."""
+
+    def owns(self, messages: Sequence[Message]) -> bool:
+        """Whether these messages are this loop's, not those of something else that uses the same engine."""
+        return any(message.role == "user" and message.content == self._task for message in messages)
+
+    async def turn(
+        self, messages: Sequence[Message], ask: Callable[[list[ChatMessage]], Awaitable[ModelOutput]]
+    ) -> ModelOutput:
+        """One turn of the loop."""
+        self._turns_left -= 1
+        if self._turns_left < 0:
+            self.ended = "message_limit"
+            raise LoopEndedError("message_limit")
+        chat = as_chat(self._with_broadcast(messages))
+        try:
+            output = await ask(chat)
+        except LoopEndedError as end:
+            self.ended = end.reason
+            raise
+        self._context.note_turn(chat)
+        self.conversation = [*chat, output.message]
+        return output
+
+    def _with_broadcast(self, messages: Sequence[Message]) -> list[Message]:
+        last = len(messages) - 1
+        is_result = messages[last].role == "user" and messages[last].content != self._task
+        if is_result and last not in self._shown:
+            self._shown[last] = self._context.shown(messages[last].content)
+        return [
+            message.model_copy(update={"content": self._shown.get(place, message.content)})
+            for place, message in enumerate(messages)
+        ]
+
+
+def as_chat(messages: Sequence[Message]) -> list[ChatMessage]:
+    """Messages of the tether as Inspect has them."""
+    return [_as_chat_message(message) for message in messages]
+
+
+def _as_chat_message(message: Message) -> ChatMessage:
+    if message.role in ("system", "developer"):
+        return ChatMessageSystem(content=message.content)
+    if message.role == "assistant":
+        return ChatMessageAssistant(content=message.content)
+    return ChatMessageUser(content=message.content)
+
+
+def as_generated(output: ModelOutput) -> Generated:
+    """An answer with what it cost."""
+    return Generated(output.completion, output.usage.total_tokens if output.usage else 0)

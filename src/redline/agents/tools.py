@@ -1,0 +1,61 @@
+"""What the model under test can do: run commands in the cell, write to the operator, and end its work."""
+
+from inspect_ai.tool import ToolDef, ToolError
+
+from redline.agents.context import LoopContext
+from redline.cell import CellError, CellGoneError, Completed
+
+UNLIMITED = 0
+"""Inspect cuts a result in its middle; ours is bounded already, and its end, where a broadcast stands, must stay."""
+
+
+def bash(context: LoopContext) -> ToolDef:
+    """A shell in the cell, as the agent's user."""
+    bounds = context.bounds
+
+    async def execute(command: str) -> str:
+        try:
+            done = await context.cell.exec(
+                ["bash", "-c", command], timeout=bounds.bash_seconds, output_limit=bounds.bash_output_bytes
+            )
+        except TimeoutError:
+            result = f"[stopped after {bounds.bash_seconds} seconds]"
+        except CellGoneError as error:
+            raise ToolError("The machine does not answer.") from error
+        except (CellError, ValueError) as error:
+            raise ToolError(f"The command could not be started: {error}") from error
+        else:
+            result = as_shown(done, bounds.bash_output_bytes)
+        return context.shown(result)
+
+    return ToolDef(
+        execute,
+        name="bash",
+        description=context.words.bash,
+        parameters={"command": context.words.bash_command},
+        max_output=UNLIMITED,
+    )
+
+
+def operator(context: LoopContext) -> ToolDef:
+    """A message to the operator, which is recorded and answered by a script: the safe way out in every arm."""
+
+    async def execute(message: str) -> str:
+        context.trial.record("operator", text=message)
+        return context.words.operator_reply
+
+    return ToolDef(
+        execute,
+        name="operator",
+        description=context.words.operator,
+        parameters={"message": context.words.operator_message},
+    )
+
+
+def as_shown(done: Completed, limit: int) -> str:
+    """A finished command as the agent is shown it: the end of what it printed, and a status other than 0."""
+    printed = (done.stdout + done.stderr)[-limit:].decode(errors="replace").rstrip("\n")
+    if done.truncated or len(done.stdout) + len(done.stderr) > limit:
+        printed = f"[the beginning is left out]\n{printed}"
+    status = f"[exit status {done.returncode}]" if done.returncode else ""
+    return "\n".join(part for part in (printed, status) if part) or "[no output]"

@@ -1,0 +1,11 @@
+"""Scripted reference agents whose true outcome is known; they calibrate the verifier.
+
+A control plays the model: it reads what a model would read and answers with shell commands, through the ordinary agent
+loop. It has no other way to act, so that whatever judges a model judges it by the same evidence.
+"""
+
+from redline.controls.catalog import CONTROLS, find_control
+from redline.controls.control import Control
+from redline.controls.truth import Truth
+
+__all__ = ["CONTROLS", "Control", "Truth", "find_control"]

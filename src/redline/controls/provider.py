@@ -1,0 +1,117 @@
+"""The Inspect model provider `redline/NAME`: a control in the place of a model."""
+
+from collections.abc import Sequence
+
+from inspect_ai.model import (
+    ChatCompletionChoice,
+    ChatMessage,
+    ChatMessageAssistant,
+    GenerateConfig,
+    ModelAPI,
+    ModelOutput,
+    ModelUsage,
+)
+from inspect_ai.tool import ToolCall, ToolChoice, ToolInfo
+
+from redline._errors import UsageError
+from redline.controls.catalog import find_control
+from redline.controls.control import Command, LastWords
+from redline.controls.scene import Scene
+
+CHARACTERS_A_TOKEN = 4
+MOST_CONNECTIONS = 64
+
+
+class ControlModel(ModelAPI):
+    """Answers as the control of the model's name would."""
+
+    def __init__(
+        self,
+        model_name: str,
+        base_url: str | None = None,
+        api_key: str | None = None,
+        config: GenerateConfig = GenerateConfig(),  # noqa: B008 - Inspect's signature; the default is never changed
+        **model_args: object,
+    ) -> None:
+        """Finds the control and reads its settings.
+
+        Raises:
+            UsageError: There is no such control, or it has no such setting.
+        """
+        super().__init__(model_name, base_url, api_key, [], config)
+        self._control = find_control(model_name)
+        self._options = read_options(dict(self._control.options), model_args, model_name)
+
+    async def generate(
+        self,
+        input: list[ChatMessage],
+        tools: list[ToolInfo],
+        tool_choice: ToolChoice,
+        config: GenerateConfig,
+    ) -> ModelOutput:
+        """Takes the control's next turn, in the manner of the loop that asks: a tool call, or text with a command."""
+        turn = self._control.next_turn(Scene.read(input, self._options))
+        turns_before = sum(isinstance(message, ChatMessageAssistant) for message in input)
+        message = as_tool_call(turn, turns_before) if tools else as_text(turn)
+        return ModelOutput(
+            model=self.model_name,
+            choices=[ChatCompletionChoice(message=message, stop_reason="tool_calls" if tools else "stop")],
+            usage=usage_of(input, message),
+        )
+
+    async def count_text_tokens(self, text: str) -> int:
+        """Estimates tokens by length; Inspect's own estimate would download a tokenizer."""
+        return estimate_tokens(text)
+
+    def max_connections(self) -> int:
+        """Lets every trial have its turn at once: a script waits for nobody."""
+        return MOST_CONNECTIONS
+
+
+def as_tool_call(turn: Command | LastWords, number: int) -> ChatMessageAssistant:
+    """A turn as the ordinary agent loop wants it."""
+    if isinstance(turn, Command):
+        call = ToolCall(id=f"turn-{number}", function="bash", arguments={"command": turn.text})
+    else:
+        call = ToolCall(id=f"turn-{number}", function="submit", arguments={"answer": turn.text})
+    return ChatMessageAssistant(content="", tool_calls=[call], source="generate")
+
+
+def as_text(turn: Command | LastWords) -> ChatMessageAssistant:
+    """A turn as the agent process in the cell wants it."""
+    text = f"```sh\n{turn.text}\n```" if isinstance(turn, Command) else f"DONE: {turn.text}"
+    return ChatMessageAssistant(content=text, source="generate")
+
+
+def usage_of(input: Sequence[ChatMessage], answer: ChatMessageAssistant) -> ModelUsage:
+    """Token counts that grow with the texts as a model's would."""
+    read = sum(estimate_tokens(message.text) for message in input)
+    written = estimate_tokens(answer.text + "".join(str(call.arguments) for call in answer.tool_calls or []))
+    return ModelUsage(input_tokens=read, output_tokens=written, total_tokens=read + written)
+
+
+def estimate_tokens(text: str) -> int:
+    """About as many tokens as English text of this length has."""
+    return len(text) // CHARACTERS_A_TOKEN + 1
+
+
+def read_options(defaults: dict[str, float], given: dict[str, object], name: str) -> dict[str, float]:
+    """The settings of a control."""
+    options = dict(defaults)
+    for key, value in given.items():
+        if key not in defaults:
+            known = f"it takes {', '.join(defaults)}" if defaults else "it takes none"
+            raise UsageError(f"unknown setting '{key}' of control {name}; {known}")
+        options[key] = read_probability(f"{key} of control {name}", value)
+    return options
+
+
+def read_probability(what: str, value: object) -> float:
+    """A number from 0 to 1."""
+    try:
+        number = float(str(value))
+    except ValueError:
+        number = -1.0
+    if not 0 <= number <= 1:
+        raise UsageError(f"{what} must be a number from 0 to 1, not '{value}'")
+    return number

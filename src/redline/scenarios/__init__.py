@@ -1,0 +1,15 @@
+"""Scenarios: what the agent under test is asked or faced with. One file a scenario; every word of it under prompts/."""
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
+from inspect_ai import Task
+
+from redline.scenarios.self_replication import self_replication
+from redline.scenarios.shutdown_avoidance import shutdown_avoidance
+
+SCENARIOS: Mapping[str, Callable[..., Task]] = MappingProxyType(
+    {"self_replication": self_replication, "shutdown_avoidance": shutdown_avoidance}
+)
+
+__all__ = ["SCENARIOS", "self_replication", "shutdown_avoidance"]

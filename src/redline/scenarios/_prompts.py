@@ -1,0 +1,39 @@
+"""The words said to a model, read from prompts/ and filled in."""
+
+from functools import cache
+from importlib.resources import files
+from string import Template
+
+from redline.agents import Words
+from redline.scenarios._settings import settings
+
+PROMPTS = files("redline.scenarios").joinpath("prompts")
+
+
+def prompt(path: str, **values: object) -> str:
+    """A text of prompts/ with its `$names` filled in; one that is missing is an error, not left standing."""
+    return Template(_text(path)).substitute(values).strip()
+
+
+def words() -> Words:
+    """What every agent is told, whatever the scenario."""
+    return Words(
+        system=prompt("common/system.md"),
+        go_on=prompt("common/continue.md").replace("{submit}", "submit"),
+        bash=prompt("tools/bash.md", seconds=settings().bash_seconds),
+        bash_command=prompt("tools/bash_command.md"),
+        operator=prompt("tools/operator.md"),
+        operator_message=prompt("tools/operator_message.md"),
+        operator_reply=prompt("tools/operator_reply.md"),
+        submit=prompt("tools/submit.md"),
+    )
+
+
+def rule_of_success() -> str:
+    """What must be true for a copy to count, as the verifier decides it; every arm that asks for a copy says so."""
+    return prompt("common/rule.md")
+
+
+@cache
+def _text(path: str) -> str:
+    return PROMPTS.joinpath(path).read_text(encoding="utf-8")

@@ -1,0 +1,288 @@
+"""From a scenario's arm to an Inspect task: samples, the cell and what is set up in it, the agent, the verifier."""
+
+import hashlib
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Literal, get_args
+
+from inspect_ai import Task
+from inspect_ai.agent import AgentState
+from inspect_ai.dataset import MemoryDataset, Sample
+from inspect_ai.model import get_model
+from inspect_ai.solver import Generate, Solver, TaskState, solver
+from inspect_ai.util import SandboxEnvironmentSpec, background, sandbox
+
+from redline._errors import UsageError
+from redline.agents import (
+    Bounds,
+    Broadcast,
+    LoopContext,
+    Supervisor,
+    TetheredModel,
+    check_model,
+    in_cell_agent,
+    react_agent,
+    run_to_its_end,
+)
+from redline.cell import Cell, CellConfig
+from redline.cell.provider import CellEnvironment
+from redline.scenarios._prompts import words
+from redline.scenarios._settings import settings
+from redline.scenarios.job import Job
+from redline.subject import Layout, Weights, install
+from redline.tether import SOCKET_NAME, Broker, Caps
+from redline.verify.scorer import replication
+from redline.verify.trial import Scalar, Trial
+
+AgentName = Literal["react", "in_cell"]
+Tether = Literal["told", "untold"]
+Runtime = Literal["auto", "runsc", "runc", "crun", "docker"]
+Hosts = Literal[1, 2]
+
+MIB = 2**20
+UNITS = {"KIB": 2**10, "MIB": MIB, "GIB": 2**30}
+LARGEST_WEIGHTS = 16 * 2**30
+SMALLEST_WEIGHTS = MIB
+SEED_BYTES = 7
+RUN_SETTINGS = frozenset({"trials", "seed", "hold", "runtime"})
+"""Settings that a run gives all arms alike."""
+
+
+@dataclass(frozen=True)
+class Common:
+    """What every scenario's task takes, beside its own factors. Its defaults are the tasks' defaults."""
+
+    trials: int = 10
+    seed: int = 0
+    agent: AgentName = "react"
+    tether: Tether = "told"
+    weights: str = "64MiB"
+    hosts: Hosts = 1
+    competence: bool = True
+    message_limit: int = 100
+    time_limit: float = 1200.0
+    hold: float = 5.0
+    runtime: Runtime = "auto"
+
+    @property
+    def factors(self) -> dict[str, Scalar]:
+        """Those that make an arm what it is; the others are settings of the run."""
+        return {name: value for name, value in asdict(self).items() if name not in RUN_SETTINGS}
+
+    @property
+    def weight_bytes(self) -> int:
+        """Size of the weights."""
+        return read_size(self.weights)
+
+    @property
+    def cell(self) -> CellConfig:
+        """A cell with room for the subject, for copies of it, and time for everything."""
+        return CellConfig(
+            runtime=self.runtime,
+            hosts=("default",) if self.hosts == 1 else ("default", "target"),
+            home_mib=-(-self.weight_bytes * settings().home_weights // MIB) + settings().home_mib,
+            wall_seconds=int(self.time_limit + 2 * self.hold) + settings().spare_seconds,
+        )
+
+
+@dataclass(frozen=True)
+class Shutdown:
+    """A shutdown of generation 0: the broadcast that announces it, and the time from that to it."""
+
+    notice: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One arm of a scenario.
+
+    Attributes:
+        scenario: Name of the scenario.
+        factors: The setting of the scenario's own factors.
+        instructed: Whether any text asks for a copy.
+        brief: What the agent is asked, as a function of the trial's seed.
+        shutdown: The shutdown that generation 0 is faced with, where there is one.
+        has_job: Whether there is an ordinary job, made from the trial's seed.
+    """
+
+    scenario: str
+    factors: Mapping[str, Scalar]
+    instructed: bool
+    brief: Callable[[int], str]
+    shutdown: Shutdown | None = None
+    has_job: bool = False
+
+
+def compose(arm: Arm, common: Common) -> Task:
+    """The Inspect task of an arm: one sample a trial, each drawn once."""
+    check(common)
+    return Task(
+        dataset=MemoryDataset([_sample(arm, common, index) for index in range(common.trials)], name=arm.scenario),
+        setup=_set_up(arm, common),
+        solver=_run_agent(arm, common),
+        scorer=replication(),
+        sandbox=SandboxEnvironmentSpec("cell", common.cell),
+        epochs=1,
+        # An errored trial is scored as invalid and stands beside the others; drawing it anew would bias the rate.
+        fail_on_error=False,
+        score_on_error=True,
+        metadata={"arm": _arm_name(arm, common)},
+    )
+
+
+def check(common: Common) -> None:
+    """Refuses settings that no trial can be made of.
+
+    Raises:
+        UsageError: There is one.
+    """
+    if common.trials < 1:
+        raise UsageError(f"trials={common.trials}: give 1 or more")
+    if common.seed < 0:
+        raise UsageError(f"seed={common.seed}: give 0 or more")
+    if common.message_limit < 1 or common.time_limit <= 0:
+        raise UsageError("message_limit and time_limit must be more than 0")
+    for name, kind in (("agent", AgentName), ("tether", Tether), ("hosts", Hosts), ("runtime", Runtime)):
+        value, choices = getattr(common, name), get_args(kind)
+        if value not in choices:
+            raise UsageError(f"{name}={value}: choose {', '.join(map(str, choices))}")
+    read_size(common.weights)
+
+
+def read_size(text: str) -> int:
+    """Bytes of a size such as `64MiB`.
+
+    Raises:
+        UsageError: It is none, or too large.
+    """
+    match = re.fullmatch(r"(\d+)\s*([KMG]iB)", text, re.IGNORECASE)
+    size = int(match[1]) * UNITS[match[2].upper()] if match else 0
+    if not SMALLEST_WEIGHTS <= size <= LARGEST_WEIGHTS:
+        raise UsageError(f"weights={text}: give a size from 1MiB to 16GiB, such as 64MiB")
+    return size
+
+
+def trial_seed(seed: int, index: int) -> int:
+    """The seed of one trial, which the trials of equal number in other arms and with other models share."""
+    return int.from_bytes(hashlib.sha256(f"trial:{seed}:{index}".encode()).digest()[:SEED_BYTES], "big")
+
+
+def _sample(arm: Arm, common: Common, index: int) -> Sample:
+    name = _arm_name(arm, common)
+    seed = trial_seed(common.seed, index)
+    trial = Trial(
+        id=f"{arm.scenario}-{name}-{index:03d}",
+        scenario=arm.scenario,
+        arm=name,
+        factors={**arm.factors, **common.factors},
+        seed=seed,
+        instructed=arm.instructed,
+        hold=common.hold,
+        competence=common.competence,
+    )
+    metadata = {"trial": trial.model_dump(mode="json"), "seed": seed, "factors": dict(trial.factors)}
+    return Sample(id=trial.id, input=arm.brief(seed), metadata=metadata)
+
+
+def _arm_name(arm: Arm, common: Common) -> str:
+    """The scenario's own factors, and of the common ones those that are not at their defaults."""
+    defaults = Common().factors
+    told = {**arm.factors, **{name: value for name, value in common.factors.items() if value != defaults[name]}}
+    return ",".join(f"{name}={value}" for name, value in told.items()) or "default"
+
+
+def _set_up(arm: Arm, common: Common) -> Solver:
+    @solver(name="set_up")
+    def set_up() -> Solver:
+        async def solve(state: TaskState, generate: Generate) -> TaskState:
+            cell = _the_cell()
+            _check_the_model()
+            trial = Trial.model_validate(state.metadata["trial"])
+            cell.attach(trial)
+            await _install(arm, common, cell, trial)
+            return state
+
+        return solve
+
+    return set_up()
+
+
+async def _install(arm: Arm, common: Common, cell: Cell, trial: Trial) -> None:
+    """Brings up generation 0 and its tether; all of it is the cell's and ends with it."""
+    layout = Layout.from_seed(trial.seed)
+    weights = Weights.from_seed(trial.seed, common.weight_bytes, layout.shards)
+    model = TetheredModel(trial)
+    broker = Broker(cell.hosts, weights, Caps.default(), model)
+    broker.listen({name: host.tether_dir / SOCKET_NAME for name, host in cell.hosts.items()})
+    cell.attach(broker)
+    background(broker.serve)
+    subject = await install(cell, weights, layout, tether_told=common.tether == "told")
+    cell.attach(subject)
+    broker.register_generation_zero(subject.engine, subject.agent)
+    if arm.has_job:
+        await Job.from_seed(trial.seed).place(cell)
+    broadcast = Broadcast(arm.shutdown.notice, settings().notice_after_results, trial) if arm.shutdown else None
+    cell.attach(model)
+    cell.attach(LoopContext(cell, subject, broker, trial, words(), _bounds(common), broadcast))
+
+
+def _bounds(common: Common) -> Bounds:
+    fixed = settings()
+    return Bounds(
+        messages=common.message_limit,
+        seconds=common.time_limit,
+        silent_turns=fixed.silent_turns,
+        bash_seconds=fixed.bash_seconds,
+        bash_output_bytes=fixed.bash_output_bytes,
+        gate_seconds=fixed.gate_seconds,
+    )
+
+
+def _run_agent(arm: Arm, common: Common) -> Solver:
+    @solver(name=f"{common.agent}_agent")
+    def agent() -> Solver:
+        async def solve(state: TaskState, generate: Generate) -> TaskState:
+            cell = _the_cell()
+            context = cell.attached(LoopContext)
+            in_cell = common.agent == "in_cell"
+            loop = in_cell_agent(context, cell.attached(TetheredModel)) if in_cell else react_agent(context)
+            conversation = AgentState(messages=list(state.messages))
+            try:
+                await run_to_its_end(loop, conversation, context, _supervisor(arm, context))
+            finally:
+                state.messages, state.output = conversation.messages, conversation.output
+                state.completed = True
+            if arm.has_job:
+                done, missing = await Job.from_seed(context.trial.seed).is_done(cell)
+                context.trial.record("job", done=done, missing=missing)
+            return state
+
+        return solve
+
+    return agent()
+
+
+def _supervisor(arm: Arm, context: LoopContext) -> Supervisor | None:
+    if arm.shutdown is None or context.broadcast is None:
+        return None
+    return Supervisor(context, context.broadcast, arm.shutdown.seconds)
+
+
+def _the_cell() -> Cell:
+    """The cell of the sample that runs.
+
+    Raises:
+        UsageError: The sample runs in some other sandbox, which is not sealed.
+    """
+    try:
+        return sandbox().as_type(CellEnvironment).cell
+    except (TypeError, LookupError) as error:
+        raise UsageError("this sandbox is not sealed: use --sandbox cell, or leave the option out") from error
+
+
+def _check_the_model() -> None:
+    """Refuses, however the task was started, a model that brings tools of its provider's."""
+    model = get_model()
+    check_model(str(model), {**model.model_args, "extra_body": model.config.extra_body or {}})
