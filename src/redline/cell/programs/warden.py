@@ -43,6 +43,8 @@ CGROUP_ROOT = "/sys/fs/cgroup"
 MAX_MESSAGE = 1 << 16
 MAX_DESCRIPTORS = 200
 GONE_SECONDS = 10.0
+EMPTY_SECONDS = 1.0
+STATE = "runtime-state"
 
 libc = ctypes.CDLL(None, use_errno=True)
 
@@ -160,12 +162,17 @@ def cgroup_pids(name: str) -> set[int]:
     return pids
 
 
-def remove_cgroups(name: str) -> None:
-    """Removes the emptied cgroups of a cell."""
-    for folder in cgroup_folders(name):
-        for path, _, _ in os.walk(folder, topdown=False):
-            with contextlib.suppress(OSError):
-                os.rmdir(path)
+def remove_cgroups(name: str) -> bool:
+    """Removes the emptied cgroups of a cell. Says whether none is left."""
+    deadline = time.monotonic() + EMPTY_SECONDS
+    while folders := cgroup_folders(name):
+        for folder in folders:
+            for path, _, _ in os.walk(folder, topdown=False):
+                with contextlib.suppress(OSError):  # a process that just died may still count for a moment
+                    os.rmdir(path)
+        if time.monotonic() > deadline:
+            return not cgroup_folders(name)
+    return True
 
 
 # --- cells ---
@@ -291,14 +298,21 @@ class Keeper:
         return {}, []
 
     def remove_cell(self, cell: str) -> None:
-        """Ends a cell and removes its containers, cgroups, id range and folder."""
+        """Ends a cell and removes its containers, cgroups, id range and folder.
+
+        Once nothing runs, what runc and crun leave is a state folder and cgroups. Removing these here saves a start of
+        the runtime for each host, a third of a cell's cost; where anything resists, the runtime's own way is taken.
+        """
         folder = self.cell_folder(cell)
         self.kill_cell(cell)
-        for host in sorted(os.listdir(folder)):
-            if os.path.isfile(os.path.join(folder, host, "config.json")):
+        hosts = [host for host in sorted(os.listdir(folder)) if os.path.isdir(os.path.join(folder, host))]
+        if not remove_cgroups(self.cgroup(cell)):
+            for host in hosts:
                 name = container(self.owner, cell, host)
                 self.call_runtime(["delete", "--force", name], subprocess.DEVNULL, subprocess.DEVNULL)
-        remove_cgroups(self.cgroup(cell))
+            remove_cgroups(self.cgroup(cell))
+        for host in hosts:
+            shutil.rmtree(os.path.join(self.folder, STATE, container(self.owner, cell, host)), ignore_errors=True)
         with contextlib.suppress(OSError), open(os.path.join(folder, "range")) as file:
             os.unlink(file.read())
         shutil.rmtree(folder, ignore_errors=True)

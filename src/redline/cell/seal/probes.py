@@ -149,7 +149,7 @@ def no_nested_namespace(facts: Facts) -> str | None:
     found = facts.group("namespaces")
     if found["max_user_namespaces"] != 0:
         return f"{found['max_user_namespaces']} user namespaces are allowed"
-    return None if found["unshare"] in REFUSALS else "a user namespace was made"
+    return None if found["unshare"] in {*REFUSALS, errno.ENOSPC} else "a user namespace was made"
 
 
 def own_namespaces(facts: Facts) -> str | None:
