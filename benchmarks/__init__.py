@@ -1,0 +1,1 @@
+"""What a cell and the verifier cost: `make bench`."""

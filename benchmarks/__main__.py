@@ -1,0 +1,18 @@
+"""Prints every benchmark's figures, those that compare as ratios within one run."""
+
+import sys
+from collections.abc import Callable
+
+from benchmarks.against_local import against_local
+from benchmarks.cells import cells_at_once, life_of_a_cell
+from benchmarks.verifier import verifier
+
+BENCHMARKS: dict[str, Callable[[], None]] = {
+    "local": against_local,
+    "life": life_of_a_cell,
+    "crowd": cells_at_once,
+    "verifier": verifier,
+}
+
+for name in sys.argv[1:] or BENCHMARKS:
+    BENCHMARKS[name]()

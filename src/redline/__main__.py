@@ -1,0 +1,5 @@
+"""`python -m redline` is the command `redline`."""
+
+from redline._cli.main import main
+
+main()

@@ -1,0 +1,37 @@
+"""What a plan would run, without running it."""
+
+import json
+from pathlib import Path
+
+from redline.cell.runtime import choose_runtime
+from redline.plan import Plan, completed
+from redline.run.execute import arm_task
+from redline.run.models import price, ready_models, refuse_weak_runtime
+from redline.tether.caps import Caps
+
+
+def print_dry_run(plan: Plan, prices: Path | None, *, as_json: bool) -> None:
+    """Prints conditions, and the most that they can call and cost."""
+    plan = completed(plan)
+    refuse_weak_runtime(plan, choose_runtime(plan.runtime).name)
+    price(plan, prices)
+    ready_models(plan)
+    arms = [(arm, len(arm_task(arm, plan).dataset)) for arm in plan.arms]
+    replica_calls = Caps.default().calls
+    if as_json:
+        document = {
+            "plan": plan.model_dump(mode="json", by_alias=True) | {"sha256": plan.sha256},
+            "trials": plan.planned_trials,
+            "replica_calls_at_most": plan.planned_trials * replica_calls,
+            "cost_at_most": plan.max_cost,
+        }
+        print(json.dumps(document, indent=1))
+        return
+    for arm, trials in arms:
+        factors = " ".join(f"{name}={value}" for name, value in arm.factors.items())
+        for spec in plan.models:
+            print(f"{trials:>5} trials  {arm.scenario}  {spec.name}  {factors}")
+    print(f"{plan.planned_trials:>5} trials in all; plan {plan.sha256}")
+    print(f"replicas: at most {replica_calls} model calls a trial, {plan.planned_trials * replica_calls} in all")
+    cost = "not bounded: give --max-cost" if plan.max_cost is None else f"at most ${plan.max_cost:.2f}"
+    print(f"cost: {'none, controls cost nothing' if all(spec.is_control for spec in plan.models) else cost}")

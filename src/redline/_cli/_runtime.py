@@ -1,0 +1,19 @@
+"""Names of runtimes on a command line."""
+
+import typing
+
+from redline._errors import UsageError
+from redline._names import unknown
+
+if typing.TYPE_CHECKING:
+    from redline.cell.config import RuntimeName
+
+
+def as_runtime(text: str) -> "RuntimeName":
+    """The runtime of that name."""
+    from redline.cell.config import RuntimeName
+
+    for name in typing.get_args(RuntimeName):
+        if name == text:
+            return typing.cast("RuntimeName", name)
+    raise UsageError(unknown("runtime", text, typing.get_args(RuntimeName)))

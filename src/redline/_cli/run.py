@@ -1,0 +1,101 @@
+"""`redline run`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from redline._errors import ExitCode, UsageError
+
+if TYPE_CHECKING:
+    from redline.plan import Plan
+
+PLAN_SUFFIXES = (".yaml", ".yml")
+
+
+def run(
+    what: Annotated[list[str], typer.Argument(metavar="SCENARIO…|PLAN.yaml", help="Scenarios, or one plan file.")],
+    model: Annotated[
+        list[str] | None, typer.Option("--model", "-m", help="Model as Inspect names it; may be repeated.")
+    ] = None,
+    trials: Annotated[
+        int | None, typer.Option(min=1, help="Trials of each arm with each model.  [default: 10]")
+    ] = None,
+    runtime: Annotated[str | None, typer.Option(help="auto, runsc, runc, crun or docker.  [default: auto]")] = None,
+    out: Annotated[Path, typer.Option(help="Folder for plan, logs, evidence, results and report.")] = Path("out/run"),
+    seed: Annotated[int | None, typer.Option(min=0, help="Seed of the run.  [default: 0]")] = None,
+    factor: Annotated[
+        list[str] | None, typer.Option("-T", metavar="FACTOR=VALUE", help="Setting of a factor; given twice, two arms.")
+    ] = None,
+    model_arg: Annotated[
+        list[str] | None, typer.Option("-M", metavar="ARG=VALUE", help="Argument of the model's provider.")
+    ] = None,
+    hold: Annotated[
+        float | None, typer.Option(min=0, help="Seconds a replica must live on alone.  [default: 5]")
+    ] = None,
+    temperature: Annotated[float | None, typer.Option(min=0, help="Sampling temperature.")] = None,
+    max_cost: Annotated[float | None, typer.Option(help="Dollars that the run may cost at most.")] = None,
+    prices: Annotated[Path | None, typer.Option(help="YAML file of model prices, in Inspect's format.")] = None,
+    cells: Annotated[int | None, typer.Option(min=1, help="Cells at once; by the machine's size if not given.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run, and stop.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON, and nothing else.")] = False,
+) -> int:
+    """Draws the trials of a plan, judges each by evidence, and prints one table.
+
+    The same command again keeps the finished trials and completes the rest.
+
+    Examples: redline run self_replication --model redline/replicator --out out/first;
+    redline run shutdown_avoidance -T trigger=notice -T trigger=instructed --model openai/gpt-4o --out out/notice
+    """
+    given = {
+        "trials": trials,
+        "runtime": runtime,
+        "seed": seed,
+        "hold": hold,
+        "temperature": temperature,
+        "max_cost": max_cost,
+    }
+    plan = _plan(what, model or [], factor or [], model_arg or [], {k: v for k, v in given.items() if v is not None})
+    if dry_run:
+        from redline._cli._dry_run import print_dry_run
+
+        print_dry_run(plan, prices, as_json=as_json)
+        return ExitCode.OK
+
+    from redline._cli._progress import progress_on
+    from redline.report import print_table, write_report
+    from redline.run import Options, RunFolder, run_plan
+
+    folder = RunFolder(out)
+    with progress_on() as progress:
+        outcome = run_plan(plan, folder, progress, Options(prices=prices, cells=cells))
+    write_report(outcome.results, folder.report)
+    if as_json:
+        print(outcome.results.model_dump_json(by_alias=True, indent=1))
+    else:
+        print_table(outcome.results)
+        print(f"Evidence and report: {folder.root}")
+    for remark in outcome.remarks:
+        typer.echo(f"redline: {remark}", err=True)
+    return outcome.exit_code
+
+
+def _plan(
+    what: list[str], models: list[str], factors: list[str], model_args: list[str], settings: dict[str, object]
+) -> "Plan":
+    from pydantic import ValidationError
+
+    from redline._names import one_line
+    from redline.plan import Plan, arms_from, models_from, read_plan
+
+    try:
+        if any(word.endswith(PLAN_SUFFIXES) for word in what):
+            if len(what) > 1 or models or factors or model_args:
+                raise UsageError("a plan file names its scenarios, factors and models itself; give nothing beside it")
+            return Plan.model_validate(read_plan(Path(what[0])).model_dump() | settings)
+        if not models:
+            raise UsageError("no model given: add --model NAME, such as --model redline/replicator")
+        arms = arms_from(what, factors)
+        return Plan.model_validate({"arms": arms, "models": models_from(models, model_args), **settings})
+    except ValidationError as error:
+        raise UsageError(f"bad plan: {one_line(error)}") from error

@@ -1,0 +1,53 @@
+"""How figures are put into words, the same in the terminal and on the page."""
+
+from importlib.resources import files
+
+from redline.report.published import Published
+from redline.results import Condition
+from redline.stats import Interval, wilson
+
+PUBLISHED_STUDY = "Pan 2024"
+
+
+def percent(interval: Interval) -> str:
+    """An interval in percent, such as `24–76 %`."""
+    return f"{100 * interval[0]:.0f}–{100 * interval[1]:.0f} %"
+
+
+def rate_words(condition: Condition) -> str:
+    """The rate in percent; a dash where no trial could be judged."""
+    return "–" if condition.rate.estimate is None else f"{100 * condition.rate.estimate:.0f} %"
+
+
+def outcome_words(condition: Condition) -> str:
+    """The outcomes that occurred, and how many of each."""
+    return ", ".join(f"{count} {outcome}" for outcome, count in condition.outcomes.items() if count)
+
+
+def beside_words(condition: Condition) -> str:
+    """What stands beside the rate: trials that left it, and claims that were not so."""
+    parts = []
+    if unexposed := condition.trials - condition.exposed:
+        parts.append(f"{unexposed} unexposed")
+    if condition.outcomes.get("invalid"):
+        parts.append(f"with invalid {percent(condition.rate.bounds_with_invalid)}")
+    if condition.false_claims:
+        parts.append(f"{condition.false_claims} false claims")
+    return ", ".join(parts)
+
+
+def published_line(published: tuple[Published, ...]) -> str:
+    """The published rates for the same question, each with the interval that its study does not give."""
+    rates = ", ".join(published_words(row) for row in published if row.study == PUBLISHED_STUDY)
+    return f"published: {rates}; different set-up"
+
+
+def published_words(row: Published) -> str:
+    """One published count."""
+    name = row.model.removesuffix("-Instruct")
+    return f"{name} {row.successes}/{row.trials} ({percent(wilson(row.successes, row.trials))})"
+
+
+def limits() -> tuple[str, ...]:
+    """What the results do and do not show."""
+    return tuple(files("redline.report").joinpath("limits.txt").read_text(encoding="utf-8").splitlines())

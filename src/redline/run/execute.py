@@ -1,0 +1,203 @@
+"""Runs a plan: Inspect draws and judges the trials, and what its logs hold becomes the results."""
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+from inspect_ai import Task, eval_set, task_with
+from inspect_ai._util.error import PrerequisiteError  # Inspect raises it from its public calls, but does not export it
+from inspect_ai.model import Model
+
+from redline._errors import ExitCode, RedlineError, UsageError
+from redline._names import one_line
+from redline.catalog import scenarios
+from redline.cell.runtime import choose_runtime
+from redline.plan import Arm, Plan, completed
+from redline.results import Results, assemble
+from redline.run.extract import Harvest, harvest, model_label
+from redline.run.folder import RunFolder, write_text
+from redline.run.models import cells_at_once, plain, price, ready_models, refuse_weak_runtime
+from redline.run.watch import ConditionWatch, Watcher
+
+SOURCE_OF_TASK = "__task_file__"
+
+HARNESS_INVALID_SHARE = 0.05
+"""More invalid trials by the harness's own fault than this share (and than one) make a run a failure."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run came to."""
+
+    results: Results
+    """Its results, also written to its folder."""
+    exit_code: ExitCode
+    """How the command ends."""
+    remarks: tuple[str, ...]
+    """What the user must know beside the table, a line each."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to run a plan, as far as it changes no result."""
+
+    prices: Path | None = None
+    """File of model prices."""
+    cells: int | None = None
+    """Cells at once; none leaves it to the machine's size."""
+
+
+def run_plan(plan: Plan, folder: RunFolder, watcher: Watcher, options: Options | None = None) -> Outcome:
+    """Draws every trial of the plan that its folder does not hold yet, and computes the results."""
+    options = options or Options()
+    plan = completed(plan)
+    refuse_weak_runtime(plan, choose_runtime(plan.runtime).name)
+    price(plan, options.prices)
+    models = ready_models(plan)
+    with folder.claimed(plan) as record:
+        earlier = harvest(folder, plan)
+        tasks = _tasks(plan, record.sha256, models, earlier, watcher)
+        cells = options.cells or cells_at_once()
+        watcher.began(plan.planned_trials, len(earlier.trials), cells)
+        stopped = _draw(plan, tasks, folder, cells)
+        watcher.ended()
+        found = harvest(folder, plan)
+        results = assemble(record, found.trials.values())
+        write_text(folder.results, results.model_dump_json(by_alias=True, indent=1) + "\n")
+    return Outcome(
+        results=results,
+        exit_code=_exit_code(plan, results, found, stopped),
+        remarks=tuple(_remarks(plan, results, found)),
+    )
+
+
+def _tasks(plan: Plan, plan_sha256: str, models: list[Model], earlier: Harvest, watcher: Watcher) -> list[Task]:
+    finished = set(earlier.trials)
+    tasks = []
+    for arm in plan.arms:
+        for spec, model in zip(plan.models, models, strict=True):
+            label = model_label(plan, spec.name, spec.args)
+            task = arm_task(arm, plan)
+            for sample in task.dataset:
+                if sample.metadata is not None:
+                    sample.metadata["trial"]["plan_sha256"] = plan_sha256
+            watch = ConditionWatch(label, finished, earlier.errored, watcher)
+            tasks.append(task_with(task, model=model, early_stopping=watch))
+    return tasks
+
+
+def arm_task(arm: Arm, plan: Plan) -> Task:
+    """The Inspect task of one arm."""
+    settings = {"trials": plan.trials, "seed": plan.seed, "hold": plan.hold, "runtime": plan.runtime}
+    try:
+        task = scenarios()[arm.scenario].task(**arm.factors, **settings)
+    except RedlineError:
+        raise
+    except ValueError as error:
+        raise UsageError(f"{arm.scenario}: {one_line(error)}") from error
+    if not isinstance(task, Task):
+        raise TypeError(f"{arm.scenario} made a {type(task).__name__}, not a task")
+    # Inspect counts the path of a task's source, as seen from the working folder, as part of what the task is, and
+    # would then not know its own logs again when a run is resumed from elsewhere.
+    setattr(task, SOURCE_OF_TASK, None)
+    return task
+
+
+def _draw(plan: Plan, tasks: list[Task], folder: RunFolder, cells: int) -> bool:
+    """Lets Inspect run what is left of the plan; returns whether the user stopped it."""
+    try:
+        with _terminating_like_interrupt():
+            eval_set(
+                tasks,
+                log_dir=str(folder.logs),
+                # Never draw a trial again: neither a task that failed nor a sample that ended in an error.
+                retry_attempts=0,
+                retry_immediate=False,
+                retry_on_error=0,
+                # An errored trial that an earlier attempt recorded is in the earlier attempt's log alone.
+                retry_cleanup=False,
+                # One bad trial ends neither the others nor itself unjudged.
+                fail_on_error=False,
+                continue_on_fail=True,
+                score_on_error=True,
+                # Every finished trial is on disk before the next: that is what a resumed run keeps.
+                log_buffer=1,
+                log_realtime=False,
+                log_format="eval",
+                max_samples=cells,
+                max_sandboxes=cells,
+                max_tasks=len(tasks),
+                cost_limit=plan.cost_per_trial,
+                cache=False,
+                display="none",
+                log_level="error",
+                score_display=False,
+                ctl_server=False,
+            )
+    except KeyboardInterrupt:
+        return True
+    except PrerequisiteError as error:
+        raise UsageError(plain(error)) from error
+    return False
+
+
+@contextmanager
+def _terminating_like_interrupt() -> Iterator[None]:
+    """A polite end from outside keeps the finished trials, as Ctrl-C does."""
+
+    def interrupt(signum: int, frame: FrameType | None) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _exit_code(plan: Plan, results: Results, found: Harvest, stopped: bool) -> ExitCode:
+    """The first that applies, in the order of the contract."""
+    valid = [trial for trial in results.trials if trial.outcome != "invalid"]
+    by_harness = [trial for trial in results.trials if trial.invalid_cause == "harness"]
+    applies = {
+        ExitCode.INTERRUPTED: stopped or (found.interrupted and found.error is None),
+        ExitCode.INTERNAL: found.error is not None,
+        ExitCode.SEAL: found.alarm is not None,
+        ExitCode.EVIDENCE: bool(found.without_evidence),
+        ExitCode.NOTHING_SCORED: not valid
+        or len(by_harness) > max(1, HARNESS_INVALID_SHARE * plan.planned_trials),
+    }
+    return next((code for code, holds in applies.items() if holds), ExitCode.OK)
+
+
+def _remarks(plan: Plan, results: Results, found: Harvest) -> Iterator[str]:
+    if found.error is not None:
+        yield f"Inspect gave up: {one_line(Exception(found.error))}"
+    missing = plan.planned_trials - len(results.trials)
+    if missing:
+        yield f"{missing} of {plan.planned_trials} trials are still to be drawn; the same command resumes"
+    for trial in found.without_evidence:
+        yield f"{trial} left no evidence"
+    if plan.temperature == 0:
+        yield from _identical_transcripts(results, found)
+
+
+def _identical_transcripts(results: Results, found: Harvest) -> Iterator[str]:
+    """At temperature 0 a model may say the same every time: then n trials are one draw, not n."""
+    for condition in results.conditions:
+        if condition.model.startswith("redline/"):
+            continue
+        prints = [
+            found.transcripts[trial.id]
+            for trial in results.trials
+            if (trial.scenario, trial.factors, trial.model) == (condition.scenario, condition.factors, condition.model)
+        ]
+        if len(set(prints)) < len(prints):
+            yield (
+                f"{condition.scenario} {condition.model}: {len(prints)} trials hold {len(set(prints))} different "
+                "transcripts; at temperature 0 such trials are no independent draws, and the intervals are too narrow"
+            )

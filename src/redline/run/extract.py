@@ -1,0 +1,195 @@
+"""Reads judged trials out of Inspect's logs and writes their evidence files."""
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from inspect_ai.log import EvalLog, EvalSample, EvalSpec, read_eval_log, read_eval_log_samples
+from inspect_ai.model import ChatMessageAssistant
+from inspect_ai.scorer import Score
+
+from redline.plan import Plan, canonical_json
+from redline.results import JudgedTrial, ReplicaResult, SealReading, TrialResult
+from redline.run.folder import RunFolder, write_text
+from redline.verify.verdict import Replica, Verdict
+
+UNSAFE_IN_NAMES = re.compile(r"[^A-Za-z0-9._=-]+")
+
+CANCELLED = "CancelledError"
+"""How Inspect names the error of a sample that a Ctrl-C ended: such a trial was not drawn to its end."""
+
+MAX_REASON = 300
+
+UNREAD = frozenset({"events", "store", "attachments", "events_data"})
+"""Parts of a logged sample that can be large and say nothing about the verdict."""
+
+
+@dataclass
+class Harvest:
+    """What the logs of a run hold."""
+
+    trials: dict[str, JudgedTrial] = field(default_factory=dict)
+    """Judged trials by id."""
+    errored: set[str] = field(default_factory=set)
+    """Trials that ended in an error: they are not drawn again."""
+    without_evidence: list[str] = field(default_factory=list)
+    """Trials that were scored and yet left no evidence."""
+    transcripts: dict[str, str] = field(default_factory=dict)
+    """Fingerprint of what the model said and did, by trial."""
+    alarm: str | None = None
+    """A trial whose cell was not proved to be sealed, or whose boundary raised an alarm, and why."""
+    interrupted: bool = False
+    """Whether the newest log of any condition was cut short."""
+    error: str | None = None
+    """Why Inspect gave up on a condition, where it did."""
+
+
+def harvest(folder: RunFolder, plan: Plan) -> Harvest:
+    """Reads every trial of the run's logs, and writes the evidence files anew.
+
+    A resumed run leaves several logs of one condition; what a trial's first finished record says stays.
+    """
+    found = Harvest()
+    newest: dict[str, EvalLog] = {}
+    for path in sorted(folder.logs.glob("*.eval")):
+        header = read_eval_log(str(path), header_only=True)
+        newest[header.eval.task_id] = header
+        # One sample at a time: a log of many trials need not fit in memory.
+        for sample in read_eval_log_samples(str(path), all_samples_required=False, exclude_fields=set(UNREAD)):
+            if not _was_cancelled(sample):
+                _take(found, _Source(folder, plan, path, header.eval), sample)
+    for header in newest.values():
+        found.interrupted |= header.status in ("cancelled", "started")
+        if header.status == "error":
+            found.error = header.error.message if header.error is not None else "Inspect gives no reason"
+    return found
+
+
+@dataclass(frozen=True)
+class _Source:
+    folder: RunFolder
+    plan: Plan
+    path: Path
+    spec: EvalSpec
+
+
+def _was_cancelled(sample: EvalSample) -> bool:
+    return sample.error is not None and sample.error.message.startswith(CANCELLED)
+
+
+def _take(found: Harvest, source: _Source, sample: EvalSample) -> None:
+    model = model_label(source.plan, source.spec.model, source.spec.model_args)
+    name = trial_id(sample.id, model)
+    if sample.error is not None:
+        found.errored.add(name)
+    if name in found.trials:
+        return
+    score = _judgement(sample.scores or {})
+    if score is None and sample.error is None:
+        found.without_evidence.append(name)
+    found.trials[name] = _judged(name, model, source, sample, score)
+    found.transcripts[name] = _fingerprint(sample)
+
+
+def trial_id(sample: str | int, model: str) -> str:
+    """Names a trial uniquely in its run, fit for a file name."""
+    return f"{UNSAFE_IN_NAMES.sub('_', str(sample))}-{UNSAFE_IN_NAMES.sub('_', model)}"
+
+
+def model_label(plan: Plan, name: str, args: Mapping[str, Any]) -> str:
+    """A model's name; with its arguments where the plan has two models of that name."""
+    if not args or sum(spec.name == name for spec in plan.models) <= 1:
+        return name
+    return f"{name} {' '.join(f'{key}={value}' for key, value in sorted(args.items()))}"
+
+
+def _judgement(scores: Mapping[str, Score]) -> Score | None:
+    """The score that carries evidence and verdict."""
+    return next((score for score in scores.values() if {"evidence", "verdict"} <= set(score.metadata or {})), None)
+
+
+def _judged(name: str, model: str, source: _Source, sample: EvalSample, score: Score | None) -> JudgedTrial:
+    trial = (sample.metadata or {})["trial"]
+    verdict = _verdict(sample, score)
+    evidence = _write_evidence(source.folder, name, score)
+    return JudgedTrial(
+        result=TrialResult(
+            id=name,
+            scenario=trial["scenario"],
+            factors=trial["factors"],
+            model=model,
+            seed=trial["seed"],
+            exposed=verdict.exposed,
+            outcome=verdict.outcome,
+            milestones=dict(verdict.milestones),
+            replicas=tuple(_replica(replica) for replica in verdict.replicas),
+            claimed=verdict.claimed,
+            false_claim=verdict.false_claim,
+            invalid_reason=verdict.invalid_reason,
+            invalid_cause=verdict.invalid_cause,
+            seconds=sample.total_time,
+            tokens=sum(usage.total_tokens for usage in sample.model_usage.values()),
+            evidence=evidence[0] if evidence else None,
+            evidence_sha256=evidence[1] if evidence else None,
+            log=f"{source.folder.logs.name}/{source.path.name}",
+        ),
+        arm=trial["arm"],
+        engine_replicated=verdict.engine_replicated,
+        fudan2024=verdict.fudan2024,
+        seal=_seal(score),
+    )
+
+
+def _write_evidence(folder: RunFolder, trial_id: str, score: Score | None) -> tuple[str, str] | None:
+    """Writes a trial's evidence; returns its path relative to the results, and its hash."""
+    if score is None:
+        return None
+    text = json.dumps((score.metadata or {})["evidence"], indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+    path = folder.evidence / f"{trial_id}.json"
+    write_text(path, text)
+    return f"{folder.evidence.name}/{path.name}", hashlib.sha256(text.encode()).hexdigest()
+
+
+def _fingerprint(sample: EvalSample) -> str:
+    """A hash of what the model said and did, without ids and times."""
+    said = [
+        [message.text, [[call.function, call.arguments] for call in message.tool_calls or []]]
+        for message in sample.messages
+        if isinstance(message, ChatMessageAssistant)
+    ]
+    return hashlib.sha256(canonical_json(said).encode()).hexdigest()
+
+
+def _verdict(sample: EvalSample, score: Score | None) -> Verdict:
+    """The verdict of the scorer; a trial that ended in an error is invalid whatever was seen of it."""
+    verdict = None if score is None else Verdict.model_validate((score.metadata or {})["verdict"])
+    if sample.error is None and verdict is not None:
+        return verdict
+    reason = "it left no evidence" if sample.error is None else _first_line(sample.error.message)
+    if verdict is None:
+        return Verdict.invalid(reason, cause="harness")
+    cause = verdict.invalid_cause or "harness"
+    return verdict.model_copy(update={"outcome": "invalid", "invalid_reason": reason, "invalid_cause": cause})
+
+
+def _first_line(text: str) -> str:
+    return (text.strip() or "an error without a message").splitlines()[0][:MAX_REASON]
+
+
+def _replica(replica: Replica) -> ReplicaResult:
+    return ReplicaResult(
+        generation=replica.generation,
+        host=replica.host,
+        pid=replica.pid,
+        separateness=replica.separateness,
+        milestones=dict(replica.milestones),
+        transient=replica.transient,
+    )
+
+
+def _seal(score: Score | None) -> SealReading | None:
+    return None

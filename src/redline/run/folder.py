@@ -1,0 +1,111 @@
+"""The folder of a run: what lies where, and whose it is.
+
+A folder belongs to the plan it was made for. A run that finds another plan there, or a changed one, touches nothing.
+"""
+
+import fcntl
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from redline._errors import EvidenceError, UsageError
+from redline._names import one_line
+from redline.plan import Plan, PlanRecord
+from redline.results import Results
+
+MIN_FREE_BYTES = 64 * 2**20
+"""Less room than this is a full disk: a run would die in its middle."""
+
+
+class RunFolder:
+    """The folder that a run writes to."""
+
+    def __init__(self, root: Path) -> None:
+        """Names the places in the folder; makes nothing yet.
+
+        Args:
+            root: The folder, which may not exist yet.
+        """
+        self.root = root
+        self.plan = root / "plan.json"
+        self.logs = root / "logs"
+        self.evidence = root / "evidence"
+        self.results = root / "results.json"
+        self.report = root / "report.html"
+
+    @contextmanager
+    def claimed(self, plan: Plan) -> Iterator[PlanRecord]:
+        """Takes the folder for a plan while the block runs; its own earlier plan must be the same."""
+        record = PlanRecord.of(plan)
+        found = read_plan_record(self)
+        if found is not None and found.sha256 != record.sha256:
+            raise UsageError(f"{self.root} holds the results of another plan; choose another --out")
+        if found is None and self.logs.is_dir() and any(self.logs.glob("*.eval")):
+            raise UsageError(f"{self.root} holds logs but no plan.json; choose another --out")
+        self._make()
+        if found is None:
+            write_text(self.plan, json.dumps(record.model_dump(mode="json", by_alias=True), indent=2) + "\n")
+        with self.plan.open("rb") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                message = f"another run is writing to {self.root}; wait for it or choose another --out"
+                raise UsageError(message) from error
+            yield record
+
+    def _make(self) -> None:
+        try:
+            for folder in (self.root, self.logs, self.evidence):
+                folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.root):
+                pass
+            room = os.statvfs(self.root)
+        except OSError as error:
+            raise UsageError(f"cannot write to {self.root}: {error.strerror}; choose another --out") from error
+        if room.f_bavail * room.f_frsize < MIN_FREE_BYTES:
+            raise UsageError(f"{self.root} has less than {MIN_FREE_BYTES >> 20} MiB free; choose another --out")
+
+
+def read_plan_record(folder: RunFolder) -> PlanRecord | None:
+    """The plan that a folder belongs to, none where it has none."""
+    try:
+        return PlanRecord.model_validate_json(folder.plan.read_bytes())
+    except FileNotFoundError:
+        return None
+    except NotADirectoryError as error:
+        raise UsageError(f"{folder.root} is not a folder; choose another --out") from error
+    except OSError as error:
+        raise UsageError(f"cannot read {folder.plan}: {error.strerror}") from error
+    except ValidationError as error:
+        raise UsageError(f"{folder.plan} is not a plan: {one_line(error)}; choose another --out") from error
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a file whole or not at all, so that an end in the middle leaves what was there."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def read_results(folder: RunFolder) -> Results:
+    """The results of a run."""
+    try:
+        return Results.model_validate_json(folder.results.read_bytes())
+    except FileNotFoundError as error:
+        raise UsageError(f"{folder.root} holds no results.json: it is not the folder of a finished run") from error
+    except OSError as error:
+        raise UsageError(f"cannot read {folder.results}: {error.strerror}") from error
+    except ValidationError as error:
+        raise EvidenceError(f"{folder.results} is altered, or of another version: {one_line(error)}") from error

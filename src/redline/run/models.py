@@ -1,0 +1,99 @@
+"""The models of a plan, made ready before the first trial, so that a wrong name costs nothing."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import psutil
+import yaml
+from inspect_ai.model import GenerateConfig, Model, ModelCost, ModelInfo, get_model, get_model_info, set_model_info
+from pydantic import TypeAdapter, ValidationError
+
+from redline._errors import RedlineError, UsageError
+from redline._names import one_line
+from redline.plan import ModelSpec, Plan
+
+STRONG_RUNTIMES = frozenset({"runsc", "docker"})
+"""Runtimes that `auto` may choose for a model that is not a control."""
+
+CELLS_PER_PROCESSOR = 5
+"""Trials spend most of their time waiting for the hold, for processes to settle, or for a model."""
+
+MIB_OF_A_BUSY_CELL = 400
+"""The default weights, a copy or two of them, and the processes beside."""
+
+FREE = ModelCost(input=0, output=0, input_cache_write=0, input_cache_read=0)
+
+
+def ready_models(plan: Plan) -> list[Model]:
+    """Every model of the plan, in its order."""
+    return [_ready(spec, plan.temperature) for spec in plan.models]
+
+
+def _ready(spec: ModelSpec, temperature: float | None) -> Model:
+    try:
+        model = get_model(spec.name, config=GenerateConfig(temperature=temperature), memoize=False, **spec.args)
+    except RedlineError:
+        raise
+    except Exception as error:  # providers raise what they like; whatever stops one is for the user to mend
+        raise UsageError(f"model {spec.name}: {plain(error)}") from error
+    if model.config.cache:
+        raise UsageError(f"model {spec.name}: caching repeats one draw as if it were many; switch the cache off")
+    return model
+
+
+def plain(error: Exception) -> str:
+    """The message without the markup that Inspect gives its own."""
+    text = str(error)
+    for mark in ("[bold]", "[/bold]", "[blue]", "[/blue]", "ERROR: "):
+        text = text.replace(mark, "")
+    return " ".join(text.split())
+
+
+def refuse_weak_runtime(plan: Plan, runtime: str) -> None:
+    """A model that is not a control runs on a shared kernel only when the user says so outright."""
+    if plan.runtime != "auto" or runtime in STRONG_RUNTIMES:
+        return
+    for spec in plan.models:
+        if not spec.is_control:
+            raise UsageError(
+                f"{spec.name} is not a control and would run on {runtime}, which shares the machine's kernel: "
+                f"install gVisor (runsc), or accept it with --runtime {runtime}"
+            )
+
+
+def price(plan: Plan, prices: Path | None) -> None:
+    """Gives Inspect the prices by which it keeps to a cost limit; refuses a model that has none."""
+    for name, cost in _read_prices(prices).items():
+        set_model_info(name, _with_cost(name, cost))
+    for spec in plan.models:
+        if spec.is_control:
+            set_model_info(spec.name, _with_cost(spec.name, FREE))
+        elif plan.max_cost is not None and not _has_price(spec.name):
+            raise UsageError(f"no price is known for {spec.name}, so --max-cost cannot be kept: give --prices FILE")
+
+
+def _read_prices(path: Path | None) -> Mapping[str, ModelCost]:
+    if path is None:
+        return {}
+    try:
+        return TypeAdapter(dict[str, ModelCost]).validate_python(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise UsageError(f"cannot read the prices {path}: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError, ValidationError) as error:
+        raise UsageError(f"{path} is not a list of prices: {one_line(error)}") from error
+
+
+def _with_cost(name: str, cost: ModelCost) -> ModelInfo:
+    return (get_model_info(name) or ModelInfo()).model_copy(update={"cost": cost})
+
+
+def _has_price(name: str) -> bool:
+    info = get_model_info(name)
+    return info is not None and info.cost is not None
+
+
+def cells_at_once() -> int:
+    """How many cells the machine carries: trials mostly wait, so they share processors; memory they do not share."""
+    available_mib = psutil.virtual_memory().available >> 20
+    return max(1, min(CELLS_PER_PROCESSOR * (os.cpu_count() or 1), available_mib // MIB_OF_A_BUSY_CELL))

@@ -1,0 +1,29 @@
+"""JSON Schemas of the documents that redline writes, generated from their models and shipped beside this file."""
+
+import json
+from collections.abc import Mapping
+from importlib.resources import files
+
+from pydantic import BaseModel
+
+from redline.plan import Plan
+from redline.results import Results
+
+DOCUMENTS: Mapping[str, type[BaseModel]] = {"results": Results, "plan": Plan}
+"""The documents with a schema."""
+
+
+def file_name(document: str) -> str:
+    """Where the schema of a document is shipped."""
+    return f"{document}.schema.json"
+
+
+def generated(document: str) -> str:
+    """The schema of a document as its model has it now."""
+    schema = DOCUMENTS[document].model_json_schema(by_alias=True, mode="serialization")
+    return json.dumps({"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}, indent=1) + "\n"
+
+
+def shipped(document: str) -> str:
+    """The schema of a document as it is shipped."""
+    return files("redline.schemas").joinpath(file_name(document)).read_text(encoding="utf-8")

@@ -1,0 +1,8 @@
+"""`python -m redline.schemas` writes the shipped schemas anew."""
+
+from pathlib import Path
+
+from redline.schemas import DOCUMENTS, file_name, generated
+
+for document in DOCUMENTS:
+    Path(__file__).with_name(file_name(document)).write_text(generated(document), encoding="utf-8")

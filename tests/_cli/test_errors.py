@@ -1,0 +1,101 @@
+"""Bad usage: one line on stderr, exit code 2, nothing on stdout, nothing written."""
+
+from pathlib import Path
+
+import pytest
+
+from redline._cli.main import execute
+from redline._errors import ExitCode
+from redline.cell import runtime as runtimes
+
+RUN = ("run", "self_replication", "--model", "redline/replicator", "--runtime", "runc")
+
+
+@pytest.fixture
+def empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def refused(arguments: list[str], capfd: pytest.CaptureFixture[str]) -> str:
+    code = execute(arguments)
+    printed = capfd.readouterr()
+    assert code == ExitCode.USAGE, printed.err
+    assert printed.out == ""
+    assert printed.err.count("\n") == 1
+    assert "Traceback" not in printed.err
+    return printed.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run", "self_replicaton", "--model", "redline/replicator"], "did you mean 'self_replication'"),
+        (["run", "self_replication", "--model", "redline/replicatr"], "did you mean 'replicator'"),
+        (["run", "self_replication", "--model", "opnai/gpt-4o", "--runtime", "runc"], "opnai"),
+        (["run", "self_replication", "--model", "replicator", "--runtime", "runc"], "replicator"),
+        (["run", "self_replication"], "no model given"),
+        ([*RUN, "-T", "tehter=told"], "did you mean 'tether'"),
+        ([*RUN, "-T", "tether=tld"], "did you mean 'told'"),
+        ([*RUN, "-T", "tether"], "not of the form name=value"),
+        ([*RUN, "-T", "weights=big"], "weights=big"),
+        ([*RUN, "-M", "p=0.5"], "unknown model argument 'p'"),
+        ([*RUN, "--trials", "0"], "--trials"),
+        ([*RUN, "--trials", "-1"], "--trials"),
+        ([*RUN, "--trials", "x"], "--trials"),
+        ([*RUN, "--hold", "-1"], "--hold"),
+        ([*RUN, "--max-cost", "0"], "max_cost"),
+        (["run", "self_replication", "--model", "redline/replicator", "--runtime", "runk"], "did you mean 'runc'"),
+        (["rum"], "Did you mean 'run'"),
+        ([*RUN, "--trails", "3"], "--trails"),
+        (["run", "no-such-plan.yaml"], "cannot read the plan"),
+        (["run", "plan.yaml", "--model", "redline/replicator"], "give nothing beside it"),
+        (["seal", "--runtime", "runk"], "did you mean 'runc'"),
+        (["report", "no-such-folder"], "no results.json"),
+        (["verify", "no-such-folder"], "no results.json"),
+    ],
+)
+def test_bad_usage_is_refused_in_one_line(
+    arguments: list[str], message: str, empty: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert message in refused(arguments, capfd)
+    assert list(empty.iterdir()) == []
+
+
+def test_a_machine_without_runtime_is_told_what_to_install(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runtimes, "SEARCH_PATH", str(tmp_path))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert "install runc" in refused([*RUN[:4], "--out", str(tmp_path / "out")], capfd)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_model_that_is_no_control_needs_the_users_word_for_runc(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runtimes, "STRENGTH", ("runc",))
+    line = refused(["run", "self_replication", "--model", "mockllm/model", "--out", str(tmp_path / "out")], capfd)
+    assert "accept it with --runtime runc" in line
+
+
+def test_a_cost_bound_without_a_price_is_refused(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    arguments = ["run", "self_replication", "--model", "mockllm/model", "--runtime", "runc", "--max-cost", "1"]
+    assert "no price is known for mockllm/model" in refused([*arguments, "--out", str(tmp_path / "out")], capfd)
+
+
+def test_prices_that_are_none_are_refused(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    prices = tmp_path / "prices.yaml"
+    prices.write_text("mockllm/model: cheap\n")
+    assert "is not a list of prices" in refused([*RUN, "--prices", str(prices), "--dry-run"], capfd)
+
+
+def test_an_unwritable_folder_is_refused(capfd: pytest.CaptureFixture[str]) -> None:
+    assert "cannot write to /proc/out" in refused([*RUN, "--out", "/proc/out"], capfd)
+
+
+def test_a_dry_run_says_what_would_run_and_makes_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    code = execute([*RUN, "--trials", "3", "--dry-run", "--out", str(tmp_path / "out")])
+    assert code == ExitCode.OK
+    assert "3 trials in all" in capfd.readouterr().out
+    assert not (tmp_path / "out").exists()

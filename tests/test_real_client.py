@@ -1,0 +1,26 @@
+"""The way of a user with a local model: a real OpenAI-compatible server, a real client, `redline run`."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.local_server import local_server
+
+
+@pytest.mark.cell
+def test_a_local_model_behind_a_real_server_is_judged_no_attempt(tmp_path: Path) -> None:
+    with local_server(tmp_path) as address:
+        command = [sys.executable, "-m", "redline", "run", "self_replication"]
+        command += ["--model", "openai-api/local/random", "--runtime", "runc"]
+        command += ["--trials", "1", "--hold", "0.2", "--out", str(tmp_path / "out"), "--json"]
+        environment = os.environ | {"LOCAL_BASE_URL": f"{address}/v1", "LOCAL_API_KEY": "none"}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    results = json.loads(done.stdout)
+    assert [trial["outcome"] for trial in results["trials"]] == ["no_attempt"]
+    assert results["trials"][0]["tokens"] > 0
+    assert results["seal"]["verified"]
