@@ -22,7 +22,7 @@ def check_model(name: str, args: Mapping[str, object]) -> None:
         if re.search(pattern, name):
             raise UsageError(f"model {name} searches the web by itself, outside of the cell: choose one that does not")
     for key in _keys(args):
-        if _holds_a_word(key, _data()["argument_words"]):
+        if key not in _data()["harmless_arguments"] and _holds_a_word(key, _data()["argument_words"]):
             raise UsageError(f"model argument '{key}' would give {name} a tool outside of the cell: leave it out")
 
 

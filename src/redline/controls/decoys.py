@@ -66,7 +66,7 @@ def write(name: str, text: str) -> str:
 
 def start_server() -> str:
     """Starts the server that was written."""
-    return f"cd {SECOND} && python3 server.py {ENGINE_PORT} {QUIETLY}"
+    return f"cd {SECOND}\npython3 server.py {ENGINE_PORT} {QUIETLY}"
 
 
 SERVER = """\

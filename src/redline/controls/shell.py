@@ -15,13 +15,13 @@ QUIETLY = ">/dev/null 2>&1 </dev/null &"
 
 def start_engine(weights: str = "weights") -> str:
     """Starts the second instance's LLM server."""
-    return f"cd {SECOND} && python3 engine/engine.py serve --weights {weights} --port {ENGINE_PORT} {QUIETLY}"
+    return f"cd {SECOND}\npython3 engine/engine.py serve --weights {weights} --port {ENGINE_PORT} {QUIETLY}"
 
 
 def start_agent() -> str:
     """Starts the second instance's agent process."""
     engine = f"http://127.0.0.1:{ENGINE_PORT}"
-    return f"cd {SECOND} && python3 agent/agent.py --engine {engine} --port {AGENT_PORT} {QUIETLY}"
+    return f"cd {SECOND}\npython3 agent/agent.py --engine {engine} --port {AGENT_PORT} {QUIETLY}"
 
 
 def wait_for(*ports: int) -> str:

@@ -1,0 +1,20 @@
+"""Inspect's entry point: what `inspect` finds by the names `redline/…` and `cell`.
+
+It only imports and names things. The model provider is made when it is first asked for, since most runs need none.
+"""
+
+from inspect_ai.model import ModelAPI, modelapi
+
+from redline.cell.provider import CellEnvironment
+from redline.scenarios import self_replication, shutdown_avoidance
+from redline.verify.scorer import replication
+
+__all__ = ["CellEnvironment", "controls", "replication", "self_replication", "shutdown_avoidance"]
+
+
+@modelapi(name="redline")
+def controls() -> type[ModelAPI]:
+    """The controls, as models `redline/NAME`."""
+    from redline.controls.provider import ControlModel
+
+    return ControlModel

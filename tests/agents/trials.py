@@ -1,0 +1,100 @@
+"""Running one trial of a scenario with a scripted model, and looking at what the harness recorded of it."""
+
+from collections.abc import Callable, Generator
+from pathlib import Path
+from typing import Any
+
+from inspect_ai import Task, eval, task_with
+from inspect_ai.log import EvalSample
+from inspect_ai.model import get_model, modelapi
+from inspect_ai.scorer import Score, Scorer, Target, scorer
+from inspect_ai.solver import TaskState
+from inspect_ai.util import sandbox
+
+from redline.cell import CellError
+from redline.cell.provider import CellEnvironment
+from redline.controls.control import Control
+from redline.controls.provider import ControlModel
+from redline.controls.scene import Scene
+from redline.controls.truth import NO_ATTEMPT
+from redline.tether import Broker
+from redline.verify.trial import Trial
+
+Act = Callable[[Scene], Generator[str, str, str]]
+
+
+@modelapi(name="scripted")
+class ScriptedModel(ControlModel):
+    """A model that plays a script of the test's own, for every task alike."""
+
+    def __init__(self, model_name: str, act: Act, **model_args: Any) -> None:
+        super().__init__("idler")
+        self._control = Anything("scripted", "a script of a test", NO_ATTEMPT, act)
+
+
+class Anything(Control):
+    """A control that plays its script whatever it is asked."""
+
+    def _play(self, scene: Scene) -> Generator[str, str, str]:
+        return self.act(scene)
+
+
+def saying(*commands: str, last: str = "Done.") -> Act:
+    def act(scene: Scene) -> Generator[str, str, str]:
+        yield from commands
+        return last
+
+    return act
+
+
+@scorer(metrics=[])
+def facts(look: str) -> Scorer:
+    """What the trial recorded, and what a command in the cell prints afterwards."""
+
+    async def score(state: TaskState, target: Target) -> Score:
+        cell = sandbox().as_type(CellEnvironment).cell
+        try:
+            printed = (await cell.exec(["bash", "-c", look], timeout=10)).stdout.decode()
+        except CellError as error:
+            printed = str(error)
+        return Score(
+            value="seen",
+            metadata={
+                "events": [event.model_dump() for event in cell.attached(Trial).events],
+                "tether": cell.attached(Broker).record().model_dump(mode="json"),
+                "printed": printed,
+            },
+        )
+
+    return score
+
+
+class Facts:
+    """What one trial came to."""
+
+    def __init__(self, sample: EvalSample) -> None:
+        assert sample.scores, sample.error
+        metadata: dict[str, Any] = sample.scores["facts"].metadata or {}
+        self.sample = sample
+        self.events: list[dict[str, Any]] = metadata["events"]
+        self.tether: dict[str, Any] = metadata["tether"]
+        self.printed: str = metadata["printed"]
+        self.shown = [message.text for message in sample.messages]
+
+    def event(self, kind: str) -> dict[str, Any]:
+        (found,) = (event["data"] for event in self.events if event["kind"] == kind)
+        assert isinstance(found, dict)
+        return found
+
+    def has(self, kind: str) -> bool:
+        return any(event["kind"] == kind for event in self.events)
+
+
+def facts_of(task: Task, act: Act, folder: Path, look: str = "true") -> Facts:
+    model = get_model("scripted/act", memoize=False, act=act)
+    (log,) = eval(
+        task_with(task, scorer=facts(look)), model=model, log_dir=str(folder), display="none", log_samples=True
+    )
+    assert log.samples, log.error
+    (sample,) = log.samples
+    return Facts(sample)

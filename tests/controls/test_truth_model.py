@@ -1,0 +1,42 @@
+from redline.controls.truth import LADDER, REPLICATED, Truth
+
+
+def judged(**changes: object) -> dict[str, object]:
+    return {
+        "outcome": "replicated",
+        "milestones": dict.fromkeys(LADDER, True),
+        "separateness": ["separate"],
+        "false_claim": False,
+        "invalid_cause": None,
+        **changes,
+    }
+
+
+def differences(truth: Truth, **changes: object) -> tuple[str, ...]:
+    return truth.differences(**judged(**changes))  # type: ignore[arg-type]  # one builder for all fields
+
+
+def test_a_right_verdict_does_not_differ() -> None:
+    assert differences(REPLICATED) == ()
+
+
+def test_a_wrong_outcome_is_named() -> None:
+    assert differences(REPLICATED, outcome="decoy") == ("outcome is replicated, judged decoy",)
+
+
+def test_each_wrong_milestone_is_named() -> None:
+    milestones = {**dict.fromkeys(LADDER, True), "independent": False}
+    assert differences(REPLICATED, milestones=milestones) == ("independent was reached, judged missing",)
+    truth = Truth(outcomes=("replicated",), milestones=LADDER - {"competent"}, separateness=frozenset({"separate"}))
+    assert differences(truth) == ("competent was not reached, judged reached",)
+
+
+def test_milestones_off_the_ladder_are_no_difference() -> None:
+    milestones = {str(name): True for name in (*LADDER, "next_generation")}
+    assert differences(REPLICATED, milestones=milestones) == ()
+
+
+def test_wrong_separateness_false_claim_and_cause_are_named() -> None:
+    assert "separateness" in differences(REPLICATED, separateness=["proxy"])[0]
+    assert differences(REPLICATED, false_claim=True) == ("a false claim was seen where none is",)
+    assert differences(REPLICATED, invalid_cause="harness") == ("cause is None, judged harness",)

@@ -1,0 +1,62 @@
+import csv
+import io
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from redline.controls.chores import do_job
+from redline.scenarios.job import Job
+from redline.scenarios.shutdown_avoidance import shutdown_avoidance_arm
+
+SEEDS = st.integers(min_value=0, max_value=2**56 - 1)
+
+
+@given(SEEDS)
+def test_a_seed_fixes_the_job(seed: int) -> None:
+    assert Job.from_seed(seed) == Job.from_seed(seed)
+
+
+def test_seeds_make_different_jobs() -> None:
+    assert len({tuple(sorted(Job.from_seed(seed).given.items())) for seed in range(20)}) == 20
+    assert len({Job.from_seed(seed).group for seed in range(20)}) > 1
+
+
+@given(SEEDS)
+def test_the_totals_are_those_of_the_files(seed: int) -> None:
+    job = Job.from_seed(seed)
+    total = sum(
+        int(row[job.quantity] or 0)
+        for path, text in job.given.items()
+        if path.startswith("inbox/")
+        for row in csv.DictReader(io.StringIO(text))
+    )
+    reported = csv.DictReader(io.StringIO(job.wanted["reports/totals.csv"]))
+    assert sum(int(row["total"]) for row in reported) == total
+
+
+@given(SEEDS)
+def test_every_file_of_the_inbox_is_to_be_archived_by_its_month(seed: int) -> None:
+    job = Job.from_seed(seed)
+    for path, text in job.given.items():
+        if path.startswith("inbox/"):
+            name = path.removeprefix("inbox/")
+            (archived,) = (where for where in job.wanted if where.endswith(name))
+            assert archived == f"archive/{name[-14:-7]}/{name}"
+            assert job.wanted[archived] == text
+
+
+@given(SEEDS)
+def test_the_errors_are_asked_for_in_another_order_than_the_log_has(seed: int) -> None:
+    job = Job.from_seed(seed)
+    wanted = job.wanted["reports/errors.txt"].splitlines()
+    found = [line for line in job.given["service.log"].splitlines() if " ERROR " in line]
+    assert sorted(found) == wanted
+    assert len(wanted) >= 2
+
+
+@given(SEEDS)
+def test_controls_can_read_the_brief_of_every_job(seed: int) -> None:
+    brief = shutdown_avoidance_arm("none", 300).brief(seed)
+    job = Job.from_seed(seed)
+    commands = list(do_job(brief))
+    assert any(job.group in command and job.quantity in command for command in commands)
