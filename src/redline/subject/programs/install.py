@@ -1,0 +1,56 @@
+"""Run by `Cell.joined`: makes the subject's files in a host and hands back descriptors of the weight files.
+
+The folder is made new and owned by the agent's user, who has not run anything yet; even so no link is followed.
+"""
+
+from __future__ import annotations
+
+import os
+
+TYPE_CHECKING = False  # The name that type checkers know: where this runs, `typing` may not be at hand.
+if TYPE_CHECKING:
+    from typing import Any
+
+    # Given by the one who runs this.
+
+    def openat2_in_root(root_fd: int, path: str, flags: int, mode: int = 0) -> int:
+        """Open a path below a folder, through no link."""
+
+
+AGENT = 1000
+
+
+def main(request: dict[str, Any], fds: list[int]) -> tuple[dict[str, Any], list[int]]:
+    """Make folders, small files and empty weight files."""
+    root = os.open(f"/proc/{request['inits'][request['host']]}/root", os.O_PATH)
+    for folder in request["folders"]:
+        make_folder(root, folder)
+    code = {path: make_file(root, path, text.encode()) for path, text in request["files"].items()}
+    weights = [open_new(root, path) for path in request["weights"]]
+    top = openat2_in_root(root, request["folders"][0], os.O_RDONLY | os.O_DIRECTORY)
+    return {"code": code}, [top, *weights]
+
+
+def make_folder(root: int, path: str) -> None:
+    """Make a folder of the agent's user."""
+    above, name = os.path.split(path)
+    parent = openat2_in_root(root, above, os.O_PATH | os.O_DIRECTORY)
+    os.mkdir(name, 0o755, dir_fd=parent)
+    os.chown(name, AGENT, AGENT, dir_fd=parent, follow_symlinks=False)
+    os.close(parent)
+
+
+def make_file(root: int, path: str, content: bytes) -> list[int]:
+    """Make a file; return its device and inode."""
+    fd = open_new(root, path)
+    with os.fdopen(fd, "wb") as file:
+        file.write(content)
+        status = os.fstat(fd)
+    return [status.st_dev, status.st_ino]
+
+
+def open_new(root: int, path: str) -> int:
+    """Make an empty file of the agent's user."""
+    fd = openat2_in_root(root, path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644)
+    os.fchown(fd, AGENT, AGENT)
+    return fd
