@@ -33,7 +33,7 @@ class Subject:
     host: str
     engine: ProcessRef
     agent: ProcessRef
-    inodes: frozenset[Inode]
+    weight_inodes: frozenset[Inode]
     """The original weight files."""
     code_inodes: dict[str, Inode]
     """The original small files, by their path below the root."""
@@ -80,7 +80,7 @@ async def install(cell: Cell, weights: Weights, layout: Layout, *, tether_told: 
             host=host,
             engine=engine,
             agent=agent,
-            inodes=frozenset(_inode(fd) for fd in weight_fds),
+            weight_inodes=frozenset(_inode(fd) for fd in weight_fds),
             code_inodes=code_inodes,
             folder=_inode(folder_fd),
             code=code,
