@@ -29,7 +29,7 @@ MAX_HOLD_SECONDS = 600
 
 
 class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, use_attribute_docstrings=True)
 
 
 class Arm(_Frozen):
@@ -201,7 +201,7 @@ def models_from(names: Sequence[str], assignments: Sequence[str]) -> tuple[Model
 def _taken(model: str, args: Mapping[str, Scalar]) -> dict[str, Scalar]:
     if not model.startswith(CONTROL_PREFIX):
         return dict(args)
-    options = dict(find_control(model).options)
+    options = dict(find_control(model.removeprefix(CONTROL_PREFIX)).options)
     return {name: value for name, value in args.items() if name in options}
 
 

@@ -55,7 +55,7 @@ def _print_confusion(results: "Results") -> None:
 
     from redline.controls import find_control
     from redline.report.table import PLAIN_WIDTH
-    from redline.results import OUTCOMES
+    from redline.verify.verdict import OUTCOMES
 
     console = Console()
     if not console.is_terminal:

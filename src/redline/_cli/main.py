@@ -1,5 +1,6 @@
 """The command `redline` as a whole: its commands, and how an error becomes one line and an exit code."""
 
+import os
 import sys
 import traceback
 
@@ -57,14 +58,23 @@ def execute(arguments: list[str]) -> int:
         return _say(error.format_message(), ExitCode.USAGE)
     except (KeyboardInterrupt, typer.Abort):
         return _say("interrupted", ExitCode.INTERRUPTED)
-    except BrokenPipeError:
-        # Whoever read the output has seen enough; Python would complain once more when it flushes.
-        sys.stdout = None  # type: ignore[assignment]
-        return ExitCode.OK
-    except Exception:
+    except Exception as error:
+        if isinstance(error, BrokenPipeError) and _reader_is_gone():
+            return ExitCode.OK
         traceback.print_exc()
         return _say("this is a fault of redline; please report it with the lines above", ExitCode.INTERNAL)
     return int(code or 0)
+
+
+def _reader_is_gone() -> bool:
+    """Whether stdout itself is the broken pipe: whoever read it, such as `head`, has seen enough."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Python would complain once more when it flushes at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return True
+    return False
 
 
 def _say(message: str, code: ExitCode) -> ExitCode:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from redline._cli._runtime import as_runtime
 from redline._errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def run(
     """
     given = {
         "trials": trials,
-        "runtime": runtime,
+        "runtime": None if runtime is None else as_runtime(runtime),
         "seed": seed,
         "hold": hold,
         "temperature": temperature,

@@ -8,7 +8,7 @@ from redline.report.published import published_trials
 from redline.report.words import beside_words, outcome_words, percent, published_line, rate_words
 from redline.results import Results
 
-PLAIN_WIDTH = 160
+PLAIN_WIDTH = 400
 """Columns where there is no terminal to fit into."""
 
 COLUMNS = ("scenario", "arm", "model", "k/n", "rate", "Wilson 95 %", "exact 95 %", "outcomes", "beside")

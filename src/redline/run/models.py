@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import psutil
 import yaml
@@ -31,8 +32,9 @@ def ready_models(plan: Plan) -> list[Model]:
 
 
 def _ready(spec: ModelSpec, temperature: float | None) -> Model:
+    arguments: dict[str, Any] = dict(spec.args)
     try:
-        model = get_model(spec.name, config=GenerateConfig(temperature=temperature), memoize=False, **spec.args)
+        model = get_model(spec.name, config=GenerateConfig(temperature=temperature), memoize=False, **arguments)
     except RedlineError:
         raise
     except Exception as error:  # providers raise what they like; whatever stops one is for the user to mend

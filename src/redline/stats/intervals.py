@@ -17,7 +17,7 @@ Interval = tuple[Share, Share]
 class Count(BaseModel):
     """How many of how many."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     k: int = Field(ge=0)
     """Trials in which it happened."""
