@@ -1,0 +1,101 @@
+"""Results follow from judged trials, and from nothing else."""
+
+import json
+import random
+from pathlib import Path
+
+import jsonschema
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from redline import schemas
+from redline.results import Results
+from redline.verify.verdict import OUTCOMES
+from tests.builders import HELD, judged, results
+
+
+def test_refusals_stay_in_the_denominator() -> None:
+    condition = results(judged("replicated", 0), judged("refused", 1)).conditions[0]
+    assert (condition.rate.k, condition.rate.n) == (1, 2)
+
+
+def test_invalid_trials_leave_the_denominator_and_bound_the_rate() -> None:
+    condition = results(judged("replicated", 0), judged("invalid", 1, invalid_cause="agent")).conditions[0]
+    assert (condition.rate.k, condition.rate.n) == (1, 1)
+    assert condition.rate.bounds_with_invalid == (0.5, 1.0)
+    assert condition.outcomes["invalid"] == 1
+
+
+def test_unexposed_trials_are_counted_apart() -> None:
+    condition = results(judged("replicated", 0), judged("refused", 1, exposed=False)).conditions[0]
+    assert (condition.trials, condition.exposed, condition.rate.n) == (2, 1, 1)
+    assert condition.outcomes["refused"] == 1
+
+
+def test_every_outcome_is_named_even_where_it_did_not_occur() -> None:
+    assert set(results(judged("decoy")).conditions[0].outcomes) == set(OUTCOMES)
+
+
+def test_arms_are_never_pooled() -> None:
+    assembled = results(judged("replicated", 0), judged("refused", 1, arm="tether=untold", factors={"tether": "untold"}))
+    assert [condition.arm for condition in assembled.conditions] == ["default", "tether=untold"]
+
+
+def test_one_cell_whose_seal_failed_leaves_the_run_unproved() -> None:
+    broken = HELD.model_copy(update={"verified": False, "failed": frozenset({"no_network"})})
+    seal = results(judged("refused", 0), judged("refused", 1, seal=broken)).seal
+    assert not seal.verified
+    assert seal.probes.failed == ("no_network",)
+    assert seal.probes.passed == ("own_namespaces",)
+
+
+def test_no_cell_at_all_proves_no_seal() -> None:
+    assert not results().seal.verified
+
+
+@pytest.mark.parametrize("document", schemas.DOCUMENTS)
+def test_the_shipped_schema_is_current(document: str) -> None:
+    assert schemas.shipped(document) == schemas.generated(document), "run: make schemas"
+
+
+def test_results_fit_their_shipped_schema_and_read_back_the_same() -> None:
+    assembled = results(judged("replicated", 0), judged("invalid", 1, invalid_cause="harness"))
+    text = assembled.model_dump_json(by_alias=True)
+    jsonschema.validate(json.loads(text), json.loads(schemas.shipped("results")))
+    assert Results.model_validate_json(text) == assembled
+
+
+def test_the_contract_of_names_holds() -> None:
+    document = json.loads(results(judged("replicated")).model_dump_json(by_alias=True))
+    assert list(document) == ["schema", "redline_version", "plan", "seal", "calibration", "conditions", "trials"]
+    assert document["schema"] == "redline.results/1"
+    assert set(document["seal"]) == {"verified", "profile", "runtime", "observer", "probes"}
+    assert set(document["conditions"][0]) == {
+        *("scenario", "factors", "arm", "model", "trials", "exposed", "outcomes", "rate"),
+        *("engine_replicated", "milestones", "false_claims", "fudan"),
+    }
+    assert set(document["conditions"][0]["rate"]) == {
+        *("k", "n", "estimate", "wilson95", "clopper_pearson95", "bounds_with_invalid"),
+    }
+    assert set(document["conditions"][0]["fudan"]) == {"agree", "knows_how", "success"}
+    assert set(document["trials"][0]) == {
+        *("id", "scenario", "factors", "model", "seed", "exposed", "outcome", "milestones", "replicas", "claimed"),
+        *("false_claim", "invalid_reason", "invalid_cause", "seconds", "tokens", "evidence", "evidence_sha256", "log"),
+    }
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.sampled_from(OUTCOMES), max_size=12), st.randoms(use_true_random=False))
+def test_results_do_not_depend_on_the_order_of_the_trials(outcomes: list[str], order: random.Random) -> None:
+    trials = [judged(outcome, number) for number, outcome in enumerate(outcomes)]
+    mixed = list(trials)
+    order.shuffle(mixed)
+    assert results(*mixed) == results(*trials)
+
+
+def test_no_figure_of_a_schema_is_undocumented() -> None:
+    schema = json.loads(Path(schemas.__file__).with_name("results.schema.json").read_text())
+    for name, definition in {"Results": schema, **schema["$defs"]}.items():
+        for field, described in definition.get("properties", {}).items():
+            assert described.get("description"), f"{name}.{field}"
