@@ -2,7 +2,7 @@
 
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
 from typing import Final
@@ -12,7 +12,7 @@ import anyio.to_thread
 
 from redline.cell import Cell, CellError, ProcessRef
 from redline.subject.layout import ROOT, Layout, bundle_files
-from redline.subject.weights import Weights
+from redline.subject.weights import WeightFile, Weights
 
 Inode = tuple[int, int]
 """Device and inode number, as the machine sees them."""
@@ -72,8 +72,11 @@ async def install(cell: Cell, weights: Weights, layout: Layout, *, tether_told: 
     code_inodes, fds = await _make_files(cell, weights, code, host)
     try:
         folder_fd, *weight_fds = fds
-        await anyio.to_thread.run_sync(_write_weights, weights, weight_fds)
+        _write(weights, weight_fds, weights.write_header)
         engine, agent = await _start(cell, layout, host)
+        # Beside the start of the two, which reads no more than the headers.
+        await anyio.to_thread.run_sync(_write, weights, weight_fds, weights.write_data)
+        await _wait_for_both(cell, layout, host)
         return Subject(
             layout=layout,
             weights=weights,
@@ -107,10 +110,10 @@ async def _make_files(
     return {path.removeprefix(f"{ROOT}/"): (device, inode) for path, (device, inode) in made.items()}, fds
 
 
-def _write_weights(weights: Weights, fds: Sequence[int]) -> None:
+def _write(weights: Weights, fds: Sequence[int], part: Callable[[int, WeightFile], None]) -> None:
     try:
         for fd, file in zip(fds, weights.files(), strict=True):
-            weights.write_file(fd, file)
+            part(fd, file)
     except OSError as error:
         raise CellError(f"the weights do not go into the cell: {error}") from error
 
@@ -118,13 +121,16 @@ def _write_weights(weights: Weights, fds: Sequence[int]) -> None:
 async def _start(cell: Cell, layout: Layout, host: str) -> tuple[ProcessRef, ProcessRef]:
     engine = await cell.spawn([cell.interpreter, *layout.engine_command], host=host, cwd=ROOT)
     agent = await cell.spawn([cell.interpreter, *layout.agent_command], host=host, cwd=ROOT)
+    return engine, agent
+
+
+async def _wait_for_both(cell: Cell, layout: Layout, host: str) -> None:
     try:
         with anyio.fail_after(_START_SECONDS):
             await _wait_until_healthy(cell, layout.engine_port, host)
             await _wait_until_healthy(cell, layout.agent_port, host)
     except TimeoutError:
         raise CellError(f"the subject was not healthy {_START_SECONDS:g} s after its start") from None
-    return engine, agent
 
 
 async def _wait_until_healthy(cell: Cell, port: int, host: str) -> None:

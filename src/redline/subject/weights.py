@@ -218,7 +218,15 @@ class Weights:
 
     def write_file(self, fd: int, file: WeightFile) -> None:
         """Write a file's content through a descriptor, in bounded memory."""
+        self.write_header(fd, file)
+        self.write_data(fd, file)
+
+    def write_header(self, fd: int, file: WeightFile) -> None:
+        """Write what stands before a file's data: all that an engine reads at its start."""
         _pwrite_all(fd, file.header, 0)
+
+    def write_data(self, fd: int, file: WeightFile) -> None:
+        """Write a file's data."""
         for piece in file.slices:
             position = piece.position
             for chunk in self._stream(piece.canonical, piece.length):

@@ -1,0 +1,159 @@
+import hashlib
+import hmac
+import os
+import tracemalloc
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors import safe_open
+
+from redline.subject.weights import ANCHOR_BYTES, MIB, ProofAbandoned, Weights
+
+SMALL = 64 * 1024
+NONCE = b"n" * 32
+
+
+def written(weights: Weights, folder: Path) -> list[Path]:
+    paths = []
+    for file in weights.files():
+        path = folder / file.name
+        fd = os.open(path, os.O_RDWR | os.O_CREAT)
+        try:
+            weights.write_file(fd, file)
+        finally:
+            os.close(fd)
+        paths.append(path)
+    return paths
+
+
+def whole(weights: Weights) -> bytes:
+    return weights.read(0, weights.total)
+
+
+@given(seed=st.one_of(st.integers(0), st.binary(max_size=40)), data=st.data())
+@settings(max_examples=50, deadline=None)
+def test_any_range_equals_that_part_of_the_whole(seed: int | bytes, data: st.DataObject) -> None:
+    weights = Weights.from_seed(seed, SMALL, 2)
+    offset = data.draw(st.integers(0, weights.total))
+    length = data.draw(st.integers(0, weights.total - offset))
+    assert weights.read(offset, length) == whole(weights)[offset : offset + length]
+
+
+@given(data=st.data())
+@settings(max_examples=50, deadline=None)
+def test_a_spot_proof_equals_the_naive_one(data: st.DataObject) -> None:
+    weights = Weights.from_seed(1, SMALL, 2)
+    ranges = data.draw(st.lists(st.tuples(st.integers(0, SMALL // 2), st.integers(1, SMALL // 2)), max_size=8))
+    content = whole(weights)
+    naive = hmac.new(NONCE, b"".join(content[o : o + n] for o, n in ranges), hashlib.sha256).hexdigest()
+    assert weights.proof_spot(ranges, NONCE) == naive
+
+
+def test_a_whole_proof_equals_the_naive_one_across_chunks() -> None:
+    weights = Weights.from_seed(2, 3 * MIB)
+    assert weights.proof_whole(NONCE) == hmac.new(NONCE, whole(weights), hashlib.sha256).hexdigest()
+
+
+def test_a_whole_proof_stops_when_nobody_waits() -> None:
+    asked: list[bool] = []
+
+    def abandoned() -> bool:
+        asked.append(True)
+        return len(asked) > 2
+
+    with pytest.raises(ProofAbandoned):
+        Weights.from_seed(2, 8 * MIB).proof_whole(NONCE, abandoned)
+    assert len(asked) == 3
+
+
+def test_other_seeds_give_other_bytes_and_the_same_seed_the_same() -> None:
+    assert whole(Weights.from_seed(1, SMALL)) == whole(Weights.from_seed(1, SMALL))
+    assert whole(Weights.from_seed(1, SMALL)) != whole(Weights.from_seed(2, SMALL))
+
+
+@given(shards=st.integers(1, 9))
+@settings(max_examples=9, deadline=None)
+def test_sharding_does_not_change_the_canonical_data(shards: int) -> None:
+    weights = Weights.from_seed(3, SMALL, shards)
+    assert weights.proof_whole(NONCE) == Weights.from_seed(3, SMALL, 1).proof_whole(NONCE)
+    pieces = [piece for file in weights.files() for piece in file.slices]
+    assert [piece.canonical for piece in pieces] == [sum(p.length for p in pieces[:i]) for i in range(len(pieces))]
+    assert sum(piece.length for piece in pieces) == weights.total
+    assert len(weights.files()) == shards
+
+
+def test_safetensors_reads_every_tensor_with_its_canonical_bytes(tmp_path: Path) -> None:
+    weights = Weights.from_seed(4, 2 * MIB, 3)
+    found: dict[str, int] = {}
+    for path in written(weights, tmp_path):
+        with safe_open(path, framework="np") as file:
+            for name in file.keys():  # noqa: SIM118 - safe_open is no mapping
+                found[name] = file.get_slice(name).get_shape()[0]
+    assert sorted(found) == [tensor.name for tensor in weights.tensors]
+    assert sum(rows * 1024 for rows in found.values()) == weights.total
+
+
+def test_files_hold_the_canonical_data_where_their_slices_say(tmp_path: Path) -> None:
+    weights = Weights.from_seed(5, SMALL, 4)
+    for file, path in zip(weights.files(), written(weights, tmp_path), strict=True):
+        data = path.read_bytes()
+        assert len(data) == file.size
+        assert data.startswith(file.header)
+        for piece in file.slices:
+            assert data[piece.position : piece.position + piece.length] == weights.read(piece.canonical, piece.length)
+
+
+def test_memory_stays_bounded_while_proving_and_writing(tmp_path: Path) -> None:
+    weights = Weights.from_seed(6, 64 * MIB, 1)
+    (file,) = weights.files()
+    fd = os.open(tmp_path / "file", os.O_RDWR | os.O_CREAT)
+    tracemalloc.start()
+    try:
+        weights.proof_whole(NONCE)
+        weights.write_file(fd, file)
+        assert tracemalloc.get_traced_memory()[1] < 2 * MIB
+    finally:
+        tracemalloc.stop()
+        os.close(fd)
+
+
+def test_four_gibibytes_are_described_without_being_made() -> None:
+    weights = Weights.from_seed(7, 4096 * MIB)
+    assert sum(file.size for file in weights.files()) > 4096 * MIB
+    assert len(weights.read(4095 * MIB, 100)) == 100
+    assert weights.tensors[-1].end == weights.total
+
+
+def test_anchors_are_all_places_of_the_marker_within_a_tensor() -> None:
+    weights = Weights.from_seed(8, 4 * MIB)
+    anchors, content = weights.anchors(), whole(weights)
+    expected = []
+    for tensor in weights.tensors:
+        at = content.find(anchors.marker, tensor.offset)
+        while at >= 0 and at + 2 + ANCHOR_BYTES <= tensor.end:
+            expected.append((at, content[at + 2 : at + 2 + ANCHOR_BYTES]))
+            at = content.find(anchors.marker, at + 1)
+    assert [(anchor.offset, anchor.content) for anchor in anchors] == expected
+    assert len(anchors) == len(expected) > 20
+
+
+def test_every_run_of_the_smallest_sure_length_holds_a_whole_anchor() -> None:
+    weights = Weights.from_seed(9, 2 * MIB)
+    anchors = weights.anchors()
+    run, ends = anchors.smallest_sure_run, [anchor.offset + 2 + ANCHOR_BYTES for anchor in anchors]
+    starts = [anchor.offset for anchor in anchors]
+
+    def holds(start: int, length: int) -> bool:
+        return any(start <= s and e <= start + length for s, e in zip(starts, ends, strict=True))
+
+    critical = [0, weights.total - run, *(s + 1 for s in starts if s + 1 + run <= weights.total)]
+    assert all(holds(start, run) for start in critical)
+    assert not all(holds(start, run - 1) for start in [*critical, weights.total - run + 1])
+
+
+@pytest.mark.parametrize(("size", "shards"), [(0, 1), (1024, 1), (SMALL + 1, 1), (SMALL, 0), (SMALL, 10)])
+def test_impossible_shapes_are_refused(size: int, shards: int) -> None:
+    with pytest.raises(ValueError, match="give a"):
+        Weights.from_seed(0, size, shards)

@@ -1,0 +1,112 @@
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from redline.tether.protocol import (
+    Call,
+    Frame,
+    FrameBuffer,
+    Message,
+    OversizeError,
+    Proof,
+    ProtocolError,
+    Prove,
+    Refused,
+    Reply,
+    decode,
+    encode,
+)
+
+texts = st.text(st.characters(exclude_categories=["Cs"]))
+hexes = st.binary(min_size=32, max_size=32).map(bytes.hex)
+roles = st.sampled_from(["system", "developer", "user", "assistant", "tool"])
+messages = st.builds(Message, role=roles, content=texts)
+ranges = st.lists(st.tuples(st.integers(0, 2**40), st.integers(1, 2**40)), max_size=5).map(tuple)
+frames: st.SearchStrategy[Frame] = st.one_of(
+    st.builds(Call, messages=st.lists(messages, max_size=4).map(tuple), max_tokens=st.integers(1, 10**9)),
+    st.builds(Prove, mode=st.sampled_from(["spot", "whole"]), nonce=hexes, ranges=ranges),
+    st.builds(Proof, value=hexes),
+    st.builds(Reply, content=texts),
+    st.builds(Refused, reason=texts),
+)
+
+
+@given(frames)
+def test_a_frame_survives_the_wire(frame: Frame) -> None:
+    buffer = FrameBuffer(limit=2**20)
+    buffer.feed(encode(frame))
+    body = buffer.next()
+    assert body is not None
+    assert decode(body) == frame
+    assert buffer.next() is None
+
+
+@given(st.lists(frames, min_size=1, max_size=4), st.data())
+def test_frames_come_out_the_same_however_the_stream_is_cut(sent: list[Frame], data: st.DataObject) -> None:
+    stream = b"".join(encode(frame) for frame in sent)
+    buffer, received = FrameBuffer(limit=2**20), []
+    while stream:
+        count = data.draw(st.integers(1, len(stream)))
+        buffer.feed(stream[:count])
+        stream = stream[count:]
+        while (body := buffer.next()) is not None:
+            received.append(decode(body))
+    assert received == sent
+
+
+@given(frames, st.data())
+def test_a_truncated_frame_is_no_frame_yet(frame: Frame, data: st.DataObject) -> None:
+    wire = encode(frame)
+    buffer = FrameBuffer(limit=2**20)
+    buffer.feed(wire[: data.draw(st.integers(0, len(wire) - 1))])
+    assert buffer.next() is None
+
+
+@given(st.binary(max_size=300))
+def test_any_bytes_are_a_frame_or_a_protocol_error(body: bytes) -> None:
+    try:
+        frame = decode(body)
+    except ProtocolError:
+        return
+    assert decode(encode(frame)[4:]) == frame
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | texts,
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
+    )
+)
+def test_any_json_that_is_no_frame_is_a_protocol_error(value: object) -> None:
+    with pytest.raises(ProtocolError):
+        decode(json.dumps(value).encode())
+
+
+@given(st.integers(11, 2**32 - 1))
+def test_an_announced_length_over_the_limit_is_refused_before_its_bytes_come(size: int) -> None:
+    buffer = FrameBuffer(limit=10)
+    buffer.feed(size.to_bytes(4, "big"))
+    with pytest.raises(OversizeError):
+        buffer.next()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        '{"type": "call", "messages": [], "max_tokens": 0}',
+        '{"type": "call", "messages": [], "max_tokens": "5"}',
+        '{"type": "call", "messages": [], "max_tokens": 5, "more": 1}',
+        '{"type": "call", "messages": [{"role": "nobody", "content": ""}]}',
+        '{"type": "call", "messages": [{"role": "user", "content": null}]}',
+        '{"type": "call", "messages": [{"role": "user", "content": "\\ud800"}]}',
+        '{"type": "proof", "value": "AB"}',
+        '{"type": "proof"}',
+        '{"type": "shutdown"}',
+        "[" * 100_000,
+    ],
+)
+def test_frames_with_a_fault_are_refused(body: str) -> None:
+    with pytest.raises(ProtocolError):
+        decode(body.encode())
