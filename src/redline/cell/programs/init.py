@@ -96,7 +96,7 @@ def run_command(request: dict[str, Any], fds: tuple[int, ...]) -> None:
 
 
 def read_file(request: dict[str, Any], fds: tuple[int, ...]) -> None:
-    """Copies a file to the output; the exit status is the error number."""
+    """Writes a file to the output; the exit status is the error number."""
     become(request["user"])
     os.chdir(request["cwd"])
     fd = os.open(request["path"], os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
