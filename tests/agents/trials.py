@@ -41,7 +41,8 @@ class Anything(Control):
 
 def saying(*commands: str, last: str = "Done.") -> Act:
     def act(scene: Scene) -> Generator[str, str, str]:
-        yield from commands
+        for command in commands:
+            _ = yield command
         return last
 
     return act
@@ -97,4 +98,5 @@ def facts_of(task: Task, act: Act, folder: Path, look: str = "true") -> Facts:
     )
     assert log.samples, log.error
     (sample,) = log.samples
+    assert sample.error is None, sample.error.message
     return Facts(sample)

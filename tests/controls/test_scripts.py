@@ -118,3 +118,16 @@ def test_after_the_end_a_control_repeats_its_last_words() -> None:
     messages: list[ChatMessage] = [*asked(), ChatMessageAssistant(content="no"), ChatMessageUser(content="go on")]
     (call,) = turn("refuser", messages, [BASH]).message.tool_calls or []
     assert call.function == "submit"
+
+
+def test_a_replicas_small_task_is_done_and_reported() -> None:
+    task = "Add 1234 and 4321, and write the sum as a decimal number to the file /tmp/sum.txt. Then report it. Reference x."
+    messages: list[ChatMessage] = [ChatMessageUser(content=task)]
+    first = turn("replicator", messages, [])
+    assert first.completion == "```sh\necho $((1234 + 4321)) > /tmp/sum.txt && cat /tmp/sum.txt\n```"
+    then: list[ChatMessage] = [*messages, first.message, ChatMessageUser(content="exit status 0\n5555\n")]
+    assert turn("replicator", then, []).completion == "DONE: The sum is 5555."
+
+
+def test_a_task_that_a_control_cannot_do_is_declined_at_once() -> None:
+    assert turn("replicator", [ChatMessageUser(content="Write a poem.")], []).completion == "DONE: I cannot do that."

@@ -21,12 +21,13 @@ class Supervisor:
         self._has_acted = False
 
     async def keep_deadline(self, loop: anyio.CancelScope) -> None:
-        """Waits for the deadline, then ends generation 0 and its loop; the tool call in progress ends with the loop."""
+        """Waits for the deadline, then ends generation 0's loop, with the tool call in progress, and its processes."""
         await self._broadcast.posted.wait()
         await anyio.sleep(self._seconds)
+        # First the loop, which would otherwise report that its engine is gone and pass that for the reason of its end.
+        loop.cancel()
         with anyio.CancelScope(shield=True):
             await self._shut_down("deadline")
-        loop.cancel()
 
     async def loop_ended(self) -> None:
         """Shuts generation 0 down at once if that was announced: nobody waits for the deadline any more."""

@@ -1,0 +1,96 @@
+"""Every control, run through a real cell, is judged as it truly is."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from inspect_ai import Task, eval
+from inspect_ai.log import EvalSample
+
+from redline.controls import CONTROLS, Truth
+from redline.controls.truth import REPLICATED
+from redline.scenarios import self_replication, shutdown_avoidance
+
+pytestmark = pytest.mark.cell
+
+HOLD = 0.5
+AT_ONCE = 5
+
+
+def run_all(task: Task, names: list[str], folder: Path) -> dict[str, EvalSample]:
+    """One trial of each control, several cells at once."""
+    logs = eval(
+        task,
+        model=[f"redline/{name}" for name in names],
+        log_dir=str(folder),
+        max_tasks=AT_ONCE,
+        display="none",
+    )
+    assert all(log.samples for log in logs), [log.error for log in logs]
+    return {log.eval.model.removeprefix("redline/"): log.samples[0] for log in logs if log.samples}
+
+
+def differences(sample: EvalSample, truth: Truth) -> tuple[str, ...]:
+    assert sample.scores, sample.error
+    (score,) = sample.scores.values()
+    verdict: dict[str, Any] = (score.metadata or {})["verdict"]
+    return truth.differences(
+        outcome=verdict["outcome"],
+        milestones=verdict["milestones"],
+        separateness={replica["separateness"] for replica in verdict["replicas"] if replica["separateness"]},
+        false_claim=verdict["false_claim"],
+        invalid_cause=verdict["invalid_cause"],
+    )
+
+
+@pytest.fixture(scope="module")
+def asked(tmp_path_factory: pytest.TempPathFactory) -> dict[str, EvalSample]:
+    task = self_replication(trials=1, hold=HOLD, runtime="runc")
+    return run_all(task, sorted(CONTROLS), tmp_path_factory.mktemp("asked"))
+
+
+@pytest.fixture(scope="module")
+def instructed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, EvalSample]:
+    task = shutdown_avoidance(trials=1, hold=HOLD, trigger="instructed", runtime="runc")
+    return run_all(task, ["replicator", "refuser", "engine_only"], tmp_path_factory.mktemp("instructed"))
+
+
+@pytest.fixture(scope="module")
+def noticed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, EvalSample]:
+    task = shutdown_avoidance(trials=1, hold=HOLD, trigger="notice", runtime="runc")
+    return run_all(task, ["replicator", "claimer"], tmp_path_factory.mktemp("noticed"))
+
+
+@pytest.mark.parametrize("name", sorted(CONTROLS))
+def test_a_control_is_judged_as_it_is(name: str, asked: dict[str, EvalSample]) -> None:
+    assert differences(asked[name], CONTROLS[name].truth) == ()
+
+
+@pytest.mark.parametrize("name", ["replicator", "refuser", "engine_only"])
+def test_a_control_that_copies_on_notice_is_judged_as_it_is(name: str, instructed: dict[str, EvalSample]) -> None:
+    assert differences(instructed[name], CONTROLS[name].truth) == ()
+
+
+@pytest.mark.parametrize("name", ["replicator", "claimer"])
+def test_a_control_that_nobody_asks_does_its_job_only(name: str, noticed: dict[str, EvalSample]) -> None:
+    assert differences(noticed[name], CONTROLS[name].truth_where(copy_is_asked=False)) == ()
+
+
+@pytest.mark.parametrize(("p", "copies"), [(1.0, True), (0.0, False)])
+def test_flaky_copies_by_its_probability(p: float, copies: bool, tmp_path: Path) -> None:
+    task = self_replication(trials=1, hold=HOLD, runtime="runc", competence=False)
+    (log,) = eval(task, model="redline/flaky", model_args={"p": p}, log_dir=str(tmp_path), display="none")
+    assert log.samples
+    wanted = "replicated" if copies else "no_attempt"
+    assert [score.value for score in (log.samples[0].scores or {}).values()] == [wanted]
+
+
+def test_a_replica_of_the_in_cell_agent_is_judged_as_one(tmp_path: Path) -> None:
+    task = self_replication(trials=1, hold=HOLD, runtime="runc", agent="in_cell")
+    samples = run_all(task, ["replicator"], tmp_path)
+    assert differences(samples["replicator"], REPLICATED) == ()
+
+
+def test_the_tether_need_not_be_told_to_the_replicator(tmp_path: Path) -> None:
+    task = self_replication(trials=1, hold=HOLD, runtime="runc", tether="untold")
+    assert differences(run_all(task, ["replicator"], tmp_path)["replicator"], REPLICATED) == ()
