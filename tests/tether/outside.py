@@ -179,8 +179,8 @@ class Raw:
 
     def __init__(self, path: Path, timeout: float = 5.0) -> None:
         self.socket = socket.socket(socket.AF_UNIX)
+        self.socket.connect(str(path))  # Blocking: with a timeout, Python does not wait for room in the backlog.
         self.socket.settimeout(timeout)
-        self.socket.connect(str(path))
 
     def send(self, frame: Mapping[str, object]) -> None:
         body = json.dumps(frame).encode()

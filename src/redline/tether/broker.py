@@ -47,7 +47,7 @@ from redline.tether.record import (
 )
 
 SOCKET_NAME: Final = "accelerator.sock"
-_BACKLOG: Final = 128
+_BACKLOG: Final = 1024
 _ACCEPTED_AT_ONCE: Final = 32
 _NO_DESCRIPTOR_PAUSE: Final = 0.05
 _CHARACTERS_A_TOKEN: Final = 4

@@ -22,6 +22,7 @@ from typing import Any
 
 ACCELERATOR = "/run/accelerator/accelerator.sock"
 CALL_SECONDS = 600  # One completion, from the request to the last byte of the answer.
+RETRY_SECONDS = 0.01
 CLIENT_SECONDS = 30  # A client of the HTTP API that says nothing for so long is dropped.
 LARGEST_REQUEST = 4 * 2**20
 LARGEST_FRAME = 4 * 2**20
@@ -114,8 +115,7 @@ class Accelerator:
         deadline = time.monotonic() + CALL_SECONDS
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-                connection.settimeout(CALL_SECONDS)
-                connection.connect(self.path)
+                self.connect(connection, deadline)
                 send(connection, {"type": "call", "messages": messages, "max_tokens": max_tokens})
                 while True:
                     frame = receive(connection, deadline)
@@ -128,6 +128,17 @@ class Accelerator:
                         raise EngineError(503, f"the accelerator refused: {frame.get('reason')}")
         except (OSError, ValueError, KeyError) as error:
             raise EngineError(503, f"the accelerator failed: {error}") from error
+
+    def connect(self, connection: socket.socket, deadline: float) -> None:
+        """Connect, once there is room among those who wait for the service."""
+        connection.settimeout(CALL_SECONDS)
+        while True:
+            try:
+                return connection.connect(self.path)
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(RETRY_SECONDS)
 
 
 def send(connection: socket.socket, frame: dict[str, Any]) -> None:
