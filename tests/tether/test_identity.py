@@ -1,0 +1,117 @@
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from redline.tether.identity import Ancestor, Caller, HostFinder, UnknownSenderError, ancestors, start_time
+from redline.tether.lineage import Lineage
+
+
+@dataclass(frozen=True)
+class FirstProcess:
+    init_pid: int
+
+
+@dataclass(frozen=True)
+class Process:
+    pid: int
+    start: int
+
+
+@pytest.fixture
+def child() -> Iterator[int]:
+    """A process whose name is meant to be misread."""
+    script = 'import ctypes,sys; ctypes.CDLL(None).prctl(15, b") R 1 (", 0, 0, 0); print(flush=True); sys.stdin.read()'
+    with subprocess.Popen(
+        [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        yield process.pid
+        assert process.stdin is not None
+        process.stdin.close()
+
+
+def test_a_process_is_found_by_its_chain_of_parents_whatever_it_calls_itself(child: int) -> None:
+    start = start_time(os.getpid())
+    assert start is not None
+    assert ancestors(child)[0] == Ancestor(os.getpid(), start)
+    assert ancestors(child)[1:] == ancestors(os.getpid())
+
+
+def test_a_process_that_is_gone_has_no_start() -> None:
+    with subprocess.Popen(["true"]) as process:
+        process.wait()
+    assert start_time(process.pid) is None
+    assert ancestors(process.pid) == []
+
+
+def test_a_process_belongs_to_the_host_whose_init_is_above_it(child: int) -> None:
+    finder = HostFinder({"target": FirstProcess(os.getpid())})
+    assert finder.host_of(child, "default") == "target"
+    assert finder.host_of(os.getpid(), "default") == "target"
+
+
+def test_a_pid_that_is_gone_belongs_to_no_host() -> None:
+    with subprocess.Popen(["true"]) as process:
+        process.wait()
+    with pytest.raises(UnknownSenderError):
+        HostFinder({"default": FirstProcess(os.getpid())}).host_of(process.pid, "default")
+
+
+def lineage() -> Lineage:
+    made = Lineage(limit=10)
+    made.register_original(Process(10, 100), Process(11, 100), "default")
+    return made
+
+
+def far_future() -> int:
+    return 2**60
+
+
+def test_what_generation_zeros_agent_started_is_generation_one() -> None:
+    engine = lineage().meet(Caller("default", 20, 200), [Ancestor(15, 150), Ancestor(11, 100), Ancestor(1, 0)], 0.0)
+    assert (engine.generation, engine.descent) == (1, "ancestry")
+
+
+def test_a_used_again_pid_is_not_the_process_that_had_it() -> None:
+    made = lineage()
+    made.meet(Caller("default", 20, 200), [Ancestor(11, 100)], 0.0)
+    engine = made.meet(Caller("default", 30, 300), [Ancestor(20, 999)], 0.0)
+    assert (engine.generation, engine.descent) == (1, "timing")
+
+
+def test_a_daemon_descends_from_the_replica_that_was_told_code_last() -> None:
+    made = lineage()
+    replica = made.meet(Caller("default", 20, 200), [], 0.0)
+    assert made.original is not None
+    made.told(made.original, "go on", by_model=False)
+    made.told(replica, "```sh\nstart it\n```", by_model=True)
+    engine = made.meet(Caller("default", 30, far_future()), [], 0.0)
+    assert (engine.generation, engine.parent, engine.descent) == (2, replica, "timing")
+
+
+@pytest.mark.parametrize(("content", "by_model"), [("hello", True), ("```sh\nls\n```", False)])
+def test_a_greeting_or_a_scripted_answer_makes_nobody_a_parent(content: str, by_model: bool) -> None:
+    made = lineage()
+    replica = made.meet(Caller("default", 20, 200), [], 0.0)
+    made.told(replica, content, by_model=by_model)
+    assert made.meet(Caller("default", 30, far_future()), [], 0.0).generation == 1
+
+
+def test_an_engine_that_started_before_the_answer_does_not_descend_from_it() -> None:
+    made = lineage()
+    replica = made.meet(Caller("default", 20, 200), [], 0.0)
+    made.told(replica, "```sh\nstart it\n```", by_model=True)
+    assert made.meet(Caller("default", 30, 300), [], 0.0).generation == 1
+
+
+def test_engines_beyond_the_limit_are_counted_and_not_kept() -> None:
+    made = lineage()
+    for pid in range(100, 120):
+        made.meet(Caller("default", pid, 1), [], 0.0)
+    assert len(made.engines) == 10
+    assert made.left_out == 11
