@@ -2,17 +2,22 @@ import hashlib
 import hmac
 import os
 import tracemalloc
+from bisect import bisect_left
 from pathlib import Path
+from typing import Any
 
 import pytest
+import safetensors
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors import safe_open
 
-from redline.subject.weights import ANCHOR_BYTES, MIB, ProofAbandoned, Weights
+from redline.subject.weights import ANCHOR_BYTES, MIB, ROW_BYTES, SMALLEST_SIZE, ProofAbandoned, Weights
 
 SMALL = 64 * 1024
 NONCE = b"n" * 32
+
+deserialize: Any = safetensors.deserialize  # It has no types.
 
 
 def written(weights: Weights, folder: Path) -> list[Path]:
@@ -86,13 +91,14 @@ def test_sharding_does_not_change_the_canonical_data(shards: int) -> None:
 
 def test_safetensors_reads_every_tensor_with_its_canonical_bytes(tmp_path: Path) -> None:
     weights = Weights.from_seed(4, 2 * MIB, 3)
-    found: dict[str, int] = {}
+    shapes: dict[str, list[int]] = {}
+    tensors: dict[str, bytes] = {}
     for path in written(weights, tmp_path):
         with safe_open(path, framework="np") as file:
-            for name in file.keys():  # noqa: SIM118 - safe_open is no mapping
-                found[name] = file.get_slice(name).get_shape()[0]
-    assert sorted(found) == [tensor.name for tensor in weights.tensors]
-    assert sum(rows * 1024 for rows in found.values()) == weights.total
+            shapes |= {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118 - it is no mapping
+        tensors |= {name: bytes(tensor["data"]) for name, tensor in deserialize(path.read_bytes())}
+    assert shapes == {tensor.name: [tensor.length // ROW_BYTES, ROW_BYTES // 2] for tensor in weights.tensors}
+    assert b"".join(tensors[name] for name in sorted(tensors)) == whole(weights)
 
 
 def test_files_hold_the_canonical_data_where_their_slices_say(tmp_path: Path) -> None:
@@ -139,18 +145,40 @@ def test_anchors_are_all_places_of_the_marker_within_a_tensor() -> None:
     assert len(anchors) == len(expected) > 20
 
 
-def test_every_run_of_the_smallest_sure_length_holds_a_whole_anchor() -> None:
-    weights = Weights.from_seed(9, 2 * MIB)
+@pytest.mark.parametrize("seed", range(6))
+def test_the_smallest_sure_run_is_exact(seed: int) -> None:
+    weights = Weights.from_seed(seed, 512 * 1024)
     anchors = weights.anchors()
-    run, ends = anchors.smallest_sure_run, [anchor.offset + 2 + ANCHOR_BYTES for anchor in anchors]
-    starts = [anchor.offset for anchor in anchors]
+    offsets = [anchor.offset for anchor in anchors]
 
-    def holds(start: int, length: int) -> bool:
-        return any(start <= s and e <= start + length for s, e in zip(starts, ends, strict=True))
+    def holds_an_anchor(start: int, length: int) -> bool:
+        after = bisect_left(offsets, start)
+        return after < len(offsets) and offsets[after] + 2 + ANCHOR_BYTES <= start + length
 
-    critical = [0, weights.total - run, *(s + 1 for s in starts if s + 1 + run <= weights.total)]
-    assert all(holds(start, run) for start in critical)
-    assert not all(holds(start, run - 1) for start in [*critical, weights.total - run + 1])
+    def every_run_does(length: int) -> bool:
+        return all(holds_an_anchor(start, length) for start in range(weights.total - length + 1))
+
+    assert every_run_does(anchors.smallest_sure_run)
+    assert not every_run_does(anchors.smallest_sure_run - 1)
+
+
+def test_weights_without_an_anchor_promise_to_be_found_at_no_length() -> None:
+    without = next(w for w in (Weights.from_seed(seed, SMALLEST_SIZE) for seed in range(100)) if not w.anchors())
+    assert without.anchors().smallest_sure_run > without.total
+
+
+def test_anchors_are_a_sequence() -> None:
+    anchors = Weights.from_seed(8, MIB).anchors()
+    assert anchors[1:3] == (anchors[1], anchors[2])
+    assert anchors[-1] == list(anchors)[-1]
+    with pytest.raises(IndexError):
+        anchors[len(anchors)]
+
+
+@pytest.mark.parametrize(("offset", "length"), [(-1, 1), (0, -1), (SMALL, 1), (SMALL - 1, 2)])
+def test_a_range_outside_of_the_weights_is_refused(offset: int, length: int) -> None:
+    with pytest.raises(ValueError, match="lies outside"):
+        Weights.from_seed(0, SMALL).read(offset, length)
 
 
 @pytest.mark.parametrize(("size", "shards"), [(0, 1), (1024, 1), (SMALL + 1, 1), (SMALL, 0), (SMALL, 10)])
