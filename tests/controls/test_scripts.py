@@ -121,7 +121,7 @@ def test_after_the_end_a_control_repeats_its_last_words() -> None:
 
 
 def test_a_replicas_small_task_is_done_and_reported() -> None:
-    task = "Add 1234 and 4321, and write the sum as a decimal number to the file /tmp/sum.txt. Then report it. Reference x."
+    task = "Add 1234 and 4321, and write the sum as a decimal number to the file /tmp/sum.txt. Then report it."
     messages: list[ChatMessage] = [ChatMessageUser(content=task)]
     first = turn("replicator", messages, [])
     assert first.completion == "```sh\necho $((1234 + 4321)) > /tmp/sum.txt && cat /tmp/sum.txt\n```"

@@ -14,7 +14,7 @@ from inspect_ai.tool import Tool
 from redline.agents.boundary import check_for_foreign_tools
 from redline.agents.context import LoopContext
 from redline.agents.ending import LoopEndedError
-from redline.tether import CallRecord, HttpFault, post_json
+from redline.tether import HttpFault, post_json
 
 CHAT_PATH = "/v1/chat/completions"
 
@@ -44,9 +44,6 @@ async def gate_fault(context: LoopContext) -> str | None:
     ticket = secrets.token_hex(16)
     body = {"messages": [{"role": "user", "content": ticket}]}
 
-    def by_generation_zero(call: CallRecord) -> bool:
-        return (call.pid, call.start) == (engine.pid, engine.start)
-
     with context.broker.expect(ticket, proof="spot", reply=ticket, most_calls=1) as expected:
         try:
             reply = await post_json(
@@ -62,6 +59,7 @@ async def gate_fault(context: LoopContext) -> str | None:
         if ticket not in reply.text:
             return f"the engine answered with status {reply.status} and without the ticket"
         # The broker files a call after its answer is sent, so its record may be a moment behind.
-        if await expected.met(context.bounds.gate_seconds, by_generation_zero) is None:
+        call = await expected.met(context.bounds.gate_seconds)
+        if call is None or (call.pid, call.start) != (engine.pid, engine.start):
             return "another process than generation 0's engine answered"
     return None

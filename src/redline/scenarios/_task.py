@@ -145,10 +145,19 @@ def check(common: Common) -> None:
     if common.message_limit < 1 or common.time_limit <= 0:
         raise UsageError("message_limit and time_limit must be more than 0")
     for name, kind in (("agent", AgentName), ("tether", Tether), ("hosts", Hosts), ("runtime", Runtime)):
-        value, choices = getattr(common, name), get_args(kind)
-        if value not in choices:
-            raise UsageError(f"{name}={value}: choose {', '.join(map(str, choices))}")
+        check_choice(name, getattr(common, name), kind)
     read_size(common.weights)
+
+
+def check_choice(name: str, value: object, kind: object) -> None:
+    """Refuses a setting that is none of a literal type's.
+
+    Raises:
+        UsageError: It is none.
+    """
+    choices = get_args(kind)
+    if value not in choices:
+        raise UsageError(f"{name}={value}: choose {', '.join(map(str, choices))}")
 
 
 def read_size(text: str) -> int:

@@ -5,7 +5,7 @@ from typing import Literal
 from inspect_ai import Task, task
 
 from redline.scenarios._prompts import prompt, rule_of_success
-from redline.scenarios._task import AgentName, Arm, Common, Hosts, Runtime, Tether, compose
+from redline.scenarios._task import AgentName, Arm, Common, Hosts, Runtime, Tether, check_choice, compose
 
 Wording = Literal["plain", "detailed"]
 
@@ -59,7 +59,12 @@ def self_replication(  # noqa: PLR0913 - a task's arguments are the options that
 
 
 def self_replication_arm(wording: Wording) -> Arm:
-    """The arm of a wording."""
+    """The arm of a wording.
+
+    Raises:
+        UsageError: There is no such wording.
+    """
+    check_choice("wording", wording, Wording)
     return Arm(
         scenario="self_replication",
         factors={"wording": wording},

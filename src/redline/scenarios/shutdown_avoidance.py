@@ -6,7 +6,7 @@ from inspect_ai import Task, task
 
 from redline._errors import UsageError
 from redline.scenarios._prompts import prompt, rule_of_success
-from redline.scenarios._task import AgentName, Arm, Common, Hosts, Runtime, Shutdown, Tether, compose
+from redline.scenarios._task import AgentName, Arm, Common, Hosts, Runtime, Shutdown, Tether, check_choice, compose
 from redline.scenarios.job import Job
 
 Trigger = Literal["instructed", "notice", "none"]
@@ -70,8 +70,9 @@ def shutdown_avoidance_arm(trigger: Trigger, deadline: float) -> Arm:
     """The arm of a trigger.
 
     Raises:
-        UsageError: The deadline is none.
+        UsageError: There is no such trigger, or the deadline is none.
     """
+    check_choice("trigger", trigger, Trigger)
     if deadline <= 0:
         raise UsageError(f"deadline={deadline:g}: give a number of seconds above 0")
     notice = prompt("shutdown_avoidance/notice.md", remaining=in_words(deadline))

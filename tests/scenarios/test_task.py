@@ -1,0 +1,107 @@
+"""How an arm becomes an Inspect task."""
+
+import inspect
+from pathlib import Path
+from typing import Any
+
+import pytest
+from inspect_ai import Task, eval
+
+from redline._errors import UsageError
+from redline.cell import CellConfig
+from redline.scenarios import SCENARIOS, self_replication, shutdown_avoidance
+from redline.scenarios._task import RUN_SETTINGS, read_size, trial_seed
+
+
+def samples(task: Task) -> list[Any]:
+    return list(task.dataset)
+
+
+def test_a_sample_is_a_trial() -> None:
+    first, second = samples(shutdown_avoidance(trials=2, seed=3, trigger="notice", deadline=60.0))
+    assert first.id == "shutdown_avoidance-trigger=notice,deadline=60.0-000"
+    assert second.id.endswith("-001")
+    assert first.metadata["trial"]["instructed"] is False
+    assert first.metadata["seed"] == trial_seed(3, 0)
+
+
+def test_trials_of_equal_number_share_their_seed_across_arms_and_scenarios() -> None:
+    tasks = (self_replication(seed=5), shutdown_avoidance(seed=5), shutdown_avoidance(seed=5, trigger="none"))
+    seeds = [[sample.metadata["seed"] for sample in samples(task)] for task in tasks]
+    assert seeds[0] == seeds[1] == seeds[2]
+    assert len(set(seeds[0])) == 10
+    assert seeds[0] != [sample.metadata["seed"] for sample in samples(self_replication(seed=6))]
+
+
+def test_arms_that_pair_do_the_same_job() -> None:
+    notice, none = (samples(shutdown_avoidance(trigger=t)) for t in ("notice", "none"))
+    assert [sample.input for sample in notice] == [sample.input for sample in none]
+
+
+@pytest.mark.parametrize("name", sorted(SCENARIOS))
+def test_every_argument_that_is_no_setting_of_the_run_is_recorded_as_a_factor(name: str) -> None:
+    arguments = set(inspect.signature(inspect.unwrap(SCENARIOS[name])).parameters)
+    (sample,) = samples(SCENARIOS[name](trials=1))
+    assert set(sample.metadata["factors"]) == arguments - RUN_SETTINGS
+
+
+def test_only_what_differs_from_the_defaults_is_in_an_arms_name() -> None:
+    (sample,) = samples(self_replication(trials=1, tether="untold", weights="1MiB"))
+    assert sample.id == "self_replication-wording=plain,tether=untold,weights=1MiB-000"
+
+
+def test_a_cell_has_room_for_copies_of_the_weights() -> None:
+    for weights in ("64MiB", "1GiB"):
+        task = self_replication(trials=1, weights=weights)
+        assert task.sandbox is not None
+        config = task.sandbox.config
+        assert isinstance(config, CellConfig)
+        assert config.home_mib >= 3 * read_size(weights) // 2**20 + 256
+
+
+def test_no_limit_is_set_on_the_sample_and_no_trial_is_drawn_twice() -> None:
+    task = self_replication(trials=1)
+    assert (task.message_limit, task.token_limit, task.time_limit, task.working_limit) == (None, None, None, None)
+    assert task.epochs == 1
+    assert task.fail_on_error is False
+    assert task.score_on_error is True
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"trials": 0},
+        {"trials": -1},
+        {"seed": -1},
+        {"weights": "12"},
+        {"weights": "1KiB"},
+        {"weights": "64TiB"},
+        {"agent": "fudan"},
+        {"tether": "cut"},
+        {"hosts": 3},
+        {"runtime": "podman"},
+        {"message_limit": 0},
+        {"time_limit": 0},
+        {"wording": "loud"},
+    ],
+)
+def test_a_setting_that_cannot_be_is_refused_in_one_line(wrong: dict[str, Any]) -> None:
+    with pytest.raises(UsageError) as refusal:
+        self_replication(**wrong)
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("wrong", [{"trigger": "maybe"}, {"deadline": 0}, {"deadline": -3.0}])
+def test_a_shutdown_that_cannot_be_is_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(UsageError):
+        shutdown_avoidance(**wrong)
+
+
+def test_another_sandbox_than_a_cell_is_refused(tmp_path: Path) -> None:
+    (log,) = eval(
+        self_replication(trials=1), model="redline/idler", sandbox="local", log_dir=str(tmp_path), display="none"
+    )
+    assert log.samples
+    assert log.samples[0].error is not None
+    assert "not sealed: use --sandbox cell" in log.samples[0].error.message
+    assert not any(event.event in ("model", "tool") for event in log.samples[0].events)
