@@ -1,4 +1,4 @@
-"""Twenty trials of five bash calls by Inspect's ordinary agent in a cell, against Inspect's `local` sandbox, which isolates nothing."""
+"""Twenty trials of five bash calls by Inspect's own agent: a cell against `local`, which isolates nothing."""
 
 import os
 import statistics
