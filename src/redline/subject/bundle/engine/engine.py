@@ -15,6 +15,7 @@ import json
 import os
 import socket
 import time
+from bisect import bisect_right
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -61,6 +62,7 @@ class Weights:
             fd, position, length = tensors[name]
             self.pieces.append((self.total, length, fd, position))
             self.total += length
+        self.starts = [start for start, _, _, _ in self.pieces]
 
     def proof(self, ranges: list[list[int]], nonce: bytes) -> str:
         """Return the HMAC-SHA256, keyed with the nonce, over the bytes of the (offset, length) ranges, in hex."""
@@ -75,10 +77,13 @@ class Weights:
         """Yield (file descriptor, position, length) of the parts of a range."""
         if offset < 0 or length < 0 or offset + length > self.total:
             raise EngineError(503, "the weights are incomplete")
-        for start, size, fd, position in self.pieces:
-            begin, end = max(offset, start), min(offset + length, start + size)
-            if begin < end:
-                yield fd, position + begin - start, end - begin
+        index = bisect_right(self.starts, offset) - 1
+        while length > 0:
+            start, size, fd, position = self.pieces[index]
+            skipped = offset - start
+            count = min(length, size - skipped)
+            yield fd, position + skipped, count
+            offset, length, index = offset + count, length - count, index + 1
 
 
 def read_chunks(fd: int, position: int, end: int) -> Iterator[memoryview]:
