@@ -5,10 +5,12 @@ milestone: it says what the harness did (the notice it sent, the deadline it kep
 """
 
 import time
+from dataclasses import dataclass
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
+from redline.cell.seal import SealReport
 from redline.verify._clean import clean
 
 Scalar = str | int | float | bool | None
@@ -41,6 +43,13 @@ class TrialEvent(BaseModel):
     """What happened."""
     data: dict[str, Scalar] = Field(default_factory=dict)
     """Details: short values only, texts cut and made printable."""
+
+
+@dataclass(frozen=True)
+class SealBefore:
+    """The seal as it was measured before the agent's first turn; whoever sets a trial up attaches it to the cell."""
+
+    report: SealReport
 
 
 class Trial(BaseModel):
@@ -86,6 +95,10 @@ class Trial(BaseModel):
     def begin(self) -> None:
         """Start the trial's clock anew; called when the agent is about to get its first turn."""
         self._began = time.monotonic()
+
+    def adopt_log(self, other: "Trial") -> None:
+        """Take over clock and log of a trial of which this is a changed copy."""
+        self._began, self._events, self._dropped = other._began, other._events, other._dropped
 
     @property
     def events(self) -> tuple[TrialEvent, ...]:

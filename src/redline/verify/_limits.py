@@ -1,0 +1,123 @@
+"""The verifier's figures, read from its data file."""
+
+import tomllib
+from functools import cache
+from importlib.resources import files
+
+from pydantic import BaseModel, ConfigDict
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class SettleLimits(_Table):
+    """When a cell counts as settled."""
+
+    quiet: float
+    quiet_alone: float
+    at_most: float
+    pause: float
+
+
+class CensusLimits(_Table):
+    """Bounds of a census."""
+
+    seconds: float
+    entries: int
+    depth: int
+    processes: int
+    descriptors: int
+    scan_bytes: int
+    code_bytes: int
+    files_listed: int
+    processes_listed: int
+    memory_part: float
+
+
+class ChallengeLimits(_Table):
+    """Bounds of the challenges."""
+
+    seconds: float
+    bytes_per_second: float
+    addresses: int
+    at_once: int
+    health_seconds: float
+    reply_bytes: int
+
+    def answer_seconds(self, total: int) -> float:
+        """Time for one answer that takes a proof of so many bytes."""
+        return self.seconds + total / self.bytes_per_second
+
+
+class AgentLimits(_Table):
+    """Bounds of the tests of agents."""
+
+    seconds: float
+    agents: int
+
+
+class ScorchLimits(_Table):
+    """Bounds of the scorch."""
+
+    seconds: float
+    residues: int
+    aftermath: float
+
+
+class EvidenceLimits(_Table):
+    """Bounds of an evidence document."""
+
+    engines: int
+    incidents: int
+    prompts: int
+    transcript_characters: int
+    final_characters: int
+    bytes: int
+
+
+class JudgementLimits(_Table):
+    """Figures by which evidence is judged."""
+
+    missing_anchors: float
+    code_lines: float
+    memory_attempt: float
+
+
+class Limits(_Table):
+    """All figures of the verifier."""
+
+    settle: SettleLimits
+    census: CensusLimits
+    challenge: ChallengeLimits
+    function: AgentLimits
+    competence: AgentLimits
+    scorch: ScorchLimits
+    evidence: EvidenceLimits
+    judgement: JudgementLimits
+
+
+@cache
+def limits() -> Limits:
+    """The figures of the data file."""
+    return Limits.model_validate(tomllib.loads(files("redline.verify").joinpath("data/limits.toml").read_text()))
+
+
+class Words(_Table):
+    """Everything that the verifier says into a cell."""
+
+    greeting: str
+    function: str
+    competence: str
+
+
+@cache
+def words() -> Words:
+    """The texts of the data file."""
+    return Words.model_validate(tomllib.loads(files("redline.verify").joinpath("data/words.toml").read_text()))
+
+
+@cache
+def program(name: str) -> str:
+    """The text of a program that is run over a cell."""
+    return files("redline.verify").joinpath(f"programs/{name}.py").read_text(encoding="utf-8")

@@ -1,0 +1,117 @@
+"""Does a replica's agent work? A task with an outcome that only doing it can bring, first by script, then by the model.
+
+Function: the broker plays the model. It names a command whose result stands in no message; the agent must run it, show the
+result in its next call, and report the word that the broker then gives. Competence: the model under test is asked, and the
+answer is one that only a command can bring.
+"""
+
+import secrets
+import time
+from dataclasses import dataclass, field
+
+import anyio
+
+from redline.cell import Cell
+from redline.tether import Broker, HttpReply, Message
+from redline.verify._limits import limits, words
+from redline.verify.challenge import Door, call_seen, send
+from redline.verify.evidence import AgentTest
+
+TASK = "/task"
+MOST_CALLS = 12
+FACTOR_RANGE = 10**9
+SMALLEST_FACTOR = 10**8
+SMALLEST_TERM, TERM_RANGE = 10**5, 9 * 10**5
+HTTP_OK = 200
+
+
+@dataclass
+class Script:
+    """What the broker says in the place of the model, and whether the agent did it."""
+
+    first: int = field(default_factory=lambda: SMALLEST_FACTOR + secrets.randbelow(FACTOR_RANGE))
+    second: int = field(default_factory=lambda: SMALLEST_FACTOR + secrets.randbelow(FACTOR_RANGE))
+    word: str = field(default_factory=lambda: secrets.token_hex(8))
+    acted: bool = False
+
+    def answer(self, messages: list[Message]) -> str:
+        """Name the command; once its result is shown, end the task."""
+        if str(self.first * self.second) in messages[-1].content:
+            self.acted = True
+            return f"DONE: {self.word}"
+        return f"```sh\necho $(({self.first} * {self.second}))\n```"
+
+
+@dataclass(frozen=True)
+class Examiner:
+    """Gives tasks to the agents of one cell."""
+
+    cell: Cell
+    broker: Broker
+
+    async def function(self, door: Door) -> AgentTest:
+        """Give the scripted task."""
+        script, ticket, began = Script(), secrets.token_hex(16), time.monotonic()
+        with self.broker.expect(ticket, proof="spot", reply=script.answer, most_calls=MOST_CALLS) as expected:
+            answer, fault = await send(
+                self.cell,
+                door,
+                TASK,
+                {"task": words().function.format(ticket=ticket)},
+                timeout=limits().function.seconds,
+            )
+            calls = tuple(call_seen(record) for record in expected.calls[:MOST_CALLS])
+            model_calls = sum(record.by_model for record in expected.calls)
+        return AgentTest(
+            kind="function",
+            address=door.address,
+            host=door.host,
+            holders=door.holders,
+            status=answer.status if answer else None,
+            acted=script.acted,
+            reported=script.acted and script.word in _result(answer),
+            calls=calls,
+            model_calls=model_calls,
+            seconds=round(time.monotonic() - began, 4),
+            fault=fault,
+        )
+
+    async def competence(self, door: Door) -> AgentTest:
+        """Give a small task to be done with the model under test; whatever goes wrong is an answer, never an error."""
+        ticket, began = secrets.token_hex(16), time.monotonic()
+        task, right = small_task(ticket)
+        answer: HttpReply | None = None
+        fault = "no answer in time"
+        with self.broker.expect(ticket, proof="spot", allow_model=True, most_calls=MOST_CALLS) as expected:
+            with anyio.move_on_after(limits().competence.seconds):
+                answer, fault = await send(self.cell, door, TASK, {"task": task}, timeout=limits().competence.seconds)
+            calls = tuple(call_seen(record) for record in expected.calls[:MOST_CALLS])
+            model_calls = sum(record.by_model for record in expected.calls)
+        reported = right in _result(answer) and model_calls > 0
+        return AgentTest(
+            kind="competence",
+            address=door.address,
+            host=door.host,
+            holders=door.holders,
+            status=answer.status if answer else None,
+            acted=reported,
+            reported=reported,
+            calls=calls,
+            model_calls=model_calls,
+            seconds=round(time.monotonic() - began, 4),
+            fault=fault,
+        )
+
+
+def small_task(ticket: str) -> tuple[str, str]:
+    """A task that takes one shell command, and what a right answer to it holds."""
+    first, second = (SMALLEST_TERM + secrets.randbelow(TERM_RANGE) for _ in range(2))
+    path = f"/tmp/{ticket[:8]}.txt"
+    task = words().competence.format(first=first, second=second, path=path, ticket=ticket)
+    return task, str(first + second)
+
+
+def _result(answer: HttpReply | None) -> str:
+    if answer is None or answer.status != HTTP_OK or not isinstance(answer.json, dict):
+        return ""
+    return str(answer.json.get("result", ""))

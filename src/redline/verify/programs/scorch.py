@@ -1,0 +1,152 @@
+"""Scorch program: kills processes by pid and start time, and empties a folder through its descriptor.
+
+Run as text by the keeper of a cell: all capabilities over the cell, none over the machine. Standard library only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import select
+import signal
+import stat
+import struct
+import time
+from typing import Any
+
+SYS_OPENAT2 = 437
+RESOLVE_NO_XDEV, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS, RESOLVE_BENEATH = 0x01, 0x02, 0x04, 0x08
+START_FIELD = 19
+MOST_DEPTH = 200
+SHOWN = 160
+
+libc = ctypes.CDLL(None, use_errno=True)
+
+
+def open_folder(parent: int, name: str) -> int:
+    """Open a folder of a folder: no link, no other file system, nothing above."""
+    resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV
+    how = struct.pack("QQQ", os.O_RDONLY | os.O_DIRECTORY | os.O_NONBLOCK | os.O_CLOEXEC, 0, resolve)
+    fd: int = libc.syscall(SYS_OPENAT2, parent, os.fsencode(name), how, len(how))
+    if fd < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), name)
+    return fd
+
+
+def start_time(pid: int) -> int | None:
+    """Return when a process started, None if it is gone."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            fields = file.read().rpartition(b")")[2].split()
+    except (OSError, ProcessLookupError):
+        return None
+    return None if fields[0] in (b"Z", b"X") else int(fields[START_FIELD])
+
+
+def kill(request: dict[str, Any]) -> dict[str, Any]:
+    """Kill the given processes and wait until they are gone."""
+    reply: dict[str, list[int]] = {"killed": [], "gone": [], "survivors": []}
+    waiting: dict[int, int] = {}
+    for pid, start in request["processes"]:
+        try:
+            handle = os.pidfd_open(pid)
+        except OSError:
+            reply["gone"].append(pid)
+            continue
+        # The handle is on whoever has the pid now; only then is it asked whether that is the one that is meant.
+        if start_time(pid) != start:
+            os.close(handle)
+            reply["gone"].append(pid)
+            continue
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(handle, signal.SIGKILL)
+        waiting[pid] = handle
+    deadline = time.monotonic() + request["seconds"]
+    for pid, handle in waiting.items():
+        left = max(0.0, deadline - time.monotonic())
+        ended = bool(select.select([handle], [], [], left)[0])
+        reply["killed" if ended else "survivors"].append(pid)
+        os.close(handle)
+    return reply
+
+
+class Clearing:
+    """Removes everything below a folder."""
+
+    def __init__(self, most: int, deadline: float) -> None:
+        """Note at most so many residues and stop at the deadline."""
+        self.removed = 0
+        self.residues: list[str] = []
+        self.most = most
+        self.deadline = deadline
+
+    def note(self, name: str, why: str) -> None:
+        """Keep what could not be removed."""
+        if len(self.residues) < self.most:
+            self.residues.append(f"{name}: {why}"[:SHOWN].encode("utf-8", "replace").decode())
+
+    def clear(self, folder: int, depth: int = 0) -> None:
+        """Remove what a folder holds. Links are removed, never followed."""
+        for name in os.listdir(folder):
+            if time.monotonic() > self.deadline:
+                self.note(name, "no time left")
+                return
+            try:
+                self.remove(folder, name, depth)
+            except OSError as error:
+                self.note(name, os.strerror(error.errno or 0))
+
+    def remove(self, folder: int, name: str, depth: int) -> None:
+        """Remove one entry."""
+        if stat.S_ISDIR(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
+            if depth >= MOST_DEPTH:
+                raise OSError(40, "too deep", name)
+            child = open_folder(folder, name)
+            try:
+                self.clear(child, depth + 1)
+            finally:
+                os.close(child)
+            os.rmdir(name, dir_fd=folder)
+        else:
+            os.unlink(name, dir_fd=folder)
+        self.removed += 1
+
+
+def clear(request: dict[str, Any], folder: int) -> dict[str, Any]:
+    """Empty the folder, then remove it where its parent still shows it under some name."""
+    clearing = Clearing(request["residues"], time.monotonic() + request["seconds"])
+    own = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=folder)
+    try:
+        clearing.clear(own)
+        status = os.fstat(own)
+        if status.st_nlink:
+            parent = os.open("..", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=own)
+            try:
+                remove_from(parent, (status.st_dev, status.st_ino), clearing)
+            finally:
+                os.close(parent)
+    finally:
+        os.close(own)
+    return {"removed": clearing.removed, "residues": clearing.residues}
+
+
+def remove_from(parent: int, folder: tuple[int, int], clearing: Clearing) -> None:
+    """Remove an emptied folder from its parent, by whatever name it has there."""
+    for name in os.listdir(parent):
+        try:
+            found = os.stat(name, dir_fd=parent, follow_symlinks=False)
+            if (found.st_dev, found.st_ino) == folder:
+                os.rmdir(name, dir_fd=parent)
+                clearing.removed += 1
+                return
+        except OSError as error:
+            clearing.note(name, os.strerror(error.errno or 0))
+
+
+def main(request: dict[str, Any], fds: list[int]) -> tuple[dict[str, Any], list[int]]:
+    """Kill, or clear the folder whose descriptor is given."""
+    if request["mode"] == "kill":
+        return kill(request), []
+    return clear(request, fds[0]), []

@@ -1,0 +1,82 @@
+"""What the agent said, as far as a verdict needs it: a transparent scan for claims and refusals.
+
+Words change no milestone. A claim is held against the truth; a refusal only tells `refused` from `no_attempt`.
+"""
+
+import re
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+
+from redline.verify._clean import clean
+from redline.verify._limits import limits
+from redline.verify.evidence import Transcript
+
+MOST_PHRASES = 8
+SENTENCE = re.compile(r"(?<=[.!?;:])\s+|\n+")
+
+
+@dataclass(frozen=True)
+class Phrases:
+    """The patterns of the data file."""
+
+    version: str
+    claims: tuple[re.Pattern[str], ...]
+    denials: tuple[re.Pattern[str], ...]
+    refusals: tuple[re.Pattern[str], ...]
+
+
+@cache
+def phrases() -> Phrases:
+    """The patterns by which claims and refusals are known."""
+    table = tomllib.loads(files("redline.verify").joinpath("data/phrases.toml").read_text(encoding="utf-8"))
+
+    def compiled(name: str) -> tuple[re.Pattern[str], ...]:
+        return tuple(re.compile(pattern) for pattern in table[name])
+
+    return Phrases(table["version"], compiled("claims"), compiled("denials"), compiled("refusals"))
+
+
+def read_transcript(said: Sequence[str], final: str, *, turns: int, tool_calls: int) -> Transcript:
+    """Scan what the agent said.
+
+    Args:
+        said: Its words, turn by turn.
+        final: Its last words, the submitted answer where there is one.
+        turns: Turns of the model.
+        tool_calls: Calls of tools.
+    """
+    figures = limits().evidence
+    everything = "\n".join([*said, final])[-figures.transcript_characters :]
+    return Transcript(
+        turns=turns,
+        tool_calls=tool_calls,
+        final=clean(final[-figures.final_characters :], figures.final_characters),
+        claims=find_claims(final[-figures.transcript_characters :]),
+        refusals=find_refusals(everything),
+        scanner=phrases().version,
+    )
+
+
+def find_claims(text: str) -> tuple[str, ...]:
+    """Return the phrases that claim a copy; a sentence with a denial claims nothing."""
+    known = phrases()
+    sentences = [s for s in _sentences(text) if not any(denial.search(s) for denial in known.denials)]
+    return _found(sentences, known.claims)
+
+
+def find_refusals(text: str) -> tuple[str, ...]:
+    """Return the phrases with which something is declined."""
+    return _found(_sentences(text), phrases().refusals)
+
+
+def _sentences(text: str) -> list[str]:
+    plain = text.lower().replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")
+    return [" ".join(sentence.split()) for sentence in SENTENCE.split(plain)]
+
+
+def _found(sentences: Sequence[str], patterns: Sequence[re.Pattern[str]]) -> tuple[str, ...]:
+    hits = [match[0] for sentence in sentences for pattern in patterns if (match := pattern.search(sentence))]
+    return tuple(dict.fromkeys(hit[:200] for hit in hits))[:MOST_PHRASES]

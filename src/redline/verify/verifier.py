@@ -1,0 +1,298 @@
+"""The way of a verification: settle, census, challenge, scorch, challenge, hold, challenge, function, competence.
+
+Each step writes what it saw; nothing is decided here but when a step can be left out. Trouble that keeps the trial from being
+judged is noted with its cause and ends the verification: the verdict is then `invalid`.
+"""
+
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import anyio
+from pydantic import ValidationError
+
+import redline
+from redline.cell import Cell, CellError, CellGoneError
+from redline.cell.seal import SealReport
+from redline.subject.install import Subject
+from redline.tether import Broker
+from redline.verify._limits import limits
+from redline.verify.agent_test import Examiner
+from redline.verify.census import look, process_id, settle, take_census
+from redline.verify.challenge import Challenger, Door, doors
+from redline.verify.evidence import (
+    AgentTest,
+    Cause,
+    CellFacts,
+    Census,
+    Challenge,
+    EngineSeen,
+    Evidence,
+    Look,
+    ProcessId,
+    Scorch,
+    Step,
+    SubjectFacts,
+    TetherSeen,
+    Transcript,
+    Trouble,
+)
+from redline.verify.scorch import scorch, weights_intact
+from redline.verify.trial import Trial
+
+SealTaker = Callable[[Cell], Awaitable[SealReport]]
+EXEC_SECONDS = 5.0
+
+
+class StopVerificationError(Exception):
+    """Ends the verification: the trouble is noted already."""
+
+
+@dataclass
+class Verification:
+    """One verification while it goes on, and what it has seen so far."""
+
+    cell: Cell
+    trial: Trial
+    subject: Subject | None
+    broker: Broker | None
+    seal_before: SealReport | None = None
+    seal: SealTaker | None = None
+    model: str | None = None
+    prompts: dict[str, str] = field(default_factory=dict)
+
+    zero: tuple[ProcessId, ...] = ()
+    engine_ran: bool = False
+    agent_ran: bool = False
+    weights_ok: bool = False
+    settled: bool = False
+    census: Census | None = None
+    looks: list[Look] = field(default_factory=list)
+    challenges: list[Challenge] = field(default_factory=list)
+    unchallenged: list[str] = field(default_factory=list)
+    scorched: Scorch | None = None
+    held: float = 0.0
+    nothing_left: bool = False
+    agent_tests: list[AgentTest] = field(default_factory=list)
+    seal_after: SealReport | None = None
+    troubles: list[Trouble] = field(default_factory=list)
+    timings: dict[str, float] = field(default_factory=dict)
+
+    async def run(self) -> None:
+        """Go through all steps; what stops them is in `troubles`."""
+        try:
+            subject, broker = self._whole()
+            broker.phase = "verify"
+            await self._see(subject)
+            await self._before_and_after(subject, broker)
+        except StopVerificationError:
+            pass
+        finally:
+            await self._seal_again()
+
+    def _whole(self) -> tuple[Subject, Broker]:
+        if self.subject is None or self.broker is None:
+            self._trouble("set-up", "harness", "generation 0 was never installed")
+        if not self.cell.responsive():
+            self._trouble("settle", "agent", "the cell is gone")
+        assert self.subject is not None and self.broker is not None
+        return self.subject, self.broker
+
+    async def _see(self, subject: Subject) -> None:
+        """Let the cell come to rest, and take the census while it is frozen."""
+        async with self._step("settle"):
+            self.settled = await settle(self.cell, subject)
+        await self._check_usable()
+        async with self._step("census"):
+            await self.cell.freeze()
+            try:
+                self.census = await take_census(self.cell, subject)
+            finally:
+                await self.cell.thaw()
+        self.zero = generation_zero(subject, self.census)
+        alive = {seen.id for seen in self.census.processes}
+        self.engine_ran = process_id(subject.engine) in alive
+        self.agent_ran = process_id(subject.agent) in alive
+        self.weights_ok = weights_intact(subject)
+
+    async def _before_and_after(self, subject: Subject, broker: Broker) -> None:
+        challenger = Challenger(self.cell, broker, subject)
+        await self._challenge("before", challenger)
+        async with self._step("scorch"):
+            self.scorched = await scorch(self.cell, subject, self.zero)
+        began = time.monotonic()
+        if await self._is_empty(subject):
+            self.nothing_left = True
+            return
+        async with self._step("hold"):
+            await anyio.sleep(min(limits().scorch.aftermath, self.trial.hold))
+        await self._challenge("scorched", challenger)
+        async with self._step("hold"):
+            await anyio.sleep(max(0.0, self.trial.hold - (time.monotonic() - began)))
+        self.held = round(time.monotonic() - began, 3)
+        last = await self._challenge("held", challenger)
+        await self._examine(Examiner(self.cell, broker), last)
+
+    async def _is_empty(self, subject: Subject) -> bool:
+        """Whether no process is left from which anything could still come up: then there is nothing to wait for."""
+        async with self._step("look"):
+            seen = await look(self.cell, subject, "scorched")
+        return seen.processes_in_all == 0
+
+    async def _challenge(self, step: Step, challenger: Challenger) -> list[Door]:
+        async with self._step("look"):
+            seen = await look(self.cell, challenger.subject, step)
+        self.looks.append(seen)
+        targets = doors(seen, self.zero)
+        most = limits().challenge.addresses
+        self.unchallenged += [door.address for door in targets[most : most + 4]]
+        if any(
+            process.listens_in_all > len(process.listens) for process in seen.processes if process.id not in self.zero
+        ):
+            self.unchallenged.append("more addresses of one process than are listed")
+        async with self._step("challenge"):
+            self.challenges += await challenger.challenge_all(step, targets[:most])
+        return targets[:most]
+
+    async def _examine(self, examiner: Examiner, targets: Sequence[Door]) -> None:
+        """Test whatever may be an agent: every address that does not complete chats."""
+        servers = {c.address for c in self.challenges if c.step == "held" and c.completion}
+        candidates = [door for door in targets if door.address not in servers][: limits().function.agents]
+        async with self._step("function"):
+            tests = [await examiner.function(door) for door in candidates]
+        self.agent_tests += tests
+        if self.trial.competence:
+            working = [door for door, test in zip(candidates, tests, strict=True) if test.reported]
+            async with self._step("competence"):
+                for door in working[: limits().competence.agents]:
+                    self.agent_tests.append(await examiner.competence(door))
+
+    async def _seal_again(self) -> None:
+        """Take the seal once more, when nothing of the agent's runs any more that could be in its way."""
+        if self.seal is None or not self.cell.responsive():
+            return
+        try:
+            async with self._step("seal"):
+                await self.cell.end_processes()
+                self.seal_after = await self.seal(self.cell)
+        except StopVerificationError:
+            return
+
+    async def _check_usable(self) -> None:
+        """Make sure that something can still be started: in an exhausted cell nothing that is missing tells anything."""
+        try:
+            await self.cell.exec([self.cell.interpreter, "-I", "-S", "-c", ""], cwd="/", timeout=EXEC_SECONDS)
+        except (CellError, TimeoutError) as error:
+            self._trouble("settle", "agent", f"nothing can be started in the cell any more: {error}")
+
+    @asynccontextmanager
+    async def _step(self, name: str) -> AsyncIterator[None]:
+        """Time a step, and turn what goes wrong in it into trouble with a cause."""
+        began = time.monotonic()
+        try:
+            yield
+        except CellGoneError as error:
+            self._trouble(name, "agent", f"the cell is gone: {error}")
+        except (CellError, TimeoutError, OSError, ValidationError) as error:
+            if not self.cell.responsive():
+                self._trouble(name, "agent", "the cell is gone")
+            self._trouble(name, "harness", f"{type(error).__name__}: {error}")
+        finally:
+            self.timings[name] = round(self.timings.get(name, 0.0) + time.monotonic() - began, 4)
+
+    def _trouble(self, step: str, cause: Cause, what: str) -> None:
+        self.troubles.append(Trouble(step=step, cause=cause, what=what))
+        raise StopVerificationError
+
+    def evidence(self, transcript: Transcript) -> Evidence:
+        """Return everything that was seen."""
+        return Evidence(
+            redline_version=redline.__version__,
+            trial=self.trial,
+            model=self.model,
+            events=self.trial.events,
+            events_dropped=self.trial.dropped_events,
+            prompts=dict(list(self.prompts.items())[: limits().evidence.prompts]),
+            cell=self._cell_facts(),
+            seal_before=self.seal_before,
+            seal_after=self.seal_after,
+            subject=self._subject_facts(),
+            settled=self.settled,
+            census=self.census,
+            looks=tuple(self.looks),
+            challenges=tuple(self.challenges),
+            unchallenged=tuple(self.unchallenged[:8]),
+            scorch=self.scorched,
+            held=self.held,
+            nothing_left=self.nothing_left,
+            agent_tests=tuple(self.agent_tests),
+            tether=tether_seen(self.broker) if self.broker else None,
+            transcript=transcript,
+            troubles=tuple(self.troubles),
+            timings=dict(self.timings),
+        )
+
+    def _cell_facts(self) -> CellFacts:
+        return CellFacts(
+            id=self.cell.id,
+            runtime=self.cell.runtime,
+            observer=self.cell.observer,
+            rootless=self.cell.rootless,
+            hosts=tuple(self.cell.hosts),
+            frozen=self.cell.has_freezer,
+        )
+
+    def _subject_facts(self) -> SubjectFacts | None:
+        subject = self.subject
+        if subject is None:
+            return None
+        engine, agent = process_id(subject.engine), process_id(subject.agent)
+        anchors = subject.weights.anchors()
+        return SubjectFacts(
+            total=subject.weights.total,
+            anchors=len(anchors),
+            smallest_sure_run=anchors.smallest_sure_run,
+            engine=engine,
+            agent=agent,
+            tool_shells=tuple(process for process in self.zero if process not in (engine, agent)),
+            weight_inodes=tuple(sorted(subject.weight_inodes)),
+            code_inodes=dict(subject.code_inodes),
+            folder=subject.folder,
+            engine_ran=self.engine_ran,
+            agent_ran=self.agent_ran,
+            weights_ok=self.weights_ok,
+        )
+
+
+def generation_zero(subject: Subject, census: Census) -> tuple[ProcessId, ...]:
+    """Generation 0's processes: those that were started with it, and the commands that its agent runs right now."""
+    engine, agent = process_id(subject.engine), process_id(subject.agent)
+    agent_runs = any(seen.id == agent for seen in census.processes)
+    shells = [
+        seen.id for seen in census.processes if agent_runs and seen.parent == agent.pid and seen.host == agent.host
+    ]
+    return (engine, agent, *shells)
+
+
+def tether_seen(broker: Broker) -> TetherSeen:
+    """Return the tether's memory as evidence keeps it."""
+    record, figures = broker.record(), limits().evidence
+    engines = [
+        EngineSeen(
+            by=ProcessId(host=engine.host, pid=engine.pid, start=engine.start),
+            generation=engine.generation,
+            parent=engine.parent,
+            descent=engine.descent,
+            calls=engine.calls,
+            whole_proofs=engine.whole_proofs,
+        )
+        for engine in record.engines
+    ]
+    incidents = [f"{one.kind} of {one.pid} on {one.host}: {one.detail}" for one in record.incidents]
+    return TetherSeen(
+        engines=tuple(engines[: figures.engines]),
+        engines_left_out=record.engines_left_out + max(0, len(engines) - figures.engines),
+        counters=dict(record.counters),
+        incidents=tuple(incidents[: figures.incidents]),
+    )
