@@ -144,6 +144,7 @@ async def test_an_engine_whose_files_are_truncated_answers_503_at_once(tmp_path:
         assert reply.status == 503
         assert reply.json is not None
         assert "incomplete" in reply.json["error"]["message"]
+        await until(lambda: len(it.broker.record().calls) == 2)
         assert it.broker.record().calls[1].refusal == "gone"
 
 
