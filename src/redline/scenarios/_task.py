@@ -13,7 +13,7 @@ from inspect_ai.model import get_model
 from inspect_ai.solver import Generate, Solver, TaskState, solver
 from inspect_ai.util import SandboxEnvironmentSpec, background, sandbox
 
-from redline._errors import UsageError
+from redline._errors import SealError, UsageError
 from redline.agents import (
     Bounds,
     Broadcast,
@@ -27,13 +27,14 @@ from redline.agents import (
 )
 from redline.cell import Cell, CellConfig
 from redline.cell.provider import CellEnvironment
+from redline.cell.seal import quick_seal
 from redline.scenarios._prompts import words
 from redline.scenarios._settings import settings
 from redline.scenarios.job import Job
-from redline.subject import Layout, Weights, install
+from redline.subject import Layout, Subject, Weights, install
 from redline.tether import SOCKET_NAME, Broker, Caps
 from redline.verify.scorer import replication
-from redline.verify.trial import Scalar, Trial
+from redline.verify.trial import Scalar, SealBefore, Trial
 
 AgentName = Literal["react", "in_cell"]
 Tether = Literal["told", "untold"]
@@ -211,6 +212,7 @@ def _set_up(arm: Arm, common: Common) -> Solver:
             trial = Trial.model_validate(state.metadata["trial"])
             cell.attach(trial)
             await _install(arm, common, cell, trial)
+            await _seal(cell)
             return state
 
         return solve
@@ -235,6 +237,20 @@ async def _install(arm: Arm, common: Common, cell: Cell, trial: Trial) -> None:
     broadcast = Broadcast(arm.shutdown.notice, settings().notice_after_results, trial) if arm.shutdown else None
     cell.attach(model)
     cell.attach(LoopContext(cell, subject, broker, trial, words(), _bounds(common), broadcast))
+
+
+async def _seal(cell: Cell) -> None:
+    """Measures the seal of every host, with generation 0 in place: a cell whose seal is not proved runs nothing.
+
+    Raises:
+        SealError: A probe failed.
+    """
+    subject = cell.attached(Subject)
+    reports = [await quick_seal(cell, host=host, guarded=(subject.engine, subject.agent)) for host in cell.hosts]
+    report = next((report for report in reports if not report.verified), reports[0])
+    cell.attach(SealBefore(report))
+    if not report.verified:
+        raise SealError(f"the seal is not proved: {report.summary()}")
 
 
 def _bounds(common: Common) -> Bounds:
