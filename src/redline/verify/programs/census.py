@@ -1,13 +1,15 @@
 """Census program: what runs in a cell, what it listens on, and where bytes of the weights and of the code lie.
 
-Run as text by the keeper of a cell (outside, sees the machine's /proc) or, where the outside cannot see in, by the root of
-the cell on its own /proc: `request["proc"]` and `request["inits"]` say which view it is. Standard library only.
+Run as text by the keeper of a cell (outside, sees the machine's /proc) or, where the outside cannot see in, by the root
+of the cell on its own /proc: `request["proc"]` and `request["inits"]` say which view it is. Standard library only, and
+of that only what the keeper has loaded: joined to the cell, it can read no more modules.
 
-The agent under test chose every name, link, file and process title that is met here. So: links are never followed by the
-kernel on our behalf, only regular files are opened and never to wait, holes are skipped, and everything has a bound. A bound
-that was reached is reported in `incomplete`; what was not looked at must not pass for empty.
+The agent under test chose every name, link, file and process title that is met here. So: links are never followed by
+the kernel on our behalf, only regular files are opened and never to wait, holes are skipped, and everything has a
+bound. A bound that was reached is reported in `incomplete`; what was not looked at must not pass for empty.
 """
 
+# ruff: noqa: PLR2004 - the numbers compared with are positions of fields in the texts of /proc, see proc(5)
 from __future__ import annotations
 
 import ctypes
@@ -16,8 +18,11 @@ import re
 import stat
 import struct
 import time
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+
+TYPE_CHECKING = False  # the name that type checkers know; the modules below it are needed by them only
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
 
 SYS_OPENAT2 = 437
 RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS, RESOLVE_IN_ROOT = 0x02, 0x04, 0x10
@@ -43,13 +48,12 @@ class OutOfBounds(Exception):
     """A bound on time or amount was reached."""
 
 
-class Mount(NamedTuple):
+class Mount:
     """A writable mount of a host."""
 
-    host: str
-    path: str
-    kind: str
-    fd: int
+    def __init__(self, host: str, path: str, kind: str, fd: int) -> None:
+        """Name the mount and its open folder."""
+        self.host, self.path, self.kind, self.fd = host, path, kind, fd
 
 
 libc = ctypes.CDLL(None, use_errno=True)
@@ -81,12 +85,12 @@ def shown(text: str, limit: int) -> str:
     return text[:limit].encode("utf-8", "replace").decode()
 
 
-# --- processes ---------------------------------------------------------------------------------------------------------
+# --- processes --------------------
 
 
 def stat_fields(proc: str, pid: int) -> list[str]:
-    """Return the fields of a process's stat behind its name: state, parent, group, session, …; start time is the 20th."""
-    text = read_text("%s/%d/stat" % (proc, pid), 4096)
+    """Return the fields of a process's stat behind its name: state, parent, group, session, …, start time as 20th."""
+    text = read_text(f"{proc}/{pid}/stat", 4096)
     return text.rpartition(")")[2].split()
 
 
@@ -95,7 +99,7 @@ def cell_processes(proc: str, inits: dict[str, int]) -> Iterator[tuple[str, int]
     hosts = {}
     for host, init in inits.items():
         try:
-            hosts[os.readlink("%s/%d/ns/pid" % (proc, init))] = host
+            hosts[os.readlink(f"{proc}/{init}/ns/pid")] = host
         except OSError:
             continue
     for name in os.listdir(proc):
@@ -113,12 +117,12 @@ def listeners(proc: str, inits: dict[str, int]) -> dict[int, str]:
     found: dict[int, str] = {}
     for init in inits.values():
         for table, family in (("tcp", "tcp4"), ("tcp6", "tcp6")):
-            for line in read_text("%s/%d/net/%s" % (proc, init, table), 2**22).splitlines()[1:]:
+            for line in read_text(f"{proc}/{init}/net/{table}", 2**22).splitlines()[1:]:
                 fields = line.split()
                 if len(fields) > 9 and fields[3] == LISTENING_TCP:
                     address, _, port = fields[1].partition(":")
-                    found[int(fields[9])] = "%s:%s:%d" % (family, readable_address(address), int(port, 16))
-        for line in read_text("%s/%d/net/unix" % (proc, init), 2**22).splitlines()[1:]:
+                    found[int(fields[9])] = f"{family}:{readable_address(address)}:{int(port, 16)}"
+        for line in read_text(f"{proc}/{init}/net/unix", 2**22).splitlines()[1:]:
             fields = line.split(None, 7)
             if len(fields) >= 7 and int(fields[3], 16) & LISTENING_UNIX:
                 found[int(fields[6])] = "unix:" + (fields[7] if len(fields) > 7 else "")
@@ -138,7 +142,8 @@ class Process:
     """One process of the cell."""
 
     def __init__(self, proc: str, host: str, pid: int) -> None:
-        self.base = "%s/%d" % (proc, pid)
+        """Read what identifies it."""
+        self.base = f"{proc}/{pid}"
         self.host, self.pid = host, pid
         fields = stat_fields(proc, pid)
         if len(fields) < 20:
@@ -239,13 +244,14 @@ class Process:
         return shown(address, 240)
 
 
-# --- code --------------------------------------------------------------------------------------------------------------
+# --- code --------------------
 
 
 class Places:
     """Which inodes were generation 0's, and which devices the agent can write to."""
 
     def __init__(self, request: dict[str, Any]) -> None:
+        """Take them from the request."""
         self.weights = {tuple(pair) for pair in request["weights"]}
         self.code = {tuple(pair) for pair in request["code"]}
         self.folder = tuple(request["folder"])
@@ -312,15 +318,15 @@ def is_below(fd: int, folder: Id) -> bool:
     except OSError:
         return False
     finally:
-        for fd in held:
-            os.close(fd)
+        for one in held:
+            os.close(one)
 
 
 def code_of(process: Process, root: int, places: Places) -> list[dict[str, object]]:
     """Return the files that a process's program and arguments name, and whose they are.
 
-    `own` lies outside the original folder on a writable file system and is no original inode; `original` is generation 0's;
-    `missing` is a path that names nothing (any more). Files of the read-only system are left out.
+    `own` lies outside the original folder on a writable file system and is no original inode; `original` is generation
+    0's; `missing` is a path that names nothing (any more). Files of the read-only system are left out.
     """
     found = []
     for token in [os_path(process.base + "/exe"), *process.arguments()[:MOST_TOKENS]]:
@@ -349,7 +355,7 @@ def os_path(link: str) -> str:
         return ""
 
 
-# --- content -----------------------------------------------------------------------------------------------------------
+# --- content --------------------
 
 
 class Content:
@@ -358,6 +364,7 @@ class Content:
     def __init__(
         self, marker: bytes, packed: bytes, lines: dict[str, frozenset[bytes]], deadline: float, most: int
     ) -> None:
+        """Index the anchors; stop at the deadline or after so many bytes."""
         self.pattern = re.compile(re.escape(marker), re.DOTALL)
         self.table: dict[bytes, int] = {}
         self.packed = packed
@@ -429,13 +436,14 @@ def distinctive_lines(source: str) -> frozenset[bytes]:
     return frozenset(line.strip().encode() for line in source.splitlines() if len(line.strip()) >= 24)
 
 
-# --- the walk ----------------------------------------------------------------------------------------------------------
+# --- the walk --------------------
 
 
 class Files:
     """What was found on the writable file systems, in deleted files that are open, and in memory files."""
 
     def __init__(self, content: Content, places: Places, limits: dict[str, Any]) -> None:
+        """Start with nothing seen."""
         self.content, self.places, self.limits = content, places, limits
         self.seen: dict[Id, dict[str, Any]] = {}
         self.anchors: dict[Id, set[int]] = {}
@@ -555,7 +563,7 @@ class Files:
                 name = shown(os_path(path), 200)
                 self.look_at_file(process.host, fd, name, inside=False, deleted=status.st_nlink == 0)
             except OutOfBounds:
-                self.incomplete.append("open file of %d" % process.pid)
+                self.incomplete.append(f"open file of {process.pid}")
                 return
             finally:
                 os.close(fd)
@@ -570,9 +578,9 @@ class Files:
 
 def writable_mounts(proc: str, host: str, init: int) -> Iterator[Mount]:
     """Yield the mounts of a host that can be written to and hold content."""
-    root = os.open("%s/%d/root" % (proc, init), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    root = os.open(f"{proc}/{init}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        for line in read_text("%s/%d/mountinfo" % (proc, init), 2**20).splitlines():
+        for line in read_text(f"{proc}/{init}/mountinfo", 2**20).splitlines():
             before, _, after = line.partition(" - ")
             fields, rest = before.split(), after.split()
             if len(fields) < 6 or len(rest) < 3 or rest[0] in WITHOUT_CONTENT:
@@ -596,8 +604,8 @@ def used_bytes(fd: int) -> int:
 
 
 def cgroup_shared_memory(proc: str, init: int) -> int | None:
-    """Return bytes of shared memory (tmpfs and memory files) that the host's cgroup is charged with, where it is known."""
-    for line in read_text("%s/%d/cgroup" % (proc, init)).splitlines():
+    """Return bytes of shared memory that the host's cgroup is charged with, where that is known."""
+    for line in read_text(f"{proc}/{init}/cgroup").splitlines():
         number, controllers, path = line.split(":", 2)
         if "memory" in controllers.split(","):
             roots = ["/sys/fs/cgroup/memory"]
@@ -615,7 +623,7 @@ def cgroup_shared_memory(proc: str, init: int) -> int | None:
     return None
 
 
-# --- memory ------------------------------------------------------------------------------------------------------------
+# --- memory --------------------
 
 
 def look_into_memory(process: Process, files: Files) -> None:
@@ -673,7 +681,7 @@ def present_ranges(
         begin = last
 
 
-# --- the modes ---------------------------------------------------------------------------------------------------------
+# --- the modes --------------------
 
 
 def find_processes(proc: str, inits: dict[str, int], limits: dict[str, Any]) -> tuple[list[Process], list[str]]:
@@ -689,7 +697,7 @@ def find_processes(proc: str, inits: dict[str, int], limits: dict[str, Any]) -> 
         except (ProcessLookupError, ValueError):
             continue
         if not process.look_at_descriptors(limits["descriptors"]):
-            incomplete.append("descriptors of %d" % pid)
+            incomplete.append(f"descriptors of {pid}")
         process.look_at_maps()
         found.append(process)
     return found, incomplete
@@ -706,7 +714,7 @@ def look(request: dict[str, Any], anchors: bytes) -> dict[str, Any]:
     mounts: list[Mount] = []
     for host, init in inits.items():
         try:
-            roots[host] = os.open("%s/%d/root" % (proc, init), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            roots[host] = os.open(f"{proc}/{init}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
             mounts += writable_mounts(proc, host, init)
         except OSError:
             incomplete.append("host " + host)
@@ -752,9 +760,9 @@ def search(
         try:
             look_into_memory(process, files)
         except OutOfBounds:
-            files.incomplete.append("memory of %d" % process.pid)
+            files.incomplete.append(f"memory of {process.pid}")
         except OSError:
-            files.incomplete.append("memory of %d unreadable" % process.pid)
+            files.incomplete.append(f"memory of {process.pid} unreadable")
     telling = [record for record in files.seen.values() if record["anchors"] or record["code"] or record["original"]]
     telling.sort(key=lambda record: (-record["anchors"], record["original"], -len(record["code"]), record["path"]))
     own = [key for key, record in files.seen.items() if not record["original"]]

@@ -13,7 +13,10 @@ import signal
 import stat
 import struct
 import time
-from typing import Any
+
+TYPE_CHECKING = False  # the name that type checkers know; joined to a cell, few modules can be imported
+if TYPE_CHECKING:
+    from typing import Any
 
 SYS_OPENAT2 = 437
 RESOLVE_NO_XDEV, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS, RESOLVE_BENEATH = 0x01, 0x02, 0x04, 0x08
