@@ -5,6 +5,7 @@ import json
 import os
 import secrets
 import shutil
+import signal
 import socket
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ import anyio
 from redline.cell.command import Completed, agent_environment, as_arguments, run_command
 from redline.cell.config import CellConfig
 from redline.cell.errors import CellError, CellGoneError
+from redline.cell.programs.warden import is_running
 from redline.cell.runtime import choose_runtime
 from redline.cell.spec import HOME, HostSpec, IdMaps, host_spec
 from redline.cell.state import claim_ids
@@ -381,8 +383,23 @@ class Cell:
         answer, _ = await self._warden.call({"op": "freeze", "cell": self.id, "frozen": frozen})
         if answer["done"]:
             return
+        await self._signal(signal.SIGSTOP if frozen else signal.SIGCONT)
+
+    async def end_processes(self) -> None:
+        """Kills every process of the agent's; the hosts' first processes stay.
+
+        Raises:
+            CellError: A host does not answer.
+        """
+        await self._signal(signal.SIGKILL)
+
+    async def _signal(self, number: signal.Signals) -> None:
         for host in self.hosts.values():
-            await run_command(host.control, {"op": "stop", "stop": frozen}, b"", START_TIMEOUT, 1 << 10)
+            await run_command(host.control, {"op": "signal", "signal": number}, b"", START_TIMEOUT, 1 << 10)
+
+    def responsive(self) -> bool:
+        """Whether every host's first process still runs; only something inside can have ended it."""
+        return self.alive and all(is_running(host.init.pid, host.init.start) for host in self.hosts.values())
 
     async def kill(self) -> float:
         """Kills everything in the cell. May be called again.

@@ -272,10 +272,10 @@ class Init:
             kill_tree(pid)
         return ()
 
-    def do_stop(self, request: dict[str, Any], fds: list[int]) -> tuple[int, ...]:
-        """Stops or continues every process of this host but this one."""
+    def do_signal(self, request: dict[str, Any], fds: list[int]) -> tuple[int, ...]:
+        """Sends a signal to every process of this host but this one, all at once."""
         with contextlib.suppress(ProcessLookupError):
-            os.kill(-1, signal.SIGSTOP if request["stop"] else signal.SIGCONT)
+            os.kill(-1, request["signal"])
         os.write(fds[3], DONE)
         return ()
 

@@ -189,7 +189,12 @@ def quota(path: str) -> dict[str, Any]:
     info = os.statvfs(path)
     size = info.f_blocks * info.f_frsize
     name = os.path.join(path, "." + os.urandom(8).hex())
-    fd = os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
+    try:
+        fd = os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        return {"bytes": size, "bites": True}  # full already, so it has bitten
     try:
         os.posix_fallocate(fd, 0, size + info.f_frsize)
         bites = False
