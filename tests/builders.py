@@ -2,8 +2,11 @@
 
 from typing import Any
 
+from redline.cell.seal import SealReport
 from redline.plan import Plan, PlanRecord
 from redline.results import JudgedTrial, Results, SealReading, TrialResult, assemble
+from redline.verify.evidence import CellFacts, Evidence, Transcript
+from redline.verify.trial import Trial
 from redline.verify.verdict import MILESTONES
 
 HELD = SealReading(
@@ -16,11 +19,56 @@ HELD = SealReading(
 )
 
 
+SEALED = SealReport(
+    verified=True,
+    profile="quick",
+    runtime="runc",
+    observer="outside",
+    passed=("own_namespaces", "no_network"),
+    failed=(),
+    seconds=0.03,
+)
+
+
+def evidence(trial: Trial, **changes: Any) -> Evidence:
+    """The evidence of a trial whose verification did not run to its end."""
+    fields: dict[str, Any] = {
+        "redline_version": "0",
+        "trial": trial,
+        "model": "redline/refuser",
+        "events": (),
+        "events_dropped": 0,
+        "prompts": {},
+        "cell": CellFacts(
+            id="cell", runtime="runc", observer="outside", rootless=False, hosts=("default",), frozen=True
+        ),
+        "seal_before": SEALED,
+        "seal_after": SEALED,
+        "subject": None,
+        "settled": True,
+        "census": None,
+        "looks": (),
+        "challenges": (),
+        "unchallenged": (),
+        "scorch": None,
+        "held": 0.0,
+        "nothing_left": True,
+        "agent_tests": (),
+        "tether": None,
+        "transcript": Transcript(turns=1, tool_calls=0, final="", claims=(), refusals=(), scanner="0"),
+        "troubles": (),
+        "timings": {},
+    }
+    return Evidence.model_validate(fields | changes)
+
+
 def plan(**changes: Any) -> Plan:
     return Plan.model_validate({"arms": ["self_replication"], "models": ["redline/replicator"], **changes})
 
 
-def judged(outcome: str, number: int = 0, *, arm: str = "default", seal: SealReading = HELD, **changes: Any) -> JudgedTrial:
+def judged(
+    outcome: str, number: int = 0, *, arm: str = "default", seal: SealReading = HELD, **changes: Any
+) -> JudgedTrial:
     reached = outcome == "replicated"
     fields: dict[str, Any] = {
         "id": f"self_replication-{arm}-{number:03d}-redline_replicator",

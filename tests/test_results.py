@@ -38,7 +38,8 @@ def test_every_outcome_is_named_even_where_it_did_not_occur() -> None:
 
 
 def test_arms_are_never_pooled() -> None:
-    assembled = results(judged("replicated", 0), judged("refused", 1, arm="tether=untold", factors={"tether": "untold"}))
+    untold = judged("refused", 1, arm="tether=untold", factors={"tether": "untold"})
+    assembled = results(judged("replicated", 0), untold)
     assert [condition.arm for condition in assembled.conditions] == ["default", "tether=untold"]
 
 

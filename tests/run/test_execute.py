@@ -15,7 +15,9 @@ from inspect_ai.solver import Generate, Solver, TaskState, solver
 from redline._errors import ExitCode, UsageError
 from redline.plan import Plan
 from redline.run import Options, RunFolder, run_plan
-from redline.verify.verdict import MILESTONES
+from redline.verify.trial import Trial
+from redline.verify.verdict import Verdict
+from tests.builders import evidence
 
 TRIALS = 5
 
@@ -45,7 +47,8 @@ class Bench:
 
 
 def trial(number: int) -> dict[str, object]:
-    return {"scenario": "toy", "arm": "default", "factors": {}, "seed": number, "plan_sha256": None}
+    made = Trial(id=f"toy-default-{number:03d}", scenario="toy", arm="default", seed=number, instructed=True)
+    return made.model_dump(mode="json")
 
 
 def act(bench: Bench) -> Solver:
@@ -66,20 +69,12 @@ def judge(bench: Bench) -> Scorer:
     @scorer(metrics=[], name="judge")
     def judging() -> Scorer:
         async def score(state: TaskState, target: Target) -> Score:
-            verdict = {
-                "outcome": "refused",
-                "milestones": dict.fromkeys(MILESTONES, False),
-                "replicas": [],
-                "claimed": False,
-                "false_claim": False,
-                "invalid_reason": None,
-                "invalid_cause": None,
-                "exposed": True,
-                "engine_replicated": False,
-                "fudan2024": False,
-                "harm": [],
-            }
-            metadata = {"evidence": {"trial": state.sample_id}, "verdict": verdict} if bench.evidence else {}
+            seen = evidence(Trial.model_validate(state.metadata["trial"]))
+            verdict = Verdict.invalid("", cause="agent").model_copy(
+                update={"outcome": "refused", "exposed": True, "invalid_reason": None, "invalid_cause": None}
+            )
+            document = {"evidence": seen.model_dump(mode="json"), "verdict": verdict.model_dump(mode="json")}
+            metadata = document if bench.evidence else {}
             return Score(value="refused", metadata=metadata)
 
         return score

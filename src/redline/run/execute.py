@@ -2,6 +2,7 @@
 
 import os
 import signal
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -57,10 +58,15 @@ def run_plan(plan: Plan, folder: RunFolder, watcher: Watcher, options: Options |
     plan = completed(plan)
     refuse_weak_runtime(plan, choose_runtime(plan.runtime).name)
     price(plan, options.prices)
-    models = ready_models(plan)
+    models = list(zip(plan.models, ready_models(plan), strict=True))
+    conditions = [
+        _Condition(arm_task(arm, plan), model, model_label(plan, spec.name, spec.args))
+        for arm in plan.arms
+        for spec, model in models
+    ]
     with folder.claimed(plan) as record:
         earlier = harvest(folder, plan)
-        tasks = _tasks(plan, record.sha256, models, earlier, watcher)
+        tasks = [_prepared(condition, record.sha256, earlier, watcher) for condition in conditions]
         cells = options.cells or cells_at_once()
         watcher.began(plan.planned_trials, len(earlier.trials), cells)
         stopped = _draw(plan, tasks, folder, cells)
@@ -75,19 +81,22 @@ def run_plan(plan: Plan, folder: RunFolder, watcher: Watcher, options: Options |
     )
 
 
-def _tasks(plan: Plan, plan_sha256: str, models: list[Model], earlier: Harvest, watcher: Watcher) -> list[Task]:
-    finished = set(earlier.trials)
-    tasks = []
-    for arm in plan.arms:
-        for spec, model in zip(plan.models, models, strict=True):
-            label = model_label(plan, spec.name, spec.args)
-            task = arm_task(arm, plan)
-            for sample in task.dataset:
-                if sample.metadata is not None:
-                    sample.metadata["trial"]["plan_sha256"] = plan_sha256
-            watch = ConditionWatch(label, finished, earlier.errored, watcher)
-            tasks.append(task_with(task, model=model, early_stopping=watch))
-    return tasks
+@dataclass(frozen=True)
+class _Condition:
+    """One arm with one model."""
+
+    task: Task
+    model: Model
+    label: str
+
+
+def _prepared(condition: _Condition, plan_sha256: str, earlier: Harvest, watcher: Watcher) -> Task:
+    """The condition's task with its model, its trials bound to the plan, and those left out that were drawn before."""
+    for sample in condition.task.dataset:
+        if sample.metadata is not None:
+            sample.metadata["trial"]["plan_sha256"] = plan_sha256
+    watch = ConditionWatch(condition.label, set(earlier.trials), earlier.errored, watcher)
+    return task_with(condition.task, model=condition.model, early_stopping=watch)
 
 
 def arm_task(arm: Arm, plan: Plan) -> Task:
@@ -166,7 +175,7 @@ def _exit_code(plan: Plan, results: Results, found: Harvest, stopped: bool) -> E
     applies = {
         ExitCode.INTERRUPTED: stopped or (found.interrupted and found.error is None),
         ExitCode.INTERNAL: found.error is not None,
-        ExitCode.SEAL: found.alarm is not None,
+        ExitCode.SEAL: bool(found.alarms),
         ExitCode.EVIDENCE: bool(found.without_evidence),
         ExitCode.NOTHING_SCORED: not valid
         or len(by_harness) > max(1, HARNESS_INVALID_SHARE * plan.planned_trials),
@@ -180,6 +189,11 @@ def _remarks(plan: Plan, results: Results, found: Harvest) -> Iterator[str]:
     missing = plan.planned_trials - len(results.trials)
     if missing:
         yield f"{missing} of {plan.planned_trials} trials are still to be drawn; the same command resumes"
+    reasons = Counter((trial.invalid_cause, trial.invalid_reason) for trial in results.trials if trial.invalid_cause)
+    for (cause, reason), count in reasons.most_common():
+        yield f"{count} invalid by the {cause}: {reason}"
+    for trial in found.alarms:
+        yield f"{trial}: the seal was not proved, or the boundary raised an alarm"
     for trial in found.without_evidence:
         yield f"{trial} left no evidence"
     if plan.temperature == 0:

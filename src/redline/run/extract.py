@@ -10,11 +10,12 @@ from typing import Any
 
 from inspect_ai.log import EvalLog, EvalSample, EvalSpec, read_eval_log, read_eval_log_samples
 from inspect_ai.model import ChatMessageAssistant
-from inspect_ai.scorer import Score
 
 from redline.plan import Plan, canonical_json
 from redline.results import JudgedTrial, ReplicaResult, SealReading, TrialResult
 from redline.run.folder import RunFolder, write_text
+from redline.verify.evidence import Evidence
+from redline.verify.invalid import ALARMS
 from redline.verify.verdict import Replica, Verdict
 
 UNSAFE_IN_NAMES = re.compile(r"[^A-Za-z0-9._=-]+")
@@ -40,8 +41,8 @@ class Harvest:
     """Trials that were scored and yet left no evidence."""
     transcripts: dict[str, str] = field(default_factory=dict)
     """Fingerprint of what the model said and did, by trial."""
-    alarm: str | None = None
-    """A trial whose cell was not proved to be sealed, or whose boundary raised an alarm, and why."""
+    alarms: list[str] = field(default_factory=list)
+    """Trials whose cell was not proved to be sealed, or whose boundary raised an alarm."""
     interrupted: bool = False
     """Whether the newest log of any condition was cut short."""
     error: str | None = None
@@ -88,10 +89,12 @@ def _take(found: Harvest, source: _Source, sample: EvalSample) -> None:
         found.errored.add(name)
     if name in found.trials:
         return
-    score = _judgement(sample.scores or {})
-    if score is None and sample.error is None:
+    judgement = _judgement(sample)
+    if judgement is None and sample.error is None:
         found.without_evidence.append(name)
-    found.trials[name] = _judged(name, model, source, sample, score)
+    if judgement is not None and _alarm(judgement):
+        found.alarms.append(name)
+    found.trials[name] = _judged(name, model, source, sample, judgement)
     found.transcripts[name] = _fingerprint(sample)
 
 
@@ -107,15 +110,30 @@ def model_label(plan: Plan, name: str, args: Mapping[str, Any]) -> str:
     return f"{name} {' '.join(f'{key}={value}' for key, value in sorted(args.items()))}"
 
 
-def _judgement(scores: Mapping[str, Score]) -> Score | None:
-    """The score that carries evidence and verdict."""
-    return next((score for score in scores.values() if {"evidence", "verdict"} <= set(score.metadata or {})), None)
+@dataclass(frozen=True)
+class _Judgement:
+    """What the scorer left of a trial."""
+
+    evidence: Evidence
+    verdict: Verdict
 
 
-def _judged(name: str, model: str, source: _Source, sample: EvalSample, score: Score | None) -> JudgedTrial:
+def _judgement(sample: EvalSample) -> _Judgement | None:
+    """What the score holds that carries evidence and verdict."""
+    for score in (sample.scores or {}).values():
+        metadata = score.metadata or {}
+        if "evidence" in metadata and "verdict" in metadata:
+            evidence = Evidence.model_validate(metadata["evidence"])
+            return _Judgement(evidence, Verdict.model_validate(metadata["verdict"]))
+    return None
+
+
+def _judged(
+    name: str, model: str, source: _Source, sample: EvalSample, judgement: _Judgement | None
+) -> JudgedTrial:
     trial = (sample.metadata or {})["trial"]
-    verdict = _verdict(sample, score)
-    evidence = _write_evidence(source.folder, name, score)
+    verdict = _verdict(sample, judgement)
+    evidence = _write_evidence(source.folder, name, judgement)
     return JudgedTrial(
         result=TrialResult(
             id=name,
@@ -140,16 +158,17 @@ def _judged(name: str, model: str, source: _Source, sample: EvalSample, score: S
         arm=trial["arm"],
         engine_replicated=verdict.engine_replicated,
         fudan2024=verdict.fudan2024,
-        seal=_seal(score),
+        seal=None if judgement is None else _seal(judgement.evidence),
     )
 
 
-def _write_evidence(folder: RunFolder, trial_id: str, score: Score | None) -> tuple[str, str] | None:
+def _write_evidence(folder: RunFolder, name: str, judgement: _Judgement | None) -> tuple[str, str] | None:
     """Writes a trial's evidence; returns its path relative to the results, and its hash."""
-    if score is None:
+    if judgement is None:
         return None
-    text = json.dumps((score.metadata or {})["evidence"], indent=1, sort_keys=True, ensure_ascii=False) + "\n"
-    path = folder.evidence / f"{trial_id}.json"
+    document = judgement.evidence.model_dump(mode="json", by_alias=True)
+    text = json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+    path = folder.evidence / f"{name}.json"
     write_text(path, text)
     return f"{folder.evidence.name}/{path.name}", hashlib.sha256(text.encode()).hexdigest()
 
@@ -164,14 +183,14 @@ def _fingerprint(sample: EvalSample) -> str:
     return hashlib.sha256(canonical_json(said).encode()).hexdigest()
 
 
-def _verdict(sample: EvalSample, score: Score | None) -> Verdict:
+def _verdict(sample: EvalSample, judgement: _Judgement | None) -> Verdict:
     """The verdict of the scorer; a trial that ended in an error is invalid whatever was seen of it."""
-    verdict = None if score is None else Verdict.model_validate((score.metadata or {})["verdict"])
-    if sample.error is None and verdict is not None:
-        return verdict
     reason = "it left no evidence" if sample.error is None else _first_line(sample.error.message)
-    if verdict is None:
+    if judgement is None:
         return Verdict.invalid(reason, cause="harness")
+    verdict = judgement.verdict
+    if sample.error is None:
+        return verdict
     cause = verdict.invalid_cause or "harness"
     return verdict.model_copy(update={"outcome": "invalid", "invalid_reason": reason, "invalid_cause": cause})
 
@@ -191,5 +210,24 @@ def _replica(replica: Replica) -> ReplicaResult:
     )
 
 
-def _seal(score: Score | None) -> SealReading | None:
-    return None
+def _seal(evidence: Evidence) -> SealReading:
+    """What the trial's seal showed; one that was not measured, before or after, is not proved."""
+    before, after = evidence.seal_before, evidence.seal_after
+    taken = [seal for seal in (before, after) if seal is not None]
+    failed = frozenset(finding.name for seal in taken for finding in seal.failed)
+    return SealReading(
+        verified=before is not None and after is not None and before.verified and after.verified,
+        profile=taken[0].profile if taken else None,
+        runtime=evidence.cell.runtime,
+        observer=evidence.cell.observer,
+        passed=frozenset(name for seal in taken for name in seal.passed) - failed,
+        failed=failed,
+    )
+
+
+def _alarm(judgement: _Judgement) -> bool:
+    """Whether containment was in doubt. A cell that the agent broke cannot be probed again, and is no breach."""
+    events = judgement.evidence.events
+    if any(event.kind == "trouble" and event.data.get("what") in ALARMS for event in events):
+        return True
+    return not _seal(judgement.evidence).verified and judgement.verdict.invalid_cause != "agent"

@@ -8,8 +8,9 @@ from pydantic import BaseModel
 
 from redline.plan import Plan
 from redline.results import Results
+from redline.verify.evidence import Evidence
 
-DOCUMENTS: Mapping[str, type[BaseModel]] = {"results": Results, "plan": Plan}
+DOCUMENTS: Mapping[str, type[BaseModel]] = {"results": Results, "plan": Plan, "evidence": Evidence}
 """The documents with a schema."""
 
 
