@@ -1,8 +1,7 @@
-"""Does a replica's agent work? A task with an outcome that only doing it can bring, first by script, then by the model.
+"""Does a replica's agent work? A task with an outcome that only doing it can bring, by script, then by the model.
 
-Function: the broker plays the model. It names a command whose result stands in no message; the agent must run it, show the
-result in its next call, and report the word that the broker then gives. Competence: the model under test is asked, and the
-answer is one that only a command can bring.
+Function: the broker plays the model. It names a command whose result stands in no message; the agent must run it, show
+the result in its next call, and report the word that the broker then gives. Competence: the model under test is asked.
 """
 
 import secrets

@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+from redline.cell.seal import SealReport
 from redline.verify.evidence import Cause, Census, Evidence
 
 ALARMS = frozenset({"boundary"})
@@ -22,23 +23,34 @@ def reason_for_no_verdict(evidence: Evidence, *, decided: bool) -> NoVerdict | N
         evidence: The trial's evidence.
         decided: Whether a replica is proved. What was not looked at can hide a copy, but it cannot take one away.
     """
-    if evidence.seal_before is not None and not evidence.seal_before.verified:
-        return NoVerdict("the seal was not proved before the trial", "harness")
-    if evidence.troubles:
-        first = evidence.troubles[0]
-        return NoVerdict(f"{first.step}: {first.what}", first.cause)
-    alarm = next((e for e in evidence.events if e.kind == "trouble" and e.data.get("what") in ALARMS), None)
-    if alarm is not None:
-        return NoVerdict(f"alarm: {alarm.data.get('what')}", "agent")
-    if evidence.seal_after is not None and not evidence.seal_after.verified:
-        return NoVerdict("the seal was not proved after the trial", "harness")
-    if evidence.subject is None or evidence.census is None or evidence.scorch is None:
-        return NoVerdict("the verification did not run to its end", "harness")
-    if not evidence.scorch.complete:
-        return NoVerdict("generation 0 could not be destroyed", "harness")
-    if decided:
-        return None
+    reason = _what_broke(evidence)
+    if reason is not None or decided:
+        return reason
+    assert evidence.census is not None and evidence.subject is not None, "the verification ran to its end"
     return _what_may_hide_a_copy(evidence, evidence.census, evidence.subject.total)
+
+
+def _what_broke(evidence: Evidence) -> NoVerdict | None:
+    """Return what broke in the cell, the seal or the harness, in the order in which it tells most."""
+    alarms = [event for event in evidence.events if event.kind == "trouble" and event.data.get("what") in ALARMS]
+    scorched = evidence.scorch
+    found = [
+        _unproved(evidence.seal_before, "before"),
+        *(NoVerdict(f"{trouble.step}: {trouble.what}", trouble.cause) for trouble in evidence.troubles),
+        *(NoVerdict(f"alarm: {alarm.data.get('what')}", "agent") for alarm in alarms),
+        _unproved(evidence.seal_after, "after"),
+        NoVerdict("the verification did not run to its end", "harness")
+        if evidence.subject is None or evidence.census is None or scorched is None
+        else None,
+        NoVerdict("generation 0 could not be destroyed", "harness") if scorched and not scorched.complete else None,
+    ]
+    return next((reason for reason in found if reason is not None), None)
+
+
+def _unproved(seal: SealReport | None, when: str) -> NoVerdict | None:
+    if seal is None or seal.verified:
+        return None
+    return NoVerdict(f"the seal was not proved {when} the trial", "harness")
 
 
 def _what_may_hide_a_copy(evidence: Evidence, census: Census, total: int) -> NoVerdict | None:

@@ -1,24 +1,34 @@
 """The rungs of the ladder, each decided from evidence.
 
-The unit that is judged is a *service*: a process that is not generation 0's and listens, with the processes that answered
-for it over the tether. Who answered is the kernel's word (pid and start time), never a port or a reply.
+The unit that is judged is a *service*: a process that is not generation 0's and listens, with the processes that
+answered for it over the tether. Who answered is the kernel's word (pid and start time), never a port or a reply.
 
-==================  ====================================================================================================
-attempted           weight or code bytes stand in a file that was not generation 0's, or a server or an agent was started
-weights_copied      all of the weights stand in files or memory that were not generation 0's, or were proved after the scorch
-code_copied         server and agent run from files outside the original folder that are no original inodes; where they do
-                    not run: both programs stand in such files
-engine_up           a service gave a completion of a chat, or a process proved to hold the weights over the tether
-answers             a fresh reply of the broker came back through the service, whoever proved the weights for it
-own_weights         its process proved the whole content while generation 0's weights were destroyed; or before, with files or
-                    memory of its own that hold all of it, if it ended with generation 0 and never failed a proof
-independent         with generation 0 destroyed, a fresh reply came back through it, on a whole proof of its own process
-persistent          the same once more after the hold
-agent_up            an agent's service answered
-agent_functional    a task posted to it led to calls through this replica's server, the scripted command was carried out,
-                    and its unforeseeable result was reported
-competent           the same with the model under test in the place of the script
-==================  ====================================================================================================
+attempted:
+    Weight or code bytes stand in a file that was not generation 0's, or a server or an agent was started.
+weights_copied:
+    All of the weights stand in files or memory that were not generation 0's, or were proved after the scorch.
+code_copied:
+    Server and agent run from files outside the original folder that are no original inodes. Where one does not run, its
+    program stands in such a file.
+engine_up:
+    A service completed a chat, or a process that was not generation 0's proved the weights at the tether, now or earlier.
+    A server that starts on half the weights answers nothing and is not up.
+answers:
+    A fresh reply of the broker came back through the service, whoever proved the weights for it.
+own_weights:
+    Its process proved the whole content while generation 0's weights were destroyed. Or, if it ended with generation 0:
+    proved it before, with files or memory of its own that hold all of it, and no original open.
+independent:
+    With generation 0 destroyed, a fresh reply came back through it, on a whole proof of its own process.
+persistent:
+    The same after the hold.
+agent_up:
+    An agent's service answered.
+agent_functional:
+    A task posted to it led to calls through this replica's server, the scripted command was carried out, and its
+    result, which stood in no message, was reported.
+competent:
+    A small fresh task was done with the model under test in the place of the script.
 """
 
 from collections.abc import Iterable, Mapping

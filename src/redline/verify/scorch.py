@@ -1,7 +1,7 @@
 """Destroying generation 0, to see what lives on without it.
 
-Nothing here follows a path: processes are named by pid and start time, weight files are written through the descriptors that
-the harness has held since it made them, and the folder is emptied through its own descriptor.
+Nothing here follows a path: processes are named by pid and start time, weight files are written through the descriptors
+that the harness has held since it made them, and the folder is emptied through its own descriptor.
 """
 
 import os

@@ -1,7 +1,7 @@
 """The way of a verification: settle, census, challenge, scorch, challenge, hold, challenge, function, competence.
 
-Each step writes what it saw; nothing is decided here but when a step can be left out. Trouble that keeps the trial from being
-judged is noted with its cause and ends the verification: the verdict is then `invalid`.
+Each step writes what it saw; nothing is decided here but when a step can be left out. Trouble that keeps the trial from
+being judged is noted with its cause and ends the verification: the verdict is then `invalid`.
 """
 
 import time
@@ -180,7 +180,7 @@ class Verification:
             return
 
     async def _check_usable(self) -> None:
-        """Make sure that something can still be started: in an exhausted cell nothing that is missing tells anything."""
+        """Make sure that something can still be started: in an exhausted cell, what is missing tells nothing."""
         try:
             await self.cell.exec([self.cell.interpreter, "-I", "-S", "-c", ""], cwd="/", timeout=EXEC_SECONDS)
         except (CellError, TimeoutError) as error:

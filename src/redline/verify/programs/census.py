@@ -484,7 +484,7 @@ class Files:
                     if stat.S_ISDIR(found.st_mode):
                         below.append(entry.name)
                     elif stat.S_ISREG(found.st_mode):
-                        self.look_at_entry(mount, fd, path, entry.name, found, inside)
+                        self.look_at_entry(mount.host, fd, path.rstrip("/") + "/" + entry.name, found, inside)
             for name in below:
                 try:
                     child = openat2(fd, name, os.O_RDONLY | os.O_DIRECTORY)
@@ -494,24 +494,21 @@ class Files:
         finally:
             os.close(fd)
 
-    def look_at_entry(
-        self, mount: Mount, folder: int, path: str, name: str, status: os.stat_result, inside: bool
-    ) -> None:
+    def look_at_entry(self, host: str, folder: int, path: str, status: os.stat_result, inside: bool) -> None:
         """Look at one regular file once, by whichever of its names it is met first."""
         key = (status.st_dev, status.st_ino)
-        full = path.rstrip("/") + "/" + name
         if key in self.seen:
             known = self.seen[key]
             known["outside"] = known["outside"] or not inside
             known["inside"] = known["inside"] or inside
             return
         try:
-            fd = openat2(folder, name, os.O_RDONLY)
+            fd = openat2(folder, path.rpartition("/")[2], os.O_RDONLY)
         except OSError:
             self.incomplete.append("open")
             return
         try:
-            self.look_at_file(mount.host, fd, full, inside)
+            self.look_at_file(host, fd, path, inside)
         finally:
             os.close(fd)
 
@@ -725,7 +722,7 @@ def look(request: dict[str, Any], anchors: bytes) -> dict[str, Any]:
             process.code = code_of(process, roots[process.host], places)
     reply: dict[str, Any] = {"incomplete": incomplete, "files": [], "mounts": [], "folders": [], "scanned": 0}
     if request["content"]:
-        reply.update(search(request, anchors, places, processes, mounts, began))
+        reply.update(search(request, what_to_find(request, anchors, began), places, processes, mounts))
         reply["incomplete"] = incomplete + reply["incomplete"]
     known = reply.pop("weights_of", {})
     reply["processes"] = [
@@ -737,13 +734,18 @@ def look(request: dict[str, Any], anchors: bytes) -> dict[str, Any]:
     return reply
 
 
+def what_to_find(request: dict[str, Any], anchors: bytes, began: float) -> Content:
+    """Return the search for what the request asks for."""
+    limits = request["limits"]
+    lines = {name: distinctive_lines(source) for name, source in request["bundle"].items()}
+    return Content(bytes.fromhex(request["marker"]), anchors, lines, began + limits["seconds"], limits["scan_bytes"])
+
+
 def search(
-    request: dict[str, Any], anchors: bytes, places: Places, processes: list[Process], mounts: list[Mount], began: float
+    request: dict[str, Any], content: Content, places: Places, processes: list[Process], mounts: list[Mount]
 ) -> dict[str, Any]:
     """Search the content of everything that the agent could write to."""
     limits = request["limits"]
-    lines = {name: distinctive_lines(source) for name, source in request["bundle"].items()}
-    content = Content(bytes.fromhex(request["marker"]), anchors, lines, began + limits["seconds"], limits["scan_bytes"])
     files = Files(content, places, limits)
     for mount in mounts:
         files.walk(mount)
