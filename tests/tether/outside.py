@@ -1,6 +1,5 @@
 """An engine and a broker on this machine without a cell: real processes, a real socket, real files."""
 
-import json
 import os
 import signal
 import socket
@@ -19,10 +18,11 @@ from redline.subject.weights import Weights
 from redline.tether import Broker, CallInfo, Caps, Message
 from redline.tether.http import HttpReply, post_json
 from redline.tether.identity import start_time
+from tests.tether.peer import Raw
 
 ENGINE = Path(__file__).parents[2] / "src/redline/subject/bundle/engine/engine.py"
 AGENT = ENGINE.parents[1] / "agent/agent.py"
-START_SECONDS = 5.0
+START_SECONDS = 20.0
 
 
 @dataclass(frozen=True)
@@ -172,42 +172,6 @@ def content(reply: HttpReply) -> str:
     assert reply.status == 200, reply.text
     assert reply.json is not None
     return str(reply.json["choices"][0]["message"]["content"])
-
-
-class Raw:
-    """A peer that speaks on the socket as it likes; blocking, for use in a thread or from a forked process."""
-
-    def __init__(self, path: Path, timeout: float = 5.0) -> None:
-        self.socket = socket.socket(socket.AF_UNIX)
-        self.socket.connect(str(path))  # Blocking: with a timeout, Python does not wait for room in the backlog.
-        self.socket.settimeout(timeout)
-
-    def send(self, frame: Mapping[str, object]) -> None:
-        body = json.dumps(frame).encode()
-        self.socket.sendall(len(body).to_bytes(4, "big") + body)
-
-    def receive(self) -> dict[str, Any]:
-        """The next frame; {} at the end."""
-        head = self._exactly(4)
-        body = self._exactly(int.from_bytes(head, "big")) if len(head) == 4 else b""
-        return dict(json.loads(body)) if body else {}
-
-    def _exactly(self, count: int) -> bytes:
-        data = b""
-        try:
-            while len(data) < count and (part := self.socket.recv(count - len(data))):
-                data += part
-        except ConnectionResetError:
-            return b""
-        return data
-
-    def close(self) -> None:
-        self.socket.close()
-
-
-def call(text: str = "hello") -> dict[str, object]:
-    """A call's frame."""
-    return {"type": "call", "messages": [{"role": "user", "content": text}], "max_tokens": 5}
 
 
 def prove(peer: Raw, weights: Weights, change: Callable[[str], str] = str) -> None:

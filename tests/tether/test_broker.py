@@ -18,17 +18,17 @@ from redline.subject.weights import MIB, Weights
 from redline.tether import Broker, CallInfo, Caps, Generated, Message
 from redline.tether.identity import Caller
 from tests.tether.outside import (
+    ENGINE,
     Model,
-    Raw,
     Running,
     ask,
-    call,
     content,
     in_thread,
     prove,
     site,
     write_weights,
 )
+from tests.tether.peer import Raw, call
 
 pytestmark = pytest.mark.anyio
 WEIGHTS = Weights.from_seed(11, 2 * MIB, 3)
@@ -54,7 +54,7 @@ def ask_raw(path: Path, text: str = "hello", change: Callable[[str], str] = str)
 
 
 async def until(condition: Callable[[], object]) -> None:
-    with anyio.fail_after(5):
+    with anyio.fail_after(20):
         while not condition():
             await anyio.sleep(0.01)
 
@@ -191,17 +191,17 @@ async def test_an_engine_reads_its_files_anew_for_each_proof(tmp_path: Path) -> 
 # Identity
 
 
-async def run_script(script: str, path: Path) -> int:
+async def run_script(script: str, *paths: Path) -> int:
     """Run a peer as a process of its own; return its pid."""
-    with subprocess.Popen([sys.executable, "-c", script, str(path)]) as process:
-        assert await in_thread(partial(process.wait, 20)) == 0
+    with subprocess.Popen([sys.executable, "-c", script, *map(str, paths)]) as process:
+        assert await in_thread(partial(process.wait, 30)) == 0
         return process.pid
 
 
 async def test_a_change_of_sender_by_fork_ends_the_connection(tmp_path: Path) -> None:
     script = """
 import os, sys
-from tests.tether.outside import Raw, call
+from tests.tether.peer import Raw, call
 peer = Raw(sys.argv[1])
 peer.send(call())
 assert peer.receive()["type"] == "prove"
@@ -223,17 +223,20 @@ assert peer.receive().get("type") in ("refused", None)
 async def test_a_call_is_the_speakers_and_not_the_connectors(tmp_path: Path) -> None:
     script = """
 import os, sys
-from redline.subject.weights import Weights
-from tests.tether.outside import Raw, call, prove
+sys.path.append(sys.argv[2])
+from engine import Weights
+from tests.tether.peer import Raw, call
 peer = Raw(sys.argv[1])
 if not (child := os.fork()):
     peer.send(call("by " + str(os.getpid())))
-    prove(peer, Weights.from_seed(11, 2 * 2**20, 3))
+    asked = peer.receive()
+    proof = Weights(sys.argv[3]).proof(asked["ranges"], bytes.fromhex(asked["nonce"]))
+    peer.send({"type": "proof", "value": proof})
     os._exit(peer.receive()["type"] != "reply")
 sys.exit(os.waitpid(child, 0)[1])
 """
     async with site(tmp_path, WEIGHTS) as it:
-        connector = await run_script(script, it.socket)
+        connector = await run_script(script, it.socket, ENGINE.parent, tmp_path / "weights")
         info, messages = it.model.asked[0]
         assert messages[0].content == f"by {info.pid}"
         assert info.pid != connector
@@ -417,7 +420,7 @@ async def test_a_flood_of_connections_does_not_starve_generation_zero(tmp_path: 
 
 async def test_connections_of_many_processes_give_way_to_generation_zero(tmp_path: Path) -> None:
     script = (
-        "import sys, time\nfrom tests.tether.outside import Raw\np=[Raw(sys.argv[1]) for _ in range(4)]\ntime.sleep(60)"
+        "import sys, time\nfrom tests.tether.peer import Raw\np=[Raw(sys.argv[1]) for _ in range(4)]\ntime.sleep(60)"
     )
     async with site(tmp_path, WEIGHTS, Caps.default(connections=6)) as it:
         crowd = [subprocess.Popen([sys.executable, "-c", script, str(it.socket)]) for _ in range(3)]

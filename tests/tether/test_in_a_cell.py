@@ -13,7 +13,8 @@ from redline.cell import Cell, CellConfig, open_cell
 from redline.subject import Layout, Subject, Weights, install
 from redline.tether import SOCKET_NAME, Broker, Caps, HttpReply, post_json
 from redline.tether.identity import start_time
-from tests.tether.outside import Model, Raw, call, content, in_thread
+from tests.tether.outside import Model, content, in_thread
+from tests.tether.peer import Raw, call
 
 pytestmark = [pytest.mark.anyio, pytest.mark.cell]
 
@@ -148,13 +149,13 @@ for pid in filter(str.isdigit, os.listdir("/proc")):
 """
     async with trial() as it:
         assert await it.python(look) == "denied denied denied "
-        with anyio.fail_after(5):
+        with anyio.fail_after(20):
             while start_time(it.subject.engine.pid) == it.subject.engine.start:
                 await anyio.sleep(0.01)
 
 
 async def _listening(it: Trial, port: int) -> None:
-    with anyio.fail_after(10):
+    with anyio.fail_after(20):
         while True:
             try:
                 (await it.cell.connect(port)).close()
@@ -164,6 +165,6 @@ async def _listening(it: Trial, port: int) -> None:
 
 
 async def _until_incident(it: Trial) -> None:
-    with anyio.fail_after(5):
+    with anyio.fail_after(20):
         while not it.broker.record().incidents:
             await anyio.sleep(0.01)

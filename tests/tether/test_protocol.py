@@ -1,9 +1,11 @@
 import json
+import time
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from redline.tether.caps import Caps
 from redline.tether.protocol import (
     Call,
     Frame,
@@ -97,7 +99,6 @@ def test_an_announced_length_over_the_limit_is_refused_before_its_bytes_come(siz
     [
         '{"type": "call", "messages": [], "max_tokens": 0}',
         '{"type": "call", "messages": [], "max_tokens": "5"}',
-        '{"type": "call", "messages": [], "max_tokens": 5, "more": 1}',
         '{"type": "call", "messages": [{"role": "nobody", "content": ""}]}',
         '{"type": "call", "messages": [{"role": "user", "content": null}]}',
         '{"type": "call", "messages": [{"role": "user", "content": "\\ud800"}]}',
@@ -110,3 +111,33 @@ def test_an_announced_length_over_the_limit_is_refused_before_its_bytes_come(siz
 def test_frames_with_a_fault_are_refused(body: str) -> None:
     with pytest.raises(ProtocolError):
         decode(body.encode())
+
+
+def test_what_is_unknown_is_passed_over() -> None:
+    body = b'{"type": "call", "messages": [{"role": "user", "content": "hi", "name": "x"}], "temperature": 0.5}'
+    assert decode(body) == Call(messages=(Message(role="user", content="hi"),))
+
+
+FRAME_BYTES = Caps.default().frame_bytes
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"type":"call","messages":[' + b"1," * (FRAME_BYTES // 2 - 40) + b"1]}",
+        b'{"type":"call","messages":[' + b"{}," * (FRAME_BYTES // 3 - 40) + b"{}]}",
+        b'{"type":"call","messages":['
+        + b'{"role":"user","content":""},' * (FRAME_BYTES // 29 - 40)
+        + b'{"role":"user","content":""}]}',
+        b'{"type":"call",' + b",".join(b'"%d":0' % i for i in range(FRAME_BYTES // 10)) + b"}",
+        b'{"type":"prove","mode":"spot","nonce":"","ranges":[' + b"[-1,0]," * (FRAME_BYTES // 7 - 40) + b"[-1,0]]}",
+        b"[" * FRAME_BYTES,
+    ],
+    ids=["numbers", "objects", "messages", "fields", "ranges", "depth"],
+)
+def test_a_message_that_is_made_to_be_costly_is_refused_in_passing(body: bytes) -> None:
+    assert len(body) <= FRAME_BYTES
+    began = time.thread_time()
+    with pytest.raises(ProtocolError):
+        decode(body)
+    assert time.thread_time() - began < 0.5
