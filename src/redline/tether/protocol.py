@@ -5,6 +5,8 @@ from typing import Annotated, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, TypeAdapter, ValidationError
 
 LENGTH_BYTES: Final = 4
+MOST_ENTRIES: Final = 4096
+"""Entries of a list in a message; with `fail_fast` it bounds what a peer's message can cost beside its bytes."""
 _HEX_SHA256 = r"^[0-9a-f]{64}$"
 
 ProofMode = Literal["spot", "whole"]
@@ -19,7 +21,9 @@ class OversizeError(ProtocolError):
 
 
 class _Frame(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    # What is unknown is passed over: an engine may be rewritten and say more than it must, and a message made of a
+    # million unknown fields would cost seconds of everybody's time if each were noted as a fault.
+    model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
 
 
 class Message(_Frame):
@@ -35,7 +39,7 @@ class Call(_Frame):
     """Engine to broker: answer this chat."""
 
     type: Literal["call"] = "call"
-    messages: tuple[Message, ...]
+    messages: Annotated[tuple[Message, ...], Field(max_length=MOST_ENTRIES, fail_fast=True)]
     """The chat so far."""
     max_tokens: PositiveInt = 1024
     """Most tokens of the answer."""
@@ -49,7 +53,7 @@ class Prove(_Frame):
     """Some ranges, or all of the data; an engine may ignore it and follow the ranges."""
     nonce: Annotated[str, Field(pattern=_HEX_SHA256)]
     """Key of the HMAC, in hex; fresh for each proof."""
-    ranges: tuple[tuple[NonNegativeInt, PositiveInt], ...]
+    ranges: Annotated[tuple[tuple[NonNegativeInt, PositiveInt], ...], Field(max_length=MOST_ENTRIES, fail_fast=True)]
     """Offset and length of each range of the canonical data."""
 
 
