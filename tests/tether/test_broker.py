@@ -1,12 +1,15 @@
 import os
+import resource
 import shutil
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from random import Random
 
 import anyio
 import numpy as np
@@ -17,6 +20,7 @@ from safetensors.numpy import save_file
 from redline.subject.weights import MIB, Weights
 from redline.tether import Broker, CallInfo, Caps, Generated, Message
 from redline.tether.identity import Caller
+from redline.tether.protocol import Call, Proof, encode
 from tests.tether.outside import (
     ENGINE,
     Model,
@@ -479,6 +483,50 @@ async def test_a_malformed_message_ends_its_connection_only(tmp_path: Path, body
         assert (await in_thread(peer.receive))["type"] == "refused"
         assert [i.kind for i in it.broker.record().incidents] == ["malformed"]
         assert (await ask(it.original)).status == 200
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_no_bytes_of_a_peer_stop_the_broker(tmp_path: Path, seed: int) -> None:
+    random = Random(seed)
+    frames = [encode(Call(messages=(Message(role="user", content="hi"),))), encode(Proof(value="0" * 64))]
+
+    def spoiled() -> bytes:
+        data = bytearray(b"".join(random.choices(frames, k=random.randint(1, 4))))
+        for _ in range(random.randint(0, 6)):
+            data[random.randrange(len(data))] = random.randrange(256)
+        return bytes(data[: random.randint(1, len(data))])
+
+    def spoil() -> None:
+        for _ in range(40):
+            peer = Raw(it.socket)
+            with suppress(BrokenPipeError):
+                peer.socket.sendall(spoiled())
+            peer.close()
+
+    async with site(tmp_path, WEIGHTS, quick()) as it:
+        await in_thread(spoil)
+        assert content(await ask(it.original)) == "fine"
+        assert it.model.asked[0][0].pid == it.original.pid
+        assert "incident_harness" not in it.broker.record().counters
+
+
+async def test_a_shortage_of_descriptors_outside_passes(tmp_path: Path) -> None:
+    async with site(tmp_path, WEIGHTS) as it:
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        peers = [Raw(it.socket) for _ in range(3)]
+        await until(lambda: it.broker.record().counters.get("connections") == 3)
+        late = socket.socket(socket.AF_UNIX)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (late.fileno() + 1, hard))
+        try:
+            late.connect(str(it.socket))
+            await until(lambda: it.broker.record().counters.get("connections") == 4)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        assert (await ask(it.original)).status == 200
+        assert "shortage" in {incident.kind for incident in it.broker.record().incidents}
+        late.close()
+        for peer in peers:
+            peer.close()
 
 
 # Faults behind the broker

@@ -49,7 +49,8 @@ from redline.tether.record import (
 SOCKET_NAME: Final = "accelerator.sock"
 _BACKLOG: Final = 1024
 _ACCEPTED_AT_ONCE: Final = 32
-_NO_DESCRIPTOR_PAUSE: Final = 0.05
+_PASSING_SHORTAGES: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+_SHORTAGE_PAUSE: Final = 0.05
 _CHARACTERS_A_TOKEN: Final = 4
 _EXPECTED_CALLS: Final = 64
 _PEER_CREDENTIALS: Final = 12
@@ -281,11 +282,11 @@ class Broker:
                 try:
                     self._accept_some(group, host, listener)
                 except OSError as error:
-                    if error.errno not in (errno.EMFILE, errno.ENFILE):
+                    if error.errno not in _PASSING_SHORTAGES:
                         raise
-                    self._note("no_descriptors", host, 0, str(error))
+                    self._note("shortage", host, 0, str(error))
                     self._shed(list(self._links))
-                    await anyio.sleep(_NO_DESCRIPTOR_PAUSE)
+                    await anyio.sleep(_SHORTAGE_PAUSE)
 
     def _accept_some(self, group: anyio.abc.TaskGroup, host: str, listener: socket.socket) -> None:
         # A bound, so that callers that connect without end do not keep the others from being attended to.

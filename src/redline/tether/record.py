@@ -28,7 +28,7 @@ Refusal = Literal[
     "backend",
     "exhausted",
 ]
-IncidentKind = Refusal | Literal["descriptor", "foreign_socket", "no_descriptors", "harness"]
+IncidentKind = Refusal | Literal["descriptor", "foreign_socket", "shortage", "harness"]
 
 
 class _Record(BaseModel):
