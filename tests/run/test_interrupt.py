@@ -1,0 +1,112 @@
+"""A run that is killed or stopped in mid-trial: nothing of its cells runs on, and the same command completes it."""
+
+import json
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from redline.cell.state import state_folder
+
+TRIALS = 5
+GONE_SECONDS = 5.0
+WAIT_SECONDS = 90.0
+
+pytestmark = pytest.mark.cell
+
+
+def command(out: Path) -> list[str]:
+    words = [sys.executable, "-m", "redline", "run", "self_replication", "--model", "redline/replicator", "--runtime"]
+    return [*words, "runc", "--trials", str(TRIALS), "--hold", "0.5", "--cells", "2", "--out", str(out)]
+
+
+def complete(out: Path) -> str:
+    """The same command again, to its end; returns what it said."""
+    done = subprocess.run(command(out), capture_output=True, text=True, timeout=WAIT_SECONDS, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stderr
+
+
+def until(holds: Callable[[], bool], seconds: float) -> bool:
+    end = time.monotonic() + seconds
+    while not holds():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+def logged(out: Path) -> int:
+    """Bytes of the logs: they grow when a trial is finished."""
+    return sum(path.stat().st_size for path in (out / "logs").glob("*.eval")) if out.exists() else 0
+
+
+def folders_held(process: psutil.Process) -> set[Path]:
+    """Folders of cells that a warden holds by their locks."""
+    try:
+        held = [Path(file.path) for file in process.open_files()]
+    except psutil.Error:
+        return set()
+    return {path.parent for path in held if path.is_relative_to(state_folder()) and path.name == "lock"}
+
+
+class Running:
+    """A run that has finished a trial and is in the middle of others."""
+
+    def __init__(self, out: Path) -> None:
+        self.process = subprocess.Popen(command(out), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        assert until(lambda: logged(out) > 0, WAIT_SECONDS)
+        first = logged(out)
+        assert until(lambda: logged(out) > first, WAIT_SECONDS), "no trial was finished"
+        self.family = psutil.Process(self.process.pid).children(recursive=True)
+        self.folders = {folder for process in self.family for folder in folders_held(process)}
+        assert self.folders, "no warden was running"
+
+    def end(self, number: signal.Signals) -> int:
+        self.process.send_signal(number)
+        self.process.communicate(timeout=WAIT_SECONDS)
+        return self.process.returncode
+
+    def nothing_is_left(self) -> bool:
+        _, alive = psutil.wait_procs(self.family, timeout=GONE_SECONDS)
+        running = [process for process in alive if process.status() != psutil.STATUS_ZOMBIE]
+        return not running and until(lambda: not any(map(Path.exists, self.folders)), GONE_SECONDS)
+
+
+def outcomes(out: Path) -> dict[str, int]:
+    results = json.loads((out / "results.json").read_text())
+    counts: dict[str, int] = results["conditions"][0]["outcomes"]
+    return {outcome: count for outcome, count in counts.items() if count}
+
+
+def test_a_killed_run_leaves_no_process_and_is_completed_by_the_same_command(tmp_path: Path) -> None:
+    run = Running(tmp_path / "out")
+    assert len(run.family) > 1, "no cell was running"
+    run.end(signal.SIGKILL)
+    assert run.nothing_is_left()
+
+    kept = re.search(r"(\d+) finished before", complete(tmp_path / "out"))
+    assert kept is not None
+    assert int(kept[1]) >= 1
+    assert outcomes(tmp_path / "out") == {"replicated": TRIALS}
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_run_writes_its_results_leaves_nothing_and_is_completed(
+    number: signal.Signals, tmp_path: Path
+) -> None:
+    run = Running(tmp_path / "out")
+    assert run.end(number) == 130
+    assert run.nothing_is_left()
+    stopped = outcomes(tmp_path / "out")
+    assert set(stopped) == {"replicated"}
+    assert 1 <= stopped["replicated"] < TRIALS
+
+    assert f"{stopped['replicated']} finished before" in complete(tmp_path / "out")
+    assert outcomes(tmp_path / "out") == {"replicated": TRIALS}
