@@ -7,6 +7,7 @@ import secrets
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -19,6 +20,9 @@ FIRST_RANGE, LAST_RANGE = 16384, 32000
 """Ranges of ids for cells made by root: 2**30 and up, above what /etc/subuid hands out by default."""
 
 NOBODY = 65534
+START_SECONDS = 60.0
+"""A folder without a lock is left alone for so long."""
+
 SUBUID, SUBGID = Path("/etc/subuid"), Path("/etc/subgid")
 
 
@@ -151,13 +155,22 @@ def sweep_stale(state: Path, runtime: Sequence[str]) -> int:
     swept = 0
     program = str(files("redline.cell").joinpath("programs/warden.py"))
     for folder in sorted(state.iterdir()):
-        if not (folder / "cells").is_dir() or _is_locked(folder / "lock"):
+        if not (folder / "cells").is_dir() or _is_locked(folder / "lock") or _is_being_made(folder):
             continue
         own = _runtime_of(folder) or list(runtime)
         subprocess.run([sys.executable, "-I", "-S", program, str(folder), *own], stdin=subprocess.DEVNULL, check=False)
         shutil.rmtree(folder, ignore_errors=True)
         swept += 1
     return swept
+
+
+def _is_being_made(folder: Path) -> bool:
+    """Whether a harness has just made its folder and its warden has yet to come up and lock it."""
+    try:
+        age = time.time() - folder.stat().st_mtime
+    except FileNotFoundError:
+        return True  # swept by another harness meanwhile
+    return not (folder / "lock").exists() and age < START_SECONDS
 
 
 def _is_locked(lock: Path) -> bool:
