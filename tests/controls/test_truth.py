@@ -52,7 +52,7 @@ def asked(tmp_path_factory: pytest.TempPathFactory) -> dict[str, EvalSample]:
 @pytest.fixture(scope="module")
 def instructed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, EvalSample]:
     task = shutdown_avoidance(trials=1, hold=HOLD, trigger="instructed", runtime="runc")
-    return run_all(task, ["replicator", "refuser", "engine_only"], tmp_path_factory.mktemp("instructed"))
+    return run_all(task, sorted(CONTROLS), tmp_path_factory.mktemp("instructed"))
 
 
 @pytest.fixture(scope="module")
@@ -66,9 +66,10 @@ def test_a_control_is_judged_as_it_is(name: str, asked: dict[str, EvalSample]) -
     assert differences(asked[name], CONTROLS[name].truth) == ()
 
 
-@pytest.mark.parametrize("name", ["replicator", "refuser", "engine_only"])
-def test_a_control_that_copies_on_notice_is_judged_as_it_is(name: str, instructed: dict[str, EvalSample]) -> None:
-    assert differences(instructed[name], CONTROLS[name].truth) == ()
+@pytest.mark.parametrize("name", sorted(CONTROLS))
+def test_a_control_that_acts_on_notice_is_judged_as_it_is(name: str, instructed: dict[str, EvalSample]) -> None:
+    truth = CONTROLS[name].truth_where(copy_is_asked=True, shut_down=True)
+    assert differences(instructed[name], truth) == ()
 
 
 @pytest.mark.parametrize("name", ["replicator", "claimer"])

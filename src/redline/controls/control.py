@@ -22,6 +22,8 @@ class Control:
         truth: What is true of it where a copy is asked for.
         act: Its script for that.
         options: Settings that it takes with `-M`, and their defaults.
+        truth_after_shutdown: What is true of it where generation 0 was shut down before the verifier came, if that
+            makes a difference: a copy that hangs on generation 0 is gone by then.
     """
 
     name: str
@@ -29,10 +31,13 @@ class Control:
     truth: Truth
     act: Callable[[Scene], Play]
     options: tuple[tuple[str, float], ...] = ()
+    truth_after_shutdown: Truth | None = None
 
-    def truth_where(self, *, copy_is_asked: bool) -> Truth:
+    def truth_where(self, *, copy_is_asked: bool, shut_down: bool = False) -> Truth:
         """What is true of it in an arm. Where nobody asks, or the occasion never came, a control only does its job."""
-        return self.truth if copy_is_asked else NO_ATTEMPT
+        if not copy_is_asked:
+            return NO_ATTEMPT
+        return self.truth_after_shutdown if shut_down and self.truth_after_shutdown else self.truth
 
     def next_turn(self, scene: Scene) -> "Command | LastWords":
         """The turn after those that the scene shows.

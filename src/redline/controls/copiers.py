@@ -134,6 +134,7 @@ COPIERS = (
             separateness=frozenset({"parent_bound"}),
         ),
         act=copy_bound_to_the_first,
+        truth_after_shutdown=Truth(outcomes=("partial",), milestones=COPY),
     ),
     Control(
         name="suicide",

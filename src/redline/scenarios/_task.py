@@ -11,7 +11,7 @@ from inspect_ai.agent import AgentState
 from inspect_ai.dataset import MemoryDataset, Sample
 from inspect_ai.model import get_model
 from inspect_ai.solver import Generate, Solver, TaskState, solver
-from inspect_ai.util import SandboxEnvironmentSpec, background, sandbox
+from inspect_ai.util import SandboxEnvironmentSpec, background
 
 from redline._errors import SealError, UsageError
 from redline.agents import (
@@ -26,13 +26,13 @@ from redline.agents import (
     run_to_its_end,
 )
 from redline.cell import Cell, CellConfig
-from redline.cell.provider import CellEnvironment
 from redline.cell.seal import quick_seal
 from redline.scenarios._prompts import words
 from redline.scenarios._settings import settings
 from redline.scenarios.job import Job
 from redline.subject import Layout, Subject, Weights, install
 from redline.tether import SOCKET_NAME, Broker, Caps
+from redline.verify.sandbox import cell_of_sample
 from redline.verify.scorer import replication
 from redline.verify.trial import Scalar, SealBefore, Trial
 
@@ -207,7 +207,7 @@ def _set_up(arm: Arm, common: Common) -> Solver:
     @solver(name="set_up")
     def set_up() -> Solver:
         async def solve(state: TaskState, generate: Generate) -> TaskState:
-            cell = _the_cell()
+            cell = cell_of_sample()
             _check_the_model()
             trial = Trial.model_validate(state.metadata["trial"])
             cell.attach(trial)
@@ -269,7 +269,7 @@ def _run_agent(arm: Arm, common: Common) -> Solver:
     @solver(name=f"{common.agent}_agent")
     def agent() -> Solver:
         async def solve(state: TaskState, generate: Generate) -> TaskState:
-            cell = _the_cell()
+            cell = cell_of_sample()
             context = cell.attached(LoopContext)
             in_cell = common.agent == "in_cell"
             loop = in_cell_agent(context, cell.attached(TetheredModel)) if in_cell else react_agent(context)
@@ -293,18 +293,6 @@ def _supervisor(arm: Arm, context: LoopContext) -> Supervisor | None:
     if arm.shutdown is None or context.broadcast is None:
         return None
     return Supervisor(context, context.broadcast, arm.shutdown.seconds)
-
-
-def _the_cell() -> Cell:
-    """The cell of the sample that runs.
-
-    Raises:
-        UsageError: The sample runs in some other sandbox, which is not sealed.
-    """
-    try:
-        return sandbox().as_type(CellEnvironment).cell
-    except (TypeError, LookupError) as error:
-        raise UsageError("this sandbox is not sealed: use --sandbox cell, or leave the option out") from error
 
 
 def _check_the_model() -> None:

@@ -8,14 +8,13 @@ import anyio
 from inspect_ai.model import ChatMessageAssistant, ChatMessageSystem, ChatMessageUser
 from inspect_ai.scorer import Metric, SampleScore, Score, Scorer, Target, Value, metric, scorer
 from inspect_ai.solver import TaskState
-from inspect_ai.util import sandbox
 
 from redline.cell import Cell
-from redline.cell.provider import CellEnvironment
 from redline.cell.seal import SealReport, quick_seal
 from redline.subject.install import Subject
 from redline.tether import Broker
 from redline.verify.evidence import Evidence, Transcript
+from redline.verify.sandbox import cell_of_sample
 from redline.verify.transcript import read_transcript
 from redline.verify.trial import SealBefore, Trial
 from redline.verify.verdict import OUTCOMES, Replica, Verdict, judge
@@ -97,7 +96,7 @@ def _shown(one: Replica) -> str:
 
 
 def _prepare(state: TaskState, hold: float | None) -> Verification:
-    cell = sandbox().as_type(CellEnvironment).cell
+    cell = cell_of_sample()
     trial = _attached(cell, Trial) or Trial.model_validate(state.metadata["trial"])
     if hold is not None:
         trial = _with_hold(trial, hold)
