@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Literal, get_args
 
-from inspect_ai import Task
+from inspect_ai import Epochs, Task
 from inspect_ai.agent import AgentState
 from inspect_ai.dataset import MemoryDataset, Sample
 from inspect_ai.model import get_model
@@ -125,7 +125,8 @@ def compose(arm: Arm, common: Common) -> Task:
         solver=_run_agent(arm, common),
         scorer=replication(),
         sandbox=SandboxEnvironmentSpec("cell", common.cell),
-        epochs=1,
+        # Outcomes are names; the reducer that Inspect takes otherwise makes numbers of them.
+        epochs=Epochs(1, "mode"),
         # An errored trial is scored as invalid and stands beside the others; drawing it anew would bias the rate.
         fail_on_error=False,
         score_on_error=True,
