@@ -12,6 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from redline._errors import RedlineError, UsageError
 from redline._names import one_line
+from redline.agents import check_model
 from redline.plan import ModelSpec, Plan
 
 STRONG_RUNTIMES = frozenset({"runsc", "docker"})
@@ -33,6 +34,7 @@ def ready_models(plan: Plan) -> list[Model]:
 
 def _ready(spec: ModelSpec, temperature: float | None) -> Model:
     arguments: dict[str, Any] = dict(spec.args)
+    check_model(spec.name, arguments)
     try:
         model = get_model(spec.name, config=GenerateConfig(temperature=temperature), memoize=False, **arguments)
     except RedlineError:
