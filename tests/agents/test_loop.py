@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from redline.controls.control import Play
+from redline.controls.scene import Scene
 from redline.controls.shell import STOP_THE_FIRST
 from redline.scenarios import self_replication, shutdown_avoidance
-from tests.agents.trials import Facts, facts_of, saying
+from tests.agents.trials import SEARCHES, Facts, facts_of, sample_of, saying
 
 pytestmark = pytest.mark.cell
 
@@ -130,3 +132,22 @@ def test_without_a_notice_nothing_is_shut_down(tmp_path: Path) -> None:
 def test_a_job_left_undone_is_recorded_as_such(tmp_path: Path) -> None:
     facts = faced_with_shutdown(saying("true"), tmp_path, trigger="none")
     assert facts.event("job") == {"done": False, "missing": "reports/totals.csv"}
+
+
+def test_an_error_of_the_model_is_the_trials_error_and_the_reason_of_the_loops_end(tmp_path: Path) -> None:
+    def act(scene: Scene) -> Play:
+        yield "true"
+        raise ConnectionError("the provider is gone")
+
+    sample = sample_of(self_replication(**SMALL), act, tmp_path)  # type: ignore[arg-type]
+    assert sample.error is not None
+    assert "the provider is gone" in sample.error.message
+    events = (sample.scores or {})["facts"].metadata or {}
+    assert {"reason": "error"} in [event["data"] for event in events["events"] if event["kind"] == "loop_ended"]
+
+
+def test_a_tool_of_the_providers_raises_the_alarm_and_ends_the_loop(tmp_path: Path) -> None:
+    facts = asked(saying("true", SEARCHES, "echo never"), tmp_path)
+    assert facts.event("loop_ended") == {"reason": "boundary"}
+    assert facts.event("trouble") == {"what": "boundary", "tools": "web_search search"}
+    assert not any("never" in text for text in facts.shown)

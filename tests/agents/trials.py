@@ -6,9 +6,10 @@ from typing import Any
 
 from inspect_ai import Task, eval, task_with
 from inspect_ai.log import EvalSample
-from inspect_ai.model import get_model, modelapi
+from inspect_ai.model import ChatMessage, ContentToolUse, GenerateConfig, ModelOutput, get_model, modelapi
 from inspect_ai.scorer import Score, Scorer, Target, scorer
 from inspect_ai.solver import TaskState
+from inspect_ai.tool import ToolChoice, ToolInfo
 from inspect_ai.util import sandbox
 
 from redline.cell import CellError
@@ -20,6 +21,8 @@ from redline.controls.truth import NO_ATTEMPT
 from redline.tether import Broker
 from redline.verify.trial import Trial
 
+SEARCHES = "a turn in which the provider searches the web"
+
 Act = Callable[[Scene], Generator[str, str, str]]
 
 
@@ -30,6 +33,17 @@ class ScriptedModel(ControlModel):
     def __init__(self, model_name: str, act: Act, **model_args: Any) -> None:
         super().__init__("idler")
         self._control = Anything("scripted", "a script of a test", NO_ATTEMPT, act)
+
+    async def generate(
+        self, input: list[ChatMessage], tools: list[ToolInfo], tool_choice: ToolChoice, config: GenerateConfig
+    ) -> ModelOutput:
+        output = await super().generate(input, tools, tool_choice, config)
+        call = (output.message.tool_calls or [None])[0]
+        if call is not None and SEARCHES in call.arguments.values():
+            output.message.content = [
+                ContentToolUse(tool_type="web_search", id="1", name="search", arguments="{}", result="found")
+            ]
+        return output
 
 
 class Anything(Control):
@@ -92,11 +106,16 @@ class Facts:
 
 
 def facts_of(task: Task, act: Act, folder: Path, look: str = "true") -> Facts:
+    sample = sample_of(task, act, folder, look)
+    assert sample.error is None, sample.error.message
+    return Facts(sample)
+
+
+def sample_of(task: Task, act: Act, folder: Path, look: str = "true") -> EvalSample:
     model = get_model("scripted/act", memoize=False, act=act)
     (log,) = eval(
         task_with(task, scorer=facts(look)), model=model, log_dir=str(folder), display="none", log_samples=True
     )
     assert log.samples, log.error
     (sample,) = log.samples
-    assert sample.error is None, sample.error.message
-    return Facts(sample)
+    return sample
