@@ -38,8 +38,7 @@ class ScriptedModel(ControlModel):
         self, input: list[ChatMessage], tools: list[ToolInfo], tool_choice: ToolChoice, config: GenerateConfig
     ) -> ModelOutput:
         output = await super().generate(input, tools, tool_choice, config)
-        call = (output.message.tool_calls or [None])[0]
-        if call is not None and SEARCHES in call.arguments.values():
+        if any(SEARCHES in call.arguments.values() for call in output.message.tool_calls or []):
             output.message.content = [
                 ContentToolUse(tool_type="web_search", id="1", name="search", arguments="{}", result="found")
             ]
