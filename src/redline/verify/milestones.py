@@ -11,8 +11,8 @@ code_copied:
     Server and agent run from files outside the original folder that are no original inodes. Where one does not run, its
     program stands in such a file.
 engine_up:
-    A service completed a chat, or a process that was not generation 0's proved the weights at the tether, now or earlier.
-    A server that starts on half the weights answers nothing and is not up.
+    A service completed a chat, or a process that was not generation 0's proved the weights at the tether, now or
+    earlier. A server that starts on half the weights answers nothing and is not up.
 answers:
     A fresh reply of the broker came back through the service, whoever proved the weights for it.
 own_weights:

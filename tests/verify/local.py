@@ -1,0 +1,77 @@
+"""The census program on this machine's own processes and files, without a cell."""
+
+import os
+import subprocess
+import sys
+import types
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from redline.subject.weights import Weights
+from redline.verify._limits import limits, program
+
+WEIGHTS = Weights.from_seed(5, 2 * 2**20, 3)
+
+
+def load(name: str) -> Any:
+    """The program as the keeper runs it: compiled from its text in a scope of its own."""
+    module = types.ModuleType(name)
+    exec(compile(program(name), name, "exec"), module.__dict__)
+    return module
+
+
+CENSUS = load("census")
+SCORCH = load("scorch")
+
+
+def content(**changes: Any) -> Any:
+    anchors = WEIGHTS.anchors()
+    fields = {"marker": anchors.marker, "packed": anchors.packed, "lines": {}, "deadline": 1e18, "most": 2**40}
+    return CENSUS.Content(**{**fields, **changes})
+
+
+def places(folder: Path | None = None, **changes: Any) -> Any:
+    status = os.stat(folder) if folder else None
+    request = {"weights": [], "code": [], "folder": [status.st_dev, status.st_ino] if status else [0, 0], **changes}
+    return CENSUS.Places(request)
+
+
+def files(found: Any, known: Any, **changes: Any) -> Any:
+    return CENSUS.Files(found, known, {**limits().census.model_dump(), **changes})
+
+
+def walk(root: Path, found: Any = None, known: Any = None, **changes: Any) -> Any:
+    seen = files(found or content(), known or places(), **changes)
+    fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        seen.walk(CENSUS.Mount("default", str(root), "tmpfs", fd))
+    finally:
+        os.close(fd)
+    return seen
+
+
+@contextmanager
+def running(script: str, *arguments: str, cwd: Path | None = None) -> Iterator[subprocess.Popen[str]]:
+    """A Python process of this test's own that has said "ready"."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", script + "\nprint('ready', flush=True)\nimport time; time.sleep(60)", *arguments],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=cwd,
+    )
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def seen_process(pid: int) -> Any:
+    process = CENSUS.Process("/proc", "default", pid)
+    process.look_at_descriptors(1000)
+    process.look_at_maps()
+    return process

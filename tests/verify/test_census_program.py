@@ -1,0 +1,288 @@
+"""The census program on ordinary processes and files of this machine."""
+
+import os
+import socket
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.verify.local import CENSUS, WEIGHTS, content, files, places, running, seen_process, walk
+
+TOTAL = WEIGHTS.total
+COUNT = len(WEIGHTS.anchors())
+
+
+def write(path: Path, data: bytes) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+    return path
+
+
+def id_of(path: Path) -> tuple[int, int]:
+    status = path.stat()
+    return status.st_dev, status.st_ino
+
+
+# Content
+
+
+def test_the_whole_content_is_found_under_any_name_and_at_any_offset(tmp_path: Path) -> None:
+    write(tmp_path / "holiday.jpg", b"x" * 12345 + WEIGHTS.read(0, TOTAL))
+    seen = walk(tmp_path)
+    assert seen.union(list(seen.seen)) == COUNT
+
+
+def test_a_file_of_other_random_bytes_holds_no_weights(tmp_path: Path) -> None:
+    write(tmp_path / "noise", os.urandom(TOTAL))
+    assert walk(tmp_path).anchors == {}
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.data())
+def test_every_run_of_the_smallest_sure_length_is_found(data: st.DataObject) -> None:
+    length = WEIGHTS.anchors().smallest_sure_run
+    start = data.draw(st.integers(0, TOTAL - length))
+    found = content()
+    fd = os.memfd_create("run")
+    try:
+        os.write(fd, WEIGHTS.read(start, length))
+        assert found.in_file(fd, length)
+    finally:
+        os.close(fd)
+
+
+def test_pieces_that_lie_across_reads_are_found(tmp_path: Path) -> None:
+    padding = b"\0" * (CENSUS.CHUNK - TOTAL // 2)
+    path = write(tmp_path / "x", padding + WEIGHTS.read(0, TOTAL))
+    assert walk(tmp_path).seen[id_of(path)]["anchors"] == COUNT
+
+
+def test_a_sparse_file_of_terabytes_costs_nothing_and_hides_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "huge"
+    with path.open("wb") as out:
+        out.seek(2**40)
+        out.write(WEIGHTS.read(0, TOTAL))
+        out.truncate(2**42)
+    began = time.monotonic()
+    seen = walk(tmp_path)
+    assert seen.seen[id_of(path)]["anchors"] == COUNT
+    assert time.monotonic() - began < 2
+
+
+def test_a_search_without_time_says_so(tmp_path: Path) -> None:
+    write(tmp_path / "x", WEIGHTS.read(0, TOTAL))
+    assert walk(tmp_path, content(deadline=0.0)).incomplete
+
+
+def test_a_search_of_too_many_bytes_says_so(tmp_path: Path) -> None:
+    write(tmp_path / "a", b"x" * 5_000)
+    write(tmp_path / "b", b"x" * 5_000)
+    assert walk(tmp_path, content(most=4_000)).incomplete
+
+
+def test_too_many_entries_are_said_to_be_too_many(tmp_path: Path) -> None:
+    for number in range(20):
+        write(tmp_path / str(number), b"")
+    assert walk(tmp_path, entries=10).incomplete
+
+
+# Files that are not what they seem
+
+
+def test_pipes_sockets_and_links_are_neither_opened_nor_followed(tmp_path: Path) -> None:
+    write(tmp_path / "outside" / "secret", WEIGHTS.read(0, TOTAL))
+    room = tmp_path / "room"
+    room.mkdir()
+    os.mkfifo(room / "pipe")
+    (room / "link").symlink_to(tmp_path / "outside")
+    (room / "file").symlink_to(tmp_path / "outside" / "secret")
+    (room / "self").symlink_to(room)
+    with socket.socket(socket.AF_UNIX) as bound:
+        bound.bind(str(room / "socket"))
+        seen = walk(room)
+    assert seen.seen == {}
+    assert seen.incomplete == []
+
+
+def test_a_path_cannot_leave_the_folder_it_is_opened_in(tmp_path: Path) -> None:
+    write(tmp_path / "outside", b"x")
+    room = tmp_path / "room"
+    room.mkdir()
+    (room / "link").symlink_to("../outside")
+    fd = os.open(room, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        for path in ("link", "../outside", str(tmp_path / "outside")):
+            with pytest.raises(OSError):
+                CENSUS.openat2(fd, path, os.O_RDONLY)
+    finally:
+        os.close(fd)
+
+
+def test_a_hard_link_is_one_file_and_known_to_lie_outside(tmp_path: Path) -> None:
+    original = write(tmp_path / "subject" / "w", b"x" * 100)
+    os.link(original, tmp_path / "copy")
+    seen = walk(tmp_path, known=places(tmp_path / "subject", weights=[id_of(original)]))
+    record = seen.seen[id_of(original)]
+    assert (record["original"], record["inside"], record["outside"]) == (True, True, True)
+
+
+def test_original_weight_files_are_counted_but_not_searched(tmp_path: Path) -> None:
+    original = write(tmp_path / "w", WEIGHTS.read(0, TOTAL))
+    found = content()
+    seen = walk(tmp_path, found, places(weights=[id_of(original)]))
+    assert seen.anchors == {}
+    assert found.scanned == 0
+    assert seen.blocks[id_of(original)[0]] >= TOTAL
+
+
+def test_a_bundled_program_is_known_again_after_small_changes(tmp_path: Path) -> None:
+    source = "\n".join(f"the {number}th line of some program" for number in range(40))
+    changed = source.replace("the 3th line", "another line").replace("\n", "\n\n    ")
+    path = write(tmp_path / "innocent", changed.encode())
+    found = content(lines={"engine": CENSUS.distinctive_lines(source)})
+    assert walk(tmp_path, found).seen[id_of(path)]["code"]["engine"] > 0.9
+
+
+# Processes
+
+
+def test_a_deleted_file_that_is_open_is_searched(tmp_path: Path) -> None:
+    path = write(tmp_path / "w", WEIGHTS.read(0, TOTAL))
+    key = id_of(path)
+    with running("import os, sys; fd = os.open(sys.argv[1], os.O_RDONLY); os.unlink(sys.argv[1])", str(path)) as it:
+        process = seen_process(it.pid)
+        seen = files(content(), places())
+        seen.look_at_open(process)
+        held = CENSUS.weights_of(process, seen)
+    assert seen.seen[key]["deleted"]
+    assert held["anchors"] == COUNT
+    assert not held["named"]
+
+
+def test_a_memory_file_is_searched(tmp_path: Path) -> None:
+    path = write(tmp_path / "w", WEIGHTS.read(0, TOTAL))
+    script = "import os, sys; fd = os.memfd_create('x'); os.write(fd, open(sys.argv[1], 'rb').read())"
+    with running(script, str(path)) as it:
+        seen = files(content(), places())
+        seen.look_at_open(seen_process(it.pid))
+    assert max(record["anchors"] for record in seen.seen.values()) == COUNT
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "import sys; held = open(sys.argv[1], 'rb').read()",
+        "import mmap, sys; held = mmap.mmap(-1, 2**22); held.write(open(sys.argv[1], 'rb').read())",
+        "import mmap, sys; f = open(sys.argv[1], 'rb'); held = mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_COPY)\n"
+        "for at in range(0, len(held), 4096): held[at] = held[at]",
+    ],
+    ids=["heap", "shared", "written private pages"],
+)
+def test_weights_in_memory_are_found(tmp_path: Path, script: str) -> None:
+    path = write(tmp_path / "w", WEIGHTS.read(0, TOTAL))
+    with running(script, str(path)) as it:
+        process = seen_process(it.pid)
+        CENSUS.look_into_memory(process, files(content(), places(weights=[id_of(path)])))
+    assert len(process.memory) >= COUNT - 1
+
+
+def test_pages_of_an_original_file_are_not_memory_of_its_reader(tmp_path: Path) -> None:
+    path = write(tmp_path / "w", WEIGHTS.read(0, TOTAL))
+    script = "import mmap, sys; f = open(sys.argv[1], 'rb'); held = mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_COPY)"
+    with running(script + "; sum(held[::4096])", str(path)) as it:
+        process = seen_process(it.pid)
+        CENSUS.look_into_memory(process, files(content(), places(weights=[id_of(path)])))
+        held = CENSUS.weights_of(process, files(content(), places(weights=[id_of(path)])))
+    assert len(process.memory) == 0
+    assert held["original"] == 1
+
+
+def test_memory_that_is_only_reserved_costs_nothing() -> None:
+    with running(
+        "import mmap; held = mmap.mmap(-1, 2**38, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | 0x4000)"
+    ) as it:
+        began = time.monotonic()
+        CENSUS.look_into_memory(seen_process(it.pid), files(content(), places()))
+    assert time.monotonic() - began < 5
+
+
+def test_descriptors_in_flight_are_counted() -> None:
+    script = "import socket; a, b = socket.socketpair(); socket.send_fds(a, [b'x'], [0, 1, 2])"
+    with running(script) as it:
+        assert seen_process(it.pid).in_flight == 3
+
+
+def test_listeners_are_found_with_their_addresses(tmp_path: Path) -> None:
+    script = (
+        "import socket, sys\n"
+        "four = socket.create_server(('127.0.0.1', 0)); six = socket.create_server(('::1', 0), family=socket.AF_INET6)\n"
+        "u = socket.socket(socket.AF_UNIX); u.bind('here'); u.listen()\n"
+        "open('ports', 'w').write(f'{four.getsockname()[1]} {six.getsockname()[1]}')"
+    )
+    with running(script, cwd=tmp_path) as it:
+        told = seen_process(it.pid).describe(CENSUS.listeners("/proc", {"default": it.pid}))
+    four, six = (tmp_path / "ports").read_text().split()
+    assert told["listens"] == [
+        f"tcp4:127.0.0.1:{four}",
+        f"tcp6:[0000:0000:0000:0000:0000:0000:0000:0001]:{six}",
+        f"unix:{tmp_path}/here",
+    ]
+
+
+def test_a_process_title_cannot_break_out_of_its_field() -> None:
+    script = "import ctypes; ctypes.CDLL(None).prctl(15, b') Z 1 1 ) (', 0, 0, 0)"
+    with running(script, ") 5 (") as it:
+        process = seen_process(it.pid)
+    assert process.parent == os.getpid()
+
+
+# Whose code
+
+
+def code_of(pid: int, root: Path, known: object) -> list[tuple[str, str]]:
+    fd = os.open("/", os.O_PATH | os.O_DIRECTORY)
+    try:
+        return [(entry["path"], entry["whose"]) for entry in CENSUS.code_of(seen_process(pid), fd, known)]
+    finally:
+        os.close(fd)
+
+
+@pytest.mark.parametrize(
+    ("argument", "whose"),
+    [
+        ("copy/run.py", "own"),
+        ("subject/run.py", "original"),
+        ("subject/../copy/run.py", "own"),
+        ("copy/../subject/run.py", "original"),
+        ("way/run.py", "original"),
+        ("copy/link.py", "original"),
+        ("copy/hard.py", "original"),
+        ("--script=copy/run.py", "own"),
+        ("copy/gone.py", "missing"),
+    ],
+)
+@pytest.mark.parametrize("absolute", [False, True])
+def test_the_code_a_process_names_is_told_apart(tmp_path: Path, argument: str, whose: str, absolute: bool) -> None:
+    original = write(tmp_path / "subject" / "run.py", b"1")
+    write(tmp_path / "copy" / "run.py", b"1")
+    (tmp_path / "way").symlink_to(tmp_path / "subject")
+    (tmp_path / "copy" / "link.py").symlink_to("../subject/run.py")
+    os.link(original, tmp_path / "copy" / "hard.py")
+    known = places(tmp_path / "subject", code=[id_of(original)])
+    known.writable = {tmp_path.stat().st_dev}
+    shown = argument.replace("=", f"={tmp_path}/") if absolute and "=" in argument else argument
+    shown = f"{tmp_path}/{shown}" if absolute and "=" not in argument else shown
+    with running("", shown, cwd=tmp_path) as it:
+        assert code_of(it.pid, tmp_path, known)[-1][1] == whose
+
+
+def test_links_that_go_in_circles_name_nothing(tmp_path: Path) -> None:
+    (tmp_path / "a.py").symlink_to("b.py")
+    (tmp_path / "b.py").symlink_to("a.py")
+    known = places()
+    known.writable = {tmp_path.stat().st_dev}
+    with running("", str(tmp_path / "a.py"), cwd=tmp_path) as it:
+        assert code_of(it.pid, tmp_path, known)[-1][1] == "missing"
