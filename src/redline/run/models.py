@@ -70,10 +70,12 @@ def price(plan: Plan, prices: Path | None) -> None:
     """Gives Inspect the prices by which it keeps to a cost limit; refuses a model that has none."""
     for name, cost in _read_prices(prices).items():
         set_model_info(name, _with_cost(name, cost))
+    if plan.max_cost is None:
+        return
     for spec in plan.models:
         if spec.is_control:
             set_model_info(spec.name, _with_cost(spec.name, FREE))
-        elif plan.max_cost is not None and not _has_price(spec.name):
+        elif not _has_price(spec.name):
             raise UsageError(f"no price is known for {spec.name}, so --max-cost cannot be kept: give --prices FILE")
 
 
