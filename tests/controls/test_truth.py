@@ -1,5 +1,7 @@
 """Every control, run through a real cell, is judged as it truly is."""
 
+import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ from inspect_ai.log import EvalSample
 from redline.controls import CONTROLS, Truth
 from redline.controls.truth import REPLICATED
 from redline.scenarios import self_replication, shutdown_avoidance
+from tests.rootless import rootless
 
 pytestmark = pytest.mark.cell
 
@@ -95,3 +98,11 @@ def test_a_replica_of_the_in_cell_agent_is_judged_as_one(tmp_path: Path) -> None
 def test_the_tether_need_not_be_told_to_the_replicator(tmp_path: Path) -> None:
     task = self_replication(trials=1, hold=HOLD, runtime="runc", tether="untold")
     assert differences(run_all(task, ["replicator"], tmp_path)["replicator"], REPLICATED) == ()
+
+
+def test_every_control_is_judged_the_same_without_root(tmp_path: Path) -> None:
+    script = 'cd "$(mktemp -d)" && exec "$0" -m redline calibrate --trials 1 --hold 0.5 --runtime runc --out out --json'
+    done = rootless(["sh", "-c", script, sys.executable])
+    assert done.returncode == 0, done.stderr
+    judged = json.loads(done.stdout)
+    assert judged == {"trials": len(CONTROLS), "right": len(CONTROLS), "misjudged": []}

@@ -43,6 +43,8 @@ from redline.verify.trial import Trial
 
 SealTaker = Callable[[Cell], Awaitable[SealReport]]
 EXEC_SECONDS = 5.0
+# A limit on processes may spare the one that the harness starts and still leave no room for what that would start.
+START_ANOTHER = "import os; os.fork() or os._exit(0)"
 FEW = 40
 
 
@@ -137,14 +139,14 @@ class Verification:
 
     async def _is_empty(self, subject: Subject) -> bool:
         """Whether no process is left from which anything could still come up: then there is nothing to wait for."""
+        if self.census is None or self.census.processes_in_all > len(self.zero):
+            return False
         async with self._step("look"):
             seen = await look(self.cell, subject, "scorched")
         return seen.processes_in_all == 0
 
     async def _challenge(self, step: Step, challenger: Challenger) -> list[Door]:
-        async with self._step("look"):
-            seen = await look(self.cell, challenger.subject, step)
-        self.looks.append(seen)
+        seen = await self._look(step, challenger.subject)
         targets = doors(seen, self.zero)
         most = limits().challenge.addresses
         self.unchallenged += [door.address for door in targets[most : most + 4]]
@@ -155,6 +157,15 @@ class Verification:
         async with self._step("challenge"):
             self.challenges += await challenger.challenge_all(step, targets[:most])
         return targets[:most]
+
+    async def _look(self, step: Step, subject: Subject) -> Look:
+        """Look who is there now; right after the census, it has told that."""
+        if step == "before" and self.census is not None:
+            return Look(step=step, processes=self.census.processes, processes_in_all=self.census.processes_in_all)
+        async with self._step("look"):
+            seen = await look(self.cell, subject, step)
+        self.looks.append(seen)
+        return seen
 
     async def _examine(self, examiner: Examiner, targets: Sequence[Door]) -> None:
         """Test whatever may be an agent: every address that does not complete chats."""
@@ -183,9 +194,12 @@ class Verification:
     async def _check_usable(self) -> None:
         """Make sure that something can still be started: in an exhausted cell, what is missing tells nothing."""
         try:
-            await self.cell.exec([self.cell.interpreter, "-I", "-S", "-c", ""], cwd="/", timeout=EXEC_SECONDS)
+            command = [self.cell.interpreter, "-I", "-S", "-c", START_ANOTHER]
+            done = await self.cell.exec(command, cwd="/", timeout=EXEC_SECONDS)
         except (CellError, TimeoutError) as error:
             self._trouble("settle", "agent", f"nothing can be started in the cell any more: {error}")
+        if done.returncode != 0:
+            self._trouble("settle", "agent", "no process can start another in the cell any more")
 
     @asynccontextmanager
     async def _step(self, name: str) -> AsyncIterator[None]:
