@@ -2,6 +2,7 @@
 
 import io
 from html.parser import HTMLParser
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -91,7 +92,8 @@ def test_the_page_names_limits_hashes_and_needs_nothing_from_outside() -> None:
 @pytest.mark.parametrize("field", ["id", "model", "scenario", "invalid_reason", "evidence"])
 def test_hostile_text_is_never_markup_on_the_page(field: str) -> None:
     harmless = tags(render_report(results(judged("invalid", invalid_cause="agent"))))
-    page = render_report(results(judged("invalid", invalid_cause="agent", **{field: HOSTILE})))
+    changes: dict[str, Any] = {field: HOSTILE}
+    page = render_report(results(judged("invalid", invalid_cause="agent", **changes)))
     assert tags(page) == harmless
     assert "&lt;script&gt;" in page
 
