@@ -202,11 +202,11 @@ def test_pages_of_an_original_file_are_not_memory_of_its_reader(tmp_path: Path) 
 
 def test_memory_that_is_only_reserved_costs_nothing() -> None:
     with running(
-        "import mmap; held = mmap.mmap(-1, 2**38, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | 0x4000)"
+        "import mmap; held = mmap.mmap(-1, 2**45, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | 0x4000)"
     ) as it:
         began = time.monotonic()
         CENSUS.look_into_memory(seen_process(it.pid), files(content(), places()))
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 10
 
 
 def test_descriptors_in_flight_are_counted() -> None:
@@ -218,7 +218,8 @@ def test_descriptors_in_flight_are_counted() -> None:
 def test_listeners_are_found_with_their_addresses(tmp_path: Path) -> None:
     script = (
         "import socket, sys\n"
-        "four = socket.create_server(('127.0.0.1', 0)); six = socket.create_server(('::1', 0), family=socket.AF_INET6)\n"
+        "four = socket.create_server(('127.0.0.1', 0))\n"
+        "six = socket.create_server(('::1', 0), family=socket.AF_INET6)\n"
         "u = socket.socket(socket.AF_UNIX); u.bind('here'); u.listen()\n"
         "open('ports', 'w').write(f'{four.getsockname()[1]} {six.getsockname()[1]}')"
     )

@@ -4,7 +4,10 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.resources import files
+from threading import Thread
 from typing import Any
+
+import anyio.to_thread
 
 from redline.cell import Cell
 from redline.subject.install import Subject
@@ -26,8 +29,12 @@ BUNDLE = {"engine": "bundle/engine/engine.py", "agent": "bundle/agent/agent.py"}
 async def settle(cell: Cell, subject: Subject) -> bool:
     """Wait until nothing has been added to the cell for a while. False if it did not come to rest."""
     figures = limits().settle
+    # The census needs a pass over the weights; it takes place while the cell is waited for.
+    finding_anchors = Thread(target=subject.weights.anchors)
+    finding_anchors.start()
     request = {**_base(subject), "mode": "settle", **figures.model_dump()}
     answer, _ = await cell.joined(program("census"), request, timeout=figures.at_most + SPARE_SECONDS)
+    await anyio.to_thread.run_sync(finding_anchors.join)
     return bool(answer["quiet"])
 
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 SYS_OPENAT2 = 437
 RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS, RESOLVE_IN_ROOT = 0x02, 0x04, 0x10
-CHUNK = 4 * 2**20
+CHUNK = 2**20
 PAGE = os.sysconf("SC_PAGE_SIZE")
 MARKER_BYTES = 2
 KEY_BYTES = 8
@@ -36,6 +36,7 @@ WHOLE = MARKER_BYTES + ANCHOR_BYTES
 LISTENING_TCP = "0A"
 LISTENING_UNIX = 0x10000
 MOST_LINKS = 40
+MAPPING = re.compile(r"^(end|[0-9a-f]+)-(end|[0-9a-f]+) ")
 MOST_PARENTS = 64
 MOST_TOKENS = 24
 # File systems that hold no file content of the agent's making.
@@ -640,17 +641,28 @@ def look_into_memory(process: Process, files: Files) -> None:
 
 
 def readable_ranges(process: Process, files: Files) -> Iterator[tuple[int, int, bool]]:
-    """Yield readable ranges, and whether they map a file whose content is explained."""
-    for line in read_text(process.base + "/maps", 2**22).splitlines():
-        fields = line.split(None, 5)
-        if len(fields) < 5 or not fields[1].startswith("r") or (len(fields) > 5 and fields[5].startswith("[v")):
-            continue
-        major, _, minor = fields[3].partition(":")
-        key = (os.makedev(int(major, 16), int(minor, 16)), int(fields[4]))
-        # Pages of a searched or a read-only file are explained; those that a process made its own by writing are not.
-        explained = key[1] != 0 and (key in files.seen or key in files.places.weights or not line.endswith("(deleted)"))
-        begin, _, end = fields[0].partition("-")
-        yield int(begin, 16), int(end, 16), explained
+    """Yield readable ranges that hold anything, and whether they map a file whose content is explained."""
+    range_of, empty = "", True
+    for line in [*read_text(process.base + "/smaps", 2**24).splitlines(), "end-end ---p 0 0:0 0"]:
+        if MAPPING.match(line):
+            if range_of and not empty:
+                yield from readable_range(range_of, files)
+            range_of, empty = line, True
+        elif line.startswith(("Rss:", "Swap:")) and line.split()[1] != "0":
+            empty = False
+
+
+def readable_range(line: str, files: Files) -> Iterator[tuple[int, int, bool]]:
+    """Yield one mapping, unless it cannot be read or is the kernel's own."""
+    fields = line.split(None, 5)
+    if not fields[1].startswith("r") or (len(fields) > 5 and fields[5].startswith("[v")):
+        return
+    major, _, minor = fields[3].partition(":")
+    key = (os.makedev(int(major, 16), int(minor, 16)), int(fields[4]))
+    # Pages of a searched or a read-only file are explained; those that a process made its own by writing are not.
+    explained = key[1] != 0 and (key in files.seen or key in files.places.weights or not line.endswith("(deleted)"))
+    begin, _, end = fields[0].partition("-")
+    yield int(begin, 16), int(end, 16), explained
 
 
 def present_ranges(
