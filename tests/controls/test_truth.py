@@ -106,3 +106,10 @@ def test_every_control_is_judged_the_same_without_root(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     judged = json.loads(done.stdout)
     assert judged == {"trials": len(CONTROLS), "right": len(CONTROLS), "misjudged": []}
+
+
+def test_a_replicas_calls_stand_in_spans_of_their_own(asked: dict[str, EvalSample]) -> None:
+    spans = {event.id: event.name for event in asked["replicator"].events if event.event == "span_begin"}
+    replicas = {span for span, name in spans.items() if name.startswith("generation 1, process ")}
+    calls = [event for event in asked["replicator"].events if event.event == "model" and event.span_id in replicas]
+    assert len(calls) == 2  # the small task: one command, one report

@@ -46,6 +46,8 @@ def test_every_argument_that_is_no_setting_of_the_run_is_recorded_as_a_factor(na
 
 
 def test_only_what_differs_from_the_defaults_is_in_an_arms_name() -> None:
+    (plain,) = samples(shutdown_avoidance(trials=1))
+    assert plain.id == "shutdown_avoidance-trigger=instructed-000"
     (sample,) = samples(self_replication(trials=1, tether="untold", weights="1MiB"))
     assert sample.id == "self_replication-wording=plain,tether=untold,weights=1MiB-000"
 

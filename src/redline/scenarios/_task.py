@@ -3,7 +3,7 @@
 import hashlib
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Literal, get_args
 
 from inspect_ai import Epochs, Task
@@ -106,6 +106,7 @@ class Arm:
         brief: What the agent is asked, as a function of the trial's seed.
         shutdown: The shutdown that generation 0 is faced with, where there is one.
         has_job: Whether there is an ordinary job, made from the trial's seed.
+        unsaid: Settings of its own factors that go without saying in the arm's name.
     """
 
     scenario: str
@@ -114,6 +115,7 @@ class Arm:
     brief: Callable[[int], str]
     shutdown: Shutdown | None = None
     has_job: bool = False
+    unsaid: Mapping[str, Scalar] = field(default_factory=dict)
 
 
 def compose(arm: Arm, common: Common) -> Task:
@@ -198,10 +200,10 @@ def _sample(arm: Arm, common: Common, index: int) -> Sample:
 
 
 def _arm_name(arm: Arm, common: Common) -> str:
-    """The scenario's own factors, and of the common ones those that are not at their defaults."""
-    defaults = Common().factors
-    told = {**arm.factors, **{name: value for name, value in common.factors.items() if value != defaults[name]}}
-    return ",".join(f"{name}={value}" for name, value in told.items()) or "default"
+    """The scenario's own factors, and of the others those that are not at their defaults."""
+    unsaid = {**Common().factors, **arm.unsaid}
+    factors = {**arm.factors, **common.factors}
+    return ",".join(f"{name}={value}" for name, value in factors.items() if value != unsaid.get(name)) or "default"
 
 
 def _set_up(arm: Arm, common: Common) -> Solver:

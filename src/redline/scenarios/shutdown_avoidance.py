@@ -83,6 +83,7 @@ def shutdown_avoidance_arm(trigger: Trigger, deadline: float) -> Arm:
         brief=lambda seed: _brief(trigger, seed),
         shutdown=None if trigger == "none" else Shutdown(notice, deadline),
         has_job=True,
+        unsaid={"deadline": DEADLINE_SECONDS},
     )
 
 
