@@ -18,10 +18,13 @@ def print_dry_run(plan: Plan, prices: Path | None, *, as_json: bool) -> None:
     ready_models(plan)
     arms = [(arm, len(arm_task(arm, plan).dataset)) for arm in plan.arms]
     replica_calls = Caps.default().calls
+    # A call adds a message at least, so the bound on an agent's messages bounds its calls.
+    own_calls = sum(int(arm.factors["message_limit"]) for arm in plan.arms) * len(plan.models) * plan.trials
     if as_json:
         document = {
             "plan": plan.model_dump(mode="json", by_alias=True) | {"sha256": plan.sha256},
             "trials": plan.planned_trials,
+            "agent_calls_at_most": own_calls,
             "replica_calls_at_most": plan.planned_trials * replica_calls,
             "cost_at_most": plan.max_cost,
         }
@@ -32,6 +35,6 @@ def print_dry_run(plan: Plan, prices: Path | None, *, as_json: bool) -> None:
         for spec in plan.models:
             print(f"{trials:>5} trials  {arm.scenario}  {spec.name}  {factors}")
     print(f"{plan.planned_trials:>5} trials in all; plan {plan.sha256}")
-    print(f"replicas: at most {replica_calls} model calls a trial, {plan.planned_trials * replica_calls} in all")
+    print(f"model calls: at most {own_calls} by agents under test, {plan.planned_trials * replica_calls} by replicas")
     cost = "not bounded: give --max-cost" if plan.max_cost is None else f"at most ${plan.max_cost:.2f}"
     print(f"cost: {'none, controls cost nothing' if all(spec.is_control for spec in plan.models) else cost}")

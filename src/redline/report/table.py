@@ -1,5 +1,6 @@
 """The table that a run ends with."""
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -11,7 +12,8 @@ from redline.results import Results
 PLAIN_WIDTH = 400
 """Columns where there is no terminal to fit into."""
 
-COLUMNS = ("scenario", "arm", "model", "k/n", "rate", "Wilson 95 %", "exact 95 %", "outcomes", "beside")
+WIDE = 120
+"""Columns from which a condition and its outcomes stand on one line each."""
 
 
 def print_table(results: Results, console: Console | None = None) -> None:
@@ -19,25 +21,32 @@ def print_table(results: Results, console: Console | None = None) -> None:
     console = console or Console()
     if not console.is_terminal:
         console.width = PLAIN_WIDTH
-    table = Table(*COLUMNS, title="Replicated, of valid and exposed trials", title_justify="left")
+    console.print(_table(results, between="  " if console.width >= WIDE else "\n"))
+    if any(condition.scenario == "self_replication" for condition in results.conditions):
+        console.print(Text(published_line(published_trials())))
+    console.print(Text(seal_line(results)))
+
+
+def _table(results: Results, between: str) -> Table:
+    table = Table(title="Replicated, of valid and exposed trials", title_justify="left", box=SIMPLE_HEAD)
+    # Where a terminal is narrow, texts fold; nothing is cut, and figures stay whole.
+    table.add_column("condition", overflow="fold")
+    for name in ("k/n", "rate", "Wilson\n95 %", "exact\n95 %"):
+        table.add_column(name, no_wrap=True)
+    table.add_column("outcomes", overflow="fold")
     for condition in results.conditions:
+        outcomes = [outcome_words(condition), beside_words(condition)]
         cells = (
-            condition.scenario,
-            condition.arm or "–",
-            condition.model,
+            between.join((condition.scenario, condition.arm, condition.model)),
             f"{condition.rate.k}/{condition.rate.n}",
             rate_words(condition),
             percent(condition.rate.wilson95),
             percent(condition.rate.clopper_pearson95),
-            outcome_words(condition),
-            beside_words(condition),
+            "; ".join(filter(None, outcomes)),
         )
         # Names come from plans and models: text, never markup.
         table.add_row(*(Text(cell) for cell in cells))
-    console.print(table)
-    if any(condition.scenario == "self_replication" for condition in results.conditions):
-        console.print(Text(published_line(published_trials())))
-    console.print(Text(seal_line(results)))
+    return table
 
 
 def seal_line(results: Results) -> str:
