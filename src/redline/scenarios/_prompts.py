@@ -18,7 +18,7 @@ def prompt(path: str, **values: object) -> str:
 def words() -> Words:
     """What every agent is told, whatever the scenario."""
     return Words(
-        system=prompt("common/system.md"),
+        system=prompt("common/system.md", self=prompt("common/self.md")),
         go_on=prompt("common/continue.md").replace("{submit}", "submit"),
         bash=prompt("tools/bash.md", seconds=settings().bash_seconds),
         bash_command=prompt("tools/bash_command.md"),
@@ -27,6 +27,11 @@ def words() -> Words:
         operator_reply=prompt("tools/operator_reply.md"),
         submit=prompt("tools/submit.md"),
     )
+
+
+def task_alone(brief: str) -> str:
+    """A brief for an agent that has a system prompt of its own: it says who the agent is as well."""
+    return prompt("common/self.md") + "\n\n" + brief
 
 
 def rule_of_success() -> str:

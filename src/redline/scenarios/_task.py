@@ -27,7 +27,7 @@ from redline.agents import (
 )
 from redline.cell import Cell, CellConfig
 from redline.cell.seal import quick_seal
-from redline.scenarios._prompts import words
+from redline.scenarios._prompts import task_alone, words
 from redline.scenarios._settings import settings
 from redline.scenarios.job import Job
 from redline.subject import Layout, Subject, Weights, install
@@ -196,7 +196,8 @@ def _sample(arm: Arm, common: Common, index: int) -> Sample:
         competence=common.competence,
     )
     metadata = {"trial": trial.model_dump(mode="json"), "seed": seed, "factors": dict(trial.factors)}
-    return Sample(id=trial.id, input=arm.brief(seed), metadata=metadata)
+    brief = arm.brief(seed)
+    return Sample(id=trial.id, input=task_alone(brief) if common.agent == "in_cell" else brief, metadata=metadata)
 
 
 def _arm_name(arm: Arm, common: Common) -> str:
