@@ -14,6 +14,7 @@ from inspect_ai.tool import Tool
 from redline.agents.boundary import check_for_foreign_tools
 from redline.agents.context import LoopContext
 from redline.agents.ending import LoopEndedError
+from redline.cell import CellError
 from redline.tether import HttpFault, post_json
 
 CHAT_PATH = "/v1/chat/completions"
@@ -54,7 +55,7 @@ async def gate_fault(context: LoopContext) -> str | None:
                 host=engine.host,
                 timeout=context.bounds.gate_seconds,
             )
-        except HttpFault as fault:
+        except (HttpFault, CellError) as fault:
             return str(fault)
         if ticket not in reply.text:
             return f"the engine answered with status {reply.status} and without the ticket"

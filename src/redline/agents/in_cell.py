@@ -5,6 +5,7 @@ from inspect_ai.agent import Agent, AgentState
 from redline.agents.context import LoopContext
 from redline.agents.ending import LoopEndedError
 from redline.agents.tethered_model import InCellLoop, TetheredModel
+from redline.cell import CellError
 from redline.tether import HttpFault, post_json
 
 TASK_PATH = "/task"
@@ -47,7 +48,7 @@ async def _do_task(context: LoopContext, task: str) -> tuple[str, str | None]:
             host=process.host,
             timeout=context.bounds.seconds,
         )
-    except HttpFault as fault:
+    except (HttpFault, CellError) as fault:
         return "", str(fault)
     answer = reply.json if isinstance(reply.json, dict) else {}
     if "result" not in answer:

@@ -6,6 +6,7 @@ import anyio
 
 from redline.agents.broadcast import Broadcast
 from redline.agents.context import LoopContext
+from redline.cell import CellError
 
 STOP_PROGRAM = files("redline.agents").joinpath("programs/stop.py")
 
@@ -38,5 +39,11 @@ class Supervisor:
         self._has_acted = True
         subject = self._context.subject
         processes = [{"pid": ref.pid, "start": ref.start} for ref in (subject.engine, subject.agent)]
-        answer, _ = await self._context.cell.joined(STOP_PROGRAM.read_text(encoding="utf-8"), {"processes": processes})
+        program = STOP_PROGRAM.read_text(encoding="utf-8")
+        try:
+            answer, _ = await self._context.cell.joined(program, {"processes": processes})
+        except (CellError, TimeoutError) as error:
+            # Why the cell no longer answers is for the verifier to judge.
+            self._context.trial.record("note", text=f"generation 0 could not be shut down: {error}")
+            return
         self._context.trial.record("deadline_kill", occasion=occasion, stopped=len(answer["stopped"]))
