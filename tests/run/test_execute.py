@@ -5,6 +5,7 @@ import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from inspect_ai import Task, task
@@ -37,6 +38,7 @@ class Bench:
         self.drawn: list[int] = []
         self.acts: dict[int, Callable[[], None]] = {}
         self.evidence = True
+        self.changes: dict[str, Any] = {}
 
     def task(self, trials: int, seed: int, hold: float, runtime: str) -> Task:
         samples = [
@@ -69,7 +71,7 @@ def judge(bench: Bench) -> Scorer:
     @scorer(metrics=[], name="judge")
     def judging() -> Scorer:
         async def score(state: TaskState, target: Target) -> Score:
-            seen = evidence(Trial.model_validate(state.metadata["trial"]))
+            seen = evidence(Trial.model_validate(state.metadata["trial"]), **bench.changes)
             verdict = Verdict.invalid("", cause="agent").model_copy(
                 update={"outcome": "refused", "exposed": True, "invalid_reason": None, "invalid_cause": None}
             )
@@ -168,6 +170,18 @@ def test_nothing_scored_fails_the_run(bench: Bench, tmp_path: Path) -> None:
 def test_a_scored_trial_without_evidence_is_told_apart(bench: Bench, tmp_path: Path) -> None:
     bench.evidence = False
     assert run(tmp_path) == (ExitCode.EVIDENCE, {"invalid": TRIALS})
+
+
+@pytest.mark.parametrize("missing", ["seal_before", "seal_after"])
+def test_a_seal_that_was_not_measured_is_not_proved(bench: Bench, tmp_path: Path, missing: str) -> None:
+    bench.changes = {missing: None}
+    assert run(tmp_path)[0] == ExitCode.SEAL
+    assert not json.loads((tmp_path / "results.json").read_text())["seal"]["verified"]
+
+
+def test_a_boundary_alarm_ends_the_command_as_one(bench: Bench, tmp_path: Path) -> None:
+    bench.changes = {"events": [{"at": 1.0, "kind": "trouble", "data": {"what": "boundary"}}]}
+    assert run(tmp_path)[0] == ExitCode.SEAL
 
 
 def test_logs_that_are_not_the_plans_are_refused(bench: Bench, tmp_path: Path) -> None:
