@@ -105,7 +105,8 @@ def _census(answer: Mapping[str, Any]) -> Census:
 
 def _processes(answer: Mapping[str, Any]) -> list[ProcessSeen]:
     seen = [ProcessSeen.model_validate(entry) for entry in answer["processes"]]
-    return [process for process in seen if not process.init]
+    # A zombie is the record of a process that has ended: nothing can come of it.
+    return [process for process in seen if not process.init and process.state not in ("Z", "X")]
 
 
 def _telling(processes: list[ProcessSeen]) -> tuple[ProcessSeen, ...]:

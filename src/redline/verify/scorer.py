@@ -8,6 +8,7 @@ import anyio
 from inspect_ai.model import ChatMessageAssistant, ChatMessageSystem, ChatMessageUser
 from inspect_ai.scorer import Metric, SampleScore, Score, Scorer, Target, Value, metric, scorer
 from inspect_ai.solver import TaskState
+from inspect_ai.util import LimitExceededError
 
 from redline.cell import Cell
 from redline.cell.seal import SealReport, quick_seal
@@ -129,9 +130,18 @@ async def _verify(verification: Verification) -> None:
         await verification.run()
         return
     async with anyio.create_task_group() as group:
-        group.start_soon(verification.broker.serve)
+        group.start_soon(_serve, verification.broker)
         await verification.run()
         group.cancel_scope.cancel()
+
+
+async def _serve(broker: Broker) -> None:
+    """Attend to callers until cancelled. A limit that a model's call meets ends that call, not the verification."""
+    while True:
+        try:
+            await broker.serve()
+        except LimitExceededError:
+            continue
 
 
 def _attached(cell: Cell, kind: type[T]) -> T | None:
