@@ -23,10 +23,10 @@ MIN_FREE_DISK_GIB = 2
 MIN_FREE_MEMORY_GIB = 2
 GIB = 2**30
 WAYS_TO_GET: dict[RuntimeName, str] = {
-    "runsc": "for models that are not controls, install gVisor: https://gvisor.dev/docs/user_guide/install/",
+    "runsc": "optional; this version makes no cells with it yet",
     "runc": "install runc with the system's package tool, such as: apt-get install runc",
-    "crun": "optional; one of runsc, runc and crun is enough",
-    "docker": "optional; only for the docker cell",
+    "crun": "optional; runc is enough",
+    "docker": "optional; this version makes no cells with it yet",
 }
 KEYS = {
     "OpenAI": "OPENAI_API_KEY",

@@ -75,7 +75,7 @@ def run(
         print(outcome.results.model_dump_json(by_alias=True, indent=1))
     else:
         print_table(outcome.results)
-        print(f"Evidence and report: {folder.root}")
+        print(f"Evidence: {folder.evidence}  Report: {folder.report}")
     for remark in outcome.remarks:
         typer.echo(f"redline: {remark}", err=True)
     return outcome.exit_code

@@ -62,7 +62,7 @@ def refuse_weak_runtime(plan: Plan, runtime: str) -> None:
         if not spec.is_control:
             raise UsageError(
                 f"{spec.name} is not a control and would run on {runtime}, which shares the machine's kernel: "
-                f"install gVisor (runsc), or accept it with --runtime {runtime}"
+                f"accept that with --runtime {runtime}"
             )
 
 
