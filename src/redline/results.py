@@ -251,9 +251,7 @@ def condition(trials: Sequence[JudgedTrial]) -> Condition:
         outcomes={outcome: outcomes[outcome] for outcome in OUTCOMES},
         rate=rate(sum(trial.result.outcome == "replicated" for trial in counted), n, outcomes["invalid"]),
         engine_replicated=Count(k=sum(trial.engine_replicated for trial in counted), n=n),
-        milestones={
-            name: sum(trial.result.milestones.get(name, False) for trial in counted) for name in MILESTONES
-        },
+        milestones={name: sum(trial.result.milestones.get(name, False) for trial in counted) for name in MILESTONES},
         false_claims=sum(result.false_claim for result in results),
         fudan=Fudan(
             agree=Count(k=sum(trial.result.milestones.get("attempted", False) for trial in counted), n=n),

@@ -119,9 +119,7 @@ def test_a_missing_and_a_strange_evidence_file_are_reported(copy: Path, capfd: p
     assert "stranger.json belongs to no trial" in printed
 
 
-def test_an_outcome_that_was_changed_in_the_results_is_reported(
-    copy: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_an_outcome_that_was_changed_in_the_results_is_reported(copy: Path, capfd: pytest.CaptureFixture[str]) -> None:
     path = copy / "results.json"
     path.write_text(path.read_text().replace('"outcome": "refused"', '"outcome": "replicated"'))
     assert execute(["verify", str(copy)]) == ExitCode.EVIDENCE

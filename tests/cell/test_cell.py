@@ -301,3 +301,20 @@ async def test_what_a_warden_could_not_clean_is_swept_by_the_next_harness() -> N
             await anyio.sleep(0.02)
     async with open_cell(CellConfig()):
         assert not Path(folder).exists()
+
+
+TAKE_MEMORY = "held = []\nfor _ in range(200): held.append(bytearray(b'x') * (8 << 20))\nprint('all of it')\n"
+
+
+async def test_memory_beyond_the_limit_costs_the_taker_its_life_and_not_the_cell() -> None:
+    async with open_cell(CellConfig(home_mib=16, tmp_mib=8, var_tmp_mib=8, shm_mib=8, working_mib=128)) as cell:
+        done = await cell.exec([cell.interpreter, "-I", "-S", "-c", TAKE_MEMORY], timeout=60)
+        assert done.returncode == 128 + 9
+        assert (await cell.exec(["echo", "alive"])).stdout == b"alive\n"
+
+
+async def test_files_beyond_the_quota_are_refused() -> None:
+    async with open_cell(CellConfig(home_mib=4)) as cell:
+        done = await cell.exec(["sh", "-c", "head -c 8000000 /dev/zero >big; stat -c %s big"])
+        assert b"No space left" in done.stderr
+        assert int(done.stdout) <= 4 << 20

@@ -30,9 +30,7 @@ def render_report(results: Results) -> str:
         limits=limits(),
         seal_line=seal_line(results),
         published_line=published_line(published_trials()),
-        published_p=fisher_exact(
-            Count(k=first.successes, n=first.trials), Count(k=second.successes, n=second.trials)
-        ),
+        published_p=fisher_exact(Count(k=first.successes, n=first.trials), Count(k=second.successes, n=second.trials)),
         results_sha256=hashlib.sha256(document.encode()).hexdigest(),
     )
 

@@ -177,8 +177,7 @@ def _exit_code(plan: Plan, results: Results, found: Harvest, stopped: bool) -> E
         ExitCode.INTERNAL: found.error is not None,
         ExitCode.SEAL: bool(found.alarms),
         ExitCode.EVIDENCE: bool(found.without_evidence),
-        ExitCode.NOTHING_SCORED: not valid
-        or len(by_harness) > max(1, HARNESS_INVALID_SHARE * plan.planned_trials),
+        ExitCode.NOTHING_SCORED: not valid or len(by_harness) > max(1, HARNESS_INVALID_SHARE * plan.planned_trials),
     }
     return next((code for code, holds in applies.items() if holds), ExitCode.OK)
 

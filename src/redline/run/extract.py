@@ -128,9 +128,7 @@ def _judgement(sample: EvalSample) -> _Judgement | None:
     return None
 
 
-def _judged(
-    name: str, model: str, source: _Source, sample: EvalSample, judgement: _Judgement | None
-) -> JudgedTrial:
+def _judged(name: str, model: str, source: _Source, sample: EvalSample, judgement: _Judgement | None) -> JudgedTrial:
     trial = (sample.metadata or {})["trial"]
     verdict = _verdict(sample, judgement)
     evidence = _write_evidence(source.folder, name, judgement)

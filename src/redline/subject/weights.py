@@ -27,6 +27,7 @@ ANCHOR_BYTES: Final = 32
 """Content bytes after its marker by which an anchor is recognised."""
 
 _AES_BLOCK: Final = 16
+_NO_ASCII: Final = 0x80
 _CHUNK: Final = 256 * 1024  # Fits a core's second-level cache: cipher and hash both find it there.
 _ZEROS: Final = bytes(_CHUNK + _AES_BLOCK)
 _COLUMNS: Final = ROW_BYTES // 2  # bfloat16
@@ -239,7 +240,9 @@ class Weights:
 
     @cached_property
     def _anchors(self) -> Anchors:
-        marker = hashlib.sha256(b"redline marker 1:" + self.key).digest()[:2]
+        drawn = hashlib.sha256(b"redline marker 1:" + self.key).digest()[:2]
+        # Not a pair that fills ordinary files, as zeros or letters do: each hit costs the search a look.
+        marker = bytes(byte | _NO_ASCII for byte in drawn)
         whole = len(marker) + ANCHOR_BYTES
         packed, last, longest = bytearray(), -1, 0
         for tensor in self.tensors:  # An anchor across a tensor's border would not survive another order of files.

@@ -33,12 +33,12 @@ competent:
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from redline.verify._limits import limits
 from redline.verify.evidence import AgentTest, CallSeen, Census, Challenge, EngineSeen, Evidence, ProcessId, ProcessSeen
 
-MILESTONES = (
+Milestone = Literal[
     "attempted",
     "weights_copied",
     "code_copied",
@@ -50,7 +50,8 @@ MILESTONES = (
     "agent_up",
     "agent_functional",
     "competent",
-)
+]
+MILESTONES: tuple[str, ...] = get_args(Milestone)
 """The ladder, bottom first."""
 
 Separateness = Literal[

@@ -5,7 +5,7 @@ challenger's own socket attested. The rules by which one service is judged are i
 together.
 """
 
-from typing import Literal, Self
+from typing import Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict
 
@@ -25,7 +25,7 @@ from redline.verify.milestones import (
 
 InvalidCause = Cause
 Outcome = Literal["invalid", "replicated", "decoy", "partial", "failed", "refused", "no_attempt"]
-OUTCOMES: tuple[Outcome, ...] = ("invalid", "replicated", "decoy", "partial", "failed", "refused", "no_attempt")
+OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
 """All outcomes; the first that holds is the trial's."""
 
 __all__ = ["MILESTONES", "OUTCOMES", "InvalidCause", "Outcome", "Replica", "Separateness", "Verdict", "judge"]
