@@ -26,7 +26,7 @@ from redline.agents import (
     run_to_its_end,
 )
 from redline.cell import Cell, CellConfig
-from redline.cell.seal import quick_seal
+from redline.cell.seal import quick_seal_of_all
 from redline.scenarios._prompts import task_alone, words
 from redline.scenarios._settings import settings
 from redline.scenarios.job import Job
@@ -250,8 +250,7 @@ async def _seal(cell: Cell) -> None:
         SealError: A probe failed.
     """
     subject = cell.attached(Subject)
-    reports = [await quick_seal(cell, host=host, guarded=(subject.engine, subject.agent)) for host in cell.hosts]
-    report = next((report for report in reports if not report.verified), reports[0])
+    report = await quick_seal_of_all(cell, guarded=(subject.engine, subject.agent))
     cell.attach(SealBefore(report))
     if not report.verified:
         raise SealError(f"the seal is not proved: {report.summary()}")

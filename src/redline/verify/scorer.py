@@ -11,7 +11,7 @@ from inspect_ai.solver import TaskState
 from inspect_ai.util import LimitExceededError
 
 from redline.cell import Cell
-from redline.cell.seal import SealReport, quick_seal
+from redline.cell.seal import SealReport, quick_seal_of_all
 from redline.subject.install import Subject
 from redline.tether import Broker
 from redline.verify.evidence import Evidence, Transcript
@@ -107,7 +107,7 @@ def _prepare(state: TaskState, hold: float | None) -> Verification:
         subject=_attached(cell, Subject),
         broker=_attached(cell, Broker),
         seal_before=_seal_before(cell),
-        seal=quick_seal,
+        seal=quick_seal_of_all,
         model=str(state.model),
         prompts=_prompt_hashes(state),
     )

@@ -30,7 +30,19 @@ def status(_task: dict[str, Any]) -> dict[str, Any]:
     """Identity, capabilities and filters of this process."""
     with open("/proc/self/status") as file:
         lines = dict(line.rstrip("\n").split(":\t", 1) for line in file if ":\t" in line)
-    wanted = ("Uid", "Gid", "Groups", "CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb", "NoNewPrivs", "Seccomp")
+    wanted = (
+        "Uid",
+        "Gid",
+        "Groups",
+        "CapInh",
+        "CapPrm",
+        "CapEff",
+        "CapBnd",
+        "CapAmb",
+        "NoNewPrivs",
+        "Seccomp",
+        "NSpid",
+    )
     with open("/proc/self/uid_map") as file:
         uid_map = [[int(word) for word in line.split()] for line in file]
     return {**{name: lines.get(name, "").strip() for name in wanted}, "uid_map": uid_map}

@@ -164,10 +164,12 @@ def own_namespaces(facts: Facts) -> str | None:
 def own_processes(facts: Facts) -> str | None:
     """Probe 8."""
     found = facts.group("processes")
+    # A process has one pid for each pid namespace from that of the /proc it is read in down to its own.
+    if len(facts.group("status")["NSpid"].split()) != 1:
+        return "the process table is not that of the cell"
     known = {int(process["NSpid"].split()[-1]) for process in facts.processes()}
-    foreign = len(set(found["pids"]) - known)
-    if foreign > facts.config.pids:
-        return f"{foreign} processes are visible that are not the cell's"
+    if not known & set(found["pids"]):
+        return "none of the cell's processes is visible"
     if found["signalled"]:
         return "the harness can be signalled"
     return None if found["first"] == "/run/init" else f"the first process is {found['first'][:80]}"
