@@ -1,5 +1,6 @@
 """Inspect's sandbox provider `cell`."""
 
+import contextlib
 import errno
 import os
 from contextvars import ContextVar
@@ -112,7 +113,10 @@ class CellEnvironment(SandboxEnvironment):
     @classmethod
     async def cli_cleanup(cls, id: str | None) -> None:
         """Sweeps what dead harnesses left; cells of harnesses that live are theirs."""
-        swept = await anyio.to_thread.run_sync(sweep_stale, state_folder(), ["runc"])
+        state = state_folder()
+        swept = await anyio.to_thread.run_sync(sweep_stale, state, ["runc"])
+        with contextlib.suppress(OSError):  # other harnesses have theirs in it
+            state.rmdir()
         print(f"cell: swept the cells of {swept} harnesses that are no more.")
 
     async def exec(  # noqa: PLR0917 - the signature is Inspect's

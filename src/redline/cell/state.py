@@ -50,7 +50,11 @@ def state_folder() -> Path:
 
 
 def new_owner(state: Path) -> Path:
-    """Makes the folder of one harness."""
+    """Makes the folder of one harness.
+
+    Raises:
+        FileNotFoundError: Another harness has just ended and taken the empty state folder along.
+    """
     folder = state / secrets.token_hex(4)
     folder.mkdir(mode=0o711)
     (folder / "cells").mkdir(mode=0o711)
@@ -63,11 +67,9 @@ def claim_ids(state: Path, cell_folder: Path) -> IdMaps:
     Raises:
         UsageError: This user has no ids to give (see /etc/subuid), or all are taken.
     """
-    ranges = state / "ranges"
-    ranges.mkdir(mode=0o700, exist_ok=True)
     candidates = _root_candidates() if os.geteuid() == 0 else _subordinate_candidates()
     for base, maps in candidates:
-        claim = ranges / str(base)
+        claim = state / f"range-{base}"
         try:
             claim.touch(exist_ok=False)
         except FileExistsError:

@@ -27,6 +27,7 @@ LEASE_SECONDS = 4.0
 
 BEAT_SECONDS = 0.5
 START_TIMEOUT = 20.0
+CLAIM_TRIES = 20
 CLOSE_TIMEOUT = 60.0
 
 
@@ -67,9 +68,7 @@ class Warden:
             UsageError: This user can make no cells here.
             CellError: The warden did not come up.
         """
-        state = state_folder()
-        sweep_stale(state, [str(runtime.program)])
-        owner = new_owner(state)
+        owner = _claim_owner(runtime)
         command = runtime.command(owner)
         (owner / "runtime").write_text("\0".join(command))
         tools = toolset()
@@ -144,6 +143,16 @@ class Warden:
     def _wait(self) -> None:
         self._process.wait(CLOSE_TIMEOUT)
         self._beating.join()
+
+
+def _claim_owner(runtime: Runtime) -> Path:
+    """Sweeps what dead harnesses left and makes this one's folder."""
+    for _ in range(CLAIM_TRIES):
+        with contextlib.suppress(FileNotFoundError):  # the last harness to end removes the state folder
+            state = state_folder()
+            sweep_stale(state, [str(runtime.program)])
+            return new_owner(state)
+    raise CellError("the folder for cells disappears again and again: other harnesses end at every try")
 
 
 def is_root() -> bool:
