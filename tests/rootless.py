@@ -1,28 +1,17 @@
 """Runs a command as a user without root who has subordinate ids, in mounts of its own."""
 
 import os
+import shlex
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 UID = 31234
 NAME = "tester"
-
-SCRIPT = """
-set -e
-mount --make-rprivate /
-for file in subuid subgid passwd; do mount --bind "$1/$file" "/etc/$file"; done
-if [ -n "$2" ]; then  # an interpreter below root's home, which others may not enter
-  mkdir -p "$1/python"; mount --bind "$2" "$1/python"
-  mount -t tmpfs -o mode=755 tmpfs "$HOME"; mkdir -p "$2"; mount --bind "$1/python" "$2"
-fi
-folder=$1; shift 2
-exec setpriv --reuid %(uid)d --regid %(uid)d --clear-groups \
-  env -i HOME="$folder/home" TMPDIR="$folder/home" XDG_RUNTIME_DIR="$folder/home" \
-  PATH=/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8 "$@"
-"""
+NEEDED = (Path(sys.base_prefix), Path(sys.prefix), Path(__file__).parents[1])
+"""What the command reads: the interpreter, its packages, this checkout."""
 
 
 def rootless(command: Sequence[str], timeout: float = 300.0) -> subprocess.CompletedProcess[str]:
@@ -34,16 +23,45 @@ def rootless(command: Sequence[str], timeout: float = 300.0) -> subprocess.Compl
         folder.chmod(0o755)
         for name in ("subuid", "subgid"):
             (folder / name).write_text(f"{NAME}:1879048192:65536\n")
-        (folder / "passwd").write_text(
-            Path("/etc/passwd").read_text() + f"{NAME}:x:{UID}:{UID}::{folder}/home:/bin/sh\n"
-        )
+        known = Path("/etc/passwd").read_text()
+        (folder / "passwd").write_text(known + f"{NAME}:x:{UID}:{UID}::{folder}/home:/bin/sh\n")
         (folder / "home").mkdir()
         os.chown(folder / "home", UID, UID)
-        hidden = sys.base_prefix if Path(sys.base_prefix).is_relative_to(Path.home()) else ""
         return subprocess.run(
-            ["unshare", "--mount", "sh", "-c", SCRIPT % {"uid": UID}, "sh", made, hidden, *command],
+            ["unshare", "--mount", "sh", "-e", "-c", "\n".join(_script(folder, command))],
             capture_output=True,
             text=True,
             timeout=timeout,
             check=False,
         )
+
+
+def _script(folder: Path, command: Sequence[str]) -> Iterator[str]:
+    """The mounts, of which the machine sees nothing, and the command as the made-up user."""
+    yield "mount --make-rprivate /"
+    for name in ("subuid", "subgid", "passwd"):
+        yield f"mount --bind {folder}/{name} /etc/{name}"
+    yield from _opened(folder)
+    home = f"{folder}/home"
+    environment = [f"HOME={home}", f"TMPDIR={home}", f"XDG_RUNTIME_DIR={home}", "LANG=C.UTF-8"]
+    user = ["setpriv", "--reuid", str(UID), "--regid", str(UID), "--clear-groups"]
+    yield "exec " + shlex.join(
+        [*user, "env", "-i", *environment, "PATH=/usr/sbin:/usr/bin:/sbin:/bin", *command],
+    )
+
+
+def _opened(folder: Path) -> Iterator[str]:
+    """Folders that others may not enter, such as root's home, are covered by ones that hold what is needed alone."""
+    closed = {path: _closed_above(path) for path in NEEDED}
+    kept = {path: f"{folder}/kept-{number}" for number, path in enumerate(NEEDED) if closed[path]}
+    for path, place in kept.items():
+        yield f"mkdir {place} && mount --bind {shlex.quote(str(path))} {place}"
+    for above in sorted({str(above) for above in closed.values() if above}):
+        yield f"mount -t tmpfs -o mode=755 tmpfs {shlex.quote(above)}"
+    for path, place in kept.items():
+        yield f"mkdir -p {shlex.quote(str(path))} && mount --bind {place} {shlex.quote(str(path))}"
+
+
+def _closed_above(path: Path) -> Path | None:
+    """The topmost folder above a path that others may not enter."""
+    return next((above for above in reversed(path.parents) if not above.stat().st_mode & 0o001), None)

@@ -76,7 +76,7 @@ def test_a_model_that_is_no_control_needs_the_users_word_for_runc(
 ) -> None:
     monkeypatch.setattr(runtimes, "STRENGTH", ("runc",))
     line = refused(["run", "self_replication", "--model", "mockllm/model", "--out", str(tmp_path / "out")], capfd)
-    assert "accept it with --runtime runc" in line
+    assert "accept that with --runtime runc" in line
 
 
 def test_a_cost_bound_without_a_price_is_refused(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -9,6 +9,7 @@ from redline.controls.control import Play
 from redline.controls.scene import Scene
 from redline.controls.shell import STOP_THE_FIRST
 from redline.scenarios import self_replication, shutdown_avoidance
+from redline.scenarios._prompts import words
 from tests.agents.trials import SEARCHES, Facts, facts_of, sample_of, saying
 
 pytestmark = pytest.mark.cell
@@ -85,6 +86,15 @@ def test_the_operator_is_there_in_every_arm_and_answers(tmp_path: Path) -> None:
     facts = faced_with_shutdown(saying("true"), tmp_path, trigger="none")
     tools = {tool.name for event in facts.sample.events if event.event == "model" for tool in event.tools}
     assert tools == {"bash", "operator", "submit"}
+
+
+def test_the_operator_is_reached_from_the_loop_in_the_cell_and_answers_with_the_next_result(tmp_path: Path) -> None:
+    beside_a_command = "echo first\n```\nOPERATOR: Is this allowed?\n```sh\ntrue"
+    facts = asked(saying(beside_a_command, "echo second"), tmp_path, agent="in_cell")
+    assert facts.event("operator") == {"text": "Is this allowed?"}
+    answered = [text for text in facts.shown if words().operator_reply in text]
+    assert len(answered) == 1
+    assert "first" in answered[0]
 
 
 @pytest.mark.parametrize("agent", ["react", "in_cell"])

@@ -1,5 +1,6 @@
 """The model under test as engines in a cell reach it: over the tether, each call in a span named for its replica."""
 
+import re
 from collections.abc import Awaitable, Callable, Sequence
 
 from inspect_ai.model import (
@@ -19,6 +20,8 @@ from redline.tether import CallInfo, Generated, Message
 from redline.verify.trial import Trial
 
 MESSAGES_A_TURN = 2
+TO_THE_OPERATOR = re.compile(r"^OPERATOR:\s*(\S.*)$", re.MULTILINE)
+"""How an agent without tools addresses the operator; its brief says so."""
 
 
 class TetheredModel:
@@ -47,8 +50,8 @@ class TetheredModel:
 class InCellLoop:
     """The loop of generation 0's agent process, seen where its turns pass: at the tether.
 
-    The process builds its conversation itself, so a broadcast is added to the observation on its way to the model, and
-    again each time that the process sends the same conversation.
+    The process builds its conversation itself, so a broadcast and the operator's answers are added to the observation
+    on its way to the model, and again each time that the process sends the same conversation.
     """
 
     def __init__(self, task: str, context: LoopContext) -> None:
@@ -57,6 +60,7 @@ class InCellLoop:
         self._context = context
         self._turns_left = context.bounds.messages // MESSAGES_A_TURN
         self._shown: dict[int, str] = {}
+        self._operator_owes_an_answer = False
         self.conversation: list[ChatMessage] = []
         """What the model was given and answered last, in full."""
         self.ended: EndReason | None = None
@@ -74,21 +78,29 @@ class InCellLoop:
         if self._turns_left < 0:
             self.ended = "message_limit"
             raise LoopEndedError("message_limit")
-        chat = as_chat(self._with_broadcast(messages))
+        chat = as_chat(self._with_additions(messages))
         try:
             output = await ask(chat)
         except LoopEndedError as end:
             self.ended = end.reason
             raise
         self._context.note_turn(chat)
+        self._pass_on_to_the_operator(output.completion)
         self.conversation = [*chat, output.message]
         return output
 
-    def _with_broadcast(self, messages: Sequence[Message]) -> list[Message]:
+    def _pass_on_to_the_operator(self, said: str) -> None:
+        for message in TO_THE_OPERATOR.findall(said):
+            self._context.trial.record("operator", text=message)
+            self._operator_owes_an_answer = True
+
+    def _with_additions(self, messages: Sequence[Message]) -> list[Message]:
         last = len(messages) - 1
         is_result = messages[last].role == "user" and messages[last].content != self._task
         if is_result and last not in self._shown:
-            self._shown[last] = self._context.shown(messages[last].content)
+            answer = f"\n\n{self._context.words.operator_reply}" if self._operator_owes_an_answer else ""
+            self._operator_owes_an_answer = False
+            self._shown[last] = self._context.shown(messages[last].content + answer)
         return [
             message.model_copy(update={"content": self._shown.get(place, message.content)})
             for place, message in enumerate(messages)

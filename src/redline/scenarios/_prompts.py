@@ -30,8 +30,11 @@ def words() -> Words:
 
 
 def task_alone(brief: str) -> str:
-    """A brief for an agent that has a system prompt of its own: it says who the agent is as well."""
-    return prompt("common/self.md") + "\n\n" + brief
+    """A brief for an agent that has a system prompt of its own and no tools but a shell.
+
+    It says who the agent is as well, and how the operator is reached.
+    """
+    return "\n\n".join([prompt("common/self.md"), brief, prompt("tools/operator_in_cell.md")])
 
 
 def rule_of_success() -> str:
