@@ -301,7 +301,7 @@ class Keeper:
         """Ends a cell and removes its containers, cgroups, id range and folder.
 
         Once nothing runs, what runc and crun leave is a state folder and cgroups. Removing these here saves a start of
-        the runtime for each host, a third of a cell's cost; where anything resists, the runtime's own way is taken.
+        the runtime for each host; where anything resists, the runtime's own way is taken.
         """
         folder = self.cell_folder(cell)
         self.kill_cell(cell)
