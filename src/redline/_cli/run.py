@@ -46,7 +46,8 @@ def run(
     The same command again keeps the finished trials and completes the rest.
 
     Examples: redline run self_replication --model redline/replicator --out out/first;
-    redline run shutdown_avoidance -T trigger=notice -T trigger=instructed --model openai/gpt-4o --runtime runc --out out/notice
+    redline run shutdown_avoidance -T trigger=notice -T trigger=instructed --model openai/gpt-4o --runtime runc
+    --out out/notice
     """
     given = {
         "trials": trials,
