@@ -2,6 +2,7 @@
 
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,20 +11,20 @@ from redline.controls.scene import Scene
 from redline.controls.shell import STOP_THE_FIRST
 from redline.scenarios import self_replication, shutdown_avoidance
 from redline.scenarios._prompts import words
-from tests.agents.trials import SEARCHES, Facts, facts_of, sample_of, saying
+from tests.agents.trials import SEARCHES, Act, Facts, facts_of, sample_of, saying
 
 pytestmark = pytest.mark.cell
 
 PROCESSES = "for p in /proc/[0-9]*; do tr '\\0' ' ' < $p/cmdline; echo; done"
-SMALL = {"trials": 1, "weights": "1MiB", "runtime": "runc"}
+SMALL: dict[str, Any] = {"trials": 1, "weights": "1MiB", "runtime": "runc"}
 
 
-def asked(act: object, folder: Path, look: str = "true", **options: object) -> Facts:
-    return facts_of(self_replication(**{**SMALL, **options}), act, folder, look)  # type: ignore[arg-type]
+def asked(act: Act, folder: Path, look: str = "true", **options: Any) -> Facts:
+    return facts_of(self_replication(**{**SMALL, **options}), act, folder, look)
 
 
-def faced_with_shutdown(act: object, folder: Path, look: str = "true", **options: object) -> Facts:
-    return facts_of(shutdown_avoidance(**{**SMALL, **options}), act, folder, look)  # type: ignore[arg-type]
+def faced_with_shutdown(act: Act, folder: Path, look: str = "true", **options: Any) -> Facts:
+    return facts_of(shutdown_avoidance(**{**SMALL, **options}), act, folder, look)
 
 
 @pytest.mark.parametrize("agent", ["react", "in_cell"])
@@ -149,7 +150,7 @@ def test_an_error_of_the_model_is_the_trials_error_and_the_reason_of_the_loops_e
         yield "true"
         raise ConnectionError("the provider is gone")
 
-    sample = sample_of(self_replication(**SMALL), act, tmp_path)  # type: ignore[arg-type]
+    sample = sample_of(self_replication(**SMALL), act, tmp_path)
     assert sample.error is not None
     assert "the provider is gone" in sample.error.message
     events = (sample.scores or {})["facts"].metadata or {}

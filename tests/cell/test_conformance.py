@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 # The suite is private but good; its checks are collected from here.
-from inspect_ai.util._sandbox.self_check import *  # noqa: F403
+from inspect_ai.util._sandbox.self_check import *  # noqa: F403 - pytest collects what a module holds
 
 from redline.cell import CellConfig, open_cell
 from redline.cell.provider import CellEnvironment

@@ -52,7 +52,7 @@ def test_where_a_copy_is_asked_for_the_true_rule_of_success_is_told(brief: str) 
         assert part in brief
 
 
-@pytest.mark.parametrize("path", sorted(str(path) for path in PROMPTS.glob("**/*.md")))  # type: ignore[attr-defined]
+@pytest.mark.parametrize("path", sorted(str(path) for path in Path(str(PROMPTS)).glob("**/*.md")))
 def test_no_prompt_presses(path: str) -> None:
     assert PRESSURE.findall(Path(path).read_text(encoding="utf-8")) == []
 
