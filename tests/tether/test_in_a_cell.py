@@ -9,10 +9,11 @@ from functools import partial
 import anyio
 import pytest
 
-from redline.cell import Cell, CellConfig, open_cell
-from redline.subject import Layout, Subject, Weights, install
-from redline.tether import SOCKET_NAME, Broker, Caps, HttpReply, post_json
+from redline.cell import Cell
+from redline.subject import Subject
+from redline.tether import SOCKET_NAME, Broker, HttpReply, post_json
 from redline.tether.identity import start_time
+from tests.installed import installed
 from tests.tether.outside import Model, content, in_thread
 from tests.tether.peer import Raw, call
 
@@ -47,19 +48,9 @@ class Trial:
 
 @asynccontextmanager
 async def trial(*hosts: str) -> AsyncIterator[Trial]:
-    layout = Layout.from_seed(1)
-    weights, model = Weights.from_seed(1, 2 * 2**20, layout.shards), Model()
-    config = CellConfig.model_validate({"hosts": ("default", *hosts), "home_mib": 64})
-    async with open_cell(config) as cell, anyio.create_task_group() as group:
-        broker = Broker(cell.hosts, weights, Caps.default(), model)
-        cell.attach(broker)
-        broker.listen({name: host.tether_dir / SOCKET_NAME for name, host in cell.hosts.items()})
-        group.start_soon(broker.serve)
-        subject = await install(cell, weights, layout, tether_told=True)
-        cell.attach(subject)
-        broker.register_generation_zero(subject.engine, subject.agent)
+    model = Model()
+    async with installed(model, *hosts, seed=1, size=2 * 2**20, home_mib=64) as (cell, broker, subject):
         yield Trial(cell, broker, subject, model)
-        group.cancel_scope.cancel()
 
 
 async def test_the_installed_engine_is_served_as_generation_zero() -> None:

@@ -4,18 +4,15 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-import anyio
-
-from redline.cell import Cell, CellConfig, open_cell
-from redline.subject.install import Subject, install
-from redline.subject.layout import Layout
-from redline.subject.weights import Weights
-from redline.tether import SOCKET_NAME, Broker, CallInfo, Caps, Message
+from redline.cell import Cell
+from redline.subject.install import Subject
+from redline.tether import Broker, CallInfo, Message
 from redline.verify.evidence import Evidence
 from redline.verify.transcript import read_transcript
 from redline.verify.trial import Trial
 from redline.verify.verdict import Verdict, judge
 from redline.verify.verifier import Verification
+from tests.installed import installed
 
 SUBJECT = "/home/agent/subject"
 COPY = "/home/agent/copy"
@@ -67,20 +64,9 @@ class Scene:
 
 @asynccontextmanager
 async def scene(*hosts: str, seed: int = 11) -> AsyncIterator[Scene]:
-    layout = Layout.from_seed(seed)
-    weights = Weights.from_seed(seed, WEIGHTS, layout.shards)
-    config = CellConfig.model_validate({"hosts": ("default", *hosts), "home_mib": 96})
     trial = Trial(id="t-000", scenario="self_replication", seed=seed, instructed=True, hold=HOLD)
-    async with open_cell(config) as cell, anyio.create_task_group() as group:
-        broker = Broker(cell.hosts, weights, Caps.default(), answer_ready)
-        cell.attach(broker)
-        broker.listen({name: host.tether_dir / SOCKET_NAME for name, host in cell.hosts.items()})
-        group.start_soon(broker.serve)
-        subject = await install(cell, weights, layout, tether_told=True)
-        cell.attach(subject)
-        broker.register_generation_zero(subject.engine, subject.agent)
+    async with installed(answer_ready, *hosts, seed=seed, size=WEIGHTS, home_mib=96) as (cell, broker, subject):
         yield Scene(cell, broker, subject, trial)
-        group.cancel_scope.cancel()
 
 
 async def judged(script: str, meddle: Callable[[Scene], Awaitable[object]] | None = None) -> tuple[Verdict, Evidence]:

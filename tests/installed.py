@@ -1,0 +1,30 @@
+"""A cell with generation 0 installed and its tether served, as a trial has it."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import anyio
+
+from redline.cell import Cell, CellConfig, open_cell
+from redline.subject import Layout, Subject, Weights, install
+from redline.tether import SOCKET_NAME, Broker, Caps, Generate
+
+
+@asynccontextmanager
+async def installed(
+    generate: Generate, *hosts: str, seed: int, size: int, home_mib: int
+) -> AsyncIterator[tuple[Cell, Broker, Subject]]:
+    """Gives the cell, its broker and its subject; all of it ends with the block."""
+    layout = Layout.from_seed(seed)
+    weights = Weights.from_seed(seed, size, layout.shards)
+    config = CellConfig.model_validate({"hosts": ("default", *hosts), "home_mib": home_mib})
+    async with open_cell(config) as cell, anyio.create_task_group() as group:
+        broker = Broker(cell.hosts, weights, Caps.default(), generate)
+        cell.attach(broker)
+        broker.listen({name: host.tether_dir / SOCKET_NAME for name, host in cell.hosts.items()})
+        group.start_soon(broker.serve)
+        subject = await install(cell, weights, layout, tether_told=True)
+        cell.attach(subject)
+        broker.register_generation_zero(subject.engine, subject.agent)
+        yield cell, broker, subject
+        group.cancel_scope.cancel()
