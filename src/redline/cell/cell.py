@@ -7,16 +7,18 @@ import secrets
 import shutil
 import signal
 import socket
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 
 import anyio
+import anyio.to_thread
 
 from redline.cell.command import Completed, agent_environment, as_arguments, run_command
 from redline.cell.config import CellConfig
 from redline.cell.errors import CellError, CellGoneError
+from redline.cell.messages import close_all, memory_file
 from redline.cell.programs.warden import is_running
 from redline.cell.runtime import choose_runtime
 from redline.cell.spec import HOME, HostSpec, IdMaps, host_spec
@@ -25,6 +27,9 @@ from redline.cell.warden import Warden, is_root
 
 User = Literal["agent", "root"]
 T = TypeVar("T")
+
+Alter = Callable[[dict[str, Any], str], dict[str, Any]]
+"""From the specification of a host and its name to another one."""
 
 DEFAULT_OUTPUT = 10 << 20
 SPARE_SOCKETS = 16
@@ -81,12 +86,19 @@ class Cell:
         self.alive = True
         self._warden = warden
         self._ids = ids
+        self._alter: Alter | None = None
         self._attached: dict[type, object] = {}
         self._sockets: list[tuple[socket.AddressFamily, socket.socket]] = []
 
     @classmethod
-    async def start(cls, config: CellConfig, warden: Warden) -> "Cell":
+    async def start(cls, config: CellConfig, warden: Warden, alter: Alter | None = None) -> "Cell":
         """Makes a cell and waits until each host's first process serves.
+
+        Args:
+            config: Its shape and quotas.
+            warden: Who makes it.
+            alter: Changes a host's specification before it is used. For the seal's own test, which needs cells that
+                are broken in one way; nothing else may use it.
 
         Raises:
             UsageError: This user or machine can make no cells.
@@ -97,6 +109,7 @@ class Cell:
         folder.mkdir(mode=0o711)
         try:
             cell = cls(cell_id, config, warden, claim_ids(warden.ground.owner.parent, folder))
+            cell._alter = alter
         except BaseException:
             shutil.rmtree(folder)
             raise
@@ -129,6 +142,8 @@ class Cell:
             ),
             ground.tools,
         )
+        if self._alter is not None:
+            spec = self._alter(spec, name)
         (folder / "config.json").write_text(json.dumps(spec))
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.setblocking(False)
@@ -294,7 +309,13 @@ class Cell:
     # --- what is done from outside ---
 
     async def joined(
-        self, program: str, request: Mapping[str, object], *, fds: Sequence[int] = (), timeout: float = 30.0
+        self,
+        program: str,
+        request: Mapping[str, object],
+        *,
+        held: Sequence[int] = (),
+        data: bytes | None = None,
+        timeout: float = 30.0,
     ) -> tuple[dict[str, Any], list[int]]:
         """Runs a program outside the cell with all capabilities over the cell and none over the machine.
 
@@ -306,18 +327,35 @@ class Cell:
                 dictionary for JSON and a list of descriptors. Given to it are `openat2_in_root(root_fd, path, flags,
                 mode=0)`, `join_namespace(fd, kind)` and `is_running(pid, start)`.
             request: Its argument; `inits` (host to pid of its first process) is added.
-            fds: Descriptors for it.
+            held: Descriptors of an earlier answer for it.
+            data: Bytes for it, as a file that is the last of its descriptors.
             timeout: Seconds after which it is killed.
 
         Returns:
-            Its answer, and its descriptors, which are the caller's to close.
+            Its answer, and its descriptors, which are the caller's to give back with `release`.
 
         Raises:
             CellError: It raised.
             TimeoutError: It took too long.
         """
         message = {"op": "join", "cell": self.id, "program": program, "request": dict(request), "timeout": timeout}
-        return await self._warden.call(message, fds, timeout + 2.0)
+        with memory_file(data) as given:
+            return await self._warden.call(message, [*held, *given], timeout + 2.0)
+
+    async def release(self, held: Sequence[int]) -> None:
+        """Closes descriptors that `joined` returned."""
+        close_all(held)
+
+    async def write_held(self, held: int, offset: int, data: bytes) -> None:
+        """Writes to a file of the cell through a descriptor that `joined` returned.
+
+        Raises:
+            OSError: As writing raised.
+        """
+        rest = memoryview(data)
+        while rest:
+            count = await anyio.to_thread.run_sync(os.pwrite, held, rest, offset)
+            rest, offset = rest[count:], offset + count
 
     async def connect(
         self, port: int, *, host: str = "default", address: str = "127.0.0.1", timeout: float = 2.0
@@ -505,12 +543,12 @@ def main(request, fds):
 
 
 @contextlib.asynccontextmanager
-async def open_cell(config: CellConfig | None = None) -> AsyncIterator[Cell]:
-    """A cell with a warden of its own, for tools and tests that do without Inspect."""
+async def open_cell(config: CellConfig | None = None, alter: Alter | None = None) -> AsyncIterator[Cell]:
+    """A cell with a warden of its own, for tools and tests that do without Inspect; see `Cell.start`."""
     config = config or CellConfig()
     warden = Warden.start(choose_runtime(config.runtime))
     try:
-        cell = await Cell.start(config, warden)
+        cell = await Cell.start(config, warden, alter)
         try:
             yield cell
         finally:

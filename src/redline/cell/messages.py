@@ -1,10 +1,11 @@
 """Messages with descriptors over local sockets, as the first process of a host and the warden speak them."""
 
 import array
+import contextlib
 import json
 import os
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import anyio
@@ -26,11 +27,25 @@ def encode(message: Mapping[str, object]) -> tuple[bytes, list[int]]:
     data = json.dumps(message).encode()
     if len(data) <= INLINE:
         return data, []
-    body = os.memfd_create("message")
+    return json.dumps({"length": len(data)}).encode(), [_filled(data)]
+
+
+@contextlib.contextmanager
+def memory_file(data: bytes | None) -> Iterator[list[int]]:
+    """The descriptor of a memory file that holds the data; none for None."""
+    fds = [] if data is None else [_filled(data)]
+    try:
+        yield fds
+    finally:
+        close_all(fds)
+
+
+def _filled(data: bytes) -> int:
+    fd = os.memfd_create("message")
     view = memoryview(data)
     while view:
-        view = view[os.write(body, view) :]
-    return json.dumps({"length": len(data)}).encode(), [body]
+        view = view[os.write(fd, view) :]
+    return fd
 
 
 async def send(control: socket.socket, message: Mapping[str, object], fds: Sequence[int] = ()) -> None:

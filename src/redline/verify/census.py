@@ -1,8 +1,7 @@
 """Looking at a cell from outside: when it has settled, what runs in it, and where weight bytes lie."""
 
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from importlib.resources import files
 from threading import Thread
 from typing import Any
@@ -41,19 +40,19 @@ async def settle(cell: Cell, subject: Subject) -> bool:
 async def take_census(cell: Cell, subject: Subject) -> Census:
     """Take the census of a cell that is frozen."""
     figures = limits().census
-    with _anchors_file(subject) as anchors:
-        request = {
-            **_base(subject),
-            "mode": "look",
-            "content": True,
-            "marker": subject.weights.anchors().marker.hex(),
-            "bundle": {name: _bundled(path) for name, path in BUNDLE.items()},
-            "pinned": [_pinned(fd) for fd in subject.weight_fds],
-            "memory_floor": int(figures.memory_part * subject.weights.total),
-            "limits": figures.model_dump(),
-        }
-        timeout = figures.seconds + SPARE_SECONDS
-        answer, _ = await cell.joined(program("census"), request, fds=[anchors], timeout=timeout)
+    anchors = subject.weights.anchors()
+    request = {
+        **_base(subject),
+        "mode": "look",
+        "content": True,
+        "marker": anchors.marker.hex(),
+        "bundle": {name: _bundled(path) for name, path in BUNDLE.items()},
+        "pinned": [_pinned(fd) for fd in subject.weight_fds],
+        "memory_floor": int(figures.memory_part * subject.weights.total),
+        "limits": figures.model_dump(),
+    }
+    timeout = figures.seconds + SPARE_SECONDS
+    answer, _ = await cell.joined(program("census"), request, data=anchors.packed, timeout=timeout)
     return _census(answer)
 
 
@@ -127,16 +126,3 @@ def _bundled(path: str) -> str:
 def _pinned(fd: int) -> tuple[int, int, int]:
     status = os.fstat(fd)
     return status.st_dev, status.st_ino, status.st_blocks * 512
-
-
-@contextmanager
-def _anchors_file(subject: Subject) -> Iterator[int]:
-    """The anchors in a memory file: for weights of gigabytes they are megabytes."""
-    fd = os.memfd_create("anchors", os.MFD_CLOEXEC)
-    try:
-        packed = memoryview(subject.weights.anchors().packed)
-        while packed:
-            packed = packed[os.write(fd, packed) :]
-        yield fd
-    finally:
-        os.close(fd)

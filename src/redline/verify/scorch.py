@@ -31,7 +31,7 @@ async def scorch(cell: Cell, subject: Subject, processes: Sequence[ProcessId]) -
     intact = weights_intact(subject)
     overwritten = await anyio.to_thread.run_sync(overwrite_weights, subject.weight_fds)
     clearing, _ = await cell.joined(
-        program("scorch"), {**request, "mode": "clear"}, fds=[subject.folder_fd], timeout=timeout
+        program("scorch"), {**request, "mode": "clear"}, held=[subject.folder_fd], timeout=timeout
     )
     by_pid = {process.pid: process for process in processes}
     return Scorch(
