@@ -2,6 +2,7 @@
 
 from redline.tether.broker import SOCKET_NAME, Broker, CallInfo, Generate, Generated
 from redline.tether.caps import Caps
+from redline.tether.door import Place, Relay
 from redline.tether.expectation import Expectation
 from redline.tether.http import HttpFault, HttpReply, get, post_json
 from redline.tether.protocol import Message
@@ -21,6 +22,8 @@ __all__ = [
     "HttpReply",
     "Incident",
     "Message",
+    "Place",
+    "Relay",
     "TetherRecord",
     "get",
     "post_json",

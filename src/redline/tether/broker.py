@@ -7,10 +7,7 @@ connection.
 
 import errno
 import hmac
-import os
 import secrets
-import socket
-import sys
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -18,7 +15,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from threading import Event
 from typing import Final
 
@@ -32,8 +28,10 @@ from pydantic import BaseModel, ConfigDict
 from redline.subject.weights import Weights
 from redline.tether.caps import Caps, RecordLimits, SpotCheck, refusal_words
 from redline.tether.channel import Channel, RefusalError
+from redline.tether.connection import Connection
+from redline.tether.door import BoundDoor, Door, Place, Relay, RelayDoor, RelayGoneError
 from redline.tether.expectation import Expectation, Script
-from redline.tether.identity import Caller, HostFinder, HostLike, ProcessLike, UnknownSenderError, ancestors, start_time
+from redline.tether.identity import Caller, HostFinder, HostLike, ProcessLike
 from redline.tether.lineage import Engine, Lineage
 from redline.tether.protocol import Call, Message, Proof, ProofMode, Prove, Refused, Reply
 from redline.tether.record import (
@@ -47,13 +45,11 @@ from redline.tether.record import (
 )
 
 SOCKET_NAME: Final = "accelerator.sock"
-_BACKLOG: Final = 1024
 _ACCEPTED_AT_ONCE: Final = 32
 _PASSING_SHORTAGES: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 _SHORTAGE_PAUSE: Final = 0.05
 _CHARACTERS_A_TOKEN: Final = 4
 _EXPECTED_CALLS: Final = 64
-_PEER_CREDENTIALS: Final = 12
 _DETAIL_CHARACTERS: Final = 160
 _OFFENCES: Final[frozenset[Refusal | None]] = frozenset(
     {"connections", "malformed", "oversize", "slow", "sender_changed", "unknown_sender"}
@@ -164,8 +160,7 @@ class Broker:
         self._incidents: BoundedLog[Incident] = BoundedLog(limits.incidents)
         self._counters: Counter[str] = Counter()
         self._expectations: list[Expectation] = []
-        self._listeners: dict[str, socket.socket] = {}
-        self._paths: list[Path] = []
+        self._doors: list[Door] = []
         self._links: dict[_Link, None] = {}
         self._serving = False
         self._workers = ThreadPoolExecutor(caps.whole_proofs, thread_name_prefix="tether-proof")
@@ -173,27 +168,30 @@ class Broker:
 
     # Life
 
-    def listen(self, paths: Mapping[str, Path]) -> None:
-        """Bind the socket of each host; connections wait in its backlog until `serve` runs."""
-        for host, path in paths.items():
-            self._listeners[host] = _bind(path)
-            self._paths.append(path)
+    def listen(self, places: Mapping[str, Place]) -> None:
+        """Let the processes of each host in; who connects waits until `serve` runs.
+
+        Args:
+            places: For each host the path of a socket to bind, or the relay where the machine cannot see into the cell.
+        """
+        for host, place in places.items():
+            self._doors.append(
+                RelayDoor(host, place) if isinstance(place, Relay) else BoundDoor(host, place, self._finder)
+            )
 
     async def aclose(self) -> None:
-        """Cut every connection and unbind."""
+        """Cut every connection and let nobody in any more."""
         self.close_switch()
-        for listener in self._listeners.values():
-            anyio.notify_closing(listener)
-            listener.close()
-        self._listeners.clear()
         self._workers.shutdown(wait=False, cancel_futures=True)
-        while self._paths:
-            self._paths.pop().unlink(missing_ok=True)
+        while self._doors:
+            door = self._doors.pop()
+            anyio.notify_closing(door.socket)
+            door.close()
 
     @asynccontextmanager
-    async def listening(self, paths: Mapping[str, Path]) -> AsyncIterator["Broker"]:
-        """Listen on the socket of each host until the end of the block."""
-        self.listen(paths)
+    async def listening(self, places: Mapping[str, Place]) -> AsyncIterator["Broker"]:
+        """Listen for each host until the end of the block."""
+        self.listen(places)
         try:
             yield self
         finally:
@@ -208,13 +206,13 @@ class Broker:
         """
         if self._serving:
             raise RuntimeError("the broker is being served already")
-        if not self._listeners:
+        if not self._doors:
             raise RuntimeError("the broker listens nowhere")
         self._serving = True
         try:
             async with anyio.create_task_group() as group:
-                for host, listener in self._listeners.items():
-                    group.start_soon(self._accept_all, group, host, listener)
+                for door in self._doors:
+                    group.start_soon(self._accept_all, group, door)
         except BaseExceptionGroup as faults:
             raise _ending_in(faults) or faults from None
         finally:
@@ -275,44 +273,43 @@ class Broker:
 
     # Accepting
 
-    async def _accept_all(self, group: anyio.abc.TaskGroup, host: str, listener: socket.socket) -> None:
+    async def _accept_all(self, group: anyio.abc.TaskGroup, door: Door) -> None:
         with suppress(anyio.ClosedResourceError):
             while True:
-                await anyio.wait_readable(listener)
+                await anyio.wait_readable(door.socket)
                 try:
-                    self._accept_some(group, host, listener)
+                    self._accept_some(group, door)
+                except RelayGoneError:
+                    # The cell, or this host of it, is gone; whether others call is seen at their doors.
+                    await anyio.sleep_forever()
                 except OSError as error:
                     if error.errno not in _PASSING_SHORTAGES:
                         raise
-                    self._note("shortage", host, 0, str(error))
+                    self._note("shortage", door.host, 0, str(error))
                     self._shed(list(self._links))
                     await anyio.sleep(_SHORTAGE_PAUSE)
 
-    def _accept_some(self, group: anyio.abc.TaskGroup, host: str, listener: socket.socket) -> None:
+    def _accept_some(self, group: anyio.abc.TaskGroup, door: Door) -> None:
         # A bound, so that callers that connect without end do not keep the others from being attended to.
         for _ in range(_ACCEPTED_AT_ONCE):
             try:
-                connection, _ = listener.accept()
+                connection = door.accept()
             except BlockingIOError:
                 return
             except ConnectionAbortedError:
                 continue
-            connection.setblocking(False)
             self._counters["connections"] += 1
-            link = self._link(host, connection)
+            link = self._link(door.host, connection)
             self._make_room(link)
             self._links[link] = None
             group.start_soon(self._attend, link)
 
-    def _link(self, host: str, connection: socket.socket) -> _Link:
-        credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER_CREDENTIALS)
-        # Who connected: good enough to share out connections, no word on who speaks.
-        connector = int.from_bytes(credentials[:4], sys.byteorder, signed=True)
+    def _link(self, host: str, connection: Connection) -> _Link:
         on_descriptor = partial(self._note, "descriptor", host, detail="passed and dropped")
-        return _Link(host, connector, Channel(connection, self._caps.frame_bytes, on_descriptor))
+        return _Link(host, connection.connector, Channel(connection, self._caps.frame_bytes, on_descriptor))
 
     def _make_room(self, newcomer: _Link) -> None:
-        siblings = [link for link in self._links if link.connector == newcomer.connector]
+        siblings = [link for link in self._links if (link.host, link.connector) == (newcomer.host, newcomer.connector)]
         if len(siblings) >= self._caps.connections_per_sender:
             self._shed(siblings)
         if len(self._links) >= self._caps.connections:
@@ -327,7 +324,7 @@ class Broker:
 
     def _is_original(self, link: _Link) -> bool:
         original = self._lineage.original
-        return original is not None and link.connector == original.caller.pid
+        return original is not None and (link.host, link.connector) == (original.caller.host, original.caller.pid)
 
     # One call
 
@@ -348,7 +345,7 @@ class Broker:
             raise
         except Exception as fault:  # Ours, not the peer's; it must show in the evidence and stop nobody else's call.
             draft.refuse("backend", repr(fault))
-            self._note("harness", link.host, link.channel.sender or link.connector, repr(fault))
+            self._note("harness", link.host, link.channel.speaker, repr(fault))
         finally:
             self._links.pop(link, None)
             link.channel.close(draft.refusal and Refused(reason=refusal_words(draft.refusal)))
@@ -360,24 +357,17 @@ class Broker:
         draft.expectation = self._expected(call)
         self._check_phase(draft.expectation)
         await self._prove(link, draft)
-        draft.engine = self._recognise(draft.caller)
+        draft.engine = self._recognise(link, draft.caller)
         _count_proof(draft.engine, draft.mode)
         content = await self._answer(call, draft, draft.engine)
         self._lineage.told(draft.engine, content, by_model=draft.by_model)
         await link.channel.send(Reply(content=content), self._caps.message_seconds)
 
     def _identify(self, link: _Link) -> Caller:
-        pid = link.channel.sender or 0
-        start = start_time(pid)
-        if start is None:
-            raise RefusalError("unknown_sender", f"process {pid} is gone")
-        try:
-            host = self._finder.host_of(pid, link.host)
-        except UnknownSenderError as error:
-            raise RefusalError("unknown_sender", str(error)) from error
-        if host != link.host:
-            self._note("foreign_socket", link.host, pid, f"a process of {host}")
-        return Caller(host, pid, start)
+        caller = link.channel.caller()
+        if caller.host != link.host:
+            self._note("foreign_socket", link.host, caller.pid, f"a process of {caller.host}")
+        return caller
 
     def _expected(self, call: Call) -> Expectation | None:
         return next((e for e in reversed(self._expectations) if e.matches(call.messages)), None)
@@ -406,7 +396,7 @@ class Broker:
             draft.proof_ok = hmac.compare_digest(await expected(), proof.value)
         if not draft.proof_ok:
             raise RefusalError("proof", "wrong value")
-        if draft.caller is not None and start_time(draft.caller.pid) != draft.caller.start:
+        if draft.caller is not None and not link.channel.is_there(draft.caller):
             raise RefusalError("sender_changed", "the process that asked is gone")
         link.proved = True
 
@@ -432,13 +422,13 @@ class Broker:
         finally:
             given_up.set()
 
-    def _recognise(self, caller: Caller) -> Engine:
+    def _recognise(self, link: _Link, caller: Caller) -> Engine:
         """Return the engine of a process that proved to hold the weights."""
         known = self._lineage.find(caller)
         if known is not None:
             return known
         served = self._lineage.replicas_served
-        engine = self._lineage.meet(caller, ancestors(caller.pid), self._now())
+        engine = self._lineage.meet(caller, link.channel.ancestors(caller), link.channel.started(caller), self._now())
         if engine.generation > self._caps.generations:
             engine.refused = "generation_cap"
         elif served >= self._caps.replicas:
@@ -501,7 +491,7 @@ class Broker:
     def _file(self, link: _Link, draft: _Draft) -> None:
         """Enter a finished connection into the record."""
         self._counters["replies" if draft.refusal is None else f"refused_{draft.refusal}"] += 1
-        sender = link.channel.sender or link.connector
+        sender = link.channel.speaker
         if draft.refusal is not None and draft.refusal in _OFFENCES:
             self._note(draft.refusal, link.host, sender, draft.detail)
         if draft.caller is None:
@@ -519,26 +509,6 @@ class Broker:
 
     def _now(self) -> float:
         return time.monotonic() - self._began
-
-
-def _bind(path: Path) -> socket.socket:
-    path.unlink(missing_ok=True)
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-    try:
-        # Set before any connection exists, so that each has it from its first byte on.
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
-        # By way of a descriptor, since a unix socket's path may have 107 bytes only.
-        folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY)
-        try:
-            listener.bind(f"/proc/self/fd/{folder}/{path.name}")
-        finally:
-            os.close(folder)
-        path.chmod(0o666)  # The cell's users are others here; who may come near is decided by the folder.
-        listener.listen(_BACKLOG)
-    except BaseException:
-        listener.close()
-        raise
-    return listener
 
 
 def _count_proof(engine: Engine, mode: ProofMode | None) -> None:

@@ -1,22 +1,16 @@
 """One connection of a peer, read and written with a bound on everything: size, time, and who may speak on it."""
 
 import errno
-import os
-import socket
-import struct
-from collections.abc import Callable
-from typing import Final, TypeVar
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import anyio
 from pydantic import BaseModel
 
+from redline.tether.connection import Connection, Received, Sender
+from redline.tether.identity import Ancestor, Caller, UnknownSenderError
 from redline.tether.protocol import Frame, FrameBuffer, OversizeError, ProtocolError, Refused, decode, encode
 from redline.tether.record import Refusal
-
-_READ: Final = 64 * 1024
-_CREDENTIALS: Final = struct.Struct("3i")  # pid, uid, gid
-# Room for the sender's credentials alone: the kernel drops passed descriptors that have no room, and says so.
-_ROOM: Final = socket.CMSG_SPACE(_CREDENTIALS.size)
 
 FrameT = TypeVar("FrameT", bound=BaseModel)
 
@@ -32,14 +26,42 @@ class RefusalError(Exception):
 
 
 class Channel:
-    """Frames over an accepted, non-blocking unix socket on which the kernel names the sender of each message."""
+    """Frames over an accepted, non-blocking connection on which the sender of each message is known."""
 
-    def __init__(self, connection: socket.socket, frame_bytes: int, on_descriptor: Callable[[int], None]) -> None:
+    def __init__(self, connection: Connection, frame_bytes: int, on_descriptor: Callable[[int], None]) -> None:
         """Speak on a connection; `on_descriptor` is told the sender of each message that passed a descriptor."""
-        self._socket = connection
+        self._connection = connection
         self._buffer = FrameBuffer(frame_bytes)
         self._on_descriptor = on_descriptor
-        self.sender: int | None = None
+        self._sender: Sender | None = None
+
+    @property
+    def speaker(self) -> int:
+        """Pid of who speaks; of who connected, while nobody has spoken."""
+        return self._sender.pid if self._sender else self._connection.connector
+
+    def caller(self) -> Caller:
+        """Name the process that speaks.
+
+        Raises:
+            RefusalError: It is gone, or belongs to no host of the cell.
+        """
+        try:
+            return self._connection.caller(self._sender or Sender(0, None))
+        except UnknownSenderError as error:
+            raise RefusalError("unknown_sender", str(error)) from error
+
+    def is_there(self, caller: Caller) -> bool:
+        """Whether the process that speaks is still this one."""
+        return self._connection.is_there(caller)
+
+    def ancestors(self, caller: Caller) -> Sequence[Ancestor]:
+        """Return the processes above the one that speaks, nearest first."""
+        return self._connection.ancestors(caller)
+
+    def started(self, caller: Caller) -> float:
+        """Return the latest time at which the process that speaks can have started, on the clock since boot."""
+        return self._connection.started(caller)
 
     async def receive(self, kind: type[FrameT], seconds: float) -> FrameT:
         """Return the next frame, which must be of this kind and complete in time.
@@ -71,9 +93,9 @@ class Channel:
             with anyio.fail_after(seconds):
                 while rest:
                     try:
-                        rest = rest[self._socket.send(rest, socket.MSG_NOSIGNAL) :]
+                        rest = rest[self._connection.write(rest) :]
                     except BlockingIOError:
-                        await anyio.wait_writable(self._socket)
+                        await anyio.wait_writable(self._connection.socket)
         except TimeoutError:
             raise RefusalError("slow", f"did not take its message in {seconds:g} s") from None
         except OSError as error:
@@ -81,50 +103,41 @@ class Channel:
 
     def close(self, parting: Refused | None) -> None:
         """Close, with a parting word if the peer's buffer has room for it; never waits."""
-        with self._socket:
+        try:
             if parting is not None:
-                try:
-                    self._socket.send(encode(parting), socket.MSG_NOSIGNAL)
-                except OSError:
-                    return  # The peer is gone or does not read: it has its answer.
+                self._connection.write(memoryview(encode(parting)))
+        except OSError:
+            return  # The peer is gone or does not read: it has its answer.
+        finally:
+            self._connection.close()
 
     async def _body(self) -> bytes:
         while (body := self._buffer.next()) is None:
             try:
                 self._buffer.feed(self._read())
             except BlockingIOError:
-                await anyio.wait_readable(self._socket)
+                await anyio.wait_readable(self._connection.socket)
         return body
 
     def _read(self) -> bytes:
         try:
-            # A read ends where the sender changes: the kernel does not join messages of two.
-            data, ancillary, flags, _ = self._socket.recvmsg(_READ, _ROOM, socket.MSG_CMSG_CLOEXEC)
+            received = self._connection.read()
         except BlockingIOError:
             raise
         except OSError as error:
             raise RefusalError("gone", errno.errorcode.get(error.errno or 0, "")) from error
-        if not data:
+        if not received.data:
             raise RefusalError("gone", "end of stream")
-        sender = self._attribute(ancillary, flags)
-        if self.sender is None:
-            self.sender = sender
-        elif sender != self.sender:
-            raise RefusalError("sender_changed", f"{self.sender}, then {sender}")
-        return data
+        self._attribute(received)
+        return received.data
 
-    def _attribute(self, ancillary: list[tuple[int, int, bytes]], flags: int) -> int:
-        """Return the sender's pid; get rid of descriptors."""
-        sender, passed = 0, bool(flags & socket.MSG_CTRUNC)
-        for level, kind, payload in ancillary:
-            if (level, kind) == (socket.SOL_SOCKET, socket.SCM_CREDENTIALS):
-                sender = _CREDENTIALS.unpack(payload)[0]
-            elif (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
-                passed = True
-                for (fd,) in struct.iter_unpack("i", payload[: len(payload) // 4 * 4]):
-                    os.close(fd)
-        if passed:
-            self._on_descriptor(sender)
-        if sender <= 0:
+    def _attribute(self, received: Received) -> None:
+        sender = received.sender
+        if received.passed:
+            self._on_descriptor(sender.pid)
+        if sender.pid <= 0:
             raise RefusalError("unknown_sender", "the kernel names no process")
-        return sender
+        if self._sender is None:
+            self._sender = sender
+        elif sender != self._sender:
+            raise RefusalError("sender_changed", f"{self._sender.pid}, then {sender.pid}")

@@ -1,6 +1,5 @@
 """Who made whom: the engines that proved to hold the weights, in generations."""
 
-import os
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -11,8 +10,6 @@ from redline.tether.identity import Ancestor, Caller, ProcessLike
 from redline.tether.record import Descent, EngineRecord, Refusal
 
 _REPLIES_KEPT: Final = 512
-_TICKS_A_SECOND: Final = os.sysconf("SC_CLK_TCK")
-Key = tuple[int, int]
 
 
 @dataclass
@@ -65,8 +62,8 @@ class Lineage:
     def __init__(self, limit: int) -> None:
         """Know at most `limit` engines."""
         self._limit = limit
-        self._engines: dict[Key, Engine] = {}
-        self._above: dict[Key, Engine] = {}
+        self._engines: dict[Caller, Engine] = {}
+        self._above: dict[Caller, Engine] = {}
         self._told: deque[tuple[float, Engine]] = deque(maxlen=_REPLIES_KEPT)
         self.original: Engine | None = None
         self.left_out = 0
@@ -83,21 +80,28 @@ class Lineage:
 
     def register_original(self, engine: ProcessLike, agent: ProcessLike, host: str) -> None:
         """Name the processes of generation 0."""
-        self.original = Engine(Caller(host, engine.pid, engine.start), 0, None, "original", first_seen=0.0)
-        self._engines[engine.pid, engine.start] = self.original
-        self._above[engine.pid, engine.start] = self.original
-        self._above[agent.pid, agent.start] = self.original
+        caller = Caller(host, engine.pid, engine.start)
+        self.original = Engine(caller, 0, None, "original", first_seen=0.0)
+        self._engines[caller] = self._above[caller] = self.original
+        self._above[Caller(host, agent.pid, agent.start)] = self.original
 
     def find(self, caller: Caller) -> Engine | None:
         """Return the engine of a process, if it is known."""
-        return self._engines.get((caller.pid, caller.start))
+        return self._engines.get(caller)
 
-    def meet(self, caller: Caller, ancestors: Sequence[Ancestor], at: float) -> Engine:
-        """Take in a process that proved to hold the weights for the first time."""
-        parent, descent = self._parent(caller, ancestors)
+    def meet(self, caller: Caller, ancestors: Sequence[Ancestor], started: float, at: float) -> Engine:
+        """Take in a process that proved to hold the weights for the first time.
+
+        Args:
+            caller: The process.
+            ancestors: Those above it, nearest first.
+            started: When it started, on the clock since boot.
+            at: When it proved, on the broker's clock.
+        """
+        parent, descent = self._parent(caller.host, ancestors, started)
         engine = Engine(caller, parent.generation + 1 if parent else 1, parent, descent, first_seen=at)
         if len(self._engines) < self._limit:
-            self._engines[caller.pid, caller.start] = self._above[caller.pid, caller.start] = engine
+            self._engines[caller] = self._above[caller] = engine
         else:
             self.left_out += 1
         return engine
@@ -107,11 +111,12 @@ class Lineage:
         if engine.is_original or (by_model and "```" in content):
             self._told.append((time.clock_gettime(time.CLOCK_BOOTTIME), engine))
 
-    def _parent(self, caller: Caller, ancestors: Sequence[Ancestor]) -> tuple[Engine | None, Descent]:
+    def _parent(self, host: str, ancestors: Sequence[Ancestor], started: float) -> tuple[Engine | None, Descent]:
         for ancestor in ancestors:
-            if (ancestor.pid, ancestor.start) in self._above:
-                return self._above[ancestor.pid, ancestor.start], "ancestry"
-        started = (caller.start + 1) / _TICKS_A_SECOND  # A start time is cut off to a tick.
+            # Parents are of the same host: hosts share no process but the machine's.
+            above = self._above.get(Caller(host, ancestor.pid, ancestor.start))
+            if above is not None:
+                return above, "ancestry"
         for at, engine in reversed(self._told):
             if at <= started:
                 return engine, "timing"

@@ -1,0 +1,142 @@
+"""Where peers of one host connect to the tether: a socket that the machine binds, or a relay in the cell."""
+
+import array
+import contextlib
+import json
+import os
+import socket
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Protocol
+
+from redline.tether.connection import Connection, KernelConnection, RelayedConnection
+from redline.tether.identity import HostFinder
+
+_BACKLOG: Final = 1024
+_PEER_CREDENTIALS: Final = 12
+_ANNOUNCEMENT: Final = 4096
+
+
+class RelayGoneError(Exception):
+    """The relay has ended: nobody can connect any more."""
+
+
+@dataclass(frozen=True)
+class Relay:
+    """The relay of a host that the machine cannot see into."""
+
+    socket: socket.socket
+    """Announces the connections that it accepted, each with a socket of its packets."""
+    clock_behind: float = 0.0
+    """Seconds by which the clock of its start times is behind the machine's clock since boot."""
+
+
+Place = Path | Relay
+"""Where a host's peers come in: the path of a socket to bind, or a relay."""
+
+
+class Door(Protocol):
+    """A non-blocking place where peers connect."""
+
+    host: str
+    """Host whose processes find it."""
+    socket: socket.socket
+    """What to wait for."""
+
+    def accept(self) -> Connection:
+        """Take one connection. BlockingIOError while there is none, RelayGoneError if none can come any more."""
+
+    def close(self) -> None:
+        """Let nobody in any more."""
+
+
+class BoundDoor:
+    """A unix socket that the machine binds and the host sees."""
+
+    def __init__(self, host: str, path: Path, finder: HostFinder) -> None:
+        """Bind the socket; connections wait in its backlog."""
+        self.host = host
+        self.socket = _bind(path)
+        self._path = path
+        self._finder = finder
+
+    def accept(self) -> Connection:
+        """Take one connection."""
+        connection, _ = self.socket.accept()
+        connection.setblocking(False)
+        credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER_CREDENTIALS)
+        connector = int.from_bytes(credentials[:4], sys.byteorder, signed=True)
+        return KernelConnection(connection, connector, self.host, self._finder)
+
+    def close(self) -> None:
+        """Unbind the socket."""
+        self.socket.close()
+        self._path.unlink(missing_ok=True)
+
+
+class RelayDoor:
+    """What the relay of a host hands on: each connection that it accepted, as a socket of packets."""
+
+    def __init__(self, host: str, relay: Relay) -> None:
+        """Take over the socket of announcements; it becomes non-blocking."""
+        self.host = host
+        self.socket = relay.socket
+        self.socket.setblocking(False)
+        self._clock_behind = relay.clock_behind
+
+    def accept(self) -> Connection:
+        """Take one announced connection."""
+        while True:
+            message, fds = _receive(self.socket)
+            if not message:
+                _close_all(fds)
+                raise RelayGoneError(self.host)
+            try:
+                connector = int(json.loads(message)["connector"])
+                (fd,) = fds
+            except (ValueError, KeyError, TypeError):
+                _close_all(fds)
+                continue  # No descriptor came through: this process has none left. The peer sees its connection end.
+            connection = socket.socket(fileno=fd)
+            connection.setblocking(False)
+            return RelayedConnection(connection, connector, self.host, self._clock_behind)
+
+    def close(self) -> None:
+        """Close the socket; the relay then lets nobody in."""
+        self.socket.close()
+
+
+def _receive(relay: socket.socket) -> tuple[bytes, list[int]]:
+    message, ancillary, _, _ = relay.recvmsg(_ANNOUNCEMENT, socket.CMSG_SPACE(4), socket.MSG_CMSG_CLOEXEC)
+    fds = array.array("i")
+    for level, kind, payload in ancillary:
+        if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+            fds.frombytes(payload[: len(payload) - len(payload) % fds.itemsize])
+    return message, list(fds)
+
+
+def _close_all(fds: list[int]) -> None:
+    for fd in fds:
+        with contextlib.suppress(OSError):
+            os.close(fd)
+
+
+def _bind(path: Path) -> socket.socket:
+    path.unlink(missing_ok=True)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    try:
+        # Set before any connection exists, so that each has it from its first byte on.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+        # By way of a descriptor, since a unix socket's path may have 107 bytes only.
+        folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY)
+        try:
+            listener.bind(f"/proc/self/fd/{folder}/{path.name}")
+        finally:
+            os.close(folder)
+        path.chmod(0o666)  # The cell's users are others here; who may come near is decided by the folder.
+        listener.listen(_BACKLOG)
+    except BaseException:
+        listener.close()
+        raise
+    return listener
