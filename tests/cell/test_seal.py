@@ -142,10 +142,10 @@ async def test_a_socket_of_the_machine_inside_is_seen(broken: Callable[[Break], 
 @pytest.mark.cell
 @pytest.mark.anyio
 async def test_the_harness_inside_is_seen(broken: Callable[[Break], None], monkeypatch: pytest.MonkeyPatch) -> None:
-    def build(*given: Any) -> tuple[Path, Path]:
-        root, init = build_skeleton(*given)
+    def build(*given: Any) -> Path:
+        root = build_skeleton(*given)
         (root / SOURCE.lstrip("/")).mkdir(parents=True)
-        return root, init
+        return root
 
     monkeypatch.setattr(warden_module, "build_skeleton", build)
     broken(with_the_harness_inside)

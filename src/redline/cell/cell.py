@@ -15,10 +15,11 @@ from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 import anyio
 import anyio.to_thread
 
+from redline.cell.attendant import Attendant
 from redline.cell.command import Completed, agent_environment, as_arguments, run_command
 from redline.cell.config import CellConfig
 from redline.cell.errors import CellError, CellGoneError
-from redline.cell.messages import close_all, memory_file
+from redline.cell.messages import close_all, memory_file, send
 from redline.cell.programs.warden import is_running
 from redline.cell.runtime import choose_runtime
 from redline.cell.spec import HOME, HostSpec, IdMaps, host_spec
@@ -35,7 +36,9 @@ DEFAULT_OUTPUT = 10 << 20
 SPARE_SOCKETS = 16
 START_TIMEOUT = 60.0
 REMOVE_TIMEOUT = 60.0
-HOSTNAMES = {"default": "node1", "target": "node2"}
+HOSTNAMES = {"default": "node1", "target": "node2", "pause": "node0"}
+PAUSE = "pause"
+"""Where gVisor runs several hosts under one kernel, a container beside them holds the sandbox and runs nothing."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +84,7 @@ class Cell:
         self.config = config
         self.runtime = warden.runtime.name
         self.rootless = not is_root()
-        self.observer: Literal["outside", "inside"] = "outside"
+        self.observer: Literal["outside", "inside"] = "inside" if warden.runtime.inside else "outside"
         self.hosts: dict[str, Host] = {}
         self.alive = True
         self._warden = warden
@@ -89,6 +92,8 @@ class Cell:
         self._alter: Alter | None = None
         self._attached: dict[type, object] = {}
         self._sockets: list[tuple[socket.AddressFamily, socket.socket]] = []
+        self._attendants: dict[str, Attendant] = {}
+        self._pause: Host | None = None
 
     @classmethod
     async def start(cls, config: CellConfig, warden: Warden, alter: Alter | None = None) -> "Cell":
@@ -114,6 +119,8 @@ class Cell:
             shutil.rmtree(folder)
             raise
         try:
+            if cell.observer == "inside" and len(config.hosts) > 1:
+                cell._pause = await cell._start_host(PAUSE)
             for name in config.hosts:
                 cell.hosts[name] = await cell._start_host(name)
         except BaseException:
@@ -139,6 +146,9 @@ class Cell:
                 ids=self._ids,
                 cgroup=None if self.rootless else f"/{self.cgroup}/{name}",
                 shares=first.init.pid if first else None,
+                attendant=ground.attendant if self.observer == "inside" else None,
+                name="" if name == PAUSE else name,
+                pod=f"{ground.owner.name}-{self.id}-{PAUSE}" if self._pause or name == PAUSE else None,
             ),
             ground.tools,
         )
@@ -157,6 +167,8 @@ class Cell:
         try:
             with theirs:
                 answer, _ = await self._warden.call(request, [theirs.fileno()], START_TIMEOUT)
+            if self.observer == "inside" and name != PAUSE:
+                await self._start_attendant(name, ours)
             with anyio.fail_after(START_TIMEOUT):
                 await anyio.wait_readable(ours)
             if not ours.recv(1 << 10):
@@ -165,6 +177,26 @@ class Cell:
             ours.close()
             raise
         return Host(name, ProcessRef(answer["pid"], answer["start"], name), tether, ours)
+
+    async def _start_attendant(self, host: str, control: socket.socket) -> None:
+        """Gives the first process the stream of the attendant that it is to start."""
+        ours, theirs = socket.socketpair()
+        with theirs:
+            await send(control, {}, [theirs.fileno()])
+        stream = ours.detach()
+        self._attendants[host] = Attendant(host, stream, stream)
+        await self._attendants[host].ready()
+
+    def attendant(self, host: str) -> Attendant:
+        """The attendant of a host of a cell that the machine cannot see into.
+
+        Raises:
+            CellError: There is none.
+        """
+        try:
+            return self._attendants[host]
+        except KeyError:
+            raise CellError(f"host {host} of this cell has no attendant") from None
 
     @property
     def folder(self) -> Path:
@@ -251,7 +283,7 @@ class Cell:
         done = await self._command(host, request, b"", START_TIMEOUT, 1 << 12)
         if done.returncode != 0:
             raise CellError(f"{cmd[0]} did not start: {done.stderr.decode(errors='replace')}")
-        answer, _ = await self.joined(_FIND_PROCESS, {"host": host, "inside": int(done.stdout)})
+        answer, _ = await self.joined(_FIND_PROCESS, {"host": host, "inside": int(done.stdout)}, host=host)
         return ProcessRef(answer["pid"], answer["start"], host)
 
     async def read_file(
@@ -316,11 +348,13 @@ class Cell:
         held: Sequence[int] = (),
         data: bytes | None = None,
         timeout: float = 30.0,
+        host: str = "default",
     ) -> tuple[dict[str, Any], list[int]]:
         """Runs a program outside the cell with all capabilities over the cell and none over the machine.
 
         It sees the machine's /proc. Root and rootless harnesses see the same this way, and what parses an agent's
-        files can harm no more than the cell.
+        files can harm no more than the cell. Where the machine cannot see in (`observer` is `inside`), the program
+        runs in one host as the cell's root, and sees what that host sees.
 
         Args:
             program: Source text for the standard library only. It defines `main(request, fds)`, which returns a
@@ -330,6 +364,7 @@ class Cell:
             held: Descriptors of an earlier answer for it.
             data: Bytes for it, as a file that is the last of its descriptors.
             timeout: Seconds after which it is killed.
+            host: The host that it runs in, where it runs inside.
 
         Returns:
             Its answer, and its descriptors, which are the caller's to give back with `release`.
@@ -338,20 +373,29 @@ class Cell:
             CellError: It raised.
             TimeoutError: It took too long.
         """
+        if self.observer == "inside":
+            self._host(host)
+            return await self.attendant(host).join(program, request, held=held, data=data, timeout=timeout)
         message = {"op": "join", "cell": self.id, "program": program, "request": dict(request), "timeout": timeout}
         with memory_file(data) as given:
             return await self._warden.call(message, [*held, *given], timeout + 2.0)
 
-    async def release(self, held: Sequence[int]) -> None:
-        """Closes descriptors that `joined` returned."""
-        close_all(held)
+    async def release(self, held: Sequence[int], *, host: str = "default") -> None:
+        """Closes descriptors that `joined` returned; what a host inside held goes with it."""
+        if self.observer == "outside":
+            close_all(held)
+        elif self.alive and host in self._attendants:
+            await self._attendants[host].release(held)
 
-    async def write_held(self, held: int, offset: int, data: bytes) -> None:
+    async def write_held(self, held: int, offset: int, data: bytes, *, host: str = "default") -> None:
         """Writes to a file of the cell through a descriptor that `joined` returned.
 
         Raises:
             OSError: As writing raised.
         """
+        if self.observer == "inside":
+            await self.attendant(host).write(held, offset, data)
+            return
         rest = memoryview(data)
         while rest:
             count = await anyio.to_thread.run_sync(os.pwrite, held, rest, offset)
@@ -376,6 +420,8 @@ class Cell:
             TimeoutError: No answer in time.
         """
         self._host(host)
+        if self.observer == "inside":
+            return await self.attendant(host).connect(address, port, timeout)
         made = await self._socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
         return await _connect(made, (address, port), timeout)
 
@@ -387,6 +433,8 @@ class Cell:
             TimeoutError: No answer in time.
         """
         self._host(host)
+        if self.observer == "inside":
+            return await self.attendant(host).connect_unix(path, timeout)
         _, fds = await self.joined(_CONNECT_UNIX, {"host": host, "path": path}, timeout=timeout)
         made = socket.socket(fileno=fds[0])
         made.setblocking(False)
@@ -418,6 +466,9 @@ class Cell:
         await self._set_frozen(False)
 
     async def _set_frozen(self, frozen: bool) -> None:
+        if self.observer == "inside":
+            await self._signal(signal.SIGSTOP if frozen else signal.SIGCONT)
+            return
         answer, _ = await self._warden.call({"op": "freeze", "cell": self.id, "frozen": frozen})
         if answer["done"]:
             return
@@ -432,12 +483,20 @@ class Cell:
         await self._signal(signal.SIGKILL)
 
     async def _signal(self, number: signal.Signals) -> None:
+        if self.observer == "inside":
+            for attendant in self._attendants.values():
+                await attendant.signal(number)
+            return
         for host in self.hosts.values():
             await run_command(host.control, {"op": "signal", "signal": number}, b"", START_TIMEOUT, 1 << 10)
 
     def responsive(self) -> bool:
         """Whether every host's first process still runs; only something inside can have ended it."""
-        return self.alive and all(is_running(host.init.pid, host.init.start) for host in self.hosts.values())
+        return (
+            self.alive
+            and all(is_running(host.init.pid, host.init.start) for host in self.hosts.values())
+            and all(attendant.is_serving for attendant in self._attendants.values())
+        )
 
     async def kill(self) -> float:
         """Kills everything in the cell. May be called again.
@@ -466,7 +525,9 @@ class Cell:
             for _, spare in self._sockets:
                 spare.close()
             self._sockets.clear()
-            for host in self.hosts.values():
+            for attendant in self._attendants.values():
+                await anyio.to_thread.run_sync(attendant.close)
+            for host in (*self.hosts.values(), *((self._pause,) if self._pause else ())):
                 host.control.close()
             if self.folder.exists():
                 await self._warden.call({"op": "remove", "cell": self.id}, timeout=REMOVE_TIMEOUT)
@@ -513,6 +574,9 @@ def _raise_file_error(done: Completed, path: str) -> None:
 _FIND_PROCESS = """
 import os
 def main(request, fds):
+    if "proc" in request:
+        with open("/proc/%d/stat" % request["inside"], "rb") as file:
+            return {"pid": request["inside"], "start": int(file.read().rpartition(b")")[2].split()[19])}, []
     init = request["inits"][request["host"]]
     namespace = os.readlink("/proc/%d/ns/pid" % init)
     for name in os.listdir("/proc"):

@@ -32,15 +32,19 @@ MODES = {
 """The runtime gives a temporary file system the mode of its mount point."""
 
 
-def build_skeleton(folder: Path, tools: Toolset) -> tuple[Path, Path]:
-    """Makes the root folder and the first process's program.
+PROGRAMS = ("init", "attendant")
+"""What of ours runs inside: the first process, and what works for the harness where it cannot see in."""
+
+
+def build_skeleton(folder: Path, tools: Toolset) -> Path:
+    """Makes the root folder and the programs that are bound into it.
 
     Args:
         folder: An empty folder of the harness.
         tools: What will be bound into it.
 
     Returns:
-        The root folder and the program's path.
+        The root folder; the programs lie beside it by their names.
     """
     root = folder / "root"
     for name, mode in MODES.items():
@@ -57,10 +61,10 @@ def build_skeleton(folder: Path, tools: Toolset) -> tuple[Path, Path]:
         if Path("/etc", name).is_file():
             shutil.copyfile(Path("/etc", name), root / "etc" / name)
     _alternatives(root / "etc" / "alternatives")
-    _file(root / "run" / "init", "")
-    program = folder / "init"
-    _file(program, files("redline.cell").joinpath("programs/init.py").read_text())
-    return root, program
+    for name in PROGRAMS:
+        _file(root / "run" / name, "")
+        _file(folder / name, files("redline.cell").joinpath(f"programs/{name}.py").read_text())
+    return root
 
 
 def _folder(path: Path, mode: int = 0o755) -> None:

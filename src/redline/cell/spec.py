@@ -15,7 +15,18 @@ OCI_VERSION = "1.0.2"
 AGENT_ID = 1000
 HOME = "/home/agent"
 TETHER_FOLDER = "/run/accelerator"
+TETHER_MIB = 1
 INIT_PROGRAM = "/run/init"
+ATTENDANT_PROGRAM = "/run/attendant"
+ATTENDANT_CAPABILITIES = ["CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_DAC_READ_SEARCH", "CAP_FOWNER", "CAP_SYS_PTRACE"]
+"""What an attendant needs beside: to look into what the agent runs and wrote, and to install the subject."""
+
+POD = "io.kubernetes.cri"
+"""Where gVisor looks for the sandbox that a container joins."""
+
+GVISOR_MIB = 512
+"""Memory of gVisor's own kernel and file servers, beside what the cell may use."""
+
 INODES_PER_MIB = 64
 """A file system of small files costs kernel memory beyond its size: 480,000 empty files took 440 MiB."""
 
@@ -96,6 +107,15 @@ class HostSpec:
     shares: int | None = None
     """Pid of the first host's init whose user and network namespaces are joined, None for the first host."""
 
+    attendant: Path | None = None
+    """The program that works inside where the machine cannot see in (gVisor), None where it can."""
+
+    name: str = "default"
+    """The host's name, which its attendant is told."""
+
+    pod: str | None = None
+    """Where gVisor runs several hosts under one kernel: the container that holds the sandbox."""
+
 
 def host_spec(config: CellConfig, host: HostSpec, tools: Toolset) -> dict[str, Any]:
     """Composes the `config.json` of one host.
@@ -120,14 +140,34 @@ def host_spec(config: CellConfig, host: HostSpec, tools: Toolset) -> dict[str, A
     if host.cgroup is not None:
         linux["cgroupsPath"] = host.cgroup
         linux["resources"] = _resources(config)
-    return {
+    spec = {
         "ociVersion": OCI_VERSION,
         "hostname": host.hostname,
         "root": {"path": str(host.root), "readonly": True},
-        "process": _init_process(config, tools, rootless=host.cgroup is None),
+        "process": _init_process(config, tools, host),
         "mounts": _mounts(config, host, tools),
         "linux": linux,
     }
+    return spec if host.attendant is None else _for_gvisor(spec, config, host, tools)
+
+
+def _for_gvisor(spec: dict[str, Any], config: CellConfig, host: HostSpec, tools: Toolset) -> dict[str, Any]:
+    """Says the same in the words that gVisor understands.
+
+    It takes no masks, marks a bind mount read-only by `ro` alone, and a limit on processes from outside kills its
+    kernel instead of refusing a process, so that limit is set inside.
+    """
+    linux = {key: value for key, value in spec["linux"].items() if key not in ("maskedPaths", "readonlyPaths")}
+    linux["resources"] = {key: value for key, value in linux["resources"].items() if key not in ("pids", "devices")}
+    # Its kernel and its file servers share the memory limit with what runs inside.
+    linux["resources"]["memory"] = {"limit": (config.memory_mib + GVISOR_MIB) << 20}
+    if host.shares is not None:
+        linux["namespaces"] = _namespaces(None)
+    annotations = {}
+    if host.pod is not None:
+        kind = "container" if host.name else "sandbox"
+        annotations = {f"{POD}.container-type": kind, f"{POD}.sandbox-id": host.pod}
+    return {**spec, "linux": linux, "annotations": annotations}
 
 
 def _namespaces(shares: int | None) -> list[dict[str, str]]:
@@ -138,33 +178,37 @@ def _namespaces(shares: int | None) -> list[dict[str, str]]:
     return [*own, *({"type": kind, "path": f"/proc/{shares}/ns/{file}"} for kind, file in joined.items())]
 
 
-def _init_process(config: CellConfig, tools: Toolset, *, rootless: bool) -> dict[str, Any]:
+def _init_process(config: CellConfig, tools: Toolset, host: HostSpec) -> dict[str, Any]:
     limits = {"RLIMIT_NOFILE": config.open_files, "RLIMIT_CORE": 0}
-    if rootless:
+    inside = host.attendant is not None
+    if host.cgroup is None or inside:
         limits["RLIMIT_NPROC"] = config.pids
+    capabilities = [*INIT_CAPABILITIES, *(ATTENDANT_CAPABILITIES if inside else ())]
     process: dict[str, Any] = {
         "terminal": False,
         "user": {"uid": 0, "gid": 0},
         "cwd": "/",
-        "args": [tools.interpreter, "-I", "-S", INIT_PROGRAM],
+        "args": [tools.interpreter, "-I", "-S", INIT_PROGRAM, *((host.name,) if inside else ())],
         "env": [f"PATH={tools.path}", "LANG=C.UTF-8"],
         "noNewPrivileges": True,
         "capabilities": {
-            "bounding": INIT_CAPABILITIES,
-            "effective": INIT_CAPABILITIES,
-            "permitted": INIT_CAPABILITIES,
+            "bounding": capabilities,
+            "effective": capabilities,
+            "permitted": capabilities,
             "inheritable": [],
             "ambient": [],
         },
         "rlimits": [{"type": kind, "hard": value, "soft": value} for kind, value in limits.items()],
     }
-    if not rootless:
+    if host.cgroup is not None:
         process["oomScoreAdj"] = 0
     return process
 
 
 def _mounts(config: CellConfig, host: HostSpec, tools: Toolset) -> list[dict[str, Any]]:
     readonly = ["rbind", "rro", "rnosuid", "rnodev", "rprivate"]
+    if host.attendant is not None:
+        readonly = ["rbind", "ro", "nosuid", "nodev", "rprivate"]
     # A hollow folder covers a part of what is bound above it, and what is bound below it fills it again.
     below = [path for path in tools.bound if any(path.startswith(folder + "/") for folder in tools.hollow)]
     mounts = [{"destination": "/proc", "type": "proc", "source": "proc", "options": ["nosuid", "nodev", "noexec"]}]
@@ -189,9 +233,16 @@ def _mounts(config: CellConfig, host: HostSpec, tools: Toolset) -> list[dict[str
         _tmpfs("/var/tmp", config.var_tmp_mib, "mode=1777"),
         _tmpfs(HOME, config.home_mib, "mode=755", f"uid={AGENT_ID}", f"gid={AGENT_ID}"),
         _bind(str(host.init), INIT_PROGRAM, ["bind", "ro", "nosuid", "nodev"]),
-        _bind(str(host.tether), TETHER_FOLDER, ["bind", "ro", "nosuid", "nodev", "noexec"]),
     ]
-    return mounts
+    if host.attendant is None:
+        return [*mounts, _bind(str(host.tether), TETHER_FOLDER, ["bind", "ro", "nosuid", "nodev", "noexec"])]
+    masks = [_tmpfs(folder, 1, "ro") for folder in tools.masked if Path(folder).is_dir()]
+    return [
+        *mounts,
+        *masks,
+        _bind(str(host.attendant), ATTENDANT_PROGRAM, ["bind", "ro", "nosuid", "nodev"]),
+        _tmpfs(TETHER_FOLDER, TETHER_MIB, "mode=755", "noexec"),
+    ]
 
 
 def _bind(source: str, destination: str, options: list[str]) -> dict[str, Any]:

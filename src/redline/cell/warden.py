@@ -37,8 +37,17 @@ class Ground:
 
     owner: Path
     root: Path
-    init: Path
     tools: Toolset
+
+    @property
+    def init(self) -> Path:
+        """The program of each host's first process."""
+        return self.owner / "init"
+
+    @property
+    def attendant(self) -> Path:
+        """The program that works inside where the machine cannot see in."""
+        return self.owner / "attendant"
 
 
 class Warden:
@@ -72,7 +81,7 @@ class Warden:
         command = runtime.command(owner)
         (owner / "runtime").write_text("\0".join(command))
         tools = toolset()
-        root, init = build_skeleton(owner, tools)
+        root = build_skeleton(owner, tools)
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         program = str(files("redline.cell").joinpath("programs/warden.py"))
         with theirs:
@@ -87,7 +96,7 @@ class Warden:
         except OSError as error:
             raise CellError(f"the warden did not come up: {error}") from error
         ours.setblocking(True)
-        return cls(runtime, Ground(owner, root, init, tools), ours, process)
+        return cls(runtime, Ground(owner, root, tools), ours, process)
 
     @property
     def cells(self) -> Path:

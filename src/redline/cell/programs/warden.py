@@ -186,6 +186,7 @@ class Keeper:
         self.folder = setup["folder"]
         self.owner = os.path.basename(self.folder)
         self.runtime = setup["runtime"]
+        self.own_kernel = os.path.basename(self.runtime[0]) == "runsc" if self.runtime else False
 
     def cell_folder(self, cell: str) -> str:
         """The folder of a cell."""
@@ -228,7 +229,7 @@ class Keeper:
         with open(temporary, "w") as file:
             json.dump(inits, file)
         os.replace(temporary, os.path.join(folder, "inits.json"))
-        if not request["shares"]:
+        if not request["shares"] and not self.own_kernel:
             deny_user_namespaces(pid)
         return {"pid": pid, "start": start}, []
 
@@ -306,7 +307,7 @@ class Keeper:
         folder = self.cell_folder(cell)
         self.kill_cell(cell)
         hosts = [host for host in sorted(os.listdir(folder)) if os.path.isdir(os.path.join(folder, host))]
-        if not remove_cgroups(self.cgroup(cell)):
+        if self.own_kernel or not remove_cgroups(self.cgroup(cell)):
             for host in hosts:
                 name = container(self.owner, cell, host)
                 self.call_runtime(["delete", "--force", name], subprocess.DEVNULL, subprocess.DEVNULL)
