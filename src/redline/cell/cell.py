@@ -87,6 +87,8 @@ class Cell:
         self.observer: Literal["outside", "inside"] = "inside" if warden.runtime.inside else "outside"
         self.hosts: dict[str, Host] = {}
         self.alive = True
+        self.halted: str | None = None
+        """What an alarm stopped the cell for: no command starts and nothing thaws while it stands."""
         self._warden = warden
         self._ids = ids
         self._alter: Alter | None = None
@@ -333,6 +335,8 @@ class Cell:
     def _host(self, name: str) -> Host:
         if not self.alive:
             raise CellGoneError("the cell is not running")
+        if self.halted is not None:
+            raise CellGoneError(f"the cell was stopped: {self.halted}")
         try:
             return self.hosts[name]
         except KeyError:
@@ -462,8 +466,9 @@ class Cell:
         await self._set_frozen(True)
 
     async def thaw(self) -> None:
-        """Lets the cell go on."""
-        await self._set_frozen(False)
+        """Lets the cell go on, unless an alarm stopped it."""
+        if self.halted is None:
+            await self._set_frozen(False)
 
     async def _set_frozen(self, frozen: bool) -> None:
         if self.observer == "inside":
