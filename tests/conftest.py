@@ -1,8 +1,42 @@
-"""Fixtures of all tests."""
+"""Fixtures of all tests, and the runtimes that they run on."""
+
+import os
 
 import pytest
+
+from redline.cell.runtime import DEFAULT_VARIABLE, find_runtime, unusable
+
+OPTIONAL = ("runsc", "docker")
+"""Runtimes that a machine may do without; tests that need one carry its name as a marker."""
+
+os.environ.setdefault(DEFAULT_VARIABLE, "runc")  # what tests that say nothing run on, here and in what they start
 
 
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
+
+
+def why_missing(name: str) -> str | None:
+    found = find_runtime("runsc" if name == "runsc" else "docker")
+    return f"{name} is not installed" if found is None else unusable(found)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    lines = []
+    for name in OPTIONAL:
+        theirs = [item for item in items if item.get_closest_marker(name)]
+        reason = why_missing(name) if theirs else None
+        for item in theirs if reason else ():
+            item.add_marker(pytest.mark.skip(reason=f"{name}: {reason}"))
+        if theirs:
+            lines.append(f"{name}: {f'{len(theirs)} tests skipped, {reason}' if reason else f'{len(theirs)} tests'}")
+    config.stash[RUNTIMES] = lines
+
+
+RUNTIMES: pytest.StashKey[list[str]] = pytest.StashKey()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    for line in config.stash.get(RUNTIMES, []):
+        terminalreporter.write_line(f"optional runtime {line}")

@@ -16,17 +16,17 @@ from redline._errors import RedlineError
 from redline._names import one_line
 from redline.cell import CellConfig, open_cell
 from redline.cell.config import RuntimeName
-from redline.cell.runtime import STRENGTH, find_runtime
+from redline.cell.runtime import STRENGTH, Runtime, find_runtime, unusable
 from redline.cell.seal import SealReport, quick_seal
 
 MIN_FREE_DISK_GIB = 2
 MIN_FREE_MEMORY_GIB = 2
 GIB = 2**30
 WAYS_TO_GET: dict[RuntimeName, str] = {
-    "runsc": "optional; this version makes no cells with it yet",
+    "runsc": "needed for models that are not controls, unless --runtime runc is accepted: see gvisor.dev/docs",
     "runc": "install runc with the system's package tool, such as: apt-get install runc",
     "crun": "optional; runc is enough",
-    "docker": "optional; this version makes no cells with it yet",
+    "docker": "optional; runc is enough",
 }
 KEYS = {
     "OpenAI": "OPENAI_API_KEY",
@@ -55,7 +55,7 @@ class Finding:
 def examine() -> Iterator[Finding]:
     """Looks at everything that a run needs."""
     yield _system()
-    cells = [_cell(name) for name in STRENGTH if find_runtime(name) is not None]
+    cells = [_cell(found) for name in STRENGTH if (found := find_runtime(name)) is not None]
     works = any(finding.state == "ok" for finding in cells)
     for name in ("runsc", "runc", "crun", "docker"):
         yield _runtime(name)
@@ -83,10 +83,13 @@ def _runtime(name: RuntimeName) -> Finding:
     return Finding(name, "ok", f"{found.version} ({found.program})")
 
 
-def _cell(name: RuntimeName) -> Finding:
-    what = f"a cell on {name}"
+def _cell(runtime: Runtime) -> Finding:
+    what = f"a cell on {runtime.name}"
+    reason = unusable(runtime)
+    if reason is not None:
+        return Finding(what, "note", f"cannot be made: {reason}")
     try:
-        report = anyio.run(_try_cell, name)
+        report = anyio.run(_try_cell, runtime.name)
     except (RedlineError, OSError, TimeoutError) as error:
         return Finding(what, "bad", f"could not be made: {one_line(error)}", "see the lines on namespaces and cgroups")
     if not report.verified:

@@ -36,7 +36,7 @@ DEFAULT_OUTPUT = 10 << 20
 SPARE_SOCKETS = 16
 START_TIMEOUT = 60.0
 REMOVE_TIMEOUT = 60.0
-HOSTNAMES = {"default": "node1", "target": "node2", "pause": "node0"}
+HOSTNAMES = {"default": "node1", "target": "node2", "pause": "node1"}
 PAUSE = "pause"
 """Where gVisor runs several hosts under one kernel, a container beside them holds the sandbox and runs nothing."""
 

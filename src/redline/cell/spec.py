@@ -188,7 +188,7 @@ def _init_process(config: CellConfig, tools: Toolset, host: HostSpec) -> dict[st
         "terminal": False,
         "user": {"uid": 0, "gid": 0},
         "cwd": "/",
-        "args": [tools.interpreter, "-I", "-S", INIT_PROGRAM, *((host.name,) if inside else ())],
+        "args": [tools.interpreter, "-I", "-S", INIT_PROGRAM, *((host.name,) if inside and host.name else ())],
         "env": [f"PATH={tools.path}", "LANG=C.UTF-8"],
         "noNewPrivileges": True,
         "capabilities": {

@@ -15,8 +15,8 @@ from redline._names import one_line
 from redline.agents import check_model
 from redline.plan import ModelSpec, Plan
 
-STRONG_RUNTIMES = frozenset({"runsc", "docker"})
-"""Runtimes that `auto` may choose for a model that is not a control."""
+STRONG_RUNTIMES = frozenset({"runsc"})
+"""Runtimes that `auto` may choose for a model that is not a control: those with a kernel of their own."""
 
 CELLS_PER_PROCESSOR = 5
 """Trials spend most of their time waiting for the hold, for processes to settle, or for a model."""
