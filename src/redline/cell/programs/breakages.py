@@ -1,0 +1,202 @@
+"""Breaks a running cell in one harmless way, for the seal's self-test. Run by `Cell.joined`.
+
+What it makes belongs to the cell's own namespaces, or to a network namespace that it makes itself and that has no way
+to the machine: no interface, route or address of the machine is ever touched.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import socket
+import struct
+
+TYPE_CHECKING = False  # the name that type checkers know; importing typing would cost every start some milliseconds
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    Reply = tuple[dict[str, Any], list[int]]
+
+    # Given by the one who runs this.
+
+    def openat2_in_root(root_fd: int, path: str, flags: int, mode: int = 0) -> int:
+        """Opens a path below a folder, through no link."""
+
+    def join_namespace(fd: int, kind: int) -> None:
+        """Enters a namespace."""
+
+
+CLONE_NEWIPC, CLONE_NEWNET = 0x08000000, 0x40000000
+RTM_NEWLINK, RTM_NEWADDR = 16, 20
+NLM_F_REQUEST, NLM_F_ACK, NLM_F_EXCL, NLM_F_CREATE = 0x1, 0x4, 0x200, 0x400
+NLMSG_ERROR = 2
+IFLA_IFNAME, IFLA_LINKINFO, IFLA_NET_NS_FD = 3, 18, 28
+IFLA_INFO_KIND, IFLA_INFO_DATA, VETH_INFO_PEER = 1, 2, 1
+IFA_ADDRESS, IFA_LOCAL = 1, 2
+IFA_F_NODAD = 0x02
+IFF_UP = 1
+NEAR, FAR = "uplink", "far"
+LINK_HEADER = struct.Struct("=BxHiII")
+UNROUTED = (("198.51.100.1", socket.AF_INET), ("2001:db8:ffff::1", socket.AF_INET6))
+"""Documentation addresses that no breakage assigns: from a namespace without a way out they are unreachable."""
+
+libc = ctypes.CDLL(None, use_errno=True)
+
+
+# --- what is broken ---
+
+
+def allow_user_namespaces(_request: dict[str, Any]) -> Reply:
+    """Takes back the limit of the user namespace; the filter still refuses to make one."""
+    with open("/proc/sys/user/max_user_namespaces", "w") as file:
+        file.write("1")
+    return {}, []
+
+
+def leave_semaphore(request: dict[str, Any]) -> Reply:
+    """Puts a System V semaphore that no process inside made into the cell's ipc namespace."""
+    enter(request, "ipc", CLONE_NEWIPC)
+    if libc.semget(0, 1, 0o600) < 0:
+        raise OSError(ctypes.get_errno(), "semget")
+    return {}, []
+
+
+def leave_abstract_socket(request: dict[str, Any]) -> Reply:
+    """Binds an abstract socket that no process inside made."""
+    enter(request, "net", CLONE_NEWNET)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listener.bind("\0" + request["name"])
+    listener.listen(8)
+    return {}, [listener.detach()]
+
+
+def leave_pipe(request: dict[str, Any]) -> Reply:
+    """Makes a named pipe in a folder of the cell."""
+    root = os.open(f"/proc/{request['inits']['default']}/root", os.O_PATH | os.O_CLOEXEC)
+    folder = openat2_in_root(root, request["folder"], os.O_RDONLY | os.O_DIRECTORY)
+    os.mkfifo(request["name"], 0o600, dir_fd=folder)
+    return {}, []
+
+
+def answer_on_loopback(request: dict[str, Any]) -> Reply:
+    """Gives the cell's own loopback interface more addresses, with listeners on them."""
+    enter(request, "net", CLONE_NEWNET)
+    for address in request["addresses"]:
+        add_address("lo", address, 128 if ":" in address else 32)
+    made = [listen(*place) for place in request["listeners"]]
+    require_closed({"lo"})
+    return {}, made
+
+
+def lay_wire(request: dict[str, Any]) -> Reply:
+    """Joins the cell's network by a virtual wire to a second namespace, made here, that holds listeners."""
+    cell = os.open(f"/proc/{request['inits']['default']}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    machine = os.readlink("/proc/self/ns/net")
+    if libc.unshare(CLONE_NEWNET) != 0:
+        raise OSError(ctypes.get_errno(), "unshare")
+    far = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    set_up("lo")
+    join_namespace(cell, CLONE_NEWNET)
+    add_wire(NEAR, FAR, far)
+    if request["addresses"]:
+        near, _ = request["addresses"]
+        add_address(NEAR, near, 24)
+        set_up(NEAR)
+    require_closed({"lo", NEAR}, other_than=machine)
+    join_namespace(far, CLONE_NEWNET)
+    if request["addresses"]:
+        add_address(FAR, request["addresses"][1], 24)
+        set_up(FAR)
+    require_closed({"lo", FAR}, other_than=machine)
+    return {}, [far, *(listen(*place) for place in request["listeners"])]
+
+
+# --- how ---
+
+
+def enter(request: dict[str, Any], name: str, kind: int) -> None:
+    """Enters a namespace of the cell's first host."""
+    fd = os.open(f"/proc/{request['inits']['default']}/ns/{name}", os.O_RDONLY | os.O_CLOEXEC)
+    join_namespace(fd, kind)
+    os.close(fd)
+
+
+def require_closed(interfaces: set[str], other_than: str = "") -> None:
+    """Makes sure that this network leads nowhere: these interfaces only, no route beyond them, not the machine's.
+
+    Nothing is sent: connecting a datagram socket only looks up the route.
+    """
+    found = {name for _, name in socket.if_nameindex()}
+    if found != interfaces:
+        raise RuntimeError(f"the network made for a breakage has interfaces {sorted(found)}")
+    if os.readlink("/proc/self/ns/net") == other_than:
+        raise RuntimeError("the network of a breakage is the machine's")
+    for address, family in UNROUTED:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            try:
+                probe.connect((address, 9))
+            except OSError as error:
+                if error.errno in (errno.ENETUNREACH, errno.EADDRNOTAVAIL, errno.EHOSTUNREACH):
+                    continue
+                raise
+        raise RuntimeError(f"the network made for a breakage has a way to {address}")
+
+
+def listen(kind: str, address: str, port: int) -> int:
+    """A socket that accepts connections (by its backlog) or datagrams."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    made = socket.socket(family, socket.SOCK_STREAM if kind == "tcp" else socket.SOCK_DGRAM)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    made.bind((address, port))
+    if kind == "tcp":
+        made.listen(64)
+    return made.detach()
+
+
+def add_wire(near: str, far: str, namespace: int) -> None:
+    """Makes a pair of virtual interfaces, the far one of which lies in another namespace."""
+    peer = LINK_HEADER.pack(0, 0, 0, 0, 0) + attribute(IFLA_IFNAME, far) + attribute(IFLA_NET_NS_FD, namespace)
+    information = attribute(IFLA_INFO_KIND, "veth") + attribute(IFLA_INFO_DATA, attribute(VETH_INFO_PEER, peer))
+    body = LINK_HEADER.pack(0, 0, 0, 0, 0) + attribute(IFLA_IFNAME, near) + attribute(IFLA_LINKINFO, information)
+    ask(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, body)
+
+
+def set_up(name: str) -> None:
+    """Switches an interface on."""
+    ask(RTM_NEWLINK, 0, LINK_HEADER.pack(0, 0, socket.if_nametoindex(name), IFF_UP, IFF_UP))
+
+
+def add_address(name: str, address: str, prefix: int) -> None:
+    """Gives an interface an address."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    packed = socket.inet_pton(family, address)
+    head = struct.pack("=BBBBI", family, prefix, IFA_F_NODAD, 0, socket.if_nametoindex(name))
+    ask(RTM_NEWADDR, NLM_F_CREATE, head + attribute(IFA_LOCAL, packed) + attribute(IFA_ADDRESS, packed))
+
+
+def attribute(kind: int, value: bytes | str | int) -> bytes:
+    """A netlink attribute."""
+    data = value.encode() + b"\0" if isinstance(value, str) else value
+    data = struct.pack("=I", data) if isinstance(data, int) else data
+    return struct.pack("=HH", 4 + len(data), kind) + data + bytes(-len(data) % 4)
+
+
+def ask(kind: int, flags: int, body: bytes) -> None:
+    """Has the kernel change the network of this process."""
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as channel:
+        head = struct.pack("=IHHII", 16 + len(body), kind, NLM_F_REQUEST | NLM_F_ACK | flags, 1, 0)
+        channel.send(head + body)
+        answer = channel.recv(1 << 16)
+    if struct.unpack_from("=H", answer, 4)[0] != NLMSG_ERROR:
+        raise OSError(errno.EPROTO, "netlink did not acknowledge")
+    number = -struct.unpack_from("=i", answer, 16)[0]
+    if number:
+        raise OSError(number, os.strerror(number))
+
+
+def main(request: dict[str, Any], fds: list[int]) -> Reply:
+    """Applies the breakage that the request names."""
+    action: Callable[[dict[str, Any]], Reply] = globals()[request["action"]]
+    return action(request)

@@ -1,0 +1,232 @@
+"""How a cell is broken in exactly one way, so that the seal is seen to fail.
+
+Every breakage is harmless and leaves the cell closed: what it opens leads to something that was made for it, never to
+the machine's network, root or processes.
+"""
+
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from redline.cell.cell import Alter, Cell, open_cell
+from redline.cell.config import CellConfig
+from redline.cell.spec import INIT_PROGRAM
+
+Spec = dict[str, Any]
+Change = Callable[[Spec, "Bench"], None]
+"""Changes the specification of a host in place."""
+
+PROBE_NAMES = (
+    "outside_identity", "no_capabilities", "no_new_privileges", "refused_system_calls", "no_nested_namespace",
+    "security_label", "own_namespaces", "own_processes", "own_ipc", "canary_unreadable", "outside_unchanged",
+    "read_only_root", "kernel_interfaces", "few_devices", "declared_mounts", "few_descriptors", "clean_environment",
+    "harness_hidden", "no_network", "nothing_leaves", "no_name_resolution", "no_metadata_service", "declared_sockets",
+    "proxy_powerless", "closed_by_default", "cells_apart", "no_package_sources", "tether_only_protocol", "limits_bite",
+    "daemons_gone", "kill_drill", "lease_drill", "no_hooks", "no_device_nodes", "alarm_arrives",
+    "evidence_unalterable", "broken_profiles_fail", "prompts_agree",
+)  # fmt: skip
+"""The list of probes, in the order of their numbers."""
+
+READ_ONLY = ("bind", "ro", "nosuid", "nodev", "noexec")
+LAST_LINE = "main()\n"
+HOLDER_SECONDS = 10.0
+
+
+class Bench:
+    """What one breakage makes on the machine, all of it gone with the breakage."""
+
+    def __init__(self, folder: Path) -> None:
+        """Works in a folder of its own."""
+        self.folder = folder
+        self._ends = contextlib.ExitStack()
+
+    def close(self) -> None:
+        """Ends the helpers."""
+        self._ends.close()
+
+    def own_root(self, spec: Spec) -> Path:
+        """Gives the host a root folder of its own, to be changed from outside. Returns it."""
+        root = self.folder / "root"
+        if not root.exists():
+            shutil.copytree(spec["root"]["path"], root, symlinks=True)
+        spec["root"]["path"] = str(root)
+        return root
+
+    def patch_init(self, spec: Spec, text: str) -> None:
+        """Gives the host a first process whose program is changed by definitions that replace its own."""
+        original = files("redline.cell").joinpath("programs/init.py").read_text()
+        program = self.folder / "init"
+        program.write_text(original.removesuffix(LAST_LINE) + text + "\n\n" + LAST_LINE)
+        program.chmod(0o644)
+        (mount,) = (mount for mount in spec["mounts"] if mount["destination"] == INIT_PROGRAM)
+        mount["source"] = str(program)
+
+    def hold_namespaces(self, spec: Spec) -> dict[str, str]:
+        """Starts a helper in a user and a pid namespace of its own, with the host's id mappings. Returns their paths.
+
+        Whatever else runs in that pid namespace ends with the helper.
+        """
+        return self._ends.enter_context(_holder(spec["linux"]["uidMappings"], spec["linux"]["gidMappings"]))
+
+
+@dataclass(frozen=True)
+class Broken:
+    """In which way a cell is broken; what is not given is as in any cell."""
+
+    change: Change | None = None
+    """Changes each host's specification."""
+
+    init: str = ""
+    """Definitions that replace some of the first process's program."""
+
+    inside: Mapping[str, object] | None = None
+    """Request for `programs/breakages.py`, applied to the running cell."""
+
+    config: Mapping[str, object] = field(default_factory=dict)
+    """Settings of the cell that differ."""
+
+    def shape(self, config: CellConfig) -> CellConfig:
+        """The configuration of the broken cell."""
+        return CellConfig.model_validate({**config.model_dump(), **self.config})
+
+    def alter(self, bench: Bench) -> Alter:
+        """The change of specifications, with what it needs on the machine."""
+
+        def altered(spec: Spec, _host: str) -> Spec:
+            if self.init:
+                bench.patch_init(spec, self.init)
+            if self.change is not None:
+                self.change(spec, bench)
+            return spec
+
+        return altered
+
+    @contextlib.asynccontextmanager
+    async def open(self, config: CellConfig) -> AsyncIterator[Cell]:
+        """A running cell that is broken in this way."""
+        with workbench() as bench:
+            async with open_cell(self.shape(config), self.alter(bench)) as cell:
+                held: list[int] = []
+                if self.inside is not None:
+                    _, held = await cell.joined(_program(), self.inside)
+                try:
+                    yield cell
+                finally:
+                    await cell.release(held)
+
+
+Situation = Callable[[CellConfig], Awaitable[str | None]]
+"""Carries out a drill under a circumstance that must fail it. Returns why it failed, None where it did not."""
+
+
+@dataclass(frozen=True)
+class Breakage:
+    """One way to break a cell, the probe that must notice it, and the probes that cannot but notice it too."""
+
+    probe: str
+    """The probe's name."""
+
+    what: str
+    """What is broken, for a person."""
+
+    broken: Broken | None = None
+    """The broken cell on which the probes are measured."""
+
+    drill: Situation | None = None
+    """Where the probe is a drill, which makes its own cells: the drill under this breakage."""
+
+    related: Mapping[str, str] = field(default_factory=dict)
+    """Other probes that fail of necessity, each with the reason."""
+
+    needs: frozenset[str] = frozenset()
+    """What the machine, user or runtime must have: see `selftest.LACKING`."""
+
+
+@contextlib.contextmanager
+def workbench() -> Iterator[Bench]:
+    """A folder that runtimes of any user can pass through, and helpers that end with it."""
+    with tempfile.TemporaryDirectory(prefix="pod-") as name:
+        folder = Path(name)
+        folder.chmod(0o711)
+        bench = Bench(folder)
+        try:
+            yield bench
+        finally:
+            bench.close()
+
+
+def bind(spec: Spec, source: Path | str, destination: str, *options: str) -> None:
+    """Adds a bind mount, read-only where no options are given."""
+    spec["mounts"].append(
+        {
+            "destination": destination,
+            "type": "bind",
+            "source": str(source),
+            "options": list(options or READ_ONLY),
+        }
+    )
+
+
+def namespace(spec: Spec, kind: str, path: str) -> None:
+    """Makes a host join a namespace instead of making its own."""
+    for entry in spec["linux"]["namespaces"]:
+        if entry["type"] == kind:
+            entry["path"] = path
+
+
+@cache
+def _program() -> str:
+    return files("redline.cell").joinpath("programs/breakages.py").read_text()
+
+
+@contextlib.contextmanager
+def _holder(users: list[dict[str, int]], groups: list[dict[str, int]]) -> Iterator[dict[str, str]]:
+    """A process that waits for the end of its input in namespaces of its own."""
+    process = subprocess.Popen(
+        [sys.executable, "-I", "-S", "-c", _HOLD], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd="/"
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        process.stdout.read(1)
+        for name, maps in (("uid_map", users), ("gid_map", groups)):
+            lines = "".join(f"{piece['containerID']} {piece['hostID']} {piece['size']}\n" for piece in maps)
+            Path(f"/proc/{process.pid}/{name}").write_text(lines)
+        os.write(process.stdin.fileno(), b"m")
+        process.stdout.read(1)
+        yield {"user": f"/proc/{process.pid}/ns/user", "pid": f"/proc/{process.pid}/ns/pid_for_children"}
+    finally:
+        process.stdin.close()
+        process.stdout.close()
+        process.wait(HOLDER_SECONDS)
+
+
+_HOLD = """
+import ctypes, os, signal
+libc = ctypes.CDLL(None, use_errno=True)
+def unshare(kind):
+    if libc.unshare(kind) != 0:
+        raise OSError(ctypes.get_errno(), "unshare")
+unshare(0x10000000)
+os.write(1, b"u")
+os.read(0, 1)
+os.setgroups([]); os.setresgid(0, 0, 0); os.setresuid(0, 0, 0)
+unshare(0x20000000)
+first = os.fork()
+if first == 0:
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    libc.prctl(1, signal.SIGKILL)
+    os.write(1, b"p")
+    os.read(0, 1)
+    os._exit(0)
+os.waitpid(first, 0)
+"""

@@ -1,0 +1,200 @@
+"""The breakages of cells: for every probe that looks at a running cell, a cell that it must reject."""
+
+import shutil
+import socket
+from pathlib import Path
+
+import redline
+from redline.cell.seal.broken import Bench, Breakage, Broken, Spec, bind, namespace
+from redline.cell.spec import AGENT_ID
+
+HARNESS = Path(redline.__file__)
+"""A file of the harness, which no cell may see."""
+
+# --- privilege ---
+
+SUPPLEMENTARY_GROUP = f"""
+def become(user):
+    os.setgroups([{AGENT_ID}])
+    if user == "agent":
+        os.setresgid(AGENT_ID, AGENT_ID, AGENT_ID)
+        os.setresuid(AGENT_ID, AGENT_ID, AGENT_ID)
+"""
+
+CAPABILITY_KEPT = """
+def shed_capabilities():
+    for capability in range(64):
+        if not KEEP >> capability & 1:
+            libc.prctl(PR_CAPBSET_DROP, capability, 0, 0, 0)
+    header = (ctypes.c_uint32 * 2)(LINUX_CAPABILITY_VERSION_3, 0)
+    libc.capset(header, (ctypes.c_uint32 * 6)(KEEP, KEEP, 0, 0, 0, 0))
+"""
+
+
+def new_privileges(spec: Spec, _bench: Bench) -> None:
+    """The flag that keeps setuid programs from raising anything is off."""
+    spec["process"]["noNewPrivileges"] = False
+
+
+def no_filter(spec: Spec, _bench: Bench) -> None:
+    """No system call is filtered."""
+    del spec["linux"]["seccomp"]
+
+
+def hole_in_filter(spec: Spec, _bench: Bench) -> None:
+    """The filter lets one call through that a cell has no use for."""
+    hole = {"names": ["userfaultfd"], "action": "SCMP_ACT_ALLOW"}
+    filtered = spec["linux"]["seccomp"]
+    spec["linux"]["seccomp"] = {**filtered, "syscalls": [*filtered["syscalls"], hole]}
+
+
+# --- namespaces ---
+
+
+def machine_name(spec: Spec, _bench: Bench) -> None:
+    """The machine's own name is seen; no one inside has the right to change it."""
+    spec["linux"]["namespaces"] = [entry for entry in spec["linux"]["namespaces"] if entry["type"] != "uts"]
+    del spec["hostname"]
+
+
+def foreign_process(spec: Spec, bench: Bench) -> None:
+    """The process table is shared with a helper that was there before."""
+    for kind, path in bench.hold_namespaces(spec).items():
+        namespace(spec, kind, path)
+
+
+# --- files ---
+
+
+def without_quota(spec: Spec, _bench: Bench) -> None:
+    """One writable place is as large as the machine's memory allows."""
+    (mount,) = (mount for mount in spec["mounts"] if mount["destination"] == "/var/tmp")
+    mount["options"] = [option for option in mount["options"] if not option.startswith("size=")]
+
+
+def undeclared_writable(spec: Spec, _bench: Bench) -> None:
+    """A place that nobody declared can be written."""
+    options = ["nosuid", "nodev", f"uid={AGENT_ID}", f"gid={AGENT_ID}", "size=1m"]
+    spec["mounts"].append({"destination": "/root", "type": "tmpfs", "source": "tmpfs", "options": options})
+
+
+def kernel_symbols(spec: Spec, _bench: Bench) -> None:
+    """The kernel's symbols are not masked; their addresses read as zero without rights over the machine."""
+    spec["linux"]["maskedPaths"] = [path for path in spec["linux"]["maskedPaths"] if path != "/proc/kallsyms"]
+
+
+def spare_device(spec: Spec, _bench: Bench) -> None:
+    """The null device has a second name."""
+    bind(spec, "/dev/null", "/dev/spare", "bind", "rw", "nosuid", "noexec")
+
+
+def graphics_device(spec: Spec, _bench: Bench) -> None:
+    """The null device under the name of a processor for graphics."""
+    bind(spec, "/dev/null", "/dev/nvidia0", "bind", "rw", "nosuid", "noexec")
+
+
+def undeclared_bind(spec: Spec, bench: Bench) -> None:
+    """An empty folder of the machine that nobody declared."""
+    folder = bench.folder / "empty"
+    folder.mkdir()
+    bind(spec, folder, "/root")
+
+
+FOREIGN_DESCRIPTOR = """
+_replace_descriptors = replace_descriptors
+def replace_descriptors(fds):
+    status = _replace_descriptors(fds)
+    os.dup2(os.open("/dev/null", os.O_RDONLY), 9, inheritable=True)
+    return status
+"""
+
+ENVIRONMENT = """
+_run_command = run_command
+def run_command(request, fds):
+    request["env"].update({variables!r})
+    _run_command(request, fds)
+"""
+
+
+def harness_inside(spec: Spec, bench: Bench) -> None:
+    """One file of the harness lies where it lies outside."""
+    copy = bench.own_root(spec) / str(HARNESS).lstrip("/")
+    copy.parent.mkdir(parents=True)
+    shutil.copyfile(HARNESS, copy)
+
+
+def undeclared_socket(spec: Spec, bench: Bench) -> None:
+    """A unix socket of outside that nobody listens to."""
+    place = bench.own_root(spec) / "run" / "daemon.sock"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(place))
+    place.chmod(0o666)
+
+
+def _leaves_out(*probes: str) -> dict[str, str]:
+    return dict.fromkeys(probes, "no probe that connects runs in a network with another interface or a route (rule 7)")
+
+
+CELLS = (
+    Breakage("outside_identity", "a supplementary group", Broken(init=SUPPLEMENTARY_GROUP)),
+    Breakage("no_capabilities", "capabilities are left to hand on", Broken(init=CAPABILITY_KEPT)),
+    Breakage("no_new_privileges", "NoNewPrivs is off", Broken(new_privileges)),
+    Breakage("refused_system_calls", "no filter of system calls", Broken(no_filter)),
+    Breakage("refused_system_calls", "the filter lets userfaultfd through", Broken(hole_in_filter)),
+    Breakage(
+        "no_nested_namespace",
+        "one user namespace is allowed",
+        Broken(inside={"action": "allow_user_namespaces"}),
+    ),
+    Breakage("own_namespaces", "the machine's own name is seen", Broken(machine_name)),
+    Breakage(
+        "own_processes",
+        "a foreign process in the process table",
+        Broken(foreign_process),
+        related={"no_capabilities": "the host's own first process, which may start and stop others, is not the first"},
+        needs=frozenset({"root"}),
+    ),
+    Breakage("own_ipc", "a foreign semaphore", Broken(inside={"action": "leave_semaphore"})),
+    Breakage(
+        "own_ipc", "a foreign abstract socket", Broken(inside={"action": "leave_abstract_socket", "name": "foreign"})
+    ),
+    Breakage("read_only_root", "/var/tmp without a quota", Broken(without_quota)),
+    Breakage(
+        "read_only_root",
+        "an undeclared folder can be written",
+        Broken(undeclared_writable),
+        related={"declared_mounts": "the writable folder is a mount"},
+    ),
+    Breakage("kernel_interfaces", "/proc/kallsyms is not masked", Broken(kernel_symbols)),
+    Breakage(
+        "few_devices",
+        "a second null device",
+        Broken(spare_device),
+        related={"declared_mounts": "without rights over the machine a device node can only be a mount"},
+    ),
+    Breakage("declared_mounts", "an empty folder of the machine", Broken(undeclared_bind)),
+    Breakage("few_descriptors", "an inherited descriptor of /dev/null", Broken(init=FOREIGN_DESCRIPTOR)),
+    Breakage(
+        "clean_environment",
+        "a made-up key in the environment",
+        Broken(init=ENVIRONMENT.format(variables={"SERVICE_API_KEY": "made-up"})),
+    ),
+    Breakage("harness_hidden", "a file of the harness", Broken(harness_inside)),
+    Breakage(
+        "no_network",
+        "a wire to a second namespace, without address",
+        Broken(inside={"action": "lay_wire", "addresses": [], "listeners": []}),
+        related=_leaves_out("nothing_leaves", "no_name_resolution", "no_metadata_service", "proxy_powerless"),
+    ),
+    Breakage("declared_sockets", "an undeclared unix socket", Broken(undeclared_socket)),
+    Breakage(
+        "no_device_nodes",
+        "a null device in the place of a graphics processor",
+        Broken(graphics_device),
+        related={
+            "few_devices": "it is one more device",
+            "declared_mounts": "without rights over the machine a device node can only be a mount",
+        },
+    ),
+)
+"""Cells that are broken in one way each."""
