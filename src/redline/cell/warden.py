@@ -70,8 +70,12 @@ class Warden:
         self._beating.start()
 
     @classmethod
-    def start(cls, runtime: Runtime) -> "Warden":
+    def start(cls, runtime: Runtime, lease_seconds: float = LEASE_SECONDS) -> "Warden":
         """Sweeps what dead harnesses left, makes this harness's folder and starts its warden.
+
+        Args:
+            runtime: What makes the cells.
+            lease_seconds: A harness that says nothing for so long is taken for dead. Shorter in drills.
 
         Raises:
             UsageError: This user can make no cells here.
@@ -90,7 +94,7 @@ class Warden:
             )
         ours.settimeout(START_TIMEOUT)
         try:
-            ours.send(json.dumps({"folder": str(owner), "runtime": command, "lease_seconds": LEASE_SECONDS}).encode())
+            ours.send(json.dumps({"folder": str(owner), "runtime": command, "lease_seconds": lease_seconds}).encode())
             if not ours.recv(1 << 10):
                 raise CellError("the warden ended at its start")
         except OSError as error:
