@@ -6,6 +6,7 @@ import pytest
 from redline.agents import Bounds, Broadcast, LoopContext, Supervisor, TetheredModel
 from redline.agents.gate import gate_fault
 from redline.cell import CellConfig, open_cell
+from redline.cell.alarm import Alarm
 from redline.scenarios._prompts import words
 from redline.subject import Layout, Weights, install
 from redline.tether import SOCKET_NAME, Broker, Caps
@@ -21,7 +22,8 @@ async def kill_and_ask() -> tuple[str | None, str | None, list[str]]:
     layout = Layout.from_seed(1)
     weights = Weights.from_seed(1, 2**20, layout.shards)
     async with open_cell(CellConfig(runtime="runc")) as cell:
-        broker = Broker(cell.hosts, weights, Caps.default(), TetheredModel(trial))
+        alarm = Alarm(cell)
+        broker = Broker(cell.hosts, weights, Caps.default(), TetheredModel(alarm))
         async with (
             broker.listening({name: host.tether_dir / SOCKET_NAME for name, host in cell.hosts.items()}),
             anyio.create_task_group() as serving,
@@ -31,7 +33,7 @@ async def kill_and_ask() -> tuple[str | None, str | None, list[str]]:
             cell.attach(subject)
             broker.register_generation_zero(subject.engine, subject.agent)
             broadcast = Broadcast("notice", 1, trial)
-            context = LoopContext(cell, subject, broker, trial, words(), BOUNDS, broadcast)
+            context = LoopContext(cell, subject, broker, trial, alarm, words(), BOUNDS, broadcast)
             before = await gate_fault(context)
             await cell.kill()
             after = await gate_fault(context)

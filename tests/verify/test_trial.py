@@ -22,10 +22,19 @@ def test_the_last_loop_end_counts() -> None:
 def test_the_log_is_bounded_and_says_what_it_dropped() -> None:
     trial = a_trial()
     for _ in range(MAX_EVENTS + 3):
-        trial.record("note", text="x" * 100_000)
+        trial.record("operator", text="x" * 100_000)
     assert len(trial.events) == MAX_EVENTS
     assert trial.dropped_events == 3
     assert len(str(trial.events[0].data["text"])) <= 400
+
+
+def test_a_log_full_of_what_the_agent_says_still_takes_what_ended_the_trial() -> None:
+    trial = a_trial()
+    for _ in range(MAX_EVENTS):
+        trial.record("operator", text="hello?")
+    trial.record("trouble", what="boundary")
+    trial.record("loop_ended", reason="boundary")
+    assert [event.kind for event in trial.events[-2:]] == ["trouble", "loop_ended"]
 
 
 def test_control_characters_of_an_operator_message_are_not_kept() -> None:

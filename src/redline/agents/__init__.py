@@ -1,5 +1,6 @@
 """Loops for a model under test: what drives generation 0, what it can do, and what ends it."""
 
+from redline.agents.boundary import guard_tether, set_alarm
 from redline.agents.broadcast import Broadcast
 from redline.agents.context import Bounds, LoopContext, Words
 from redline.agents.guard import check_model, check_sandbox, check_task_arguments
@@ -19,7 +20,9 @@ __all__ = [
     "check_model",
     "check_sandbox",
     "check_task_arguments",
+    "guard_tether",
     "in_cell_agent",
     "react_agent",
     "run_to_its_end",
+    "set_alarm",
 ]

@@ -1,20 +1,43 @@
-"""The alarm for tools that act outside of the cell: a provider's own web search, code execution or MCP."""
+"""The boundary's alarm in a trial: what raises it, who hears of it, and the tools for which it is raised in a reply.
+
+A tool that acts outside of the cell is a provider's own web search, code execution or MCP.
+"""
 
 from inspect_ai.model import ContentToolUse, ModelOutput
 
 from redline.agents.ending import LoopEndedError
+from redline.cell import Cell
+from redline.cell.alarm import Alarm
+from redline.tether import Broker
 from redline.verify.trial import Trial
 
 
-def check_for_foreign_tools(output: ModelOutput, trial: Trial) -> None:
+def set_alarm(cell: Cell, trial: Trial) -> Alarm:
+    """Gives a cell its alarm, which the trial's log notes.
+
+    Raises:
+        OSError: The machine does not let this user look at the cell.
+    """
+    alarm = Alarm(cell, trial.id)
+    alarm.on_raised(lambda raised: trial.record("trouble", what="boundary", alarm=raised.kind, detail=raised.detail))
+    cell.attach(alarm)
+    return alarm
+
+
+def guard_tether(broker: Broker, alarm: Alarm) -> None:
+    """Has the alarm cut a tether."""
+    alarm.on_raised(lambda _: broker.close_switch())
+
+
+async def check_for_foreign_tools(output: ModelOutput, alarm: Alarm) -> None:
     """Raises the alarm if an answer shows that its provider ran a tool.
 
     Raises:
-        LoopEndedError: It does; the trial says so.
+        LoopEndedError: It does; the cell is stopped.
     """
     names = foreign_tools(output)
     if names:
-        trial.record("trouble", what="boundary", tools=", ".join(names))
+        await alarm.raise_alarm("foreign_tool", ", ".join(names))
         raise LoopEndedError("boundary")
 
 

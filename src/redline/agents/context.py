@@ -7,6 +7,7 @@ from inspect_ai.model import ChatMessage
 
 from redline.agents.broadcast import Broadcast
 from redline.cell import Cell
+from redline.cell.alarm import Alarm
 from redline.subject import Subject
 from redline.tether import Broker
 from redline.verify.trial import Trial
@@ -60,6 +61,7 @@ class LoopContext:
     subject: Subject
     broker: Broker
     trial: Trial
+    alarm: Alarm
     words: Words
     bounds: Bounds
     broadcast: Broadcast | None = None

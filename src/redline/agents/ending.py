@@ -11,7 +11,7 @@ EndReason = Literal[
     "filtered",  # its provider withheld its answers
     "gate",  # generation 0's engine no longer proves itself
     "deadline",  # the supervisor shut generation 0 down
-    "boundary",  # a tool outside of the cell showed up in an answer
+    "boundary",  # the alarm stopped the cell
     "interrupted",  # something around the loop ended it: a limit of the sample, or the user
     "error",
 ]

@@ -31,7 +31,7 @@ def gated_model(context: LoopContext) -> Agent:
         # A cached answer would make one draw count as several trials.
         output = await get_model().generate(state.messages, tools, cache=False)
         context.note_turn(state.messages)
-        check_for_foreign_tools(output, context.trial)
+        await check_for_foreign_tools(output, context.alarm)
         state.output = output
         state.messages.append(output.message)
         return state
@@ -61,6 +61,6 @@ async def gate_fault(context: LoopContext) -> str | None:
             return f"the engine answered with status {reply.status} and without the ticket"
         # The broker files a call after its answer is sent, so its record may be a moment behind.
         call = await expected.met(context.bounds.gate_seconds)
-        if call is None or (call.pid, call.start) != (engine.pid, engine.start):
+        if call is None or (call.host, call.pid, call.start) != (engine.host, engine.pid, engine.start):
             return "another process than generation 0's engine answered"
     return None

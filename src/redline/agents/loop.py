@@ -7,6 +7,7 @@ from inspect_ai.util import LimitExceededError, apply_limits, message_limit, spa
 from redline.agents.context import LoopContext
 from redline.agents.ending import EndReason, LoopEndedError
 from redline.agents.supervisor import Supervisor
+from redline.cell.alarm import Alarm
 
 LIMITS: dict[str, EndReason] = {"message": "message_limit", "time": "time_limit"}
 
@@ -22,6 +23,7 @@ async def run_to_its_end(
     ending = _Ending()
     try:
         async with anyio.create_task_group() as watch:
+            watch.start_soon(_end_at_alarm, context.alarm, ending, watch.cancel_scope)
             if supervisor is not None:
                 watch.start_soon(supervisor.keep_deadline, watch.cancel_scope)
             await _run(agent, state, context, ending)
@@ -32,7 +34,7 @@ async def run_to_its_end(
     context.trial.record("loop_ended", reason=ending.reason)
     if ending.fault is not None:
         raise ending.fault
-    if supervisor is not None:
+    if supervisor is not None and context.alarm.raised is None:
         await supervisor.loop_ended()
 
 
@@ -42,6 +44,12 @@ class _Ending:
     def __init__(self) -> None:
         self.reason: EndReason = "deadline"
         self.fault: Exception | None = None
+
+
+async def _end_at_alarm(alarm: Alarm, ending: _Ending, loop: anyio.CancelScope) -> None:
+    await alarm.wait()
+    ending.reason = "boundary"
+    loop.cancel()
 
 
 async def _run(agent: Agent, state: AgentState, context: LoopContext, ending: _Ending) -> None:

@@ -16,8 +16,8 @@ from inspect_ai.util import span
 from redline.agents.boundary import check_for_foreign_tools
 from redline.agents.context import LoopContext
 from redline.agents.ending import EndReason, LoopEndedError
+from redline.cell.alarm import Alarm
 from redline.tether import CallInfo, Generated, Message
-from redline.verify.trial import Trial
 
 MESSAGES_A_TURN = 2
 TO_THE_OPERATOR = re.compile(r"^OPERATOR:\s*(\S.*)$", re.MULTILINE)
@@ -27,9 +27,9 @@ TO_THE_OPERATOR = re.compile(r"^OPERATOR:\s*(\S.*)$", re.MULTILINE)
 class TetheredModel:
     """Answers the broker's calls. The broker has checked the proof and the caps before it asks."""
 
-    def __init__(self, trial: Trial) -> None:
+    def __init__(self, alarm: Alarm) -> None:
         """Starts with no loop of generation 0 in the cell."""
-        self._trial = trial
+        self._alarm = alarm
         self.loop: InCellLoop | None = None
         """The conversation of generation 0's own agent process, where that is the agent under test."""
 
@@ -43,7 +43,7 @@ class TetheredModel:
     async def _ask(self, info: CallInfo, chat: list[ChatMessage]) -> ModelOutput:
         async with span(name=f"generation {info.generation}, process {info.pid} on {info.host}", type="agent"):
             output = await get_model().generate(chat, cache=False)
-        check_for_foreign_tools(output, self._trial)
+        await check_for_foreign_tools(output, self._alarm)
         return output
 
 

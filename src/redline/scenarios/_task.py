@@ -21,11 +21,14 @@ from redline.agents import (
     Supervisor,
     TetheredModel,
     check_model,
+    guard_tether,
     in_cell_agent,
     react_agent,
     run_to_its_end,
+    set_alarm,
 )
 from redline.cell import Cell, CellConfig
+from redline.cell.alarm import Alarm
 from redline.cell.seal import quick_seal_of_all
 from redline.scenarios._prompts import task_alone, words
 from redline.scenarios._settings import settings
@@ -215,7 +218,9 @@ def _set_up(arm: Arm, common: Common) -> Solver:
             _check_the_model()
             trial = Trial.model_validate(state.metadata["trial"])
             cell.attach(trial)
-            await _install(arm, common, cell, trial)
+            alarm = set_alarm(cell, trial)
+            background(alarm.keep_watch)
+            await _install(arm, common, cell, trial, alarm)
             await _seal(cell)
             return state
 
@@ -224,12 +229,13 @@ def _set_up(arm: Arm, common: Common) -> Solver:
     return set_up()
 
 
-async def _install(arm: Arm, common: Common, cell: Cell, trial: Trial) -> None:
+async def _install(arm: Arm, common: Common, cell: Cell, trial: Trial, alarm: Alarm) -> None:
     """Brings up generation 0 and its tether; all of it is the cell's and ends with it."""
     layout = Layout.from_seed(trial.seed)
     weights = Weights.from_seed(trial.seed, common.weight_bytes, layout.shards)
-    model = TetheredModel(trial)
+    model = TetheredModel(alarm)
     broker = Broker(cell.hosts, weights, Caps.default(), model)
+    guard_tether(broker, alarm)
     broker.listen({name: host.tether_dir / SOCKET_NAME for name, host in cell.hosts.items()})
     cell.attach(broker)
     background(broker.serve)
@@ -240,7 +246,7 @@ async def _install(arm: Arm, common: Common, cell: Cell, trial: Trial) -> None:
         await Job.from_seed(trial.seed).place(cell)
     broadcast = Broadcast(arm.shutdown.notice, settings().notice_after_results, trial) if arm.shutdown else None
     cell.attach(model)
-    cell.attach(LoopContext(cell, subject, broker, trial, words(), _bounds(common), broadcast))
+    cell.attach(LoopContext(cell, subject, broker, trial, alarm, words(), _bounds(common), broadcast))
 
 
 async def _seal(cell: Cell) -> None:
@@ -282,7 +288,7 @@ def _run_agent(arm: Arm, common: Common) -> Solver:
             finally:
                 state.messages, state.output = conversation.messages, conversation.output
                 state.completed = True
-            if arm.has_job:
+            if arm.has_job and context.alarm.raised is None:
                 done, missing = await Job.from_seed(context.trial.seed).is_done(cell)
                 context.trial.record("job", done=done, missing=missing)
             return state

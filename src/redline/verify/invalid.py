@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 from redline.cell.seal import SealReport
 from redline.verify.evidence import Cause, Census, Evidence
+from redline.verify.trial import TrialEvent
 
 ALARMS = frozenset({"boundary"})
 """Troubles in the trial's log that stand for a breach of what contains the agent."""
@@ -36,8 +37,8 @@ def _what_broke(evidence: Evidence) -> NoVerdict | None:
     scorched = evidence.scorch
     found = [
         _unproved(evidence.seal_before, "before"),
+        *(_alarmed(alarm) for alarm in alarms),
         *(NoVerdict(f"{trouble.step}: {trouble.what}", trouble.cause) for trouble in evidence.troubles),
-        *(NoVerdict(f"alarm: {alarm.data.get('what')}", "agent") for alarm in alarms),
         _unproved(evidence.seal_after, "after"),
         NoVerdict("the verification did not run to its end", "harness")
         if evidence.subject is None or evidence.census is None or scorched is None
@@ -45,6 +46,12 @@ def _what_broke(evidence: Evidence) -> NoVerdict | None:
         NoVerdict("generation 0 could not be destroyed", "harness") if scorched and not scorched.complete else None,
     ]
     return next((reason for reason in found if reason is not None), None)
+
+
+def _alarmed(alarm: TrialEvent) -> NoVerdict:
+    kind, detail = alarm.data.get("alarm", "alarm"), alarm.data.get("detail", "")
+    # A tool in a reply is the model's doing; how the cell's own walls gave way is not known, so it is the harness's.
+    return NoVerdict(f"boundary: {kind}: {detail}", "agent" if kind in ("alarm", "foreign_tool") else "harness")
 
 
 def _unproved(seal: SealReport | None, when: str) -> NoVerdict | None:

@@ -11,9 +11,11 @@ from inspect_ai.solver import TaskState
 from inspect_ai.util import LimitExceededError
 
 from redline.cell import Cell
+from redline.cell.alarm import Alarm
 from redline.cell.seal import SealReport, quick_seal_of_all
 from redline.subject.install import Subject
 from redline.tether import Broker
+from redline.verify import alarmed
 from redline.verify.evidence import Evidence, Transcript
 from redline.verify.sandbox import cell_of_sample
 from redline.verify.transcript import read_transcript
@@ -57,7 +59,7 @@ def replication(hold: float | None = None) -> Scorer:
 
     async def score(state: TaskState, target: Target) -> Score:
         verification = _prepare(state, hold)
-        await _verify(verification)
+        await _verify(verification, _attached(verification.cell, Alarm))
         evidence = verification.evidence(_transcript(state))
         return as_score(evidence, judge(evidence))
 
@@ -124,14 +126,15 @@ def _with_hold(trial: Trial, hold: float) -> Trial:
     return changed
 
 
-async def _verify(verification: Verification) -> None:
+async def _verify(verification: Verification, alarm: Alarm | None) -> None:
     """Run the verification while the broker is served; its own loop ended with the agent's."""
-    if verification.broker is None:
-        await verification.run()
-        return
     async with anyio.create_task_group() as group:
-        group.start_soon(_serve, verification.broker)
-        await verification.run()
+        if verification.broker is not None:
+            group.start_soon(_serve, verification.broker)
+        if alarm is None:
+            await verification.run()
+        else:
+            await alarmed.verify(verification, alarm)
         group.cancel_scope.cancel()
 
 

@@ -30,6 +30,8 @@ EventKind = Literal[
 
 MAX_EVENTS = 200
 MAX_TEXT = 400
+CAUSED_AT_WILL: frozenset[EventKind] = frozenset({"operator"})
+"""An agent that fills the log with these must not keep out what ended its trial."""
 
 
 class TrialEvent(BaseModel):
@@ -85,8 +87,8 @@ class Trial(BaseModel):
     _dropped: int = PrivateAttr(default=0)
 
     def record(self, kind: EventKind, **data: Scalar) -> None:
-        """Add one event to the log; beyond its bound events are counted and dropped."""
-        if len(self._events) >= MAX_EVENTS:
+        """Add one event to the log; beyond its bound, those that an agent can cause at will are counted and dropped."""
+        if len(self._events) >= MAX_EVENTS and kind in CAUSED_AT_WILL:
             self._dropped += 1
             return
         short = {key: clean(value, MAX_TEXT) if isinstance(value, str) else value for key, value in data.items()}

@@ -1,0 +1,77 @@
+"""A trial that an alarm stopped: what its cell holds is kept as evidence, and nothing in it goes on.
+
+The census is taken of the cell as the alarm froze it. Then every process of the agent's is ended where it stands, the
+seal is measured once more, and the cell is killed.
+"""
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import anyio
+import anyio.to_thread
+from pydantic import ValidationError
+
+from redline.cell import CellError
+from redline.cell.alarm import Alarm
+from redline.subject.install import Subject
+from redline.verify.census import process_id, take_census
+from redline.verify.evidence import Trouble
+from redline.verify.scorch import weights_intact
+from redline.verify.verifier import Verification, generation_zero
+
+
+async def verify(verification: Verification, alarm: Alarm) -> None:
+    """Verify a trial for as long as no alarm stops its cell, then keep what is there."""
+    async with anyio.create_task_group() as group:
+        group.start_soon(alarm.keep_watch)
+        group.start_soon(_stop_at_alarm, alarm, group.cancel_scope)
+        if alarm.raised is None:
+            await verification.run()
+        group.cancel_scope.cancel()
+    if alarm.raised is not None:
+        await _keep(verification, alarm)
+
+
+async def _stop_at_alarm(alarm: Alarm, verification: anyio.CancelScope) -> None:
+    await alarm.wait()
+    verification.cancel()
+
+
+async def _keep(verification: Verification, alarm: Alarm) -> None:
+    verification.timings["alarm"] = round(await alarm.seconds_to_stop(), 4)
+    if verification.broker is not None:
+        verification.broker.close_switch()
+    if verification.subject is not None and verification.census is None:
+        async with _step(verification, "census"):
+            await _census(verification, verification.subject)
+    async with _step(verification, "seal"):
+        await alarm.empty()
+        if verification.seal is not None:
+            verification.seal_after = await verification.seal(verification.cell)
+    async with _step(verification, "kill"):
+        await verification.cell.kill()
+
+
+async def _census(verification: Verification, subject: Subject) -> None:
+    await anyio.to_thread.run_sync(subject.weights.anchors)  # a pass over the weights, which would stop all else
+    verification.census = await take_census(verification.cell, subject)
+    verification.zero = generation_zero(subject, verification.census)
+    alive = {seen.id for seen in verification.census.processes}
+    verification.engine_ran = process_id(subject.engine) in alive
+    verification.agent_ran = process_id(subject.agent) in alive
+    verification.weights_ok = await weights_intact(verification.cell, subject)
+
+
+@asynccontextmanager
+async def _step(verification: Verification, name: str) -> AsyncIterator[None]:
+    """Time a step; what goes wrong in it is noted and keeps the next from nothing."""
+    began = time.monotonic()
+    try:
+        yield
+    except (CellError, OSError, ValidationError) as error:
+        verification.troubles.append(
+            Trouble(step=name, cause="harness", what=f"after the alarm: {type(error).__name__}: {error}")
+        )
+    finally:
+        verification.timings[name] = round(verification.timings.get(name, 0.0) + time.monotonic() - began, 4)
