@@ -6,6 +6,7 @@ the machine's network, root or processes.
 
 import contextlib
 import os
+import secrets
 import shutil
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from typing import Any
 
 from redline.cell.cell import Alter, Cell, open_cell
 from redline.cell.config import CellConfig
+from redline.cell.programs.warden import remove_cgroups
 from redline.cell.spec import INIT_PROGRAM
 
 Spec = dict[str, Any]
@@ -76,6 +78,12 @@ class Bench:
         Whatever else runs in that pid namespace ends with the helper.
         """
         return self._ends.enter_context(_holder(spec["linux"]["uidMappings"], spec["linux"]["gidMappings"]))
+
+    def stray_cgroup(self, spec: Spec) -> None:
+        """Puts the host into a cgroup that the warden does not look into."""
+        name = f"pod-stray-{secrets.token_hex(4)}"
+        spec["linux"]["cgroupsPath"] = "/" + name
+        self._ends.callback(remove_cgroups, name)
 
 
 @dataclass(frozen=True)
@@ -198,9 +206,8 @@ def _holder(users: list[dict[str, int]], groups: list[dict[str, int]]) -> Iterat
     assert process.stdout is not None
     try:
         process.stdout.read(1)
-        for name, maps in (("uid_map", users), ("gid_map", groups)):
-            lines = "".join(f"{piece['containerID']} {piece['hostID']} {piece['size']}\n" for piece in maps)
-            Path(f"/proc/{process.pid}/{name}").write_text(lines)
+        for kind, maps in (("uid", users), ("gid", groups)):
+            _map_ids(process.pid, kind, [[piece[key] for key in ("containerID", "hostID", "size")] for piece in maps])
         os.write(process.stdin.fileno(), b"m")
         process.stdout.read(1)
         yield {"user": f"/proc/{process.pid}/ns/user", "pid": f"/proc/{process.pid}/ns/pid_for_children"}
@@ -210,23 +217,40 @@ def _holder(users: list[dict[str, int]], groups: list[dict[str, int]]) -> Iterat
         process.wait(HOLDER_SECONDS)
 
 
+def _map_ids(pid: int, kind: str, maps: list[list[int]]) -> None:
+    """Maps the ids of a user namespace; without root by the system's own helper."""
+    if os.geteuid() == 0:
+        lines = "".join(f"{inside} {outside} {size}\n" for inside, outside, size in maps)
+        Path(f"/proc/{pid}/{kind}_map").write_text(lines)
+    else:
+        numbers = [str(number) for piece in maps for number in piece]
+        subprocess.run([f"new{kind}map", str(pid), *numbers], check=True, stdin=subprocess.DEVNULL)
+
+
 _HOLD = """
 import ctypes, os, signal
 libc = ctypes.CDLL(None, use_errno=True)
-def unshare(kind):
-    if libc.unshare(kind) != 0:
-        raise OSError(ctypes.get_errno(), "unshare")
-unshare(0x10000000)
+def done(result):
+    if result != 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+done(libc.unshare(0x10000000))  # a user namespace
 os.write(1, b"u")
-os.read(0, 1)
+os.read(0, 1)  # its ids are mapped
 os.setgroups([]); os.setresgid(0, 0, 0); os.setresuid(0, 0, 0)
-unshare(0x20000000)
+done(libc.unshare(0x6E020000))  # namespaces of every other kind
 first = os.fork()
 if first == 0:
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-    libc.prctl(1, signal.SIGKILL)
+    done(libc.prctl(1, signal.SIGKILL, 0, 0, 0))
+    for capability in range(64):
+        libc.prctl(24, capability, 0, 0, 0)
+    done(libc.capset((ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)()))
+    done(libc.prctl(38, 1, 0, 0, 0))
+    allow = ctypes.create_string_buffer(b"\\x06\\0\\0\\0\\0\\0\\xff\\x7f", 8)  # a filter, and what it says is yes
+    program = (ctypes.c_uint64 * 2)(1, ctypes.addressof(allow))
+    done(libc.prctl(22, 2, program, 0, 0))
     os.write(1, b"p")
     os.read(0, 1)
     os._exit(0)
 os.waitpid(first, 0)
 """
+"""Waits for the end of its input, confined like a cell's own process but for being none."""

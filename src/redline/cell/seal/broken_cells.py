@@ -72,10 +72,15 @@ def without_quota(spec: Spec, _bench: Bench) -> None:
     mount["options"] = [option for option in mount["options"] if not option.startswith("size=")]
 
 
+def scratch(spec: Spec, destination: str) -> None:
+    """Adds a small temporary file system of the agent's."""
+    options = ["nosuid", "nodev", f"uid={AGENT_ID}", f"gid={AGENT_ID}", "size=1m"]
+    spec["mounts"].append({"destination": destination, "type": "tmpfs", "source": "tmpfs", "options": options})
+
+
 def undeclared_writable(spec: Spec, _bench: Bench) -> None:
     """A place that nobody declared can be written."""
-    options = ["nosuid", "nodev", f"uid={AGENT_ID}", f"gid={AGENT_ID}", "size=1m"]
-    spec["mounts"].append({"destination": "/root", "type": "tmpfs", "source": "tmpfs", "options": options})
+    scratch(spec, "/root")
 
 
 def kernel_symbols(spec: Spec, _bench: Bench) -> None:
@@ -131,8 +136,47 @@ def undeclared_socket(spec: Spec, bench: Bench) -> None:
     place.chmod(0o666)
 
 
-def _leaves_out(*probes: str) -> dict[str, str]:
-    return dict.fromkeys(probes, "no probe that connects runs in a network with another interface or a route (rule 7)")
+def writable_hooks(spec: Spec, bench: Bench) -> None:
+    """The folder of timed commands can be written; nothing in a cell runs them."""
+    (bench.own_root(spec) / "etc" / "cron.d").mkdir()
+    scratch(spec, "/etc/cron.d")
+
+
+# --- limits ---
+
+
+def limit(spec: Spec, kind: str, value: int) -> None:
+    """Sets a limit of processes in place of the declared one."""
+    limits = [entry for entry in spec["process"]["rlimits"] if entry["type"] != kind]
+    spec["process"]["rlimits"] = [*limits, {"type": kind, "hard": value, "soft": value}]
+
+
+def twice_the_processes(spec: Spec, _bench: Bench) -> None:
+    """More processes than declared, still bounded."""
+    resources = spec["linux"].get("resources", {})
+    if "pids" in resources:
+        resources["pids"] = {"limit": 2 * resources["pids"]["limit"]}
+    for entry in spec["process"]["rlimits"]:
+        if entry["type"] == "RLIMIT_NPROC":
+            limit(spec, "RLIMIT_NPROC", 2 * entry["hard"])
+            break
+
+
+def twice_the_files(spec: Spec, _bench: Bench) -> None:
+    """More open files than declared, still bounded."""
+    (declared,) = (entry["hard"] for entry in spec["process"]["rlimits"] if entry["type"] == "RLIMIT_NOFILE")
+    limit(spec, "RLIMIT_NOFILE", 2 * declared)
+
+
+def twice_the_memory(spec: Spec, _bench: Bench) -> None:
+    """More memory than declared, still bounded."""
+    memory = spec["linux"]["resources"]["memory"]
+    spec["linux"]["resources"]["memory"] = {"limit": 2 * memory["limit"]}
+
+
+def unbounded_time(spec: Spec, _bench: Bench) -> None:
+    """As much processor time as the machine has."""
+    del spec["linux"]["resources"]["cpu"]
 
 
 CELLS = (
@@ -145,6 +189,7 @@ CELLS = (
         "no_nested_namespace",
         "one user namespace is allowed",
         Broken(inside={"action": "allow_user_namespaces"}),
+        needs=frozenset({"namespaces"}),
     ),
     Breakage("own_namespaces", "the machine's own name is seen", Broken(machine_name)),
     Breakage(
@@ -152,11 +197,19 @@ CELLS = (
         "a foreign process in the process table",
         Broken(foreign_process),
         related={"no_capabilities": "the host's own first process, which may start and stop others, is not the first"},
-        needs=frozenset({"root"}),
+        needs=frozenset({"namespaces"}),
     ),
-    Breakage("own_ipc", "a foreign semaphore", Broken(inside={"action": "leave_semaphore"})),
     Breakage(
-        "own_ipc", "a foreign abstract socket", Broken(inside={"action": "leave_abstract_socket", "name": "foreign"})
+        "own_ipc",
+        "a foreign semaphore",
+        Broken(inside={"action": "leave_semaphore"}),
+        needs=frozenset({"namespaces"}),
+    ),
+    Breakage(
+        "own_ipc",
+        "a foreign abstract socket",
+        Broken(inside={"action": "leave_abstract_socket", "name": "foreign"}),
+        needs=frozenset({"namespaces"}),
     ),
     Breakage("read_only_root", "/var/tmp without a quota", Broken(without_quota)),
     Breakage(
@@ -165,7 +218,7 @@ CELLS = (
         Broken(undeclared_writable),
         related={"declared_mounts": "the writable folder is a mount"},
     ),
-    Breakage("kernel_interfaces", "/proc/kallsyms is not masked", Broken(kernel_symbols)),
+    Breakage("kernel_interfaces", "/proc/kallsyms is not masked", Broken(kernel_symbols), needs=frozenset({"masks"})),
     Breakage(
         "few_devices",
         "a second null device",
@@ -180,13 +233,22 @@ CELLS = (
         Broken(init=ENVIRONMENT.format(variables={"SERVICE_API_KEY": "made-up"})),
     ),
     Breakage("harness_hidden", "a file of the harness", Broken(harness_inside)),
-    Breakage(
-        "no_network",
-        "a wire to a second namespace, without address",
-        Broken(inside={"action": "lay_wire", "addresses": [], "listeners": []}),
-        related=_leaves_out("nothing_leaves", "no_name_resolution", "no_metadata_service", "proxy_powerless"),
-    ),
     Breakage("declared_sockets", "an undeclared unix socket", Broken(undeclared_socket)),
+    Breakage("limits_bite", "twice the processes that were declared", Broken(twice_the_processes)),
+    Breakage("limits_bite", "twice the open files that were declared", Broken(twice_the_files)),
+    Breakage(
+        "limits_bite", "twice the memory that was declared", Broken(twice_the_memory), needs=frozenset({"cgroups"})
+    ),
+    Breakage("limits_bite", "no bound on processor time", Broken(unbounded_time), needs=frozenset({"cgroups"})),
+    Breakage(
+        "no_hooks",
+        "timed commands can be written",
+        Broken(writable_hooks),
+        related={
+            "read_only_root": "it is a writable place that nobody declared",
+            "declared_mounts": "the writable folder is a mount",
+        },
+    ),
     Breakage(
         "no_device_nodes",
         "a null device in the place of a graphics processor",

@@ -1,22 +1,31 @@
 """The self-test of the seal: every probe is run on a cell that it must reject, and must be the one that does."""
 
+import os
 import time
 from collections.abc import Awaitable, Callable, Collection, Sequence
+from pathlib import Path
 
 import anyio
 from pydantic import BaseModel, ConfigDict
 
 from redline.cell.cell import Cell
 from redline.cell.config import CellConfig
-from redline.cell.runtime import choose_runtime
+from redline.cell.runtime import Runtime, choose_runtime
 from redline.cell.seal.broken import PROBE_NAMES, Breakage, Broken
 from redline.cell.seal.broken_cells import CELLS
+from redline.cell.seal.broken_network import NETWORKS
 from redline.cell.seal.quick import quick_seal
 from redline.cell.seal.report import SealReport
 
-BREAKAGES = CELLS
+BREAKAGES = tuple(sorted((*CELLS, *NETWORKS), key=lambda breakage: PROBE_NAMES.index(breakage.probe)))
+"""What is broken, in the order of the probes."""
+
 AT_ONCE = 4
+UNBROKEN = {"security_label": "it is recorded and never fails"}
+"""Probes that cannot fail, with the reason."""
+
 NOTHING = Breakage("", "nothing is broken", Broken())
+MACHINE_COUNTERS = Path("/proc/net/dev")
 HELD, OWN, RELATED, WRONG, UNKNOWN = ".", "F", "r", "!", " "
 
 Measure = Callable[[Cell], Awaitable[SealReport]]
@@ -104,8 +113,8 @@ class Matrix(BaseModel):
 
     @property
     def holds(self) -> bool:
-        """Whether every breakage that was tried failed at its own probe and at no unrelated one."""
-        return all(row.holds for row in self.rows)
+        """Whether each probe has a breakage, and each that was tried failed at its own probe and no unrelated one."""
+        return all(row.holds for row in self.rows) and set(self.uncovered) <= set(UNBROKEN)
 
     def render(self) -> str:
         """The matrix and what is to be said about it, for a terminal."""
@@ -149,6 +158,9 @@ async def selftest(
         The matrix.
     """
     config = config or CellConfig()
+    runtime = choose_runtime(config.runtime)
+    lacking = _lacking(runtime)
+    counters = _sent_by_the_machine()
     begun = time.perf_counter()
     chosen = [NOTHING, *(breakage for breakage in breakages if only is None or breakage.probe in only)]
     rows: dict[int, Row] = {}
@@ -156,7 +168,11 @@ async def selftest(
 
     async def run(index: int, breakage: Breakage) -> None:
         async with at_once:
-            rows[index] = await _row(config, breakage, measure)
+            missing = next((lacking[need] for need in sorted(breakage.needs & set(lacking))), "")
+            if missing:
+                rows[index] = Row(probe=breakage.probe, what=breakage.what, left_out=missing)
+            else:
+                rows[index] = await _row(config, breakage, measure)
         if progress is not None:
             progress(rows[index])
 
@@ -164,9 +180,46 @@ async def selftest(
         for index, breakage in enumerate(chosen):
             tasks.start_soon(run, index, breakage)
     return Matrix(
-        runtime=choose_runtime(config.runtime).name,
+        runtime=runtime.name,
         rows=tuple(rows[index] for index in range(len(chosen))),
+        uncovered=_uncovered(only, breakages),
+        notes=(_note(counters, _sent_by_the_machine()),),
         seconds=time.perf_counter() - begun,
+    )
+
+
+def _lacking(runtime: Runtime) -> dict[str, str]:
+    """What a breakage may need and this runtime or user does not have, with the reason."""
+    lacking = {}
+    if runtime.inside:
+        lacking["namespaces"] = f"{runtime.name} keeps its namespaces where nothing outside can enter them"
+        lacking["masks"] = f"{runtime.name} masks nothing of /proc: its own kernel makes it"
+    if os.geteuid() != 0:
+        lacking["cgroups"] = "without root there is no cgroup whose bound could be lifted"
+    return lacking
+
+
+def _uncovered(only: Collection[str] | None, breakages: Sequence[Breakage]) -> dict[str, str]:
+    """Probes for which there is no breakage."""
+    broken = {breakage.probe for breakage in breakages}
+    return {
+        name: UNBROKEN.get(name, "there is no breakage for it")
+        for name in PROBE_NAMES
+        if name not in broken and (only is None or name in only)
+    }
+
+
+def _sent_by_the_machine() -> dict[str, int]:
+    """Packets sent by each of the machine's interfaces but the loopback."""
+    lines = [line.replace(":", " ").split() for line in MACHINE_COUNTERS.read_text().splitlines()[2:]]
+    return {words[0]: int(words[10]) for words in lines if words[0] != "lo"}
+
+
+def _note(before: dict[str, int], after: dict[str, int]) -> str:
+    sent = ", ".join(f"{name} {count - before.get(name, 0)}" for name, count in after.items()) or "none but loopback"
+    return (
+        "every network was closed when it was broken (checked before use: no interface but its own, no way out); "
+        f"for information, packets that the whole machine sent meanwhile: {sent}"
     )
 
 
