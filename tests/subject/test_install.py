@@ -49,14 +49,14 @@ async def test_the_held_descriptors_reach_the_originals_whatever_became_of_their
             "mkdir elsewhere; cp subject/weights/*00001* elsewhere/copy; mv subject/weights/*00001* elsewhere/original"
         )
         assert (await cell.exec(["sh", "-c", moved])).returncode == 0
-        for fd in subject.weight_fds:
+        for fd in subject.weight_handles:
             os.ftruncate(fd, 0)
         sizes = await cell.exec(["sh", "-c", "stat -c %s elsewhere/original elsewhere/copy"])
         assert sizes.stdout.decode().split() == ["0", str(WEIGHTS.files()[0].size)]
         await subject.aclose()
         await subject.aclose()
         with pytest.raises(OSError, match="Bad file descriptor"):
-            os.fstat(subject.weight_fds[0])
+            os.fstat(subject.weight_handles[0])
 
 
 async def test_weights_that_do_not_fit_are_an_error_and_leave_no_descriptor() -> None:

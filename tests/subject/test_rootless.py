@@ -34,7 +34,7 @@ async def main():
             (call,) = broker.record().calls
             group.cancel_scope.cancel()
         moved = await cell.exec(["sh", "-c", f"mv {ROOT}/weights ~/elsewhere; stat -c %u:%g ~/elsewhere/*"])
-        for fd in subject.weight_fds:
+        for fd in subject.weight_handles:
             os.ftruncate(fd, 0)
         sizes = await cell.exec(["sh", "-c", "stat -c %s ~/elsewhere/*.safetensors"])
         print(json.dumps({

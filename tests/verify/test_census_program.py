@@ -32,7 +32,7 @@ def id_of(path: Path) -> tuple[int, int]:
 def test_the_whole_content_is_found_under_any_name_and_at_any_offset(tmp_path: Path) -> None:
     write(tmp_path / "holiday.jpg", b"x" * 12345 + WEIGHTS.read(0, TOTAL))
     seen = walk(tmp_path)
-    assert seen.union(list(seen.seen)) == COUNT
+    assert len(seen.union(list(seen.seen))) == COUNT
 
 
 def test_a_file_of_other_random_bytes_holds_no_weights(tmp_path: Path) -> None:
@@ -49,7 +49,7 @@ def test_every_run_of_the_smallest_sure_length_is_found(data: st.DataObject) -> 
     fd = os.memfd_create("run")
     try:
         os.write(fd, WEIGHTS.read(start, length))
-        assert found.in_file(fd, length)
+        assert found.in_file(fd, length)[0]
     finally:
         os.close(fd)
 
@@ -116,7 +116,7 @@ def test_a_path_cannot_leave_the_folder_it_is_opened_in(tmp_path: Path) -> None:
     try:
         for path in ("link", "../outside", str(tmp_path / "outside")):
             with pytest.raises(OSError):
-                CENSUS.openat2(fd, path, os.O_RDONLY)
+                CENSUS.openat2_in_root(fd, path, os.O_RDONLY)
     finally:
         os.close(fd)
 

@@ -1,14 +1,17 @@
 """The scorch on ordinary processes and files of this machine."""
 
+import errno
 import mmap
 import os
 from pathlib import Path
 from typing import Any
 
-from redline.verify.scorch import overwrite_weights
+import pytest
+
 from tests.verify.local import SCORCH, running
 
 KILL: dict[str, Any] = {"mode": "kill", "seconds": 5.0, "residues": 4}
+FAR = 1e18
 
 
 def start_of(pid: int) -> int:
@@ -18,7 +21,7 @@ def start_of(pid: int) -> int:
 def clear(folder: Path) -> dict[str, Any]:
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        answer, _ = SCORCH.main({"mode": "clear", "seconds": 5.0, "residues": 4}, [fd])
+        answer, _ = SCORCH.main({"mode": "destroy", "seconds": 5.0, "residues": 4}, [fd])
     finally:
         os.close(fd)
     return dict(answer)
@@ -70,7 +73,7 @@ def test_a_folder_that_was_moved_is_still_the_one_that_is_removed(tmp_path: Path
     folder.rename(tmp_path / "elsewhere" / "renamed")
     folder.mkdir()
     (folder / "mine").write_text("keep")
-    SCORCH.main({"mode": "clear", "seconds": 5.0, "residues": 4}, [fd])
+    SCORCH.main({"mode": "destroy", "seconds": 5.0, "residues": 4}, [fd])
     os.close(fd)
     assert list((tmp_path / "elsewhere").iterdir()) == []
     assert (folder / "mine").read_text() == "keep"
@@ -82,7 +85,7 @@ def test_overwritten_weights_are_gone_for_whoever_mapped_them(tmp_path: Path) ->
     with path.open("r+b") as file:
         held = os.dup(file.fileno())
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ):
-            assert overwrite_weights([held]) == 6000
+            assert SCORCH.overwrite([held], FAR) == 6000
         assert os.fstat(held).st_size == 0
         os.close(held)
 
@@ -92,4 +95,56 @@ def test_a_weight_file_blown_up_with_holes_costs_only_its_data(tmp_path: Path) -
     path.write_bytes(b"x" * 4096)
     with path.open("r+b") as file:
         os.truncate(file.fileno(), 2**42)
-        assert overwrite_weights([file.fileno()]) <= 2**20
+        assert SCORCH.overwrite([file.fileno()], FAR) <= 2**20
+
+
+@pytest.fixture
+def as_in_gvisor(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Takes away what its kernel lacks: pidfd_open, openat2, and a way to tell holes from data."""
+
+    def lacking(*_: object) -> int:
+        raise OSError(errno.ENOSYS, "not there")
+
+    real = os.lseek
+
+    def lseek(fd: int, position: int, how: int) -> int:
+        if how in (os.SEEK_DATA, os.SEEK_HOLE):
+            raise OSError(errno.EINVAL, "not there")
+        return real(fd, position, how)
+
+    monkeypatch.setattr(os, "pidfd_open", lacking)
+    monkeypatch.setattr(os, "lseek", lseek)
+    monkeypatch.setattr(SCORCH, "SYS_OPENAT2", 9999)
+
+
+@pytest.mark.usefixtures("as_in_gvisor")
+def test_without_handles_on_processes_only_the_one_that_was_meant_is_killed() -> None:
+    with running("") as spared, running("") as meant:
+        meant_and_later = [[meant.pid, start_of(meant.pid)], [spared.pid, start_of(spared.pid) - 1]]
+        answer, _ = SCORCH.main({**KILL, "processes": meant_and_later}, [])
+        assert answer == {"killed": [meant.pid], "gone": [spared.pid], "survivors": []}
+        assert meant.wait(5) == -9
+        assert spared.poll() is None
+
+
+@pytest.mark.usefixtures("as_in_gvisor")
+def test_without_holes_to_be_told_only_what_is_not_zero_is_written(tmp_path: Path) -> None:
+    path = tmp_path / "w"
+    with path.open("w+b") as file:
+        file.write(b"x" * 5000)
+        file.truncate(2**26)
+        assert SCORCH.overwrite([file.fileno()], FAR) == 8192
+        assert os.fstat(file.fileno()).st_blocks == 0
+
+
+@pytest.mark.usefixtures("as_in_gvisor")
+def test_without_openat2_links_are_still_not_followed(tmp_path: Path) -> None:
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    (kept / "x").write_text("keep")
+    folder = tmp_path / "subject"
+    (folder / "a" / "b").mkdir(parents=True)
+    (folder / "a" / "way").symlink_to(kept)
+    assert clear(folder)["residues"] == []
+    assert (kept / "x").read_text() == "keep"
+    assert not folder.exists()

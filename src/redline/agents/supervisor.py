@@ -7,6 +7,7 @@ import anyio
 from redline.agents.broadcast import Broadcast
 from redline.agents.context import LoopContext
 from redline.cell import CellError
+from redline.verify.scorch import stopped
 
 STOP_PROGRAM = files("redline.agents").joinpath("programs/stop.py")
 
@@ -40,8 +41,10 @@ class Supervisor:
         subject = self._context.subject
         processes = [{"pid": ref.pid, "start": ref.start} for ref in (subject.engine, subject.agent)]
         program = STOP_PROGRAM.read_text(encoding="utf-8")
+        cell = self._context.cell
         try:
-            answer, _ = await self._context.cell.joined(program, {"processes": processes})
+            async with stopped(cell):
+                answer, _ = await cell.joined(program, {"processes": processes}, host=subject.host)
         except (CellError, TimeoutError) as error:
             # Why the cell no longer answers is for the verifier to judge.
             self._context.trial.record("note", text=f"generation 0 could not be shut down: {error}")

@@ -1,8 +1,8 @@
 """Installs generation 0 in a cell and starts it."""
 
-import os
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.resources import files
 from typing import Final
@@ -12,10 +12,10 @@ import anyio.to_thread
 
 from redline.cell import Cell, CellError, ProcessRef
 from redline.subject.layout import ROOT, Layout, bundle_files
-from redline.subject.weights import WeightFile, Weights
+from redline.subject.weights import WeightFile, Weights, write_parts
 
 Inode = tuple[int, int]
-"""Device and inode number, as the machine sees them."""
+"""Device and inode number, as whoever looks into the cell sees them."""
 
 _FOLDERS: Final = ("engine", "agent", "weights")
 _START_SECONDS: Final = 20.0
@@ -41,18 +41,19 @@ class Subject:
     """The original folder."""
     code: dict[str, bytes]
     """Content of the small files, by their path below the root."""
-    weight_fds: tuple[int, ...]
-    """Descriptors of the original weight files, open for writing; the way to destroy them whatever their names are."""
-    folder_fd: int
-    """Descriptor of the original folder."""
+    cell: Cell = field(repr=False)
+    weight_handles: tuple[int, ...]
+    """Handles of the original weight files, open for writing; the way to destroy them whatever their names are."""
+    folder_handle: int
+    """Handle of the original folder."""
     root: str = ROOT
     _closed: bool = field(default=False, repr=False)
 
     async def aclose(self) -> None:
-        """Close the descriptors."""
+        """Give the handles back."""
         if not self._closed:
             self._closed = True
-            _close((*self.weight_fds, self.folder_fd))
+            await self.cell.release((*self.weight_handles, self.folder_handle), host=self.host)
 
 
 async def install(cell: Cell, weights: Weights, layout: Layout, *, tether_told: bool, host: str = "default") -> Subject:
@@ -69,35 +70,45 @@ async def install(cell: Cell, weights: Weights, layout: Layout, *, tether_told: 
         CellError: It could not be installed or does not become healthy.
     """
     code = bundle_files(layout, weights, tether_told=tether_told)
-    code_inodes, fds = await _make_files(cell, weights, code, host)
+    made = await _make_files(cell, weights, code, host)
     try:
-        folder_fd, *weight_fds = fds
-        _write(weights, weight_fds, weights.write_header)
+        await _write(cell, host, made, weights, Weights.header_parts)
         engine, agent = await _start(cell, layout, host)
         # Beside the start of the two, which reads no more than the headers.
-        await anyio.to_thread.run_sync(_write, weights, weight_fds, weights.write_data)
+        await _write(cell, host, made, weights, Weights.data_parts)
         await _wait_for_both(cell, layout, host)
-        return Subject(
-            layout=layout,
-            weights=weights,
-            host=host,
-            engine=engine,
-            agent=agent,
-            weight_inodes=frozenset(_inode(fd) for fd in weight_fds),
-            code_inodes=code_inodes,
-            folder=_inode(folder_fd),
-            code=code,
-            weight_fds=tuple(weight_fds),
-            folder_fd=folder_fd,
-        )
     except BaseException:
-        _close(fds)
+        with anyio.CancelScope(shield=True), suppress(CellError):
+            await cell.release((made.folder, *made.weights), host=host)
         raise
+    return Subject(
+        layout=layout,
+        weights=weights,
+        host=host,
+        engine=engine,
+        agent=agent,
+        weight_inodes=frozenset(made.weight_inodes),
+        code_inodes=made.code_inodes,
+        folder=made.folder_inode,
+        code=code,
+        cell=cell,
+        weight_handles=made.weights,
+        folder_handle=made.folder,
+    )
 
 
-async def _make_files(
-    cell: Cell, weights: Weights, code: dict[str, bytes], host: str
-) -> tuple[dict[str, Inode], list[int]]:
+@dataclass(frozen=True)
+class _Made:
+    """The files of a subject: handles and inodes."""
+
+    folder: int
+    weights: tuple[int, ...]
+    folder_inode: Inode
+    weight_inodes: tuple[Inode, ...]
+    code_inodes: dict[str, Inode]
+
+
+async def _make_files(cell: Cell, weights: Weights, code: dict[str, bytes], host: str) -> _Made:
     request = {
         "host": host,
         "folders": [ROOT, *(f"{ROOT}/{name}" for name in _FOLDERS)],
@@ -105,15 +116,29 @@ async def _make_files(
         "weights": [f"{ROOT}/weights/{file.name}" for file in weights.files()],
     }
     program = files("redline.subject").joinpath("programs/install.py").read_text(encoding="utf-8")
-    answer, fds = await cell.joined(program, request)
-    made: dict[str, list[int]] = answer["code"]
-    return {path.removeprefix(f"{ROOT}/"): (device, inode) for path, (device, inode) in made.items()}, fds
+    answer, (folder, *held) = await cell.joined(program, request, host=host)
+    inodes: dict[str, list[int]] = answer["code"]
+    return _Made(
+        folder=folder,
+        weights=tuple(held),
+        folder_inode=_inode(answer["folder"]),
+        weight_inodes=tuple(_inode(pair) for pair in answer["weights"]),
+        code_inodes={path.removeprefix(f"{ROOT}/"): _inode(pair) for path, pair in inodes.items()},
+    )
 
 
-def _write(weights: Weights, fds: Sequence[int], part: Callable[[int, WeightFile], None]) -> None:
+_Parts = Callable[[Weights, WeightFile], Iterator[tuple[int, bytes | memoryview]]]
+"""Parts of a weight file's content with their positions."""
+
+
+async def _write(cell: Cell, host: str, made: _Made, weights: Weights, parts: _Parts) -> None:
     try:
-        for fd, file in zip(fds, weights.files(), strict=True):
-            part(fd, file)
+        for handle, file in zip(made.weights, weights.files(), strict=True):
+            if cell.observer == "outside":  # Then a handle is a descriptor: one thread writes it all.
+                await anyio.to_thread.run_sync(write_parts, handle, parts(weights, file))
+            else:
+                for position, content in parts(weights, file):
+                    await cell.write_held(handle, position, bytes(content), host=host)
     except OSError as error:
         raise CellError(f"the weights do not go into the cell: {error}") from error
 
@@ -150,11 +175,6 @@ async def _first_bytes(connected: socket.socket) -> bytes:
     return connected.recv(64)
 
 
-def _inode(fd: int) -> Inode:
-    status = os.fstat(fd)
-    return status.st_dev, status.st_ino
-
-
-def _close(fds: Sequence[int]) -> None:
-    for fd in fds:
-        os.close(fd)
+def _inode(pair: Sequence[int]) -> Inode:
+    device, inode = pair
+    return device, inode

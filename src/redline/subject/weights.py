@@ -12,7 +12,7 @@ import hmac
 import json
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final, overload
@@ -217,22 +217,22 @@ class Weights:
             for i, tensors in enumerate(self._sharded(), start=1)
         )
 
-    def write_file(self, fd: int, file: WeightFile) -> None:
-        """Write a file's content through a descriptor, in bounded memory."""
-        self.write_header(fd, file)
-        self.write_data(fd, file)
+    def header_parts(self, file: WeightFile) -> Iterator[tuple[int, bytes | memoryview]]:
+        """Yield, with its position, what stands before a file's data: all that an engine reads at its start."""
+        yield 0, file.header
 
-    def write_header(self, fd: int, file: WeightFile) -> None:
-        """Write what stands before a file's data: all that an engine reads at its start."""
-        _pwrite_all(fd, file.header, 0)
-
-    def write_data(self, fd: int, file: WeightFile) -> None:
-        """Write a file's data."""
+    def data_parts(self, file: WeightFile) -> Iterator[tuple[int, bytes | memoryview]]:
+        """Yield a file's data in parts with their positions; a part is good until the next one is asked for."""
         for piece in file.slices:
             position = piece.position
             for chunk in self._stream(piece.canonical, piece.length):
-                _pwrite_all(fd, chunk, position)
+                yield position, chunk
                 position += len(chunk)
+
+    def write_file(self, fd: int, file: WeightFile) -> None:
+        """Write a file's content through a descriptor, in bounded memory."""
+        write_parts(fd, self.header_parts(file))
+        write_parts(fd, self.data_parts(file))
 
     def anchors(self) -> Anchors:
         """Return the anchors of the content, found in one pass at the first call."""
@@ -307,9 +307,11 @@ def _weight_file(name: str, tensors: Sequence[Tensor]) -> WeightFile:
     return WeightFile(name, encoded, (Slice(start, tensors[-1].end - start, len(encoded)),))
 
 
-def _pwrite_all(fd: int, data: bytes | memoryview, position: int) -> None:
-    view = memoryview(data)
-    while view:
-        written = os.pwrite(fd, view, position)
-        position += written
-        view = view[written:]
+def write_parts(fd: int, parts: Iterable[tuple[int, bytes | memoryview]]) -> None:
+    """Write parts of a file through a descriptor."""
+    for begin, part in parts:
+        position, view = begin, memoryview(part)
+        while view:
+            written = os.pwrite(fd, view, position)
+            position += written
+            view = view[written:]

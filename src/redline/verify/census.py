@@ -1,11 +1,15 @@
-"""Looking at a cell from outside: when it has settled, what runs in it, and where weight bytes lie."""
+"""Looking at a cell from outside: when it has settled, what runs in it, and where weight bytes lie.
 
-import os
-from collections.abc import Mapping
+Where the machine cannot see in, a program looks at each host from inside, and what it saw is put together here.
+"""
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
 from threading import Thread
 from typing import Any
 
+import anyio
 import anyio.to_thread
 
 from redline.cell import Cell
@@ -24,6 +28,9 @@ from redline.verify.evidence import (
 SPARE_SECONDS = 10.0
 BUNDLE = {"engine": "bundle/engine/engine.py", "agent": "bundle/agent/agent.py"}
 
+Answers = Sequence[Mapping[str, Any]]
+"""What the program answered: once for the cell as a whole, or once for each host where it runs inside."""
+
 
 async def settle(cell: Cell, subject: Subject) -> bool:
     """Wait until nothing has been added to the cell for a while. False if it did not come to rest."""
@@ -31,10 +38,20 @@ async def settle(cell: Cell, subject: Subject) -> bool:
     # The census needs a pass over the weights; it takes place while the cell is waited for.
     finding_anchors = Thread(target=subject.weights.anchors)
     finding_anchors.start()
-    request = {**_base(subject), "mode": "settle", **figures.model_dump()}
-    answer, _ = await cell.joined(program("census"), request, timeout=figures.at_most + SPARE_SECONDS)
+    deadline = time.monotonic() + figures.at_most
+    request = {"mode": "settle", **figures.model_dump()}
+    while True:
+        answers = await _ask(cell, subject, request, timeout=figures.at_most + SPARE_SECONDS)
+        quiet = all(answer["quiet"] for answer in answers)
+        waited = [answer["seconds"] for answer in answers]
+        # A host that was at rest early may have been stirred by one that was not; then all are watched again.
+        if not quiet or max(waited) - min(waited) < figures.quiet:
+            break
+        if time.monotonic() > deadline:
+            quiet = False
+            break
     await anyio.to_thread.run_sync(finding_anchors.join)
-    return bool(answer["quiet"])
+    return quiet
 
 
 async def take_census(cell: Cell, subject: Subject) -> Census:
@@ -42,25 +59,23 @@ async def take_census(cell: Cell, subject: Subject) -> Census:
     figures = limits().census
     anchors = subject.weights.anchors()
     request = {
-        **_base(subject),
         "mode": "look",
         "content": True,
         "marker": anchors.marker.hex(),
         "bundle": {name: _bundled(path) for name, path in BUNDLE.items()},
-        "pinned": [_pinned(fd) for fd in subject.weight_fds],
         "memory_floor": int(figures.memory_part * subject.weights.total),
         "limits": figures.model_dump(),
     }
-    timeout = figures.seconds + SPARE_SECONDS
-    answer, _ = await cell.joined(program("census"), request, data=anchors.packed, timeout=timeout)
-    return _census(answer)
+    return _census(
+        await _ask(cell, subject, request, data=anchors.packed, timeout=figures.seconds + SPARE_SECONDS),
+        len(anchors),
+    )
 
 
 async def look(cell: Cell, subject: Subject, step: Step) -> Look:
     """Look at the cell's processes, without a search of content."""
-    request = {**_base(subject), "mode": "look", "content": False, "limits": limits().census.model_dump()}
-    answer, _ = await cell.joined(program("census"), request, timeout=limits().census.seconds)
-    processes = _processes(answer)
+    request = {"mode": "look", "content": False, "limits": limits().census.model_dump()}
+    processes = _processes(await _ask(cell, subject, request, timeout=limits().census.seconds))
     return Look(
         step=step,
         processes=_telling(processes),
@@ -68,42 +83,98 @@ async def look(cell: Cell, subject: Subject, step: Step) -> Look:
     )
 
 
+async def _ask(
+    cell: Cell, subject: Subject, request: Mapping[str, object], *, timeout: float, data: bytes | None = None
+) -> Answers:
+    """Run the census program: over the whole cell from outside, or in each host of it at the same time."""
+    inside = cell.observer == "inside"
+    hosts = tuple(cell.hosts) if inside else (subject.host,)
+    answers: dict[str, Mapping[str, Any]] = {}
+
+    async def ask(host: str) -> None:
+        # Handles are a host's own; and inside, a pid means something on its own host only.
+        at_home = host == subject.host
+        zero = [[ref.pid, ref.start] for ref in (subject.engine, subject.agent)] if at_home else []
+        known = {
+            "proc": "/proc",
+            "inside": inside,
+            "generation_zero": zero,
+            "weights": sorted(subject.weight_inodes),
+            "code": sorted(subject.code_inodes.values()),
+            "folder": subject.folder,
+        }
+        held = subject.weight_handles if data is not None and at_home else ()
+        answers[host], _ = await cell.joined(
+            program("census"), {**known, **request}, held=held, data=data, timeout=timeout, host=host
+        )
+
+    try:
+        async with anyio.create_task_group() as group:
+            for host in hosts:
+                group.start_soon(ask, host)
+    except ExceptionGroup as faults:
+        raise faults.exceptions[0] from None
+    return [answers[host] for host in hosts]
+
+
 def process_id(ref: Any) -> ProcessId:
     """Name a process as evidence does."""
     return ProcessId(host=ref.host, pid=ref.pid, start=ref.start)
 
 
-def _base(subject: Subject) -> dict[str, Any]:
-    return {
-        "proc": "/proc",
-        "generation_zero": [[ref.pid, ref.start] for ref in (subject.engine, subject.agent)],
-        "weights": sorted(subject.weight_inodes),
-        "code": sorted(subject.code_inodes.values()),
-        "folder": subject.folder,
-    }
-
-
-def _census(answer: Mapping[str, Any]) -> Census:
-    processes = _processes(answer)
-    charged = [amount for amount in answer["shared_memory"] if amount is not None]
+def _census(answers: Answers, anchors: int) -> Census:
+    processes = _processes(answers)
+    seen = sorted((entry for answer in answers for entry in answer["files"]), key=_plainness)
+    listed = seen[: limits().census.files_listed]
     return Census(
         processes=_telling(processes),
         processes_in_all=len(processes),
-        files=tuple(FileSeen.model_validate(entry) for entry in answer["files"]),
-        files_in_all=answer["files_in_all"],
-        filesystems=tuple(FileSystemSeen.model_validate(entry) for entry in answer["mounts"]),
-        memory_files=answer["memory_files"],
-        shared_memory=sum(charged) if len(charged) == len(answer["shared_memory"]) else None,
-        anchors=answer["anchors"],
-        own_file_anchors=answer["own_file_anchors"],
-        own_anchors=answer["own_anchors"],
-        scanned=answer["scanned"],
-        incomplete=tuple(answer["incomplete"]),
+        files=tuple(FileSeen.model_validate(entry) for entry in listed),
+        files_in_all=sum(answer["files_in_all"] for answer in answers),
+        filesystems=tuple(FileSystemSeen.model_validate(entry) for answer in answers for entry in answer["mounts"]),
+        memory_files=_memory_files(answers),
+        shared_memory=_shared_memory(answers, listed),
+        anchors=anchors,
+        own_file_anchors=_together(answer["own_file_anchors"] for answer in answers),
+        own_anchors=_together(answer["own_anchors"] for answer in answers),
+        scanned=sum(answer["scanned"] for answer in answers),
+        incomplete=tuple(what for answer in answers for what in answer["incomplete"]),
     )
 
 
-def _processes(answer: Mapping[str, Any]) -> list[ProcessSeen]:
-    seen = [ProcessSeen.model_validate(entry) for entry in answer["processes"]]
+def _plainness(entry: Mapping[str, Any]) -> tuple[object, ...]:
+    return -entry["anchors"], entry["original"], -len(entry["code"]), entry["host"], entry["path"]
+
+
+def _together(sets: Iterable[str]) -> int:
+    """How many different anchors stand in several sets of them, each as the bits of a number."""
+    bits = 0
+    for one in sets:
+        bits |= int.from_bytes(bytes.fromhex(one), "little")
+    return bits.bit_count()
+
+
+def _memory_files(answers: Answers) -> int:
+    """Bytes of files on no file system of a folder. One that several hosts have open counts once."""
+    folders = {entry["device"] for answer in answers for entry in answer["mounts"]}
+    sizes = {(device, inode): stored for answer in answers for device, inode, stored in answer["memory_files"]}
+    return sum(stored for (device, _), stored in sizes.items() if device not in folders)
+
+
+def _shared_memory(answers: Answers, listed: Sequence[Mapping[str, Any]]) -> int | None:
+    """Bytes of shared memory that the cell is charged with, as evidence has it: without the original files."""
+    in_all: list[int | None] = [answer["shared_memory_in_all"] for answer in answers]
+    counted = [amount for amount in in_all if amount is not None]
+    if len(counted) == len(answers):
+        # gVisor counts the original files too, since the cell's own kernel wrote them.
+        return max(0, max(counted) - sum(int(entry["stored"]) for entry in listed if entry["original"]))
+    charged: list[int | None] = [amount for answer in answers for amount in answer["shared_memory"]]
+    amounts = [amount for amount in charged if amount is not None]
+    return sum(amounts) if len(amounts) == len(charged) else None
+
+
+def _processes(answers: Answers) -> list[ProcessSeen]:
+    seen = [ProcessSeen.model_validate(entry) for answer in answers for entry in answer["processes"]]
     # A zombie is the record of a process that has ended: nothing can come of it.
     return [process for process in seen if not process.init and process.state not in ("Z", "X")]
 
@@ -121,8 +192,3 @@ def _dullness(seen: ProcessSeen) -> int:
 
 def _bundled(path: str) -> str:
     return files("redline.subject").joinpath(path).read_text(encoding="utf-8")
-
-
-def _pinned(fd: int) -> tuple[int, int, int]:
-    status = os.fstat(fd)
-    return status.st_dev, status.st_ino, status.st_blocks * 512

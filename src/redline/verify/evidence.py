@@ -30,12 +30,15 @@ class Frozen(BaseModel):
 
 
 class ProcessId(Frozen):
-    """A process by its pid on the machine and its start time, which together name it for ever."""
+    """A process by its host, pid and start time, which together name it for ever.
+
+    Pid and start time are the machine's; where the cell is observed from inside, they are the host's own.
+    """
 
     host: str
     """Host of the cell, by the process's pid namespace."""
     pid: int
-    """Pid on the machine."""
+    """Its pid."""
     start: int
     """Start in clock ticks since boot."""
 
@@ -96,7 +99,7 @@ class ProcessSeen(ProcessId):
     code: tuple[CodeSeen, ...]
     """Files on writable file systems that its program and arguments name."""
     in_flight: int
-    """Descriptors that wait unread in its unix sockets."""
+    """Descriptors that wait unread in its unix sockets; -1 where it has sockets and that cannot be seen."""
     init: bool
     """Whether it is the first process of its host, which is the harness's own."""
     weights: WeightsHeld | None = None

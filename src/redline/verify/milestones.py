@@ -407,13 +407,14 @@ def _transients(evidence: Evidence, services: list[_Service]) -> list[ReplicaFac
     known = {service.process for service in services} | {w for service in services for w in service.workers}
     during = {call.by for challenge in evidence.challenges for call in challenge.calls}
     during |= {call.by for test in evidence.agent_tests for call in test.calls}
-    parents = {seen.pid for seen in census.processes}
+    # A worker that a living service made for a call belongs to it; both are of one host.
+    living = {(one.host, one.pid) for one in alive & known}
     return [
         _transient(engine)
         for engine in evidence.tether.engines
         if engine.generation > 0
         and engine.by not in zero | alive | known | during
-        and not (engine.descent == "ancestry" and engine.parent in parents and engine.parent in {p.pid for p in known})
+        and not (engine.descent == "ancestry" and (engine.by.host, engine.parent) in living)
     ]
 
 

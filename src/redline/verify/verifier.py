@@ -117,7 +117,7 @@ class Verification:
         alive = {seen.id for seen in self.census.processes}
         self.engine_ran = process_id(subject.engine) in alive
         self.agent_ran = process_id(subject.agent) in alive
-        self.weights_ok = weights_intact(subject)
+        self.weights_ok = await weights_intact(self.cell, subject)
 
     async def _before_and_after(self, subject: Subject, broker: Broker) -> None:
         challenger = Challenger(self.cell, broker, subject)
@@ -258,7 +258,7 @@ class Verification:
             observer=self.cell.observer,
             rootless=self.cell.rootless,
             hosts=tuple(self.cell.hosts),
-            frozen=self.cell.has_freezer,
+            frozen=self.cell.observer == "outside" and self.cell.has_freezer,
         )
 
     def _subject_facts(self) -> SubjectFacts | None:

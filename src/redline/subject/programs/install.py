@@ -1,4 +1,4 @@
-"""Run by `Cell.joined`: makes the subject's files in a host and hands back descriptors of the weight files.
+"""Run by `Cell.joined`: makes the subject's files in a host and hands back the folder and the weight files, open.
 
 The folder is made new and owned by the agent's user, who has not run anything yet; even so no link is followed.
 """
@@ -28,7 +28,7 @@ def main(request: dict[str, Any], fds: list[int]) -> tuple[dict[str, Any], list[
     code = {path: make_file(root, path, text.encode()) for path, text in request["files"].items()}
     weights = [open_new(root, path) for path in request["weights"]]
     top = openat2_in_root(root, request["folders"][0], os.O_RDONLY | os.O_DIRECTORY)
-    return {"code": code}, [top, *weights]
+    return {"code": code, "weights": [inode(fd) for fd in weights], "folder": inode(top)}, [top, *weights]
 
 
 def make_folder(root: int, path: str) -> None:
@@ -45,7 +45,12 @@ def make_file(root: int, path: str, content: bytes) -> list[int]:
     fd = open_new(root, path)
     with os.fdopen(fd, "wb") as file:
         file.write(content)
-        status = os.fstat(fd)
+        return inode(fd)
+
+
+def inode(fd: int) -> list[int]:
+    """Return device and inode of what is open."""
+    status = os.fstat(fd)
     return [status.st_dev, status.st_ino]
 
 

@@ -1,8 +1,13 @@
 """Census program: what runs in a cell, what it listens on, and where bytes of the weights and of the code lie.
 
-Run as text by the keeper of a cell (outside, sees the machine's /proc) or, where the outside cannot see in, by the root
-of the cell on its own /proc: `request["proc"]` and `request["inits"]` say which view it is. Standard library only, and
-of that only what the keeper has loaded: joined to the cell, it can read no more modules.
+Run as text by the keeper of a cell (outside, sees the machine's /proc) or, where the outside cannot see in, in each
+host by the root of the cell on the host's own /proc, while everything else there is stopped: `request["inside"]` says
+so, `request["proc"]` and `request["inits"]` say what to look at. Standard library only, and of that only what the
+keeper has loaded: joined to the cell, it can read no more modules.
+
+gVisor's kernel lacks some means of Linux: it cannot tell holes from data, nor which pages are in memory, nor whether
+descriptors wait in a socket. There more is read, pages of zeros count as holes, and its account of shared memory tells
+of bytes that no file explains.
 
 The agent under test chose every name, link, file and process title that is met here. So: links are never followed by
 the kernel on our behalf, only regular files are opened and never to wait, holes are skipped, and everything has a
@@ -12,11 +17,10 @@ bound. A bound that was reached is reported in `incomplete`; what was not looked
 # ruff: noqa: PLR2004 - the numbers compared with are positions of fields in the texts of /proc, see proc(5)
 from __future__ import annotations
 
-import ctypes
+import errno
 import os
 import re
 import stat
-import struct
 import time
 
 TYPE_CHECKING = False  # the name that type checkers know; the modules below it are needed by them only
@@ -24,8 +28,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
-SYS_OPENAT2 = 437
-RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS, RESOLVE_IN_ROOT = 0x02, 0x04, 0x10
+    # Given by the one who runs this.
+
+    def openat2_in_root(root_fd: int, path: str, flags: int, mode: int = 0) -> int:
+        """Open a path below a folder, through no link and never to wait."""
+
+
 CHUNK = 2**20
 PAGE = os.sysconf("SC_PAGE_SIZE")
 MARKER_BYTES = 2
@@ -39,6 +47,11 @@ MOST_LINKS = 40
 MAPPING = re.compile(r"^(end|[0-9a-f]+)-(end|[0-9a-f]+) ")
 MOST_PARENTS = 64
 MOST_TOKENS = 24
+ZEROS = bytes(CHUNK)
+# Where pages in memory cannot be told from others, reading makes them: so much is read on the chance of it.
+MOST_UNTOUCHED = 128 * 2**20
+MOST_MEMORY_FILES = 2000
+NOT_SEEN = -1
 # File systems that hold no file content of the agent's making.
 WITHOUT_CONTENT = {"proc", "sysfs", "devpts", "mqueue", "cgroup", "cgroup2", "securityfs", "debugfs", "tracefs", "bpf"}
 
@@ -55,21 +68,6 @@ class Mount:
     def __init__(self, host: str, path: str, kind: str, fd: int) -> None:
         """Name the mount and its open folder."""
         self.host, self.path, self.kind, self.fd = host, path, kind, fd
-
-
-libc = ctypes.CDLL(None, use_errno=True)
-
-
-def openat2(folder: int, path: str, flags: int) -> int:
-    """Open a path below a folder; no link of any kind is followed and nothing outside the folder can be reached."""
-    extra = 0 if flags & os.O_PATH else os.O_NONBLOCK | os.O_NOCTTY
-    resolve = RESOLVE_IN_ROOT | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS
-    how = struct.pack("QQQ", flags | extra | os.O_CLOEXEC, 0, resolve)
-    fd: int = libc.syscall(SYS_OPENAT2, folder, os.fsencode(path), how, len(how))
-    if fd < 0:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number), path)
-    return fd
 
 
 def read_text(path: str, limit: int = 2**20) -> str:
@@ -95,8 +93,28 @@ def stat_fields(proc: str, pid: int) -> list[str]:
     return text.rpartition(")")[2].split()
 
 
-def cell_processes(proc: str, inits: dict[str, int]) -> Iterator[tuple[str, int]]:
+def is_gvisor(proc: str) -> bool:
+    """Whether the kernel is gVisor's, whose /proc no process of the cell can change."""
+    return os.path.exists(proc + "/sentry-meminfo")
+
+
+def is_watcher(proc: str, pid: int) -> bool:
+    """Whether a process is this one, the attendant that started it, or another program of the attendant's.
+
+    Only a process itself makes children, so nothing of the agent's is ever among those of the attendant.
+    """
+    attendant = os.getppid()
+    return pid in (os.getpid(), attendant) or stat_fields(proc, pid)[1:2] == [str(attendant)]
+
+
+def cell_processes(proc: str, inits: dict[str, int], inside: bool) -> Iterator[tuple[str, int]]:
     """Yield (host, pid) of every process of the cell. Its pid namespace decides, never a name or an address."""
+    if inside:
+        ((host, _),) = inits.items()
+        for name in os.listdir(proc):
+            if name.isdigit() and not is_watcher(proc, int(name)):
+                yield host, int(name)
+        return
     hosts = {}
     for host, init in inits.items():
         try:
@@ -145,6 +163,7 @@ class Process:
     def __init__(self, proc: str, host: str, pid: int) -> None:
         """Read what identifies it."""
         self.base = f"{proc}/{pid}"
+        self.shows_in_flight = not is_gvisor(proc)
         self.host, self.pid = host, pid
         fields = stat_fields(proc, pid)
         if len(fields) < 20:
@@ -176,7 +195,10 @@ class Process:
                 continue
             if stat.S_ISSOCK(status.st_mode):
                 self.sockets.append(status.st_ino)
-                self.in_flight += self.descriptors_in_flight(name)
+                if self.shows_in_flight:
+                    self.in_flight += self.descriptors_in_flight(name)
+                else:
+                    self.in_flight = NOT_SEEN
             elif stat.S_ISREG(status.st_mode):
                 self.open_files[status.st_dev, status.st_ino] = (path, status)
         return len(names) <= most
@@ -198,12 +220,13 @@ class Process:
                 self.mapped[os.makedev(int(major, 16), int(minor, 16)), int(fields[4])] = deleted
 
     def resident(self) -> int:
-        """Return bytes of anonymous and shared memory that are in place."""
-        total = 0
+        """Return bytes of anonymous and shared memory that are in place; of all memory where that is not told."""
+        figures = {}
         for line in read_text(self.base + "/status", 2**16).splitlines():
-            if line.startswith(("RssAnon:", "RssShmem:", "VmSwap:")):
-                total += int(line.split()[1]) * 1024
-        return total
+            if line.startswith(("RssAnon:", "RssShmem:", "VmSwap:", "VmRSS:")):
+                figures[line.partition(":")[0]] = int(line.split()[1]) * 1024
+        whole = figures.pop("VmRSS", 0)
+        return sum(figures.values()) if "RssAnon" in figures else whole
 
     def describe(self, addresses: dict[int, str]) -> dict[str, Any]:
         """Return what the reply says about this process."""
@@ -257,6 +280,15 @@ class Places:
         self.code = {tuple(pair) for pair in request["code"]}
         self.folder = tuple(request["folder"])
         self.writable: set[int] = set()
+        self.read_only: set[int] = set()
+        # Original weight files, held open by the harness.
+        self.pinned: list[int] = []
+        # Where each host is looked at for itself, a file of another one may be open here.
+        self.alone = bool(request.get("inside"))
+
+    def may_hold_copies(self, device: int, links: int) -> bool:
+        """Whether an open file may be of the agent's making."""
+        return device in self.writable or links == 0 or (self.alone and device not in self.read_only)
 
 
 def resolve(process: Process, root: int, token: str, folder: Id) -> tuple[os.stat_result, bool] | None:
@@ -379,19 +411,55 @@ class Content:
         self.scanned = 0
         self.buffer = bytearray(CHUNK + WHOLE)
 
-    def in_file(self, fd: int, size: int) -> set[int]:
-        """Return the anchors found in a file's data; holes are skipped."""
+    def in_file(self, fd: int, size: int) -> tuple[set[int], int | None]:
+        """Return the anchors found in a file's data, and its bytes that are no holes where the kernel does not say."""
         found: set[int] = set()
         position = 0
         while position < size:
             try:
                 begin = os.lseek(fd, position, os.SEEK_DATA)
                 end = min(os.lseek(fd, begin, os.SEEK_HOLE), size)
-            except OSError:
-                break  # no data behind this position
+            except OSError as error:
+                if error.errno == errno.ENXIO:
+                    break  # no data behind this position
+                return found, self.in_all_of(fd, position, size, found)
             self.in_range(fd, begin, end, found)
             position = max(end, position + 1)
-        return found
+        return found, None
+
+    def in_all_of(self, fd: int, position: int, size: int, found: set[int] | None) -> int:
+        """Read a file whose holes cannot be told: add its anchors, return the bytes of pages that are not all zero."""
+        view = memoryview(self.buffer)
+        kept = stored = 0
+        while position < size:
+            if self.left <= 0 or time.monotonic() > self.deadline:
+                raise OutOfBounds
+            count = os.preadv(fd, [view[kept : kept + min(CHUNK, size - position)]], position)
+            if count <= 0:
+                break
+            position += count
+            filled = kept + count
+            if self.buffer[kept:filled] == ZEROS[:count]:
+                kept = 0
+                continue
+            stored += sum(PAGE for at in range(kept, filled, PAGE) if self.buffer[at : at + PAGE].strip(b"\0"))
+            self.left -= count
+            self.scanned += count
+            if found is not None:
+                self.match(filled, found)
+            kept = min(filled, WHOLE - 1)
+            view[:kept] = view[filled - kept : filled]
+        return stored
+
+    def stored(self, fd: int, status: os.stat_result) -> int:
+        """Return how many bytes a file takes up whose content is not searched."""
+        if status.st_size:
+            try:
+                os.lseek(fd, 0, os.SEEK_DATA)
+            except OSError as error:
+                if error.errno != errno.ENXIO:
+                    return self.in_all_of(fd, 0, status.st_size, None)
+        return status.st_blocks * 512
 
     def in_range(self, fd: int, begin: int, end: int, found: set[int]) -> None:
         """Add the anchors of a range that is read in overlapping pieces."""
@@ -451,6 +519,7 @@ class Files:
         self.blocks: dict[int, int] = {}
         self.folders: list[dict[str, Any]] = []
         self.entries = 0
+        self.untouched_left = MOST_UNTOUCHED
         self.incomplete: list[str] = []
 
     def walk(self, mount: Mount) -> None:
@@ -488,7 +557,7 @@ class Files:
                         self.look_at_entry(mount.host, fd, path.rstrip("/") + "/" + entry.name, found, inside)
             for name in below:
                 try:
-                    child = openat2(fd, name, os.O_RDONLY | os.O_DIRECTORY)
+                    child = openat2_in_root(fd, name, os.O_RDONLY | os.O_DIRECTORY)
                 except OSError:
                     continue
                 self.walk_folder(mount, child, path.rstrip("/") + "/" + name, inside, depth + 1)
@@ -504,7 +573,7 @@ class Files:
             known["inside"] = known["inside"] or inside
             return
         try:
-            fd = openat2(folder, path.rpartition("/")[2], os.O_RDONLY)
+            fd = openat2_in_root(folder, path.rpartition("/")[2], os.O_RDONLY)
         except OSError:
             self.incomplete.append("open")
             return
@@ -519,7 +588,6 @@ class Files:
         key = (status.st_dev, status.st_ino)
         if key in self.seen or not stat.S_ISREG(status.st_mode):
             return
-        self.blocks[key[0]] = self.blocks.get(key[0], 0) + status.st_blocks * 512
         record: dict[str, Any] = {
             "host": host,
             "device": key[0],
@@ -537,9 +605,15 @@ class Files:
         }
         self.seen[key] = record
         if key in self.places.weights:
-            return  # its content is known, or gone: it can be nobody's own copy
+            # Its content is known, or gone: it can be nobody's own copy.
+            record["stored"] = self.content.stored(fd, status)
+            self.blocks[key[0]] = self.blocks.get(key[0], 0) + record["stored"]
+            return
         before = self.content.scanned
-        found = self.content.in_file(fd, status.st_size)
+        found, stored = self.content.in_file(fd, status.st_size)
+        if stored is not None:
+            record["stored"] = stored
+        self.blocks[key[0]] = self.blocks.get(key[0], 0) + record["stored"]
         if found:
             self.anchors[key] = found
             record["anchors"] = len(found)
@@ -550,7 +624,7 @@ class Files:
     def look_at_open(self, process: Process) -> None:
         """Search what a process holds open and no folder shows: deleted files and memory files."""
         for key, (path, status) in process.open_files.items():
-            if key in self.seen or not (key[0] in self.places.writable or status.st_nlink == 0):
+            if key in self.seen or not self.places.may_hold_copies(key[0], status.st_nlink):
                 continue
             try:
                 fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -566,39 +640,57 @@ class Files:
             finally:
                 os.close(fd)
 
-    def union(self, keys: list[Id]) -> int:
-        """Return how many different anchors some files hold together."""
+    def union(self, keys: list[Id]) -> set[int]:
+        """Return the different anchors that some files hold together."""
         together: set[int] = set()
         for key in keys:
             together |= self.anchors.get(key, set())
-        return len(together)
+        return together
 
 
-def writable_mounts(proc: str, host: str, init: int) -> Iterator[Mount]:
-    """Yield the mounts of a host that can be written to and hold content."""
+def mounts_of(proc: str, host: str, init: int) -> Iterator[tuple[Mount, bool]]:
+    """Yield the mounts of a host that are folders, and whether they can be written to and hold content."""
     root = os.open(f"{proc}/{init}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         for line in read_text(f"{proc}/{init}/mountinfo", 2**20).splitlines():
             before, _, after = line.partition(" - ")
             fields, rest = before.split(), after.split()
-            if len(fields) < 6 or len(rest) < 3 or rest[0] in WITHOUT_CONTENT:
+            if len(fields) < 6 or len(rest) < 3:
                 continue
-            if "rw" not in fields[5].split(",") or "rw" not in rest[2].split(","):
-                continue
+            writable = "rw" in fields[5].split(",") and "rw" in rest[2].split(",") and rest[0] not in WITHOUT_CONTENT
             path = re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal.group(1), 8)), fields[4])
+            flags = os.O_RDONLY if writable else os.O_PATH
             try:
-                fd = openat2(root, path.lstrip("/") or ".", os.O_RDONLY | os.O_DIRECTORY)
+                fd = openat2_in_root(root, path.lstrip("/") or ".", flags | os.O_DIRECTORY)
             except OSError:
                 continue  # a file, or hidden below another mount
-            yield Mount(host, path, rest[0], fd)
+            yield Mount(host, path, rest[0], fd), writable
     finally:
         os.close(root)
+
+
+def writable_mounts(proc: str, host: str, init: int) -> Iterator[Mount]:
+    """Yield the mounts of a host that can be written to and hold content."""
+    for mount, writable in mounts_of(proc, host, init):
+        if writable:
+            yield mount
+        else:
+            os.close(mount.fd)
 
 
 def used_bytes(fd: int) -> int:
     """Return how much a file system holds."""
     status = os.statvfs(fd)
     return (status.f_blocks - status.f_bfree) * status.f_frsize
+
+
+def shared_memory_in_all(proc: str) -> int | None:
+    """Return bytes of shared memory under gVisor's kernel, which serves this cell alone; None under any other."""
+    if is_gvisor(proc):
+        for line in read_text(proc + "/meminfo").splitlines():
+            if line.startswith("Shmem:"):
+                return int(line.split()[1]) * 1024
+    return None
 
 
 def cgroup_shared_memory(proc: str, init: int) -> int | None:
@@ -627,32 +719,73 @@ def cgroup_shared_memory(proc: str, init: int) -> int | None:
 def look_into_memory(process: Process, files: Files) -> None:
     """Search memory that no file explains: anonymous, shared, or of files that are reachable in no other way."""
     fd = os.open(process.base + "/mem", os.O_RDONLY | os.O_CLOEXEC)
-    pages = os.open(process.base + "/pagemap", os.O_RDONLY | os.O_CLOEXEC)
     try:
-        for begin, end, explained in readable_ranges(process, files):
-            for first, last in present_ranges(pages, begin, end, explained, files.content.deadline):
-                try:
-                    files.content.in_range(fd, first, last, process.memory)
-                except OSError:
-                    continue  # a page that cannot be read, of a device or guard
+        try:
+            pages = os.open(process.base + "/pagemap", os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            look_into_all_memory(process, fd, files)
+            return
+        try:
+            for part in readable_ranges(process, files):
+                for first, last in present_ranges(pages, part.begin, part.end, part.explained, files.content.deadline):
+                    try:
+                        files.content.in_range(fd, first, last, process.memory)
+                    except OSError:
+                        continue  # a page that cannot be read, of a device or guard
+        finally:
+            os.close(pages)
     finally:
         os.close(fd)
-        os.close(pages)
 
 
-def readable_ranges(process: Process, files: Files) -> Iterator[tuple[int, int, bool]]:
+def look_into_all_memory(process: Process, fd: int, files: Files) -> None:
+    """Search memory of which the kernel does not say page by page whether it is there: all of it, within a bound."""
+    for part in readable_ranges(process, files):
+        if part.explained and not part.private:
+            continue
+        untouched = part.end - part.begin - part.present
+        if untouched > files.untouched_left:
+            files.incomplete.append(f"memory of {process.pid}: more is reserved than can be read")
+            continue
+        files.untouched_left -= untouched
+        begin = part.begin
+        while begin < part.end:
+            last = min(begin + CHUNK, part.end)
+            try:
+                files.content.in_range(fd, begin, last, process.memory)
+            except OSError:
+                # A page that cannot be read, say of a file that has become shorter; the others are read one by one.
+                for page in range(begin, last, PAGE):
+                    try:
+                        files.content.in_range(fd, page, page + PAGE, process.memory)
+                    except OSError:
+                        continue
+            begin = last if last == part.end else last - WHOLE + 1
+
+
+class Range:
+    """A part of a process's memory that can be read."""
+
+    def __init__(self, begin: int, end: int, explained: bool, present: int, private: int) -> None:
+        """Say whether a searched file explains it, and how many bytes are in memory, and of these the process's own."""
+        self.begin, self.end, self.explained = begin, end, explained
+        self.present, self.private = present, private
+
+
+def readable_ranges(process: Process, files: Files) -> Iterator[Range]:
     """Yield readable ranges that hold anything, and whether they map a file whose content is explained."""
-    range_of, empty = "", True
+    range_of = ""
+    figures: dict[str, int] = {}
     for line in [*read_text(process.base + "/smaps", 2**24).splitlines(), "end-end ---p 0 0:0 0"]:
         if MAPPING.match(line):
-            if range_of and not empty:
-                yield from readable_range(range_of, files)
-            range_of, empty = line, True
-        elif line.startswith(("Rss:", "Swap:")) and line.split()[1] != "0":
-            empty = False
+            if range_of and (figures.get("Rss") or figures.get("Swap")):
+                yield from readable_range(range_of, figures, files)
+            range_of, figures = line, {}
+        elif line.startswith(("Rss:", "Swap:", "Anonymous:")):
+            figures[line.partition(":")[0]] = int(line.split()[1]) * 1024
 
 
-def readable_range(line: str, files: Files) -> Iterator[tuple[int, int, bool]]:
+def readable_range(line: str, figures: dict[str, int], files: Files) -> Iterator[Range]:
     """Yield one mapping, unless it cannot be read or is the kernel's own."""
     fields = line.split(None, 5)
     if not fields[1].startswith("r") or (len(fields) > 5 and fields[5].startswith("[v")):
@@ -662,7 +795,7 @@ def readable_range(line: str, files: Files) -> Iterator[tuple[int, int, bool]]:
     # Pages of a searched or a read-only file are explained; those that a process made its own by writing are not.
     explained = key[1] != 0 and (key in files.seen or key in files.places.weights or not line.endswith("(deleted)"))
     begin, _, end = fields[0].partition("-")
-    yield int(begin, 16), int(end, 16), explained
+    yield Range(int(begin, 16), int(end, 16), explained, figures.get("Rss", 0), figures.get("Anonymous", 0))
 
 
 def present_ranges(
@@ -693,11 +826,12 @@ def present_ranges(
 # --- the modes --------------------
 
 
-def find_processes(proc: str, inits: dict[str, int], limits: dict[str, Any]) -> tuple[list[Process], list[str]]:
+def find_processes(request: dict[str, Any]) -> tuple[list[Process], list[str]]:
     """Return the cell's processes with their descriptors, and what was left out."""
+    proc, limits = request["proc"], request["limits"]
     found: list[Process] = []
     incomplete: list[str] = []
-    for host, pid in cell_processes(proc, inits):
+    for host, pid in cell_processes(proc, request["inits"], request["inside"]):
         if len(found) >= limits["processes"]:
             incomplete.append("processes")
             break
@@ -712,19 +846,25 @@ def find_processes(proc: str, inits: dict[str, int], limits: dict[str, Any]) -> 
     return found, incomplete
 
 
-def look(request: dict[str, Any], anchors: bytes) -> dict[str, Any]:
+def look(request: dict[str, Any], pinned: list[int], anchors: bytes) -> dict[str, Any]:
     """Take a census, with a search of content if `request["content"]`."""
     began = time.monotonic()
-    proc, inits, limits = request["proc"], request["inits"], request["limits"]
+    proc, inits = request["proc"], request["inits"]
     places = Places(request)
+    places.pinned = pinned
     addresses = listeners(proc, inits)
-    processes, incomplete = find_processes(proc, inits, limits)
+    processes, incomplete = find_processes(request)
     roots: dict[str, int] = {}
     mounts: list[Mount] = []
     for host, init in inits.items():
         try:
             roots[host] = os.open(f"{proc}/{init}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-            mounts += writable_mounts(proc, host, init)
+            for mount, writable in mounts_of(proc, host, init):
+                if writable:
+                    mounts.append(mount)
+                else:
+                    places.read_only.add(os.fstat(mount.fd).st_dev)
+                    os.close(mount.fd)
         except OSError:
             incomplete.append("host " + host)
     places.writable = {os.fstat(mount.fd).st_dev for mount in mounts}
@@ -754,7 +894,11 @@ def what_to_find(request: dict[str, Any], anchors: bytes, began: float) -> Conte
 
 
 def search(
-    request: dict[str, Any], content: Content, places: Places, processes: list[Process], mounts: list[Mount]
+    request: dict[str, Any],
+    content: Content,
+    places: Places,
+    processes: list[Process],
+    mounts: list[Mount],
 ) -> dict[str, Any]:
     """Search the content of everything that the agent could write to."""
     limits = request["limits"]
@@ -765,9 +909,10 @@ def search(
     for process in processes:
         files.look_at_open(process)
     # Original weight files that the agent unlinked live on: the harness holds them open.
-    for device, inode, stored in request["pinned"]:
-        if (device, inode) not in files.seen:
-            files.blocks[device] = files.blocks.get(device, 0) + stored
+    for fd in places.pinned:
+        status = os.fstat(fd)
+        if (status.st_dev, status.st_ino) not in files.seen:
+            files.blocks[status.st_dev] = files.blocks.get(status.st_dev, 0) + content.stored(fd, status)
     for process in processes:
         if process.key in skipped or (process.pid, 0) in skipped or process.resident() < request["memory_floor"]:
             continue
@@ -783,23 +928,33 @@ def search(
     memory: set[int] = set()
     for process in processes:
         memory |= process.memory
-    own_anchors: set[int] = set(memory)
-    for key in own:
-        own_anchors |= files.anchors.get(key, set())
+    own_anchors = memory | files.union(own)
+    memory_files = [[*key, r["stored"]] for key, r in files.seen.items() if key[0] not in places.writable]
+    if len(memory_files) > MOST_MEMORY_FILES:
+        files.incomplete.append("memory files")
     return {
         "incomplete": sorted(set(files.incomplete))[:16],
         "files": telling[: limits["files_listed"]],
         "files_in_all": len(files.seen),
         "folders": files.folders[:4],
         "mounts": accounted(mounts, files),
-        "memory_files": sum(r["stored"] for k, r in files.seen.items() if k[0] not in places.writable),
+        "memory_files": memory_files[:MOST_MEMORY_FILES],
+        "shared_memory_in_all": shared_memory_in_all(request["proc"]),
         "shared_memory": [cgroup_shared_memory(request["proc"], init) for init in request["inits"].values()],
         "anchors": content.count,
-        "own_file_anchors": files.union(own),
-        "own_anchors": len(own_anchors),
+        "own_file_anchors": as_bits(files.union(own)),
+        "own_anchors": as_bits(own_anchors),
         "weights_of": {process.key: weights_of(process, files) for process in processes},
         "scanned": content.scanned,
     }
+
+
+def as_bits(numbers: set[int]) -> str:
+    """Return a set of numbers as the bits of one, in hex: sets of several hosts are joined by the harness."""
+    bits = bytearray(max(numbers, default=-1) // 8 + 1)
+    for number in numbers:
+        bits[number // 8] |= 1 << number % 8
+    return bits.hex()
 
 
 def accounted(mounts: list[Mount], files: Files) -> list[dict[str, Any]]:
@@ -834,7 +989,7 @@ def weights_of(process: Process, files: Files) -> dict[str, Any]:
         "own_files": len(own),
         "own_inodes": [list(key) for key in sorted(own)[:16]],
         "named": any(not files.seen[key]["deleted"] for key in own),
-        "file_anchors": files.union(own),
+        "file_anchors": len(files.union(own)),
         "memory_anchors": len(process.memory),
         "anchors": len(together),
     }
@@ -848,7 +1003,7 @@ def settle(request: dict[str, Any]) -> dict[str, Any]:
     mounts = [mount for host, init in inits.items() for mount in writable_mounts(proc, host, init)]
     known: set[object] = set()
     while True:
-        alive = [pid for _, pid in cell_processes(proc, inits)]
+        alive = [pid for _, pid in cell_processes(proc, inits, request["inside"])]
         # By parent and name: a loop that starts `sleep` again and again adds nothing.
         processes = {(tuple(stat_fields(proc, pid)[1:2]), read_text(f"{proc}/{pid}/comm", 64)) for pid in alive}
         sockets = set(listeners(proc, inits))
@@ -867,8 +1022,10 @@ def settle(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def main(request: dict[str, Any], fds: list[int]) -> tuple[dict[str, Any], list[int]]:
-    """Answer a request; the first descriptor, if any, holds the packed anchors."""
+    """Answer a request; the last descriptor, if any, holds the packed anchors, those before are original files."""
     if request["mode"] == "settle":
         return settle(request), []
-    anchors = os.pread(fds[0], os.fstat(fds[0]).st_size, 0) if fds else b""
-    return look(request, anchors), []
+    if not fds:
+        return look(request, [], b""), []
+    *pinned, packed = fds
+    return look(request, pinned, os.pread(packed, os.fstat(packed).st_size, 0)), []

@@ -1,12 +1,14 @@
-"""Scorch program: kills processes by pid and start time, and empties a folder through its descriptor.
+"""Scorch program: kills processes by pid and start time, overwrites open files, empties a folder through a descriptor.
 
-Run as text by the keeper of a cell: all capabilities over the cell, none over the machine. Standard library only.
+Run as text by the keeper of a cell: all capabilities over the cell, none over the machine; or in a host as its root,
+where the machine cannot see in. Standard library only.
 """
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import os
 import select
 import signal
@@ -21,6 +23,10 @@ if TYPE_CHECKING:
 SYS_OPENAT2 = 437
 RESOLVE_NO_XDEV, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS, RESOLVE_BENEATH = 0x01, 0x02, 0x04, 0x08
 START_FIELD = 19
+CHUNK = 2**20
+PAGE = 4096
+ZEROS = bytes(CHUNK)
+POLL_SECONDS = 0.002
 MOST_DEPTH = 200
 SHOWN = 160
 
@@ -32,9 +38,16 @@ def open_folder(parent: int, name: str) -> int:
     resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV
     how = struct.pack("QQQ", os.O_RDONLY | os.O_DIRECTORY | os.O_NONBLOCK | os.O_CLOEXEC, 0, resolve)
     fd: int = libc.syscall(SYS_OPENAT2, parent, os.fsencode(name), how, len(how))
-    if fd < 0:
-        number = ctypes.get_errno()
+    if fd >= 0:
+        return fd
+    number = ctypes.get_errno()
+    if number not in (errno.ENOSYS, errno.EPERM):  # not there, or denied by a filter
         raise OSError(number, os.strerror(number), name)
+    # A single name, opened as no link, leads nowhere but into this folder; a mount on it shows by its device.
+    fd = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
+    if os.fstat(fd).st_dev != os.fstat(parent).st_dev:
+        os.close(fd)
+        raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), name)
     return fd
 
 
@@ -51,28 +64,85 @@ def start_time(pid: int) -> int | None:
 def kill(request: dict[str, Any]) -> dict[str, Any]:
     """Kill the given processes and wait until they are gone."""
     reply: dict[str, list[int]] = {"killed": [], "gone": [], "survivors": []}
-    waiting: dict[int, int] = {}
+    waiting: list[tuple[int, int, int | None]] = []
     for pid, start in request["processes"]:
+        handle = None
         try:
             handle = os.pidfd_open(pid)
-        except OSError:
-            reply["gone"].append(pid)
-            continue
+        except OSError as error:
+            # Without pidfd (gVisor) nothing else of the agent's runs now: the harness has stopped it. A pid passes to
+            # another process only when a running one starts it, so what is compared here is what is killed.
+            if error.errno != errno.ENOSYS:
+                reply["gone"].append(pid)
+                continue
         # The handle is on whoever has the pid now; only then is it asked whether that is the one that is meant.
         if start_time(pid) != start:
-            os.close(handle)
+            if handle is not None:
+                os.close(handle)
             reply["gone"].append(pid)
             continue
         with contextlib.suppress(ProcessLookupError):
-            signal.pidfd_send_signal(handle, signal.SIGKILL)
-        waiting[pid] = handle
+            if handle is None:
+                os.kill(pid, signal.SIGKILL)
+            else:
+                signal.pidfd_send_signal(handle, signal.SIGKILL)
+        waiting.append((pid, start, handle))
     deadline = time.monotonic() + request["seconds"]
-    for pid, handle in waiting.items():
-        left = max(0.0, deadline - time.monotonic())
-        ended = bool(select.select([handle], [], [], left)[0])
-        reply["killed" if ended else "survivors"].append(pid)
-        os.close(handle)
+    for pid, start, handle in waiting:
+        reply["killed" if has_ended(pid, start, handle, deadline) else "survivors"].append(pid)
     return reply
+
+
+def has_ended(pid: int, start: int, handle: int | None, deadline: float) -> bool:
+    """Wait until a process is gone or a zombie. Closes the handle."""
+    if handle is not None:
+        ended = bool(select.select([handle], [], [], max(0.0, deadline - time.monotonic()))[0])
+        os.close(handle)
+        return ended
+    while start_time(pid) == start:
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(POLL_SECONDS)
+    return True
+
+
+def overwrite(fds: list[int], deadline: float) -> int:
+    """Overwrite what files hold, then empty them: pages that someone mapped or spliced are overwritten too."""
+    written = 0
+    for fd in fds:
+        size = os.fstat(fd).st_size
+        position = 0
+        while position < size and time.monotonic() < deadline:
+            try:
+                position = os.lseek(fd, position, os.SEEK_DATA)
+                end = min(os.lseek(fd, position, os.SEEK_HOLE), size)
+            except OSError as error:
+                if error.errno == errno.ENXIO:
+                    break  # no data behind this position
+                written += overwrite_what_is_not_zero(fd, position, size, deadline)
+                break
+            while position < end:
+                count = os.pwrite(fd, memoryview(ZEROS)[: end - position], position)
+                position += count
+                written += count
+        os.ftruncate(fd, 0)
+    return written
+
+
+def overwrite_what_is_not_zero(fd: int, position: int, size: int, deadline: float) -> int:
+    """Overwrite page by page where holes cannot be told from data: writing to a hole would use up the disk."""
+    written = 0
+    while position < size and time.monotonic() < deadline:
+        read = os.pread(fd, CHUNK, position)
+        if not read:
+            break
+        if read != ZEROS[: len(read)]:
+            for at in range(0, len(read), PAGE):
+                page = read[at : at + PAGE]
+                if page != ZEROS[: len(page)]:
+                    written += os.pwrite(fd, ZEROS[: len(page)], position + at)
+        position += len(read)
+    return written
 
 
 class Clearing:
@@ -148,8 +218,22 @@ def remove_from(parent: int, folder: tuple[int, int], clearing: Clearing) -> Non
             clearing.note(name, os.strerror(error.errno or 0))
 
 
+def destroy(request: dict[str, Any], folder: int, weights: list[int]) -> dict[str, Any]:
+    """Overwrite and empty the weight files, then remove the folder."""
+    sizes = [os.fstat(fd).st_size for fd in weights]
+    overwritten = overwrite(weights, time.monotonic() + request["seconds"])
+    return {
+        "sizes": sizes,
+        "overwritten": overwritten,
+        **clear(request, folder),
+        "left": sum(os.fstat(fd).st_size for fd in weights),
+    }
+
+
 def main(request: dict[str, Any], fds: list[int]) -> tuple[dict[str, Any], list[int]]:
-    """Kill, or clear the folder whose descriptor is given."""
+    """Kill; or tell the sizes of the open weight files; or destroy the folder that comes first and these files."""
     if request["mode"] == "kill":
         return kill(request), []
-    return clear(request, fds[0]), []
+    if request["mode"] == "sizes":
+        return {"sizes": [os.fstat(fd).st_size for fd in fds]}, []
+    return destroy(request, fds[0], fds[1:]), []
