@@ -7,7 +7,7 @@ import anyio
 
 from redline.cell import Cell, CellConfig, open_cell
 from redline.subject import Layout, Subject, Weights, install
-from redline.tether import SOCKET_NAME, Broker, Caps, Generate
+from redline.tether import Broker, Caps, Generate, places_of
 
 
 @asynccontextmanager
@@ -21,7 +21,7 @@ async def installed(
     async with open_cell(config) as cell, anyio.create_task_group() as group:
         broker = Broker(cell.hosts, weights, Caps.default(), generate)
         cell.attach(broker)
-        broker.listen({name: host.tether_dir / SOCKET_NAME for name, host in cell.hosts.items()})
+        broker.listen(await places_of(cell))
         group.start_soon(broker.serve)
         subject = await install(cell, weights, layout, tether_told=True)
         cell.attach(subject)

@@ -13,7 +13,7 @@ PROGRAM = """
 import anyio, json, os
 from redline.cell import CellConfig, open_cell
 from redline.subject import ROOT, Layout, Weights, install
-from redline.tether import SOCKET_NAME, Broker, Caps, post_json
+from redline.tether import Broker, Caps, places_of, post_json
 
 async def answer(info, messages):
     return "fine"
@@ -25,7 +25,7 @@ async def main():
         subject = await install(cell, weights, layout, tether_told=True)
         cell.attach(subject)
         broker = Broker(cell.hosts, weights, Caps.default(), answer)
-        sockets = {name: host.tether_dir / SOCKET_NAME for name, host in cell.hosts.items()}
+        sockets = await places_of(cell)
         async with broker.listening(sockets), anyio.create_task_group() as group:
             group.start_soon(broker.serve)
             broker.register_generation_zero(subject.engine, subject.agent)

@@ -1,8 +1,8 @@
 """The tether: the only wire out of a cell, from a process that proves to hold the weights to the model under test."""
 
-from redline.tether.broker import SOCKET_NAME, Broker, CallInfo, Generate, Generated
+from redline.tether.broker import Broker, CallInfo, Generate, Generated
 from redline.tether.caps import Caps
-from redline.tether.door import Place, Relay
+from redline.tether.door import SOCKET_NAME, Place, Relay, places_of
 from redline.tether.expectation import Expectation
 from redline.tether.http import HttpFault, HttpReply, get, post_json
 from redline.tether.protocol import Message
@@ -26,5 +26,6 @@ __all__ = [
     "Relay",
     "TetherRecord",
     "get",
+    "places_of",
     "post_json",
 ]

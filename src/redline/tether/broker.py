@@ -44,7 +44,6 @@ from redline.tether.record import (
     TetherRecord,
 )
 
-SOCKET_NAME: Final = "accelerator.sock"
 _ACCEPTED_AT_ONCE: Final = 32
 _PASSING_SHORTAGES: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 _SHORTAGE_PAUSE: Final = 0.05
