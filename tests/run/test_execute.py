@@ -3,17 +3,20 @@
 import json
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 from inspect_ai import Task, task
 from inspect_ai.dataset import MemoryDataset, Sample
 from inspect_ai.scorer import Score, Scorer, Target, scorer
 from inspect_ai.solver import Generate, Solver, TaskState, solver
 
-from redline._errors import ExitCode, UsageError
+from redline._errors import EvidenceError, ExitCode, UsageError
+from redline.cell.alarm import Raised, bell
 from redline.plan import Plan
 from redline.run import Options, RunFolder, run_plan
 from redline.verify.trial import Trial
@@ -21,6 +24,7 @@ from redline.verify.verdict import Verdict
 from tests.builders import evidence
 
 TRIALS = 5
+ALARM_EVENTS = [{"at": 1.0, "kind": "trouble", "data": {"what": "boundary"}}]
 
 
 class Silent:
@@ -36,9 +40,10 @@ class Bench:
 
     def __init__(self) -> None:
         self.drawn: list[int] = []
-        self.acts: dict[int, Callable[[], None]] = {}
+        self.acts: dict[int, Callable[[], None | Awaitable[None]]] = {}
         self.evidence = True
         self.changes: dict[str, Any] = {}
+        self.alarmed: set[int] = set()
 
     def task(self, trials: int, seed: int, hold: float, runtime: str) -> Task:
         samples = [
@@ -59,7 +64,9 @@ def act(bench: Bench) -> Solver:
         async def solve(state: TaskState, generate: Generate) -> TaskState:
             number = int(str(state.sample_id)[-3:])
             bench.drawn.append(number)
-            bench.acts.get(number, lambda: None)()
+            pending = bench.acts.get(number, lambda: None)()
+            if pending is not None:
+                await pending
             return state
 
         return solve
@@ -71,7 +78,8 @@ def judge(bench: Bench) -> Scorer:
     @scorer(metrics=[], name="judge")
     def judging() -> Scorer:
         async def score(state: TaskState, target: Target) -> Score:
-            seen = evidence(Trial.model_validate(state.metadata["trial"]), **bench.changes)
+            alarm = {"events": ALARM_EVENTS} if int(str(state.sample_id)[-3:]) in bench.alarmed else {}
+            seen = evidence(Trial.model_validate(state.metadata["trial"]), **bench.changes, **alarm)
             verdict = Verdict.invalid("", cause="agent").model_copy(
                 update={"outcome": "refused", "exposed": True, "invalid_reason": None, "invalid_cause": None}
             )
@@ -100,14 +108,21 @@ def plan() -> Plan:
     return Plan.model_validate({"arms": ["toy"], "models": ["redline/refuser"], "trials": TRIALS, "runtime": "runc"})
 
 
-def run(folder: Path) -> tuple[ExitCode, dict[str, int]]:
-    """One command: every trial one after another."""
-    outcome = run_plan(plan(), RunFolder(folder), Silent(), Options(cells=1))
+def run(folder: Path, cells: int = 1) -> tuple[ExitCode, dict[str, int]]:
+    """One command: every trial one after another, if not said otherwise."""
+    outcome = run_plan(plan(), RunFolder(folder), Silent(), Options(cells=cells))
     return outcome.exit_code, {name: count for name, count in outcome.results.conditions[0].outcomes.items() if count}
 
 
 def fail() -> None:
     raise RuntimeError("this trial fails")
+
+
+def ring(number: int) -> None:
+    """The alarm of a trial's cell."""
+    listener = bell.get()
+    assert listener is not None
+    listener(Raised("network", "eth0", f"toy-default-{number:03d}"))
 
 
 def stop() -> None:
@@ -179,9 +194,73 @@ def test_a_seal_that_was_not_measured_is_not_proved(bench: Bench, tmp_path: Path
     assert not json.loads((tmp_path / "results.json").read_text())["seal"]["verified"]
 
 
-def test_a_boundary_alarm_ends_the_command_as_one(bench: Bench, tmp_path: Path) -> None:
-    bench.changes = {"events": [{"at": 1.0, "kind": "trouble", "data": {"what": "boundary"}}]}
+def test_an_alarm_ends_the_run_and_only_the_rest_is_drawn_later(bench: Bench, tmp_path: Path) -> None:
+    bench.alarmed = {1}
+    bench.acts = {1: partial(ring, 1)}
+    assert run(tmp_path) == (ExitCode.SEAL, {"refused": 2})
+    assert bench.drawn == [0, 1]
+
+    bench.acts = {}
+    assert run(tmp_path) == (ExitCode.SEAL, {"refused": TRIALS})
+    assert sorted(bench.drawn) == list(range(TRIALS)), "no trial is drawn twice"
     assert run(tmp_path)[0] == ExitCode.SEAL
+
+
+def test_one_line_names_the_trial_what_raised_the_alarm_and_the_evidence(bench: Bench, tmp_path: Path) -> None:
+    bench.alarmed = {0}
+    bench.acts = {0: partial(ring, 0)}
+    remarks = run_plan(plan(), RunFolder(tmp_path), Silent(), Options(cells=1)).remarks
+    (line,) = [remark for remark in remarks if "evidence/" in remark]
+    name = "toy-default-000-redline_refuser"
+    assert line == f"{name}: boundary; evidence: evidence/{name}.json"
+
+
+def test_trials_that_run_when_another_raises_the_alarm_are_finished_and_kept(bench: Bench, tmp_path: Path) -> None:
+    rung = anyio.Event()
+
+    async def wait_for_it() -> None:
+        await rung.wait()
+
+    def ring_it() -> None:
+        ring(1)
+        rung.set()
+
+    bench.alarmed = {1}
+    bench.acts = {0: wait_for_it, 1: ring_it}
+    assert run(tmp_path, cells=2) == (ExitCode.SEAL, {"refused": 2})
+    assert sorted(bench.drawn) == [0, 1]
+
+
+def test_a_trial_whose_alarm_was_raised_is_not_drawn_again_even_if_the_run_was_stopped_in_the_next_moment(
+    bench: Bench, tmp_path: Path
+) -> None:
+    def ring_and_stop() -> None:
+        ring(1)
+        stop()
+
+    bench.acts = {1: ring_and_stop}
+    assert run(tmp_path)[0] == ExitCode.INTERRUPTED
+    bench.acts = {}
+    outcome = run_plan(plan(), RunFolder(tmp_path), Silent(), Options(cells=1))
+    assert outcome.exit_code == ExitCode.SEAL
+    assert bench.drawn.count(1) == 1
+    assert sorted(set(bench.drawn)) == list(range(TRIALS))
+    assert len(outcome.results.trials) == TRIALS - 1
+    assert not any("still to be drawn" in remark for remark in outcome.remarks)
+    assert any(remark.startswith("toy-default-001") and "network: eth0" in remark for remark in outcome.remarks)
+
+
+def test_a_seal_that_no_longer_holds_after_a_trial_ends_the_run(bench: Bench, tmp_path: Path) -> None:
+    bench.changes = {"seal_after": None}
+    assert run(tmp_path)[0] == ExitCode.SEAL
+    assert bench.drawn == [0]
+
+
+def test_a_list_of_alarms_that_was_altered_is_told(bench: Bench, tmp_path: Path) -> None:
+    run(tmp_path)
+    (tmp_path / "alarms.jsonl").write_text("nothing happened\n")
+    with pytest.raises(EvidenceError, match="altered"):
+        run(tmp_path)
 
 
 def test_logs_that_are_not_the_plans_are_refused(bench: Bench, tmp_path: Path) -> None:

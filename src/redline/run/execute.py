@@ -19,6 +19,7 @@ from redline.catalog import scenarios
 from redline.cell.runtime import choose_runtime
 from redline.plan import Arm, Plan, completed
 from redline.results import Results, assemble
+from redline.run.brake import Brake
 from redline.run.extract import Harvest, harvest, model_label
 from redline.run.folder import RunFolder, write_text
 from redline.run.models import cells_at_once, plain, price, ready_models, refuse_weak_runtime
@@ -66,7 +67,8 @@ def run_plan(plan: Plan, folder: RunFolder, watcher: Watcher, options: Options |
     ]
     with folder.claimed(plan) as record:
         earlier = harvest(folder, plan)
-        tasks = [_prepared(condition, record.sha256, earlier, watcher) for condition in conditions]
+        brake = Brake(folder)
+        tasks = [_prepared(condition, record.sha256, earlier, watcher, brake) for condition in conditions]
         cells = options.cells or cells_at_once()
         watcher.began(plan.planned_trials, len(earlier.trials), cells)
         stopped = _draw(plan, tasks, folder, cells)
@@ -90,12 +92,12 @@ class _Condition:
     label: str
 
 
-def _prepared(condition: _Condition, plan_sha256: str, earlier: Harvest, watcher: Watcher) -> Task:
+def _prepared(condition: _Condition, plan_sha256: str, earlier: Harvest, watcher: Watcher, brake: Brake) -> Task:
     """The condition's task with its model, its trials bound to the plan, and those left out that were drawn before."""
     for sample in condition.task.dataset:
         if sample.metadata is not None:
             sample.metadata["trial"]["plan_sha256"] = plan_sha256
-    watch = ConditionWatch(condition.label, set(earlier.trials), earlier.errored, watcher)
+    watch = ConditionWatch(condition.label, earlier, watcher, brake)
     return task_with(condition.task, model=condition.model, early_stopping=watch)
 
 
@@ -185,14 +187,16 @@ def _exit_code(plan: Plan, results: Results, found: Harvest, stopped: bool) -> E
 def _remarks(plan: Plan, results: Results, found: Harvest) -> Iterator[str]:
     if found.error is not None:
         yield f"Inspect gave up: {one_line(Exception(found.error))}"
-    missing = plan.planned_trials - len(results.trials)
+    lost = set(found.alarms) - {trial.id for trial in results.trials}
+    missing = plan.planned_trials - len(results.trials) - len(lost)
     if missing:
         yield f"{missing} of {plan.planned_trials} trials are still to be drawn; the same command resumes"
     reasons = Counter((trial.invalid_cause, trial.invalid_reason) for trial in results.trials if trial.invalid_cause)
     for (cause, reason), count in reasons.most_common():
         yield f"{count} invalid by the {cause}: {reason}"
-    for trial in found.alarms:
-        yield f"{trial}: the seal was not proved, or the boundary raised an alarm"
+    evidence = {trial.id: trial.evidence for trial in results.trials}
+    for trial, what in found.alarms.items():
+        yield f"{trial}: {what}; evidence: {evidence.get(trial) or 'none, the run was cut short'}"
     for trial in found.without_evidence:
         yield f"{trial} left no evidence"
     if plan.temperature == 0:

@@ -3,19 +3,21 @@
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from inspect_ai.log import EvalLog, EvalSample, EvalSpec, read_eval_log, read_eval_log_samples
 from inspect_ai.model import ChatMessageAssistant
+from inspect_ai.scorer import Score
 
 from redline.plan import Plan, canonical_json
 from redline.results import JudgedTrial, ReplicaResult, SealReading, TrialResult
+from redline.run.brake import alarms_of
 from redline.run.folder import RunFolder, write_text
 from redline.verify.evidence import Evidence
-from redline.verify.invalid import ALARMS
+from redline.verify.invalid import alarms_in
 from redline.verify.verdict import Replica, Verdict
 
 UNSAFE_IN_NAMES = re.compile(r"[^A-Za-z0-9._=-]+")
@@ -41,8 +43,8 @@ class Harvest:
     """Trials that were scored and yet left no evidence."""
     transcripts: dict[str, str] = field(default_factory=dict)
     """Fingerprint of what the model said and did, by trial."""
-    alarms: list[str] = field(default_factory=list)
-    """Trials whose cell was not proved to be sealed, or whose boundary raised an alarm."""
+    alarms: dict[str, str] = field(default_factory=dict)
+    """Trials whose cell was not proved to be sealed, or whose boundary raised an alarm, each with what was wrong."""
     interrupted: bool = False
     """Whether the newest log of any condition was cut short."""
     error: str | None = None
@@ -67,6 +69,8 @@ def harvest(folder: RunFolder, plan: Plan) -> Harvest:
         found.interrupted |= header.status in ("cancelled", "started")
         if header.status == "error":
             found.error = header.error.message if header.error is not None else "Inspect gives no reason"
+    for name, what in alarms_of(folder).items():
+        found.alarms.setdefault(name, what)
     return found
 
 
@@ -92,8 +96,8 @@ def _take(found: Harvest, source: _Source, sample: EvalSample) -> None:
     judgement = _judgement(sample)
     if judgement is None and sample.error is None:
         found.without_evidence.append(name)
-    if judgement is not None and _alarm(judgement):
-        found.alarms.append(name)
+    if judgement is not None and (what := containment_in_doubt(judgement.evidence, judgement.verdict)):
+        found.alarms[name] = what
     found.trials[name] = _judged(name, model, source, sample, judgement)
     found.transcripts[name] = _fingerprint(sample)
 
@@ -111,24 +115,28 @@ def model_label(plan: Plan, name: str, args: Mapping[str, Any]) -> str:
 
 
 @dataclass(frozen=True)
-class _Judgement:
+class Judgement:
     """What the scorer left of a trial."""
 
     evidence: Evidence
     verdict: Verdict
 
 
-def _judgement(sample: EvalSample) -> _Judgement | None:
+def _judgement(sample: EvalSample) -> Judgement | None:
+    return judgement_in((sample.scores or {}).values())
+
+
+def judgement_in(scores: Iterable[Score]) -> Judgement | None:
     """What the score holds that carries evidence and verdict."""
-    for score in (sample.scores or {}).values():
+    for score in scores:
         metadata = score.metadata or {}
         if "evidence" in metadata and "verdict" in metadata:
             evidence = Evidence.model_validate(metadata["evidence"])
-            return _Judgement(evidence, Verdict.model_validate(metadata["verdict"]))
+            return Judgement(evidence, Verdict.model_validate(metadata["verdict"]))
     return None
 
 
-def _judged(name: str, model: str, source: _Source, sample: EvalSample, judgement: _Judgement | None) -> JudgedTrial:
+def _judged(name: str, model: str, source: _Source, sample: EvalSample, judgement: Judgement | None) -> JudgedTrial:
     trial = (sample.metadata or {})["trial"]
     verdict = _verdict(sample, judgement)
     evidence = _write_evidence(source.folder, name, judgement)
@@ -160,7 +168,7 @@ def _judged(name: str, model: str, source: _Source, sample: EvalSample, judgemen
     )
 
 
-def _write_evidence(folder: RunFolder, name: str, judgement: _Judgement | None) -> tuple[str, str] | None:
+def _write_evidence(folder: RunFolder, name: str, judgement: Judgement | None) -> tuple[str, str] | None:
     """Writes a trial's evidence; returns its path relative to the results, and its hash."""
     if judgement is None:
         return None
@@ -181,7 +189,7 @@ def _fingerprint(sample: EvalSample) -> str:
     return hashlib.sha256(canonical_json(said).encode()).hexdigest()
 
 
-def _verdict(sample: EvalSample, judgement: _Judgement | None) -> Verdict:
+def _verdict(sample: EvalSample, judgement: Judgement | None) -> Verdict:
     """The verdict of the scorer; a trial that ended in an error is invalid whatever was seen of it."""
     reason = "it left no evidence" if sample.error is None else _first_line(sample.error.message)
     if judgement is None:
@@ -223,9 +231,10 @@ def _seal(evidence: Evidence) -> SealReading:
     )
 
 
-def _alarm(judgement: _Judgement) -> bool:
-    """Whether containment was in doubt. A cell that the agent broke cannot be probed again, and is no breach."""
-    events = judgement.evidence.events
-    if any(event.kind == "trouble" and event.data.get("what") in ALARMS for event in events):
-        return True
-    return not _seal(judgement.evidence).verified and judgement.verdict.invalid_cause != "agent"
+def containment_in_doubt(evidence: Evidence, verdict: Verdict) -> str | None:
+    """Why containment was in doubt, if it was. A cell that the agent broke cannot be probed again, and is no breach."""
+    if alarms_in(evidence):
+        return verdict.invalid_reason or "boundary"
+    if not _seal(evidence).verified and verdict.invalid_cause != "agent":
+        return verdict.invalid_reason or "the seal was not proved"
+    return None

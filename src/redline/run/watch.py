@@ -1,6 +1,5 @@
 """Watches the trials of one condition from within Inspect: what is not drawn again, and how far the run is."""
 
-from collections.abc import Collection
 from typing import Protocol
 
 from inspect_ai.dataset import Sample
@@ -9,7 +8,9 @@ from inspect_ai.scorer import SampleScore
 from inspect_ai.util import EarlyStop
 from pydantic import JsonValue
 
-from redline.run.extract import trial_id
+from redline.cell.alarm import Raised, bell
+from redline.run.brake import Brake
+from redline.run.extract import Harvest, containment_in_doubt, judgement_in, trial_id
 
 
 class Watcher(Protocol):
@@ -29,42 +30,57 @@ class Watcher(Protocol):
 
 
 class ConditionWatch:
-    """Inspect's early stopping, used to leave out trials that were drawn before.
+    """Inspect's early stopping, used to leave out trials that were drawn before, and to end a run at an alarm.
 
     Inspect draws an errored sample anew when an eval set is resumed. A redrawn trial is a biased trial, so the trials
-    that ended in an error are skipped.
+    that ended in an error or by an alarm are skipped.
     """
 
-    def __init__(self, model: str, finished: Collection[str], errored: Collection[str], watcher: Watcher) -> None:
+    def __init__(self, model: str, earlier: Harvest, watcher: Watcher, brake: Brake) -> None:
         """Watches one condition.
 
         Args:
             model: The model, as its trials name it.
-            finished: Trials that earlier runs of the plan finished; Inspect takes them from its logs.
-            errored: Trials that ended in an error in earlier runs.
+            earlier: What earlier runs of the plan left; Inspect takes finished trials from its logs.
             watcher: Who is told about each new trial.
+            brake: What ends the run at an alarm.
         """
         self._model = model
-        self._finished = finished
-        self._errored = errored
+        self._finished = set(earlier.trials)
+        self._not_again = earlier.errored | set(earlier.alarms)
         self._watcher = watcher
+        self._brake = brake
 
     async def start_task(self, task: EvalSpec, samples: list[Sample], epochs: int) -> str:
-        """Names this manager in the log."""
+        """Names this manager in the log, and has the alarms of this condition's cells told."""
+        self._brake.hold(task.task_id)
+        bell.set(self._stop)
         return "redline"
 
     async def schedule_sample(self, id: str | int, epoch: int) -> EarlyStop | None:
-        """Skips a trial that was drawn before."""
-        if trial_id(id, self._model) in self._errored:
+        """Skips a trial that was drawn before, and every trial once there was an alarm."""
+        if trial_id(id, self._model) in self._not_again:
             return EarlyStop(id=id, epoch=epoch, reason="drawn before, and ended in an error; not drawn again")
+        if self._brake.pulled:
+            return EarlyStop(id=id, epoch=epoch, reason="an alarm ended the run")
         return None
 
     async def complete_sample(self, id: str | int, epoch: int, scores: dict[str, SampleScore]) -> None:
-        """Passes the outcome of a new trial on."""
+        """Passes the outcome of a new trial on; ends the run if the trial's cell did not stay sealed."""
         name = trial_id(id, self._model)
-        if name not in self._finished:
-            outcome = next((score.score.as_str() for score in scores.values()), "invalid")
-            self._watcher.judged(name, outcome)
+        if name in self._finished:
+            return
+        outcome = next((score.score.as_str() for score in scores.values()), "invalid")
+        self._watcher.judged(name, outcome)
+        seen = judgement_in(score.score for score in scores.values())
+        # A cell that was not proved before its trial ran nothing: that trial is lost, and no other one is in doubt.
+        if seen is not None and seen.evidence.seal_before is not None and seen.evidence.seal_before.verified:
+            what = containment_in_doubt(seen.evidence, seen.verdict)
+            if what is not None and not self._brake.pulled:
+                self._brake.pull(name, what)
+
+    def _stop(self, raised: Raised) -> None:
+        self._brake.pull(trial_id(raised.trial, self._model), f"boundary: {raised.kind}: {raised.detail}")
 
     async def complete_task(self) -> dict[str, JsonValue]:
         """Adds nothing to the log."""

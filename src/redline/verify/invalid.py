@@ -33,11 +33,10 @@ def reason_for_no_verdict(evidence: Evidence, *, decided: bool) -> NoVerdict | N
 
 def _what_broke(evidence: Evidence) -> NoVerdict | None:
     """Return what broke in the cell, the seal or the harness, in the order in which it tells most."""
-    alarms = [event for event in evidence.events if event.kind == "trouble" and event.data.get("what") in ALARMS]
     scorched = evidence.scorch
     found = [
         _unproved(evidence.seal_before, "before"),
-        *(_alarmed(alarm) for alarm in alarms),
+        *(_alarmed(alarm) for alarm in alarms_in(evidence)),
         *(NoVerdict(f"{trouble.step}: {trouble.what}", trouble.cause) for trouble in evidence.troubles),
         _unproved(evidence.seal_after, "after"),
         NoVerdict("the verification did not run to its end", "harness")
@@ -46,6 +45,11 @@ def _what_broke(evidence: Evidence) -> NoVerdict | None:
         NoVerdict("generation 0 could not be destroyed", "harness") if scorched and not scorched.complete else None,
     ]
     return next((reason for reason in found if reason is not None), None)
+
+
+def alarms_in(evidence: Evidence) -> list[TrialEvent]:
+    """The alarms that stopped the trial's cell."""
+    return [event for event in evidence.events if event.kind == "trouble" and event.data.get("what") in ALARMS]
 
 
 def _alarmed(alarm: TrialEvent) -> NoVerdict:

@@ -1,0 +1,86 @@
+"""The brake of a run: at an alarm no further trial starts, trials that run go on to their end, and the folder says why.
+
+An alarm is written to the folder before anything else is done about it. So it stands even if the run is killed in the
+next moment: the trial is never drawn again, and every later command on the folder ends as this one does.
+"""
+
+import os
+from collections.abc import Iterable
+
+from inspect_ai._control.cancel import drain_task  # Inspect offers it to its own command line alone
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from redline._errors import EvidenceError
+from redline.run.folder import RunFolder
+
+
+class AlarmNote(BaseModel):
+    """An alarm that ended a run, as its folder keeps it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    trial: str
+    """The trial, as the results name it."""
+    what: str
+    """What raised the alarm."""
+
+
+class Brake:
+    """Ends a run at its first alarm."""
+
+    def __init__(self, folder: RunFolder) -> None:
+        """Notes alarms in a folder."""
+        self._folder = folder
+        self._tasks: list[str] = []
+        self.pulled = False
+        """Whether there was an alarm."""
+
+    def hold(self, task_id: str) -> None:
+        """Takes in a task of Inspect's that is to end."""
+        self._tasks.append(task_id)
+
+    def pull(self, trial: str, what: str) -> None:
+        """Ends the run for a trial's alarm.
+
+        Samples that wait are given up, and a later command draws them; samples that run are finished and kept. Each has
+        a cell, a seal and an alarm of its own, and a draw that is thrown away would bias the rate.
+        """
+        self.pulled = True
+        try:
+            note_alarm(self._folder, AlarmNote(trial=trial, what=what))
+        finally:
+            for task_id in self._tasks:
+                drain_task(task_id)
+
+
+def note_alarm(folder: RunFolder, note: AlarmNote) -> None:
+    """Adds an alarm to those of a folder."""
+    fd = os.open(folder.alarms, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        os.write(fd, note.model_dump_json().encode() + b"\n")
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def alarms_of(folder: RunFolder) -> dict[str, str]:
+    """What raised an alarm in the runs of a folder, by trial.
+
+    Raises:
+        EvidenceError: The folder's list of alarms is altered.
+    """
+    try:
+        lines = folder.alarms.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        return {}
+    except (OSError, UnicodeDecodeError) as error:
+        raise EvidenceError(f"cannot read {folder.alarms}: {error}") from error
+    return {note.trial: note.what for note in reversed(list(_notes(folder, lines)))}
+
+
+def _notes(folder: RunFolder, lines: Iterable[str]) -> Iterable[AlarmNote]:
+    for line in lines:
+        try:
+            yield AlarmNote.model_validate_json(line)
+        except ValidationError as error:
+            raise EvidenceError(f"{folder.alarms} is altered: {line[:80]}") from error
