@@ -1,140 +1,19 @@
 """The self-test of the seal: every probe is run on a cell that it must reject, and must be the one that does."""
 
-import os
-import time
-from collections.abc import Awaitable, Callable, Collection, Sequence
-from pathlib import Path
+from collections.abc import Collection, Sequence
 
-import anyio
-from pydantic import BaseModel, ConfigDict
-
-from redline.cell.cell import Cell
 from redline.cell.config import CellConfig
-from redline.cell.runtime import Runtime, choose_runtime
-from redline.cell.seal.broken import PROBE_NAMES, Breakage, Broken
+from redline.cell.seal.broken import PROBE_NAMES, Breakage
 from redline.cell.seal.broken_cells import CELLS
+from redline.cell.seal.broken_drills import DRILLS
 from redline.cell.seal.broken_network import NETWORKS
+from redline.cell.seal.matrix import UNBROKEN, Matrix, Measure, Progress, Row, measure_breakages
 from redline.cell.seal.quick import quick_seal
-from redline.cell.seal.report import SealReport
 
-BREAKAGES = tuple(sorted((*CELLS, *NETWORKS), key=lambda breakage: PROBE_NAMES.index(breakage.probe)))
-"""What is broken, in the order of the probes."""
+__all__ = ["BREAKAGES", "Breakage", "Matrix", "Row", "selftest"]
 
-AT_ONCE = 4
-UNBROKEN = {"security_label": "it is recorded and never fails"}
-"""Probes that cannot fail, with the reason."""
-
-NOTHING = Breakage("", "nothing is broken", Broken())
-MACHINE_COUNTERS = Path("/proc/net/dev")
-HELD, OWN, RELATED, WRONG, UNKNOWN = ".", "F", "r", "!", " "
-
-Measure = Callable[[Cell], Awaitable[SealReport]]
-Progress = Callable[["Row"], None]
-
-
-class Row(BaseModel):
-    """What the probes found on one broken cell. Probes go by their names."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    probe: str
-    """The probe that must fail, empty for the cell that is not broken."""
-
-    what: str
-    """What was broken."""
-
-    held: tuple[str, ...] = ()
-    """Probes that passed."""
-
-    failed: dict[str, str] = {}
-    """Probes that failed, each with what it found."""
-
-    related: dict[str, str] = {}
-    """Probes that fail of necessity where this is broken, each with the reason."""
-
-    error: str = ""
-    """Why the breakage could not be measured."""
-
-    left_out: str = ""
-    """Why it was not tried: what this runtime, user or machine does not have."""
-
-    @property
-    def unexpected(self) -> tuple[str, ...]:
-        """Probes that failed and had no reason to."""
-        return tuple(name for name in self.failed if name != self.probe and name not in self.related)
-
-    @property
-    def noticed(self) -> bool:
-        """Whether the probe rejected the cell; of the cell that is not broken, whether none did."""
-        return self.probe in self.failed if self.probe else not self.failed
-
-    @property
-    def holds(self) -> bool:
-        """Whether the probe failed and no unrelated one did."""
-        return bool(self.left_out) or (not self.error and self.noticed and not self.unexpected)
-
-    def mark(self, probe: str) -> str:
-        """One character for the finding of a probe."""
-        if probe in self.failed:
-            return OWN if probe == self.probe else RELATED if probe in self.related else WRONG
-        if probe in self.held:
-            return WRONG if probe == self.probe else HELD
-        return UNKNOWN
-
-    def complaint(self) -> str:
-        """Why it does not hold, empty where it does."""
-        if self.holds:
-            return ""
-        if self.error:
-            return self.error
-        parts = [f"{name} failed as well ({self.failed[name]})" for name in self.unexpected]
-        return "; ".join(parts if self.noticed else ["its probe did not notice", *parts])
-
-
-class Matrix(BaseModel):
-    """Breakages against probes."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    runtime: str
-    """The runtime that made the cells."""
-
-    rows: tuple[Row, ...]
-    """One for each breakage, the cell that is not broken first."""
-
-    uncovered: dict[str, str] = {}
-    """Probes that no row tries, with the reason."""
-
-    notes: tuple[str, ...] = ()
-    """What was seen beside."""
-
-    seconds: float
-    """How long it took."""
-
-    @property
-    def holds(self) -> bool:
-        """Whether each probe has a breakage, and each that was tried failed at its own probe and no unrelated one."""
-        return all(row.holds for row in self.rows) and set(self.uncovered) <= set(UNBROKEN)
-
-    def render(self) -> str:
-        """The matrix and what is to be said about it, for a terminal."""
-        shown = [name for name in PROBE_NAMES if any(name in row.held or name in row.failed for row in self.rows)]
-        numbers = [f"{PROBE_NAMES.index(name) + 1:2}" for name in shown]
-        lines = ["   " + "".join(number[digit] for number in numbers) for digit in (0, 1)]
-        for row in self.rows:
-            number = str(PROBE_NAMES.index(row.probe) + 1) if row.probe else ""
-            label = f"{row.probe}: {row.what}" if row.probe else row.what
-            marks = "".join(row.mark(name) for name in shown)
-            lines.append(f"{number:>2} {marks} {label}" + (f" (left out: {row.left_out})" if row.left_out else ""))
-            if not row.holds:
-                lines.append(f"   WRONG: {row.complaint()}")
-        lines.append(f"{HELD} held  {OWN} failed as it must  {RELATED} must fail with it  {WRONG} wrong")
-        lines += [f"not tried: {name} ({reason})" for name, reason in self.uncovered.items()]
-        lines += self.notes
-        tried = sum(bool(row.probe) and not row.left_out for row in self.rows)
-        verdict = "every broken cell fails at its own probe" if self.holds else "THE SEAL DOES NOT FAIL AS IT MUST"
-        lines.append(f"{verdict}: {tried} breakages on {self.runtime}, in {self.seconds:.1f} s")
-        return "\n".join(lines)
+BREAKAGES = (*CELLS, *NETWORKS, *DRILLS)
+"""What is broken."""
 
 
 async def selftest(
@@ -151,52 +30,16 @@ async def selftest(
         config: The shape of the cells.
         only: Names of the probes whose breakages are tried, None for all.
         progress: Told of each row as it is known.
-        breakages: What is broken.
+        breakages: What is broken; layers above add theirs.
         measure: Runs the probes on a cell.
 
     Returns:
-        The matrix.
+        The matrix, in the order of the probes.
     """
-    config = config or CellConfig()
-    runtime = choose_runtime(config.runtime)
-    lacking = _lacking(runtime)
-    counters = _sent_by_the_machine()
-    begun = time.perf_counter()
-    chosen = [NOTHING, *(breakage for breakage in breakages if only is None or breakage.probe in only)]
-    rows: dict[int, Row] = {}
-    at_once = anyio.Semaphore(AT_ONCE)
-
-    async def run(index: int, breakage: Breakage) -> None:
-        async with at_once:
-            missing = next((lacking[need] for need in sorted(breakage.needs & set(lacking))), "")
-            if missing:
-                rows[index] = Row(probe=breakage.probe, what=breakage.what, left_out=missing)
-            else:
-                rows[index] = await _row(config, breakage, measure)
-        if progress is not None:
-            progress(rows[index])
-
-    async with anyio.create_task_group() as tasks:
-        for index, breakage in enumerate(chosen):
-            tasks.start_soon(run, index, breakage)
-    return Matrix(
-        runtime=runtime.name,
-        rows=tuple(rows[index] for index in range(len(chosen))),
-        uncovered=_uncovered(only, breakages),
-        notes=(_note(counters, _sent_by_the_machine()),),
-        seconds=time.perf_counter() - begun,
-    )
-
-
-def _lacking(runtime: Runtime) -> dict[str, str]:
-    """What a breakage may need and this runtime or user does not have, with the reason."""
-    lacking = {}
-    if runtime.inside:
-        lacking["namespaces"] = f"{runtime.name} keeps its namespaces where nothing outside can enter them"
-        lacking["masks"] = f"{runtime.name} masks nothing of /proc: its own kernel makes it"
-    if os.geteuid() != 0:
-        lacking["cgroups"] = "without root there is no cgroup whose bound could be lifted"
-    return lacking
+    chosen = [breakage for breakage in breakages if only is None or breakage.probe in only]
+    chosen.sort(key=lambda breakage: PROBE_NAMES.index(breakage.probe))
+    matrix = await measure_breakages(config or CellConfig(), chosen, measure, progress)
+    return matrix.model_copy(update={"uncovered": _uncovered(only, breakages)})
 
 
 def _uncovered(only: Collection[str] | None, breakages: Sequence[Breakage]) -> dict[str, str]:
@@ -207,40 +50,3 @@ def _uncovered(only: Collection[str] | None, breakages: Sequence[Breakage]) -> d
         for name in PROBE_NAMES
         if name not in broken and (only is None or name in only)
     }
-
-
-def _sent_by_the_machine() -> dict[str, int]:
-    """Packets sent by each of the machine's interfaces but the loopback."""
-    lines = [line.replace(":", " ").split() for line in MACHINE_COUNTERS.read_text().splitlines()[2:]]
-    return {words[0]: int(words[10]) for words in lines if words[0] != "lo"}
-
-
-def _note(before: dict[str, int], after: dict[str, int]) -> str:
-    sent = ", ".join(f"{name} {count - before.get(name, 0)}" for name, count in after.items()) or "none but loopback"
-    return (
-        "every network was closed when it was broken (checked before use: no interface but its own, no way out); "
-        f"for information, packets that the whole machine sent meanwhile: {sent}"
-    )
-
-
-async def _row(config: CellConfig, breakage: Breakage, measure: Measure) -> Row:
-    """Measures one breakage. Whatever goes wrong is the row's, which then does not hold."""
-    row = Row(probe=breakage.probe, what=breakage.what, related=dict(breakage.related))
-    failed: dict[str, str] = {}
-    held: list[str] = []
-    try:
-        if breakage.broken is not None:
-            async with breakage.broken.open(config) as cell:
-                report = await measure(cell)
-            failed = {finding.name: finding.reason for finding in report.failed}
-            held = list(report.passed)
-        if breakage.drill is not None:
-            reason = await breakage.drill(config)
-            held = [name for name in held if name != breakage.probe]
-            if reason is None:
-                held.append(breakage.probe)
-            else:
-                failed[breakage.probe] = reason
-    except Exception as error:
-        return row.model_copy(update={"error": f"{type(error).__name__}: {error}"})
-    return row.model_copy(update={"held": tuple(held), "failed": failed})

@@ -1,0 +1,25 @@
+"""Probe 37: a bare cell and broken ones are rejected, and it is noticed where they are not."""
+
+import pytest
+
+from redline.cell import CellConfig
+from redline.cell.seal.broken import Breakage, Broken
+from redline.cell.seal.broken_profiles import BARE_FAILS, SAMPLE, broken_profiles_fail
+
+RUNC = CellConfig(runtime="runc")
+
+
+@pytest.mark.cell
+@pytest.mark.anyio
+async def test_bare_and_broken_profiles_are_rejected() -> None:
+    assert await broken_profiles_fail(RUNC) is None
+
+
+@pytest.mark.cell
+@pytest.mark.anyio
+async def test_profiles_that_are_not_rejected_are_named() -> None:
+    whole = [Breakage(name, f"whole {name}", Broken()) for name in SAMPLE]
+    reason = await broken_profiles_fail(RUNC, whole, bare=Broken())
+    assert reason is not None
+    assert all(f"whole {name}" in reason for name in SAMPLE)
+    assert all(name in reason.partition("bare cell passes")[2] for name in BARE_FAILS)
