@@ -24,7 +24,7 @@ from redline.cell.programs.warden import is_running
 from redline.cell.runtime import choose_runtime
 from redline.cell.spec import HOME, HostSpec, IdMaps, host_spec
 from redline.cell.state import claim_ids
-from redline.cell.warden import Warden, is_root
+from redline.cell.warden import LEASE_SECONDS, Warden, is_root
 
 User = Literal["agent", "root"]
 T = TypeVar("T")
@@ -612,10 +612,12 @@ def main(request, fds):
 
 
 @contextlib.asynccontextmanager
-async def open_cell(config: CellConfig | None = None, alter: Alter | None = None) -> AsyncIterator[Cell]:
+async def open_cell(
+    config: CellConfig | None = None, alter: Alter | None = None, lease_seconds: float = LEASE_SECONDS
+) -> AsyncIterator[Cell]:
     """A cell with a warden of its own, for tools and tests that do without Inspect; see `Cell.start`."""
     config = config or CellConfig()
-    warden = Warden.start(choose_runtime(config.runtime))
+    warden = Warden.start(choose_runtime(config.runtime), lease_seconds)
     try:
         cell = await Cell.start(config, warden, alter)
         try:
