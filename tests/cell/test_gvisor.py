@@ -70,6 +70,8 @@ async def test_a_cell_does_what_a_cell_does_and_leaves_nothing() -> None:
         assert await cell.read_file("notes/a", limit=10) == b"text"
         with pytest.raises(FileNotFoundError):
             await cell.read_file("none", limit=10)
+        thread = "import threading; made = threading.Thread(target=print); made.start(); made.join()"
+        assert (await cell.exec([cell.interpreter, "-c", thread])).returncode == 0  # clone3 must seem not to exist
         daemon = await cell.spawn(["sleep", "1000"])
         with pytest.raises(TimeoutError):
             await cell.exec(["sleep", "1000"], timeout=0.5)
