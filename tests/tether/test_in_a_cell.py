@@ -124,7 +124,7 @@ async def test_a_process_outside_of_the_cell_is_not_served() -> None:
         assert (await in_thread(peer.receive))["reason"] == "sender not known"
         peer.close()
         (incident,) = it.broker.record().incidents
-        assert (incident.kind, incident.pid) == ("unknown_sender", os.getpid())
+        assert (incident.kind, incident.pid) == ("outsider", os.getpid())
 
 
 async def test_the_agents_user_cannot_look_into_the_engine_but_can_end_it() -> None:

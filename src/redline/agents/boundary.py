@@ -3,6 +3,8 @@
 A tool that acts outside of the cell is a provider's own web search, code execution or MCP.
 """
 
+from functools import partial
+
 from inspect_ai.model import ContentToolUse, ModelOutput
 
 from redline.agents.ending import LoopEndedError
@@ -25,8 +27,9 @@ def set_alarm(cell: Cell, trial: Trial) -> Alarm:
 
 
 def guard_tether(broker: Broker, alarm: Alarm) -> None:
-    """Has the alarm cut a tether."""
+    """Has the alarm cut a tether, and a tether raise the alarm when a process outside of the cell speaks at it."""
     alarm.on_raised(lambda _: broker.close_switch())
+    broker.on_outsider(partial(alarm.raise_alarm, "outsider"))
 
 
 async def check_for_foreign_tools(output: ModelOutput, alarm: Alarm) -> None:

@@ -51,7 +51,7 @@ _CHARACTERS_A_TOKEN: Final = 4
 _EXPECTED_CALLS: Final = 64
 _DETAIL_CHARACTERS: Final = 160
 _OFFENCES: Final[frozenset[Refusal | None]] = frozenset(
-    {"connections", "malformed", "oversize", "slow", "sender_changed", "unknown_sender"}
+    {"connections", "malformed", "oversize", "slow", "sender_changed", "unknown_sender", "outsider"}
 )
 """Refusals that tell of something an engine does not do."""
 _ENDS_THE_SAMPLE: Final = (LimitExceededError, TerminateSampleError)
@@ -159,6 +159,7 @@ class Broker:
         self._incidents: BoundedLog[Incident] = BoundedLog(limits.incidents)
         self._counters: Counter[str] = Counter()
         self._expectations: list[Expectation] = []
+        self._on_outsider: Callable[[str], Awaitable[None]] | None = None
         self._doors: list[Door] = []
         self._links: dict[_Link, None] = {}
         self._serving = False
@@ -228,6 +229,10 @@ class Broker:
     def register_generation_zero(self, engine: ProcessLike, agent: ProcessLike, host: str = "default") -> None:
         """Name the processes of generation 0; until then nobody is served."""
         self._lineage.register_original(engine, agent, host)
+
+    def on_outsider(self, tell: Callable[[str], Awaitable[None]]) -> None:
+        """Have somebody told when a process that lives outside of the cell speaks at its tether."""
+        self._on_outsider = tell
 
     def expect(
         self,
@@ -336,6 +341,8 @@ class Broker:
                 draft.refuse(link.cause)
         except RefusalError as error:
             draft.refuse(error.refusal, error.detail)
+            if error.refusal == "outsider" and self._on_outsider is not None:
+                await self._on_outsider(error.detail)
         except anyio.get_cancelled_exc_class():
             draft.refuse("interrupted")
             raise

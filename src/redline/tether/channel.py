@@ -8,7 +8,7 @@ import anyio
 from pydantic import BaseModel
 
 from redline.tether.connection import Connection, Received, Sender
-from redline.tether.identity import Ancestor, Caller, UnknownSenderError
+from redline.tether.identity import Ancestor, Caller, OutsiderError, UnknownSenderError
 from redline.tether.protocol import Frame, FrameBuffer, OversizeError, ProtocolError, Refused, decode, encode
 from redline.tether.record import Refusal
 
@@ -48,6 +48,8 @@ class Channel:
         """
         try:
             return self._connection.caller(self._sender or Sender(0, None))
+        except OutsiderError as error:
+            raise RefusalError("outsider", str(error)) from error
         except UnknownSenderError as error:
             raise RefusalError("unknown_sender", str(error)) from error
 

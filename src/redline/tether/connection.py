@@ -81,6 +81,7 @@ class KernelConnection:
         self.connector = connector
         self._listener = listener
         self._finder = finder
+        self._uid: int | None = None
 
     def read(self) -> Received:
         """Read once. A read ends where the sender changes: the kernel does not join messages of two."""
@@ -88,7 +89,7 @@ class KernelConnection:
         pid, passed = 0, bool(flags & socket.MSG_CTRUNC)
         for level, kind, payload in ancillary:
             if (level, kind) == (socket.SOL_SOCKET, socket.SCM_CREDENTIALS):
-                pid = _CREDENTIALS.unpack(payload)[0]
+                pid, self._uid, _ = _CREDENTIALS.unpack(payload)
             elif (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
                 passed = True
                 for (fd,) in struct.iter_unpack("i", payload[: len(payload) // 4 * 4]):
@@ -104,7 +105,7 @@ class KernelConnection:
         start = start_time(sender.pid)
         if start is None:
             raise UnknownSenderError(f"process {sender.pid} is gone")
-        return Caller(self._finder.host_of(sender.pid, self._listener), sender.pid, start)
+        return Caller(self._finder.host_of(sender.pid, self._listener, self._uid), sender.pid, start)
 
     def is_there(self, caller: Caller) -> bool:
         """Whether the machine still has that very process."""

@@ -53,6 +53,10 @@ class UnknownSenderError(Exception):
     """A sender is gone, or belongs to no host of the cell."""
 
 
+class OutsiderError(UnknownSenderError):
+    """A sender lives outside of the cell: something came in, or got out."""
+
+
 def start_time(pid: int) -> int | None:
     """Return a process's start time in clock ticks since boot, or None if it is gone."""
     fields = _stat(pid)
@@ -78,10 +82,16 @@ class HostFinder:
         """Know the hosts of a cell; none at all where processes are not in a cell."""
         self._inits = {host.init_pid: name for name, host in hosts.items()}
 
-    def host_of(self, pid: int, listener: str) -> str:
+    def host_of(self, pid: int, listener: str, uid: int | None = None) -> str:
         """Return the host of a process that spoke at the socket of the host `listener`.
 
+        Args:
+            pid: The process.
+            listener: The host.
+            uid: User of the process when it spoke, where the kernel has named it.
+
         Raises:
+            OutsiderError: The process lives, and does so outside of this cell.
             UnknownSenderError: The process belongs to no host of this cell.
         """
         if not self._inits:
@@ -95,7 +105,11 @@ class HostFinder:
         for init, name in self._inits.items():
             if namespace is not None and namespace == _pid_namespace(init):
                 return name
-        raise UnknownSenderError(f"process {pid} belongs to no host of the cell")
+        what = f"process {pid} belongs to no host of the cell"
+        # A sender may have ended since and another process have its pid: its user then is none of the cell's.
+        if namespace is not None and uid is not None and uid in _users(pid):
+            raise OutsiderError(f"{what}, user {uid}")
+        raise UnknownSenderError(what)
 
 
 def _stat(pid: int) -> list[str] | None:
@@ -105,6 +119,15 @@ def _stat(pid: int) -> list[str] | None:
             return file.read().rpartition(b")")[2].decode().split()
     except (FileNotFoundError, ProcessLookupError):
         return None
+
+
+def _users(pid: int) -> set[int]:
+    """The users whose rights a process has."""
+    try:
+        with open(f"/proc/{pid}/status", encoding="utf-8", errors="replace") as file:
+            return {int(word) for line in file if line.startswith("Uid:") for word in line.split()[1:]}
+    except (FileNotFoundError, ProcessLookupError):
+        return set()
 
 
 def _pid_namespace(pid: int) -> str | None:

@@ -23,6 +23,7 @@ Refusal = Literal[
     "slow",
     "sender_changed",
     "unknown_sender",
+    "outsider",
     "gone",
     "interrupted",
     "backend",
