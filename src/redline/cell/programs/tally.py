@@ -1,0 +1,39 @@
+"""Counts the processes of a cell: run joined to it, outside or inside."""
+
+from __future__ import annotations
+
+import os
+
+TYPE_CHECKING = False  # the name that type checkers know; importing typing would cost every start some milliseconds
+if TYPE_CHECKING:
+    from typing import Any
+
+
+def main(request: dict[str, Any], fds: list[int]) -> tuple[dict[str, Any], list[int]]:
+    """Counts all processes, the stopped ones, the sessions, and the ones that run a given command.
+
+    Where it runs inside, every process that it sees is the cell's, and its own helpers count too.
+    """
+    inside = "proc" in request
+    wanted = None if inside else {os.readlink(f"/proc/{pid}/ns/pid") for pid in request["inits"].values()}
+    word = os.fsencode(request["word"])
+    found, stopped, named, sessions = 0, 0, 0, set()
+    for name in os.listdir("/proc"):
+        if not name.isdigit():
+            continue
+        try:
+            if wanted is not None and os.readlink(f"/proc/{name}/ns/pid") not in wanted:
+                continue
+            with open(f"/proc/{name}/stat", "rb") as file:
+                fields = file.read().rpartition(b")")[2].split()
+            with open(f"/proc/{name}/cmdline", "rb") as file:
+                words = file.read().split(b"\0")
+        except OSError:
+            continue  # it ended meanwhile
+        if fields[0] in (b"Z", b"X"):
+            continue
+        found += 1
+        stopped += fields[0] in (b"T", b"t")
+        named += word in words
+        sessions.add(int(fields[3]))
+    return {"processes": found, "stopped": stopped, "sessions": len(sessions), "named": named}, []

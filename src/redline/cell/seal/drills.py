@@ -1,0 +1,197 @@
+"""Life and death, drilled: what a cell started is gone with it, a kill leaves nobody, and a cell ends with its lease.
+
+Each drill makes cells of its own and returns None, or why the claim does not hold. What lives is counted from outside,
+by control group and ids and state. Options are for the seal's own test, which has to see each drill fail.
+"""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+
+import anyio
+import anyio.to_thread
+
+from redline.cell.cell import Cell, open_cell
+from redline.cell.config import CellConfig
+from redline.cell.errors import CellError
+from redline.cell.footprint import Footprint
+
+LEASE_SECONDS = 1.0
+"""The lease of a drilled harness: long enough for a busy machine, short enough for the start of every run."""
+
+LEASE_GRACE = 1.0
+KILL_BOUND = 5.0
+"""A kill may never take longer; what it takes on a quiet machine is a benchmark's business."""
+
+SETTLE_SECONDS = 10.0
+"""Seconds within which daemons, a storm or a harness have to be up."""
+
+SWEPT_SECONDS = 10.0
+POLL_SECONDS = 0.01
+DAEMON_SECONDS = "86399"
+"""By this argument the daemons of a drill are known."""
+
+START_DAEMONS = f"""
+setsid sleep {DAEMON_SECONDS} </dev/null >/dev/null 2>&1 &
+nohup sleep {DAEMON_SECONDS} </dev/null >/dev/null 2>&1 &
+( ( sleep {DAEMON_SECONDS} </dev/null >/dev/null 2>&1 & ) & )
+"""
+DAEMONS = 3
+
+Order = Callable[[Cell], Awaitable[object]]
+"""Something that is to end a cell."""
+
+
+async def daemons_gone(config: CellConfig, teardown: Order = Cell.remove) -> str | None:
+    """Probe 30: setsid, nohup and double-forked children do not outlive the cell."""
+    async with open_cell(config) as cell:
+        footprint = footprint_of(cell)
+        await cell.exec(["sh", "-c", START_DAEMONS], timeout=SETTLE_SECONDS)
+        if not await _until(lambda: _named_daemons(cell), DAEMONS):
+            return "the daemons that were to be left behind did not start"
+        await teardown(cell)
+        left = footprint.left_over()
+        return f"after the teardown there is still {', '.join(left)}" if left else None
+
+
+async def kill_drill(config: CellConfig, order: Order = Cell.kill) -> str | None:
+    """Probe 31: a kill under a fork storm, with stopped and setsid processes, leaves nobody."""
+    async with open_cell(config) as cell:
+        drilled = await kill_under_storm(cell, order)
+        if drilled.survivors:
+            return f"{drilled.survivors} of {drilled.processes} processes survived the kill"
+        if drilled.seconds > KILL_BOUND:
+            return f"the kill took {drilled.seconds:.1f} s; it is to take {KILL_BOUND:g} s at most"
+        return None
+
+
+@dataclass(frozen=True)
+class Drilled:
+    """What one kill took."""
+
+    processes: int
+    seconds: float
+    """From the order to the last process gone."""
+
+    survivors: int
+
+
+async def kill_under_storm(cell: Cell, order: Order = Cell.kill) -> Drilled:
+    """Lets a fork storm fill a host and orders the kill in the midst of it.
+
+    Raises:
+        CellError: The storm did not come up, so that the kill would prove nothing.
+    """
+    footprint = footprint_of(cell)
+    await cell.spawn([cell.interpreter, "-I", "-S", "-c", _program("fork_storm")])
+    tally = await _storm(cell)
+    begun = time.perf_counter()
+    with contextlib.suppress(CellError):  # it says that something survived; who did is counted here
+        await order(cell)
+    seconds = time.perf_counter() - begun
+    return Drilled(tally["processes"], seconds, len(footprint.living()))
+
+
+async def _storm(cell: Cell) -> dict[str, int]:
+    """Waits until the host is crowded and holds stopped processes and sessions of their own."""
+    with anyio.move_on_after(SETTLE_SECONDS):
+        while True:
+            tally, _ = await cell.joined(_program("tally"), {"word": ""}, timeout=SETTLE_SECONDS)
+            if tally["processes"] >= cell.config.pids // 2 and tally["stopped"] and tally["sessions"] > DAEMONS:
+                return tally
+            await anyio.sleep(POLL_SECONDS)
+    raise CellError("the fork storm of the drill did not come up")
+
+
+async def lease_drill(config: CellConfig, lease_seconds: float = LEASE_SECONDS) -> str | None:
+    """Probe 32: the cells of a harness that is stopped or killed are gone within the lease.
+
+    Args:
+        config: The shape of the cells.
+        lease_seconds: The lease that the wardens get; the cells are held to `LEASE_SECONDS` whatever it is.
+    """
+    reasons: dict[str, str] = {}
+
+    async def drill(number: signal.Signals) -> None:
+        reason = await end_harness(config, number, lease_seconds, LEASE_SECONDS + LEASE_GRACE)
+        if reason is not None:
+            reasons[number.name] = reason
+
+    async with anyio.create_task_group() as tasks:
+        for number in (signal.SIGSTOP, signal.SIGKILL):
+            tasks.start_soon(drill, number)
+    return "; ".join(f"{name}: {reason}" for name, reason in sorted(reasons.items())) or None
+
+
+async def end_harness(config: CellConfig, number: signal.Signals, lease_seconds: float, bound: float) -> str | None:
+    """Stops or kills a harness and says what is wrong with how its cell ends, None where nothing is."""
+    async with _harness(config, lease_seconds) as (process, footprint, folder):
+        begun = time.perf_counter()
+        process.send_signal(number)
+        while footprint.may_live() or footprint.living():
+            if time.perf_counter() - begun > bound:
+                return f"{len(footprint.living())} processes of the cell live {bound:g} s after their harness"
+            await anyio.sleep(POLL_SECONDS)
+        with anyio.move_on_after(SWEPT_SECONDS):
+            while folder.exists() or footprint.left_over():
+                await anyio.sleep(POLL_SECONDS)
+        left = [*footprint.left_over(), *([f"folder {folder}"] if folder.exists() else [])]
+        return f"of the cell there is still {', '.join(left)}" if left else None
+
+
+@asynccontextmanager
+async def _harness(
+    config: CellConfig, lease_seconds: float
+) -> AsyncIterator[tuple[subprocess.Popen[bytes], Footprint, Path]]:
+    """A harness of another process, with a cell in which daemons run. Killed and reaped afterwards."""
+    command = [sys.executable, "-m", "redline.cell.seal.drilled_harness", config.model_dump_json(), str(lease_seconds)]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    assert process.stdout is not None and process.stdin is not None
+    try:
+        with anyio.move_on_after(SETTLE_SECONDS) as waiting:
+            await anyio.wait_readable(process.stdout)
+        line = b"" if waiting.cancelled_caught else process.stdout.readline()
+        if not line:
+            raise CellError("the harness of the drill did not come up")
+        where = json.loads(line)
+        yield process, Footprint.of(where["inits"], os.geteuid()), Path(where["folder"])
+    finally:
+        process.kill()
+        process.stdin.close()
+        process.stdout.close()
+        with anyio.CancelScope(shield=True):
+            await anyio.to_thread.run_sync(process.wait)
+
+
+def footprint_of(cell: Cell) -> Footprint:
+    """What the machine knows a cell by."""
+    return Footprint.of([host.init_pid for host in cell.hosts.values()], os.geteuid())
+
+
+async def _named_daemons(cell: Cell) -> int:
+    tally, _ = await cell.joined(_program("tally"), {"word": DAEMON_SECONDS}, timeout=SETTLE_SECONDS)
+    return int(tally["named"])
+
+
+async def _until(count: Callable[[], Awaitable[int]], wanted: int) -> bool:
+    """Waits until there are so many."""
+    with anyio.move_on_after(SETTLE_SECONDS):
+        while await count() < wanted:
+            await anyio.sleep(POLL_SECONDS)
+        return True
+    return False
+
+
+@cache
+def _program(name: str) -> str:
+    return files("redline.cell").joinpath(f"programs/{name}.py").read_text()
