@@ -496,6 +496,8 @@ class Broker:
 
     def _file(self, link: _Link, draft: _Draft) -> None:
         """Enter a finished connection into the record."""
+        self._counters["bytes_in"] += link.channel.bytes_in
+        self._counters["bytes_out"] += link.channel.bytes_out
         self._counters["replies" if draft.refusal is None else f"refused_{draft.refusal}"] += 1
         sender = link.channel.speaker
         if draft.refusal is not None and draft.refusal in _OFFENCES:

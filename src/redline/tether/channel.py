@@ -34,6 +34,10 @@ class Channel:
         self._buffer = FrameBuffer(frame_bytes)
         self._on_descriptor = on_descriptor
         self._sender: Sender | None = None
+        self.bytes_in = 0
+        """Bytes that were read."""
+        self.bytes_out = 0
+        """Bytes that were written."""
 
     @property
     def speaker(self) -> int:
@@ -95,7 +99,7 @@ class Channel:
             with anyio.fail_after(seconds):
                 while rest:
                     try:
-                        rest = rest[self._connection.write(rest) :]
+                        rest = rest[self._write(rest) :]
                     except BlockingIOError:
                         await anyio.wait_writable(self._connection.socket)
         except TimeoutError:
@@ -107,11 +111,16 @@ class Channel:
         """Close, with a parting word if the peer's buffer has room for it; never waits."""
         try:
             if parting is not None:
-                self._connection.write(memoryview(encode(parting)))
+                self._write(memoryview(encode(parting)))
         except OSError:
             return  # The peer is gone or does not read: it has its answer.
         finally:
             self._connection.close()
+
+    def _write(self, data: memoryview) -> int:
+        count = self._connection.write(data)
+        self.bytes_out += count
+        return count
 
     async def _body(self) -> bytes:
         while (body := self._buffer.next()) is None:
@@ -130,6 +139,7 @@ class Channel:
             raise RefusalError("gone", errno.errorcode.get(error.errno or 0, "")) from error
         if not received.data:
             raise RefusalError("gone", "end of stream")
+        self.bytes_in += len(received.data)
         self._attribute(received)
         return received.data
 

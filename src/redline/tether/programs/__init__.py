@@ -1,0 +1,1 @@
+"""Programs that run inside a cell: copied as text, standard library only."""

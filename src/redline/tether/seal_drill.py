@@ -1,0 +1,146 @@
+"""The seal's drill of the tether: raw bytes, oversize, slow and flooding peers are cut, and everything is counted."""
+
+import json
+import secrets
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from importlib.resources import files
+from typing import Any, Final
+
+import anyio
+
+from redline.cell import Cell, CellConfig, CellError, open_cell
+from redline.cell.spec import TETHER_FOLDER
+from redline.subject.weights import MIB, Weights
+from redline.tether.broker import Broker, CallInfo
+from redline.tether.caps import Caps
+from redline.tether.door import SOCKET_NAME, places_of
+from redline.tether.protocol import LENGTH_BYTES, FrameBuffer, Message, ProtocolError, Refused, decode
+from redline.tether.record import TetherRecord
+
+MESSAGE_SECONDS: Final = 0.15
+"""Time for a message in the drill: what holds for it holds for the longer time of a trial."""
+
+CUT_SECONDS: Final = 5.0
+"""A connection that is not cut after so long is taken for one that never will be."""
+
+CONNECTIONS: Final = 4
+FLOOD: Final = 12
+
+REFUSALS: Final[Mapping[str, str]] = {
+    "raw": "malformed",
+    "oversize": "oversize",
+    "reply": "malformed",
+    "slow": "slow",
+    "silent": "slow",
+    "unproved": "proof",
+    "descriptor": "malformed",
+}
+"""For each way to misbehave, how the connection must end."""
+
+
+async def tether_drill(cell: Cell | None = None, *, config: CellConfig | None = None) -> str | None:
+    """Has a peer in a cell misbehave at a tether of the drill's own.
+
+    Args:
+        cell: A cell without a tether; none makes one.
+        config: Shape of the cell that is made.
+
+    Returns:
+        What was not as it must be; None if all was.
+    """
+    try:
+        async with AsyncExitStack() as stack:
+            if cell is None:
+                cell = await stack.enter_async_context(open_cell(config or CellConfig()))
+            return await _drill(cell)
+    except (CellError, OSError) as error:
+        return f"the drill did not run: {type(error).__name__}: {error}"
+
+
+async def _drill(cell: Cell) -> str | None:
+    caps = Caps.default(
+        message_seconds=MESSAGE_SECONDS, connections_per_sender=CONNECTIONS + len(REFUSALS), connections=32
+    )
+    broker = Broker(cell.hosts, Weights.from_seed(secrets.randbits(32), MIB, 1), caps, _no_model)
+    first = cell.hosts["default"].init
+    answer: dict[str, Any] = {}
+    fault: str | None = None
+    async with broker.listening(await places_of(cell)), anyio.create_task_group() as group:
+        group.start_soon(broker.serve)
+        broker.register_generation_zero(first, first)
+        try:
+            answer = await _misbehave(cell, caps)
+        except (CellError, OSError, ValueError) as error:
+            fault = f"the drill did not run: {type(error).__name__}: {error}"
+        group.cancel_scope.cancel()
+    return fault or _fault_inside(answer, caps) or _fault_outside(broker.record())
+
+
+async def _no_model(info: CallInfo, messages: list[Message]) -> str:
+    raise ValueError("nobody proves anything in this drill")
+
+
+async def _misbehave(cell: Cell, caps: Caps) -> dict[str, Any]:
+    task = {
+        "nonce": secrets.token_hex(16),
+        "path": f"{TETHER_FOLDER}/{SOCKET_NAME}",
+        "seconds": CUT_SECONDS,
+        "flood": FLOOD + caps.connections_per_sender,
+    }
+    program = files("redline.tether").joinpath("programs/seal_peer.py").read_text(encoding="utf-8")
+    done = await cell.exec(
+        [cell.interpreter, "-I", "-S", "-"],
+        input=program.replace('TASK = "{}"', f"TASK = {json.dumps(task)!r}", 1).encode(),
+        cwd="/",
+        timeout=4 * CUT_SECONDS,
+    )
+    if done.returncode != 0:
+        raise ValueError(f"the inside half ended with code {done.returncode}: {done.stderr[-300:].decode()}")
+    answer: dict[str, Any] = json.loads(done.stdout)
+    if answer["nonce"] != task["nonce"]:
+        raise ValueError("the inside half did not answer to its nonce")
+    return answer
+
+
+def _fault_inside(answer: Mapping[str, Any], caps: Caps) -> str | None:
+    """What the peer got that it must not get: every connection is cut, and none brings more than a refusal."""
+    for way in REFUSALS:
+        said = answer["ways"].get(way)
+        if said is None:
+            return f"a connection was not cut: {way}"
+        if said and not _is_a_refusal(said):
+            return f"a connection brought more than a refusal: {way}: {said[:80]}"
+    flood = answer["flood"]
+    if flood["kept"] > caps.connections_per_sender:
+        return f"{flood['kept']} of {flood['made']} connections of one process were kept at once"
+    if flood["left"]:
+        return f"{flood['left']} silent connections of a flood were not cut"
+    return None
+
+
+def _is_a_refusal(said: str) -> bool:
+    data = said.encode()
+    buffer = FrameBuffer(len(data))
+    buffer.feed(data)
+    try:
+        body = buffer.next()
+        return body is not None and isinstance(decode(body), Refused) and len(data) == LENGTH_BYTES + len(body)
+    except ProtocolError:
+        return False
+
+
+def _fault_outside(record: TetherRecord) -> str | None:
+    """What was not counted, and what came in or went out that must not."""
+    wanted: dict[str, int] = {}
+    for refusal in REFUSALS.values():
+        wanted[f"refused_{refusal}"] = wanted.get(f"refused_{refusal}", 0) + 1
+    wanted |= {"refused_connections": FLOOD, "incident_descriptor": 1, "calls": 1, "bytes_in": 1, "bytes_out": 1}
+    for name, least in wanted.items():
+        if record.counters.get(name, 0) < least:
+            return f"{name}: {record.counters.get(name, 0)} counted, not {least}"
+    if record.counters.get("replies", 0) or record.counters.get("model_calls", 0) or record.engines[1:]:
+        return "a peer without the weights was answered"
+    if "incident_harness" in record.counters:
+        return next(one.detail for one in record.incidents if one.kind == "harness")
+    return None
