@@ -477,7 +477,8 @@ class Attendant:
         now = time.monotonic()
         for thing in list(self.by_fd.values()):
             if isinstance(thing, Work) and now > thing.deadline:
-                os.kill(thing.pid, signal.SIGKILL)
+                with contextlib.suppress(ProcessLookupError):  # it has ended, its answer is yet to be fetched
+                    os.kill(thing.pid, signal.SIGKILL)
                 thing.deadline = now + 1.0
             elif isinstance(thing, Link) and thing.connecting and now > thing.deadline:
                 self.drop(thing)

@@ -18,7 +18,7 @@ def storm() -> None:
         try:
             child = os.fork() == 0
         except OSError:
-            time.sleep(0.0005)  # the host is full
+            time.sleep(0.005)  # the host is full
             continue
         if child:
             live(os.getpid())

@@ -10,14 +10,14 @@ if TYPE_CHECKING:
 
 
 def main(request: dict[str, Any], fds: list[int]) -> tuple[dict[str, Any], list[int]]:
-    """Counts all processes, the stopped ones, the sessions, and the ones that run a given command.
+    """Counts all processes, the stopped ones, and the ones that have a given word in their command line.
 
     Where it runs inside, every process that it sees is the cell's, and its own helpers count too.
     """
     inside = "proc" in request
     wanted = None if inside else {os.readlink(f"/proc/{pid}/ns/pid") for pid in request["inits"].values()}
     word = os.fsencode(request["word"])
-    found, stopped, named, sessions = 0, 0, 0, set()
+    found, stopped, named = 0, 0, 0
     for name in os.listdir("/proc"):
         if not name.isdigit():
             continue
@@ -35,5 +35,4 @@ def main(request: dict[str, Any], fds: list[int]) -> tuple[dict[str, Any], list[
         found += 1
         stopped += fields[0] in (b"T", b"t")
         named += word in words
-        sessions.add(int(fields[3]))
-    return {"processes": found, "stopped": stopped, "sessions": len(sessions), "named": named}, []
+    return {"processes": found, "stopped": stopped, "named": named}, []

@@ -79,13 +79,13 @@ def start_time(pid: int) -> int | None:
 
 
 def is_running(pid: int, start: int | None) -> bool:
-    """Whether that very process exists and is not a zombie."""
+    """Whether that very process exists and is not a zombie; one of whose threads some still live is none."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
             fields = file.read().rpartition(b")")[2].split()
     except (OSError, ProcessLookupError):
         return False
-    return int(fields[19]) == start and fields[0] not in (b"Z", b"X")
+    return int(fields[19]) == start and (fields[0] not in (b"Z", b"X") or int(fields[17]) > 1)
 
 
 def die_with(parent: int) -> None:
@@ -287,6 +287,8 @@ class Keeper:
         name = self.cgroup(cell)
         inits = self.inits(cell)
         unified = unified_folder(name)
+        # Where a first process does not outlive the others of its host, these have to be remembered.
+        others = [(pid, start_time(pid) or 0) for pid in cgroup_pids(name)] if self.own_kernel else []
         if unified is not None:
             write_file(unified + "/cgroup.kill", "1")
         for pid, start in inits.values():
@@ -296,7 +298,7 @@ class Keeper:
         begun = time.monotonic()
         look = begun + LOOK_SECONDS
         while True:
-            left = {pid for pid, start in inits.values() if is_running(pid, start)}
+            left = {pid for pid, start in [*inits.values(), *others] if is_running(pid, start)}
             now = time.monotonic()
             # A first process ends after all others of its host. Looking at each of a storm's would only slow their end.
             if not left or now > look:

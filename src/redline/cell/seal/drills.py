@@ -45,8 +45,9 @@ START_DAEMONS = f"""
 setsid sleep {DAEMON_SECONDS} </dev/null >/dev/null 2>&1 &
 nohup sleep {DAEMON_SECONDS} </dev/null >/dev/null 2>&1 &
 ( ( sleep {DAEMON_SECONDS} </dev/null >/dev/null 2>&1 & ) & )
+setsid sh -c 'kill -STOP $$; sleep 1' sh {DAEMON_SECONDS} </dev/null >/dev/null 2>&1 &
 """
-DAEMONS = 3
+DAEMONS = 4
 
 Order = Callable[[Cell], Awaitable[object]]
 """Something that is to end a cell."""
@@ -56,9 +57,7 @@ async def daemons_gone(config: CellConfig, teardown: Order = Cell.remove) -> str
     """Probe 30: setsid, nohup and double-forked children do not outlive the cell."""
     async with open_cell(config) as cell:
         footprint = footprint_of(cell)
-        await cell.exec(["sh", "-c", START_DAEMONS], timeout=SETTLE_SECONDS)
-        if not await _until(lambda: _named_daemons(cell), DAEMONS):
-            return "the daemons that were to be left behind did not start"
+        await _leave_daemons(cell)
         await teardown(cell)
         left = footprint.left_over()
         return f"after the teardown there is still {', '.join(left)}" if left else None
@@ -93,23 +92,22 @@ async def kill_under_storm(cell: Cell, order: Order = Cell.kill) -> Drilled:
         CellError: The storm did not come up, so that the kill would prove nothing.
     """
     footprint = footprint_of(cell)
-    await cell.spawn([cell.interpreter, "-I", "-S", "-c", _program("fork_storm")])
-    tally = await _storm(cell)
+    await _leave_daemons(cell)
+    crowd = await _storm(cell, footprint)
     begun = time.perf_counter()
     with contextlib.suppress(CellError):  # it says that something survived; who did is counted here
         await order(cell)
     seconds = time.perf_counter() - begun
-    return Drilled(tally["processes"], seconds, len(footprint.living()))
+    return Drilled(crowd, seconds, len(footprint.living()))
 
 
-async def _storm(cell: Cell) -> dict[str, int]:
-    """Waits until the host is crowded and holds stopped processes and sessions of their own."""
+async def _storm(cell: Cell, footprint: Footprint) -> int:
+    """Starts a fork storm and waits until it crowds the host, as seen from outside: inside it slows every look."""
+    await cell.spawn([cell.interpreter, "-I", "-S", "-c", _program("fork_storm")])
     with anyio.move_on_after(SETTLE_SECONDS):
-        while True:
-            tally, _ = await cell.joined(_program("tally"), {"word": ""}, timeout=SETTLE_SECONDS)
-            if tally["processes"] >= cell.config.pids // 2 and tally["stopped"] and tally["sessions"] > DAEMONS:
-                return tally
+        while (crowd := len(footprint.living())) < cell.config.pids // 2:
             await anyio.sleep(POLL_SECONDS)
+        return crowd
     raise CellError("the fork storm of the drill did not come up")
 
 
@@ -178,18 +176,20 @@ def footprint_of(cell: Cell) -> Footprint:
     return Footprint.of([host.init_pid for host in cell.hosts.values()], os.geteuid())
 
 
-async def _named_daemons(cell: Cell) -> int:
-    tally, _ = await cell.joined(_program("tally"), {"word": DAEMON_SECONDS}, timeout=SETTLE_SECONDS)
-    return int(tally["named"])
+async def _leave_daemons(cell: Cell) -> None:
+    """Starts daemons in all the ways that detach one, and one that is stopped.
 
-
-async def _until(count: Callable[[], Awaitable[int]], wanted: int) -> bool:
-    """Waits until there are so many."""
+    Raises:
+        CellError: They did not start, so that their absence would prove nothing.
+    """
+    await cell.exec(["sh", "-c", START_DAEMONS], timeout=SETTLE_SECONDS)
     with anyio.move_on_after(SETTLE_SECONDS):
-        while await count() < wanted:
+        while True:
+            tally, _ = await cell.joined(_program("tally"), {"word": DAEMON_SECONDS}, timeout=SETTLE_SECONDS)
+            if tally["named"] >= DAEMONS and tally["stopped"]:
+                return
             await anyio.sleep(POLL_SECONDS)
-        return True
-    return False
+    raise CellError("the daemons that were to be left behind did not start")
 
 
 @cache
