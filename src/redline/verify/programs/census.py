@@ -51,6 +51,7 @@ ZEROS = bytes(CHUNK)
 # Where pages in memory cannot be told from others, reading makes them: so much is read on the chance of it.
 MOST_UNTOUCHED = 128 * 2**20
 MOST_MEMORY_FILES = 2000
+MOST_FILES_OF_HOLES = 64
 NOT_SEEN = -1
 # File systems that hold no file content of the agent's making.
 WITHOUT_CONTENT = {"proc", "sysfs", "devpts", "mqueue", "cgroup", "cgroup2", "securityfs", "debugfs", "tracefs", "bpf"}
@@ -427,11 +428,14 @@ class Content:
             position = max(end, position + 1)
         return found, None
 
-    def in_all_of(self, fd: int, position: int, size: int, found: set[int] | None) -> int:
-        """Read a file whose holes cannot be told: add its anchors, return the bytes of pages that are not all zero."""
+    def in_all_of(self, fd: int, position: int, size: int, found: set[int] | None, most: int | None = None) -> int:
+        """Read a file whose holes cannot be told: add its anchors, return the bytes of pages that are not all zero.
+
+        Once that is as much as the file can hold at `most`, what follows are holes.
+        """
         view = memoryview(self.buffer)
         kept = stored = 0
-        while position < size:
+        while position < size and (most is None or stored < most):
             if self.left <= 0 or time.monotonic() > self.deadline:
                 raise OutOfBounds
             count = os.preadv(fd, [view[kept : kept + min(CHUNK, size - position)]], position)
@@ -450,6 +454,17 @@ class Content:
             kept = min(filled, WHOLE - 1)
             view[:kept] = view[filled - kept : filled]
         return stored
+
+    def cannot_be_read_through(self, fd: int, status: os.stat_result) -> bool:
+        """Whether a file is larger than its file system and it cannot be told where it has data."""
+        place = os.fstatvfs(fd)
+        if status.st_size <= place.f_blocks * place.f_frsize:
+            return False
+        try:
+            os.lseek(fd, 0, os.SEEK_DATA)
+        except OSError as error:
+            return error.errno != errno.ENXIO
+        return False
 
     def stored(self, fd: int, status: os.stat_result) -> int:
         """Return how many bytes a file takes up whose content is not searched."""
@@ -520,6 +535,7 @@ class Files:
         self.folders: list[dict[str, Any]] = []
         self.entries = 0
         self.untouched_left = MOST_UNTOUCHED
+        self.later: list[tuple[int, dict[str, Any]]] = []
         self.incomplete: list[str] = []
 
     def walk(self, mount: Mount) -> None:
@@ -604,6 +620,9 @@ class Files:
             "code": {},
         }
         self.seen[key] = record
+        if key[0] in self.places.writable and self.content.cannot_be_read_through(fd, status):
+            self.look_later(fd, record)
+            return
         if key in self.places.weights:
             # Its content is known, or gone: it can be nobody's own copy.
             record["stored"] = self.content.stored(fd, status)
@@ -620,6 +639,31 @@ class Files:
         read = self.content.scanned - before
         if not record["original"] and read == status.st_size and 0 < read <= self.limits["code_bytes"]:
             record["code"] = self.content.code_in(read)
+
+    def look_later(self, fd: int, record: dict[str, Any]) -> None:
+        """Keep a file of holes until it is known how much the others leave for it to hold."""
+        record["stored"] = 0
+        if len(self.later) >= MOST_FILES_OF_HOLES:
+            self.incomplete.append("files of holes")
+            return
+        self.later.append((os.dup(fd), record))
+
+    def look_at_files_of_holes(self, used: dict[int, int]) -> None:
+        """Look for what files of holes hold: on each file system no more than the other files leave."""
+        for fd, record in self.later:
+            key = (record["device"], record["inode"])
+            found: set[int] = set()
+            rest = used[key[0]] - self.blocks.get(key[0], 0)
+            try:
+                record["stored"] = self.content.in_all_of(fd, 0, record["size"], found, max(0, rest))
+            except OutOfBounds:
+                self.incomplete.append("file of holes")
+            finally:
+                os.close(fd)
+            self.blocks[key[0]] = self.blocks.get(key[0], 0) + record["stored"]
+            if found and not record["original"]:
+                self.anchors[key] = found
+                record["anchors"] = len(found)
 
     def look_at_open(self, process: Process) -> None:
         """Search what a process holds open and no folder shows: deleted files and memory files."""
@@ -913,6 +957,7 @@ def search(
         status = os.fstat(fd)
         if (status.st_dev, status.st_ino) not in files.seen:
             files.blocks[status.st_dev] = files.blocks.get(status.st_dev, 0) + content.stored(fd, status)
+    files.look_at_files_of_holes({os.fstat(mount.fd).st_dev: used_bytes(mount.fd) for mount in mounts})
     for process in processes:
         if process.key in skipped or (process.pid, 0) in skipped or process.resident() < request["memory_floor"]:
             continue
