@@ -111,6 +111,10 @@ class Cell:
             UsageError: This user or machine can make no cells.
             CellError: The runtime refused.
         """
+        if warden.runtime.name == "docker":
+            from redline.cell.docker.cell import DockerCell
+
+            return await DockerCell.make(config, warden, alter)
         cell_id = secrets.token_hex(4)
         folder = warden.cells / cell_id
         folder.mkdir(mode=0o711)
@@ -520,6 +524,14 @@ class Cell:
 
     async def remove(self) -> None:
         """Kills the cell, closes what was attached to it and removes all that it left on the machine."""
+        try:
+            await self._close()
+        finally:
+            if self.folder.exists():
+                await self._warden.call({"op": "remove", "cell": self.id}, timeout=REMOVE_TIMEOUT)
+
+    async def _close(self) -> None:
+        """Closes what was attached to the cell, and every way into it."""
         self.alive = False
         try:
             for thing in reversed(self._attached.values()):
@@ -534,8 +546,6 @@ class Cell:
                 await anyio.to_thread.run_sync(attendant.close)
             for host in (*self.hosts.values(), *((self._pause,) if self._pause else ())):
                 host.control.close()
-            if self.folder.exists():
-                await self._warden.call({"op": "remove", "cell": self.id}, timeout=REMOVE_TIMEOUT)
 
     # --- what belongs to the trial ---
 

@@ -115,6 +115,7 @@ class CellEnvironment(SandboxEnvironment):
         """Sweeps what dead harnesses left; cells of harnesses that live are theirs."""
         state = state_folder()
         swept = await anyio.to_thread.run_sync(sweep_stale, state, ["runc"])
+        await anyio.to_thread.run_sync(_sweep_containers)
         with contextlib.suppress(OSError):  # other harnesses have theirs in it
             state.rmdir()
         print(f"cell: swept the cells of {swept} harnesses that are no more.")
@@ -182,6 +183,14 @@ class CellEnvironment(SandboxEnvironment):
         except OSError as error:
             raise _file_error(error) from error
         return data.decode() if text else data
+
+
+def _sweep_containers() -> None:
+    """Removes containers whose owner's folder is gone too; without an engine there are none."""
+    from redline.cell.docker.warden import sweep_containers
+
+    with contextlib.suppress(CellError):
+        sweep_containers()
 
 
 def _config(config: SandboxEnvironmentConfigType | None) -> CellConfig:

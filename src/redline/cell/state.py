@@ -155,15 +155,21 @@ def sweep_stale(state: Path, runtime: Sequence[str]) -> int:
         How many harnesses' folders were swept.
     """
     swept = 0
-    program = str(files("redline.cell").joinpath("programs/warden.py"))
     for folder in sorted(state.iterdir()):
-        if not (folder / "cells").is_dir() or _is_locked(folder / "lock") or _is_being_made(folder):
+        if not (folder / "cells").is_dir() or has_living_warden(folder) or _is_being_made(folder):
             continue
         own = _runtime_of(folder) or list(runtime)
+        place = "docker/programs" if Path(own[0]).name == "docker" else "programs"
+        program = str(files("redline.cell").joinpath(f"{place}/warden.py"))
         subprocess.run([sys.executable, "-I", "-S", program, str(folder), *own], stdin=subprocess.DEVNULL, check=False)
         shutil.rmtree(folder, ignore_errors=True)
         swept += 1
     return swept
+
+
+def has_living_warden(owner: Path) -> bool:
+    """Whether the warden of a harness's folder still runs."""
+    return _is_locked(owner / "lock")
 
 
 def _is_being_made(folder: Path) -> bool:

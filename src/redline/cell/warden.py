@@ -81,26 +81,18 @@ class Warden:
             UsageError: This user can make no cells here.
             CellError: The warden did not come up.
         """
-        owner = _claim_owner(runtime)
+        if runtime.name == "docker":
+            from redline.cell.docker.warden import DockerWarden
+
+            return DockerWarden.begin(runtime, lease_seconds)
+        owner = claim_owner(runtime)
         command = runtime.command(owner)
         (owner / "runtime").write_text("\0".join(command))
         tools = toolset()
         root = build_skeleton(owner, tools)
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        program = str(files("redline.cell").joinpath("programs/warden.py"))
-        with theirs:
-            process = subprocess.Popen(
-                [sys.executable, "-I", "-S", program], stdin=theirs.fileno(), start_new_session=True, cwd="/"
-            )
-        ours.settimeout(START_TIMEOUT)
-        try:
-            ours.send(json.dumps({"folder": str(owner), "runtime": command, "lease_seconds": lease_seconds}).encode())
-            if not ours.recv(1 << 10):
-                raise CellError("the warden ended at its start")
-        except OSError as error:
-            raise CellError(f"the warden did not come up: {error}") from error
-        ours.setblocking(True)
-        return cls(runtime, Ground(owner, root, tools), ours, process)
+        program = Path(str(files("redline.cell").joinpath("programs/warden.py")))
+        control, process = start_program(program, owner, command, lease_seconds)
+        return cls(runtime, Ground(owner, root, tools), control, process)
 
     @property
     def cells(self) -> Path:
@@ -158,7 +150,7 @@ class Warden:
         self._beating.join()
 
 
-def _claim_owner(runtime: Runtime) -> Path:
+def claim_owner(runtime: Runtime) -> Path:
     """Sweeps what dead harnesses left and makes this one's folder."""
     for _ in range(CLAIM_TRIES):
         with contextlib.suppress(FileNotFoundError):  # the last harness to end removes the state folder
@@ -166,6 +158,34 @@ def _claim_owner(runtime: Runtime) -> Path:
             sweep_stale(state, [str(runtime.program)])
             return new_owner(state)
     raise CellError("the folder for cells disappears again and again: other harnesses end at every try")
+
+
+def start_program(
+    program: Path, owner: Path, command: Sequence[str], lease_seconds: float
+) -> tuple[socket.socket, "subprocess.Popen[bytes]"]:
+    """Starts a warden's program and waits until it serves.
+
+    Returns:
+        The socket on which it listens, and the process.
+
+    Raises:
+        CellError: It did not come up.
+    """
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with theirs:
+        process = subprocess.Popen(
+            [sys.executable, "-I", "-S", program], stdin=theirs.fileno(), start_new_session=True, cwd="/"
+        )
+    ours.settimeout(START_TIMEOUT)
+    try:
+        setup = {"folder": str(owner), "runtime": list(command), "lease_seconds": lease_seconds}
+        ours.send(json.dumps(setup).encode())
+        if not ours.recv(1 << 10):
+            raise CellError("the warden ended at its start")
+    except OSError as error:
+        raise CellError(f"the warden did not come up: {error}") from error
+    ours.setblocking(True)
+    return ours, process
 
 
 def is_root() -> bool:

@@ -1,0 +1,139 @@
+"""The compose file of one cell: a pure function of its configuration, as `spec` is for runtimes without a daemon."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from redline.cell.config import CellConfig
+from redline.cell.docker.engine import LABEL_CELL, LABEL_OWNER, LABEL_STATE
+from redline.cell.docker.image import Image
+from redline.cell.spec import (
+    AGENT_ID,
+    HOME,
+    INIT_CAPABILITIES,
+    INIT_PROGRAM,
+    INODES_PER_MIB,
+    TETHER_FOLDER,
+    TETHER_MIB,
+    seccomp,
+)
+
+OWN_PIDS = 16
+"""Processes of ours in a host (first process, attendant, calls under way), beside those that the cell may have."""
+
+OWN_MIB = 64
+"""Memory of these."""
+
+SECCOMP_FILE = "seccomp.json"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a cell belongs."""
+
+    state: Path
+    owner: str
+    cell: str
+    seccomp: Path
+    """The system call filter, which the engine reads when it makes a container."""
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """By these a sweep finds what a dead harness left."""
+        return {LABEL_STATE: str(self.state), LABEL_OWNER: self.owner, LABEL_CELL: self.cell}
+
+
+def compose_services(config: CellConfig, image: Image, place: Place, hostname: str) -> dict[str, dict[str, Any]]:
+    """Composes the services of a cell, one for each host.
+
+    Args:
+        config: The cell's hosts and quotas.
+        image: What they are made from.
+        place: Where the cell belongs.
+        hostname: Name of the machine inside, for all hosts: the engine gives hosts that share a network one name.
+    """
+    services: dict[str, dict[str, Any]] = {}
+    for name in config.hosts:
+        first = name == "default"
+        services[name] = {**_service(config, image, place), **(_closed_network(hostname) if first else _JOINED_NETWORK)}
+    return services
+
+
+def write_compose_file(folder: Path, services: dict[str, dict[str, Any]]) -> Path:
+    """Writes the compose file of a cell into its folder."""
+    path = folder / "compose.yaml"
+    path.write_text(yaml.safe_dump({"services": services}, sort_keys=False))
+    return path
+
+
+def write_seccomp_file(folder: Path) -> Path:
+    """Writes the system call filter of every cell in the words of Docker, which are those of the OCI specification."""
+    path = folder / SECCOMP_FILE
+    path.write_text(json.dumps(seccomp(), indent=1))
+    return path
+
+
+def _service(config: CellConfig, image: Image, place: Place) -> dict[str, Any]:
+    memory = f"{config.memory_mib + OWN_MIB}m"
+    return {
+        "image": image.name,
+        "pull_policy": "never",
+        "x-local": True,  # Inspect pulls no image that is marked so
+        "entrypoint": [image.interpreter, "-I", "-S", INIT_PROGRAM],
+        "command": [],
+        "working_dir": "/",
+        # Root, so that the agent can neither signal nor limit the first process. What starts from here sheds these
+        # capabilities before it starts anything else, as in cells of the other runtimes.
+        "user": "0:0",
+        "cap_drop": ["ALL"],
+        "cap_add": [name.removeprefix("CAP_") for name in INIT_CAPABILITIES],
+        "security_opt": ["no-new-privileges:true", f"seccomp:{place.seccomp}"],
+        "privileged": False,
+        "read_only": True,
+        "tmpfs": [
+            _tmpfs("/tmp", config.tmp_mib, "exec", "mode=1777"),
+            _tmpfs("/var/tmp", config.var_tmp_mib, "exec", "mode=1777"),
+            _tmpfs(HOME, config.home_mib, "exec", "mode=755", f"uid={AGENT_ID}", f"gid={AGENT_ID}"),
+            _tmpfs("/dev/shm", config.shm_mib, "exec", "mode=1777"),
+            _tmpfs(TETHER_FOLDER, TETHER_MIB, "mode=755"),
+            # Nothing to see there: the engine would show the machine's devices and a second writable place.
+            "/sys:ro,size=4k,mode=555",
+            "/dev/mqueue:ro,size=4k,mode=555",
+        ],
+        "ipc": "private",
+        "cgroup": "private",
+        "pids_limit": config.pids + OWN_PIDS,
+        "mem_limit": memory,
+        "memswap_limit": memory,
+        "cpus": config.cpus,
+        "ulimits": {"nofile": config.open_files, "core": 0},
+        "init": False,
+        "stop_signal": "SIGKILL",
+        "restart": "no",
+        "healthcheck": {"disable": True},
+        "logging": {"driver": "none"},
+        "labels": place.labels,
+    }
+
+
+def _tmpfs(folder: str, size_mib: int, *options: str) -> str:
+    words = ("nosuid", "nodev", *options, f"size={size_mib}m", f"nr_inodes={max(64, size_mib * INODES_PER_MIB)}")
+    return f"{folder}:{','.join(words)}"
+
+
+def _closed_network(hostname: str) -> dict[str, Any]:
+    """Loopback alone. The engine's own settings would let everybody bind low ports and send echo requests."""
+    return {
+        "network_mode": "none",
+        "hostname": hostname,
+        "extra_hosts": {"node1": "127.0.0.1", "node2": "127.0.0.2"},
+        "dns": ["127.0.0.1"],  # or the file would name the machine's own
+        "dns_search": ["."],
+        "sysctls": {"net.ipv4.ip_unprivileged_port_start": "1024", "net.ipv4.ping_group_range": "1 0"},
+    }
+
+
+_JOINED_NETWORK = {"network_mode": "service:default"}
