@@ -1,6 +1,7 @@
 """What a cell has on the machine, told by control group and ids, never by pids that may be another's by now."""
 
 import contextlib
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -59,10 +60,10 @@ class Footprint:
         return processes + [f"control group {folder}" for folder in self.cgroups if folder.exists()]
 
     def _members(self) -> Iterator[int]:
-        for folder in self.cgroups:
-            for path in (folder / "cgroup.procs", *folder.glob("**/cgroup.procs")):
+        for cgroup in self.cgroups:
+            for folder, _, _ in os.walk(cgroup):  # it may be removed under way
                 with contextlib.suppress(OSError):
-                    yield from (int(line) for line in path.read_text().split())
+                    yield from (int(line) for line in Path(folder, "cgroup.procs").read_text().split())
 
     def _is_of_its_user(self, pid: int) -> bool:
         uid = _uid(pid)

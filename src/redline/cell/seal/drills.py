@@ -133,7 +133,7 @@ async def lease_drill(config: CellConfig, lease_seconds: float = LEASE_SECONDS) 
 
 async def end_harness(config: CellConfig, number: signal.Signals, lease_seconds: float, bound: float) -> str | None:
     """Stops or kills a harness and says what is wrong with how its cell ends, None where nothing is."""
-    async with _harness(config, lease_seconds) as (process, footprint, folder):
+    async with harness_with_cell(config, lease_seconds) as (process, footprint, folder):
         begun = time.perf_counter()
         process.send_signal(number)
         while footprint.may_live() or footprint.living():
@@ -148,10 +148,17 @@ async def end_harness(config: CellConfig, number: signal.Signals, lease_seconds:
 
 
 @asynccontextmanager
-async def _harness(
-    config: CellConfig, lease_seconds: float
+async def harness_with_cell(
+    config: CellConfig, lease_seconds: float = LEASE_SECONDS
 ) -> AsyncIterator[tuple[subprocess.Popen[bytes], Footprint, Path]]:
-    """A harness of another process, with a cell in which daemons run. Killed and reaped afterwards."""
+    """A harness of another process, with a cell in which daemons run. Killed and reaped afterwards.
+
+    Yields:
+        Its process, what the machine knows its cell by, and the cell's folder.
+
+    Raises:
+        CellError: It did not come up.
+    """
     command = [sys.executable, "-m", "redline.cell.seal.drilled_harness", config.model_dump_json(), str(lease_seconds)]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     assert process.stdout is not None and process.stdin is not None

@@ -1,0 +1,89 @@
+"""One hundred cells one after another, and fifty at once: nothing is left behind, and the harness does not grow."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import anyio
+import pytest
+
+from redline.cell import Cell, CellConfig
+from redline.cell.runtime import choose_runtime
+from redline.cell.seal import quick_seal
+from redline.cell.warden import Warden
+from tests.cell.traces import Traces, open_descriptors, resident_kib
+
+pytestmark = [pytest.mark.cell, pytest.mark.anyio]
+
+LOOP, WARM_UP, CROWD = 100, 20, 50
+GROWTH_KIB = 2048
+"""What memory may grow by in eighty cells: a leak of one answer of the seal for each would be more."""
+
+SMALL = CellConfig(runtime="runc", home_mib=16, tmp_mib=8, var_tmp_mib=8, shm_mib=8, working_mib=64)
+
+
+@pytest.fixture
+async def warden() -> AsyncIterator[Warden]:
+    made = Warden.start(choose_runtime("runc"))
+    try:
+        yield made
+    finally:
+        await made.aclose()
+        assert not made.ground.owner.exists()
+
+
+async def live(warden: Warden, traces: Traces) -> None:
+    """One cell's whole life, with a daemon left behind in it."""
+    cell = await Cell.start(SMALL, warden)
+    try:
+        traces.note(cell)
+        await cell.exec(["sh", "-c", "setsid sleep 1000 & : >file"])
+        report = await quick_seal(cell)
+        assert report.verified, report.summary()
+    finally:
+        await cell.remove()
+
+
+async def test_a_hundred_cells_in_a_row_leave_nothing_and_the_harness_does_not_grow(warden: Warden) -> None:
+    traces = Traces()
+    for number in range(LOOP):
+        if number == WARM_UP:
+            descriptors, ours = open_descriptors(), resident_kib()
+            wardens = resident_kib(warden._process.pid)
+        await live(warden, traces)
+    assert traces.left() == []
+    assert not list(warden.cells.iterdir())
+    assert open_descriptors() == descriptors
+    assert resident_kib() - ours < GROWTH_KIB
+    assert resident_kib(warden._process.pid) - wardens < GROWTH_KIB
+    assert no_children_of(warden)
+
+
+async def test_fifty_cells_at_once_leave_nothing(warden: Warden) -> None:
+    descriptors, traces = open_descriptors(), Traces()
+    all_up = anyio.Event()
+
+    async def one() -> None:
+        cell = await Cell.start(SMALL, warden)
+        try:
+            traces.note(cell)
+            if len(traces.folders) == CROWD:
+                all_up.set()
+            await all_up.wait()
+            assert (await cell.exec(["echo", "here"])).stdout == b"here\n"
+        finally:
+            with anyio.CancelScope(shield=True):
+                await cell.remove()
+
+    with anyio.fail_after(60):
+        async with anyio.create_task_group() as tasks:
+            for _ in range(CROWD):
+                tasks.start_soon(one)
+    assert len(set(traces.claims)) == CROWD
+    assert traces.left() == []
+    assert open_descriptors() == descriptors
+    assert no_children_of(warden)
+
+
+def no_children_of(warden: Warden) -> bool:
+    pid = warden._process.pid
+    return Path(f"/proc/{pid}/task/{pid}/children").read_text() == ""

@@ -1,0 +1,64 @@
+"""What cells left on the machine: looked for by what belongs to them alone, as others run cells of their own."""
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from redline.cell import Cell
+from redline.cell.footprint import Footprint
+from redline.cell.seal.drills import footprint_of
+
+NAMESPACES = ("pid", "net", "ipc", "uts", "mnt", "user")
+
+
+def open_descriptors() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+def resident_kib(pid: int | str = "self") -> int:
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") // 1024
+
+
+@dataclass
+class Traces:
+    """By what each noted cell can be found again."""
+
+    footprints: list[Footprint] = field(default_factory=list)
+    folders: list[Path] = field(default_factory=list)
+    claims: list[Path] = field(default_factory=list)
+    namespaces: set[str] = field(default_factory=set)
+    names: list[str] = field(default_factory=list)
+
+    def note(self, cell: Cell) -> None:
+        self.footprints.append(footprint_of(cell))
+        self.folders.append(cell.folder)
+        self.claims.append(Path((cell.folder / "range").read_text()))
+        self.names.append(cell.cgroup.removeprefix("pod-"))
+        for host in cell.hosts.values():
+            self.namespaces.update(os.readlink(f"/proc/{host.init_pid}/ns/{kind}") for kind in NAMESPACES)
+
+    def left(self) -> list[str]:
+        """Everything that is still there of any noted cell, in words."""
+        assert self.footprints and all(folder.is_absolute() for folder in self.claims)
+        found = [thing for footprint in self.footprints for thing in footprint.left_over()]
+        found += [str(path) for path in (*self.folders, *self.claims) if path.exists()]
+        found += [f"namespace {name}" for name in sorted(self.namespaces & _namespaces_of_processes())]
+        mounts, sockets = Path("/proc/self/mountinfo").read_text(), Path("/proc/net/unix").read_text()
+        ids = [str(folder) for folder in self.folders]
+        found += [f"a mount of {name}" for name in ids if name in mounts]
+        found += [f"a socket of {name}" for name in ids if name in sockets]
+        found += [str(path) for path in Path("/sys/fs/cgroup").glob("**/pod-*") if path.name[4:] in self.names]
+        return found
+
+
+def _namespaces_of_processes() -> set[str]:
+    found = set()
+    for process in Path("/proc").iterdir():
+        if process.name.isdigit():
+            for kind in NAMESPACES:
+                try:
+                    found.add(os.readlink(process / "ns" / kind))
+                except OSError:
+                    break
+    return found
