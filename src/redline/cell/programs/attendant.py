@@ -157,8 +157,18 @@ def answer_in_fork(message: dict[str, Any], fds: list[int], channel: socket.sock
     socket.send_fds(channel, [b"!"], [body, *made])
 
 
-def sender_identity(pid: int, passed: bool) -> bytes:
+def process_of(thread: int) -> int:
+    """The process that a thread belongs to: gVisor's credentials name the thread that sent, Linux's the process."""
+    try:
+        with open(f"/proc/{thread}/status") as file:
+            return next(int(line.split()[1]) for line in file if line.startswith("Tgid:"))
+    except (OSError, StopIteration):
+        return thread
+
+
+def sender_identity(thread: int, passed: bool) -> bytes:
     """Describes who sent a message, with the length of the description in front."""
+    pid = process_of(thread) if thread > 0 else 0
     fields = stat_fields(pid) if pid > 0 else []
     ancestors: list[list[int]] = []
     above = fields
@@ -543,7 +553,7 @@ class Attendant:
             return
         made.setblocking(False)
         made.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
-        connector = struct.unpack("3i", made.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0]
+        connector = process_of(struct.unpack("3i", made.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0])
         accepted = [link for link in self.links.values() if link.connector is not None]
         if len(accepted) >= MOST_ACCEPTED:
             many: dict[int, list[Link]] = {}
