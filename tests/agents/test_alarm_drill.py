@@ -1,0 +1,63 @@
+"""The seal's drill of the alarm holds where each event stops a cell, and fails where one does not."""
+
+from collections.abc import Callable
+
+import pytest
+
+from redline.agents import alarm_drill as module
+from redline.agents.alarm_drill import alarm_drill
+from redline.cell import Cell, CellConfig, open_cell
+from redline.cell.watch import Breach, Watch
+
+pytestmark = [pytest.mark.anyio, pytest.mark.cell]
+
+
+async def test_it_holds_and_leaves_the_cell_that_it_is_given_as_it_was() -> None:
+    async with open_cell() as cell:
+        assert set(module.events(cell)) == {"foreign_tool", "network", "outsider", "stranger"}
+        assert await alarm_drill(cell) is None
+        assert Watch(cell).look() is None
+        done = await cell.exec(["sh", "-c", "grep -hs ^State: /proc/[0-9]*/status"])
+        assert len([line for line in done.stdout.decode().splitlines() if "zombie" not in line]) == 3
+
+
+@pytest.mark.runsc
+async def test_it_holds_where_the_machine_cannot_see_in() -> None:
+    assert await alarm_drill(config=CellConfig(runtime="runsc")) is None
+
+
+def the_watch_is_blind(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Watch, "look", lambda self: None)
+
+
+def the_watch_cries_wolf(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Watch, "look", lambda self: Breach("network", "a shadow"))
+
+
+def nothing_freezes(patch: pytest.MonkeyPatch) -> None:
+    async def pretend(self: Cell) -> None: ...
+
+    patch.setattr(Cell, "freeze", pretend)
+
+
+def outsiders_go_unreported(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(module, "guard_tether", lambda broker, alarm: None)
+
+
+@pytest.mark.parametrize(
+    ("break_it", "reason"),
+    [
+        (the_watch_is_blind, "network: no alarm within"),
+        (the_watch_cries_wolf, "foreign_tool: raised by nothing"),
+        (nothing_freezes, "foreign_tool: a process of the frozen cell went on"),
+        (outsiders_go_unreported, "outsider: no alarm within"),
+    ],
+)
+async def test_it_fails_where_an_event_does_not_stop_the_cell(
+    break_it: Callable[[pytest.MonkeyPatch], None], reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "ALARM_SECONDS", 0.5)
+    break_it(monkeypatch)
+    fault = await alarm_drill()
+    assert fault is not None
+    assert fault.startswith(reason)

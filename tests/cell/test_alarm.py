@@ -1,0 +1,156 @@
+"""An alarm stops a cell at once and for good; the watch sees what is no longer as it was, and nothing else."""
+
+import os
+import signal
+from pathlib import Path
+
+import anyio
+import pytest
+
+from redline.cell import Cell, CellConfig, CellError, CellGoneError, open_cell
+from redline.cell.alarm import Alarm, Raised, bell
+from redline.cell.programs.warden import cgroup_folders, is_running
+from redline.cell.runtime import choose_runtime
+from redline.cell.seal import quick_seal_of_all
+from redline.cell.state import state_folder, sweep_stale
+from redline.cell.watch import Watch
+
+pytestmark = [pytest.mark.anyio, pytest.mark.cell]
+
+STORM = "for i in $(seq 40); do setsid sh -c 'while :; do sleep 0.01; done' & done >/dev/null 2>&1"
+
+
+def ticks(pid: int) -> bytes:
+    """Processor time of a process."""
+    return Path(f"/proc/{pid}/schedstat").read_bytes().split()[0]
+
+
+async def test_a_stopped_cell_runs_nothing_starts_nothing_and_does_not_thaw() -> None:
+    async with open_cell() as cell:
+        busy = await cell.spawn(["sh", "-c", "while :; do :; done"])
+        alarm = Alarm(cell)
+        await alarm.raise_alarm("outsider", "somebody")
+        await cell.thaw()
+        before = ticks(busy.pid)
+        await anyio.sleep(0.05)
+        assert ticks(busy.pid) == before
+        assert alarm.stopped == "frozen"
+        assert await alarm.seconds_to_stop() < 5
+        with pytest.raises(CellGoneError, match="outsider"):
+            await cell.exec(["true"])
+        with pytest.raises(CellGoneError, match="outsider"):
+            await cell.connect(1)
+
+
+async def test_what_the_agent_left_ends_where_it_stands_and_only_then_the_seal_is_measured() -> None:
+    async with open_cell(CellConfig(hosts=("default", "target"))) as cell:
+        for host in cell.hosts:
+            await cell.exec(["sh", "-c", STORM], host=host)
+        sleeper = await cell.spawn(["sleep", "100"])
+        alarm = Alarm(cell)
+        await alarm.raise_alarm("outsider", "somebody")
+        await alarm.empty()
+        assert not is_running(sleeper.pid, sleeper.start)
+        done = await cell.exec(["sh", "-c", "grep -hs ^State: /proc/[0-9]*/status"])
+        alive = [line for line in done.stdout.decode().splitlines() if "zombie" not in line]
+        assert len(alive) == 3, "the first process and this command"
+        assert (await quick_seal_of_all(cell)).verified
+
+
+async def test_what_cannot_be_frozen_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fail(self: Cell) -> None:
+        raise CellError("no freezer today")
+
+    monkeypatch.setattr(Cell, "freeze", fail)
+    async with open_cell() as cell:
+        sleeper = await cell.spawn(["sleep", "100"])
+        alarm = Alarm(cell)
+        await alarm.raise_alarm("outsider", "somebody")
+        assert alarm.stopped == "killed"
+        assert not is_running(sleeper.pid, sleeper.start)
+        with pytest.raises(CellError, match="killed"):
+            await alarm.empty()
+
+
+async def test_whoever_listens_is_told_once_and_a_listener_that_fails_does_not_keep_the_cell_going() -> None:
+    told: list[Raised] = []
+
+    def fail(raised: Raised) -> None:
+        told.append(raised)
+        raise OSError("disk full")
+
+    token = bell.set(told.append)
+    try:
+        async with open_cell() as cell:
+            alarm = Alarm(cell, "t-1")
+            alarm.on_raised(told.append)
+            await alarm.raise_alarm("outsider", "one")
+            await alarm.raise_alarm("outsider", "two")
+            assert told == [Raised("outsider", "one", "t-1")] * 2
+        async with open_cell() as cell:
+            alarm = Alarm(cell)
+            alarm.on_raised(fail)
+            with pytest.raises(OSError, match="disk full"):
+                await alarm.raise_alarm("outsider", "one")
+            assert alarm.stopped == "frozen"
+    finally:
+        bell.reset(token)
+
+
+async def test_the_watch_finds_nothing_in_a_cell_that_is_busy() -> None:
+    async with open_cell(CellConfig(hosts=("default", "target"))) as cell:
+        watch = Watch(cell)
+        for host in cell.hosts:
+            await cell.exec(["sh", "-c", STORM], host=host)
+        assert watch.sees
+        assert [watch.look() for _ in range(20)] == [None] * 20
+
+
+@pytest.mark.runsc
+async def test_the_watch_finds_nothing_where_another_kernel_runs_the_cell() -> None:
+    async with open_cell(CellConfig(runtime="runsc")) as cell:
+        watch = Watch(cell)
+        await cell.exec(["sh", "-c", STORM])
+        assert [watch.look() for _ in range(5)] == [None] * 5
+
+
+async def test_a_cell_that_is_gone_breaks_nothing_but_its_trial() -> None:
+    async with open_cell() as cell:
+        watch = Watch(cell)
+        await cell.kill()
+        assert watch.look() is None
+
+
+async def test_a_process_that_left_the_cgroup_is_seen() -> None:
+    async with open_cell() as cell:
+        watch = Watch(cell)
+        sleeper = await cell.spawn(["sleep", "100"])
+        for folder in cgroup_folders(cell.cgroup):
+            (Path(folder).parent / "cgroup.procs").write_text(str(sleeper.pid))
+        breach = watch.look()
+        assert breach is not None
+        assert (breach.kind, breach.detail) == (
+            "stranger",
+            f"process {sleeper.pid} of the cell is in no cgroup of the cell",
+        )
+
+
+async def test_a_cell_that_has_lost_its_keeper_is_killed() -> None:
+    with pytest.raises(CellGoneError):  # at the end of the block: nobody is left to remove the cell
+        async with open_cell() as cell:
+            alarm = Alarm(cell)
+            init = cell.hosts["default"].init
+            os.kill(parent_of(init.pid), signal.SIGKILL)
+            with anyio.fail_after(10):
+                await alarm.keep_watch(0.05)
+            assert alarm.raised is not None
+            assert alarm.raised.kind == "moved"
+            assert alarm.stopped == "killed"
+            with anyio.fail_after(5):
+                while is_running(init.pid, init.start):
+                    await anyio.sleep(0.01)
+    sweep_stale(state_folder(), [str(choose_runtime("runc").program)])
+
+
+def parent_of(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
