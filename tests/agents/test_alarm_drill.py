@@ -18,7 +18,7 @@ async def test_it_holds_and_leaves_the_cell_that_it_is_given_as_it_was() -> None
         assert await alarm_drill(cell) is None
         assert Watch(cell).look() is None
         done = await cell.exec(["sh", "-c", "grep -hs ^State: /proc/[0-9]*/status"])
-        assert len([line for line in done.stdout.decode().splitlines() if "zombie" not in line]) == 3
+        assert len([line for line in done.stdout.decode().splitlines() if "zombie" not in line]) == 2
 
 
 @pytest.mark.runsc
