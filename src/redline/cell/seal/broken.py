@@ -125,7 +125,7 @@ class Broken:
             async with open_cell(self.shape(config), self.alter(bench)) as cell:
                 held: list[int] = []
                 if self.inside is not None:
-                    _, held = await cell.joined(_program(), self.inside)
+                    held = await break_inside(cell, **self.inside)
                 try:
                     yield cell
                 finally:
@@ -189,6 +189,12 @@ def namespace(spec: Spec, kind: str, path: str) -> None:
     for entry in spec["linux"]["namespaces"]:
         if entry["type"] == kind:
             entry["path"] = path
+
+
+async def break_inside(cell: Cell, **request: object) -> list[int]:
+    """Applies a breakage of `programs/breakages.py` to a running cell. Returns what it holds, for `Cell.release`."""
+    _, held = await cell.joined(_program(), request)
+    return held
 
 
 @cache

@@ -1,8 +1,32 @@
 """The breakages of drills: circumstances under which a probe that makes its own cells must fail."""
 
+from redline.cell.cell import Cell
 from redline.cell.config import CellConfig
-from redline.cell.seal.broken import Breakage, Broken
+from redline.cell.seal.broken import Breakage, Broken, break_inside
 from redline.cell.seal.broken_profiles import SAMPLE, broken_profiles_fail
+from redline.cell.seal.drills import daemons_gone, kill_drill, lease_drill
+
+LONG_LEASE = 60.0
+
+
+async def polite(cell: Cell) -> None:
+    """An end that asks every process instead of killing it."""
+    await break_inside(cell, action="ask_to_end")
+
+
+async def forgotten_daemons(config: CellConfig) -> str | None:
+    """A teardown that asks."""
+    return await daemons_gone(config, teardown=polite)
+
+
+async def polite_kill(config: CellConfig) -> str | None:
+    """A kill that asks."""
+    return await kill_drill(config, order=polite)
+
+
+async def long_lease(config: CellConfig) -> str | None:
+    """A warden that takes a silent harness for a living one."""
+    return await lease_drill(config, lease_seconds=LONG_LEASE)
 
 
 async def unbroken_profiles(config: CellConfig) -> str | None:
@@ -16,6 +40,14 @@ async def sealed_bare_profile(config: CellConfig) -> str | None:
 
 
 DRILLS = (
+    Breakage(
+        "daemons_gone",
+        "a teardown that asks instead of killing",
+        drill=forgotten_daemons,
+        needs=frozenset({"namespaces"}),
+    ),
+    Breakage("kill_drill", "a kill that asks instead of killing", drill=polite_kill, needs=frozenset({"namespaces"})),
+    Breakage("lease_drill", "a warden that waits a minute for a silent harness", drill=long_lease),
     Breakage("broken_profiles_fail", "profiles that are not broken", drill=unbroken_profiles),
     Breakage("broken_profiles_fail", "a bare profile that is sealed", drill=sealed_bare_profile),
 )

@@ -15,6 +15,7 @@ from redline.cell.seal.broken import PROBE_NAMES, Breakage, Broken
 from redline.cell.seal.report import SealReport
 
 AT_ONCE = 4
+REASON_LENGTH = 120
 UNBROKEN = {"security_label": "it is recorded and never fails"}
 """Probes that cannot fail, with the reason."""
 
@@ -81,7 +82,7 @@ class Row(BaseModel):
             return ""
         if self.error:
             return self.error
-        parts = [f"{name} failed as well ({self.failed[name]})" for name in self.unexpected]
+        parts = [f"{name} failed as well ({self.failed[name][:REASON_LENGTH]})" for name in self.unexpected]
         return "; ".join(parts if self.noticed else ["its probe did not notice", *parts])
 
 
@@ -177,6 +178,13 @@ async def measure_breakages(
     )
 
 
+def _leaves(error: Exception) -> list[Exception]:
+    """What a group of exceptions is made of."""
+    if isinstance(error, ExceptionGroup):
+        return [leaf for each in error.exceptions for leaf in _leaves(each)]
+    return [error]
+
+
 def _lacking(runtime: Runtime) -> dict[str, str]:
     """What a breakage may need and this runtime or user does not have, with the reason."""
     lacking = {}
@@ -221,5 +229,5 @@ async def _row(config: CellConfig, breakage: Breakage, measure: Measure) -> Row:
             else:
                 failed[breakage.probe] = reason
     except Exception as error:
-        return row.model_copy(update={"error": f"{type(error).__name__}: {error}"})
+        return row.model_copy(update={"error": "; ".join(f"{type(each).__name__}: {each}" for each in _leaves(error))})
     return row.model_copy(update={"held": tuple(held), "failed": failed})
