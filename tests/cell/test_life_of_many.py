@@ -15,7 +15,7 @@ from tests.cell.traces import Traces, open_descriptors, resident_kib
 pytestmark = [pytest.mark.cell, pytest.mark.anyio]
 
 LOOP, WARM_UP, CROWD = 100, 20, 50
-GROWTH_KIB = 2048
+GROWTH_KIB = 1024
 """What memory may grow by in eighty cells: a leak of one answer of the seal for each would be more."""
 
 SMALL = CellConfig(runtime="runc", home_mib=16, tmp_mib=8, var_tmp_mib=8, shm_mib=8, working_mib=64)

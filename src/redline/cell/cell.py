@@ -24,7 +24,7 @@ from redline.cell.programs.warden import is_running
 from redline.cell.runtime import choose_runtime
 from redline.cell.spec import HOME, HostSpec, IdMaps, host_spec
 from redline.cell.state import claim_ids
-from redline.cell.warden import LEASE_SECONDS, Warden, is_root
+from redline.cell.warden import GONE, LEASE_SECONDS, Warden, is_root, no_room
 
 User = Literal["agent", "root"]
 T = TypeVar("T")
@@ -117,12 +117,16 @@ class Cell:
             return await DockerCell.make(config, warden, alter)
         cell_id = secrets.token_hex(4)
         folder = warden.cells / cell_id
-        folder.mkdir(mode=0o711)
         try:
+            folder.mkdir(mode=0o711)
             cell = cls(cell_id, config, warden, claim_ids(warden.ground.owner.parent, folder))
             cell._alter = alter
-        except BaseException:
-            shutil.rmtree(folder)
+        except BaseException as error:
+            shutil.rmtree(folder, ignore_errors=True)
+            if warden.is_gone:
+                raise CellGoneError(GONE) from error
+            if isinstance(error, OSError):
+                raise no_room(folder, error) from error
             raise
         try:
             if cell.observer == "inside" and len(config.hosts) > 1:
@@ -138,8 +142,11 @@ class Cell:
     async def _start_host(self, name: str) -> Host:
         folder = self.folder / name
         tether = folder / "tether"
-        tether.mkdir(mode=0o711, parents=True)
-        folder.chmod(0o711)
+        try:
+            tether.mkdir(mode=0o711, parents=True)
+            folder.chmod(0o711)
+        except OSError as error:
+            raise no_room(folder, error) from error
         first = self.hosts.get("default")
         ground = self._warden.ground
         spec = host_spec(
@@ -160,7 +167,10 @@ class Cell:
         )
         if self._alter is not None:
             spec = self._alter(spec, name)
-        (folder / "config.json").write_text(json.dumps(spec))
+        try:
+            (folder / "config.json").write_text(json.dumps(spec))
+        except OSError as error:
+            raise no_room(folder, error) from error
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.setblocking(False)
         request = {
@@ -528,7 +538,10 @@ class Cell:
             await self._close()
         finally:
             if self.folder.exists():
-                await self._warden.call({"op": "remove", "cell": self.id}, timeout=REMOVE_TIMEOUT)
+                try:
+                    await self._warden.call({"op": "remove", "cell": self.id}, timeout=REMOVE_TIMEOUT)
+                except CellGoneError:
+                    await self._warden.swept()
 
     async def _close(self) -> None:
         """Closes what was attached to the cell, and every way into it."""

@@ -7,5 +7,9 @@ class CellError(RedlineError):
     """A cell could not be made, or an operation on it failed."""
 
 
+class NoAnswerError(CellError):
+    """What was to carry out an operation ended without an answer."""
+
+
 class CellGoneError(CellError):
     """The cell, or the host that was asked, is not running."""

@@ -10,7 +10,7 @@ from typing import Any
 
 import anyio
 
-from redline.cell.errors import CellError, CellGoneError
+from redline.cell.errors import CellError, CellGoneError, NoAnswerError
 
 INLINE = 1 << 15
 MAX_REPLY = 1 << 16
@@ -79,7 +79,8 @@ async def receive_reply(channel: socket.socket, timeout: float) -> tuple[dict[st
         The answer, and the descriptors that came with it (the caller's to close).
 
     Raises:
-        CellError: The operation failed, or its process ended without an answer.
+        CellError: The operation failed.
+        NoAnswerError: Its process ended without an answer.
         TimeoutError: There was none in time.
     """
     with anyio.fail_after(timeout):
@@ -92,7 +93,7 @@ async def receive_reply(channel: socket.socket, timeout: float) -> tuple[dict[st
         if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
             fds.frombytes(data[: len(data) - len(data) % fds.itemsize])
     if not message:
-        raise CellError("the operation ended without an answer")
+        raise NoAnswerError("the operation ended without an answer")
     body, *rest = list(fds)
     try:
         length = json.loads(message)["length"]

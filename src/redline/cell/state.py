@@ -1,5 +1,6 @@
 """Where cells live on the machine, under names that tell an agent nothing, and who owns them."""
 
+import contextlib
 import fcntl
 import os
 import pwd
@@ -70,11 +71,12 @@ def claim_ids(state: Path, cell_folder: Path) -> IdMaps:
     candidates = _root_candidates() if os.geteuid() == 0 else _subordinate_candidates()
     for base, maps in candidates:
         claim = state / f"range-{base}"
+        note = cell_folder / "range"
+        note.write_text(str(claim))
         try:
-            claim.touch(exist_ok=False)
+            claim.hardlink_to(note)  # at once taken and noted by whom, so that no crash leaves a claim behind
         except FileExistsError:
             continue
-        (cell_folder / "range").write_text(str(claim))
         return maps
     raise UsageError("all ranges of user ids for cells are taken: run `inspect sandbox cleanup cell`.")
 
@@ -158,13 +160,28 @@ def sweep_stale(state: Path, runtime: Sequence[str]) -> int:
     for folder in sorted(state.iterdir()):
         if not (folder / "cells").is_dir() or has_living_warden(folder) or _is_being_made(folder):
             continue
-        own = _runtime_of(folder) or list(runtime)
-        place = "docker/programs" if Path(own[0]).name == "docker" else "programs"
-        program = str(files("redline.cell").joinpath(f"{place}/warden.py"))
-        subprocess.run([sys.executable, "-I", "-S", program, str(folder), *own], stdin=subprocess.DEVNULL, check=False)
-        shutil.rmtree(folder, ignore_errors=True)
+        sweep_owner(folder, runtime)
         swept += 1
+    _free_claims(state)
     return swept
+
+
+def sweep_owner(folder: Path, runtime: Sequence[str]) -> None:
+    """Ends and removes the cells of one harness. Its folder stays where something survives, for the next sweep."""
+    own = _runtime_of(folder) or list(runtime)
+    place = "docker/programs" if Path(own[0]).name == "docker" else "programs"
+    program = str(files("redline.cell").joinpath(f"{place}/warden.py"))
+    command = [sys.executable, "-I", "-S", program, str(folder), *own]
+    if subprocess.run(command, stdin=subprocess.DEVNULL, check=False).returncode == 0:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _free_claims(state: Path) -> None:
+    """Removes claims of ranges whose cell is gone: each is one file with the one in its cell's folder."""
+    for claim in state.glob("range-*"):
+        with contextlib.suppress(FileNotFoundError):
+            if claim.stat().st_nlink == 1:
+                claim.unlink()
 
 
 def has_living_warden(owner: Path) -> bool:
@@ -178,7 +195,7 @@ def _is_being_made(folder: Path) -> bool:
         age = time.time() - folder.stat().st_mtime
     except FileNotFoundError:
         return True  # swept by another harness meanwhile
-    return not (folder / "lock").exists() and age < START_SECONDS
+    return not (folder / "lock").exists() and abs(age) < START_SECONDS  # the clock may have been set back
 
 
 def _is_locked(lock: Path) -> bool:

@@ -3,6 +3,8 @@
 import contextlib
 import json
 import os
+import select
+import shutil
 import socket
 import subprocess
 import sys
@@ -13,22 +15,28 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import anyio
 import anyio.to_thread
 
-from redline.cell.errors import CellError, CellGoneError
+from redline.cell.errors import CellError, CellGoneError, NoAnswerError
 from redline.cell.machine import Toolset, toolset
 from redline.cell.messages import close_all, encode, receive_reply
 from redline.cell.runtime import Runtime
 from redline.cell.skeleton import build_skeleton
-from redline.cell.state import new_owner, state_folder, sweep_stale
+from redline.cell.state import new_owner, state_folder, sweep_owner, sweep_stale
 
 LEASE_SECONDS = 4.0
 """A harness that says nothing for so long is taken for dead; with the kill it makes less than five seconds."""
 
 BEAT_SECONDS = 0.5
+BEATS_OF_LEASE = 4
+MOMENT = 0.05
+"""Seconds in which the end of a process shows, after its sockets have closed."""
+
 START_TIMEOUT = 20.0
 CLAIM_TRIES = 20
 CLOSE_TIMEOUT = 60.0
+GONE = "the warden is gone, and its cells with it"
 
 
 @dataclass(frozen=True)
@@ -57,16 +65,22 @@ class Warden:
     """
 
     def __init__(
-        self, runtime: Runtime, ground: Ground, control: socket.socket, process: subprocess.Popen[bytes]
+        self,
+        runtime: Runtime,
+        ground: Ground,
+        control: socket.socket,
+        process: subprocess.Popen[bytes],
+        lease_seconds: float = LEASE_SECONDS,
     ) -> None:
         """Takes over a process that `start` made."""
         self.runtime = runtime
         self.ground = ground
         self._control = control
         self._process = process
+        self._beat_seconds = min(BEAT_SECONDS, lease_seconds / BEATS_OF_LEASE)
         self._sending = threading.Lock()
         self._closing = threading.Event()
-        self._beating = threading.Thread(target=self._beat, name="lease", daemon=True)
+        self._beating = threading.Thread(target=self._keep_lease, name="lease", daemon=True)
         self._beating.start()
 
     @classmethod
@@ -87,12 +101,16 @@ class Warden:
             return DockerWarden.begin(runtime, lease_seconds)
         owner = claim_owner(runtime)
         command = runtime.command(owner)
-        (owner / "runtime").write_text("\0".join(command))
         tools = toolset()
-        root = build_skeleton(owner, tools)
-        program = Path(str(files("redline.cell").joinpath("programs/warden.py")))
-        control, process = start_program(program, owner, command, lease_seconds)
-        return cls(runtime, Ground(owner, root, tools), control, process)
+        try:
+            (owner / "runtime").write_text("\0".join(command))
+            root = build_skeleton(owner, tools)
+            program = Path(str(files("redline.cell").joinpath("programs/warden.py")))
+            control, process = start_program(program, owner, command, lease_seconds)
+        except (OSError, CellError) as error:
+            shutil.rmtree(owner, ignore_errors=True)
+            raise no_room(owner, error) if isinstance(error, OSError) else error from None
+        return cls(runtime, Ground(owner, root, tools), control, process, lease_seconds)
 
     @property
     def cells(self) -> Path:
@@ -122,7 +140,13 @@ class Warden:
             with theirs:
                 self._send(message, [*fds, theirs.fileno()])
             ours.setblocking(False)
-            return await receive_reply(ours, timeout)
+            try:
+                return await receive_reply(ours, timeout)
+            except NoAnswerError as error:
+                await anyio.sleep(MOMENT)
+                if self.is_gone:
+                    raise CellGoneError(GONE) from error
+                raise
 
     def _send(self, message: Mapping[str, object], fds: Sequence[int] = ()) -> None:
         data, own = encode(message)
@@ -130,24 +154,43 @@ class Warden:
             with self._sending:
                 socket.send_fds(self._control, [data], [*own, *fds])
         except OSError as error:
-            raise CellGoneError("the warden is gone, and its cells with it") from error
+            raise CellGoneError(GONE) from error
         finally:
             close_all(own)
 
-    def _beat(self) -> None:
-        while not self._closing.wait(BEAT_SECONDS):
+    @property
+    def is_gone(self) -> bool:
+        """Whether the warden ended before it was told to. Its cells are ended then, as nobody holds their lease."""
+        return not self._closing.is_set() and self._process.poll() is not None
+
+    def _keep_lease(self) -> None:
+        """Renews the lease until the warden ends, which it does when told to; else its cells are ended from here."""
+        watch = select.poll()
+        watch.register(self._control, select.POLLIN)
+        while not watch.poll(1000 * self._beat_seconds):
             with contextlib.suppress(CellGoneError):
                 self._send({"op": "beat"})
+        if not self._closing.is_set():
+            self._process.wait()
+            sweep_owner(self.ground.owner, [str(self.runtime.program)])
+            with contextlib.suppress(OSError):  # other harnesses have theirs in it
+                self.ground.owner.parent.rmdir()
+
+    async def swept(self) -> None:
+        """Waits until the cells of a warden that is gone are ended and removed."""
+        await anyio.to_thread.run_sync(self._beating.join)
 
     async def aclose(self) -> None:
         """Ends every cell that is left and the warden itself."""
         self._closing.set()
-        self._control.close()
+        with contextlib.suppress(OSError):  # the warden is gone
+            self._control.shutdown(socket.SHUT_RDWR)
         await anyio.to_thread.run_sync(self._wait)
 
     def _wait(self) -> None:
         self._process.wait(CLOSE_TIMEOUT)
         self._beating.join()
+        self._control.close()
 
 
 def claim_owner(runtime: Runtime) -> Path:
@@ -156,8 +199,18 @@ def claim_owner(runtime: Runtime) -> Path:
         with contextlib.suppress(FileNotFoundError):  # the last harness to end removes the state folder
             state = state_folder()
             sweep_stale(state, [str(runtime.program)])
-            return new_owner(state)
+            try:
+                return new_owner(state)
+            except FileNotFoundError:
+                raise
+            except OSError as error:
+                raise no_room(state, error) from error
     raise CellError("the folder for cells disappears again and again: other harnesses end at every try")
+
+
+def no_room(place: Path, error: OSError) -> CellError:
+    """What to tell where the folder for cells cannot be written to."""
+    return CellError(f"cells cannot be made: nothing can be written to {place}: {error.strerror}")
 
 
 def start_program(
@@ -184,6 +237,9 @@ def start_program(
             raise CellError("the warden ended at its start")
     except OSError as error:
         raise CellError(f"the warden did not come up: {error}") from error
+    except CellError:
+        process.wait()
+        raise
     ours.setblocking(True)
     return ours, process
 

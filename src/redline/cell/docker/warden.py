@@ -53,7 +53,7 @@ class DockerWarden(Warden):
         program = Path(str(files("redline.cell.docker").joinpath("programs/warden.py")))
         control, process = start_program(program, owner, command, lease_seconds)
         tools = Toolset(interpreter=image.interpreter, bound=(), masked=(), hollow=(), links=(), path=PATH)
-        warden = cls(runtime, Ground(owner, owner, tools), control, process)
+        warden = cls(runtime, Ground(owner, owner, tools), control, process, lease_seconds)
         warden.docker = DockerGround(engine, image, seccomp, remaps_users, lease_seconds)
         return warden
 

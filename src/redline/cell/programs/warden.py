@@ -334,9 +334,15 @@ class Keeper:
                 raise RuntimeError(f"{left} processes of the cell survive")  # its folder stays: the next sweep finds it
         for host in hosts:
             shutil.rmtree(os.path.join(self.folder, STATE, container(self.owner, cell, host)), ignore_errors=True)
-        with contextlib.suppress(OSError), open(os.path.join(folder, "range")) as file:
-            os.unlink(file.read())
+        self.free_range(os.path.join(folder, "range"))
         shutil.rmtree(folder, ignore_errors=True)
+
+    def free_range(self, note: str) -> None:
+        """Gives up the range of ids that a note claims; a note alone claims nothing."""
+        with contextlib.suppress(OSError), open(note) as file:
+            claim = file.read()
+            if os.path.samefile(claim, note):
+                os.unlink(claim)
 
     def sweep(self) -> bool:
         """Ends every cell of this owner. Says whether nothing is left."""
