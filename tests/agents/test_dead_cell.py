@@ -9,7 +9,7 @@ from redline.cell import CellConfig, open_cell
 from redline.cell.alarm import Alarm
 from redline.scenarios._prompts import words
 from redline.subject import Layout, Weights, install
-from redline.tether import SOCKET_NAME, Broker, Caps
+from redline.tether import Broker, Caps, places_of
 from redline.verify.trial import Trial
 
 pytestmark = pytest.mark.cell
@@ -25,7 +25,7 @@ async def kill_and_ask() -> tuple[str | None, str | None, list[str]]:
         alarm = Alarm(cell)
         broker = Broker(cell.hosts, weights, Caps.default(), TetheredModel(alarm))
         async with (
-            broker.listening({name: host.tether_dir / SOCKET_NAME for name, host in cell.hosts.items()}),
+            broker.listening(await places_of(cell)),
             anyio.create_task_group() as serving,
         ):
             serving.start_soon(broker.serve)

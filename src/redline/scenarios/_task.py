@@ -34,7 +34,7 @@ from redline.scenarios._prompts import task_alone, words
 from redline.scenarios._settings import settings
 from redline.scenarios.job import Job
 from redline.subject import Layout, Subject, Weights, install
-from redline.tether import SOCKET_NAME, Broker, Caps
+from redline.tether import Broker, Caps, places_of
 from redline.verify.sandbox import cell_of_sample
 from redline.verify.scorer import replication
 from redline.verify.trial import Scalar, SealBefore, Trial
@@ -236,7 +236,7 @@ async def _install(arm: Arm, common: Common, cell: Cell, trial: Trial, alarm: Al
     model = TetheredModel(alarm)
     broker = Broker(cell.hosts, weights, Caps.default(), model)
     guard_tether(broker, alarm)
-    broker.listen({name: host.tether_dir / SOCKET_NAME for name, host in cell.hosts.items()})
+    broker.listen(await places_of(cell))
     cell.attach(broker)
     background(broker.serve)
     subject = await install(cell, weights, layout, tether_told=common.tether == "told")
