@@ -1047,17 +1047,20 @@ def settle(request: dict[str, Any]) -> dict[str, Any]:
     expected = {pid for pid, _ in request["generation_zero"]} | set(inits.values())
     mounts = [mount for host, init in inits.items() for mount in writable_mounts(proc, host, init)]
     known: set[object] = set()
+    most: dict[tuple[str, ...], int] = {}
     while True:
         alive = [pid for _, pid in cell_processes(proc, inits, request["inside"])]
-        # By parent and name: a loop that starts `sleep` again and again adds nothing.
-        processes = {(tuple(stat_fields(proc, pid)[1:2]), read_text(f"{proc}/{pid}/comm", 64)) for pid in alive}
+        # By parent and name: a loop that starts `sleep` again and again adds nothing, unless they stay.
+        processes = [(*stat_fields(proc, pid)[1:2], read_text(f"{proc}/{pid}/comm", 64)) for pid in alive]
+        counts = {kind: processes.count(kind) for kind in set(processes)}
         sockets = set(listeners(proc, inits))
         stored = {(os.fstat(mount.fd).st_dev, used_bytes(mount.fd)) for mount in mounts}
         now = time.monotonic()
-        now_known: set[object] = processes | sockets | stored
-        if not now_known <= known:
+        now_known: set[object] = set(processes) | sockets | stored
+        if not now_known <= known or any(count > most.get(kind, 0) for kind, count in counts.items()):
             changed = now
         known = now_known
+        most = {kind: max(counts.get(kind, 0), most.get(kind, 0)) for kind in {*counts, *most}}
         alone = set(alive) <= expected
         if now - changed >= (request["quiet_alone"] if alone else request["quiet"]):
             return {"quiet": True, "alone": alone, "seconds": round(now - began, 3)}
