@@ -1,9 +1,13 @@
 """The census program on ordinary processes and files of this machine."""
 
+import contextlib
+import errno
 import os
+import signal
 import socket
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -287,3 +291,138 @@ def test_links_that_go_in_circles_name_nothing(tmp_path: Path) -> None:
     known.writable = {tmp_path.stat().st_dev}
     with running("", str(tmp_path / "a.py"), cwd=tmp_path) as it:
         assert code_of(it.pid, tmp_path, known)[-1][1] == "missing"
+
+
+# Where the kernel tells less (gVisor)
+
+
+@pytest.fixture
+def as_in_gvisor(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Takes away what its kernel lacks: telling holes from data, and which pages are in memory."""
+    seek, open_file = os.lseek, os.open
+
+    def lseek(fd: int, position: int, how: int) -> int:
+        if how in (os.SEEK_DATA, os.SEEK_HOLE):
+            raise OSError(errno.EINVAL, "not there")
+        return seek(fd, position, how)
+
+    def opened(path: Any, *more: Any, **named: Any) -> int:
+        if str(path).endswith("/pagemap"):
+            raise FileNotFoundError(errno.ENOENT, "not there", path)
+        return open_file(path, *more, **named)
+
+    monkeypatch.setattr(os, "lseek", lseek)
+    monkeypatch.setattr(os, "open", opened)
+    monkeypatch.setattr(CENSUS, "is_gvisor", lambda proc: True)
+
+
+@pytest.mark.usefixtures("as_in_gvisor")
+def test_a_file_with_holes_is_searched_and_its_holes_do_not_count(tmp_path: Path) -> None:
+    path = tmp_path / "w"
+    with path.open("wb") as file:
+        file.seek(7 * 2**20)
+        file.write(WEIGHTS.read(0, TOTAL))
+        file.truncate(2**26)
+    seen = walk(tmp_path)
+    assert seen.seen[id_of(path)]["anchors"] == COUNT
+    assert TOTAL <= seen.seen[id_of(path)]["stored"] <= TOTAL + 8192
+
+
+@pytest.mark.usefixtures("as_in_gvisor")
+def test_zeros_of_an_original_file_do_not_pass_for_its_content(tmp_path: Path) -> None:
+    path = write(tmp_path / "w", b"x" * 4096)
+    os.truncate(path, 2**26)
+    seen = walk(tmp_path, known=places(weights=[id_of(path)]))
+    assert sum(seen.blocks.values()) == 4096
+
+
+@pytest.mark.usefixtures("as_in_gvisor")
+def test_a_file_larger_than_its_disk_holds_what_the_others_leave(tmp_path: Path) -> None:
+    path = tmp_path / "huge"
+    with path.open("wb") as file:
+        file.write(WEIGHTS.read(0, TOTAL))
+        file.truncate(2**43)
+    device = path.stat().st_dev
+    seen = files(content(), places())
+    seen.places.writable = {device}
+    fd = os.open(tmp_path, os.O_RDONLY | os.O_DIRECTORY)
+    seen.walk(CENSUS.Mount("default", str(tmp_path), "tmpfs", fd))
+    os.close(fd)
+    assert seen.seen[id_of(path)]["anchors"] == 0
+    seen.look_at_files_of_holes({device: seen.blocks.get(device, 0) + TOTAL})
+    assert seen.seen[id_of(path)]["anchors"] >= COUNT - 1
+    assert seen.incomplete == []
+
+
+@pytest.mark.usefixtures("as_in_gvisor")
+@pytest.mark.parametrize(
+    "script",
+    [
+        "import sys; held = open(sys.argv[1], 'rb').read()",
+        "import mmap, sys; held = mmap.mmap(-1, 2**22); held.write(open(sys.argv[1], 'rb').read())",
+        "import mmap, sys; f = open(sys.argv[1], 'rb'); held = mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_COPY)\n"
+        "for at in range(0, len(held), 4096): held[at] = held[at]",
+    ],
+    ids=["heap", "shared", "written private pages"],
+)
+def test_weights_in_memory_are_found_without_a_map_of_pages(tmp_path: Path, script: str) -> None:
+    path = write(tmp_path / "w", WEIGHTS.read(0, TOTAL))
+    with running(script, str(path)) as it:
+        process = seen_process(it.pid)
+        CENSUS.look_into_memory(process, files(content(), places(weights=[id_of(path)])))
+    assert len(process.memory) >= COUNT - 1
+
+
+@pytest.mark.usefixtures("as_in_gvisor")
+def test_memory_that_cannot_be_read_through_is_told() -> None:
+    reserve = "import mmap; held = mmap.mmap(-1, 2**40, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | 0x4000)"
+    with running(f"{reserve}; held[0] = 1") as it:
+        seen = files(content(), places())
+        CENSUS.look_into_memory(seen_process(it.pid), seen)
+    assert seen.incomplete == [f"memory of {it.pid}: more is reserved than can be read"]
+
+
+@pytest.mark.usefixtures("as_in_gvisor")
+def test_descriptors_in_flight_that_cannot_be_seen_are_not_taken_for_none() -> None:
+    with running("import socket; a, b = socket.socketpair()") as it:
+        assert seen_process(it.pid).in_flight == CENSUS.NOT_SEEN
+
+
+def test_the_watcher_and_what_it_starts_are_not_of_the_cell() -> None:
+    assert CENSUS.is_watcher("/proc", os.getpid())
+    assert CENSUS.is_watcher("/proc", os.getppid())
+    with running("") as it:
+        assert not CENSUS.is_watcher("/proc", it.pid)
+
+
+@pytest.mark.parametrize(("script", "at_rest"), [("", True), ("if os.fork() == 0: time.sleep(60)", False)])
+def test_a_cell_is_at_rest_when_processes_come_and_go_and_not_when_they_stay(
+    monkeypatch: pytest.MonkeyPatch, script: str, at_rest: bool
+) -> None:
+    steps = f"""import os, time
+if os.fork() == 0:
+    while True:
+        pid = os.fork()
+        if pid == 0: time.sleep(0.03); os._exit(0)
+        os.waitpid(pid, 0)
+        {script}"""
+    with running(steps) as it:
+        try:
+            monkeypatch.setattr(CENSUS, "cell_processes", lambda *_: [("default", pid) for pid in below(it.pid)])
+            monkeypatch.setattr(CENSUS, "listeners", lambda *_: {})
+            figures = {"quiet": 0.3, "quiet_alone": 0.3, "at_most": 0.9, "pause": 0.02}
+            request = {"proc": "/proc", "inits": {}, "inside": False, "generation_zero": [], **figures}
+            assert CENSUS.settle(request)["quiet"] is at_rest
+        finally:
+            for pid in reversed(below(it.pid)):
+                os.kill(pid, signal.SIGSTOP)
+            for pid in below(it.pid)[1:]:
+                os.kill(pid, signal.SIGKILL)
+
+
+def below(pid: int) -> list[int]:
+    """A process and its descendants."""
+    with contextlib.suppress(OSError):
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        return [pid, *(one for child in children for one in below(int(child)))]
+    return []
