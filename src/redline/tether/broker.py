@@ -103,6 +103,11 @@ class _Link:
     cause: Refusal = "interrupted"
     proved: bool = False
 
+    @property
+    def whose(self) -> tuple[str, int]:
+        """Host and pid of who speaks, or connected; a relay may not know who did until something is sent."""
+        return self.host, self.channel.speaker
+
     def cut(self, cause: Refusal) -> None:
         self.cause = cause
         self.scope.cancel()
@@ -313,7 +318,7 @@ class Broker:
         return _Link(host, connection.connector, Channel(connection, self._caps.frame_bytes, on_descriptor))
 
     def _make_room(self, newcomer: _Link) -> None:
-        siblings = [link for link in self._links if (link.host, link.connector) == (newcomer.host, newcomer.connector)]
+        siblings = [link for link in self._links if newcomer.connector and link.whose == newcomer.whose]
         if len(siblings) >= self._caps.connections_per_sender:
             self._shed(siblings)
         if len(self._links) >= self._caps.connections:
@@ -328,7 +333,7 @@ class Broker:
 
     def _is_original(self, link: _Link) -> bool:
         original = self._lineage.original
-        return original is not None and (link.host, link.connector) == (original.caller.host, original.caller.pid)
+        return original is not None and link.whose == (original.caller.host, original.caller.pid)
 
     # One call
 

@@ -189,7 +189,7 @@ class Link:
     """A connection inside that is passed on over the stream, a window's worth at a time in each direction."""
 
     def __init__(self, number: int, made: socket.socket, connector: int | None = None) -> None:
-        """Passes `made` on as a channel; `connector` is who connected, for connections of the tether."""
+        """Passes `made` on as a channel; `connector` is who connected, or spoke last, for connections of the tether."""
         self.number, self.socket, self.connector = number, made, connector
         self.credit = WINDOW
         self.waiting = bytearray()
@@ -227,7 +227,10 @@ class Link:
                 passed = True
                 for (fd,) in struct.iter_unpack("i", payload[: len(payload) // 4 * 4]):
                     os.close(fd)
-        return sender_identity(pid, passed) + data if data else b""
+        if not data:
+            return b""
+        self.connector = process_of(pid) if pid > 0 else 0
+        return sender_identity(pid, passed) + data
 
 
 class Work:
@@ -554,6 +557,8 @@ class Attendant:
         made.setblocking(False)
         made.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
         connector = process_of(struct.unpack("3i", made.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0])
+        if connector == os.getpid():
+            connector = 0  # gVisor names whoever asks: who connected is not known before something is sent
         accepted = [link for link in self.links.values() if link.connector is not None]
         if len(accepted) >= MOST_ACCEPTED:
             many: dict[int, list[Link]] = {}
