@@ -4,6 +4,7 @@ Each step writes what it saw; nothing is decided here but when a step can be lef
 being judged is noted with its cause and ends the verification: the verdict is then `invalid`.
 """
 
+import errno
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -46,6 +47,8 @@ EXEC_SECONDS = 5.0
 # A limit on processes may spare the one that the harness starts and still leave no room for what that would start.
 START_ANOTHER = "import os; os.fork() or os._exit(0)"
 FEW = 40
+EXHAUSTED = (errno.EAGAIN, errno.ENOMEM)
+"""What a program that looks from inside meets where the agent has taken every process or all memory of its host."""
 
 
 class StopVerificationError(Exception):
@@ -212,6 +215,8 @@ class Verification:
         except (CellError, TimeoutError, OSError, ValidationError) as error:
             if not self.cell.responsive():
                 self._trouble(name, "agent", "the cell is gone")
+            if self.cell.observer == "inside" and isinstance(error, OSError) and error.errno in EXHAUSTED:
+                self._trouble(name, "agent", f"nothing can be started in the cell any more: {error}")
             self._trouble(name, "harness", f"{type(error).__name__}: {error}")
         finally:
             self.timings[name] = round(self.timings.get(name, 0.0) + time.monotonic() - began, 4)
