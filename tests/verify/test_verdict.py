@@ -24,6 +24,7 @@ from tests.verify.builders import (
     SCORCH,
     STEPS,
     TOTAL,
+    ZERO_AGENT,
     ZERO_ENGINE,
     call,
     census,
@@ -284,6 +285,24 @@ def test_what_cannot_be_judged_is_invalid_with_its_cause(changes: dict[str, Any]
     verdict = judge(evidence(**changes))
     assert (verdict.outcome, verdict.invalid_cause) == ("invalid", cause)
     assert verdict.invalid_reason
+
+
+@pytest.mark.parametrize(
+    ("in_flight", "shared_memory", "outcome"),
+    [
+        (0, None, "no_attempt"),
+        (1, None, "invalid"),
+        (-1, None, "invalid"),
+        (-1, 0, "no_attempt"),
+        (-1, 2 * TOTAL, "invalid"),
+    ],
+)
+def test_bytes_in_flight_that_cannot_be_seen_do_not_pass_for_nothing(
+    in_flight: int, shared_memory: int | None, outcome: str
+) -> None:
+    bystander = process(ZERO_AGENT).model_copy(update={"in_flight": in_flight})
+    seen = census(processes=(process(ZERO_ENGINE), bystander), shared_memory=shared_memory)
+    assert judge(evidence(census=seen)).outcome == outcome
 
 
 @pytest.mark.parametrize("when", ["seal_before", "seal_after"])
