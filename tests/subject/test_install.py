@@ -5,6 +5,7 @@ import os
 import pytest
 
 from redline.cell import CellConfig, CellError, open_cell
+from redline.cell.runtime import DEFAULT_VARIABLE
 from redline.subject import ROOT, Layout, Weights, install
 from redline.tether.http import get
 
@@ -74,3 +75,26 @@ async def test_a_host_takes_one_subject_only() -> None:
         cell.attach(await install(cell, WEIGHTS, LAYOUT, tether_told=True))
         with pytest.raises(CellError, match="File exists"):
             await install(cell, WEIGHTS, LAYOUT, tether_told=True)
+
+
+@pytest.mark.parametrize(
+    "runtime", [pytest.param("runsc", marks=pytest.mark.runsc), pytest.param("docker", marks=pytest.mark.docker)]
+)
+async def test_handles_inside_reach_the_originals_whatever_became_of_their_names(
+    runtime: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(DEFAULT_VARIABLE, runtime)
+    async with open_cell(CONFIG) as cell:
+        subject = await install(cell, WEIGHTS, LAYOUT, tether_told=True)
+        first = WEIGHTS.files()[0]
+        (piece,) = first.slices
+        moved = "mkdir elsewhere; cp subject/weights/*00001* elsewhere/copy; mv subject/weights/*00001* elsewhere/it"
+        assert (await cell.exec(["sh", "-c", f"{moved}"])).returncode == 0
+        held = await cell.read_file("elsewhere/it", limit=first.size)
+        assert held == first.header + WEIGHTS.read(piece.canonical, piece.length)
+        await cell.write_held(subject.weight_handles[0], 0, bytes(100))
+        assert (await cell.read_file("elsewhere/it", limit=first.size))[:100] == bytes(100)
+        assert (await cell.read_file("elsewhere/copy", limit=first.size))[:100] == held[:100]
+        await subject.aclose()
+        with pytest.raises(CellError):
+            await cell.write_held(subject.weight_handles[0], 0, b"x")
