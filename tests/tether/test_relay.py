@@ -74,7 +74,7 @@ class Site:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.setblocking(False)
         with theirs:
-            hello = json.dumps({"connector": who.get("pid", 20)}).encode()
+            hello = json.dumps({"connector": 0}).encode()  # as gVisor has it
             socket.send_fds(self.relays[host], [hello], [theirs.fileno()])
         return Peer(ours, **who)
 
@@ -198,3 +198,14 @@ async def test_start_times_are_read_by_the_clock_of_the_host(clock_behind: float
         await it.connect(pid=20, start=2).ask()  # it is told code
         await it.connect(pid=30, start=1).ask()  # and this one started later only where the host's clock began later
         assert it.broker.record().engines[-1].generation == generation
+
+
+async def test_a_sender_that_is_known_only_when_it_speaks_may_not_hold_more_connections_than_others() -> None:
+    async with site() as it:
+        peers = [it.connect(pid=20) for _ in range(CAPS.connections_per_sender + 3)]
+        for peer in peers:
+            await peer.send(frame(CALL))
+        with anyio.fail_after(10):
+            while it.broker.record().counters.get("refused_connections", 0) < 3:
+                await anyio.sleep(0.01)
+        assert (await it.connect(pid=21).ask())["type"] == "reply"

@@ -318,11 +318,16 @@ class Broker:
         return _Link(host, connection.connector, Channel(connection, self._caps.frame_bytes, on_descriptor))
 
     def _make_room(self, newcomer: _Link) -> None:
-        siblings = [link for link in self._links if newcomer.connector and link.whose == newcomer.whose]
-        if len(siblings) >= self._caps.connections_per_sender:
-            self._shed(siblings)
+        siblings = self._bound_sender(newcomer) if newcomer.connector else []
         if len(self._links) >= self._caps.connections:
             self._shed([link for link in self._links if not self._is_original(link)] or siblings)
+
+    def _bound_sender(self, newcomer: _Link) -> list[_Link]:
+        """Cut one of a sender's other connections where it has too many; return these."""
+        siblings = [link for link in self._links if link is not newcomer and link.whose == newcomer.whose]
+        if len(siblings) >= self._caps.connections_per_sender:
+            self._shed(siblings)
+        return siblings
 
     def _shed(self, links: list[_Link]) -> None:
         """Cut the oldest of these, one that has proved nothing before one that has."""
@@ -365,6 +370,8 @@ class Broker:
     async def _converse(self, link: _Link, draft: _Draft) -> None:
         call = await link.channel.receive(Call, self._caps.message_seconds)
         draft.caller = self._identify(link)
+        if not link.connector:  # Only now is it known whose connection it is.
+            self._bound_sender(link)
         draft.expectation = self._expected(call)
         self._check_phase(draft.expectation)
         await self._prove(link, draft)
