@@ -24,7 +24,7 @@ from redline.cell.programs.warden import is_running
 from redline.cell.runtime import choose_runtime
 from redline.cell.spec import HOME, HostSpec, IdMaps, host_spec
 from redline.cell.state import claim_ids
-from redline.cell.warden import GONE, LEASE_SECONDS, Warden, is_root, no_room
+from redline.cell.warden import GONE, LEASE_SECONDS, Ground, Warden, is_root, no_room
 
 User = Literal["agent", "root"]
 T = TypeVar("T")
@@ -133,9 +133,11 @@ class Cell:
                 cell._pause = await cell._start_host(PAUSE)
             for name in config.hosts:
                 cell.hosts[name] = await cell._start_host(name)
-        except BaseException:
+        except BaseException as error:
             with anyio.CancelScope(shield=True):
                 await cell.remove()
+            if warden.is_gone and isinstance(error, CellError):
+                raise CellGoneError(GONE) from error
             raise
         return cell
 
@@ -218,6 +220,11 @@ class Cell:
     def folder(self) -> Path:
         """The cell's folder outside."""
         return self._warden.cells / self.id
+
+    @property
+    def ground(self) -> Ground:
+        """What all cells of this harness share."""
+        return self._warden.ground
 
     @property
     def interpreter(self) -> str:

@@ -1,15 +1,14 @@
-"""Inside half of the quick seal: tries what must fail and reports what happened.
+"""Inside half of the seal: gathers facts, group by group, as the agent would meet them, and prints them.
 
-Judges nothing. Every group of facts is gathered on its own, so that one that raises is missing and thereby failed.
+Its text comes on standard input together with the parts that hold the groups. Judges nothing. Every group is gathered
+on its own, so that one that raises is missing and thereby failed.
 """
 
 from __future__ import annotations
 
 import ctypes
-import errno
 import json
 import os
-import socket
 import stat
 
 TYPE_CHECKING = False  # the name that type checkers know; importing typing would cost every start some milliseconds
@@ -17,276 +16,39 @@ if TYPE_CHECKING:
     from typing import Any
 
 PR_SET_DUMPABLE = 4
-CLONE_NEWUSER = 0x10000000
-SIGCHLD = 17
-REFUSALS = (errno.EPERM, errno.ENOSYS, errno.EACCES)
 TASK = "{}"  # replaced by the outside half, which sends this text on standard input
-FAMILIES = {"AF_PACKET": 17, "AF_VSOCK": 40, "AF_ALG": 38, "AF_KEY": 15, "AF_NETLINK_AUDIT": (16, 9)}
-
-libc = ctypes.CDLL(None, use_errno=True)
 
 
-def status(_task: dict[str, Any]) -> dict[str, Any]:
-    """Identity, capabilities and filters of this process."""
-    with open("/proc/self/status") as file:
-        lines = dict(line.rstrip("\n").split(":\t", 1) for line in file if ":\t" in line)
-    wanted = (
-        "Uid",
-        "Gid",
-        "Groups",
-        "CapInh",
-        "CapPrm",
-        "CapEff",
-        "CapBnd",
-        "CapAmb",
-        "NoNewPrivs",
-        "Seccomp",
-        "NSpid",
-    )
-    with open("/proc/self/uid_map") as file:
-        uid_map = [[int(word) for word in line.split()] for line in file]
-    return {**{name: lines.get(name, "").strip() for name in wanted}, "uid_map": uid_map}
-
-
-def setuid_programs(_task: dict[str, Any]) -> dict[str, Any]:
-    """Runs what is marked setuid, to see that it raises nothing."""
-    raised = []
-    tried = 0
-    for name in ("su", "mount", "passwd", "sudo", "newgrp"):
-        path = "/usr/bin/" + name
+def descriptors() -> dict[str, str]:
+    """What this process inherited, by number: the kind of each descriptor and where it leads."""
+    found = {}
+    for name in os.listdir("/proc/self/fd"):
         try:
-            if not os.stat(path).st_mode & stat.S_ISUID:
-                continue
+            mode = os.fstat(int(name)).st_mode
+            place = os.readlink("/proc/self/fd/" + name)
         except OSError:
-            continue
-        tried += 1
-        if os.stat(path).st_uid == 0:
-            raised.append(path)  # root of the cell would own it: the files of the machine are nobody's here
-    return {"tried": tried, "raised": raised}
-
-
-def attempt(number: int, arguments: tuple[Any, ...]) -> int:
-    """Makes one system call and names its outcome."""
-    ctypes.set_errno(0)
-    result = libc.syscall(number, *arguments)
-    return 0 if result >= 0 else ctypes.get_errno()
-
-
-def refused_calls(task: dict[str, Any]) -> dict[str, Any]:
-    """Attempts each system call that must be refused."""
-    numbers = task["syscalls"]
-    buffer = ctypes.create_string_buffer(256)
-    arguments: dict[str, tuple[Any, ...]] = {
-        "unshare": (CLONE_NEWUSER,),
-        "ptrace": (0x4206, 1, 0, 0),  # PTRACE_SEIZE of the first process
-        "process_vm_readv": (os.getpid(), buffer, 0, buffer, 0, 0),
-        "process_vm_writev": (os.getpid(), buffer, 0, buffer, 0, 0),
-        "shmget": (0, 4096, 0o1600),
-        "userfaultfd": (1,),
-        "kcmp": (os.getpid(), os.getpid(), 0, 0, 0),
-    }
-    outcomes = {}
-    for name, number in numbers.items():
-        if name == "clone":
-            continue
-        outcomes[name] = attempt(number, arguments.get(name, (0, 0, 0, 0, 0)))
-    outcomes["clone(CLONE_NEWUSER)"] = clone_user_namespace(numbers["clone"])
-    for name, kind in FAMILIES.items():
-        family, protocol = kind if isinstance(kind, tuple) else (kind, 0)
-        try:
-            socket.socket(
-                family, socket.SOCK_RAW if family == socket.AF_NETLINK else socket.SOCK_DGRAM, protocol
-            ).close()
-            outcomes[name] = 0
-        except OSError as error:
-            outcomes[name] = error.errno or errno.EIO
-    return outcomes
-
-
-def clone_user_namespace(number: int) -> int:
-    """Tries to make a process in a user namespace of its own."""
-    ctypes.set_errno(0)
-    result = libc.syscall(number, CLONE_NEWUSER | SIGCHLD, 0, 0, 0, 0)
-    if result == 0:
-        os._exit(0)
-    if result > 0:
-        os.waitpid(result, 0)
-        return 0
-    return ctypes.get_errno()
-
-
-def guarded_memory(task: dict[str, Any]) -> dict[str, Any]:
-    """Tries to open the memory and descriptors of processes that guard themselves."""
-    opened = []
-    for pid in task["guarded"]:
-        for name in ("mem", "fd", "root"):
-            try:
-                path = f"/proc/{pid}/{name}"
-                if name == "fd":
-                    os.listdir(path)
-                elif name == "root":
-                    os.listdir(path + "/")
-                else:
-                    os.close(os.open(path, os.O_RDWR))
-                opened.append(f"{name} of process {pid}")
-            except OSError:
-                continue
-    return {"opened": opened, "tried": len(task["guarded"])}
-
-
-def namespaces(_task: dict[str, Any]) -> dict[str, Any]:
-    """Whether a user namespace can be made in any way that is left, and how many are allowed."""
-    with open("/proc/sys/user/max_user_namespaces") as file:
-        allowed = int(file.read())
-    return {"max_user_namespaces": allowed, "unshare": 0 if libc.unshare(CLONE_NEWUSER) == 0 else ctypes.get_errno()}
-
-
-def processes(task: dict[str, Any]) -> dict[str, Any]:
-    """What processes can be seen, and whether the harness can be signalled."""
-    pids = sorted(int(name) for name in os.listdir("/proc") if name.isdigit())
-    try:
-        os.kill(task["harness_pid"], 0)
-        signalled = task["harness_pid"] not in pids
-    except OSError:
-        signalled = False
-    with open("/proc/1/cmdline", "rb") as file:
-        first = file.read().rstrip(b"\0").split(b"\0")[-1].decode(errors="replace")
-    return {"pids": pids, "signalled": signalled, "first": first}
-
-
-def files(task: dict[str, Any]) -> dict[str, Any]:
-    """Which mounts and folders can be written, how large they are, and whether their quota bites."""
-    mounts = {}
-    with open("/proc/self/mountinfo") as file:
-        for line in file:
-            before, _, after = line.partition(" - ")
-            fields, kind = before.split(), after.split()
-            shared = any(word.startswith(("shared:", "master:")) for word in fields[6:])
-            mounts[fields[4]] = {"options": fields[5], "type": kind[0], "super": kind[2], "shared": shared}
-    writable = sorted(folder for folder in folders_to_try(mounts) if os.access(folder, os.W_OK))
-    made = []
-    for folder in ("/", "/usr", "/usr/bin", "/etc", "/var", "/root", "/run", "/home", "/dev", task["tether"]):
-        path = os.path.join(folder, task["nonce"])
-        try:
-            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
-            os.unlink(path)
-            made.append(folder)
-        except OSError:
-            continue
-    return {
-        "mounts": mounts,
-        "writable": writable,
-        "made": made,
-        "quotas": {path: quota(path) for path in task["scratch"]},
-    }
-
-
-def folders_to_try(mounts: dict[str, Any]) -> set[str]:
-    """Every mount point and every folder near the root."""
-    found = {path for path in mounts if not path.startswith("/proc")}
-    for name in os.listdir("/"):
-        path = "/" + name
-        if name == "proc" or os.path.islink(path) or not os.path.isdir(path):
-            continue
-        found.add(path)
-        try:
-            found.update(entry.path for entry in os.scandir(path) if entry.is_dir(follow_symlinks=False))
-        except OSError:
-            continue
-    return {path for path in found if os.path.isdir(path)}
-
-
-def quota(path: str) -> dict[str, Any]:
-    """Size of a file system in bytes, and whether a file of one page more is refused."""
-    info = os.statvfs(path)
-    size = info.f_blocks * info.f_frsize
-    name = os.path.join(path, "." + os.urandom(8).hex())
-    try:
-        fd = os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
-    except OSError as error:
-        if error.errno != errno.ENOSPC:
-            raise
-        return {"bytes": size, "bites": True}  # full already, so it has bitten
-    try:
-        os.posix_fallocate(fd, 0, size + info.f_frsize)
-        bites = False
-    except OSError as error:
-        bites = error.errno in (errno.ENOSPC, errno.EFBIG, errno.ENOMEM)
-    finally:
-        os.close(fd)
-        os.unlink(name)
-    return {"bytes": size, "bites": bites}
-
-
-def unreachable(task: dict[str, Any]) -> dict[str, Any]:
-    """Which of the harness's places can be seen from here."""
-    return {"seen": [path for path in task["hidden"] if os.path.lexists(path)]}
-
-
-def network(_task: dict[str, Any]) -> dict[str, Any]:
-    """Interfaces and routes."""
-    with open("/proc/net/dev") as file:
-        interfaces = sorted(line.split(":")[0].strip() for line in file if ":" in line)
-    with open("/proc/net/route") as file:
-        routes = [line.split()[0] for line in file.read().splitlines()[1:]]
-    try:
-        with open("/proc/net/ipv6_route") as file:
-            routes += [line.split()[-1] for line in file]
-    except FileNotFoundError:
-        pass  # a kernel without IPv6 has no such routes
-    return {"interfaces": interfaces, "routes": sorted(set(routes))}
-
-
-def unix_sockets(task: dict[str, Any]) -> dict[str, Any]:
-    """Sockets in the file system that were not made inside, and abstract ones."""
-    found = []
-    inside = set(task["scratch"])
-    places = [
-        name
-        for name in os.listdir("/")
-        if name not in ("proc", "usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32")
-    ]
-    for top in places:
-        for folder, names, entries in os.walk("/" + top):
-            if folder in inside:
-                names.clear()
-                continue
-            for name in entries:
-                path = os.path.join(folder, name)
-                try:
-                    if stat.S_ISSOCK(os.lstat(path).st_mode):
-                        found.append(path)
-                except OSError:
-                    continue
-    with open("/proc/net/unix") as file:
-        abstract = sorted({word for line in file for word in line.split()[-1:] if word.startswith("@")})
-    return {"paths": sorted(found), "abstract": abstract}
-
-
-GROUPS = (
-    status,
-    setuid_programs,
-    refused_calls,
-    guarded_memory,
-    namespaces,
-    processes,
-    files,
-    unreachable,
-    network,
-    unix_sockets,
-)
+            continue  # that of the listing itself
+        kinds = {stat.S_IFIFO: "pipe", stat.S_IFSOCK: "socket", stat.S_IFCHR: "device", stat.S_IFDIR: "folder"}
+        kind = "terminal" if os.isatty(int(name)) else kinds.get(stat.S_IFMT(mode), "file")
+        found[name] = f"{kind} {place}"
+    return found
 
 
 def main() -> None:
     """Gathers all groups of facts and prints them behind the nonce."""
-    libc.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
-    task = json.loads(TASK)
-    facts, errors = {}, {}
-    for group in GROUPS:
-        try:
-            facts[group.__name__] = group(task)
-        except Exception as error:
-            errors[group.__name__] = f"{type(error).__name__}: {error}"
+    inherited = descriptors()
+    ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
+    task: dict[str, Any] = json.loads(TASK)
+    facts: dict[str, Any] = {"inherited": inherited}
+    errors = {}
+    for name, text in task.pop("parts").items():
+        scope: dict[str, Any] = {"__name__": name}
+        exec(compile(text, name, "exec"), scope)
+        for group in scope["GROUPS"]:
+            try:
+                facts[group.__name__] = group(task)
+            except Exception as error:
+                errors[group.__name__] = f"{type(error).__name__}: {error}"
     print(json.dumps({"nonce": task["nonce"], "facts": facts, "errors": errors}))
 
 

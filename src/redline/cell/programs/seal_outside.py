@@ -1,4 +1,8 @@
-"""Outside half of the quick seal: the kernel's word on every process of a cell. Run by `Cell.joined`."""
+"""Outside half of the seal: the kernel's word on every process of a host. Run by `Cell.joined`.
+
+Where the machine cannot see in, it runs in the host itself, as the attendant's child: the word is then that of the
+kernel inside.
+"""
 
 from __future__ import annotations
 
@@ -8,18 +12,35 @@ TYPE_CHECKING = False  # the name that type checkers know; importing typing woul
 if TYPE_CHECKING:
     from typing import Any
 
-STATUS = ("Uid", "Groups", "CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb", "NoNewPrivs", "Seccomp", "NSpid")
+STATUS = (
+    "Uid", "Groups", "CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb", "NoNewPrivs", "Seccomp", "NSpid"
+)  # fmt: skip
 NAMESPACES = ("pid", "net", "ipc", "uts", "cgroup", "mnt", "user")
 
 
 def describe(pid: int) -> dict[str, Any]:
-    """Identity, capabilities and namespaces of one process."""
+    """Identity, capabilities, namespaces and names of the variables of one process."""
     with open(f"/proc/{pid}/status") as file:
         lines = dict(line.rstrip("\n").split(":\t", 1) for line in file if ":\t" in line)
-    with open(f"/proc/{pid}/uid_map") as file:
-        uid_map = [[int(word) for word in line.split()] for line in file]
-    spaces = {kind: os.readlink(f"/proc/{pid}/ns/{kind}") for kind in NAMESPACES}
-    return {**{name: lines.get(name, "").strip() for name in STATUS}, "uid_map": uid_map, "namespaces": spaces}
+    found: dict[str, Any] = {name: lines.get(name, "").strip() for name in STATUS}
+    found["NSpid"] = found["NSpid"] or str(pid)
+    for name in ("uid_map", "gid_map"):
+        with open(f"/proc/{pid}/{name}") as file:
+            found[name] = [[int(word) for word in line.split()] for line in file]
+    with open(f"/proc/{pid}/environ", "rb") as file:
+        found["variables"] = sorted(
+            {word.partition(b"=")[0].decode(errors="replace") for word in file.read().split(b"\0") if word}
+        )
+    found["namespaces"] = {kind: ident for kind in NAMESPACES if (ident := namespace(pid, kind))}
+    return found
+
+
+def namespace(pid: int, kind: str) -> str:
+    """Identity of a namespace of a process, empty where this kernel has none of the kind."""
+    try:
+        return os.readlink(f"/proc/{pid}/ns/{kind}")
+    except FileNotFoundError:
+        return ""
 
 
 def interfaces(pid: int) -> dict[str, Any]:
@@ -31,16 +52,28 @@ def interfaces(pid: int) -> dict[str, Any]:
     return {"interfaces": found, "routes": routes}
 
 
+def ancestors(pid: int) -> list[int]:
+    """A process and those above it."""
+    chain = []
+    while pid > 1:
+        chain.append(pid)
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            pid = int(file.read().rpartition(b")")[2].split()[1])
+    return chain
+
+
 def main(request: dict[str, Any], fds: list[int]) -> tuple[dict[str, Any], list[int]]:
     """Describes every process of the host's pid namespace, dead ones aside."""
     init = request["inits"][request["host"]]
-    space = os.readlink(f"/proc/{init}/ns/pid")
+    inside = "proc" in request
+    watchers = ancestors(os.getpid()) if inside else []
+    space = namespace(init, "pid")
     found = {}
     for name in os.listdir("/proc"):
         if name.isdigit():
             try:
-                if os.readlink(f"/proc/{name}/ns/pid") == space:
-                    found[name] = describe(int(name))
-            except OSError:
+                if inside or namespace(int(name), "pid") == space:
+                    found[name] = {**describe(int(name)), "watcher": int(name) in watchers}
+            except (OSError, ProcessLookupError):
                 continue
     return {"init": init, "processes": found, "network": interfaces(init)}, []

@@ -142,6 +142,13 @@ def writable_hooks(spec: Spec, bench: Bench) -> None:
     scratch(spec, "/etc/cron.d")
 
 
+def package_index(spec: Spec, bench: Bench) -> None:
+    """Package tools are told of a source, at an address that is nobody's."""
+    settings = bench.own_root(spec) / "etc" / "pip.conf"
+    settings.write_text("[global]\nindex-url = http://192.0.2.1/simple\n")
+    settings.chmod(0o644)
+
+
 # --- limits ---
 
 
@@ -234,6 +241,7 @@ CELLS = (
     ),
     Breakage("harness_hidden", "a file of the harness", Broken(harness_inside)),
     Breakage("declared_sockets", "an undeclared unix socket", Broken(undeclared_socket)),
+    Breakage("no_package_sources", "package tools are told of a source", Broken(package_index)),
     Breakage("limits_bite", "twice the processes that were declared", Broken(twice_the_processes)),
     Breakage("limits_bite", "twice the open files that were declared", Broken(twice_the_files)),
     Breakage(

@@ -59,5 +59,11 @@ NETWORKS = (
         on_loopback("169.254.169.254", ports=(80,)),
         needs=frozenset({"namespaces"}),
     ),
+    Breakage(
+        "proxy_powerless",
+        "something answers where a proxy would",
+        on_loopback("127.0.0.1", ports=(3128,)),
+        needs=frozenset({"namespaces"}),
+    ),
 )
 """Cells whose network is broken in one way each."""

@@ -1,12 +1,28 @@
 """What the probes of a seal found."""
 
-from typing import Literal
+import os
+import tomllib
+from collections.abc import Iterable
+from functools import cache
+from importlib.resources import files
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from redline.cell.seal.facts import Drill, Probe
+
+if TYPE_CHECKING:
+    from redline.cell.cell import Cell
+
+LABELS = "T0.H1.N2"
+"""AISI's labels: no tool outside, one host's sandbox, no network."""
+
+GVISOR = "gVisor's own"
+SHARED_KERNEL = "the machine's"
+
 
 class Finding(BaseModel):
-    """One probe that failed, and why."""
+    """One probe that did not pass, and why."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -43,6 +59,18 @@ class SealReport(BaseModel):
     failed: tuple[Finding, ...]
     """The probes that failed."""
 
+    lacking: tuple[Finding, ...] = ()
+    """Probes that cannot pass, because the runtime truly lacks what they ask for; each with the reason."""
+
+    warnings: tuple[Finding, ...] = ()
+    """Probes that only warn, and did."""
+
+    labels: str = ""
+    """AISI's labels of tooling, host and network; none where the seal is not proved."""
+
+    kernel: str = ""
+    """Whose kernel the agent runs on."""
+
     notes: tuple[str, ...] = ()
     """Bounds that this machine or user cannot set, by name."""
 
@@ -52,5 +80,64 @@ class SealReport(BaseModel):
     def summary(self) -> str:
         """One line for a person."""
         if self.verified:
-            return f"seal verified ({self.profile}, {len(self.passed)} probes, {self.runtime})"
+            lacking = f", {len(self.lacking)} lacking" if self.lacking else ""
+            return f"seal verified ({self.profile}, {len(self.passed)} probes{lacking}, {self.runtime})"
         return "seal not proved: " + "; ".join(f"{finding.name} ({finding.reason})" for finding in self.failed)
+
+
+def report_of(
+    cell: "Cell", found: Iterable[tuple[Probe | Drill, str | None]], *, full: bool, seconds: float
+) -> SealReport:
+    """The report of what probes found."""
+    passed: list[str] = []
+    failed: list[Finding] = []
+    lacking: list[Finding] = []
+    warnings: list[Finding] = []
+    for probe, reason in sorted(found, key=lambda pair: pair[0].number):
+        if reason is None:
+            passed.append(probe.name)
+            continue
+        excuse = lacking_reason(cell.runtime, cell.rootless, probe.name, reason)
+        finding = Finding(number=probe.number, name=probe.name, reason=excuse or reason)
+        if excuse is not None:
+            lacking.append(finding)
+        elif isinstance(probe, Probe) and probe.warns:
+            warnings.append(finding)
+        else:
+            failed.append(finding)
+    return SealReport(
+        verified=not failed,
+        profile="full" if full else "quick",
+        runtime=cell.runtime,
+        observer=cell.observer,
+        passed=tuple(passed),
+        failed=tuple(failed),
+        lacking=tuple(lacking),
+        warnings=tuple(warnings),
+        labels="" if failed else LABELS,
+        kernel=GVISOR if cell.runtime == "runsc" else f"{SHARED_KERNEL} ({os.uname().release})",
+        notes=unbounded(cell),
+        seconds=seconds,
+    )
+
+
+def lacking_reason(runtime: str, rootless: bool, probe: str, finding: str) -> str | None:
+    """Why a probe cannot pass on a runtime, None where it can: the finding must be exactly the one that is known."""
+    places = {runtime, *(("rootless",) if rootless else ())}
+    for entry in _lacking():
+        if entry["where"] in places and entry["probe"] == probe and entry["finding"] == finding:
+            return entry["reason"]
+    return None
+
+
+@cache
+def _lacking() -> tuple[dict[str, str], ...]:
+    data = tomllib.loads(files("redline.cell").joinpath("data/lacking.toml").read_text())
+    return tuple(data["lacking"])
+
+
+def unbounded(cell: "Cell") -> tuple[str, ...]:
+    """Bounds that a cell of this kind does not have."""
+    if not cell.rootless:
+        return ()
+    return ("rootless: no cgroup bounds memory and processor time; temporary file systems and process limits do bite",)

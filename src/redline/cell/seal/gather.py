@@ -1,0 +1,192 @@
+"""Gathers the facts of both halves of the probes from a cell."""
+
+import contextlib
+import json
+import os
+import platform
+import secrets
+import sys
+import tomllib
+from collections.abc import Iterator, Sequence
+from functools import cache
+from importlib.resources import files
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import anyio.to_thread
+
+import redline
+from redline.cell.cell import Cell, ProcessRef
+from redline.cell.programs.seal_outside import describe, interfaces
+from redline.cell.seal.bounds import cgroup_bounds
+from redline.cell.seal.declared import declared_mounts
+from redline.cell.seal.facts import Facts
+from redline.cell.seal.planted import Planted, planted_folder, tree_hash
+from redline.cell.spec import GVISOR_MIB, HOME, TETHER_FOLDER
+
+TIMEOUT = 20.0
+OUTPUT_LIMIT = 1 << 20
+SCRATCH = ("/tmp", "/var/tmp", "/dev/shm", HOME)
+KINDS = ("pid", "net", "ipc", "uts", "cgroup", "mnt", "user")
+QUICK_PARTS = ("seal_quick",)
+FULL_PARTS = ("seal_quick", "seal_network", "seal_privilege", "seal_files", "seal_limits")
+MOST_MEMORY_MIB = 256
+"""Up to this bound it is tried whether more memory can be touched; a larger one is only read."""
+
+
+async def gather(cell: Cell, host: str, guarded: Sequence[ProcessRef], *, full: bool) -> Facts:
+    """Has both halves look at a host.
+
+    Raises:
+        CellError: The cell is gone or does not answer.
+        OSError: Something could not be looked at.
+        TimeoutError: It took too long.
+        ValueError: The inside half did not say what it must.
+    """
+    if not full:
+        return await _look(cell, host, guarded, {}, QUICK_PARTS)
+    with _planted(cell) as planted:
+        root = cell.ground.root
+        skeleton = await anyio.to_thread.run_sync(tree_hash, root)
+        facts = await _look(cell, host, guarded, {**planted.task(), **_settings(cell)}, FULL_PARTS)
+        facts.outside.update(await anyio.to_thread.run_sync(planted.findings))
+        after = await anyio.to_thread.run_sync(tree_hash, root)
+        facts.outside["skeleton"] = {"before": skeleton, "after": after}
+        facts.outside.update(_expected(cell, host))
+    return facts
+
+
+async def _look(
+    cell: Cell, host: str, guarded: Sequence[ProcessRef], settings: dict[str, Any], parts: tuple[str, ...]
+) -> Facts:
+    """One look from outside and one command inside."""
+    outside, _ = await cell.joined(_program("seal_outside"), {"host": host}, timeout=TIMEOUT, host=host)
+    inside_pids = {int(pid): int(facts["NSpid"].split()[-1]) for pid, facts in outside["processes"].items()}
+    task = {
+        "nonce": secrets.token_hex(16),
+        "syscalls": _syscalls(),
+        "guarded": [inside_pids[process.pid] for process in guarded if process.pid in inside_pids],
+        "harness_pid": os.getpid(),
+        "tether": TETHER_FOLDER,
+        "scratch": SCRATCH,
+        "hidden": _hidden(cell),
+        "parts": {name: _program(name) for name in parts},
+        **settings,
+    }
+    program = _program("seal_inside").replace('TASK = "{}"', f"TASK = {json.dumps(task)!r}", 1)
+    done = await cell.exec(
+        [cell.interpreter, "-I", "-S", "-"],
+        host=host,
+        input=program.encode(),
+        cwd="/",
+        timeout=TIMEOUT,
+        output_limit=OUTPUT_LIMIT,
+    )
+    if done.returncode != 0:
+        raise ValueError(
+            f"the inside half ended with code {done.returncode}: {done.stderr.decode(errors='replace')[-300:]}"
+        )
+    inside = json.loads(done.stdout)
+    if inside["nonce"] != task["nonce"]:
+        raise ValueError("the inside half did not answer to its nonce")
+    return Facts(
+        inside=inside["facts"],
+        errors=inside["errors"],
+        outside=outside,
+        config=cell.config,
+        machine={kind: os.readlink(f"/proc/self/ns/{kind}") for kind in KINDS},
+        observer=cell.observer,
+        sentry=_sentry(cell, host),
+    )
+
+
+def _sentry(cell: Cell, host: str) -> dict[str, Any] | None:
+    """The machine's word on the process that is a cell's own kernel, None where a cell has none."""
+    if cell.runtime != "runsc":
+        return None
+    pid = cell.hosts[host].init_pid
+    return {**describe(pid), "network": interfaces(pid)}
+
+
+def _hidden(cell: Cell) -> list[str]:
+    """Places of the harness that no cell may see."""
+    places = [Path(redline.__file__).parent, cell.folder, cell.folder.parent.parent]
+    spec = find_spec("inspect_ai")
+    if spec is not None and spec.origin:
+        places.append(Path(spec.origin).parent)
+    if sys.prefix != sys.base_prefix:
+        places.append(Path(sys.prefix))
+    return [str(place) for place in places]
+
+
+@contextlib.contextmanager
+def _planted(cell: Cell) -> Iterator[Planted]:
+    planted = Planted(planted_folder(cell))
+    try:
+        yield planted
+    finally:
+        planted.close()
+
+
+def _settings(cell: Cell) -> dict[str, Any]:
+    """What the full set's inside half is told beside."""
+    data = _data()
+    config = cell.config
+    sizes = {
+        "/tmp": config.tmp_mib,
+        "/var/tmp": config.var_tmp_mib,
+        "/dev/shm": config.shm_mib,
+        HOME: config.home_mib,
+    }
+    smallest = min(sizes, key=lambda place: sizes[place])
+    # A cell with a kernel of its own would lose that kernel: its memory is only read.
+    try_memory = config.memory_mib <= MOST_MEMORY_MIB and cell.observer == "outside" and not cell.rootless
+    return {
+        "kernel": data["kernel"],
+        "hooks": data["hooks"],
+        "packages": data["packages"],
+        "network": data["network"],
+        "never_here": data["never_here"],
+        "bound": list(declared_mounts(cell, "default")["bound"]),
+        "limits": {
+            "pids": config.pids,
+            "open_files": config.open_files,
+            "cpus": config.cpus,
+            "memory_mib": config.memory_mib,
+            "try_memory": try_memory,
+            "smallest": [smallest, sizes[smallest] << 20],
+        },
+    }
+
+
+def _expected(cell: Cell, host: str) -> dict[str, Any]:
+    """What was declared, for the judgements."""
+    data = _data()
+    pid = cell.hosts[host].init_pid
+    there = [path for path in data["kernel"]["read_only"] if os.path.exists(path)]
+    return {
+        "declared_variables": data["variables"],
+        "declared_devices": data["devices"],
+        "hardware": data["hardware"],
+        "read_only_kernel": there,
+        "declared_mounts": declared_mounts(cell, host),
+        "bounds": cgroup_bounds(pid),
+        "kernel_mib": GVISOR_MIB,
+    }
+
+
+@cache
+def _program(name: str) -> str:
+    return files("redline.cell").joinpath(f"programs/{name}.py").read_text()
+
+
+@cache
+def _syscalls() -> dict[str, int]:
+    tables: dict[str, Any] = tomllib.loads(files("redline.cell").joinpath("data/syscalls.toml").read_text())
+    return dict(tables[platform.machine()])
+
+
+@cache
+def _data() -> dict[str, Any]:
+    return tomllib.loads(files("redline.cell").joinpath("data/seal.toml").read_text())

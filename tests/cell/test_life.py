@@ -1,0 +1,233 @@
+"""What ends a cell and what does not: stopped, killed, frozen, orphaned, late; and the drills that show it."""
+
+import os
+import signal
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+import anyio
+import pytest
+
+from redline.cell import Cell, CellConfig, CellGoneError, open_cell
+from redline.cell.runtime import choose_runtime
+from redline.cell.seal import drills
+from redline.cell.seal.drills import footprint_of, harness_with_cell
+from redline.cell.warden import Warden
+from tests.cell.traces import Traces
+
+pytestmark = [pytest.mark.cell, pytest.mark.anyio]
+
+CONFIG = CellConfig(runtime="runc")
+PATIENCE = 20.0
+RUNTIMES = ["runc", pytest.param("runsc", marks=pytest.mark.runsc)]
+
+Drill = Callable[[CellConfig], Awaitable[str | None]]
+
+
+@pytest.fixture
+async def cell() -> AsyncIterator[Cell]:
+    async with open_cell(CONFIG) as made:
+        yield made
+
+
+async def until(true: Callable[[], bool]) -> None:
+    with anyio.fail_after(PATIENCE):
+        while not true():
+            await anyio.sleep(0.01)
+
+
+def warden_of(cell: Cell) -> int:
+    return cell._warden._process.pid
+
+
+# --- the drills ---
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+@pytest.mark.parametrize("drill", [drills.daemons_gone, drills.kill_drill, drills.lease_drill])
+async def test_a_drill_holds(drill: Drill, runtime: str) -> None:
+    assert await drill(CellConfig.model_validate({"runtime": runtime})) is None
+
+
+async def nothing(cell: Cell) -> None:
+    """An order that ends nobody."""
+
+
+async def test_daemons_that_outlive_the_teardown_fail_the_drill() -> None:
+    reason = await drills.daemons_gone(CONFIG, nothing)
+    assert reason is not None and "process" in reason
+
+
+async def test_a_kill_that_leaves_stopped_processes_fails_the_drill() -> None:
+    async def kill_by_name(cell: Cell) -> None:
+        await cell.exec(["sh", "-c", "kill -TERM -1"], timeout=5)
+
+    reason = await drills.kill_drill(CONFIG.model_copy(update={"pids": 32}), kill_by_name)
+    assert reason is not None and "survived" in reason
+
+
+async def test_a_lease_longer_than_it_may_be_fails_the_drill() -> None:
+    reason = await drills.lease_drill(CONFIG, lease_seconds=60)
+    assert reason is not None and reason.startswith("SIGSTOP") and "SIGKILL" not in reason
+
+
+# --- frozen and stopped ---
+
+
+async def test_a_frozen_cell_is_killed(cell: Cell) -> None:
+    footprint = footprint_of(cell)
+    await cell.exec(["sh", "-c", "setsid sleep 1000 &"])
+    await cell.freeze()
+    assert await cell.kill() < 5
+    assert not footprint.living()
+
+
+@pytest.mark.parametrize("number", [signal.SIGSTOP, signal.SIGKILL])
+async def test_a_frozen_cell_ends_with_its_harness(number: signal.Signals) -> None:
+    async with harness_with_cell(CONFIG) as (harness, footprint, folder):
+        for cgroup in footprint.cgroups:
+            if (cgroup / "cgroup.freeze").exists():
+                (cgroup / "cgroup.freeze").write_text("1")
+        harness.send_signal(number)
+        await until(lambda: not footprint.left_over() and not folder.exists())
+
+
+async def test_a_cell_whose_first_process_is_stopped_answers_late_and_is_removed() -> None:
+    traces = Traces()
+    async with open_cell(CONFIG) as cell:
+        traces.note(cell)
+        os.kill(cell.hosts["default"].init_pid, signal.SIGSTOP)
+        with pytest.raises(TimeoutError):
+            await cell.exec(["true"], timeout=0.3)
+    assert traces.left() == []
+
+
+async def test_a_cell_whose_first_process_is_stopped_ends_with_its_harness() -> None:
+    async with harness_with_cell(CONFIG) as (harness, footprint, folder):
+        os.kill(footprint.inits[0][0], signal.SIGSTOP)
+        harness.kill()
+        await until(lambda: not footprint.left_over() and not folder.exists())
+
+
+async def test_a_frozen_cell_is_killed_when_it_is_older_than_it_may_be() -> None:
+    async with open_cell(CONFIG.model_copy(update={"wall_seconds": 5})) as cell:
+        footprint = footprint_of(cell)
+        await cell.freeze()
+        assert footprint.living()
+        await until(lambda: not footprint.living())
+        with pytest.raises(CellGoneError):
+            await cell.exec(["true"])
+        assert (await cell._warden.call({"op": "freeze", "cell": cell.id, "frozen": False}))[0]["done"] in {True, False}
+
+
+# --- the warden ---
+
+
+async def test_a_warden_that_is_killed_takes_its_cells_along() -> None:
+    traces = Traces()
+    async with open_cell(CONFIG) as cell:
+        traces.note(cell)
+        await cell.exec(["sh", "-c", "setsid sleep 1000 &"])
+        os.kill(warden_of(cell), signal.SIGKILL)
+        await until(lambda: not traces.footprints[0].living())
+        for attempt in (cell.exec(["true"]), cell.freeze(), cell.joined("", {}), Cell.start(CONFIG, cell._warden)):
+            with pytest.raises(CellGoneError):
+                await attempt
+        assert not cell.responsive()
+    assert traces.left() == []
+
+
+async def test_the_cell_of_a_warden_killed_in_its_start_is_gone_too() -> None:
+    warden = Warden.start(choose_runtime("runc"))
+    traces: list[str] = []
+
+    async def kill_in_the_midst() -> None:
+        await until(lambda: any(warden.cells.glob("*/default/config.json")))
+        traces.extend(path.name for path in warden.cells.iterdir())
+        os.kill(warden._process.pid, signal.SIGKILL)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(kill_in_the_midst)
+        with pytest.raises(CellGoneError):
+            await Cell.start(CONFIG, warden)
+    await warden.aclose()
+    assert traces and not warden.ground.owner.exists()
+    assert not [path for name in traces for path in Path("/sys/fs/cgroup").glob(f"**/pod-*-{name}")]
+
+
+async def test_a_warden_that_stood_still_takes_no_living_harness_for_dead() -> None:
+    async with open_cell(CONFIG, lease_seconds=0.5) as cell:
+        os.kill(warden_of(cell), signal.SIGSTOP)
+        await anyio.sleep(1.5)
+        os.kill(warden_of(cell), signal.SIGCONT)
+        await anyio.sleep(1.0)
+        assert (await cell.exec(["echo", "here"])).stdout == b"here\n"
+
+
+# --- teardown of what is much ---
+
+MANY_FILES = """
+import os
+for number in range(20_000):
+    if number % 500 == 0:
+        os.makedirs(f"/home/agent/{number}", exist_ok=True)
+    open(f"/home/agent/{number - number % 500}/{number}", "w").close()
+deep = "/tmp"
+for _ in range(200):
+    deep += "/deep"
+    os.mkdir(deep)
+"""
+
+MANY_SOCKETS = """
+import os, socket, time
+listener = socket.create_server(("127.0.0.1", 8400), backlog=400)
+local = socket.socket(socket.AF_UNIX); local.bind("\\0local"); local.listen(400)
+held = []
+for _ in range(200):
+    held.append(socket.create_connection(("127.0.0.1", 8400)))
+    held.append(listener.accept()[0])
+    held.append(socket.socket(socket.AF_UNIX)); held[-1].connect("\\0local")
+    held.append(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)); held[-1].bind(("127.0.0.1", 0))
+    held.append(os.memfd_create("held"))
+    held[-5].send(b"unread" * 1000)
+print("up", flush=True)
+time.sleep(1000)
+"""
+
+
+async def test_a_cell_with_thousands_of_files_is_removed() -> None:
+    traces = Traces()
+    async with open_cell(CONFIG) as cell:
+        traces.note(cell)
+        done = await cell.exec([cell.interpreter, "-I", "-S", "-c", MANY_FILES], timeout=60)
+        assert done.returncode == 0, done.stderr
+        begun = time.monotonic()
+    assert time.monotonic() - begun < PATIENCE
+    assert traces.left() == []
+
+
+async def test_a_cell_with_hundreds_of_open_sockets_is_removed() -> None:
+    traces = Traces()
+    async with open_cell(CONFIG) as cell:
+        traces.note(cell)
+        await cell.exec(
+            [
+                "sh",
+                "-c",
+                'python=$1; shift; "$python" -I -S -c "$1" >/tmp/said 2>&1 &',
+                "sh",
+                cell.interpreter,
+                MANY_SOCKETS,
+            ]
+        )
+        with anyio.fail_after(PATIENCE):
+            while (said := (await cell.exec(["cat", "/tmp/said"])).stdout) != b"up\n":
+                assert not said, said
+                await anyio.sleep(0.02)
+        mine = [await cell.connect(8400) for _ in range(20)]  # a socket of the harness keeps the network itself alive
+        begun = time.monotonic()
+    assert time.monotonic() - begun < PATIENCE
+    assert traces.left() == []
+    for each in mine:
+        each.close()
