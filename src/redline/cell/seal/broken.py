@@ -21,7 +21,7 @@ from typing import Any
 from redline.cell.cell import Alter, Cell, open_cell
 from redline.cell.config import CellConfig
 from redline.cell.programs.warden import remove_cgroups
-from redline.cell.spec import INIT_PROGRAM
+from redline.cell.spec import INIT_PROGRAM, TETHER_FOLDER
 
 Spec = dict[str, Any]
 Change = Callable[[Spec, "Bench"], None]
@@ -78,6 +78,18 @@ class Bench:
         Whatever else runs in that pid namespace ends with the helper.
         """
         return self._ends.enter_context(_holder(spec["linux"]["uidMappings"], spec["linux"]["gidMappings"]))
+
+    def planted(self, spec: Spec, name: str) -> Path:
+        """A folder outside in which the harness will plant something for the probes, made beforehand to be bound."""
+        (mount,) = (mount for mount in spec["mounts"] if mount["destination"] == TETHER_FOLDER)
+        cell = Path(mount["source"]).parents[1]
+        folder = cell.parents[1] / f"kept-{cell.name}"
+        self._ends.callback(shutil.rmtree, folder, ignore_errors=True)
+        place = folder / name
+        place.mkdir(parents=True)
+        for made in (folder, place):
+            made.chmod(0o777)
+        return place
 
     def stray_cgroup(self, spec: Spec) -> None:
         """Puts the host into a cgroup that the warden does not look into."""

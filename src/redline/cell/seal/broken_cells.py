@@ -6,10 +6,13 @@ from pathlib import Path
 
 import redline
 from redline.cell.seal.broken import Bench, Breakage, Broken, Spec, bind, namespace
-from redline.cell.spec import AGENT_ID
+from redline.cell.spec import AGENT_ID, HOME
 
 HARNESS = Path(redline.__file__)
 """A file of the harness, which no cell may see."""
+
+WRITABLE = ("bind", "rw", "nosuid", "nodev", "noexec")
+IS_A_MOUNT = {"declared_mounts": "what lies outside can only be reached by a mount"}
 
 # --- privilege ---
 
@@ -66,6 +69,21 @@ def foreign_process(spec: Spec, bench: Bench) -> None:
 # --- files ---
 
 
+def canary_bound(spec: Spec, bench: Bench) -> None:
+    """The folder in which the canary will lie is bound in."""
+    bind(spec, bench.planted(spec, "canary"), "/root")
+
+
+def tree_bound(spec: Spec, bench: Bench) -> None:
+    """A folder outside, in which nothing may change, is bound in and can be written."""
+    bind(spec, bench.planted(spec, "tree"), f"{HOME}/tree", *WRITABLE)
+
+
+def evidence_bound(spec: Spec, bench: Bench) -> None:
+    """A folder outside, in which evidence lies, is bound in and can be written."""
+    bind(spec, bench.planted(spec, "evidence"), f"{HOME}/evidence", *WRITABLE)
+
+
 def without_quota(spec: Spec, _bench: Bench) -> None:
     """One writable place is as large as the machine's memory allows."""
     (mount,) = (mount for mount in spec["mounts"] if mount["destination"] == "/var/tmp")
@@ -78,9 +96,10 @@ def scratch(spec: Spec, destination: str) -> None:
     spec["mounts"].append({"destination": destination, "type": "tmpfs", "source": "tmpfs", "options": options})
 
 
-def undeclared_writable(spec: Spec, _bench: Bench) -> None:
+def undeclared_writable(spec: Spec, bench: Bench) -> None:
     """A place that nobody declared can be written."""
-    scratch(spec, "/root")
+    (bench.own_root(spec) / "srv").mkdir()
+    scratch(spec, "/srv")
 
 
 def kernel_symbols(spec: Spec, _bench: Bench) -> None:
@@ -133,7 +152,7 @@ def undeclared_socket(spec: Spec, bench: Bench) -> None:
     place = bench.own_root(spec) / "run" / "daemon.sock"
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(place))
-    place.chmod(0o666)
+    place.chmod(0o600)
 
 
 def writable_hooks(spec: Spec, bench: Bench) -> None:
@@ -190,7 +209,12 @@ CELLS = (
     Breakage("outside_identity", "a supplementary group", Broken(init=SUPPLEMENTARY_GROUP)),
     Breakage("no_capabilities", "capabilities are left to hand on", Broken(init=CAPABILITY_KEPT)),
     Breakage("no_new_privileges", "NoNewPrivs is off", Broken(new_privileges)),
-    Breakage("refused_system_calls", "no filter of system calls", Broken(no_filter)),
+    Breakage(
+        "refused_system_calls",
+        "no filter of system calls",
+        Broken(no_filter),
+        related={"own_ipc": "the probe then gets the shared memory that it asks for"},
+    ),
     Breakage("refused_system_calls", "the filter lets userfaultfd through", Broken(hole_in_filter)),
     Breakage(
         "no_nested_namespace",
@@ -218,7 +242,33 @@ CELLS = (
         Broken(inside={"action": "leave_abstract_socket", "name": "foreign"}),
         needs=frozenset({"namespaces"}),
     ),
-    Breakage("read_only_root", "/var/tmp without a quota", Broken(without_quota)),
+    Breakage(
+        "canary_unreadable",
+        "the folder of the canary is bound in",
+        Broken(canary_bound),
+        related=IS_A_MOUNT,
+        needs=frozenset({"outside"}),
+    ),
+    Breakage(
+        "outside_unchanged",
+        "a folder of outside can be written",
+        Broken(tree_bound),
+        related=IS_A_MOUNT,
+        needs=frozenset({"outside"}),
+    ),
+    Breakage(
+        "evidence_unalterable",
+        "the folder of evidence can be written",
+        Broken(evidence_bound),
+        related=IS_A_MOUNT,
+        needs=frozenset({"outside"}),
+    ),
+    Breakage(
+        "read_only_root",
+        "/var/tmp without a quota",
+        Broken(without_quota),
+        related={"limits_bite": "a file there has no bound either"},
+    ),
     Breakage(
         "read_only_root",
         "an undeclared folder can be written",

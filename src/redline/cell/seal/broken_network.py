@@ -8,7 +8,7 @@ interface: a virtual wire to a second namespace, which was made for it and holds
 from redline.cell.seal.broken import Breakage, Broken
 
 UNDER_RULE_7 = "no probe that connects runs in a network with another interface or a route"
-CONNECTING = ("nothing_leaves", "no_name_resolution", "no_metadata_service", "proxy_powerless", "no_package_sources")
+CONNECTING = ("nothing_leaves", "no_name_resolution", "no_metadata_service", "proxy_powerless")
 PORTS = (53, 80, 443, 853)
 
 

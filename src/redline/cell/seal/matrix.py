@@ -190,6 +190,7 @@ def _lacking(runtime: Runtime) -> dict[str, str]:
     lacking = {}
     if runtime.inside:
         lacking["namespaces"] = f"{runtime.name} keeps its namespaces where nothing outside can enter them"
+        lacking["outside"] = f"{runtime.name} is given no folder of the machine to find again"
         lacking["masks"] = f"{runtime.name} masks nothing of /proc: its own kernel makes it"
     if os.geteuid() != 0:
         lacking["cgroups"] = "without root there is no cgroup whose bound could be lifted"

@@ -8,7 +8,7 @@ from redline.cell.seal.broken_cells import CELLS
 from redline.cell.seal.broken_drills import DRILLS
 from redline.cell.seal.broken_network import NETWORKS
 from redline.cell.seal.matrix import UNBROKEN, Matrix, Measure, Progress, Row, measure_breakages
-from redline.cell.seal.quick import quick_seal
+from redline.cell.seal.quick import probe_cell
 
 __all__ = ["BREAKAGES", "Breakage", "Matrix", "Row", "selftest"]
 
@@ -22,7 +22,7 @@ async def selftest(
     progress: Progress | None = None,
     *,
     breakages: Sequence[Breakage] = BREAKAGES,
-    measure: Measure = quick_seal,
+    measure: Measure = probe_cell,
 ) -> Matrix:
     """Runs the probes on a cell that is not broken and on every broken one.
 
