@@ -5,12 +5,15 @@ from collections.abc import Callable
 
 from benchmarks.against_local import against_local
 from benchmarks.cells import cells_at_once, life_of_a_cell
+from benchmarks.life import kill_drills, lease_drills
 from benchmarks.verifier import verifier
 
 BENCHMARKS: dict[str, Callable[[], None]] = {
     "local": against_local,
     "life": life_of_a_cell,
     "crowd": cells_at_once,
+    "kill": kill_drills,
+    "lease": lease_drills,
     "verifier": verifier,
 }
 
