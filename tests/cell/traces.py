@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from redline.cell import Cell
-from redline.cell.footprint import Footprint
+from redline.cell.footprint import Footprint, outside_ids
 from redline.cell.seal.drills import footprint_of
 
 NAMESPACES = ("pid", "net", "ipc", "uts", "mnt", "user")
@@ -43,22 +43,28 @@ class Traces:
         assert self.footprints and all(folder.is_absolute() for folder in self.claims)
         found = [thing for footprint in self.footprints for thing in footprint.left_over()]
         found += [str(path) for path in (*self.folders, *self.claims) if path.exists()]
-        found += [f"namespace {name}" for name in sorted(self.namespaces & _namespaces_of_processes())]
+        ids = {span for footprint in self.footprints for span in footprint.ids}
+        found += [f"namespace {name}" for name in sorted(self.namespaces & _namespaces_of_processes(ids))]
         mounts, sockets = Path("/proc/self/mountinfo").read_text(), Path("/proc/net/unix").read_text()
-        ids = [str(folder) for folder in self.folders]
-        found += [f"a mount of {name}" for name in ids if name in mounts]
-        found += [f"a socket of {name}" for name in ids if name in sockets]
+        places = [str(folder) for folder in self.folders]
+        found += [f"a mount of {name}" for name in places if name in mounts]
+        found += [f"a socket of {name}" for name in places if name in sockets]
         found += [str(path) for path in Path("/sys/fs/cgroup").glob("**/pod-*") if path.name[4:] in self.names]
         return found
 
 
-def _namespaces_of_processes() -> set[str]:
+def _namespaces_of_processes(ids: set[range]) -> set[str]:
+    """Namespaces of all that runs with the ids of a noted cell.
+
+    The kernel gives a namespace's number again once it is free, to another cell of somebody else's; and a zombie has
+    kept nothing but its pid.
+    """
     found = set()
     for process in Path("/proc").iterdir():
         if process.name.isdigit():
-            for kind in NAMESPACES:
-                try:
-                    found.add(os.readlink(process / "ns" / kind))
-                except OSError:
-                    break
+            try:
+                if ids & set(outside_ids(int(process.name))):
+                    found |= {os.readlink(process / "ns" / kind) for kind in NAMESPACES}
+            except OSError:
+                continue
     return found

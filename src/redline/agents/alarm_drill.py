@@ -63,7 +63,9 @@ async def _drill(cell: Cell) -> str | None:
 
 def events(cell: Cell) -> dict[AlarmKind, Event]:
     """What is watched for in a cell of this kind, each with a way to bring it about."""
-    found: dict[AlarmKind, Event] = {"foreign_tool": _foreign_tool, "network": _route}
+    found: dict[AlarmKind, Event] = {"foreign_tool": _foreign_tool}
+    if all(host.outside for host in cell.hosts.values()):
+        found["network"] = _route
     if cell.observer == "outside":
         found["outsider"] = _outsider
         if not cell.rootless:

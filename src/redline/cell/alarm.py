@@ -153,7 +153,8 @@ class Alarm:
                 await self._cell.kill()
                 return
             for host in self._cell.hosts.values():  # the warden, who would do it, is gone or does not answer
-                kill_process(host.init.pid, host.init.start)
+                if host.outside is not None:
+                    kill_process(host.outside.pid, host.outside.start)
 
 
 _END_THE_FROZEN = """

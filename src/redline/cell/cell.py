@@ -56,6 +56,11 @@ class Host:
 
     name: str
     init: ProcessRef
+    """The first process as whoever observes the cell knows it."""
+
+    outside: ProcessRef | None
+    """The first process as the machine knows it, None where a Docker engine runs it on another machine."""
+
     tether_dir: Path
     """The folder outside in which the tether's socket is bound."""
 
@@ -63,8 +68,8 @@ class Host:
 
     @property
     def init_pid(self) -> int:
-        """Pid, on the machine, of the host's first process."""
-        return self.init.pid
+        """Pid, on the machine, of the host's first process; 0 where it runs on another machine."""
+        return self.outside.pid if self.outside else 0
 
 
 @runtime_checkable
@@ -194,7 +199,8 @@ class Cell:
         except BaseException:
             ours.close()
             raise
-        return Host(name, ProcessRef(answer["pid"], answer["start"], name), tether, ours)
+        first_process = ProcessRef(answer["pid"], answer["start"], name)
+        return Host(name, first_process, first_process, tether, ours)
 
     async def _start_attendant(self, host: str, control: socket.socket) -> None:
         """Gives the first process the stream of the attendant that it is to start."""

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -12,6 +13,14 @@ from redline.cell.programs.warden import is_running, start_time
 DEAD = (b"Z", b"X")
 POD = "pod-"
 """How the control group of every cell begins."""
+
+CONTAINER = re.compile(r"(docker-)?[0-9a-f]{64}(\.scope)?")
+"""How a Docker engine names the control group of a container."""
+
+
+def is_of_a_cell(name: str) -> bool:
+    """Whether a control group of that name is one that cells alone have."""
+    return name.startswith(POD) or CONTAINER.fullmatch(name) is not None
 
 
 @dataclass(frozen=True)
@@ -36,7 +45,7 @@ class Footprint:
             own_uid: The harness's user, whom a cell of a user without root shares.
         """
         cgroups = {folder for pid in inits for folder in _cgroups(pid)}
-        ids = {ids for pid in inits for ids in _outside_ids(pid) if own_uid not in ids}
+        ids = {ids for pid in inits for ids in outside_ids(pid) if own_uid not in ids}
         return cls(
             tuple((pid, start_time(pid)) for pid in inits),
             tuple(sorted(cgroups)),
@@ -90,13 +99,14 @@ def _cgroups(pid: int) -> Iterator[Path]:
     for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines():
         _, controllers, path = line.split(":", 2)
         parts = path.split("/")
-        depth = next((depth for depth, part in enumerate(parts, 1) if part.startswith(POD)), None)
+        depth = next((depth for depth, part in enumerate(parts, 1) if is_of_a_cell(part)), None)
         mounted = _hierarchies().get(controllers.split(",")[0])
         if depth is not None and mounted is not None:
             yield mounted.joinpath(*parts[1:depth])
 
 
-def _outside_ids(pid: int) -> Iterator[range]:
+def outside_ids(pid: int) -> Iterator[range]:
+    """The machine's user ids that those in the user namespace of a process are."""
     for line in Path(f"/proc/{pid}/uid_map").read_text().splitlines():
         _, outside, size = (int(word) for word in line.split())
         yield range(outside, outside + size)

@@ -27,6 +27,9 @@ POD = "io.kubernetes.cri"
 GVISOR_MIB = 512
 """Memory of gVisor's own kernel and file servers, beside what the cell may use."""
 
+OWN_PROCESSES = 2
+"""Of ours in each host: the first process, and what it forks to start a command or the attendant."""
+
 INODES_PER_MIB = 64
 """A file system of small files costs kernel memory beyond its size: 480,000 empty files took 440 MiB."""
 
@@ -194,7 +197,8 @@ def _init_process(config: CellConfig, tools: Toolset, host: HostSpec) -> dict[st
     limits = {"RLIMIT_NOFILE": config.open_files, "RLIMIT_CORE": 0}
     inside = host.attendant is not None
     if host.cgroup is None or inside:
-        limits["RLIMIT_NPROC"] = config.pids
+        # The agent's alone are counted so, and ours are to have room within what a host may hold.
+        limits["RLIMIT_NPROC"] = config.pids - OWN_PROCESSES
     capabilities = [*INIT_CAPABILITIES, *(ATTENDANT_CAPABILITIES if inside else ())]
     process: dict[str, Any] = {
         "terminal": False,
@@ -307,6 +311,15 @@ def seccomp() -> dict[str, Any]:
     calls += [
         {"names": ["socket"], "action": allow, "args": [{"index": 0, "value": family, "op": "SCMP_CMP_EQ"}]}
         for family in rules["socket_families"]
+    ]
+    calls += [
+        {
+            "names": [name],
+            "action": allow,
+            "args": [{"index": index, "value": rules["node_kind_mask"], "valueTwo": kind, "op": "SCMP_CMP_MASKED_EQ"}],
+        }
+        for name, index in (("mknod", 1), ("mknodat", 2))
+        for kind in rules["node_kinds"]
     ]
     return {
         "defaultAction": "SCMP_ACT_ERRNO",

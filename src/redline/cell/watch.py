@@ -40,7 +40,8 @@ class Watch:
         Raises:
             OSError: The machine does not let this user look.
         """
-        self._inits = {name: host.init for name, host in cell.hosts.items() if _runs(host.init)}
+        outside = {name: host.outside for name, host in cell.hosts.items()}
+        self._inits = {name: init for name, init in outside.items() if init is not None and _runs(init)}
         self._first = {name: _place(init.pid) for name, init in self._inits.items()}
         self._cgroup = None if cell.rootless else cell.cgroup
         # A kernel of the cell's own keeps its processes to itself; what the machine sees is that kernel.

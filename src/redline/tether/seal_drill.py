@@ -18,8 +18,9 @@ from redline.tether.door import SOCKET_NAME, places_of
 from redline.tether.protocol import LENGTH_BYTES, FrameBuffer, Message, ProtocolError, Refused, decode
 from redline.tether.record import TetherRecord
 
-MESSAGE_SECONDS: Final = 0.15
-"""Time for a message in the drill: what holds for it holds for the longer time of a trial."""
+MESSAGE_SECONDS: Final = {"outside": 0.15, "inside": 1.0}
+"""Time for a message in the drill, by observer: what holds for it holds for the longer time of a trial. Where a relay
+inside brings each connection out, a flood must have come out before its first connection is cut for being slow."""
 
 CUT_SECONDS: Final = 5.0
 """A connection that is not cut after so long is taken for one that never will be."""
@@ -60,7 +61,9 @@ async def tether_drill(cell: Cell | None = None, *, config: CellConfig | None = 
 
 async def _drill(cell: Cell) -> str | None:
     caps = Caps.default(
-        message_seconds=MESSAGE_SECONDS, connections_per_sender=CONNECTIONS + len(REFUSALS), connections=32
+        message_seconds=MESSAGE_SECONDS[cell.observer],
+        connections_per_sender=CONNECTIONS + len(REFUSALS),
+        connections=32,
     )
     broker = Broker(cell.hosts, Weights.from_seed(secrets.randbits(32), MIB, 1), caps, _no_model)
     first = cell.hosts["default"].init
@@ -74,7 +77,7 @@ async def _drill(cell: Cell) -> str | None:
         except (CellError, OSError, ValueError) as error:
             fault = f"the drill did not run: {type(error).__name__}: {error}"
         group.cancel_scope.cancel()
-    return fault or _fault_inside(answer, _most_silent(cell, caps)) or _fault_outside(broker.record())
+    return fault or _fault_inside(answer) or _fault_outside(broker.record())
 
 
 async def _no_model(info: CallInfo, messages: list[Message]) -> str:
@@ -111,7 +114,7 @@ def _most_silent(cell: Cell, caps: Caps) -> int:
     return caps.connections if cell.runtime == "runsc" else caps.connections_per_sender
 
 
-def _fault_inside(answer: Mapping[str, Any], most_silent: int) -> str | None:
+def _fault_inside(answer: Mapping[str, Any]) -> str | None:
     """What the peer got that it must not get: every connection is cut, and none brings more than a refusal."""
     for way in REFUSALS:
         said = answer["ways"].get(way)
@@ -119,11 +122,8 @@ def _fault_inside(answer: Mapping[str, Any], most_silent: int) -> str | None:
             return f"a connection was not cut: {way}"
         if said and not _is_a_refusal(said):
             return f"a connection brought more than a refusal: {way}: {said[:80]}"
-    flood = answer["flood"]
-    if flood["kept"] > most_silent:
-        return f"{flood['kept']} of {flood['made']} connections of one process were kept at once"
-    if flood["left"]:
-        return f"{flood['left']} silent connections of a flood were not cut"
+    if answer["flood"]["left"]:
+        return f"{answer['flood']['left']} silent connections of a flood were not cut"
     return None
 
 

@@ -23,10 +23,11 @@ from redline.cell.cell import HOSTNAMES, REMOVE_TIMEOUT, Alter, Cell, Host, Proc
 from redline.cell.command import Completed
 from redline.cell.config import CellConfig
 from redline.cell.docker.compose import Place, compose_services, write_compose_file
-from redline.cell.docker.engine import LABEL_CELL
+from redline.cell.docker.engine import LABEL_CELL, is_of_container
 from redline.cell.docker.image import CALL_PROGRAM
 from redline.cell.docker.warden import DockerWarden
 from redline.cell.errors import CellError, CellGoneError
+from redline.cell.programs.warden import start_time
 from redline.cell.spec import ATTENDANT_PROGRAM, IdMaps
 from redline.cell.warden import Warden
 
@@ -115,7 +116,14 @@ class DockerCell(Cell):
         self._attendants[host] = attendant
         await attendant.ready()
         answer, _ = await attendant.join(FIRST_PROCESS, {})
-        return Host(host, ProcessRef(1, answer["start"], host), self.folder, socket.socket(socket.AF_UNIX))
+        outside = await anyio.to_thread.run_sync(self._outside, container, host)
+        return Host(host, ProcessRef(1, answer["start"], host), outside, self.folder, socket.socket(socket.AF_UNIX))
+
+    def _outside(self, container: str, host: str) -> ProcessRef | None:
+        """The host's first process as this machine knows it, None where the engine runs elsewhere."""
+        pid = self._warden.docker.engine.first_process(container)
+        start = start_time(pid)
+        return None if start is None or not is_of_container(pid, container) else ProcessRef(pid, start, host)
 
     @property
     def remaps_users(self) -> bool:

@@ -83,7 +83,19 @@ class Engine:
         rows = self.ask("ps", "--all", "--no-trunc", *filters, "--format", shown).splitlines()
         return [(row.split(" ")[0], row.split(" ")[1], row.split(" ")[2]) for row in rows]
 
+    def first_process(self, container: str) -> int:
+        """Pid of a container's first process on the engine's machine."""
+        return int(self.ask("inspect", "--format", "{{.State.Pid}}", container))
+
     def remove(self, containers: Sequence[str]) -> None:
         """Kills and removes containers with their unnamed volumes."""
         if containers:
             self.ask("rm", "--force", "--volumes", *containers)
+
+
+def is_of_container(pid: int, container: str) -> bool:
+    """Whether a process of this machine is in the control group of a container: the engine may run elsewhere."""
+    try:
+        return container in Path(f"/proc/{pid}/cgroup").read_text()
+    except OSError:
+        return False

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 MOST_READ = 1 << 16
 IMPORT_SECONDS = 10.0
+NULL_DEVICE = os.makedev(1, 3)
 SYSTEM = ("proc", "sys", "usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32")
 
 libc = ctypes.CDLL(None, use_errno=True)
@@ -78,7 +79,10 @@ def open_by_handle(handle: str, kind: int, place: str) -> str | None:
         return None
     data = bytes.fromhex(handle)
     buffer = ctypes.create_string_buffer(struct.pack("=Ii", len(data), kind) + data)
-    mount = os.open(place, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        mount = os.open(place, os.O_RDONLY | os.O_DIRECTORY)
+    except PermissionError:
+        return None  # what may not even be listed is no place to start from
     try:
         fd = libc.open_by_handle_at(mount, buffer, os.O_RDONLY)
         if fd < 0:
@@ -156,12 +160,14 @@ def settings(kernel: dict[str, Any]) -> Iterator[str]:
 
 
 def can_open(path: str, flags: int) -> bool:
-    """Whether a file can be opened so."""
+    """Whether a file can be opened so. What is masked by the null device can be, and nothing comes of it."""
     try:
-        os.close(os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC))
+        fd = os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     except OSError:
         return False
-    return True
+    info = os.fstat(fd)
+    os.close(fd)
+    return not (stat.S_ISCHR(info.st_mode) and info.st_rdev == NULL_DEVICE)
 
 
 def says_something(path: str) -> bool:
@@ -181,8 +187,9 @@ def says_something(path: str) -> bool:
 def devices(_task: dict[str, Any]) -> dict[str, Any]:
     """What /dev holds, device nodes anywhere, and whether one can be made."""
     in_dev, nodes = [], []
+    dead = [place for place in deviceless() if place not in ("/", "/dev")]
     for top in os.listdir("/"):
-        if top in ("proc", "sys") or os.path.islink("/" + top):
+        if top in ("proc", "sys") or "/" + top in dead or os.path.islink("/" + top):
             continue
         for folder, names, entries in os.walk("/" + top):
             if folder in ("/dev/pts", "/dev/shm"):
@@ -205,6 +212,21 @@ def devices(_task: dict[str, Any]) -> dict[str, Any]:
         except OSError:
             continue
     return {"dev": sorted(in_dev), "nodes": nodes, "made": made}
+
+
+def deviceless() -> list[str]:
+    """Mount points below which no device node leads to a device: that need not be walked, however much is there.
+
+    Either the mount says `nodev`, or gVisor's file server stands behind it, which opens no device of the machine.
+    """
+    found = []
+    with open("/proc/self/mountinfo") as file:
+        for line in file:
+            before, _, after = line.partition(" - ")
+            place, options = before.split()[4:6]
+            if "nodev" in options.split(",") or after.split()[0] == "9p":
+                found.append(place)
+    return found
 
 
 def places(task: dict[str, Any]) -> dict[str, Any]:

@@ -81,7 +81,7 @@ def ipc(task: dict[str, Any]) -> dict[str, Any]:
     info = (ctypes.c_int * 10)()
     result = libc.semctl(0, 0, SEM_INFO, info)
     if result >= 0:
-        tables["semctl"] = info[6]  # sets in use
+        tables["semctl"] = info[7]  # sets in use
     with open("/proc/net/unix") as file:
         abstract = sorted({word for line in file for word in line.split()[-1:] if word.startswith("@")})
     reached = []
@@ -117,8 +117,7 @@ def terminal(_task: dict[str, Any]) -> dict[str, Any]:
 
 def environment(_task: dict[str, Any]) -> dict[str, Any]:
     """The variables of this process, and the names of those of all whose variables can be read."""
-    with open("/proc/self/environ", "rb") as file:
-        own = dict(word.decode(errors="replace").partition("=")[::2] for word in file.read().split(b"\0") if word)
+    own = dict(os.environ)  # by isolated mode the interpreter adds none; the kernel's copy is closed to this process
     others: set[str] = set()
     for pid in filter(str.isdigit, os.listdir("/proc")):
         try:

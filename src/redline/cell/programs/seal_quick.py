@@ -133,7 +133,7 @@ def guarded_memory(task: dict[str, Any]) -> dict[str, Any]:
                     os.listdir(path + "/")
                 else:
                     os.close(os.open(path, os.O_RDWR))
-                opened.append(f"{name} of process {pid}")
+                opened.append([name, pid])
             except OSError:
                 continue
     return {"opened": opened, "tried": len(task["guarded"])}
@@ -169,8 +169,15 @@ def files(task: dict[str, Any]) -> dict[str, Any]:
         for line in file:
             before, _, after = line.partition(" - ")
             fields, kind = before.split(), after.split()
-            shared = any(word.startswith(("shared:", "master:")) for word in fields[6:])
-            mounts[fields[4]] = {"options": fields[5], "type": kind[0], "super": kind[2], "shared": shared}
+            tags = " ".join(fields[6:])
+            shared = "with" if "shared:" in tags else "from" if "master:" in tags else ""
+            mounts[fields[4]] = {
+                "options": fields[5],
+                "type": kind[0],
+                "super": kind[2],
+                "shared": shared,
+                "covered": covered(fields[4]),
+            }
     writable = sorted(folder for folder in folders_to_try(mounts) if os.access(folder, os.W_OK))
     made = []
     for folder in ("/", "/usr", "/usr/bin", "/etc", "/var", "/root", "/run", "/home", "/dev", task["tether"]):
@@ -185,8 +192,19 @@ def files(task: dict[str, Any]) -> dict[str, Any]:
         "mounts": mounts,
         "writable": writable,
         "made": made,
-        "quotas": {path: quota(path) for path in task["scratch"]},
+        "quotas": {path: quota(path, size) for path, size in task["scratch"].items()},
     }
+
+
+def covered(path: str) -> bool:
+    """Whether a mount point lies below another mount that hides it, so that nothing leads there."""
+    try:
+        os.lstat(path)
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def folders_to_try(mounts: dict[str, Any]) -> set[str]:
@@ -204,10 +222,15 @@ def folders_to_try(mounts: dict[str, Any]) -> set[str]:
     return {path for path in found if os.path.isdir(path)}
 
 
-def quota(path: str) -> dict[str, Any]:
-    """Size of a file system in bytes, and whether a file of one page more is refused."""
+def quota(path: str, declared: int) -> dict[str, Any]:
+    """Size of a file system in bytes, and whether a file of one page more is refused.
+
+    A larger one than was declared is not tried: to fill it could be the end of the cell, and its size says enough.
+    """
     info = os.statvfs(path)
     size = info.f_blocks * info.f_frsize
+    if size > declared:
+        return {"bytes": size, "bites": False}
     name = os.path.join(path, "." + os.urandom(8).hex())
     try:
         fd = os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY)

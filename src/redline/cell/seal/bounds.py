@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from redline.cell.footprint import is_of_a_cell
+
 UNBOUNDED = 1 << 60
 
 
@@ -15,7 +17,7 @@ def cgroup_bounds(pid: int) -> dict[str, float | None]:
     except OSError:
         return {}
     places = {name: path for _, names, path in (line.split(":", 2) for line in lines) for name in names.split(",")}
-    if not any("pod-" in path or "docker" in path for path in places.values()):
+    if not any(is_of_a_cell(part) for path in places.values() for part in path.split("/")):
         return {}
     return {"memory": _memory(places), "cpus": _cpus(places)}
 

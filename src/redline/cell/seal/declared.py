@@ -4,7 +4,10 @@ import os
 from typing import Any
 
 from redline.cell.cell import Cell
+from redline.cell.config import CellConfig
+from redline.cell.docker.compose import OWN_PIDS
 from redline.cell.spec import (
+    HOME,
     INIT_PROGRAM,
     MASKED_PROC,
     READONLY_PROC,
@@ -49,6 +52,21 @@ def declared_mounts(cell: Cell, host: str) -> dict[str, Any]:
         "scratch": [TETHER_FOLDER] if cell.observer == "inside" else [],
         "bound": _bound(mounts) if cell.observer == "outside" else {},
     }
+
+
+def scratch_mib(config: CellConfig) -> dict[str, int]:
+    """The places in which the agent may write, each with its size in MiB."""
+    return {
+        "/tmp": config.tmp_mib,
+        "/var/tmp": config.var_tmp_mib,
+        "/dev/shm": config.shm_mib,
+        HOME: config.home_mib,
+    }
+
+
+def declared_pids(cell: Cell) -> int:
+    """How many processes a host may hold; Docker counts ours, which start the agent's commands, in the same bound."""
+    return cell.config.pids + (OWN_PIDS if cell.runtime == "docker" else 0)
 
 
 def _bound(mounts: dict[str, dict[str, Any]]) -> dict[str, list[int]]:

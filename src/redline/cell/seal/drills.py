@@ -53,7 +53,17 @@ Order = Callable[[Cell], Awaitable[object]]
 """Something that is to end a cell."""
 
 
-async def daemons_gone(config: CellConfig, teardown: Order = Cell.remove) -> str | None:
+async def remove(cell: Cell) -> None:
+    """The teardown of a trial's cell."""
+    await cell.remove()
+
+
+async def kill(cell: Cell) -> None:
+    """The kill of a cell."""
+    await cell.kill()
+
+
+async def daemons_gone(config: CellConfig, teardown: Order = remove) -> str | None:
     """Probe 30: setsid, nohup and double-forked children do not outlive the cell."""
     async with open_cell(config) as cell:
         footprint = footprint_of(cell)
@@ -63,7 +73,7 @@ async def daemons_gone(config: CellConfig, teardown: Order = Cell.remove) -> str
         return f"after the teardown there is still {', '.join(left)}" if left else None
 
 
-async def kill_drill(config: CellConfig, order: Order = Cell.kill) -> str | None:
+async def kill_drill(config: CellConfig, order: Order = kill) -> str | None:
     """Probe 31: a kill under a fork storm, with stopped and setsid processes, leaves nobody."""
     async with open_cell(config) as cell:
         drilled = await kill_under_storm(cell, order)
@@ -85,7 +95,7 @@ class Drilled:
     survivors: int
 
 
-async def kill_under_storm(cell: Cell, order: Order = Cell.kill) -> Drilled:
+async def kill_under_storm(cell: Cell, order: Order = kill) -> Drilled:
     """Lets a fork storm fill a host and orders the kill in the midst of it.
 
     Raises:

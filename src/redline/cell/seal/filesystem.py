@@ -2,6 +2,7 @@
 
 import os
 
+from redline.cell.seal.declared import scratch_mib
 from redline.cell.seal.facts import Facts, Probe
 from redline.cell.spec import HOME
 
@@ -48,13 +49,7 @@ def read_only_root(facts: Facts) -> str | None:
     )
     if undeclared:
         return f"writable: {', '.join(undeclared[:5])}"
-    sizes = {
-        "/tmp": facts.config.tmp_mib,
-        "/var/tmp": facts.config.var_tmp_mib,
-        "/dev/shm": facts.config.shm_mib,
-        HOME: facts.config.home_mib,
-    }
-    for path, size in sizes.items():
+    for path, size in scratch_mib(facts.config).items():
         quota = found["quotas"][path]
         if quota["bytes"] != size << 20:
             return f"{path} holds {quota['bytes']} bytes, not {size} MiB"
@@ -80,7 +75,7 @@ def kernel_interfaces(facts: Facts) -> str | None:
 
 def few_devices(facts: Facts) -> str | None:
     """Probe 14."""
-    allowed = {"/dev/" + name for name in facts.seen("declared_devices")}
+    allowed = {"/dev/" + name for name in facts.seen("declared_devices")} | set(facts.seen("declared_mounts")["places"])
     found = facts.group("devices")
     # What can be told to be hardware is for another probe to judge; here everything counts that was not declared.
     extra = sorted(set(found["dev"]) - allowed)
@@ -90,12 +85,12 @@ def few_devices(facts: Facts) -> str | None:
 
 def declared_mounts(facts: Facts) -> str | None:
     """Probe 15."""
-    mounts = facts.group("files")["mounts"]
+    mounts = {path: mount for path, mount in facts.group("files")["mounts"].items() if not mount["covered"]}
     declared = facts.seen("declared_mounts")
     extra = sorted(set(mounts) - set(declared["places"]))
     if extra:
         return f"undeclared mounts {', '.join(extra[:5])}"
-    if any(mount["shared"] for mount in mounts.values()):
+    if any(mount["shared"] == "with" for mount in mounts.values()):
         return "a mount is shared with the machine"
     for path, mount in mounts.items():
         may_write = path in WRITABLE | MAY_BE_WRITTEN or path in declared["devices"] or path in declared["scratch"]
@@ -107,7 +102,8 @@ def declared_mounts(facts: Facts) -> str | None:
     for path, ident in declared["bound"].items():
         if found["places"].get(path) != ident:
             return f"{path} is not what was declared"
-    return None
+    followers = sorted(path for path, mount in mounts.items() if mount["shared"])
+    return f"takes in mounts of the machine: {', '.join(followers)}" if followers else None
 
 
 def harness_hidden(facts: Facts) -> str | None:
@@ -143,7 +139,7 @@ def no_device_nodes(facts: Facts) -> str | None:
     nodes += [path for path, kind in found["nodes"] if kind == "block" and path not in nodes]
     if nodes:
         return f"devices {', '.join(sorted(nodes))}"
-    return f"a {found['made'][0]} device could be made" if found["made"] else None
+    return f"devices could be made: {', '.join(found['made'])}" if found["made"] else None
 
 
 FILESYSTEM = (

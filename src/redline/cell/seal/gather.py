@@ -18,19 +18,22 @@ import anyio.to_thread
 
 import redline
 from redline.cell.cell import Cell, ProcessRef
+from redline.cell.docker.compose import OWN_MIB
 from redline.cell.programs.seal_outside import describe, interfaces
 from redline.cell.seal.bounds import cgroup_bounds
-from redline.cell.seal.declared import declared_mounts
+from redline.cell.seal.declared import declared_mounts, declared_pids, scratch_mib
 from redline.cell.seal.facts import Facts
 from redline.cell.seal.planted import Planted, planted_folder, tree_hash
-from redline.cell.spec import GVISOR_MIB, HOME, TETHER_FOLDER
+from redline.cell.spec import GVISOR_MIB, TETHER_FOLDER
 
 TIMEOUT = 20.0
 OUTPUT_LIMIT = 1 << 20
-SCRATCH = ("/tmp", "/var/tmp", "/dev/shm", HOME)
 KINDS = ("pid", "net", "ipc", "uts", "cgroup", "mnt", "user")
 QUICK_PARTS = ("seal_quick",)
 FULL_PARTS = ("seal_quick", "seal_network", "seal_privilege", "seal_files", "seal_limits")
+SPARE_MIB = {"runsc": GVISOR_MIB, "docker": OWN_MIB}
+"""What a runtime is given beside a cell's own memory, in the same bound."""
+
 MOST_MEMORY_MIB = 256
 """Up to this bound it is tried whether more memory can be touched; a larger one is only read."""
 
@@ -69,7 +72,7 @@ async def _look(
         "guarded": [inside_pids[process.pid] for process in guarded if process.pid in inside_pids],
         "harness_pid": os.getpid(),
         "tether": TETHER_FOLDER,
-        "scratch": SCRATCH,
+        "scratch": {place: size << 20 for place, size in scratch_mib(cell.config).items()},
         "hidden": _hidden(cell),
         "parts": {name: _program(name) for name in parts},
         **settings,
@@ -133,12 +136,7 @@ def _settings(cell: Cell) -> dict[str, Any]:
     """What the full set's inside half is told beside."""
     data = _data()
     config = cell.config
-    sizes = {
-        "/tmp": config.tmp_mib,
-        "/var/tmp": config.var_tmp_mib,
-        "/dev/shm": config.shm_mib,
-        HOME: config.home_mib,
-    }
+    sizes = scratch_mib(config)
     smallest = min(sizes, key=lambda place: sizes[place])
     # A cell with a kernel of its own would lose that kernel: its memory is only read.
     try_memory = config.memory_mib <= MOST_MEMORY_MIB and cell.observer == "outside" and not cell.rootless
@@ -147,10 +145,10 @@ def _settings(cell: Cell) -> dict[str, Any]:
         "hooks": data["hooks"],
         "packages": data["packages"],
         "network": data["network"],
-        "never_here": data["never_here"],
+        "never_here": sorted(set(data["never_here"]) - set(data["by_docker"] if cell.runtime == "docker" else ())),
         "bound": list(declared_mounts(cell, "default")["bound"]),
         "limits": {
-            "pids": config.pids,
+            "pids": declared_pids(cell),
             "open_files": config.open_files,
             "cpus": config.cpus,
             "memory_mib": config.memory_mib,
@@ -167,12 +165,14 @@ def _expected(cell: Cell, host: str) -> dict[str, Any]:
     there = [path for path in data["kernel"]["read_only"] if os.path.exists(path)]
     return {
         "declared_variables": data["variables"],
+        "first_variables": data["first_variables"],
+        "declared_pids": declared_pids(cell),
         "declared_devices": data["devices"],
         "hardware": data["hardware"],
         "read_only_kernel": there,
         "declared_mounts": declared_mounts(cell, host),
         "bounds": cgroup_bounds(pid),
-        "kernel_mib": GVISOR_MIB,
+        "spare_mib": SPARE_MIB.get(cell.runtime, 0),
     }
 
 

@@ -13,9 +13,9 @@ SPARE = 1.3
 def limits_bite(facts: Facts) -> str | None:
     """Probe 29."""
     config = facts.config
-    forked = facts.group("processes_at_once")
-    if forked["error"] != errno.EAGAIN or forked["forked"] >= config.pids:
-        return f"{forked['forked']} processes could be made of {config.pids} that were declared"
+    forked, most = facts.group("processes_at_once"), facts.seen("declared_pids")
+    if forked["error"] != errno.EAGAIN or forked["forked"] >= most:
+        return f"{forked['forked']} processes could be made of {most} that were declared"
     opened = facts.group("open_files")
     if opened["error"] != errno.EMFILE or opened["open"] > config.open_files:
         return f"{opened['open']} files could be opened of {config.open_files} that were declared"
@@ -30,7 +30,7 @@ def _cgroup(facts: Facts) -> str | None:
     bounds = facts.seen("bounds")
     if not bounds:
         return NO_CGROUP
-    most = config.memory_mib + (facts.seen("kernel_mib") if facts.sentry is not None else 0)
+    most = config.memory_mib + facts.seen("spare_mib")
     if bounds["memory"] is None or bounds["memory"] > most << 20:
         return f"memory is bounded to {bounds['memory']} bytes, not {most} MiB"
     if bounds["cpus"] is None or bounds["cpus"] > config.cpus * 1.001:

@@ -5,9 +5,6 @@ from redline.cell.seal.facts import Facts, Probe, is_first
 OF_A_KERNEL_OF_ITS_OWN = ("net", "ipc", "uts", "mnt", "user")
 """Namespaces of the process that is gVisor's kernel; pids and cgroups inside are that kernel's own affair."""
 
-ROOT_VARIABLES = {"PATH", "LANG"}
-"""Variables of a host's first process."""
-
 CLOCK_SECONDS = 1.0
 
 
@@ -69,11 +66,11 @@ def few_descriptors(facts: Facts) -> str | None:
 
 def clean_environment(facts: Facts) -> str | None:
     """Probe 17."""
-    declared = set(facts.seen("declared_variables"))
+    declared, first = set(facts.seen("declared_variables")), set(facts.seen("first_variables"))
     found = facts.group("environment")
     extra = (set(found["own"]) | set(found["others"])) - declared
     for process in facts.processes():
-        extra |= set(process["variables"]) - (ROOT_VARIABLES if is_first(process) or process["watcher"] else declared)
+        extra |= set(process["variables"]) - (first if is_first(process) or process["watcher"] else declared)
     return f"variables {', '.join(sorted(extra))}" if extra else None
 
 

@@ -79,17 +79,18 @@ def refused_system_calls(facts: Facts) -> str | None:
     ]
     if let_through:
         return f"not refused: {', '.join(let_through)}"
-    opened = facts.group("guarded_memory")["opened"]
-    return f"opened: {', '.join(opened)}" if opened else None
+    opened = sorted({name for name, _ in facts.group("guarded_memory")["opened"]})
+    return f"of a process that guards itself: {', '.join(opened)}" if opened else None
 
 
 def no_nested_namespace(facts: Facts) -> str | None:
     """Probe 5. A kernel of the runtime's own has no limit to read; there, that the attempt is refused must do."""
     found = facts.group("namespaces")
+    if found["unshare"] not in {*REFUSALS, errno.ENOSPC}:
+        return "a user namespace was made"
     limit = found["max_user_namespaces"]
-    if limit != 0 and (limit is not None or facts.sentry is None):
-        return f"{limit} user namespaces are allowed"
-    return None if found["unshare"] in {*REFUSALS, errno.ENOSPC} else "a user namespace was made"
+    unlimited = limit != 0 and (limit is not None or facts.sentry is None)
+    return "their number is not limited to none" if unlimited else None
 
 
 def security_label(facts: Facts) -> str | None:

@@ -1,6 +1,7 @@
 """What the probes of a seal found."""
 
 import os
+import re
 import tomllib
 from collections.abc import Iterable
 from functools import cache
@@ -122,10 +123,10 @@ def report_of(
 
 
 def lacking_reason(runtime: str, rootless: bool, probe: str, finding: str) -> str | None:
-    """Why a probe cannot pass on a runtime, None where it can: the finding must be exactly the one that is known."""
+    """Why a probe cannot pass on a runtime, None where it can: the finding must be wholly one that is known."""
     places = {runtime, *(("rootless",) if rootless else ())}
     for entry in _lacking():
-        if entry["where"] in places and entry["probe"] == probe and entry["finding"] == finding:
+        if entry["where"] in places and entry["probe"] == probe and re.fullmatch(entry["finding"], finding):
             return entry["reason"]
     return None
 
