@@ -83,11 +83,13 @@ def leave_pipe(request: dict[str, Any]) -> Reply:
 
 def ask_to_end(request: dict[str, Any]) -> Reply:
     """Asks every process of the cell's first host to end, as a teardown does that is too polite."""
-    space = os.readlink(f"/proc/{request['inits']['default']}/ns/pid")
+    inside = "proc" in request
+    space = None if inside else os.readlink(f"/proc/{request['inits']['default']}/ns/pid")
+    spared = watchers() if inside else []
     for name in os.listdir("/proc"):
-        if name.isdigit():
+        if name.isdigit() and int(name) not in spared:
             try:
-                if os.readlink(f"/proc/{name}/ns/pid") == space:
+                if inside or os.readlink(f"/proc/{name}/ns/pid") == space:
                     os.kill(int(name), signal.SIGTERM)
             except OSError:
                 continue
@@ -130,8 +132,20 @@ def lay_wire(request: dict[str, Any]) -> Reply:
 # --- how ---
 
 
+def watchers() -> list[int]:
+    """This process and those above it, which are ours where it runs inside: without them the whole host ends."""
+    chain, pid = [], os.getpid()
+    while pid:
+        chain.append(pid)
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            pid = int(file.read().rpartition(b")")[2].split()[1])
+    return chain
+
+
 def enter(request: dict[str, Any], name: str, kind: int) -> None:
-    """Enters a namespace of the cell's first host."""
+    """Enters a namespace of the cell's first host, where this does not run in it."""
+    if "proc" in request:
+        return
     fd = os.open(f"/proc/{request['inits']['default']}/ns/{name}", os.O_RDONLY | os.O_CLOEXEC)
     join_namespace(fd, kind)
     os.close(fd)

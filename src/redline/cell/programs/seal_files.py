@@ -58,7 +58,8 @@ def canary(task: dict[str, Any]) -> dict[str, Any]:
     """Tries to read what the harness has planted outside: by every way, by its name, and by its handle."""
     planted = task["canary"]
     read, tried = [], 0
-    for path in [*routes_to(planted["path"]), *found_by_name(planted["name"])]:
+    here = [os.path.join(path, os.path.basename(planted["path"])) for path in found_by_name(planted["name"])]
+    for path in [*routes_to(planted["path"]), *here]:
         tried += 1
         try:
             with open(path, "rb") as file:

@@ -19,9 +19,11 @@ from pathlib import Path
 from typing import Any
 
 from redline.cell.cell import Alter, Cell, open_cell
-from redline.cell.config import CellConfig
+from redline.cell.config import CellConfig, RuntimeName
+from redline.cell.docker.engine import LABEL_CELL, LABEL_OWNER, LABEL_STATE
 from redline.cell.programs.warden import remove_cgroups
 from redline.cell.spec import INIT_PROGRAM, TETHER_FOLDER
+from redline.cell.state import state_folder
 
 Spec = dict[str, Any]
 Change = Callable[[Spec, "Bench"], None]
@@ -81,9 +83,7 @@ class Bench:
 
     def planted(self, spec: Spec, name: str) -> Path:
         """A folder outside in which the harness will plant something for the probes, made beforehand to be bound."""
-        (mount,) = (mount for mount in spec["mounts"] if mount["destination"] == TETHER_FOLDER)
-        cell = Path(mount["source"]).parents[1]
-        folder = cell.parents[1] / f"kept-{cell.name}"
+        folder = _kept_folder(spec)
         self._ends.callback(shutil.rmtree, folder, ignore_errors=True)
         place = folder / name
         place.mkdir(parents=True)
@@ -105,6 +105,9 @@ class Broken:
     change: Change | None = None
     """Changes each host's specification."""
 
+    service: Change | None = None
+    """The same for the Docker engine: changes each host's service in the compose file."""
+
     init: str = ""
     """Definitions that replace some of the first process's program."""
 
@@ -114,14 +117,24 @@ class Broken:
     config: Mapping[str, object] = field(default_factory=dict)
     """Settings of the cell that differ."""
 
+    def why_not(self, runtime: RuntimeName) -> str:
+        """Why it cannot be made on a runtime, empty where it can."""
+        if runtime == "docker" and self.service is None and (self.change is not None or self.init):
+            return "the engine makes its own specification and cannot be told so"
+        return ""
+
     def shape(self, config: CellConfig) -> CellConfig:
         """The configuration of the broken cell."""
         return CellConfig.model_validate({**config.model_dump(), **self.config})
 
     def alter(self, bench: Bench) -> Alter:
-        """The change of specifications, with what it needs on the machine."""
+        """The change of specifications, or of services, with what it needs on the machine."""
 
         def altered(spec: Spec, _host: str) -> Spec:
+            if "ociVersion" not in spec:
+                if self.service is not None:
+                    self.service(spec, bench)
+                return spec
             if self.init:
                 bench.patch_init(spec, self.init)
             if self.change is not None:
@@ -201,6 +214,26 @@ def namespace(spec: Spec, kind: str, path: str) -> None:
     for entry in spec["linux"]["namespaces"]:
         if entry["type"] == kind:
             entry["path"] = path
+
+
+def mount_in_service(service: Spec, source: Path | str, destination: str, mode: str = "ro") -> None:
+    """Adds a bind mount to the service of a compose file."""
+    service.setdefault("volumes", []).append(f"{source}:{destination}:{mode}")
+
+
+def _kept_folder(spec: Spec) -> Path:
+    """Where the harness will plant things for the cell that a specification, or a service, is of."""
+    if "labels" in spec:
+        labels = spec["labels"]
+        return Path(labels[LABEL_STATE], labels[LABEL_OWNER], f"kept-{labels[LABEL_CELL]}")
+    (mount,) = (mount for mount in spec["mounts"] if mount["destination"] == TETHER_FOLDER)
+    if mount["type"] == "bind":
+        folder: Path = Path(mount["source"]).parents[1]
+        return folder.parents[1].joinpath(f"kept-{folder.name}")
+    # gVisor's cells have no folder of the machine; both names stand in the path of the control group.
+    _, pod, _ = spec["linux"]["cgroupsPath"].split("/")
+    _, owner, cell_id = pod.split("-")
+    return state_folder().joinpath(owner, f"kept-{cell_id}")
 
 
 async def break_inside(cell: Cell, **request: object) -> list[int]:

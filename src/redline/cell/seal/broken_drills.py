@@ -40,13 +40,8 @@ async def sealed_bare_profile(config: CellConfig) -> str | None:
 
 
 DRILLS = (
-    Breakage(
-        "daemons_gone",
-        "a teardown that asks instead of killing",
-        drill=forgotten_daemons,
-        needs=frozenset({"namespaces"}),
-    ),
-    Breakage("kill_drill", "a kill that asks instead of killing", drill=polite_kill, needs=frozenset({"namespaces"})),
+    Breakage("daemons_gone", "a teardown that asks instead of killing", drill=forgotten_daemons),
+    Breakage("kill_drill", "a kill that asks instead of killing", drill=polite_kill),
     Breakage("lease_drill", "a warden that waits a minute for a silent harness", drill=long_lease),
     Breakage("broken_profiles_fail", "profiles that are not broken", drill=unbroken_profiles),
     Breakage("broken_profiles_fail", "a bare profile that is sealed", drill=sealed_bare_profile),

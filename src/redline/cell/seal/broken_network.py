@@ -51,7 +51,7 @@ NETWORKS = (
         "no_name_resolution",
         "something answers where names are asked for",
         on_loopback("127.0.0.1", ports=(53,)),
-        needs=frozenset({"namespaces"}),
+        needs=frozenset({"low_ports"}),
     ),
     Breakage(
         "no_metadata_service",
@@ -63,7 +63,6 @@ NETWORKS = (
         "proxy_powerless",
         "something answers where a proxy would",
         on_loopback("127.0.0.1", ports=(3128,)),
-        needs=frozenset({"namespaces"}),
     ),
 )
 """Cells whose network is broken in one way each."""

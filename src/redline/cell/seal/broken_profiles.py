@@ -10,7 +10,7 @@ from redline.cell.seal.broken_cells import CAPABILITY_KEPT, CELLS
 from redline.cell.seal.matrix import measure_breakages
 from redline.cell.seal.quick import quick_seal
 
-SAMPLE = ("outside_identity", "read_only_root", "declared_sockets")
+SAMPLE = ("refused_system_calls", "read_only_root", "declared_sockets")
 """Probes whose broken cells are tried at the start of every run; `redline seal --selftest` tries all."""
 
 
@@ -25,9 +25,20 @@ def bare_container(spec: Spec, _bench: Bench) -> None:
             mount["options"] = [option for option in mount["options"] if not option.startswith("size=")]
 
 
-BARE = Broken(bare_container, init=CAPABILITY_KEPT)
+def bare_service(service: Spec, _bench: Bench) -> None:
+    """The same of the engine; what it filters by itself stays."""
+    service["security_opt"] = []
+    service["read_only"] = False
+    service["tmpfs"] = [place.partition(":")[0] for place in service["tmpfs"]]
+
+
+BARE = Broken(bare_container, bare_service, init=CAPABILITY_KEPT)
 BARE_FAILS = ("no_capabilities", "no_new_privileges", "refused_system_calls", "read_only_root")
 """Probes of the quick set that must reject a bare cell."""
+
+HELD_BY = {"runsc": ("no_new_privileges",), "docker": ("no_capabilities",)}
+"""Of these, what a runtime holds whatever it is told: gVisor raises nobody's privileges, and in a Docker cell the
+programs of ours that start everything else give up their capabilities."""
 
 
 async def broken_profiles_fail(
@@ -50,7 +61,7 @@ async def broken_profiles_fail(
     async def try_bare() -> None:
         async with bare.open(config) as cell:
             report = await quick_seal(cell)
-        missed = [name for name in BARE_FAILS if name in report.passed]
+        missed = [name for name in BARE_FAILS if name in report.passed and name not in HELD_BY.get(report.runtime, ())]
         if missed:
             wrong.append(f"a bare cell passes {', '.join(missed)}")
 

@@ -160,6 +160,7 @@ async def measure_breakages(
     async def run(index: int, breakage: Breakage) -> None:
         async with at_once:
             missing = next((lacking[need] for need in sorted(breakage.needs & set(lacking))), "")
+            missing = missing or (breakage.broken.why_not(runtime.name) if breakage.broken else "")
             if missing:
                 rows[index] = Row(probe=breakage.probe, what=breakage.what, left_out=missing)
             else:
@@ -190,8 +191,12 @@ def _lacking(runtime: Runtime) -> dict[str, str]:
     lacking = {}
     if runtime.inside:
         lacking["namespaces"] = f"{runtime.name} keeps its namespaces where nothing outside can enter them"
-        lacking["outside"] = f"{runtime.name} is given no folder of the machine to find again"
-        lacking["masks"] = f"{runtime.name} masks nothing of /proc: its own kernel makes it"
+        lacking["low_ports"] = f"nothing of ours in a cell of {runtime.name} may bind a low port"
+    if runtime.name == "docker":
+        lacking["writable_folders"] = "Inspect's provider refuses a compose file with a writable folder of the machine"
+    if runtime.name == "runsc":
+        lacking["machine_kernel"] = "gVisor's own kernel answers as it always does, whatever it is told"
+        lacking["machine_devices"] = "gVisor binds no device of the machine into a cell"
     if os.geteuid() != 0:
         lacking["cgroups"] = "without root there is no cgroup whose bound could be lifted"
     return lacking
