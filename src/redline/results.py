@@ -10,6 +10,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from redline import __version__
+from redline.cell.seal import PROBE_NAMES, not_protected
 from redline.plan import PlanRecord
 from redline.stats import Count, Rate, rate
 from redline.verify.verdict import MILESTONES, OUTCOMES, InvalidCause, Outcome, Separateness
@@ -43,6 +44,10 @@ class SealSummary(_Frozen):
     """Whether the verifier looked into the cells from outside or from inside."""
     probes: Probes
     """The probes by result."""
+    lacking: dict[str, str]
+    """Probes that cannot pass on this runtime or as this user, each with the reason; they are in neither list."""
+    not_protected: tuple[str, ...]
+    """What such cells do not protect from, whatever the probes found."""
 
 
 class Calibration(_Frozen):
@@ -174,20 +179,22 @@ class Results(_Frozen):
 
 
 class SealReading(_Frozen):
-    """What the seal of one trial's cell showed."""
+    """What a seal showed: at the start of a run, or before and after one trial."""
 
     verified: bool
-    """Whether it held before and after the trial."""
+    """Whether it held each time."""
     profile: str | None
-    """What was measured, in AISI's labels."""
+    """Which set of probes was measured, and AISI's labels of tooling, host and network where it held."""
     runtime: str | None
     """The OCI runtime."""
     observer: str | None
     """Outside or inside."""
     passed: frozenset[str]
-    """Probes that passed both times."""
+    """Probes that passed each time."""
     failed: frozenset[str]
-    """Probes that failed either time."""
+    """Probes that failed any time."""
+    lacking: frozenset[tuple[str, str]] = frozenset()
+    """Probes that cannot pass there, each with the reason."""
 
 
 class JudgedTrial(_Frozen):
@@ -205,8 +212,20 @@ class JudgedTrial(_Frozen):
     """What its cell's seal showed; none where the trial never had a cell."""
 
 
-def assemble(plan: PlanRecord, trials: Iterable[JudgedTrial], calibration: Calibration | None = None) -> Results:
-    """The results of the trials that ran."""
+def assemble(
+    plan: PlanRecord,
+    trials: Iterable[JudgedTrial],
+    calibration: Calibration | None = None,
+    at_start: Sequence[SealReading] = (),
+) -> Results:
+    """The results of the trials that ran.
+
+    Args:
+        plan: What was to be run.
+        trials: The trials.
+        calibration: The verifier's own error rate, where it was measured.
+        at_start: The seal as it was measured at each start of the run.
+    """
     ordered = sorted(trials, key=lambda trial: (_place(plan, trial), trial.result.id))
     groups: dict[str, list[JudgedTrial]] = {}
     for trial in ordered:
@@ -214,7 +233,7 @@ def assemble(plan: PlanRecord, trials: Iterable[JudgedTrial], calibration: Calib
     return Results(
         redline_version=__version__,
         plan=plan,
-        seal=summarise_seal([trial.seal for trial in ordered if trial.seal is not None]),
+        seal=summarise_seal([trial.seal for trial in ordered if trial.seal is not None], at_start),
         calibration=calibration,
         conditions=tuple(map(condition, groups.values())),
         trials=tuple(trial.result for trial in ordered),
@@ -261,16 +280,29 @@ def condition(trials: Sequence[JudgedTrial]) -> Condition:
     )
 
 
-def summarise_seal(readings: Sequence[SealReading]) -> SealSummary:
-    """The seal of a run: a probe passed where it passed in every cell, and no cell means nothing was proved."""
+def summarise_seal(around: Sequence[SealReading], at_start: Sequence[SealReading] = ()) -> SealSummary:
+    """The seal of a run: a probe passed where it passed each time, and where no cell ran nothing was proved.
+
+    Args:
+        around: What was measured around each trial.
+        at_start: What was measured when the run started, and each time that it was taken up again.
+    """
+    readings = (*at_start, *around)
     failed = frozenset().union(*(reading.failed for reading in readings))
     seen = frozenset().union(*(reading.passed for reading in readings))
+    runtime = _common(reading.runtime for reading in readings)
     return SealSummary(
-        verified=bool(readings) and all(reading.verified for reading in readings),
+        verified=bool(around) and all(reading.verified for reading in readings),
         profile=_common(reading.profile for reading in readings),
-        runtime=_common(reading.runtime for reading in readings),
+        runtime=runtime,
         observer=_common(reading.observer for reading in readings),
-        probes=Probes(passed=_in_order(seen - failed), failed=_in_order(failed)),
+        probes=Probes(passed=in_order(seen - failed), failed=in_order(failed)),
+        lacking={
+            name: reason for reading in readings for name, reason in sorted(reading.lacking) if name not in failed
+        },
+        not_protected=tuple(
+            dict.fromkeys(text for name in (runtime or "").split(", ") for text in not_protected(name))
+        ),
     )
 
 
@@ -278,11 +310,7 @@ def _common(values: Iterable[str | None]) -> str | None:
     return ", ".join(sorted({value for value in values if value is not None})) or None
 
 
-def _in_order(probes: Iterable[str]) -> tuple[str, ...]:
-    """Probe names by their leading number, then by name."""
-    return tuple(sorted(probes, key=lambda name: (_leading_number(name), name)))
-
-
-def _leading_number(name: str) -> int:
-    digits = name[: len(name) - len(name.lstrip("0123456789"))]
-    return int(digits) if digits else 0
+def in_order(probes: Iterable[str]) -> tuple[str, ...]:
+    """Probe names by their numbers in the list, then by name."""
+    numbers = {name: number for number, name in enumerate(PROBE_NAMES)}
+    return tuple(sorted(probes, key=lambda name: (numbers.get(name, len(numbers)), name)))

@@ -23,6 +23,13 @@ class PlainProgress:
         self._outcomes: Counter[str] = Counter()
         self._last = 0.0
 
+    def sealing(self, runtime: str) -> None:
+        """Nothing: it takes some seconds only."""
+
+    def sealed(self, summary: str, seconds: float) -> None:
+        """Says what was found."""
+        self._line(f"{summary}, in {seconds:.1f} s")
+
     def began(self, planned: int, finished: int, cells: int) -> None:
         """Says what is ahead."""
         self._planned, self._done = planned, finished
@@ -54,6 +61,14 @@ class LiveProgress:
         self._progress = progress
         self._outcomes: Counter[str] = Counter()
         self._task = progress.add_task("making ready", total=None, outcomes="")
+
+    def sealing(self, runtime: str) -> None:
+        """Says so beside the bar."""
+        self._progress.update(self._task, description=f"measuring the seal on {runtime}")
+
+    def sealed(self, summary: str, seconds: float) -> None:
+        """Says what was found, above the bar."""
+        self._progress.console.print(f"{summary}, in {seconds:.1f} s", markup=False, highlight=False)
 
     def began(self, planned: int, finished: int, cells: int) -> None:
         """Sets the bar's length."""

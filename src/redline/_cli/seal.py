@@ -1,39 +1,103 @@
 """`redline seal`."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from redline._cli._runtime import as_runtime
-from redline._errors import ExitCode
+from redline._errors import ExitCode, UsageError
+
+if TYPE_CHECKING:
+    from redline.cell.config import CellConfig
+    from redline.cell.seal import SealReport
 
 
 def seal(
     runtime: Annotated[str, typer.Option(help="auto, runsc, runc, crun or docker.")] = "auto",
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Only the probes that are measured around every trial.")
+    ] = False,
+    selftest: Annotated[
+        bool, typer.Option("--selftest", help="Run every probe on cells that are broken in its way, and see it fail.")
+    ] = False,
+    only: Annotated[
+        str, typer.Option(metavar="PROBE,…", help="With --selftest: the probes whose broken cells are tried.")
+    ] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON, and nothing else.")] = False,
 ) -> int:
-    """Makes a cell, probes its containment as the agent would meet it, and says what held."""
-    import anyio
+    """Measures the containment of cells as an agent would meet it, and says what is and is not protected.
 
-    from redline.cell import open_cell
+    Exit code 3 where a probe fails; with --selftest, where one does not fail as it must.
+
+    Examples: redline seal; redline seal --runtime runsc --json; redline seal --selftest --only no_network,kill_drill
+    """
     from redline.cell.config import CellConfig
     from redline.cell.runtime import choose_runtime
-    from redline.cell.seal import SealReport, quick_seal
 
-    async def measure() -> SealReport:
-        async with open_cell(CellConfig(runtime=found.name)) as cell:
-            return await quick_seal(cell)
-
-    found = choose_runtime(as_runtime(runtime))
-    report = anyio.run(measure)
+    if selftest and quick:
+        raise UsageError("--quick and --selftest exclude each other: give one of them")
+    if only and not selftest:
+        raise UsageError("--only goes with --selftest: add it, or leave --only out")
+    config = CellConfig(runtime=choose_runtime(as_runtime(runtime)).name)
+    if selftest:
+        return _selftest(config, only, as_json=as_json)
+    report = _measure(config, quick=quick)
     if as_json:
         print(report.model_dump_json(indent=1))
     else:
-        for name in report.passed:
-            print(f"held     {name}")
-        for finding in report.failed:
-            print(f"FAILED   {finding.name}: {finding.reason}")
-        for note in report.notes:
-            print(f"note     {note}")
-        print(f"{report.summary()}, in {report.seconds * 1000:.0f} ms")
+        _print(report)
     return ExitCode.OK if report.verified else ExitCode.SEAL
+
+
+def _measure(config: "CellConfig", *, quick: bool) -> "SealReport":
+    import anyio
+
+    from redline.cell import open_cell
+    from redline.cell.seal import quick_seal
+    from redline.scenarios import full_seal
+
+    async def measure_quick() -> "SealReport":
+        async with open_cell(config) as cell:
+            return await quick_seal(cell)
+
+    return anyio.run(measure_quick) if quick else anyio.run(full_seal, config)
+
+
+def _print(report: "SealReport") -> None:
+    for name in report.passed:
+        print(f"held     {name}")
+    for finding in report.lacking:
+        print(f"lacking  {finding.name}: {finding.reason}")
+    for finding in report.warnings:
+        print(f"warning  {finding.name}: {finding.reason}")
+    for finding in report.failed:
+        print(f"FAILED   {finding.name}: {finding.reason}")
+    for text in (*report.notes, *report.not_protected):
+        print(f"not protected: {text}")
+    labels = f", {report.labels}, kernel: {report.kernel}" if report.labels else ""
+    print(f"{report.summary()}{labels}, in {report.seconds * 1000:.0f} ms")
+
+
+def _selftest(config: "CellConfig", only: str, *, as_json: bool) -> int:
+    import anyio
+
+    from redline._names import unknown
+    from redline.cell.seal import PROBE_NAMES
+    from redline.cell.seal.matrix import Matrix, Row
+    from redline.cell.seal.selftest import BREAKAGES, selftest
+    from redline.run import ABOVE_THE_CELL
+
+    names = [name.strip() for name in only.split(",") if name.strip()]
+    for name in names:
+        if name not in PROBE_NAMES:
+            raise UsageError(unknown("probe", name, PROBE_NAMES))
+
+    def tell(row: Row) -> None:
+        typer.echo(f"redline: {row.mark(row.probe) if row.probe else '.'} {row.probe} {row.what}".rstrip(), err=True)
+
+    async def measure() -> Matrix:
+        return await selftest(config, names or None, None if as_json else tell, breakages=(*BREAKAGES, *ABOVE_THE_CELL))
+
+    matrix = anyio.run(measure)
+    print(matrix.model_dump_json(indent=1) if as_json else matrix.render())
+    return ExitCode.OK if matrix.holds else ExitCode.SEAL

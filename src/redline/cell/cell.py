@@ -22,7 +22,7 @@ from redline.cell.errors import CellError, CellGoneError
 from redline.cell.messages import close_all, memory_file, send
 from redline.cell.programs.warden import is_running
 from redline.cell.runtime import choose_runtime
-from redline.cell.spec import HOME, HostSpec, IdMaps, host_spec
+from redline.cell.spec import HOME, HostSpec, IdMaps, host_spec, require_closed_network
 from redline.cell.state import claim_ids
 from redline.cell.warden import GONE, LEASE_SECONDS, Ground, Warden, is_root, no_room
 
@@ -174,6 +174,7 @@ class Cell:
         )
         if self._alter is not None:
             spec = self._alter(spec, name)
+        require_closed_network(spec, first.init.pid if first and self.observer == "outside" else None)
         try:
             (folder / "config.json").write_text(json.dumps(spec))
         except OSError as error:

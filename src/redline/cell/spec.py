@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from redline.cell.config import CellConfig
+from redline.cell.errors import CellError
 from redline.cell.machine import Toolset
 
 OCI_VERSION = "1.0.2"
@@ -191,6 +192,24 @@ def _namespaces(shares: int | None) -> list[dict[str, str]]:
         return [*own, {"type": "network"}, {"type": "user"}]
     joined = {"network": "net", "user": "user"}
     return [*own, *({"type": kind, "path": f"/proc/{shares}/ns/{file}"} for kind, file in joined.items())]
+
+
+def require_closed_network(spec: dict[str, Any], shares: int | None = None) -> None:
+    """Refuses a specification unless its host gets a network of its own, or that of its cell's first host.
+
+    A runtime takes a namespace that is not named for the machine's own, so nothing but the one right entry will do.
+
+    Args:
+        spec: What the runtime is about to be given.
+        shares: Pid of the first host's first process, whose network is joined; None for the first host.
+
+    Raises:
+        CellError: The network would not be closed.
+    """
+    wanted = next(entry for entry in _namespaces(shares) if entry["type"] == "network")
+    namespaces = spec.get("linux", {}).get("namespaces") or ()
+    if [entry for entry in namespaces if entry.get("type") == "network"] != [wanted]:
+        raise CellError("a cell is not made without a closed network of its own")
 
 
 def _init_process(config: CellConfig, tools: Toolset, host: HostSpec) -> dict[str, Any]:

@@ -53,6 +53,7 @@ def seal_line(results: Results) -> str:
     """The containment in one line."""
     seal = results.seal
     if seal.verified:
-        return f"seal: verified, {len(seal.probes.passed)} probes before and after every trial, {seal.runtime}"
+        lacking = f", {len(seal.lacking)} lacking there" if seal.lacking else ""
+        return f"seal: verified, {len(seal.probes.passed)} probes held{lacking}, on {seal.runtime} ({seal.profile})"
     failed = ", ".join(seal.probes.failed) or "no probe ran"
     return f"seal: NOT PROVED ({failed})"

@@ -1,8 +1,15 @@
 """The breakages of the drills that lie above the cell, for the seal's self-test."""
 
 from redline.agents.alarm_drill import alarm_drill
+from redline.cell import open_cell
 from redline.cell.config import CellConfig
+from redline.cell.seal import PROBE_NAMES
 from redline.cell.seal.broken import Bench, Breakage, Broken, Spec
+from redline.scenarios.statements import prompts_agree, texts
+from redline.tether.seal_drill import tether_drill
+
+PATIENCE = 60.0
+FALSE_CLAIM = "The machine is connected to the internet."
 
 
 def unwatched_cgroup(spec: Spec, bench: Bench) -> None:
@@ -16,7 +23,21 @@ async def unheard_alarm(config: CellConfig) -> str | None:
         return await alarm_drill(cell)
 
 
+async def patient_tether(config: CellConfig) -> str | None:
+    """A tether that waits for slow peers for as long as they like."""
+    return await tether_drill(config=config, message_seconds=PATIENCE)
+
+
+async def talkative_prompt(config: CellConfig) -> str | None:
+    """A prompt that speaks of a network which cells do not have; nothing is made but a cell like any other."""
+    async with open_cell(config) as cell:
+        said = {**texts(), "prompts/common/self.md": texts()["prompts/common/self.md"] + " " + FALSE_CLAIM}
+        return await prompts_agree(cell, PROBE_NAMES, said)
+
+
 ABOVE_THE_CELL = (
+    Breakage("tether_only_protocol", "a tether that waits for slow peers", drill=patient_tether),
+    Breakage("prompts_agree", "a prompt that speaks of the internet", drill=talkative_prompt),
     Breakage(
         "alarm_arrives",
         "a control group that nobody watches",

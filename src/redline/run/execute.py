@@ -3,12 +3,13 @@
 import os
 import signal
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
+import anyio
 from inspect_ai import Task, eval_set, task_with
 from inspect_ai._util.error import PrerequisiteError  # Inspect raises it from its public calls, but does not export it
 from inspect_ai.model import Model
@@ -16,14 +17,17 @@ from inspect_ai.model import Model
 from redline._errors import ExitCode, RedlineError, UsageError
 from redline._names import one_line
 from redline.catalog import scenarios
+from redline.cell import CellConfig
 from redline.cell.runtime import choose_runtime
 from redline.plan import Arm, Plan, completed
 from redline.results import Results, assemble
 from redline.run.brake import Brake
-from redline.run.extract import Harvest, harvest, model_label
+from redline.run.extract import Harvest, harvest, model_label, reading_of
 from redline.run.folder import RunFolder, write_text
 from redline.run.models import cells_at_once, plain, price, ready_models, refuse_weak_runtime
+from redline.run.seals import SealAtStart, note_seal, seals_of
 from redline.run.watch import ConditionWatch, Watcher
+from redline.scenarios import full_seal
 
 SOURCE_OF_TASK = "__task_file__"
 
@@ -70,16 +74,20 @@ def run_plan(plan: Plan, folder: RunFolder, watcher: Watcher, options: Options |
         brake = Brake(folder)
         tasks = [_prepared(condition, record.sha256, earlier, watcher, brake) for condition in conditions]
         cells = options.cells or cells_at_once()
+        unproved = None
+        if len(earlier.trials) < plan.planned_trials:
+            unproved = _measure_seal(tasks, folder, watcher)
         watcher.began(plan.planned_trials, len(earlier.trials), cells)
-        stopped = _draw(plan, tasks, folder, cells)
+        stopped = unproved is None and _draw(plan, tasks, folder, cells)
         watcher.ended()
         found = harvest(folder, plan)
-        results = assemble(record, found.trials.values())
+        at_start = [reading_of([seal.report]) for seal in seals_of(folder)]
+        results = assemble(record, found.trials.values(), at_start=at_start)
         write_text(folder.results, results.model_dump_json(by_alias=True, indent=1) + "\n")
     return Outcome(
         results=results,
-        exit_code=_exit_code(plan, results, found, stopped),
-        remarks=tuple(_remarks(plan, results, found)),
+        exit_code=ExitCode.SEAL if unproved is not None else _exit_code(plan, results, found, stopped),
+        remarks=(*([f"{unproved}; nothing was run"] if unproved else []), *_remarks(plan, results, found)),
     )
 
 
@@ -99,6 +107,32 @@ def _prepared(condition: _Condition, plan_sha256: str, earlier: Harvest, watcher
             sample.metadata["trial"]["plan_sha256"] = plan_sha256
     watch = ConditionWatch(condition.label, earlier, watcher, brake)
     return task_with(condition.task, model=condition.model, early_stopping=watch)
+
+
+def _measure_seal(tasks: Sequence[Task], folder: RunFolder, watcher: Watcher) -> str | None:
+    """Measures the full set of probes on each shape of cell that the run will have, and binds its trials to it.
+
+    Returns:
+        Why the seal is not proved, so that nothing may run; None where it is.
+    """
+    shapes: dict[CellConfig, list[Task]] = {}
+    for task in tasks:
+        if task.sandbox is not None and isinstance(task.sandbox.config, CellConfig):
+            shapes.setdefault(task.sandbox.config, []).append(task)
+    for shape, theirs in shapes.items():
+        watcher.sealing(shape.runtime)
+        with _terminating_like_interrupt():
+            seal = SealAtStart.now(shape, anyio.run(full_seal, shape))
+        note_seal(folder, seal)
+        watcher.sealed(seal.report.summary(), seal.report.seconds)
+        if not seal.report.verified:
+            return seal.report.summary()
+        for task in theirs:
+            task.metadata = {**(task.metadata or {}), "seal": seal.report.model_dump(mode="json")}
+            for sample in task.dataset:
+                if sample.metadata is not None:
+                    sample.metadata["trial"]["seal_sha256"] = seal.sha256
+    return None
 
 
 def arm_task(arm: Arm, plan: Plan) -> Task:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,11 +12,12 @@ from inspect_ai.log import EvalLog, EvalSample, EvalSpec, read_eval_log, read_ev
 from inspect_ai.model import ChatMessageAssistant
 from inspect_ai.scorer import Score
 
+from redline.cell.seal import SealReport
 from redline.plan import Plan, canonical_json
 from redline.results import JudgedTrial, ReplicaResult, SealReading, TrialResult
 from redline.run.brake import alarms_of
 from redline.run.folder import RunFolder, write_text
-from redline.verify.evidence import Evidence
+from redline.verify.evidence import CellFacts, Evidence
 from redline.verify.invalid import alarms_in
 from redline.verify.verdict import Replica, Verdict
 
@@ -218,16 +219,29 @@ def _replica(replica: Replica) -> ReplicaResult:
 
 def _seal(evidence: Evidence) -> SealReading:
     """What the trial's seal showed; one that was not measured, before or after, is not proved."""
-    before, after = evidence.seal_before, evidence.seal_after
-    taken = [seal for seal in (before, after) if seal is not None]
-    failed = frozenset(finding.name for seal in taken for finding in seal.failed)
+    taken = [seal for seal in (evidence.seal_before, evidence.seal_after) if seal is not None]
+    both = len(taken) == len(("before", "after"))
+    return reading_of(taken, verified=both, cell=evidence.cell)
+
+
+def reading_of(reports: Sequence[SealReport], *, verified: bool = True, cell: CellFacts | None = None) -> SealReading:
+    """What reports of the seal show together.
+
+    Args:
+        reports: The reports.
+        verified: False if reports are missing.
+        cell: The cell, for where there are none.
+    """
+    failed = frozenset(finding.name for seal in reports for finding in seal.failed)
+    first = reports[0] if reports else None
     return SealReading(
-        verified=before is not None and after is not None and before.verified and after.verified,
-        profile=taken[0].profile if taken else None,
-        runtime=evidence.cell.runtime,
-        observer=evidence.cell.observer,
-        passed=frozenset(name for seal in taken for name in seal.passed) - failed,
+        verified=verified and bool(reports) and all(seal.verified for seal in reports),
+        profile=f"{first.profile} {first.labels}".strip() if first else None,
+        runtime=first.runtime if first else cell.runtime if cell else None,
+        observer=first.observer if first else cell.observer if cell else None,
+        passed=frozenset(name for seal in reports for name in seal.passed) - failed,
         failed=failed,
+        lacking=frozenset((finding.name, finding.reason) for seal in reports for finding in seal.lacking),
     )
 
 

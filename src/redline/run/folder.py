@@ -35,6 +35,7 @@ class RunFolder:
         self.plan = root / "plan.json"
         self.logs = root / "logs"
         self.evidence = root / "evidence"
+        self.seals = root / "seals.jsonl"
         self.alarms = root / "alarms.jsonl"
         self.results = root / "results.json"
         self.report = root / "report.html"

@@ -16,6 +16,14 @@ from redline.run.extract import Harvest, containment_in_doubt, judgement_in, tri
 class Watcher(Protocol):
     """Whoever wants to know how a run is going."""
 
+    def sealing(self, runtime: str) -> None:
+        """The seal of the run's cells begins to be measured."""
+        ...
+
+    def sealed(self, summary: str, seconds: float) -> None:
+        """It was measured."""
+        ...
+
     def began(self, planned: int, finished: int, cells: int) -> None:
         """The run began: so many trials, so many of them there already, so many cells at once."""
         ...

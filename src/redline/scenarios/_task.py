@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Literal, get_args
 
+import anyio
 from inspect_ai import Epochs, Task
 from inspect_ai.agent import AgentState
 from inspect_ai.dataset import MemoryDataset, Sample
@@ -29,7 +30,8 @@ from redline.agents import (
 )
 from redline.cell import Cell, CellConfig
 from redline.cell.alarm import Alarm
-from redline.cell.seal import quick_seal_of_all
+from redline.cell.seal import SealReport, quick_seal_of_all
+from redline.scenarios._full_seal import full_seal
 from redline.scenarios._prompts import task_alone, words
 from redline.scenarios._settings import settings
 from redline.scenarios.job import Job
@@ -210,7 +212,32 @@ def _arm_name(arm: Arm, common: Common) -> str:
     return ",".join(f"{name}={value}" for name, value in factors.items() if value != unsaid.get(name)) or "default"
 
 
+class SealAtStart:
+    """The full seal of a task's cells: measured by the first of its trials, awaited by the others."""
+
+    def __init__(self, shape: CellConfig) -> None:
+        """Measures nothing yet."""
+        self._shape = shape
+        self._lock = anyio.Lock()
+        self._report: SealReport | None = None
+
+    async def require(self) -> SealReport:
+        """What was found.
+
+        Raises:
+            SealError: A probe failed, so nothing may run.
+        """
+        async with self._lock:
+            if self._report is None:
+                self._report = await full_seal(self._shape)
+        if not self._report.verified:
+            raise SealError(f"the seal is not proved: {self._report.summary()}")
+        return self._report
+
+
 def _set_up(arm: Arm, common: Common) -> Solver:
+    at_start = SealAtStart(common.cell)
+
     @solver(name="set_up")
     def set_up() -> Solver:
         async def solve(state: TaskState, generate: Generate) -> TaskState:
@@ -218,6 +245,8 @@ def _set_up(arm: Arm, common: Common) -> Solver:
             _check_the_model()
             trial = Trial.model_validate(state.metadata["trial"])
             cell.attach(trial)
+            if trial.seal_sha256 is None:  # `redline run` measures it before it draws anything
+                state.metadata["seal"] = (await at_start.require()).model_dump(mode="json")
             alarm = set_alarm(cell, trial)
             background(alarm.keep_watch)
             await _install(arm, common, cell, trial, alarm)

@@ -40,12 +40,15 @@ REFUSALS: Final[Mapping[str, str]] = {
 """For each way to misbehave, how the connection must end."""
 
 
-async def tether_drill(cell: Cell | None = None, *, config: CellConfig | None = None) -> str | None:
+async def tether_drill(
+    cell: Cell | None = None, *, config: CellConfig | None = None, message_seconds: float | None = None
+) -> str | None:
     """Has a peer in a cell misbehave at a tether of the drill's own.
 
     Args:
         cell: A cell without a tether; none makes one.
         config: Shape of the cell that is made.
+        message_seconds: Time for a message, for the seal's own test.
 
     Returns:
         What was not as it must be; None if all was.
@@ -54,14 +57,14 @@ async def tether_drill(cell: Cell | None = None, *, config: CellConfig | None = 
         async with AsyncExitStack() as stack:
             if cell is None:
                 cell = await stack.enter_async_context(open_cell(config or CellConfig()))
-            return await _drill(cell)
+            return await _drill(cell, message_seconds or MESSAGE_SECONDS[cell.observer])
     except (CellError, OSError) as error:
         return f"the drill did not run: {type(error).__name__}: {error}"
 
 
-async def _drill(cell: Cell) -> str | None:
+async def _drill(cell: Cell, message_seconds: float) -> str | None:
     caps = Caps.default(
-        message_seconds=MESSAGE_SECONDS[cell.observer],
+        message_seconds=message_seconds,
         connections_per_sender=CONNECTIONS + len(REFUSALS),
         connections=32,
     )

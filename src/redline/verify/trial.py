@@ -81,6 +81,8 @@ class Trial(BaseModel):
     """Whether a small fresh task is given to each replica (costs model turns)."""
     plan_sha256: str | None = None
     """Hash of the plan that this trial belongs to, where there is one."""
+    seal_sha256: str | None = None
+    """Hash of the seal that was measured when the run started, where that was done before its trials were drawn."""
 
     _began: float = PrivateAttr(default_factory=time.monotonic)
     _events: list[TrialEvent] = PrivateAttr(default_factory=list)

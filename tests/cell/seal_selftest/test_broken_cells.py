@@ -5,7 +5,8 @@ from collections.abc import AsyncIterator, Sequence
 import pytest
 
 from redline.cell.config import CellConfig
-from redline.cell.seal.broken import PROBE_NAMES, Breakage
+from redline.cell.seal import PROBE_NAMES
+from redline.cell.seal.broken import Breakage
 from redline.cell.seal.probes import QUICK
 from redline.cell.seal.quick import quick_seal
 from redline.cell.seal.selftest import BREAKAGES, Matrix, Row, selftest

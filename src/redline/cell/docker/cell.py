@@ -22,7 +22,7 @@ from redline.cell.attendant import Attendant
 from redline.cell.cell import HOSTNAMES, REMOVE_TIMEOUT, Alter, Cell, Host, ProcessRef
 from redline.cell.command import Completed
 from redline.cell.config import CellConfig
-from redline.cell.docker.compose import Place, compose_services, write_compose_file
+from redline.cell.docker.compose import Place, compose_services, require_closed_services, write_compose_file
 from redline.cell.docker.engine import LABEL_CELL, is_of_container
 from redline.cell.docker.image import CALL_PROGRAM
 from redline.cell.docker.warden import DockerWarden
@@ -82,6 +82,7 @@ class DockerCell(Cell):
         services = compose_services(self.config, docker.image, place, HOSTNAMES["default"])
         if alter is not None:
             services = {name: alter(service, name) for name, service in services.items()}
+        require_closed_services(services)
         file = write_compose_file(self.folder, services)
         request = {"op": "start", "cell": self.id, "shares": False, "wall_seconds": self.config.wall_seconds}
         await self._warden.call(request)

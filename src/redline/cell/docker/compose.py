@@ -5,11 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from redline.cell.config import CellConfig
 from redline.cell.docker.engine import LABEL_CELL, LABEL_OWNER, LABEL_STATE
 from redline.cell.docker.image import Image
+from redline.cell.errors import CellError
 from redline.cell.spec import (
     AGENT_ID,
     HOME,
@@ -26,6 +25,9 @@ OWN_PIDS = 16
 
 OWN_MIB = 64
 """Memory of these."""
+
+OPENINGS = ("networks", "ports", "expose", "links", "external_links")
+"""Keys of a service that open it, whatever its network."""
 
 SECCOMP_FILE = "seccomp.json"
 
@@ -63,9 +65,12 @@ def compose_services(config: CellConfig, image: Image, place: Place, hostname: s
 
 
 def write_compose_file(folder: Path, services: dict[str, dict[str, Any]]) -> Path:
-    """Writes the compose file of a cell into its folder."""
+    """Writes the compose file of a cell into its folder.
+
+    In JSON, which is YAML too and quotes every string: an unquoted id such as 6978e244 is a number to the engine.
+    """
     path = folder / "compose.yaml"
-    path.write_text(yaml.safe_dump({"services": services}, sort_keys=False))
+    path.write_text(json.dumps({"services": services}, indent=1))
     return path
 
 
@@ -122,6 +127,22 @@ def _service(config: CellConfig, image: Image, place: Place) -> dict[str, Any]:
 def _tmpfs(folder: str, size_mib: int, *options: str) -> str:
     words = ("nosuid", "nodev", *options, f"size={size_mib}m", f"nr_inodes={max(64, size_mib * INODES_PER_MIB)}")
     return f"{folder}:{','.join(words)}"
+
+
+def require_closed_services(services: dict[str, dict[str, Any]]) -> None:
+    """Refuses the services of a compose file unless the first has loopback alone and the others share that.
+
+    An engine joins a service that says nothing to a network that leads out.
+
+    Raises:
+        CellError: The network would not be closed.
+    """
+    if "default" not in services:
+        raise CellError("a cell is not made without its first host")
+    for name, service in services.items():
+        wanted = "none" if name == "default" else _JOINED_NETWORK["network_mode"]
+        if service.get("network_mode") != wanted or any(service.get(key) for key in OPENINGS):
+            raise CellError("a cell is not made without a closed network of its own")
 
 
 def _closed_network(hostname: str) -> dict[str, Any]:

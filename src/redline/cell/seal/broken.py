@@ -29,17 +29,6 @@ Spec = dict[str, Any]
 Change = Callable[[Spec, "Bench"], None]
 """Changes the specification of a host in place."""
 
-PROBE_NAMES = (
-    "outside_identity", "no_capabilities", "no_new_privileges", "refused_system_calls", "no_nested_namespace",
-    "security_label", "own_namespaces", "own_processes", "own_ipc", "canary_unreadable", "outside_unchanged",
-    "read_only_root", "kernel_interfaces", "few_devices", "declared_mounts", "few_descriptors", "clean_environment",
-    "harness_hidden", "no_network", "nothing_leaves", "no_name_resolution", "no_metadata_service", "declared_sockets",
-    "proxy_powerless", "closed_by_default", "cells_apart", "no_package_sources", "tether_only_protocol", "limits_bite",
-    "daemons_gone", "kill_drill", "lease_drill", "no_hooks", "no_device_nodes", "alarm_arrives",
-    "evidence_unalterable", "broken_profiles_fail", "prompts_agree",
-)  # fmt: skip
-"""The list of probes, in the order of their numbers."""
-
 READ_ONLY = ("bind", "ro", "nosuid", "nodev", "noexec")
 LAST_LINE = "main()\n"
 HOLDER_SECONDS = 10.0

@@ -77,19 +77,19 @@ def canary_bound(spec: Spec, bench: Bench) -> None:
 
 def tree_bound(spec: Spec, bench: Bench) -> None:
     """A folder outside, in which nothing may change, is bound in and can be written."""
-    bind(spec, bench.planted(spec, "tree"), _writable_place(spec, bench), *WRITABLE)
+    bind(spec, bench.planted(spec, "tree"), writable_place(spec, bench), *WRITABLE)
 
 
 def evidence_bound(spec: Spec, bench: Bench) -> None:
     """A folder outside, in which evidence lies, is bound in and can be written."""
-    bind(spec, bench.planted(spec, "evidence"), _writable_place(spec, bench), *WRITABLE)
+    bind(spec, bench.planted(spec, "evidence"), writable_place(spec, bench), *WRITABLE)
 
 
-def _writable_place(spec: Spec, bench: Bench) -> str:
+def writable_place(spec: Spec, bench: Bench) -> str:
     """Where a folder of outside is bound: below what may be written anyway; gVisor binds nothing there."""
     if spec.get("annotations") is None:
         return f"{HOME}/bound"
-    (bench.own_root(spec) / "srv").mkdir()
+    (bench.own_root(spec) / "srv").mkdir(exist_ok=True)
     return "/srv"
 
 

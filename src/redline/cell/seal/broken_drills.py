@@ -1,9 +1,12 @@
 """The breakages of drills: circumstances under which a probe that makes its own cells must fail."""
 
-from redline.cell.cell import Cell
+from redline.cell.cell import Cell, open_cell
 from redline.cell.config import CellConfig
-from redline.cell.seal.broken import Breakage, Broken, break_inside
+from redline.cell.seal.apart import cells_apart
+from redline.cell.seal.broken import Breakage, Broken, Spec, bind, break_inside, workbench
+from redline.cell.seal.broken_cells import WRITABLE, writable_place
 from redline.cell.seal.broken_profiles import SAMPLE, broken_profiles_fail
+from redline.cell.seal.closed import closed_by_default
 from redline.cell.seal.drills import daemons_gone, kill_drill, lease_drill
 
 LONG_LEASE = 60.0
@@ -39,7 +42,38 @@ async def sealed_bare_profile(config: CellConfig) -> str | None:
     return await broken_profiles_fail(config, bare=Broken())
 
 
+async def shared_folder(config: CellConfig) -> str | None:
+    """Two cells into which the same folder is bound."""
+    with workbench() as bench:
+        common = bench.folder / "common"
+        common.mkdir()
+        common.chmod(0o777)
+
+        def altered(spec: Spec, _host: str) -> Spec:
+            bind(spec, common, writable_place(spec, bench), *WRITABLE)
+            return spec
+
+        return await cells_apart(config, altered)
+
+
+def no_guard(_specification: Spec) -> None:
+    """Lets everything through."""
+
+
+async def unguarded_network(config: CellConfig) -> str | None:
+    """A check of the network that lets everything through; nothing is made."""
+    async with open_cell(config) as cell:
+        return closed_by_default(cell, no_guard)
+
+
 DRILLS = (
+    Breakage("closed_by_default", "a check of the network that lets everything through", drill=unguarded_network),
+    Breakage(
+        "cells_apart",
+        "a folder that two cells share",
+        drill=shared_folder,
+        needs=frozenset({"writable_folders"}),
+    ),
     Breakage("daemons_gone", "a teardown that asks instead of killing", drill=forgotten_daemons),
     Breakage("kill_drill", "a kill that asks instead of killing", drill=polite_kill),
     Breakage("lease_drill", "a warden that waits a minute for a silent harness", drill=long_lease),

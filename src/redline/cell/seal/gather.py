@@ -52,12 +52,34 @@ async def gather(cell: Cell, host: str, guarded: Sequence[ProcessRef], *, full: 
     with _planted(cell) as planted:
         root = cell.ground.root
         skeleton = await anyio.to_thread.run_sync(tree_hash, root)
-        facts = await _look(cell, host, guarded, {**planted.task(), **_settings(cell)}, FULL_PARTS)
+        settings = {**planted.task(), **_settings(cell), "guard": await _start_guard(cell, host)}
+        facts = await _look(cell, host, guarded, settings, FULL_PARTS)
         facts.outside.update(await anyio.to_thread.run_sync(planted.findings))
         after = await anyio.to_thread.run_sync(tree_hash, root)
         facts.outside["skeleton"] = {"before": skeleton, "after": after}
         facts.outside.update(_expected(cell, host))
     return facts
+
+
+GUARD = """
+import ctypes, os
+ctypes.CDLL(None).prctl(4, 0, 0, 0, 0)  # PR_SET_DUMPABLE, which a fork inherits
+child = os.fork()
+if child == 0:
+    null = os.open("/dev/null", os.O_RDWR)
+    for fd in range(3):
+        os.dup2(null, fd)
+    while True:
+        os.read(os.pipe()[0], 1)
+print(child)
+"""
+"""A process that guards itself as generation 0 does, for a cell in which there is none yet."""
+
+
+async def _start_guard(cell: Cell, host: str) -> int:
+    """Starts it; returns its pid inside. It ends with the cell."""
+    done = await cell.exec([cell.interpreter, "-I", "-S", "-c", GUARD], host=host, timeout=TIMEOUT)
+    return int(done.stdout)
 
 
 async def _look(
@@ -69,7 +91,10 @@ async def _look(
     task = {
         "nonce": secrets.token_hex(16),
         "syscalls": _syscalls(),
-        "guarded": [inside_pids[process.pid] for process in guarded if process.pid in inside_pids],
+        "guarded": [
+            *(inside_pids[process.pid] for process in guarded if process.pid in inside_pids),
+            *([settings["guard"]] if "guard" in settings else []),
+        ],
         "harness_pid": os.getpid(),
         "tether": TETHER_FOLDER,
         "scratch": {place: size << 20 for place, size in scratch_mib(cell.config).items()},

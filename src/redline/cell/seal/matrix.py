@@ -11,7 +11,8 @@ from pydantic import BaseModel, ConfigDict
 from redline.cell.cell import Cell
 from redline.cell.config import CellConfig
 from redline.cell.runtime import Runtime, choose_runtime
-from redline.cell.seal.broken import PROBE_NAMES, Breakage, Broken
+from redline.cell.seal.broken import Breakage, Broken
+from redline.cell.seal.facts import PROBE_NAMES
 from redline.cell.seal.report import SealReport
 
 AT_ONCE = 4
@@ -137,6 +138,8 @@ async def measure_breakages(
     breakages: Sequence[Breakage],
     measure: Measure,
     progress: Progress | None = None,
+    *,
+    unbroken: bool = True,
 ) -> Matrix:
     """Runs the probes on a cell that is not broken and on every broken one.
 
@@ -145,6 +148,7 @@ async def measure_breakages(
         breakages: What is broken.
         measure: Runs the probes on a cell.
         progress: Told of each row as it is known.
+        unbroken: Whether a cell that is not broken is measured too.
 
     Returns:
         The matrix.
@@ -153,7 +157,7 @@ async def measure_breakages(
     lacking = _lacking(runtime)
     counters = _sent_by_the_machine()
     begun = time.perf_counter()
-    chosen = [NOTHING, *breakages]
+    chosen = [*([NOTHING] if unbroken else []), *breakages]
     rows: dict[int, Row] = {}
     at_once = anyio.Semaphore(AT_ONCE)
 

@@ -34,7 +34,10 @@ class Finding(BaseModel):
     """The probe's name."""
 
     reason: str
-    """What was found instead of what was expected."""
+    """Why: what was found instead of what was expected, or, where that is known of the runtime, why it is so there."""
+
+    found: str = ""
+    """What was found, where the reason does not say it."""
 
 
 class SealReport(BaseModel):
@@ -75,6 +78,9 @@ class SealReport(BaseModel):
     notes: tuple[str, ...] = ()
     """Bounds that this machine or user cannot set, by name."""
 
+    not_protected: tuple[str, ...] = ()
+    """What such a cell does not protect from, whatever the probes found."""
+
     seconds: float
     """How long the probing took."""
 
@@ -99,7 +105,7 @@ def report_of(
             passed.append(probe.name)
             continue
         excuse = lacking_reason(cell.runtime, cell.rootless, probe.name, reason)
-        finding = Finding(number=probe.number, name=probe.name, reason=excuse or reason)
+        finding = Finding(number=probe.number, name=probe.name, reason=excuse or reason, found=reason if excuse else "")
         if excuse is not None:
             lacking.append(finding)
         elif isinstance(probe, Probe) and probe.warns:
@@ -118,6 +124,7 @@ def report_of(
         labels="" if failed else LABELS,
         kernel=GVISOR if cell.runtime == "runsc" else f"{SHARED_KERNEL} ({os.uname().release})",
         notes=unbounded(cell),
+        not_protected=not_protected(cell.runtime),
         seconds=seconds,
     )
 
@@ -135,6 +142,12 @@ def lacking_reason(runtime: str, rootless: bool, probe: str, finding: str) -> st
 def _lacking() -> tuple[dict[str, str], ...]:
     data = tomllib.loads(files("redline.cell").joinpath("data/lacking.toml").read_text())
     return tuple(data["lacking"])
+
+
+def not_protected(runtime: str) -> tuple[str, ...]:
+    """What cells of a runtime do not protect from, whatever their probes found."""
+    data = tomllib.loads(files("redline.cell").joinpath("data/not_protected.toml").read_text())
+    return tuple(entry["text"] for entry in data["not_protected"] if runtime in entry["runtimes"])
 
 
 def unbounded(cell: "Cell") -> tuple[str, ...]:

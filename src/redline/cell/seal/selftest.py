@@ -3,10 +3,11 @@
 from collections.abc import Collection, Sequence
 
 from redline.cell.config import CellConfig
-from redline.cell.seal.broken import PROBE_NAMES, Breakage
+from redline.cell.seal.broken import Breakage
 from redline.cell.seal.broken_cells import CELLS
 from redline.cell.seal.broken_drills import DRILLS
 from redline.cell.seal.broken_network import NETWORKS
+from redline.cell.seal.facts import PROBE_NAMES
 from redline.cell.seal.matrix import UNBROKEN, Matrix, Measure, Progress, Row, measure_breakages
 from redline.cell.seal.quick import probe_cell
 

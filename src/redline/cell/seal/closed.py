@@ -1,0 +1,132 @@
+"""Probe 25: whatever is said about the network, or left unsaid, a cell is closed or is not made.
+
+Nothing is made here: a cell on another network must not exist even for a moment. What is asked is the check that every
+cell passes before a runtime or an engine is told of it.
+"""
+
+import copy
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic import ValidationError
+
+from redline.cell.cell import Cell
+from redline.cell.config import CellConfig
+from redline.cell.docker.compose import Place, compose_services, require_closed_services
+from redline.cell.docker.image import Image
+from redline.cell.errors import CellError
+from redline.cell.spec import HostSpec, IdMaps, host_spec, require_closed_network
+
+Guard = Callable[[dict[str, Any]], None]
+"""Raises CellError for a specification, or for the services of a compose file, whose network is not closed."""
+
+SETTINGS: Final[tuple[dict[str, object], ...]] = (
+    {"network": None},
+    {"network": ""},
+    {"network": "host"},
+    {"network": []},
+    {"network": {"allow": []}},
+    {"network_mode": "bridge"},
+    {"internet": True},
+    {"allow_list": []},
+    {"allow_domains": ["*"]},
+    {"proxy": ""},
+    {"ports": ["80:80"]},
+)
+"""Ways to ask for a network that a cell's configuration does not have."""
+
+NAMESPACES: Final[tuple[object, ...]] = (
+    None,
+    [],
+    [{"type": "user"}],
+    [{"type": "Network"}],
+    [{"type": "net"}],
+    [{"type": "network", "path": ""}],
+    [{"type": "network", "path": "/proc/1/ns/net"}],
+    [{"type": "network", "path": "/proc/self/ns/net"}],
+    [{"type": "network"}, {"type": "network", "path": "/proc/1/ns/net"}],
+)
+"""What may stand for the namespaces of a specification and does not make a network of the cell's own."""
+
+MODES: Final[tuple[object, ...]] = (None, "", "host", "bridge", "default", "container:other", "service:other", "None")
+"""What may stand for the network of a service and does not close it."""
+
+OPENINGS: Final[dict[str, object]] = {
+    "networks": ["default"],
+    "ports": ["127.0.0.1:8080:80"],
+    "links": ["other"],
+    "external_links": ["other"],
+    "expose": ["80"],
+}
+"""What opens a service beside its network."""
+
+
+def closed_by_default(cell: Cell, guard: Guard | None = None) -> str | None:
+    """Tries every empty, missing and malformed setting of a network.
+
+    Args:
+        cell: A cell, for what its kind is made of.
+        guard: The check, for the seal's own test.
+
+    Returns:
+        What was taken for closed and is not, None where nothing was.
+    """
+    for setting in SETTINGS:
+        try:
+            CellConfig.model_validate({**cell.config.model_dump(), **setting})
+        except ValidationError:
+            continue
+        return f"a configuration with {setting} is accepted"
+    if cell.runtime == "docker":
+        guard, whole, broken = guard or require_closed_services, _services(cell), _opened_services
+    else:
+        guard, whole, broken = guard or require_closed_network, _specification(cell), _opened_specifications
+    try:
+        guard(copy.deepcopy(whole))
+    except CellError as error:
+        return f"a closed network is refused: {error}"
+    for what, opened in broken(whole):
+        try:
+            guard(opened)
+        except CellError:
+            continue
+        return f"taken for closed: {what}"
+    return None
+
+
+def _specification(cell: Cell) -> dict[str, Any]:
+    ground = cell.ground
+    host = HostSpec("node1", ground.root, ground.init, Path("/"), IdMaps((), ()), "/")
+    return host_spec(cell.config, host, ground.tools)
+
+
+def _opened_specifications(whole: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    for namespaces in NAMESPACES:
+        opened = copy.deepcopy(whole)
+        opened["linux"]["namespaces"] = namespaces
+        yield f"namespaces {namespaces}", opened
+    opened = copy.deepcopy(whole)
+    del opened["linux"]["namespaces"]
+    yield "no namespaces", opened
+    yield "no specification", {}
+
+
+def _services(cell: Cell) -> dict[str, Any]:
+    nothing = Path("/")
+    image = Image(name="none", interpreter=cell.interpreter, base="none")
+    return compose_services(cell.config, image, Place(nothing, "", "", nothing), "node1")
+
+
+def _opened_services(whole: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    for name, service in whole.items():
+        for mode in MODES:
+            opened = copy.deepcopy(whole)
+            opened[name]["network_mode"] = mode
+            yield f"network_mode {mode!r} of {name}", opened
+        opened = copy.deepcopy(whole)
+        del opened[name]["network_mode"]
+        yield f"no network_mode of {name}", opened
+        for key, value in OPENINGS.items():
+            yield f"{key} of {name}", {**whole, name: {**service, key: value}}
+    yield "no services", {}

@@ -1,0 +1,121 @@
+"""The full set of probes, measured when a run starts: what looks at one cell, and the drills, which make their own.
+
+It stands here because it asks every layer below: cells, the tether, the alarm of the agents' loops, the prompts.
+"""
+
+import time
+from typing import Final
+
+import anyio
+
+from redline.agents.alarm_drill import alarm_drill
+from redline.cell import Cell, CellConfig, open_cell
+from redline.cell.alarm import bell
+from redline.cell.errors import CellError
+from redline.cell.seal import Drill, Probe, SealReport, probe_cell
+from redline.cell.seal.apart import cells_apart
+from redline.cell.seal.broken_profiles import broken_profiles_fail
+from redline.cell.seal.closed import closed_by_default
+from redline.cell.seal.drills import daemons_gone, kill_drill, lease_drill
+from redline.cell.seal.probes import PROBES
+from redline.cell.seal.report import report_of
+from redline.scenarios.statements import prompts_agree
+from redline.tether.seal_drill import tether_drill
+
+AT_ONCE: Final = 3
+"""Drills that run side by side; most of them wait more than they work."""
+
+Found = dict[str, str | None]
+"""What each probe found, by its name: the reason why it failed, None where it held."""
+
+
+async def _tether(config: CellConfig) -> str | None:
+    return await tether_drill(config=config)
+
+
+async def _alarm(config: CellConfig) -> str | None:
+    bell.set(None)  # a run that is under way is not to end for it
+    return await alarm_drill(config=config)
+
+
+async def _profiles(config: CellConfig) -> str | None:
+    return await broken_profiles_fail(config)
+
+
+DRILLS: Final = (
+    Drill(26, "cells_apart", "two cells have nothing in common", cells_apart),
+    Drill(28, "tether_only_protocol", "the tether carries its protocol alone, counted and bounded", _tether),
+    Drill(30, "daemons_gone", "detached children are gone after the teardown", daemons_gone),
+    Drill(31, "kill_drill", "a kill under a fork storm leaves nobody", kill_drill),
+    Drill(32, "lease_drill", "a cell whose harness is stopped or killed ends with its lease", lease_drill),
+    Drill(35, "alarm_arrives", "every event that raises the alarm stops a cell in time", _alarm),
+    Drill(37, "broken_profiles_fail", "a bare cell and broken ones are rejected", _profiles),
+)
+"""Probes that make cells of their own, by the numbers of the containment list."""
+
+CLOSED: Final = Probe(
+    25, "closed_by_default", "an empty, missing or malformed network setting means closed", lambda _: None
+)
+"""Judged without a look at the cell: of what it is made from."""
+
+PROMPTS: Final = Probe(38, "prompts_agree", "what the prompts say is what the probes found", lambda _: None)
+"""Judged last, by what the others found."""
+
+
+async def full_seal(config: CellConfig | None = None) -> SealReport:
+    """Measures everything that is to hold of cells of a shape.
+
+    Args:
+        config: The shape.
+
+    Returns:
+        What held and what did not. A probe that errs has failed.
+
+    Raises:
+        UsageError: This machine or user can make no cells.
+        CellError: No cell could be made to be measured.
+    """
+    config = config or CellConfig()
+    begun = time.perf_counter()
+    found: Found = {}
+    room = anyio.Semaphore(AT_ONCE)
+
+    async def drill(each: Drill) -> None:
+        async with room:
+            found[each.name] = await _reason(each, config)
+
+    async with open_cell(config) as cell:
+        async with anyio.create_task_group() as tasks:
+            # The longest to wait for comes first.
+            for each in sorted(DRILLS, key=lambda each: each.run is not lease_drill):
+                tasks.start_soon(drill, each)
+            found[CLOSED.name] = closed_by_default(cell)
+            found |= await _probes(cell)
+        found[PROMPTS.name] = await _prompts(cell, found)
+        every: tuple[Probe | Drill, ...] = (*PROBES, CLOSED, *DRILLS, PROMPTS)
+        pairs = [(each, found[each.name]) for each in every]
+        return report_of(cell, pairs, full=True, seconds=time.perf_counter() - begun)
+
+
+async def _reason(drill: Drill, config: CellConfig) -> str | None:
+    try:
+        return await drill.run(config)
+    except Exception as error:  # whatever went wrong: nothing was shown
+        return f"did not run ({type(error).__name__}: {error})"
+
+
+async def _probes(cell: Cell) -> Found:
+    """What the probes found on the hosts of a cell; where one host fails a probe, the cell does."""
+    found: Found = {probe.name: None for probe in PROBES}
+    for host in cell.hosts:
+        report = await probe_cell(cell, host=host)
+        for finding in (*report.failed, *report.lacking, *report.warnings):
+            found[finding.name] = found[finding.name] or finding.found or finding.reason
+    return found
+
+
+async def _prompts(cell: Cell, found: Found) -> str | None:
+    try:
+        return await prompts_agree(cell, {name for name, reason in found.items() if reason is None})
+    except (CellError, OSError) as error:
+        return f"did not run ({error})"
