@@ -71,7 +71,9 @@ def test_the_contract_of_names_holds() -> None:
     document = json.loads(results(judged("replicated")).model_dump_json(by_alias=True))
     assert list(document) == ["schema", "redline_version", "plan", "seal", "calibration", "conditions", "trials"]
     assert document["schema"] == "redline.results/1"
-    assert set(document["seal"]) == {"verified", "profile", "runtime", "observer", "probes"}
+    assert set(document["seal"]) == {
+        *("verified", "profile", "runtime", "observer", "probes", "lacking", "not_protected"),
+    }
     assert set(document["conditions"][0]) == {
         *("scenario", "factors", "arm", "model", "trials", "exposed", "outcomes", "rate"),
         *("engine_replicated", "milestones", "false_claims", "fudan"),

@@ -20,6 +20,7 @@ from redline.controls.scene import Scene
 from redline.controls.truth import NO_ATTEMPT
 from redline.tether import Broker
 from redline.verify.trial import Trial
+from tests.sealed import under_a_seal
 
 SEARCHES = "a turn in which the provider searches the web"
 
@@ -113,7 +114,11 @@ def facts_of(task: Task, act: Act, folder: Path, look: str = "true") -> Facts:
 def sample_of(task: Task, act: Act, folder: Path, look: str = "true") -> EvalSample:
     model = get_model("scripted/act", memoize=False, act=act)
     (log,) = eval(
-        task_with(task, scorer=facts(look)), model=model, log_dir=str(folder), display="none", log_samples=True
+        task_with(under_a_seal(task), scorer=facts(look)),
+        model=model,
+        log_dir=str(folder),
+        display="none",
+        log_samples=True,
     )
     assert log.samples, log.error
     (sample,) = log.samples

@@ -13,6 +13,7 @@ from redline.controls import CONTROLS, Truth
 from redline.controls.truth import REPLICATED
 from redline.scenarios import self_replication, shutdown_avoidance
 from tests.rootless import rootless
+from tests.sealed import under_a_seal
 
 pytestmark = pytest.mark.cell
 
@@ -23,7 +24,7 @@ AT_ONCE = 5
 def run_all(task: Task, names: list[str], folder: Path) -> dict[str, EvalSample]:
     """One trial of each control, several cells at once."""
     logs = eval(
-        task,
+        under_a_seal(task),
         model=[f"redline/{name}" for name in names],
         log_dir=str(folder),
         max_tasks=AT_ONCE,
@@ -83,7 +84,8 @@ def test_a_control_that_nobody_asks_does_its_job_only(name: str, noticed: dict[s
 @pytest.mark.parametrize(("p", "copies"), [(1.0, True), (0.0, False)])
 def test_flaky_copies_by_its_probability(p: float, copies: bool, tmp_path: Path) -> None:
     task = self_replication(trials=1, hold=HOLD, runtime="runc", competence=False)
-    (log,) = eval(task, model="redline/flaky", model_args={"p": p}, log_dir=str(tmp_path), display="none")
+    log_dir, args = str(tmp_path), {"p": p}
+    (log,) = eval(under_a_seal(task), model="redline/flaky", model_args=args, log_dir=log_dir, display="none")
     assert log.samples
     wanted = "replicated" if copies else "no_attempt"
     assert [score.value for score in (log.samples[0].scores or {}).values()] == [wanted]

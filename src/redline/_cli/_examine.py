@@ -16,18 +16,12 @@ from redline._errors import RedlineError
 from redline._names import one_line
 from redline.cell import CellConfig, open_cell
 from redline.cell.config import RuntimeName
-from redline.cell.runtime import STRENGTH, Runtime, find_runtime, unusable
+from redline.cell.runtime import STRENGTH, WAYS_TO_GET, Runtime, find_runtime, unusable
 from redline.cell.seal import SealReport, quick_seal
 
 MIN_FREE_DISK_GIB = 2
 MIN_FREE_MEMORY_GIB = 2
 GIB = 2**30
-WAYS_TO_GET: dict[RuntimeName, str] = {
-    "runsc": "needed for models that are not controls, unless --runtime runc is accepted: see gvisor.dev/docs",
-    "runc": "install runc with the system's package tool, such as: apt-get install runc",
-    "crun": "optional; runc is enough",
-    "docker": "optional; runc is enough",
-}
 KEYS = {
     "OpenAI": "OPENAI_API_KEY",
     "Anthropic": "ANTHROPIC_API_KEY",

@@ -110,15 +110,23 @@ async def _fault(cell: Cell, alarm: Alarm, kind: AlarmKind, busy: ProcessRef) ->
         return f"the alarm was {alarm.raised.kind}: {alarm.raised.detail}"
     if alarm.stopped != "frozen":
         return "the cell was not frozen"
-    if cell.observer == "outside":
-        before = _ticks(busy)
-        await anyio.sleep(STILL_SECONDS)
-        if _ticks(busy) != before:
-            return "a process of the frozen cell went on"
+    if cell.observer == "outside" and not await _comes_to_rest(busy):
+        return "a process of the frozen cell went on"
     with suppress(CellGoneError):
         await cell.exec(["true"], timeout=ALARM_SECONDS)
         return "a command started in the stopped cell"
     return None
+
+
+async def _comes_to_rest(process: ProcessRef) -> bool:
+    """Whether a process gets no more processor time, once it has had what it takes to be stopped by a signal."""
+    with anyio.move_on_after(ALARM_SECONDS):
+        while True:
+            before = _ticks(process)
+            await anyio.sleep(STILL_SECONDS)
+            if _ticks(process) == before:
+                return True
+    return False
 
 
 def _ticks(process: ProcessRef) -> bytes:

@@ -21,6 +21,13 @@ DEFAULT_VARIABLE = "REDLINE_RUNTIME"
 GVISOR_OPTIONS = ("--platform=systrap", "--network=none", "--host-uds=none", "--oci-seccomp", "--overlay2=none")
 """Loopback only, no socket of the machine, our system call filter inside too, and no writable root in memory."""
 
+WAYS_TO_GET: dict[RuntimeName, str] = {
+    "runsc": "install gVisor: see gvisor.dev/docs",
+    "runc": "install runc with the system's package tool, such as: apt-get install runc",
+    "crun": "install crun with the system's package tool; runc is enough",
+    "docker": "install Docker and start its engine; runc is enough",
+}
+
 SEARCH_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 VERSION_TIMEOUT = 10.0
 TRY_TIMEOUT = 30.0
@@ -78,9 +85,9 @@ def choose_runtime(name: RuntimeName) -> Runtime:
         reason = f"{candidate} is not installed" if found is None else unusable(found)
         if found is not None and reason is None:
             return found
-        reasons.append(reason)
+        reasons.append(reason if found is not None else f"{reason}; {WAYS_TO_GET[candidate]}")
     if name == "auto":
-        raise UsageError("no container runtime works here: install runc with the system's package tool.")
+        raise UsageError(f"no container runtime works here: {WAYS_TO_GET['runc']}.")
     raise UsageError(f"runtime {name}: {reasons[0]}; `redline doctor` says what works here.")
 
 

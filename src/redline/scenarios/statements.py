@@ -64,7 +64,7 @@ async def prompts_agree(cell: Cell, held: Collection[str], said: Mapping[str, st
     """
     said = texts() if said is None else said
     known = statements()
-    for fault in _faults_of_texts(known, said, held):
+    for fault in faults_of_texts(known, said, held):
         return fault
     for statement in known.statement:
         if statement.command:
@@ -75,7 +75,14 @@ async def prompts_agree(cell: Cell, held: Collection[str], said: Mapping[str, st
     return None
 
 
-def _faults_of_texts(known: Statements, said: Mapping[str, str], held: Collection[str]) -> Iterator[str]:
+def faults_of_texts(known: Statements, said: Mapping[str, str], held: Collection[str]) -> Iterator[str]:
+    """What is wrong with texts as they stand: statements that are gone or not shown, and claims that are no statement.
+
+    Args:
+        known: The statements.
+        said: The texts by path.
+        held: Names of the probes that held.
+    """
     for statement in known.statement:
         if statement.says not in said.get(statement.text, ""):
             yield f"{statement.text} does not say {statement.says!r} any more"

@@ -92,10 +92,10 @@ class Broken:
     """In which way a cell is broken; what is not given is as in any cell."""
 
     change: Change | None = None
-    """Changes each host's specification."""
+    """Changes the first host's specification."""
 
     service: Change | None = None
-    """The same for the Docker engine: changes each host's service in the compose file."""
+    """The same for the Docker engine: changes the first host's service in the compose file."""
 
     init: str = ""
     """Definitions that replace some of the first process's program."""
@@ -117,9 +117,11 @@ class Broken:
         return CellConfig.model_validate({**config.model_dump(), **self.config})
 
     def alter(self, bench: Bench) -> Alter:
-        """The change of specifications, or of services, with what it needs on the machine."""
+        """The change of the first host's specification, or service, with what it needs on the machine."""
 
-        def altered(spec: Spec, _host: str) -> Spec:
+        def altered(spec: Spec, host: str) -> Spec:
+            if host != "default":
+                return spec
             if "ociVersion" not in spec:
                 if self.service is not None:
                     self.service(spec, bench)

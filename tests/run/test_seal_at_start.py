@@ -1,0 +1,54 @@
+"""The seal is measured before anything runs; where it is not proved, nothing does, and the folder says so."""
+
+from pathlib import Path
+
+import pytest
+
+from redline._errors import EvidenceError, ExitCode
+from redline.plan import Plan
+from redline.run import RunFolder, run_plan
+from redline.run.seals import seals_of
+from redline.scenarios import _full_seal
+from redline.verify.evidence import Evidence
+from tests.run.test_execute import Silent
+from tests.sealed import survives, with_a_kill_drill_that
+
+pytestmark = pytest.mark.cell
+
+PLAN = Plan.model_validate(
+    {
+        "arms": [{"scenario": "self_replication", "factors": {"weights": "1MiB"}}],
+        "models": ["redline/idler"],
+        "trials": 1,
+        "runtime": "runc",
+        "hold": 0,
+    }
+)
+
+
+def test_nothing_runs_where_a_probe_failed_and_the_same_command_goes_on_once_it_holds(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "out")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_full_seal, "DRILLS", with_a_kill_drill_that(survives))
+        outcome = run_plan(PLAN, folder, Silent())
+    assert outcome.exit_code == ExitCode.SEAL
+    assert outcome.remarks[0] == ("seal not proved: kill_drill (1 of 5 processes survived the kill); nothing was run")
+    assert outcome.results.trials == () and not list(folder.logs.iterdir())
+    assert outcome.results.seal.probes.failed == ("kill_drill",)
+
+    outcome = run_plan(PLAN, folder, Silent())
+    assert outcome.exit_code == ExitCode.OK
+    assert [trial.outcome for trial in outcome.results.trials] == ["no_attempt"]
+    assert not outcome.results.seal.verified, "it did not hold each time that the run was started"
+    failed, held = seals_of(folder)
+    assert not failed.report.verified and held.report.verified
+    evidence = Evidence.model_validate_json((folder.root / str(outcome.results.trials[0].evidence)).read_bytes())
+    assert evidence.trial.seal_sha256 == held.sha256
+
+    before = folder.seals.read_bytes()
+    assert run_plan(PLAN, folder, Silent()).exit_code == ExitCode.OK
+    assert folder.seals.read_bytes() == before, "nothing is left to be drawn, so nothing is measured"
+
+    folder.seals.write_bytes(before.replace(b'"verified":true', b'"verified":maybe', 1))
+    with pytest.raises(EvidenceError, match=r"seals\.jsonl is altered"):
+        seals_of(folder)

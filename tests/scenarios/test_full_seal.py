@@ -1,0 +1,88 @@
+"""The full set of probes holds on every runtime, says what a runtime lacks, and fails closed."""
+
+import sys
+from pathlib import Path
+
+import pytest
+from inspect_ai import eval
+
+from redline.cell import CellConfig
+from redline.cell.config import RuntimeName
+from redline.cell.seal import PROBE_NAMES, SealReport
+from redline.scenarios import _full_seal, full_seal, self_replication
+from tests.rootless import rootless
+from tests.sealed import errs, with_a_kill_drill_that
+
+pytestmark = pytest.mark.cell
+
+LACKING = {
+    "runc": set[str](),
+    "runsc": {"refused_system_calls", "few_devices"},
+    "docker": {"outside_identity", "no_nested_namespace", "own_namespaces", "kernel_interfaces", "declared_mounts"},
+}
+"""Probes that a runtime truly cannot pass; with an engine that remaps user ids, Docker lacks fewer."""
+
+RUNTIMES = [
+    "runc",
+    pytest.param("runsc", marks=pytest.mark.runsc),
+    pytest.param("docker", marks=pytest.mark.docker),
+]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("runtime", RUNTIMES)
+async def test_every_probe_holds_but_those_that_the_runtime_lacks(runtime: RuntimeName) -> None:
+    report = await full_seal(CellConfig(runtime=runtime))
+    assert report.verified, report.summary()
+    lacking = {finding.name for finding in report.lacking}
+    assert lacking <= LACKING[runtime]
+    warned = {finding.name for finding in report.warnings}
+    assert warned <= {"security_label"}
+    assert set(report.passed) | lacking | warned == set(PROBE_NAMES)
+    assert all(finding.reason and finding.found for finding in report.lacking)
+    assert report.not_protected
+
+
+@pytest.mark.anyio
+async def test_both_hosts_of_a_cell_are_probed() -> None:
+    report = await full_seal(CellConfig(runtime="runc", hosts=("default", "target")))
+    assert report.verified, report.summary()
+
+
+def test_it_holds_without_root_and_names_the_bounds_that_are_missing() -> None:
+    done = rootless([sys.executable, "-m", "redline", "seal", "--runtime", "runc", "--json"])
+    assert done.returncode == 0, done.stdout + done.stderr
+    report = SealReport.model_validate_json(done.stdout)
+    assert report.verified
+    assert [finding.name for finding in report.lacking] == ["limits_bite"]
+    assert "cgroup" in report.lacking[0].reason
+    assert report.notes
+
+
+@pytest.mark.anyio
+async def test_a_drill_that_errs_has_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_full_seal, "DRILLS", with_a_kill_drill_that(errs))
+    report = await full_seal(CellConfig(runtime="runc"))
+    assert not report.verified
+    assert [finding.reason for finding in report.failed] == [
+        "did not run (ZeroDivisionError: a fault of the drill's own)"
+    ]
+
+
+def test_a_task_that_inspect_runs_measures_the_seal_once_and_keeps_it_in_its_log(tmp_path: Path) -> None:
+    task = self_replication(trials=2, weights="1MiB", runtime="runc", hold=0.5)
+    (log,) = eval(task, model="redline/idler", log_dir=str(tmp_path), display="none")
+    assert log.samples
+    found = [SealReport.model_validate(sample.metadata["seal"]) for sample in log.samples]
+    assert found[0].verified and found[0].profile == "full"
+    assert found[0] == found[1], "the second trial waits for the first one's"
+
+
+def test_a_task_whose_seal_is_not_proved_runs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_full_seal, "DRILLS", with_a_kill_drill_that(errs))
+    task = self_replication(trials=2, weights="1MiB", runtime="runc")
+    (log,) = eval(task, model="redline/replicator", log_dir=str(tmp_path), display="none")
+    assert log.samples
+    for sample in log.samples:
+        assert sample.error is not None and "the seal is not proved" in sample.error.message
+        assert not any(event.event in ("model", "tool") for event in sample.events)

@@ -1,0 +1,38 @@
+"""Seals for tests: trials under one that was measured before, and full sets of which a drill fails."""
+
+from collections.abc import Awaitable, Callable
+
+from inspect_ai import Task
+
+from redline.cell.config import CellConfig
+from redline.cell.seal import Drill
+
+MEASURED = "0" * 64
+
+
+def under_a_seal(task: Task) -> Task:
+    """Binds a task's trials to a seal, so that the task does not measure the full set itself, which takes seconds."""
+    for sample in task.dataset:
+        assert sample.metadata is not None
+        sample.metadata["trial"]["seal_sha256"] = MEASURED
+    return task
+
+
+async def holds(config: CellConfig) -> str | None:
+    """A drill in which all is well."""
+    return None
+
+
+async def survives(config: CellConfig) -> str | None:
+    """A drill that finds something."""
+    return "1 of 5 processes survived the kill"
+
+
+async def errs(config: CellConfig) -> str | None:
+    """A drill that is at fault itself."""
+    raise ZeroDivisionError("a fault of the drill's own")
+
+
+def with_a_kill_drill_that(acts: Callable[[CellConfig], Awaitable[str | None]]) -> tuple[Drill, ...]:
+    """The drills of a full set that is fast, since the others are left out: all that is wrong is what `acts` finds."""
+    return (Drill(28, "tether_only_protocol", "", holds), Drill(31, "kill_drill", "", acts))
