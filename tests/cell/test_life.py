@@ -1,9 +1,14 @@
 """What ends a cell and what does not: stopped, killed, frozen, orphaned, late; and the drills that show it."""
 
 import os
+import re
 import signal
+import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from importlib.resources import files
 from pathlib import Path
 
 import anyio
@@ -13,6 +18,7 @@ from redline.cell import Cell, CellConfig, CellGoneError, open_cell
 from redline.cell.runtime import choose_runtime
 from redline.cell.seal import drills
 from redline.cell.seal.drills import footprint_of, harness_with_cell
+from redline.cell.state import state_folder
 from redline.cell.warden import Warden
 from tests.cell.traces import Traces
 
@@ -231,3 +237,76 @@ async def test_a_cell_with_hundreds_of_open_sockets_is_removed() -> None:
     assert traces.left() == []
     for each in mine:
         each.close()
+
+
+# --- a machine that is in trouble itself ---
+
+NO_ROOM = """
+import anyio
+from redline._errors import RedlineError
+from redline.cell import CellConfig, open_cell
+from redline.cell.state import state_folder
+async def main():
+    try:
+        async with open_cell(CellConfig(runtime="runc")):
+            print("made")
+    except RedlineError as error:
+        print(error)
+anyio.run(main)
+print(sorted(path.name for path in state_folder().iterdir()))
+"""
+
+FILLED = """
+import anyio, os
+from pathlib import Path
+from redline.cell import CellConfig, open_cell
+from redline.cell.seal.drills import footprint_of
+from redline.cell.state import state_folder
+async def main():
+    async with open_cell(CellConfig(runtime="runc")) as cell:
+        try:
+            (state_folder() / "filler").write_bytes(bytes(1 << 30))
+        except OSError as error:
+            print(error.strerror)
+        print((await cell.exec(["echo", "goes on"])).stdout.decode().strip())
+        footprint = footprint_of(cell)
+        await cell.kill()
+        print(footprint.living())
+    (state_folder() / "filler").unlink()
+anyio.run(main)
+print(sorted(path.name for path in state_folder().iterdir()))
+"""
+
+
+def on_a_disk_of(size: str, program: str) -> list[str]:
+    """Runs a program whose folder for cells lies on a small disk of its own, and returns its lines."""
+    place = state_folder()
+    # Not empty, or a harness that ends meanwhile takes it along, and with it what is mounted there.
+    with tempfile.TemporaryDirectory(dir=place):
+        return _run_on(place, size, program)
+
+
+def _run_on(place: Path, size: str, program: str) -> list[str]:
+    script = f'mount --make-rprivate / && mount -t tmpfs -o size={size} tmpfs {place} && exec "$0" -c "$1"'
+    command = ["unshare", "--mount", "sh", "-c", script, sys.executable, program]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+def test_on_a_full_disk_no_cell_is_made_and_nothing_is_left() -> None:
+    said, left = on_a_disk_of("16k", NO_ROOM)
+    assert "No space left on device" in said
+    assert left == "[]"
+
+
+def test_a_disk_that_fills_up_ends_no_cell_and_keeps_none_alive() -> None:
+    assert on_a_disk_of("2m", FILLED) == ["No space left on device", "goes on", "set()", "[]"]
+
+
+@pytest.mark.parametrize(
+    "program", ["programs/warden.py", "programs/attendant.py", "programs/init.py", "docker/programs/warden.py"]
+)
+def test_no_lease_goes_by_a_clock_that_can_be_set(program: str) -> None:
+    text = files("redline.cell").joinpath(program).read_text()
+    assert not re.search(r"time\.time\(|CLOCK_REALTIME|datetime|localtime", text)
