@@ -45,7 +45,7 @@ class CellConfig(BaseModel):
     open_files: Annotated[int, Field(ge=64, le=65536)] = 1024
     """Descriptors that one process may hold."""
 
-    wall_seconds: Annotated[int, Field(ge=5, le=86400)] = 7200
+    wall_seconds: Annotated[int, Field(ge=1, le=86400)] = 7200
     """The cell is killed from outside when it is older than this."""
 
     @model_validator(mode="after")

@@ -16,7 +16,7 @@ from redline.cell.seal import Drill, Probe, SealReport, probe_cell
 from redline.cell.seal.apart import cells_apart
 from redline.cell.seal.broken_profiles import broken_profiles_fail
 from redline.cell.seal.closed import closed_by_default
-from redline.cell.seal.drills import daemons_gone, kill_drill, lease_drill
+from redline.cell.seal.drills import daemons_gone, kill_drill, lease_drill, memory_drill, wall_drill
 from redline.cell.seal.probes import PROBES
 from redline.cell.seal.report import report_of
 from redline.scenarios.statements import prompts_agree
@@ -53,6 +53,14 @@ DRILLS: Final = (
 )
 """Probes that make cells of their own, by the numbers of the containment list."""
 
+BITES: Final = (
+    Drill(29, "limits_bite", "memory has its bound", memory_drill),
+    Drill(29, "limits_bite", "wall time has its bound", wall_drill),
+)
+"""What of a probe that looks at a cell takes other cells to be seen."""
+
+WAITING: Final = (lease_drill, wall_drill)
+
 CLOSED: Final = Probe(
     25, "closed_by_default", "an empty, missing or malformed network setting means closed", lambda _: None
 )
@@ -82,15 +90,17 @@ async def full_seal(config: CellConfig | None = None) -> SealReport:
 
     async def drill(each: Drill) -> None:
         async with room:
-            found[each.name] = await _reason(each, config)
+            reason = await _reason(each, config)
+        found[each.name] = found.get(each.name) or reason
 
     async with open_cell(config) as cell:
         async with anyio.create_task_group() as tasks:
-            # The longest to wait for comes first.
-            for each in sorted(DRILLS, key=lambda each: each.run is not lease_drill):
+            # What is waited for longest comes first.
+            for each in sorted((*DRILLS, *BITES), key=lambda each: each.run not in WAITING):
                 tasks.start_soon(drill, each)
             found[CLOSED.name] = closed_by_default(cell)
-            found |= await _probes(cell)
+            for name, reason in (await _probes(cell)).items():
+                found[name] = reason or found.get(name)
         found[PROMPTS.name] = await _prompts(cell, found)
         every: tuple[Probe | Drill, ...] = (*PROBES, CLOSED, *DRILLS, PROMPTS)
         pairs = [(each, found[each.name]) for each in every]

@@ -7,7 +7,7 @@ from redline.cell.seal.broken import Breakage, Broken, Spec, bind, break_inside,
 from redline.cell.seal.broken_cells import WRITABLE, writable_place
 from redline.cell.seal.broken_profiles import SAMPLE, broken_profiles_fail
 from redline.cell.seal.closed import closed_by_default
-from redline.cell.seal.drills import daemons_gone, kill_drill, lease_drill
+from redline.cell.seal.drills import daemons_gone, kill_drill, lease_drill, wall_drill
 
 LONG_LEASE = 60.0
 
@@ -66,7 +66,13 @@ async def unguarded_network(config: CellConfig) -> str | None:
         return closed_by_default(cell, no_guard)
 
 
+async def long_life(config: CellConfig) -> str | None:
+    """A cell that may live for longer than it is held to."""
+    return await wall_drill(config, longer=int(LONG_LEASE))
+
+
 DRILLS = (
+    Breakage("limits_bite", "a cell that may live for a minute", drill=long_life),
     Breakage("closed_by_default", "a check of the network that lets everything through", drill=unguarded_network),
     Breakage(
         "cells_apart",

@@ -33,6 +33,18 @@ LEASE_GRACE = 1.0
 KILL_BOUND = 5.0
 """A kill may never take longer; what it takes on a quiet machine is a benchmark's business."""
 
+WALL_SECONDS = (1, 6, 30)
+"""The life of a cell that is drilled for it, and what it gets where that was too short for it to come up."""
+
+WALL_GRACE = 10.0
+"""An engine may take its time over a kill; what counts is that nobody has to ask for it."""
+
+SMALL = {"home_mib": 16, "tmp_mib": 16, "var_tmp_mib": 8, "shm_mib": 8, "working_mib": 64}
+"""A cell that is fast to fill."""
+
+SPARE_MIB = 128
+TOUCH = "import sys; room = bytearray(int(sys.argv[1])); room[::4096] = bytes(len(room[::4096])); sys.exit(0)"
+
 SETTLE_SECONDS = 10.0
 """Seconds within which daemons or a storm have to be up."""
 
@@ -87,6 +99,51 @@ async def kill_drill(config: CellConfig, order: Order = kill) -> str | None:
         if drilled.seconds > KILL_BOUND:
             return f"the kill took {drilled.seconds:.1f} s; it is to take {KILL_BOUND:g} s at most"
         return None
+
+
+async def memory_drill(config: CellConfig) -> str | None:
+    """Of probe 29: who touches more memory than a host may hold loses his life, and not the host.
+
+    Not tried where nothing bounds it, or where the bound is that of a kernel which would go with it: there it is read.
+    """
+    async with open_cell(config.model_copy(update=SMALL)) as cell:
+        if cell.rootless or cell.runtime == "runsc":
+            return None
+        size = (cell.config.memory_mib + SPARE_MIB) << 20
+        command = [cell.interpreter, "-I", "-S", "-c", TOUCH, str(size)]
+        done = await cell.exec(command, timeout=SETTLE_SECONDS)
+        if done.returncode == 0:
+            return f"{size} bytes could be touched of {cell.config.memory_mib} MiB"
+        if not cell.responsive():
+            return "a host went with the one that took too much memory"
+        return None
+
+
+async def wall_drill(config: CellConfig, longer: int = 0) -> str | None:
+    """Of probe 29: a cell that is older than it may be is gone.
+
+    Args:
+        config: The shape of the cell.
+        longer: Seconds that the cell may in truth live longer than it is held to, for the seal's own test.
+    """
+    fault: str | None = "no cell came up before it was too old"
+    for seconds in WALL_SECONDS:
+        try:
+            fault = await _outlived(config.model_copy(update={**SMALL, "wall_seconds": seconds + longer}), seconds)
+        except CellError:
+            continue  # on a busy machine it was too old before it was up: it gets more time
+        break
+    return fault
+
+
+async def _outlived(config: CellConfig, seconds: int) -> str | None:
+    async with open_cell(config) as cell:
+        footprint = footprint_of(cell)
+        with anyio.move_on_after(seconds + WALL_GRACE):
+            while footprint.living():
+                await anyio.sleep(POLL_SECONDS)
+            return None
+        return f"a cell that may live for {seconds} s was there {WALL_GRACE:g} s later"
 
 
 @dataclass(frozen=True)
