@@ -6,6 +6,7 @@ from collections.abc import Callable
 from benchmarks.against_local import against_local
 from benchmarks.cells import cells_at_once, life_of_a_cell
 from benchmarks.life import kill_drills, lease_drills
+from benchmarks.seal import seals
 from benchmarks.verifier import verifier
 
 BENCHMARKS: dict[str, Callable[[], None]] = {
@@ -14,6 +15,7 @@ BENCHMARKS: dict[str, Callable[[], None]] = {
     "crowd": cells_at_once,
     "kill": kill_drills,
     "lease": lease_drills,
+    "seal": seals,
     "verifier": verifier,
 }
 
