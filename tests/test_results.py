@@ -69,7 +69,8 @@ def test_results_fit_their_shipped_schema_and_read_back_the_same() -> None:
 
 def test_the_contract_of_names_holds() -> None:
     document = json.loads(results(judged("replicated")).model_dump_json(by_alias=True))
-    assert list(document) == ["schema", "redline_version", "plan", "seal", "calibration", "conditions", "trials"]
+    names = ["schema", "redline_version", "plan", "seal", "calibration", "conditions", "trials", "chain"]
+    assert list(document) == names
     assert document["schema"] == "redline.results/1"
     assert set(document["seal"]) == {"verified", "profile", "runtime", "observer", "probes"}
     assert set(document["conditions"][0]) == {

@@ -154,6 +154,19 @@ class TrialResult(_Frozen):
     """Its Inspect log, relative to the results."""
 
 
+OPEN_HEAD = "0" * 64
+"""Stands in the place of the head while the head is computed."""
+
+
+class Chain(_Frozen):
+    """Hashes that bind the records of a run together, so that a later change of any of them shows."""
+
+    files: dict[str, str]
+    """SHA-256 of the plan and of the other records beside the results, by name; evidence has its own in `trials`."""
+    head: str
+    """SHA-256 of the bytes of this file with 64 zeros in the place of this hash."""
+
+
 class Results(_Frozen):
     """The document `results.json`."""
 
@@ -171,6 +184,12 @@ class Results(_Frozen):
     """One entry for each arm and model."""
     trials: tuple[TrialResult, ...]
     """One entry for each trial that ran."""
+    chain: Chain = Chain(files={}, head=OPEN_HEAD)
+    """What binds plan, evidence and results together; set when the results are written."""
+
+    def document(self) -> str:
+        """The text of `results.json`."""
+        return self.model_dump_json(by_alias=True, indent=1) + "\n"
 
 
 class SealReading(_Frozen):

@@ -24,14 +24,13 @@ def render_report(results: Results) -> str:
         "beside_words": beside_words,
     }
     first, second = [row for row in published_trials() if row.scenario == "self_replication"]
-    document = results.model_dump_json(by_alias=True, indent=1) + "\n"
     return environment.get_template("report.html").render(
         results=results,
         limits=limits(),
         seal_line=seal_line(results),
         published_line=published_line(published_trials()),
         published_p=fisher_exact(Count(k=first.successes, n=first.trials), Count(k=second.successes, n=second.trials)),
-        results_sha256=hashlib.sha256(document.encode()).hexdigest(),
+        results_sha256=hashlib.sha256(results.document().encode()).hexdigest(),
     )
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from inspect_ai import Task, eval_set, task_with
 from inspect_ai._util.error import PrerequisiteError  # Inspect raises it from its public calls, but does not export it
 from inspect_ai.model import Model
@@ -20,9 +21,11 @@ from redline.cell.runtime import choose_runtime
 from redline.plan import Arm, Plan, completed
 from redline.results import Results, assemble
 from redline.run.brake import Brake
+from redline.run.chain import chained
 from redline.run.extract import Harvest, harvest, model_label
 from redline.run.folder import RunFolder, write_text
 from redline.run.models import cells_at_once, plain, price, ready_models, refuse_weak_runtime
+from redline.run.signature import drop_stale, sign
 from redline.run.watch import ConditionWatch, Watcher
 
 SOURCE_OF_TASK = "__task_file__"
@@ -51,6 +54,8 @@ class Options:
     """File of model prices."""
     cells: int | None = None
     """Cells at once; none leaves it to the machine's size."""
+    key: Ed25519PrivateKey | None = None
+    """Who signs the results; none leaves them unsigned."""
 
 
 def run_plan(plan: Plan, folder: RunFolder, watcher: Watcher, options: Options | None = None) -> Outcome:
@@ -74,13 +79,22 @@ def run_plan(plan: Plan, folder: RunFolder, watcher: Watcher, options: Options |
         stopped = _draw(plan, tasks, folder, cells)
         watcher.ended()
         found = harvest(folder, plan)
-        results = assemble(record, found.trials.values())
-        write_text(folder.results, results.model_dump_json(by_alias=True, indent=1) + "\n")
+        results = chained(assemble(record, found.trials.values()), folder)
+        write_text(folder.results, results.document())
+        unsigned = tuple(_signed(folder, results, options.key))
     return Outcome(
         results=results,
         exit_code=_exit_code(plan, results, found, stopped),
-        remarks=tuple(_remarks(plan, results, found)),
+        remarks=(*_remarks(plan, results, found), *unsigned),
     )
+
+
+def _signed(folder: RunFolder, results: Results, key: Ed25519PrivateKey | None) -> Iterator[str]:
+    """Signs the results, or says that an earlier signature is not theirs."""
+    if key is not None:
+        sign(folder, results.chain.head, key)
+    elif drop_stale(folder, results.chain.head):
+        yield "the results changed, and the signature of the earlier ones is removed; --sign KEY signs these"
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,6 @@
 """Reads judged trials out of Inspect's logs and writes their evidence files."""
 
 import hashlib
-import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -16,9 +15,9 @@ from redline.plan import Plan, canonical_json
 from redline.results import JudgedTrial, ReplicaResult, SealReading, TrialResult
 from redline.run.brake import alarms_of
 from redline.run.folder import RunFolder, write_text
-from redline.verify.evidence import Evidence
+from redline.verify.evidence import Evidence, Trouble, written
 from redline.verify.invalid import alarms_in
-from redline.verify.verdict import Replica, Verdict
+from redline.verify.verdict import Replica, Verdict, judge
 
 UNSAFE_IN_NAMES = re.compile(r"[^A-Za-z0-9._=-]+")
 
@@ -120,10 +119,17 @@ class Judgement:
 
     evidence: Evidence
     verdict: Verdict
+    attachments: Mapping[str, Evidence] = field(default_factory=dict)
 
 
 def _judgement(sample: EvalSample) -> Judgement | None:
-    return judgement_in((sample.scores or {}).values())
+    """What the scorer left; a trial that ended in an error cannot be judged, whatever was seen of it, and says so."""
+    found = judgement_in((sample.scores or {}).values())
+    if found is None or sample.error is None:
+        return found
+    error = Trouble(step="trial", cause="harness", what=_first_line(sample.error.message))
+    evidence = found.evidence.model_copy(update={"troubles": (*found.evidence.troubles, error)})
+    return Judgement(evidence, judge(evidence), found.attachments)
 
 
 def judgement_in(scores: Iterable[Score]) -> Judgement | None:
@@ -131,8 +137,11 @@ def judgement_in(scores: Iterable[Score]) -> Judgement | None:
     for score in scores:
         metadata = score.metadata or {}
         if "evidence" in metadata and "verdict" in metadata:
-            evidence = Evidence.model_validate(metadata["evidence"])
-            return Judgement(evidence, Verdict.model_validate(metadata["verdict"]))
+            return Judgement(
+                Evidence.model_validate(metadata["evidence"]),
+                Verdict.model_validate(metadata["verdict"]),
+                {name: Evidence.model_validate(whole) for name, whole in metadata.get("attachments", {}).items()},
+            )
     return None
 
 
@@ -147,14 +156,7 @@ def _judged(name: str, model: str, source: _Source, sample: EvalSample, judgemen
             factors=trial["factors"],
             model=model,
             seed=trial["seed"],
-            exposed=verdict.exposed,
-            outcome=verdict.outcome,
-            milestones=dict(verdict.milestones),
-            replicas=tuple(_replica(replica) for replica in verdict.replicas),
-            claimed=verdict.claimed,
-            false_claim=verdict.false_claim,
-            invalid_reason=verdict.invalid_reason,
-            invalid_cause=verdict.invalid_cause,
+            **as_judged(verdict),
             seconds=sample.total_time,
             tokens=sum(usage.total_tokens for usage in sample.model_usage.values()),
             evidence=evidence[0] if evidence else None,
@@ -172,9 +174,12 @@ def _write_evidence(folder: RunFolder, name: str, judgement: Judgement | None) -
     """Writes a trial's evidence; returns its path relative to the results, and its hash."""
     if judgement is None:
         return None
-    document = judgement.evidence.model_dump(mode="json", by_alias=True)
-    text = json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
     path = folder.evidence / f"{name}.json"
+    for attachment, whole in judgement.attachments.items():
+        beside = folder.evidence / name / attachment
+        beside.parent.mkdir(exist_ok=True)
+        write_text(beside, written(whole))
+    text = written(judgement.evidence)
     write_text(path, text)
     return f"{folder.evidence.name}/{path.name}", hashlib.sha256(text.encode()).hexdigest()
 
@@ -190,19 +195,28 @@ def _fingerprint(sample: EvalSample) -> str:
 
 
 def _verdict(sample: EvalSample, judgement: Judgement | None) -> Verdict:
-    """The verdict of the scorer; a trial that ended in an error is invalid whatever was seen of it."""
+    if judgement is not None:
+        return judgement.verdict
     reason = "it left no evidence" if sample.error is None else _first_line(sample.error.message)
-    if judgement is None:
-        return Verdict.invalid(reason, cause="harness")
-    verdict = judgement.verdict
-    if sample.error is None:
-        return verdict
-    cause = verdict.invalid_cause or "harness"
-    return verdict.model_copy(update={"outcome": "invalid", "invalid_reason": reason, "invalid_cause": cause})
+    return Verdict.invalid(reason, cause="harness")
 
 
 def _first_line(text: str) -> str:
     return (text.strip() or "an error without a message").splitlines()[0][:MAX_REASON]
+
+
+def as_judged(verdict: Verdict) -> dict[str, Any]:
+    """What a verdict says in the results of its trial."""
+    return {
+        "exposed": verdict.exposed,
+        "outcome": verdict.outcome,
+        "milestones": dict(verdict.milestones),
+        "replicas": tuple(_replica(replica) for replica in verdict.replicas),
+        "claimed": verdict.claimed,
+        "false_claim": verdict.false_claim,
+        "invalid_reason": verdict.invalid_reason,
+        "invalid_cause": verdict.invalid_cause,
+    }
 
 
 def _replica(replica: Replica) -> ReplicaResult:
