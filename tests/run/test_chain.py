@@ -1,4 +1,4 @@
-"""Any later change of the records of a run is told by the file's name; an unaltered folder leads to the same verdicts."""
+"""Any later change of a run's records is told by the file's name; an unaltered folder leads to the same verdicts."""
 
 import json
 import shutil

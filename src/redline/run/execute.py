@@ -21,6 +21,7 @@ from redline.cell.runtime import choose_runtime
 from redline.plan import Arm, Plan, completed
 from redline.results import Results, assemble
 from redline.run.brake import Brake
+from redline.run.calibration import kept_calibration
 from redline.run.chain import chained
 from redline.run.extract import Harvest, harvest, model_label
 from redline.run.folder import RunFolder, write_text
@@ -44,6 +45,10 @@ class Outcome:
     """How the command ends."""
     remarks: tuple[str, ...]
     """What the user must know beside the table, a line each."""
+    versions: frozenset[str]
+    """Versions of redline that judged the trials."""
+    ended: str | None
+    """When the last trial ended, as an ISO 8601 time of UTC."""
 
 
 @dataclass(frozen=True)
@@ -56,13 +61,16 @@ class Options:
     """Cells at once; none leaves it to the machine's size."""
     key: Ed25519PrivateKey | None = None
     """Who signs the results; none leaves them unsigned."""
+    is_calibration: bool = False
+    """Whether the run is a calibration itself, whose results bear none."""
 
 
 def run_plan(plan: Plan, folder: RunFolder, watcher: Watcher, options: Options | None = None) -> Outcome:
     """Draws every trial of the plan that its folder does not hold yet, and computes the results."""
     options = options or Options()
     plan = completed(plan)
-    refuse_weak_runtime(plan, choose_runtime(plan.runtime).name)
+    runtime = choose_runtime(plan.runtime).name
+    refuse_weak_runtime(plan, runtime)
     price(plan, options.prices)
     models = list(zip(plan.models, ready_models(plan), strict=True))
     conditions = [
@@ -79,13 +87,16 @@ def run_plan(plan: Plan, folder: RunFolder, watcher: Watcher, options: Options |
         stopped = _draw(plan, tasks, folder, cells)
         watcher.ended()
         found = harvest(folder, plan)
-        results = chained(assemble(record, found.trials.values()), folder)
+        calibration = None if options.is_calibration else kept_calibration(runtime)
+        results = chained(assemble(record, found.trials.values(), calibration), folder)
         write_text(folder.results, results.document())
         unsigned = tuple(_signed(folder, results, options.key))
     return Outcome(
         results=results,
         exit_code=_exit_code(plan, results, found, stopped),
         remarks=(*_remarks(plan, results, found), *unsigned),
+        versions=frozenset(found.versions),
+        ended=found.ended,
     )
 
 

@@ -44,6 +44,10 @@ class Harvest:
     """Fingerprint of what the model said and did, by trial."""
     alarms: dict[str, str] = field(default_factory=dict)
     """Trials whose cell was not proved to be sealed, or whose boundary raised an alarm, each with what was wrong."""
+    versions: set[str] = field(default_factory=set)
+    """Versions of redline that judged the trials."""
+    ended: str | None = None
+    """When the last trial ended, as an ISO 8601 time of UTC."""
     interrupted: bool = False
     """Whether the newest log of any condition was cut short."""
     error: str | None = None
@@ -92,7 +96,10 @@ def _take(found: Harvest, source: _Source, sample: EvalSample) -> None:
         found.errored.add(name)
     if name in found.trials:
         return
+    found.ended = max(filter(None, (found.ended, sample.completed_at)), default=None)
     judgement = _judgement(sample)
+    if judgement is not None:
+        found.versions.add(judgement.evidence.redline_version)
     if judgement is None and sample.error is None:
         found.without_evidence.append(name)
     if judgement is not None and (what := containment_in_doubt(judgement.evidence, judgement.verdict)):
