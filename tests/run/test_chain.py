@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -53,6 +55,30 @@ def test_an_unaltered_folder_leads_to_the_same_verdicts_without_logs(copy: Path)
     said = say("verify", copy)
     assert (said.code, said.err) == (ExitCode.OK, "")
     assert said.out == "4 of 4 trials: the evidence is unaltered and leads to the same verdict\n"
+
+
+AUDITED = """
+import os, sys
+
+def forbid(event, arguments):
+    if event in ("subprocess.Popen", "os.fork", "os.exec", "os.posix_spawn", "socket.connect") or (
+        event == "open" and str(arguments[0]).endswith(".eval")
+    ):
+        os.write(2, f"{event} {arguments}".encode())
+        os._exit(99)
+
+from redline._cli.main import execute
+import redline.run
+
+sys.addaudithook(forbid)
+sys.exit(execute(sys.argv[1:]))
+"""
+
+
+def test_judging_again_starts_nothing_connects_to_nothing_and_reads_no_log(finished: Path) -> None:
+    command = [sys.executable, "-c", AUDITED, "verify", str(finished)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (ExitCode.OK, "")
 
 
 def test_every_document_of_the_run_is_in_the_chain(finished: Path) -> None:
@@ -145,6 +171,14 @@ def test_anything_else_of_a_verdict_that_was_changed_is_told(copy: Path, change:
     said = say("verify", copy)
     assert said.code == ExitCode.EVIDENCE
     assert f"leads to another verdict than the results say: {next(iter(change))}" in said.err
+
+
+def test_a_verdict_that_names_no_evidence_is_told(copy: Path) -> None:
+    trials = Results.model_validate_json((copy / "results.json").read_bytes()).trials
+    rewritten(copy, trials=(trials[REPLICATED].model_copy(update={"evidence": None}), *trials[1:]))
+    said = say("verify", copy)
+    assert said.code == ExitCode.EVIDENCE
+    assert f"says replicated of {name(REPLICATED)} and names no evidence" in said.err
 
 
 def test_a_rate_that_its_trials_do_not_lead_to_is_told(copy: Path) -> None:

@@ -71,10 +71,9 @@ class RunFolder:
 
     def _sweep(self) -> None:
         """Removes what a kill in the middle of a write left: nobody else writes here now, and it is in no chain."""
-        for folder in (self.root, self.evidence):
-            for pattern in RECORDS:
-                for left in folder.rglob(f".{pattern}.*"):
-                    left.unlink()
+        for pattern in RECORDS:
+            for left in (*self.root.glob(f".{pattern}.*"), *self.evidence.rglob(f".{pattern}.*")):
+                left.unlink()
 
     def _make(self) -> None:
         try:

@@ -45,6 +45,7 @@ def verify_file(path: Path) -> tuple[Verdict, tuple[str, ...]]:
     Raises:
         EvidenceError: It cannot be read or judged, or it is altered.
     """
+    path = path.absolute()
     evidence = read_evidence(path)
     folder = RunFolder(path.parent.parent)
     if path.parent.name == folder.evidence.name and folder.results.is_file():
@@ -93,6 +94,8 @@ def verify_folder(root: Path, key: Ed25519PublicKey | None = None) -> Checked:
     right = 0
     for trial in results.trials:
         if trial.evidence is None:
+            if trial.outcome != "invalid":
+                faults.append(f"{folder.results.name} says {trial.outcome} of {trial.id} and names no evidence")
             judged.append(_without_evidence(results, trial))
             continue
         path = root / trial.evidence
