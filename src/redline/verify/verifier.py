@@ -109,18 +109,19 @@ class Verification:
         """Let the cell come to rest, and take the census while it is frozen."""
         async with self._step("settle"):
             self.settled = await settle(self.cell, subject)
-        await self._check_usable()
+        async with self._step("usable"):
+            await self._check_usable()
         async with self._step("census"):
             await self.cell.freeze()
             try:
                 self.census = await take_census(self.cell, subject)
             finally:
                 await self.cell.thaw()
+            self.weights_ok = await weights_intact(self.cell, subject)
         self.zero = generation_zero(subject, self.census)
         alive = {seen.id for seen in self.census.processes}
         self.engine_ran = process_id(subject.engine) in alive
         self.agent_ran = process_id(subject.agent) in alive
-        self.weights_ok = await weights_intact(self.cell, subject)
 
     async def _before_and_after(self, subject: Subject, broker: Broker) -> None:
         challenger = Challenger(self.cell, broker, subject)
