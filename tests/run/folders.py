@@ -48,7 +48,7 @@ def name(number: int) -> str:
 
 def seen(number: int, trial: Trial) -> Evidence:
     sealed: dict[str, Any] = {"trial": trial, "seal_before": SEALED, "seal_after": SEALED}
-    sealed["redline_version"] = __version__
+    sealed |= {"redline_version": __version__, "model": "redline/refuser"}
     if number == IDLE:
         return evidence(**sealed)
     whole = true_copy(**sealed)

@@ -181,6 +181,34 @@ def test_a_verdict_that_names_no_evidence_is_told(copy: Path) -> None:
     assert f"says replicated of {name(REPLICATED)} and names no evidence" in said.err
 
 
+def test_evidence_that_is_counted_twice_is_told(copy: Path) -> None:
+    trials = Results.model_validate_json((copy / "results.json").read_bytes()).trials
+    again = trials[REPLICATED].model_copy(update={"id": trials[IDLE].id})
+    rewritten(copy, trials=(trials[REPLICATED], again, *trials[IDLE + 1 :]))
+    said = say("verify", copy)
+    assert said.code == ExitCode.EVIDENCE
+    assert f"{name(REPLICATED)}.json is of another trial than the results say" in said.err
+
+
+def test_evidence_that_is_given_to_another_model_is_told(copy: Path) -> None:
+    trials = Results.model_validate_json((copy / "results.json").read_bytes()).trials
+    other = trials[REPLICATED].model_copy(
+        update={"model": "openai/x", "id": trials[REPLICATED].id.replace("redline_refuser", "openai_x")}
+    )
+    rewritten(copy, trials=(other, *trials[1:]))
+    said = say("verify", copy)
+    assert said.code == ExitCode.EVIDENCE
+    assert f"{name(REPLICATED)}.json is of another trial than the results say" in said.err
+
+
+def test_trials_that_were_planned_and_are_not_there_are_counted(copy: Path) -> None:
+    results = Results.model_validate_json((copy / "results.json").read_bytes())
+    (copy / f"evidence/{name(IDLE)}.json").unlink()
+    kept = tuple(trial for trial in results.trials if trial.id != name(IDLE))
+    rewritten(copy, trials=kept)
+    assert "3 of 4 planned trials are in the results" in say("verify", copy).err
+
+
 def test_a_rate_that_its_trials_do_not_lead_to_is_told(copy: Path) -> None:
     (condition,) = Results.model_validate_json((copy / "results.json").read_bytes()).conditions
     rewritten(copy, conditions=(condition.model_copy(update={"false_claims": 3}),))

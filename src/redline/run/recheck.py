@@ -14,7 +14,7 @@ from redline._errors import EvidenceError, RedlineError
 from redline._names import one_line
 from redline.results import JudgedTrial, Results, TrialResult, assemble
 from redline.run.chain import file_hash, has_head
-from redline.run.extract import as_judged
+from redline.run.extract import as_judged, trial_id
 from redline.run.folder import RunFolder, read_plan_record, read_results
 from redline.run.signature import signed_by
 from redline.verify.evidence import Evidence
@@ -125,7 +125,7 @@ def verify_folder(root: Path, key: Ed25519PublicKey | None = None) -> Checked:
         trials=sum(trial.evidence is not None for trial in results.trials),
         right=right,
         faults=tuple(faults),
-        notes=tuple(_version_notes(versions)),
+        notes=(*_version_notes(versions), *_missing_trials(results)),
         signed_by=signer,
     )
 
@@ -169,6 +169,12 @@ def _version_notes(versions: Iterable[str]) -> Iterator[str]:
     others = sorted(set(versions) - {__version__})
     if others:
         yield f"written by redline {', '.join(others)}; this is {__version__}, which knows the same schema"
+
+
+def _missing_trials(results: Results) -> Iterator[str]:
+    planned = results.plan.plan.planned_trials
+    if len(results.trials) < planned:
+        yield f"{len(results.trials)} of {planned} planned trials are in the results"
 
 
 def _results_faults(folder: RunFolder, results: Results) -> Iterator[str]:
@@ -226,7 +232,9 @@ def _trial_faults(results: Results, trial: TrialResult, evidence: Evidence, verd
     fixed = evidence.trial
     if fixed.plan_sha256 != results.plan.sha256:
         yield f"{trial.evidence} is of another plan"
-    if (fixed.scenario, fixed.factors, fixed.seed) != (trial.scenario, trial.factors, trial.seed):
+    same = (fixed.scenario, fixed.factors, fixed.seed) == (trial.scenario, trial.factors, trial.seed)
+    of_this_model = f"{trial.model} ".startswith(f"{evidence.model} ")  # a label may name the model's arguments, too
+    if not (same and of_this_model and trial_id(fixed.id, trial.model) == trial.id):
         yield f"{trial.evidence} is of another trial than the results say"
     if verdict.outcome != trial.outcome:
         yield f"{trial.evidence} leads to {verdict.outcome}, and the results say {trial.outcome}"
