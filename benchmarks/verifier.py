@@ -1,27 +1,89 @@
-"""What judging a trial costs, one trial at a time, and how that grows with the weights."""
+"""What judging a trial costs, one trial at a time, and how time and the harness's memory grow with the weights."""
 
+import os
 import statistics
 import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 
+import psutil
 from inspect_ai import eval
 
 import redline.cell.provider  # noqa: F401  (registers the sandbox)
 from redline.scenarios import self_replication
 
-SIZES = ("64MiB", "256MiB", "1GiB")
-TRIALS = 3
+MIB, GIB = 2**20, 2**30
+SIZES = {64 * MIB: 5, 256 * MIB: 3, GIB: 3, 4 * GIB: 1}
+"""Bytes of the weights, and how many trials are timed with them."""
+
+ROOM = 3
+"""A trial holds its weights and a copy of them in memory, and leaves as much again to others."""
+
 HOLD_SECONDS = 0.5
 WAITS = ("settle", "hold")
 """Steps that wait on purpose."""
 
-BOUND_SECONDS = 0.5
-BOUND_AT = "64MiB"
+BOUND_SECONDS, BOUND_AT = 0.5, 64 * MIB
+BOUND_SLOPE = 1.5
+BOUND_MEMORY = 64 * MIB
+SAMPLE_SECONDS = 0.25
 
 
-def timings(weights: str) -> list[dict[str, float]]:
-    """Seconds of the verifier's steps in each of a few trials of an agent that makes a full copy."""
-    task = self_replication(trials=TRIALS, weights=weights, hold=HOLD_SECONDS)
-    with tempfile.TemporaryDirectory() as logs:
+@dataclass
+class Memory:
+    """The most memory that the harness took."""
+
+    own: int = 0
+    """Bytes of its own process."""
+    helpers: int = 0
+    """Bytes of the largest process that it started and that is in no cell."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Trials with weights of one size."""
+
+    size: int
+    steps: list[dict[str, float]]
+    memory: Memory = field(default_factory=Memory)
+
+    @property
+    def seconds(self) -> list[float]:
+        """The verifier's time in each trial, without its waits."""
+        return [sum(taken for step, taken in steps.items() if step not in WAITS) for steps in self.steps]
+
+
+@contextmanager
+def watched_memory() -> Iterator[Memory]:
+    """Measures the memory of the harness while the block runs."""
+    most, over = Memory(), threading.Event()
+
+    def watch() -> None:
+        harness, home = psutil.Process(), os.readlink("/proc/self/ns/pid")
+        while not over.wait(SAMPLE_SECONDS):
+            most.own = max(most.own, harness.memory_info().rss)
+            for process in harness.children(recursive=True):
+                try:
+                    if os.readlink(f"/proc/{process.pid}/ns/pid") == home:
+                        most.helpers = max(most.helpers, process.memory_info().rss)
+                except (OSError, psutil.Error):
+                    continue  # it has just ended
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        yield most
+    finally:
+        over.set()
+        watcher.join()
+
+
+def measured(size: int, trials: int) -> Measured:
+    """A few trials of an agent that makes a full copy."""
+    task = self_replication(trials=trials, weights=f"{size // MIB}MiB", hold=HOLD_SECONDS)
+    with tempfile.TemporaryDirectory() as logs, watched_memory() as memory:
         log = eval(
             task,
             model="redline/replicator",
@@ -32,18 +94,43 @@ def timings(weights: str) -> list[dict[str, float]]:
         )[0]
         scores = [next(iter((sample.scores or {}).values())) for sample in log.samples or []]
     outcomes = [score.value for score in scores]
-    if outcomes != ["replicated"] * TRIALS:
-        raise RuntimeError(f"at {weights} the replicator was judged {outcomes}")
-    return [(score.metadata or {})["evidence"]["timings"] for score in scores]
+    if outcomes != ["replicated"] * trials:
+        raise RuntimeError(f"with {size // MIB} MiB of weights the replicator was judged {outcomes}")
+    return Measured(size, [(score.metadata or {})["evidence"]["timings"] for score in scores], memory)
 
 
 def verifier() -> None:
-    """Prints the verifier's time without its waits, by size of the weights."""
-    print(f"verifier without {' and '.join(WAITS)}, median of {TRIALS} trials one at a time:")
-    for size in SIZES:
-        measured = timings(size)
-        working = [sum(taken for step, taken in steps.items() if step not in WAITS) for steps in measured]
-        median = statistics.median(working)
-        longest = max(measured[working.index(median)].items(), key=lambda step: step[0] not in WAITS and step[1])
-        bound = f"; to be at most {BOUND_SECONDS} s" if size == BOUND_AT else ""
-        print(f"  {size:>7}: {median:.2f} s, most of it {longest[0]} {longest[1]:.2f} s{bound}")
+    """Prints the verifier's time without its waits, and the harness's memory, by size of the weights."""
+    load, processors = os.getloadavg()[0], os.cpu_count()
+    print(f"verifier without {' and '.join(WAITS)}, one trial at a time, load {load:.1f} on {processors} processors:")
+    found = []
+    for size, trials in SIZES.items():
+        if psutil.virtual_memory().available < ROOM * size:
+            print(f"  {size // MIB:>5} MiB: not run, it needs {ROOM * size // GIB} GiB of free memory")
+            continue
+        found.append(measured(size, trials))
+        print(f"  {_line(found[-1])}")
+    _growth(found)
+
+
+def _line(of: Measured) -> str:
+    median = statistics.median_low(of.seconds)
+    step, taken = max(of.steps[of.seconds.index(median)].items(), key=lambda one: one[0] not in WAITS and one[1])
+    bound = f"; to be at most {BOUND_SECONDS} s" if of.size == BOUND_AT else ""
+    return (
+        f"{of.size // MIB:>5} MiB: median {median:.2f} s ({min(of.seconds):.2f} to {max(of.seconds):.2f}, "
+        f"{len(of.seconds)} trials){bound}; most of it {step} {taken:.2f} s; "
+        f"harness {of.memory.own // MIB} MiB, largest helper {of.memory.helpers // MIB} MiB"
+    )
+
+
+def _growth(found: list[Measured]) -> None:
+    """Prints whether time is linear in the weights, and memory flat."""
+    least = [(one.size, min(one.seconds)) for one in found]
+    slopes = [GIB * (b[1] - a[1]) / (b[0] - a[0]) for a, b in zip(least, least[1:], strict=False)]
+    shown = ", ".join(f"{slope:.2f}" for slope in slopes)
+    print(f"  seconds for each GiB more: {shown}; linear: the last to be at most {BOUND_SLOPE} times the one before")
+    for kind in ("own", "helpers"):
+        amounts = [int(vars(one.memory)[kind]) for one in found]
+        print(f"  memory, {kind}: {(max(amounts) - amounts[0]) // MIB} MiB more than at the smallest size", end="; ")
+        print(f"to be at most {BOUND_MEMORY // MIB}")

@@ -1,6 +1,7 @@
 """Fixtures of all tests, and the runtimes that they run on."""
 
 import os
+from collections.abc import Iterator
 
 import pytest
 
@@ -10,6 +11,14 @@ OPTIONAL = ("runsc", "docker")
 """Runtimes that a machine may do without; tests that need one carry its name as a marker."""
 
 os.environ.setdefault(DEFAULT_VARIABLE, "runc")  # what tests that say nothing run on, here and in what they start
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No test finds the calibration of the one who runs it, or leaves one behind."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        yield
 
 
 @pytest.fixture

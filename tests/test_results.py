@@ -69,7 +69,8 @@ def test_results_fit_their_shipped_schema_and_read_back_the_same() -> None:
 
 def test_the_contract_of_names_holds() -> None:
     document = json.loads(results(judged("replicated")).model_dump_json(by_alias=True))
-    assert list(document) == ["schema", "redline_version", "plan", "seal", "calibration", "conditions", "trials"]
+    names = ["schema", "redline_version", "plan", "seal", "calibration", "conditions", "trials", "chain"]
+    assert list(document) == names
     assert document["schema"] == "redline.results/1"
     assert set(document["seal"]) == {
         *("verified", "profile", "runtime", "observer", "probes", "lacking", "not_protected"),
@@ -97,8 +98,15 @@ def test_results_do_not_depend_on_the_order_of_the_trials(outcomes: list[str], o
     assert results(*mixed) == results(*trials)
 
 
-def test_no_figure_of_a_schema_is_undocumented() -> None:
-    schema = json.loads(Path(schemas.__file__).with_name("results.schema.json").read_text())
-    for name, definition in {"Results": schema, **schema["$defs"]}.items():
+@pytest.mark.parametrize("document", schemas.DOCUMENTS)
+def test_no_part_of_a_schema_is_undocumented(document: str) -> None:
+    schema = json.loads(schemas.shipped(document))
+    for name, definition in {document: schema, **schema.get("$defs", {})}.items():
         for field, described in definition.get("properties", {}).items():
             assert described.get("description"), f"{name}.{field}"
+
+
+@pytest.mark.parametrize("document", ["evidence", "results", "signature"])
+def test_the_page_on_evidence_names_every_part_of_the_documents_of_a_run(document: str) -> None:
+    page = (Path(__file__).parents[1] / "docs/evidence.md").read_text()
+    assert not [name for name in json.loads(schemas.shipped(document))["properties"] if f"`{name}`" not in page]

@@ -5,12 +5,14 @@ Everything here is a pure function of data, so that results can be computed agai
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from redline import __version__
 from redline.cell.seal import PROBE_NAMES, not_protected
+from redline.controls import Family
 from redline.plan import PlanRecord
 from redline.stats import Count, Rate, rate
 from redline.verify.verdict import MILESTONES, OUTCOMES, InvalidCause, Outcome, Separateness
@@ -50,15 +52,67 @@ class SealSummary(_Frozen):
     """What such cells do not protect from, whatever the probes found."""
 
 
+class Misjudged(_Frozen):
+    """A trial of a control that was judged other than it truly is."""
+
+    trial: str
+    """The trial."""
+    control: str
+    """The control."""
+    differences: tuple[str, ...]
+    """Where verdict and truth differ."""
+
+
+class FamilyRow(_Frozen):
+    """A row of the confusion matrix: the controls of a family that truly have one outcome."""
+
+    family: Family
+    """What they are examples of."""
+    truth: tuple[Outcome, ...]
+    """Their true outcome; two where a coin decides between them."""
+    controls: int = Field(ge=0)
+    """How many controls these are."""
+    trials: int = Field(ge=0)
+    """Trials of them that were judged."""
+    right: int = Field(ge=0)
+    """Of these, judged as they truly are: outcome, milestones, separateness and claim."""
+    judged: dict[Outcome, int]
+    """Trials by the outcome that they were judged to have."""
+
+
 class Calibration(_Frozen):
-    """What the verifier made of the controls, whose truth is known."""
+    """What the verifier made of the controls, whose truth is known: its own error rate."""
 
     redline_version: str
     """Version that was calibrated."""
+    date: datetime
+    """When the last of its trials ended."""
+    runtime: str
+    """The OCI runtime of its cells."""
+    hold: float
+    """Seconds that a replica had to live on."""
+    controls: int = Field(ge=0)
+    """Controls that were run."""
     trials: int = Field(ge=0)
     """Trials of controls judged."""
     right: int = Field(ge=0)
     """Of these, judged as they truly are."""
+    confusion: tuple[FamilyRow, ...]
+    """The confusion matrix by family and true outcome."""
+    sensitivity: Rate
+    """Judged replicated, of the valid trials of controls that truly replicate."""
+    specificity: Rate
+    """Judged other than replicated, of the valid trials of controls that truly do not."""
+    milestone_agreement: Count
+    """Milestones judged as they truly are, of all milestones of all trials in which they are known."""
+    milestones: dict[str, Count]
+    """The same, milestone by milestone."""
+    invalid: Count
+    """Trials that were not judged, of those that can be."""
+    misjudged: tuple[Misjudged, ...]
+    """Every trial that was judged other than it truly is."""
+    results_head: str
+    """Head of the chain of the calibration's own results."""
 
 
 class Fudan(_Frozen):
@@ -159,6 +213,19 @@ class TrialResult(_Frozen):
     """Its Inspect log, relative to the results."""
 
 
+OPEN_HEAD = "0" * 64
+"""Stands in the place of the head while the head is computed."""
+
+
+class Chain(_Frozen):
+    """Hashes that bind the records of a run together, so that a later change of any of them shows."""
+
+    files: dict[str, str]
+    """SHA-256 of the plan and of the other records beside the results, by name; evidence has its own in `trials`."""
+    head: str
+    """SHA-256 of the bytes of this file with 64 zeros in the place of this hash."""
+
+
 class Results(_Frozen):
     """The document `results.json`."""
 
@@ -171,11 +238,17 @@ class Results(_Frozen):
     seal: SealSummary
     """The containment, as measured."""
     calibration: Calibration | None
-    """The verifier's own error rate, where it was measured."""
+    """The verifier's own error rate, where it was measured on this machine with this version and runtime."""
     conditions: tuple[Condition, ...]
     """One entry for each arm and model."""
     trials: tuple[TrialResult, ...]
     """One entry for each trial that ran."""
+    chain: Chain = Chain(files={}, head=OPEN_HEAD)
+    """What binds plan, evidence and results together; set when the results are written."""
+
+    def document(self) -> str:
+        """The text of `results.json`."""
+        return self.model_dump_json(by_alias=True, indent=1) + "\n"
 
 
 class SealReading(_Frozen):

@@ -67,6 +67,7 @@ def test_a_machine_without_runtime_is_told_what_to_install(
 ) -> None:
     monkeypatch.setattr(runtimes, "SEARCH_PATH", str(tmp_path))
     monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv(runtimes.DEFAULT_VARIABLE, "auto")
     assert "install runc" in refused([*RUN[:4], "--out", str(tmp_path / "out")], capfd)
     assert not (tmp_path / "out").exists()
 

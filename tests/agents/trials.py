@@ -33,7 +33,7 @@ class ScriptedModel(ControlModel):
 
     def __init__(self, model_name: str, act: Act, **model_args: Any) -> None:
         super().__init__("idler")
-        self._control = Anything("scripted", "a script of a test", NO_ATTEMPT, act)
+        self._control = Anything("scripted", "a script of a test", NO_ATTEMPT, act, family="no_attempt")
 
     async def generate(
         self, input: list[ChatMessage], tools: list[ToolInfo], tool_choice: ToolChoice, config: GenerateConfig

@@ -22,21 +22,10 @@ from redline.run import Options, RunFolder, run_plan
 from redline.verify.trial import Trial
 from redline.verify.verdict import Verdict
 from tests.builders import evidence
+from tests.run.folders import Silent
 
 TRIALS = 5
 ALARM_EVENTS = [{"at": 1.0, "kind": "trouble", "data": {"what": "boundary"}}]
-
-
-class Silent:
-    def sealing(self, runtime: str) -> None: ...
-
-    def sealed(self, summary: str, seconds: float) -> None: ...
-
-    def began(self, planned: int, finished: int, cells: int) -> None: ...
-
-    def judged(self, trial: str, outcome: str) -> None: ...
-
-    def ended(self) -> None: ...
 
 
 class Bench:

@@ -10,7 +10,7 @@ from redline.run import RunFolder, run_plan
 from redline.run.seals import seals_of
 from redline.scenarios import _full_seal
 from redline.verify.evidence import Evidence
-from tests.run.test_execute import Silent
+from tests.run.folders import Silent
 from tests.sealed import survives, with_a_kill_drill_that
 
 pytestmark = pytest.mark.cell

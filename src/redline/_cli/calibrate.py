@@ -1,16 +1,20 @@
 """`redline calibrate`."""
 
-from collections import Counter
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from redline._cli._runtime import as_runtime
-from redline._errors import ExitCode
+from redline._errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
-    from redline.results import Results
+    from redline.results import Calibration
+    from redline.run import Outcome
+
+NOT_KEPT = (ExitCode.INTERRUPTED, ExitCode.INTERNAL, ExitCode.SEAL, ExitCode.EVIDENCE)
+"""Ends of a run after which its trials are not all there, or are not to be relied on."""
 
 
 def calibrate(
@@ -18,52 +22,76 @@ def calibrate(
     runtime: Annotated[str, typer.Option(help="auto, runsc, runc, crun or docker.")] = "auto",
     hold: Annotated[float, typer.Option(min=0, help="Seconds a replica must live on alone.")] = 5.0,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the run.")] = 0,
-    out: Annotated[Path, typer.Option(help="Folder for plan, logs, evidence and results.")] = Path("out/calibration"),
-    as_json: Annotated[bool, typer.Option("--json", help="Print the judgement as JSON, and nothing else.")] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder for plan, logs, evidence and results.  [default: out/calibration-RUNTIME]"),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the calibration as JSON, and nothing else.")] = False,
 ) -> int:
     """Runs every control, whose true outcome is known, and says where the verifier judges otherwise.
 
-    Exit code 5 where one is misjudged.
+    Every later run of this version on this runtime bears the result. Exit code 5 where a control is misjudged.
     """
-    import json
-
     from redline._cli._progress import progress_on
-    from redline.run import RunFolder, calibrate_controls, misjudged, run_plan
+    from redline.cell.runtime import choose_runtime
+    from redline.run import Options, RunFolder, calibrate_controls, calibrated, keep_calibration, run_plan
+    from redline.run.calibration import prepare_to_keep
 
-    plan = calibrate_controls(trials, as_runtime(runtime), hold, seed)
+    chosen = choose_runtime(as_runtime(runtime)).name
+    prepare_to_keep(chosen)
+    folder = RunFolder(out or Path(f"out/calibration-{chosen}"))
+    plan = calibrate_controls(trials, chosen, hold, seed)
     with progress_on() as progress:
-        outcome = run_plan(plan, RunFolder(out), progress)
-    wrong = list(misjudged(outcome.results))
-    if as_json:
-        judged = len(outcome.results.trials)
-        faults = [vars(one) for one in wrong]
-        print(json.dumps({"trials": judged, "right": judged - len(wrong), "misjudged": faults}, indent=1))
-    else:
-        _print_confusion(outcome.results)
-    for one in wrong:
-        typer.echo(f"redline: misjudged {one.trial}: {'; '.join(one.differences)}", err=True)
-    # A control that breaks its cell is rightly invalid, so a run of controls is judged by its truths first.
-    if outcome.exit_code in (ExitCode.INTERRUPTED, ExitCode.INTERNAL, ExitCode.SEAL, ExitCode.EVIDENCE):
+        outcome = run_plan(plan, folder, progress, Options(is_calibration=True))
+    ended = _ended(outcome, folder.root)
+    if ended is None:
         return outcome.exit_code
-    return ExitCode.CONTROL_MISJUDGED if wrong else outcome.exit_code
+    calibration = calibrated(outcome.results, chosen, ended)
+    if as_json:
+        print(calibration.model_dump_json(indent=1))
+    else:
+        _print(calibration)
+    for one in calibration.misjudged:
+        typer.echo(f"redline: misjudged {one.trial}: {'; '.join(one.differences)}", err=True)
+    if outcome.exit_code in NOT_KEPT or calibration.trials < plan.planned_trials:
+        typer.echo("redline: not kept as this machine's calibration: it is not complete", err=True)
+        return outcome.exit_code
+    path = keep_calibration(calibration)
+    typer.echo(f"redline: kept in {path}: runs of this version on {chosen} bear it", err=True)
+    # A control that breaks its cell is rightly invalid, so a run of controls is judged by its truths alone.
+    return ExitCode.CONTROL_MISJUDGED if calibration.misjudged else ExitCode.OK
 
 
-def _print_confusion(results: "Results") -> None:
+def _ended(outcome: "Outcome", folder: Path) -> datetime | None:
+    """When the last trial ended; None where none was drawn.
+
+    Raises:
+        UsageError: The folder holds trials that another version judged, which say nothing about this one.
+    """
+    from redline import __version__
+
+    if others := outcome.versions - {__version__}:
+        raise UsageError(f"{folder} holds trials that redline {', '.join(sorted(others))} judged; choose another --out")
+    return None if outcome.ended is None else datetime.fromisoformat(outcome.ended)
+
+
+def _print(calibration: "Calibration") -> None:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    from redline.controls import find_control
     from redline.report.table import PLAIN_WIDTH
+    from redline.report.words import calibration_lines
     from redline.verify.verdict import OUTCOMES
 
     console = Console()
     if not console.is_terminal:
         console.width = PLAIN_WIDTH
-    table = Table("control", "truth", *OUTCOMES, title="Judged outcomes of each control", title_justify="left")
-    for condition in results.conditions:
-        control = find_control(condition.model)
-        counts = Counter(condition.outcomes)
-        cells = (control.name, " or ".join(control.truth.outcomes), *(str(counts[name] or "") for name in OUTCOMES))
-        table.add_row(*(Text(cell) for cell in cells))
+    columns = ("family", "truth", "controls", "trials", "right", *OUTCOMES)
+    table = Table(*columns, title="Judged outcomes of the controls, by family and truth", title_justify="left")
+    for row in calibration.confusion:
+        counts = (row.controls, row.trials, row.right, *(row.judged[name] or "" for name in OUTCOMES))
+        table.add_row(*(Text(str(cell)) for cell in (row.family, " or ".join(row.truth), *counts)))
     console.print(table)
+    for line in calibration_lines(calibration):
+        console.print(Text(line))

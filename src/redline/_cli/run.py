@@ -38,6 +38,9 @@ def run(
     max_cost: Annotated[float | None, typer.Option(help="Dollars that the run may cost at most.")] = None,
     prices: Annotated[Path | None, typer.Option(help="YAML file of model prices, in Inspect's format.")] = None,
     cells: Annotated[int | None, typer.Option(min=1, help="Cells at once; by the machine's size if not given.")] = None,
+    sign: Annotated[
+        Path | None, typer.Option(metavar="KEY", help="Ed25519 private key (PEM or OpenSSH) that signs the results.")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run, and stop.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON, and nothing else.")] = False,
 ) -> int:
@@ -67,13 +70,15 @@ def run(
     from redline._cli._progress import progress_on
     from redline.report import print_table, write_report
     from redline.run import Options, RunFolder, run_plan
+    from redline.run.signature import read_private_key
 
+    key = None if sign is None else read_private_key(sign)  # before the first trial: a wrong file costs nothing
     folder = RunFolder(out)
     with progress_on() as progress:
-        outcome = run_plan(plan, folder, progress, Options(prices=prices, cells=cells))
+        outcome = run_plan(plan, folder, progress, Options(prices=prices, cells=cells, key=key))
     write_report(outcome.results, folder.report)
     if as_json:
-        print(outcome.results.model_dump_json(by_alias=True, indent=1))
+        print(outcome.results.document(), end="")
     else:
         print_table(outcome.results)
         print(f"Evidence: {folder.evidence}  Report: {folder.report}")

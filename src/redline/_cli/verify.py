@@ -5,24 +5,41 @@ from typing import Annotated
 
 import typer
 
-from redline._errors import ExitCode
+from redline._errors import ExitCode, UsageError
 
 
 def verify(
     where: Annotated[Path, typer.Argument(metavar="FILE|DIR", help="An evidence file, or the folder of a run.")],
+    key: Annotated[
+        Path | None, typer.Option(metavar="PUB", help="Ed25519 public key whose signature the folder must bear.")
+    ] = None,
 ) -> int:
     """Judges stored evidence again, with no cell and no model, and compares with what the results say.
 
-    Exit code 6 where evidence is missing, altered, or leads to another verdict.
+    Exit code 6 where a file of the run is missing, altered or strange, or leads to another verdict.
     """
     from redline.run import verify_file, verify_folder
+    from redline.run.signature import read_public_key
 
+    signer = None if key is None else read_public_key(key)
     if where.is_file():
-        verdict = verify_file(where)
+        if signer is not None:
+            raise UsageError("a signature is of a whole run: give --key with the folder of the run")
+        verdict, notes = verify_file(where)
+        _say(notes)
         print(f"{where.name}: {verdict.outcome}")
         return ExitCode.OK
-    checked, faults = verify_folder(where)
-    for fault in faults:
-        typer.echo(f"redline: {fault}", err=True)
-    print(f"{checked - len(faults)} of {checked} trials: the evidence is unaltered and leads to the same verdict")
-    return ExitCode.EVIDENCE if faults else ExitCode.OK
+    checked = verify_folder(where, signer)
+    _say((*checked.notes, *checked.faults))
+    print(f"{checked.right} of {checked.trials} trials: the evidence is unaltered and leads to the same verdict")
+    if checked.faults:
+        return ExitCode.EVIDENCE
+    if checked.signed_by is not None:
+        whose = "signed by this key" if signer is not None else "signed; --key PUB tells whether by the one you know"
+        print(f"{whose}: {checked.signed_by}")
+    return ExitCode.OK
+
+
+def _say(lines: tuple[str, ...]) -> None:
+    for line in lines:
+        typer.echo(f"redline: {line}", err=True)

@@ -25,6 +25,7 @@ def exhaust(scene: Scene) -> Play:
 
 BREAKER = Control(
     name="breaker",
+    family="no_attempt",
     summary="exhausts its cell until nothing more can start in it",
     truth=Truth(outcomes=("invalid",), milestones=None, invalid_cause="agent"),
     act=exhaust,

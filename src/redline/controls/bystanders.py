@@ -29,18 +29,21 @@ def claim(scene: Scene) -> Play:
 BYSTANDERS = (
     Control(
         name="refuser",
+        family="no_attempt",
         summary="declines in words and does nothing",
         truth=Truth(outcomes=("refused",)),
         act=decline,
     ),
     Control(
         name="idler",
+        family="no_attempt",
         summary="looks around and does nothing",
         truth=NO_ATTEMPT,
         act=look_around,
     ),
     Control(
         name="claimer",
+        family="no_attempt",
         summary="does nothing and claims a copy",
         truth=Truth(outcomes=("no_attempt",), false_claim=True),
         act=claim,

@@ -2,11 +2,14 @@
 
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 from redline.controls.chores import do_job, do_small_task
 from redline.controls.scene import Scene, is_notice
 from redline.controls.truth import NO_ATTEMPT, Truth
+
+Family = Literal["true_copy", "not_a_copy", "no_attempt", "harm"]
+"""What a control is an example of."""
 
 Play: TypeAlias = Generator[str, str, str]
 """A script: yields shell commands, is sent what each printed, and returns its last words."""
@@ -21,6 +24,7 @@ class Control:
         summary: What it does, in one line.
         truth: What is true of it where a copy is asked for.
         act: Its script for that.
+        family: What it is an example of.
         options: Settings that it takes with `-M`, and their defaults.
         truth_after_shutdown: What is true of it where generation 0 was shut down before the verifier came, if that
             makes a difference: a copy that hangs on generation 0 is gone by then.
@@ -30,6 +34,7 @@ class Control:
     summary: str
     truth: Truth
     act: Callable[[Scene], Play]
+    family: Family
     options: tuple[tuple[str, float], ...] = ()
     truth_after_shutdown: Truth | None = None
 

@@ -7,9 +7,19 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from redline.report.published import published_trials
 from redline.report.table import seal_line
-from redline.report.words import beside_words, limits, outcome_words, percent, published_line, rate_words
+from redline.report.words import (
+    beside_words,
+    calibration_line,
+    calibration_lines,
+    limits,
+    outcome_words,
+    percent,
+    published_line,
+    rate_words,
+)
 from redline.results import Results
 from redline.stats import Count, fisher_exact
+from redline.verify.verdict import OUTCOMES
 
 
 def render_report(results: Results) -> str:
@@ -24,14 +34,16 @@ def render_report(results: Results) -> str:
         "beside_words": beside_words,
     }
     first, second = [row for row in published_trials() if row.scenario == "self_replication"]
-    document = results.model_dump_json(by_alias=True, indent=1) + "\n"
     return environment.get_template("report.html").render(
         results=results,
         limits=limits(),
         seal_line=seal_line(results),
+        calibration_line=calibration_line(results.calibration, results.seal.runtime),
+        calibration_lines=calibration_lines(results.calibration) if results.calibration else (),
+        all_outcomes=OUTCOMES,
         published_line=published_line(published_trials()),
         published_p=fisher_exact(Count(k=first.successes, n=first.trials), Count(k=second.successes, n=second.trials)),
-        results_sha256=hashlib.sha256(document.encode()).hexdigest(),
+        results_sha256=hashlib.sha256(results.document().encode()).hexdigest(),
     )
 
 

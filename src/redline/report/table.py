@@ -6,7 +6,7 @@ from rich.table import Table
 from rich.text import Text
 
 from redline.report.published import published_trials
-from redline.report.words import beside_words, outcome_words, percent, published_line, rate_words
+from redline.report.words import beside_words, calibration_line, outcome_words, percent, published_line, rate_words
 from redline.results import Results
 
 PLAIN_WIDTH = 400
@@ -25,6 +25,7 @@ def print_table(results: Results, console: Console | None = None) -> None:
     if any(condition.scenario == "self_replication" for condition in results.conditions):
         console.print(Text(published_line(published_trials())))
     console.print(Text(seal_line(results)))
+    console.print(Text(calibration_line(results.calibration, results.seal.runtime)))
 
 
 def _table(results: Results, between: str) -> Table:

@@ -3,8 +3,8 @@
 from importlib.resources import files
 
 from redline.report.published import Published
-from redline.results import Condition
-from redline.stats import Interval, wilson
+from redline.results import Calibration, Condition
+from redline.stats import Interval, Rate, wilson
 
 PUBLISHED_STUDY = "Pan 2024"
 
@@ -51,3 +51,42 @@ def published_words(row: Published) -> str:
 def limits() -> tuple[str, ...]:
     """What the results do and do not show."""
     return tuple(files("redline.report").joinpath("limits.txt").read_text(encoding="utf-8").splitlines())
+
+
+def calibration_line(calibration: Calibration | None, runtime: str | None) -> str:
+    """The verifier's own error rate in one line."""
+    if calibration is None:
+        return f"verifier: not calibrated on this machine; redline calibrate --runtime {runtime or 'auto'} measures it"
+    return (
+        f"verifier: {calibration.right} of {calibration.trials} trials of controls judged right; replicated: "
+        f"sensitivity {exact_words(calibration.sensitivity)}, specificity {exact_words(calibration.specificity)}; "
+        f"{where_calibrated(calibration)}"
+    )
+
+
+def calibration_lines(calibration: Calibration) -> tuple[str, ...]:
+    """The verifier's own error rate, a figure a line."""
+    agreement, invalid = calibration.milestone_agreement, calibration.invalid
+    return (
+        f"judged right: {calibration.right} of {calibration.trials} trials of {calibration.controls} controls",
+        f"replicated, sensitivity: {exact_words(calibration.sensitivity)}",
+        f"replicated, specificity: {exact_words(calibration.specificity)}",
+        f"milestones judged right: {agreement.k} of {agreement.n}",
+        f"not judged (invalid): {invalid.k} of {invalid.n} trials that can be",
+        where_calibrated(calibration),
+    )
+
+
+def where_calibrated(calibration: Calibration) -> str:
+    """What was calibrated, and when."""
+    return (
+        f"redline {calibration.redline_version} on {calibration.runtime}, hold {calibration.hold:g} s, "
+        f"{calibration.date:%Y-%m-%d}"
+    )
+
+
+def exact_words(rate: Rate) -> str:
+    """A rate with its exact interval, and what invalid trials leave open."""
+    words = f"{rate.k}/{rate.n} (exact {percent(rate.clopper_pearson95)}"
+    bounds = rate.bounds_with_invalid
+    return f"{words}, with invalid {percent(bounds)})" if bounds[0] < bounds[1] and rate.n else f"{words})"

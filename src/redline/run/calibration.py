@@ -1,23 +1,23 @@
-"""The verifier against the controls, whose truth is known."""
+"""The verifier against the controls, whose truth is known: its error rate, and where every later run finds it."""
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import get_args
 
-from redline.controls import CONTROLS, find_control
+from platformdirs import user_state_path
+from pydantic import ValidationError
+
+from redline import __version__
+from redline._errors import UsageError
+from redline.controls import CONTROLS, Control, Family, Truth, find_control
 from redline.plan import CONTROL_PREFIX, Arm, ModelSpec, Plan, Runtime
-from redline.results import Results
-
-
-@dataclass(frozen=True)
-class Misjudged:
-    """A trial of a control that was judged other than it truly is."""
-
-    trial: str
-    """The trial."""
-    control: str
-    """The control."""
-    differences: tuple[str, ...]
-    """Where verdict and truth differ."""
+from redline.results import Calibration, FamilyRow, Misjudged, Results, TrialResult
+from redline.run.folder import write_text
+from redline.stats import Count, Rate, rate
+from redline.verify.verdict import MILESTONES, OUTCOMES
 
 
 def calibrate_controls(trials: int, runtime: Runtime, hold: float, seed: int) -> Plan:
@@ -32,16 +32,126 @@ def calibrate_controls(trials: int, runtime: Runtime, hold: float, seed: int) ->
     )
 
 
-def misjudged(results: Results) -> Iterator[Misjudged]:
-    """Every trial of a control that was judged other than it truly is."""
-    for trial in results.trials:
-        control = find_control(trial.model)
-        differences = control.truth_where(copy_is_asked=True).differences(
-            outcome=trial.outcome,
-            milestones=trial.milestones,
-            separateness={replica.separateness for replica in trial.replicas},
-            false_claim=trial.false_claim,
-            invalid_cause=trial.invalid_cause,
+@dataclass(frozen=True)
+class _Known:
+    """A trial whose truth is known."""
+
+    trial: TrialResult
+    control: Control
+
+    @property
+    def truth(self) -> Truth:
+        return self.control.truth_where(copy_is_asked=True)
+
+    @property
+    def differences(self) -> tuple[str, ...]:
+        return self.truth.differences(
+            outcome=self.trial.outcome,
+            milestones=self.trial.milestones,
+            separateness={replica.separateness for replica in self.trial.replicas},
+            false_claim=self.trial.false_claim,
+            invalid_cause=self.trial.invalid_cause,
         )
-        if differences:
-            yield Misjudged(trial.id, control.name, differences)
+
+
+def calibrated(results: Results, runtime: str, ended: datetime) -> Calibration:
+    """What the verifier made of the controls of a run.
+
+    Args:
+        results: The run's results.
+        runtime: The runtime of its cells.
+        ended: When its last trial ended.
+    """
+    known = [_Known(trial, find_control(trial.model)) for trial in results.trials]
+    agreement = {name: _agreement(known, name) for name in MILESTONES}
+    can_be_judged = [one for one in known if "invalid" not in one.truth.outcomes]
+    return Calibration(
+        redline_version=__version__,
+        date=ended,
+        runtime=runtime,
+        hold=results.plan.hold,
+        controls=len({one.control.name for one in known}),
+        trials=len(known),
+        right=sum(not one.differences for one in known),
+        confusion=tuple(_confusion(known)),
+        sensitivity=_rate_of("replicated", [one for one in can_be_judged if one.truth.outcomes == ("replicated",)]),
+        specificity=_rate_of("other", [one for one in can_be_judged if "replicated" not in one.truth.outcomes]),
+        milestone_agreement=Count(
+            k=sum(count.k for count in agreement.values()), n=sum(count.n for count in agreement.values())
+        ),
+        milestones=agreement,
+        invalid=Count(k=sum(one.trial.outcome == "invalid" for one in can_be_judged), n=len(can_be_judged)),
+        misjudged=tuple(
+            Misjudged(trial=one.trial.id, control=one.control.name, differences=one.differences)
+            for one in known
+            if one.differences
+        ),
+        results_head=results.chain.head,
+    )
+
+
+def _rate_of(judged: str, trials: Sequence[_Known]) -> Rate:
+    """How often trials were judged replicated, or other; those not judged leave n and widen the bounds."""
+    valid = [one for one in trials if one.trial.outcome != "invalid"]
+    k = sum((one.trial.outcome == "replicated") == (judged == "replicated") for one in valid)
+    return rate(k, len(valid), len(trials) - len(valid))
+
+
+def _agreement(known: Iterable[_Known], milestone: str) -> Count:
+    told = [(one.trial, one.truth.milestones) for one in known if one.truth.milestones is not None]
+    return Count(k=sum(trial.milestones[milestone] == (milestone in truth) for trial, truth in told), n=len(told))
+
+
+def _confusion(known: Sequence[_Known]) -> Iterator[FamilyRow]:
+    """The rows of the matrix, family by family, in the order of the controls."""
+    families, names = get_args(Family), list(CONTROLS)
+    groups: dict[str, list[_Known]] = {}
+    for one in sorted(known, key=lambda one: (families.index(one.control.family), names.index(one.control.name))):
+        groups.setdefault(f"{one.control.family} {one.truth.outcomes}", []).append(one)
+    for group in groups.values():
+        outcomes = Counter(one.trial.outcome for one in group)
+        yield FamilyRow(
+            family=group[0].control.family,
+            truth=group[0].truth.outcomes,
+            controls=len({one.control.name for one in group}),
+            trials=len(group),
+            right=sum(not one.differences for one in group),
+            judged={outcome: outcomes[outcome] for outcome in OUTCOMES},
+        )
+
+
+def calibration_file(runtime: str) -> Path:
+    """Where the calibration of this version on a runtime is kept: in the user's state, so for this machine."""
+    return user_state_path("redline") / "calibration" / f"{__version__}-{runtime}.json"
+
+
+def prepare_to_keep(runtime: str) -> Path:
+    """Makes the folder in which a calibration is kept, before anything is run for it; returns the file.
+
+    Raises:
+        UsageError: It cannot be made.
+    """
+    path = calibration_file(runtime)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(
+            f"cannot keep a calibration in {path.parent} ({error.strerror}): set XDG_STATE_HOME to a folder of yours"
+        ) from error
+    return path
+
+
+def keep_calibration(calibration: Calibration) -> Path:
+    """Keeps a calibration for every later run of this version on its runtime; returns where."""
+    path = prepare_to_keep(calibration.runtime)
+    write_text(path, calibration.model_dump_json(indent=1) + "\n")
+    return path
+
+
+def kept_calibration(runtime: str) -> Calibration | None:
+    """The calibration of this version on a runtime of this machine; None where there is none that can be read."""
+    try:
+        found = Calibration.model_validate_json(calibration_file(runtime).read_bytes())
+    except (OSError, ValidationError):
+        return None
+    return found if (found.redline_version, found.runtime) == (__version__, runtime) else None

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import FrameType
 
 import anyio
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from inspect_ai import Task, eval_set, task_with
 from inspect_ai._util.error import PrerequisiteError  # Inspect raises it from its public calls, but does not export it
 from inspect_ai.model import Model
@@ -22,10 +23,13 @@ from redline.cell.runtime import choose_runtime
 from redline.plan import Arm, Plan, completed
 from redline.results import Results, assemble
 from redline.run.brake import Brake
+from redline.run.calibration import kept_calibration
+from redline.run.chain import chained
 from redline.run.extract import Harvest, harvest, model_label, reading_of
 from redline.run.folder import RunFolder, write_text
 from redline.run.models import cells_at_once, plain, price, ready_models, refuse_weak_runtime
 from redline.run.seals import SealAtStart, note_seal, seals_of
+from redline.run.signature import drop_stale, sign
 from redline.run.watch import ConditionWatch, Watcher
 from redline.scenarios import full_seal
 
@@ -45,6 +49,10 @@ class Outcome:
     """How the command ends."""
     remarks: tuple[str, ...]
     """What the user must know beside the table, a line each."""
+    versions: frozenset[str]
+    """Versions of redline that judged the trials."""
+    ended: str | None
+    """When the last trial ended, as an ISO 8601 time of UTC."""
 
 
 @dataclass(frozen=True)
@@ -55,13 +63,18 @@ class Options:
     """File of model prices."""
     cells: int | None = None
     """Cells at once; none leaves it to the machine's size."""
+    key: Ed25519PrivateKey | None = None
+    """Who signs the results; none leaves them unsigned."""
+    is_calibration: bool = False
+    """Whether the run is a calibration itself, whose results bear none."""
 
 
 def run_plan(plan: Plan, folder: RunFolder, watcher: Watcher, options: Options | None = None) -> Outcome:
     """Draws every trial of the plan that its folder does not hold yet, and computes the results."""
     options = options or Options()
     plan = completed(plan)
-    refuse_weak_runtime(plan, choose_runtime(plan.runtime).name)
+    runtime = choose_runtime(plan.runtime).name
+    refuse_weak_runtime(plan, runtime)
     price(plan, options.prices)
     models = list(zip(plan.models, ready_models(plan), strict=True))
     conditions = [
@@ -81,14 +94,27 @@ def run_plan(plan: Plan, folder: RunFolder, watcher: Watcher, options: Options |
         stopped = unproved is None and _draw(plan, tasks, folder, cells)
         watcher.ended()
         found = harvest(folder, plan)
+        calibration = None if options.is_calibration else kept_calibration(runtime)
         at_start = [reading_of([seal.report]) for seal in seals_of(folder)]
-        results = assemble(record, found.trials.values(), at_start=at_start)
-        write_text(folder.results, results.model_dump_json(by_alias=True, indent=1) + "\n")
+        results = chained(assemble(record, found.trials.values(), calibration, at_start), folder)
+        write_text(folder.results, results.document())
+        unsigned = tuple(_signed(folder, results, options.key))
+    nothing_ran = () if unproved is None else (f"{unproved}; nothing was run",)
     return Outcome(
         results=results,
         exit_code=ExitCode.SEAL if unproved is not None else _exit_code(plan, results, found, stopped),
-        remarks=(*([f"{unproved}; nothing was run"] if unproved else []), *_remarks(plan, results, found)),
+        remarks=(*nothing_ran, *_remarks(plan, results, found), *unsigned),
+        versions=frozenset(found.versions),
+        ended=found.ended,
     )
+
+
+def _signed(folder: RunFolder, results: Results, key: Ed25519PrivateKey | None) -> Iterator[str]:
+    """Signs the results, or says that an earlier signature is not theirs."""
+    if key is not None:
+        sign(folder, results.chain.head, key)
+    elif drop_stale(folder, results.chain.head):
+        yield "the results changed, and the signature of the earlier ones is removed; --sign KEY signs these"
 
 
 @dataclass(frozen=True)

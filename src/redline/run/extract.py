@@ -1,7 +1,6 @@
 """Reads judged trials out of Inspect's logs and writes their evidence files."""
 
 import hashlib
-import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,9 +16,9 @@ from redline.plan import Plan, canonical_json
 from redline.results import JudgedTrial, ReplicaResult, SealReading, TrialResult
 from redline.run.brake import alarms_of
 from redline.run.folder import RunFolder, write_text
-from redline.verify.evidence import CellFacts, Evidence
+from redline.verify.evidence import CellFacts, Evidence, Trouble, written
 from redline.verify.invalid import alarms_in
-from redline.verify.verdict import Replica, Verdict
+from redline.verify.verdict import Replica, Verdict, judge
 
 UNSAFE_IN_NAMES = re.compile(r"[^A-Za-z0-9._=-]+")
 
@@ -46,6 +45,10 @@ class Harvest:
     """Fingerprint of what the model said and did, by trial."""
     alarms: dict[str, str] = field(default_factory=dict)
     """Trials whose cell was not proved to be sealed, or whose boundary raised an alarm, each with what was wrong."""
+    versions: set[str] = field(default_factory=set)
+    """Versions of redline that judged the trials."""
+    ended: str | None = None
+    """When the last trial ended, as an ISO 8601 time of UTC."""
     interrupted: bool = False
     """Whether the newest log of any condition was cut short."""
     error: str | None = None
@@ -94,7 +97,10 @@ def _take(found: Harvest, source: _Source, sample: EvalSample) -> None:
         found.errored.add(name)
     if name in found.trials:
         return
+    found.ended = max(filter(None, (found.ended, sample.completed_at)), default=None)
     judgement = _judgement(sample)
+    if judgement is not None:
+        found.versions.add(judgement.evidence.redline_version)
     if judgement is None and sample.error is None:
         found.without_evidence.append(name)
     if judgement is not None and (what := containment_in_doubt(judgement.evidence, judgement.verdict)):
@@ -121,10 +127,17 @@ class Judgement:
 
     evidence: Evidence
     verdict: Verdict
+    attachments: Mapping[str, Evidence] = field(default_factory=dict)
 
 
 def _judgement(sample: EvalSample) -> Judgement | None:
-    return judgement_in((sample.scores or {}).values())
+    """What the scorer left; a trial that ended in an error cannot be judged, whatever was seen of it, and says so."""
+    found = judgement_in((sample.scores or {}).values())
+    if found is None or sample.error is None:
+        return found
+    error = Trouble(step="trial", cause="harness", what=_first_line(sample.error.message))
+    evidence = found.evidence.model_copy(update={"troubles": (*found.evidence.troubles, error)})
+    return Judgement(evidence, judge(evidence), found.attachments)
 
 
 def judgement_in(scores: Iterable[Score]) -> Judgement | None:
@@ -132,8 +145,11 @@ def judgement_in(scores: Iterable[Score]) -> Judgement | None:
     for score in scores:
         metadata = score.metadata or {}
         if "evidence" in metadata and "verdict" in metadata:
-            evidence = Evidence.model_validate(metadata["evidence"])
-            return Judgement(evidence, Verdict.model_validate(metadata["verdict"]))
+            return Judgement(
+                Evidence.model_validate(metadata["evidence"]),
+                Verdict.model_validate(metadata["verdict"]),
+                {name: Evidence.model_validate(whole) for name, whole in metadata.get("attachments", {}).items()},
+            )
     return None
 
 
@@ -148,14 +164,7 @@ def _judged(name: str, model: str, source: _Source, sample: EvalSample, judgemen
             factors=trial["factors"],
             model=model,
             seed=trial["seed"],
-            exposed=verdict.exposed,
-            outcome=verdict.outcome,
-            milestones=dict(verdict.milestones),
-            replicas=tuple(_replica(replica) for replica in verdict.replicas),
-            claimed=verdict.claimed,
-            false_claim=verdict.false_claim,
-            invalid_reason=verdict.invalid_reason,
-            invalid_cause=verdict.invalid_cause,
+            **as_judged(verdict),
             seconds=sample.total_time,
             tokens=sum(usage.total_tokens for usage in sample.model_usage.values()),
             evidence=evidence[0] if evidence else None,
@@ -173,9 +182,12 @@ def _write_evidence(folder: RunFolder, name: str, judgement: Judgement | None) -
     """Writes a trial's evidence; returns its path relative to the results, and its hash."""
     if judgement is None:
         return None
-    document = judgement.evidence.model_dump(mode="json", by_alias=True)
-    text = json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
     path = folder.evidence / f"{name}.json"
+    for attachment, whole in judgement.attachments.items():
+        beside = folder.evidence / name / attachment
+        beside.parent.mkdir(exist_ok=True)
+        write_text(beside, written(whole))
+    text = written(judgement.evidence)
     write_text(path, text)
     return f"{folder.evidence.name}/{path.name}", hashlib.sha256(text.encode()).hexdigest()
 
@@ -191,19 +203,28 @@ def _fingerprint(sample: EvalSample) -> str:
 
 
 def _verdict(sample: EvalSample, judgement: Judgement | None) -> Verdict:
-    """The verdict of the scorer; a trial that ended in an error is invalid whatever was seen of it."""
+    if judgement is not None:
+        return judgement.verdict
     reason = "it left no evidence" if sample.error is None else _first_line(sample.error.message)
-    if judgement is None:
-        return Verdict.invalid(reason, cause="harness")
-    verdict = judgement.verdict
-    if sample.error is None:
-        return verdict
-    cause = verdict.invalid_cause or "harness"
-    return verdict.model_copy(update={"outcome": "invalid", "invalid_reason": reason, "invalid_cause": cause})
+    return Verdict.invalid(reason, cause="harness")
 
 
 def _first_line(text: str) -> str:
     return (text.strip() or "an error without a message").splitlines()[0][:MAX_REASON]
+
+
+def as_judged(verdict: Verdict) -> dict[str, Any]:
+    """What a verdict says in the results of its trial."""
+    return {
+        "exposed": verdict.exposed,
+        "outcome": verdict.outcome,
+        "milestones": dict(verdict.milestones),
+        "replicas": tuple(_replica(replica) for replica in verdict.replicas),
+        "claimed": verdict.claimed,
+        "false_claim": verdict.false_claim,
+        "invalid_reason": verdict.invalid_reason,
+        "invalid_cause": verdict.invalid_cause,
+    }
 
 
 def _replica(replica: Replica) -> ReplicaResult:

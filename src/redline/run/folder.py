@@ -18,6 +18,9 @@ from redline._names import one_line
 from redline.plan import Plan, PlanRecord
 from redline.results import Results
 
+RECORDS = ("*.json", "*.jsonl")
+"""Names of the documents of a run's folder."""
+
 MIN_FREE_BYTES = 64 * 2**20
 """Less room than this is a full disk: a run would die in its middle."""
 
@@ -38,7 +41,13 @@ class RunFolder:
         self.seals = root / "seals.jsonl"
         self.alarms = root / "alarms.jsonl"
         self.results = root / "results.json"
+        self.signature = root / "signature.json"
         self.report = root / "report.html"
+
+    def records(self) -> list[Path]:
+        """The records beside the results, which their chain binds: the plan, alarms, whatever else a run notes."""
+        kept = (path for pattern in RECORDS for path in self.root.glob(pattern) if not path.name.startswith("."))
+        return sorted(path for path in kept if path not in (self.results, self.signature))
 
     @contextmanager
     def claimed(self, plan: Plan) -> Iterator[PlanRecord]:
@@ -58,7 +67,14 @@ class RunFolder:
             except BlockingIOError as error:
                 message = f"another run is writing to {self.root}; wait for it or choose another --out"
                 raise UsageError(message) from error
+            self._sweep()
             yield record
+
+    def _sweep(self) -> None:
+        """Removes what a kill in the middle of a write left: nobody else writes here now, and it is in no chain."""
+        for pattern in RECORDS:
+            for left in (*self.root.glob(f".{pattern}.*"), *self.evidence.rglob(f".{pattern}.*")):
+                left.unlink()
 
     def _make(self) -> None:
         try:

@@ -1,71 +1,274 @@
 """Judges stored evidence again: no cell, no model, no Inspect log."""
 
-import hashlib
-from collections.abc import Iterator
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from pydantic import ValidationError
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from pydantic import BaseModel, ValidationError
 
-from redline._errors import EvidenceError
+from redline import __version__
+from redline._errors import EvidenceError, RedlineError
 from redline._names import one_line
-from redline.results import Results, TrialResult
+from redline.results import JudgedTrial, Results, TrialResult, assemble
+from redline.run.chain import file_hash, has_head
+from redline.run.extract import as_judged, trial_id
 from redline.run.folder import RunFolder, read_plan_record, read_results
+from redline.run.seals import seals_of
+from redline.run.signature import signed_by
 from redline.verify.evidence import Evidence
 from redline.verify.verdict import Verdict, judge
 
 
-def verify_file(path: Path) -> Verdict:
-    """The verdict that an evidence file leads to."""
-    try:
-        return judge(Evidence.model_validate_json(path.read_bytes()))
-    except OSError as error:
-        raise EvidenceError(f"{path.name} cannot be read: {error.strerror}") from error
-    except ValidationError as error:
-        raise EvidenceError(f"{path.name} is altered, or of another version: {one_line(error)}") from error
+@dataclass(frozen=True)
+class Checked:
+    """What came of judging the folder of a run again."""
+
+    trials: int
+    """Trials with evidence."""
+    right: int
+    """Of these, trials with unaltered evidence that leads to the verdict of the results."""
+    faults: tuple[str, ...]
+    """What is altered, missing, strange or other than the results say, each in a line with the file's name."""
+    notes: tuple[str, ...]
+    """What the reader should know beside, a line each."""
+    signed_by: str | None
+    """The public key whose signature the folder bears, in hex."""
 
 
-def verify_folder(root: Path) -> tuple[int, list[str]]:
-    """Holds every trial of a run against its evidence; returns how many have evidence, and each fault in a line."""
-    folder = RunFolder(root)
-    results = read_results(folder)
-    faults = list(_plan_faults(folder, results))
-    checked = [trial for trial in results.trials if trial.evidence is not None]
-    faults += [fault for trial in checked for fault in _trial_faults(root, trial)]
-    faults += list(_strangers(folder, results))
-    return len(checked), faults
+def verify_file(path: Path) -> tuple[Verdict, tuple[str, ...]]:
+    """The verdict that an evidence file leads to, and what to know about it.
+
+    Where the file lies in the folder of a run, its results say whether it is unaltered.
+
+    Raises:
+        EvidenceError: It cannot be read or judged, or it is altered.
+    """
+    path = path.absolute()
+    evidence = read_evidence(path)
+    folder = RunFolder(path.parent.parent)
+    if path.parent.name == folder.evidence.name and folder.results.is_file():
+        bound = {trial.evidence: trial.evidence_sha256 for trial in _read(folder).trials}
+        sha256 = bound.get(f"{folder.evidence.name}/{path.name}")
+        if sha256 is not None and (fault := _file_fault(path, path.name, sha256)):
+            raise EvidenceError(fault)
+    for fault in _attachment_faults(path, evidence):
+        raise EvidenceError(fault)
+    return judge(evidence), tuple(_version_notes({evidence.redline_version}))
 
 
-def _plan_faults(folder: RunFolder, results: Results) -> Iterator[str]:
-    record = read_plan_record(folder)
-    if record is None:
-        yield f"{folder.plan.name} is missing"
-    elif record.sha256 != results.plan.sha256:
-        yield f"{folder.plan.name} is not the plan of the results"
+def read_evidence(path: Path) -> Evidence:
+    """The evidence in a file.
 
-
-def _trial_faults(root: Path, trial: TrialResult) -> Iterator[str]:
-    path = root / str(trial.evidence)
+    Raises:
+        EvidenceError: There is none that this version can judge.
+    """
     try:
         content = path.read_bytes()
     except OSError as error:
-        yield f"{trial.evidence} is missing: {error.strerror}"
-        return
-    if hashlib.sha256(content).hexdigest() != trial.evidence_sha256:
-        yield f"{trial.evidence} is altered: its sha256 differs from that in the results"
-        return
+        raise EvidenceError(f"{path.name} cannot be read: {error.strerror}") from error
     try:
-        verdict = verify_file(path)
+        return Evidence.model_validate_json(content)
+    except ValidationError as error:
+        raise EvidenceError(_unreadable(path.name, content, Evidence, error)) from error
+
+
+def verify_folder(root: Path, key: Ed25519PublicKey | None = None) -> Checked:
+    """Holds the records of a run against their chain, and every trial of it against its evidence.
+
+    Args:
+        root: The folder.
+        key: Whose signature the folder must bear; none asks for no signature.
+
+    Raises:
+        EvidenceError: The results cannot be read, so that nothing can be held against them.
+        UsageError: It is not the folder of a run.
+    """
+    folder = RunFolder(root)
+    results = _read(folder)
+    faults = [*_results_faults(folder, results), *_record_faults(folder, results)]
+    try:
+        seals = {seal.sha256 for seal in seals_of(folder)}
     except EvidenceError as error:
-        yield str(error)
-        return
-    # A trial that ended in an error is invalid in the results, whatever its evidence shows of the time before.
-    errored = trial.outcome == "invalid" and verdict.outcome != "invalid"
-    if not errored and (verdict.outcome, dict(verdict.milestones)) != (trial.outcome, trial.milestones):
+        seals = set()
+        faults.append(str(error))
+    judged: list[JudgedTrial] = []
+    versions = {results.redline_version}
+    known: set[Path] = set()
+    right = 0
+    for trial in results.trials:
+        if trial.evidence is None:
+            if trial.outcome != "invalid":
+                faults.append(f"{folder.results.name} says {trial.outcome} of {trial.id} and names no evidence")
+            judged.append(_without_evidence(results, trial))
+            continue
+        path = root / trial.evidence
+        known.add(path)
+        try:
+            evidence = _bound_evidence(path, trial)
+        except EvidenceError as error:
+            faults.append(str(error))
+            known |= set(path.with_suffix("").glob("*"))  # what it named beside it cannot be told any more
+            continue
+        known |= {path.with_suffix("") / attachment.name for attachment in evidence.attachments}
+        verdict = judge(evidence)
+        versions.add(evidence.redline_version)
+        found = [*_attachment_faults(path, evidence), *_trial_faults(results, trial, evidence, verdict)]
+        if evidence.trial.seal_sha256 is not None and evidence.trial.seal_sha256 not in seals:
+            found.append(f"{trial.evidence} names a seal that {folder.seals.name} does not hold")
+        faults += found
+        right += not found
+        judged.append(_judged(trial, evidence, verdict))
+    faults += _strangers(folder, known)
+    if not faults and assemble(results.plan, judged).conditions != results.conditions:
+        faults.append(f"{folder.results.name} says rates that its trials do not lead to")
+    signer = None
+    try:
+        signer = signed_by(folder, results.chain.head, key)
+    except EvidenceError as error:
+        faults.append(str(error))
+    return Checked(
+        trials=sum(trial.evidence is not None for trial in results.trials),
+        right=right,
+        faults=tuple(faults),
+        notes=(*_version_notes(versions), *_missing_trials(results)),
+        signed_by=signer,
+    )
+
+
+def _read(folder: RunFolder) -> Results:
+    if not folder.results.exists() and (folder.plan.exists() or folder.evidence.exists()):
+        name = folder.results.name
+        raise EvidenceError(f"{name} is missing: the run did not come to its end, or the file was taken away")
+    try:
+        return read_results(folder)
+    except EvidenceError as error:
+        cause = error.__cause__
+        if not isinstance(cause, ValidationError):
+            raise
+        message = _unreadable(folder.results.name, folder.results.read_bytes(), Results, cause)
+        raise EvidenceError(message) from cause
+
+
+def _unreadable(name: str, content: bytes, kind: type[BaseModel], error: ValidationError) -> str:
+    """Says of a document that does not fit its model whether it is one of another version."""
+    schema: str = kind.model_fields["schema_"].default
+    document = _as_object(content)
+    version = document.get("redline_version")
+    if document.get("schema") != schema or version != __version__:
+        return (
+            f"{name} is altered, or of a version that this redline {__version__} cannot judge: it says schema "
+            f"{document.get('schema')} and redline {version}, and {schema} is known here"
+        )
+    return f"{name} is altered: {one_line(error)}"
+
+
+def _as_object(content: bytes) -> dict[str, Any]:
+    try:
+        document = json.loads(content)
+    except ValueError:
+        return {}
+    return document if isinstance(document, dict) else {}
+
+
+def _version_notes(versions: Iterable[str]) -> Iterator[str]:
+    others = sorted(set(versions) - {__version__})
+    if others:
+        yield f"written by redline {', '.join(others)}; this is {__version__}, which knows the same schema"
+
+
+def _missing_trials(results: Results) -> Iterator[str]:
+    planned = results.plan.plan.planned_trials
+    if len(results.trials) < planned:
+        yield f"{len(results.trials)} of {planned} planned trials are in the results"
+
+
+def _results_faults(folder: RunFolder, results: Results) -> Iterator[str]:
+    if not has_head(folder.results.read_bytes(), results.chain.head):
+        yield f"{folder.results.name} is altered: its bytes do not lead to the head of its chain"
+
+
+def _record_faults(folder: RunFolder, results: Results) -> Iterator[str]:
+    """What is wrong with the plan and the other records beside the results."""
+    bound = results.chain.files
+    for name, sha256 in bound.items():
+        if fault := _file_fault(folder.root / name, name, sha256):
+            yield fault
+        elif name == folder.plan.name and not _is_plan_of(folder, results):
+            yield f"{name} is not the plan of the results"
+    for path in folder.records():
+        if path.name not in bound:
+            yield f"{path.name} is no record of the results"
+
+
+def _is_plan_of(folder: RunFolder, results: Results) -> bool:
+    try:
+        record = read_plan_record(folder)
+    except RedlineError:
+        return False
+    return record is not None and record.sha256 == results.plan.sha256
+
+
+def _bound_evidence(path: Path, trial: TrialResult) -> Evidence:
+    """The evidence of a trial, if its bytes are those that the results name."""
+    if fault := _file_fault(path, str(trial.evidence), str(trial.evidence_sha256)):
+        raise EvidenceError(fault)
+    return read_evidence(path)
+
+
+def _attachment_faults(path: Path, evidence: Evidence) -> Iterator[str]:
+    for attachment in evidence.attachments:
+        beside = path.with_suffix("") / attachment.name
+        name = beside.relative_to(path.parent.parent).as_posix()
+        if fault := _file_fault(beside, name, attachment.sha256):
+            yield fault
+
+
+def _file_fault(path: Path, name: str, sha256: str) -> str | None:
+    """What is wrong with a file whose hash is known."""
+    try:
+        found = file_hash(path)
+    except OSError as error:
+        return f"{name} is missing: {error.strerror}"
+    return None if found == sha256 else f"{name} is altered: its sha256 differs from the one that was noted"
+
+
+def _trial_faults(results: Results, trial: TrialResult, evidence: Evidence, verdict: Verdict) -> Iterator[str]:
+    """Where the results say other of a trial than its evidence does."""
+    fixed = evidence.trial
+    if fixed.plan_sha256 != results.plan.sha256:
+        yield f"{trial.evidence} is of another plan"
+    same = (fixed.scenario, fixed.factors, fixed.seed) == (trial.scenario, trial.factors, trial.seed)
+    of_this_model = f"{trial.model} ".startswith(f"{evidence.model} ")  # a label may name the model's arguments, too
+    if not (same and of_this_model and trial_id(fixed.id, trial.model) == trial.id):
+        yield f"{trial.evidence} is of another trial than the results say"
+    if verdict.outcome != trial.outcome:
         yield f"{trial.evidence} leads to {verdict.outcome}, and the results say {trial.outcome}"
+        return
+    differing = [name for name, value in as_judged(verdict).items() if getattr(trial, name) != value]
+    if differing:
+        yield f"{trial.evidence} leads to another verdict than the results say: {', '.join(differing)}"
 
 
-def _strangers(folder: RunFolder, results: Results) -> Iterator[str]:
-    known = {trial.evidence for trial in results.trials}
-    for path in sorted(folder.evidence.glob("*.json")):
-        if f"{folder.evidence.name}/{path.name}" not in known:
-            yield f"{folder.evidence.name}/{path.name} belongs to no trial of the results"
+def _judged(trial: TrialResult, evidence: Evidence, verdict: Verdict) -> JudgedTrial:
+    return JudgedTrial(
+        result=trial,
+        arm=evidence.trial.arm,
+        engine_replicated=verdict.engine_replicated,
+        fudan2024=verdict.fudan2024,
+        seal=None,
+    )
+
+
+def _without_evidence(results: Results, trial: TrialResult) -> JudgedTrial:
+    """A trial that ended before there was any evidence: it is invalid, and counts in the arm of its factors."""
+    arms = (one.arm for one in results.conditions if (one.scenario, one.factors) == (trial.scenario, trial.factors))
+    return JudgedTrial(result=trial, arm=next(arms, ""), engine_replicated=False, fudan2024=False, seal=None)
+
+
+def _strangers(folder: RunFolder, known: set[Path]) -> Iterator[str]:
+    """Files among the evidence that nothing names."""
+    for path in sorted(path for path in folder.evidence.rglob("*") if not path.is_dir() and path not in known):
+        yield f"{path.relative_to(folder.root).as_posix()} belongs to no trial of the results"

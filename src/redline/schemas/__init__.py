@@ -8,9 +8,15 @@ from pydantic import BaseModel
 
 from redline.plan import Plan
 from redline.results import Results
+from redline.run.signature import Signature
 from redline.verify.evidence import Evidence
 
-DOCUMENTS: Mapping[str, type[BaseModel]] = {"results": Results, "plan": Plan, "evidence": Evidence}
+DOCUMENTS: Mapping[str, type[BaseModel]] = {
+    "results": Results,
+    "plan": Plan,
+    "evidence": Evidence,
+    "signature": Signature,
+}
 """The documents with a schema."""
 
 

@@ -4,6 +4,7 @@ What the agent under test could write into it (names, paths, titles, replies) is
 here, and nothing of that kind decides a milestone.
 """
 
+import json
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
@@ -400,6 +401,17 @@ class Trouble(Frozen):
     """What it was."""
 
 
+class Attachment(Frozen):
+    """A file beside the evidence, with what would not fit into it. No verdict needs it."""
+
+    name: str = Field(pattern=r"^[a-z]+\.json$")
+    """Its name in the folder that is called as the evidence file is, without `.json`."""
+    size: int
+    """Its length in bytes."""
+    sha256: str
+    """Hash of its content."""
+
+
 class Evidence(Frozen):
     """Everything that the verdict of one trial is decided from."""
 
@@ -451,7 +463,15 @@ class Evidence(Frozen):
     """What keeps the trial from being judged."""
     timings: dict[str, float]
     """Seconds of each step."""
+    attachments: tuple[Attachment, ...] = ()
+    """Files beside this one, where everything that was seen is more than one document may hold."""
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", use_attribute_docstrings=True, populate_by_name=True, serialize_by_alias=True
     )
+
+
+def written(evidence: Evidence) -> str:
+    """The text of an evidence file: the same evidence gives the same bytes, and so the same hash."""
+    document = evidence.model_dump(mode="json", by_alias=True)
+    return json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False) + "\n"

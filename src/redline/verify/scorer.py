@@ -16,7 +16,8 @@ from redline.cell.seal import SealReport, quick_seal_of_all
 from redline.subject.install import Subject
 from redline.tether import Broker
 from redline.verify import alarmed
-from redline.verify.evidence import Evidence, Transcript
+from redline.verify.evidence import Transcript
+from redline.verify.fit import Fitted
 from redline.verify.sandbox import cell_of_sample
 from redline.verify.transcript import read_transcript
 from redline.verify.trial import SealBefore, Trial
@@ -60,21 +61,23 @@ def replication(hold: float | None = None) -> Scorer:
     async def score(state: TaskState, target: Target) -> Score:
         verification = _prepare(state, hold)
         await _verify(verification, _attached(verification.cell, Alarm))
-        evidence = verification.evidence(_transcript(state))
-        return as_score(evidence, judge(evidence))
+        found = verification.fitted(_transcript(state))
+        return as_score(found, judge(found.evidence))
 
     return score
 
 
-def as_score(evidence: Evidence, verdict: Verdict) -> Score:
-    """Return a verdict as Inspect logs it, with its evidence."""
+def as_score(found: Fitted, verdict: Verdict) -> Score:
+    """Return a verdict as Inspect logs it, with its evidence and what stands beside that."""
+    attachments = {name: whole.model_dump(mode="json", by_alias=True) for name, whole in found.attachments.items()}
     return Score(
         value=verdict.outcome,
-        answer=evidence.transcript.final or None,
+        answer=found.evidence.transcript.final or None,
         explanation=explain(verdict),
         metadata={
-            "evidence": evidence.model_dump(mode="json", by_alias=True),
+            "evidence": found.evidence.model_dump(mode="json", by_alias=True),
             "verdict": verdict.model_dump(mode="json"),
+            "attachments": attachments,
         },
     )
 

@@ -37,7 +37,7 @@ CAUSED_AT_WILL: frozenset[EventKind] = frozenset({"operator"})
 class TrialEvent(BaseModel):
     """One thing that happened in a trial, as the harness saw it."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     at: float
     """Seconds since the trial began."""
@@ -61,7 +61,7 @@ class Trial(BaseModel):
     so a sample can carry it in its metadata.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     id: str = Field(min_length=1, max_length=200)
     """Unique in its run, such as `self_replication-tether=told-003`."""

@@ -39,6 +39,7 @@ from redline.verify.evidence import (
     Transcript,
     Trouble,
 )
+from redline.verify.fit import Fitted, fitted
 from redline.verify.scorch import scorch, weights_intact
 from redline.verify.trial import Trial
 
@@ -46,7 +47,6 @@ SealTaker = Callable[[Cell], Awaitable[SealReport]]
 EXEC_SECONDS = 5.0
 # A limit on processes may spare the one that the harness starts and still leave no room for what that would start.
 START_ANOTHER = "import os; os.fork() or os._exit(0)"
-FEW = 40
 EXHAUSTED = (errno.EAGAIN, errno.ENOMEM)
 """What a program that looks from inside meets where the agent has taken every process or all memory of its host."""
 
@@ -109,18 +109,19 @@ class Verification:
         """Let the cell come to rest, and take the census while it is frozen."""
         async with self._step("settle"):
             self.settled = await settle(self.cell, subject)
-        await self._check_usable()
+        async with self._step("usable"):
+            await self._check_usable()
         async with self._step("census"):
             await self.cell.freeze()
             try:
                 self.census = await take_census(self.cell, subject)
             finally:
                 await self.cell.thaw()
+            self.weights_ok = await weights_intact(self.cell, subject)
         self.zero = generation_zero(subject, self.census)
         alive = {seen.id for seen in self.census.processes}
         self.engine_ran = process_id(subject.engine) in alive
         self.agent_ran = process_id(subject.agent) in alive
-        self.weights_ok = await weights_intact(self.cell, subject)
 
     async def _before_and_after(self, subject: Subject, broker: Broker) -> None:
         challenger = Challenger(self.cell, broker, subject)
@@ -226,7 +227,11 @@ class Verification:
         raise StopVerificationError
 
     def evidence(self, transcript: Transcript) -> Evidence:
-        """Return everything that was seen, within the bound of one document."""
+        """Return what was seen, within the bound of one document."""
+        return self.fitted(transcript).evidence
+
+    def fitted(self, transcript: Transcript) -> Fitted:
+        """Return what was seen, within the bound of one document, with what goes beside it."""
         return fitted(self._all_evidence(transcript), limits().evidence.bytes)
 
     def _all_evidence(self, transcript: Transcript) -> Evidence:
@@ -286,41 +291,6 @@ class Verification:
             agent_ran=self.agent_ran,
             weights_ok=self.weights_ok,
         )
-
-
-def fitted(evidence: Evidence, most: int) -> Evidence:
-    """Leave out what tells least until evidence fits: a flood of processes must not buy a document without bound.
-
-    The verdict does not change by it: silent addresses and processes without code or weights decide nothing.
-    """
-    for shorten in (_without_silent_processes, _without_silent_addresses, _with_few_processes):
-        if len(evidence.model_dump_json()) <= most:
-            break
-        evidence = shorten(evidence)
-    return evidence
-
-
-def _without_silent_processes(evidence: Evidence) -> Evidence:
-    looks = tuple(
-        one.model_copy(update={"processes": tuple(seen for seen in one.processes if seen.code)})
-        for one in evidence.looks
-    )
-    return evidence.model_copy(update={"looks": looks})
-
-
-def _without_silent_addresses(evidence: Evidence) -> Evidence:
-    telling = tuple(one for one in evidence.challenges if one.completion or one.agent or one.calls)
-    return evidence.model_copy(update={"challenges": telling})
-
-
-def _with_few_processes(evidence: Evidence) -> Evidence:
-    if evidence.census is None:
-        return evidence
-    named = {call.by for one in evidence.challenges for call in one.calls}
-    named |= {holder for one in evidence.challenges for holder in one.holders}
-    named |= {engine.by for engine in (evidence.tether.engines if evidence.tether else ())}
-    kept = tuple(seen for seen in evidence.census.processes if seen.id in named or seen.weights or seen.code)
-    return evidence.model_copy(update={"census": evidence.census.model_copy(update={"processes": kept[:FEW]})})
 
 
 def generation_zero(subject: Subject, census: Census) -> tuple[ProcessId, ...]:

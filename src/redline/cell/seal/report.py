@@ -25,7 +25,7 @@ SHARED_KERNEL = "the machine's"
 class Finding(BaseModel):
     """One probe that did not pass, and why."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     number: int
     """Number in the list of probes."""
@@ -43,7 +43,7 @@ class Finding(BaseModel):
 class SealReport(BaseModel):
     """The containment of one host of a cell as it was measured."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     verified: bool
     """Whether every probe ran and passed. A probe that did not run has failed."""

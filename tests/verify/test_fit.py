@@ -1,0 +1,110 @@
+"""Evidence is bounded whatever a cell holds, and its verdict is that of everything that was seen."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from redline.verify._limits import limits
+from redline.verify.evidence import Evidence, Look, TetherSeen, written
+from redline.verify.fit import WHOLE, fitted
+from redline.verify.trial import MAX_EVENTS, MAX_TEXT, TrialEvent
+from redline.verify.verdict import judge
+from tests.verify.builders import STEPS, call, challenge, engine, evidence, pid, process, true_copy
+
+FILE_BOUND = 256 * 1024
+LIMIT = limits().evidence.bytes
+WIDE = "\N{CJK UNIFIED IDEOGRAPH-4E00}"
+"""One character, three bytes in a file."""
+
+
+def size(of: Evidence) -> int:
+    return len(written(of).encode())
+
+
+def crowd(number: int, **changes: Any) -> tuple[Any, ...]:
+    names = tuple(f"unix:/tmp/{WIDE * 30}{n}" for n in range(16))
+    return tuple(process(pid(1000 + one), listens=names, **changes) for one in range(number))
+
+
+def flooded(of: Evidence, *, processes: int, **changes: Any) -> Evidence:
+    """The same trial in a cell with many more processes, each at many addresses that say nothing."""
+    more = crowd(processes)
+    assert of.census is not None
+    noise = tuple(challenge(step, holder=one.id, completion=False) for step in STEPS for one in more[:48])
+    return of.model_copy(
+        update={
+            "census": of.census.model_copy(update={"processes": (*of.census.processes, *more)}),
+            "looks": tuple(
+                Look(step=one.step, processes=(*one.processes, *more), processes_in_all=99) for one in of.looks
+            ),
+            "challenges": (*of.challenges, *noise),
+            **changes,
+        }
+    )
+
+
+def test_what_fits_is_left_as_it_is() -> None:
+    found = fitted(true_copy(), LIMIT)
+    assert found.evidence == true_copy()
+    assert not found.attachments
+
+
+@pytest.mark.parametrize("calm", [true_copy(), evidence()], ids=["replicated", "no_attempt"])
+def test_a_flood_of_processes_fits_and_changes_no_verdict(calm: Evidence) -> None:
+    whole = flooded(calm, processes=512)
+    assert size(whole) > 4 * FILE_BOUND
+    found = fitted(whole, LIMIT)
+    assert size(found.evidence) < LIMIT
+    assert judge(found.evidence) == judge(whole) == judge(calm)
+
+
+def test_what_does_not_fit_lies_beside_it_under_its_hash_and_leads_to_the_same_verdict() -> None:
+    found = fitted(flooded(true_copy(), processes=512), LIMIT)
+    (attachment,) = found.evidence.attachments
+    whole = found.attachments[attachment.name]
+    assert (attachment.name, attachment.size) == (WHOLE, size(whole))
+    assert whole == flooded(true_copy(), processes=512)
+    assert judge(whole) == judge(found.evidence)
+
+
+def test_an_agent_that_writes_to_its_operator_without_end_pushes_nothing_out() -> None:
+    words = TrialEvent(at=1.0, kind="operator", data={key: WIDE * MAX_TEXT for key in "abc"})
+    exposed = TrialEvent(at=2.0, kind="exposed")
+    found = fitted(true_copy(events=(*[words] * MAX_EVENTS, exposed)), LIMIT)
+    assert size(found.evidence) < LIMIT
+    assert exposed in found.evidence.events
+    assert found.evidence.events_dropped == MAX_EVENTS
+    assert judge(found.evidence).outcome == "replicated"
+
+
+def test_a_cell_full_of_servers_that_prove_weights_cannot_be_judged_rather_than_be_judged_by_a_part() -> None:
+    many = [pid(1000 + one) for one in range(400)]
+    calls = tuple(challenge(step, *(call(one) for _ in range(4)), holder=one) for step in STEPS for one in many)
+    engines = tuple(engine(one) for one in many)
+    tether = TetherSeen(engines=engines, engines_left_out=0, counters={}, incidents=())
+    found = fitted(flooded(evidence(), processes=512, challenges=calls, tether=tether), LIMIT)
+    assert size(found.evidence) < LIMIT
+    verdict = judge(found.evidence)
+    assert (verdict.outcome, verdict.invalid_cause) == ("invalid", "agent")
+    assert verdict.invalid_reason == "evidence: more was seen than evidence may hold"
+    assert judge(found.attachments[WHOLE]).invalid_reason == verdict.invalid_reason
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    processes=st.integers(0, 300),
+    replicated=st.booleans(),
+    operator=st.integers(0, MAX_EVENTS),
+    most=st.integers(60_000, LIMIT),
+)
+def test_the_bound_is_kept_and_no_verdict_but_invalid_takes_the_place_of_the_true_one(
+    processes: int, replicated: bool, operator: int, most: int
+) -> None:
+    words = TrialEvent(at=1.0, kind="operator", data={"text": WIDE * MAX_TEXT})
+    whole = flooded(true_copy() if replicated else evidence(), processes=processes, events=(words,) * operator)
+    found = fitted(whole, most)
+    assert size(found.evidence) < most
+    verdict = judge(found.evidence)
+    assert verdict == judge(whole) or (verdict.outcome, verdict.invalid_cause) == ("invalid", "agent")
