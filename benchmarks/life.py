@@ -6,7 +6,13 @@ import anyio
 
 from benchmarks.cells import quantiles
 from redline.cell import CellConfig, open_cell
-from redline.cell.seal.drills import Drilled, end_harness, kill_under_storm
+from redline.cell.seal.drills import (
+    Drilled,
+    DrilledHarness,
+    end_harness,
+    harnesses_with_cells,
+    kill_under_storm,
+)
 from redline.cell.warden import LEASE_SECONDS
 
 KILLS = 50
@@ -36,13 +42,18 @@ def lease_drills() -> None:
     """Prints how many cells were gone in time after their harness was stopped or killed."""
     reasons: list[str | None] = []
 
-    async def one(number: signal.Signals) -> None:
-        reasons.append(await end_harness(CONFIG, number, LEASE_SECONDS, LEASE_BOUND))
+    numbers = (signal.SIGSTOP, signal.SIGKILL) * LEASES_OF_EACH
+
+    async def one(number: signal.Signals, harness: DrilledHarness) -> None:
+        reasons.append(await end_harness(harness, number, LEASE_BOUND))
 
     async def drill() -> None:
-        async with anyio.create_task_group() as tasks:
-            for number in (signal.SIGSTOP, signal.SIGKILL) * LEASES_OF_EACH:
-                tasks.start_soon(one, number)
+        async with (
+            harnesses_with_cells(CONFIG, len(numbers), LEASE_SECONDS) as made,
+            anyio.create_task_group() as tasks,
+        ):
+            for number, harness in zip(numbers, made, strict=True):
+                tasks.start_soon(one, number, harness)
 
     anyio.run(drill)
     gone = sum(reason is None for reason in reasons)

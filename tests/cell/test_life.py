@@ -17,7 +17,7 @@ import pytest
 from redline.cell import Cell, CellConfig, CellGoneError, open_cell
 from redline.cell.runtime import choose_runtime
 from redline.cell.seal import drills
-from redline.cell.seal.drills import footprint_of, harness_with_cell
+from redline.cell.seal.drills import footprint_of, harnesses_with_cells
 from redline.cell.state import state_folder
 from redline.cell.warden import Warden
 from tests.cell.traces import Traces
@@ -91,12 +91,12 @@ async def test_a_frozen_cell_is_killed(cell: Cell) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGSTOP, signal.SIGKILL])
 async def test_a_frozen_cell_ends_with_its_harness(number: signal.Signals) -> None:
-    async with harness_with_cell(CONFIG) as (harness, footprint, folder):
-        for cgroup in footprint.cgroups:
+    async with harnesses_with_cells(CONFIG) as (harness,):
+        for cgroup in harness.footprint.cgroups:
             if (cgroup / "cgroup.freeze").exists():
                 (cgroup / "cgroup.freeze").write_text("1")
-        harness.send_signal(number)
-        await until(lambda: not footprint.left_over() and not folder.exists())
+        os.kill(harness.pid, number)
+        await until(lambda: not harness.footprint.left_over() and not harness.folder.exists())
 
 
 async def test_a_cell_whose_first_process_is_stopped_answers_late_and_is_removed() -> None:
@@ -110,10 +110,10 @@ async def test_a_cell_whose_first_process_is_stopped_answers_late_and_is_removed
 
 
 async def test_a_cell_whose_first_process_is_stopped_ends_with_its_harness() -> None:
-    async with harness_with_cell(CONFIG) as (harness, footprint, folder):
-        os.kill(footprint.inits[0][0], signal.SIGSTOP)
-        harness.kill()
-        await until(lambda: not footprint.left_over() and not folder.exists())
+    async with harnesses_with_cells(CONFIG) as (harness,):
+        os.kill(harness.footprint.inits[0][0], signal.SIGSTOP)
+        os.kill(harness.pid, signal.SIGKILL)
+        await until(lambda: not harness.footprint.left_over() and not harness.folder.exists())
 
 
 async def test_a_frozen_cell_is_killed_when_it_is_older_than_it_may_be() -> None:

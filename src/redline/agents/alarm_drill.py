@@ -28,7 +28,8 @@ WATCH_SECONDS: Final = 0.05
 ALARM_SECONDS: Final = 2.0
 STILL_SECONDS: Final = 0.03
 STRANGER: Final = ("sleep", "30")
-BUSY: Final = ("sh", "-c", "while :; do :; done")
+BUSY: Final = ("sh", "-c", "while :; do sleep 0.005; done")
+"""Something that gets processor time again and again, and leaves some to others."""
 
 Event = Callable[[Cell, Alarm], AbstractAsyncContextManager[None]]
 """Brings an event about, and undoes it at the end of the block."""

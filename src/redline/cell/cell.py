@@ -8,6 +8,7 @@ import shutil
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
@@ -21,7 +22,7 @@ from redline.cell.config import CellConfig
 from redline.cell.errors import CellError, CellGoneError
 from redline.cell.messages import close_all, memory_file, send
 from redline.cell.programs.warden import is_running
-from redline.cell.runtime import choose_runtime
+from redline.cell.runtime import Runtime, choose_runtime
 from redline.cell.spec import HOME, HostSpec, IdMaps, host_spec, require_closed_network
 from redline.cell.state import claim_ids
 from redline.cell.warden import GONE, LEASE_SECONDS, Ground, Warden, is_root, no_room
@@ -648,20 +649,59 @@ def main(request, fds):
 """
 
 
+_shared: ContextVar[Warden | None] = ContextVar("shared_warden", default=None)
+"""The warden of the cells that are opened in this context, where they share one."""
+
+
 @contextlib.asynccontextmanager
 async def open_cell(
-    config: CellConfig | None = None, alter: Alter | None = None, lease_seconds: float = LEASE_SECONDS
+    config: CellConfig | None = None, alter: Alter | None = None, lease_seconds: float | None = None
 ) -> AsyncIterator[Cell]:
-    """A cell with a warden of its own, for tools and tests that do without Inspect; see `Cell.start`."""
+    """A cell for tools and tests that do without Inspect; see `Cell.start`.
+
+    Args:
+        config: Its shape.
+        alter: See `Cell.start`.
+        lease_seconds: The lease of a warden of its own; none takes the usual one, or the warden of `one_warden`.
+    """
     config = config or CellConfig()
-    warden = Warden.start(choose_runtime(config.runtime), lease_seconds)
-    try:
+    warden = _shared.get()
+    async with contextlib.AsyncExitStack() as stack:
+        if lease_seconds is not None or warden is None or warden.runtime.name != config.runtime:
+            runtime = choose_runtime(config.runtime)
+            warden = await stack.enter_async_context(_kept(runtime, lease_seconds or LEASE_SECONDS))
         cell = await Cell.start(config, warden, alter)
         try:
             yield cell
         finally:
             with anyio.CancelScope(shield=True):
                 await cell.remove()
+
+
+@contextlib.asynccontextmanager
+async def one_warden(config: CellConfig) -> AsyncIterator[None]:
+    """Lets the cells that are opened in the block share a warden: each of their own would cost as much as a cell.
+
+    Args:
+        config: A shape of the cells; those whose configuration does not name its runtime get a warden of their own.
+    """
+    shared = _shared.get()
+    if shared is not None and shared.runtime.name == config.runtime:
+        yield
+        return
+    async with _kept(choose_runtime(config.runtime), LEASE_SECONDS) as warden:
+        token = _shared.set(warden)
+        try:
+            yield
+        finally:
+            _shared.reset(token)
+
+
+@contextlib.asynccontextmanager
+async def _kept(runtime: Runtime, lease_seconds: float) -> AsyncIterator[Warden]:
+    warden = await anyio.to_thread.run_sync(Warden.start, runtime, lease_seconds)
+    try:
+        yield warden
     finally:
         with anyio.CancelScope(shield=True):
             await warden.aclose()

@@ -11,18 +11,20 @@ import anyio
 from redline.agents.alarm_drill import alarm_drill
 from redline.cell import Cell, CellConfig, open_cell
 from redline.cell.alarm import bell
+from redline.cell.cell import one_warden
 from redline.cell.errors import CellError
+from redline.cell.runtime import choose_runtime
 from redline.cell.seal import Drill, Probe, SealReport, probe_cell
 from redline.cell.seal.apart import cells_apart
 from redline.cell.seal.broken_profiles import broken_profiles_fail
 from redline.cell.seal.closed import closed_by_default
-from redline.cell.seal.drills import daemons_gone, kill_drill, lease_drill, memory_drill, wall_drill
+from redline.cell.seal.drills import bounds_drill, daemons_gone, kill_drill, lease_drill
 from redline.cell.seal.probes import PROBES
 from redline.cell.seal.report import report_of
-from redline.scenarios.statements import prompts_agree
+from redline.scenarios.statements import fault_of_commands, faults_of_texts, statements, texts
 from redline.tether.seal_drill import tether_drill
 
-AT_ONCE: Final = 3
+AT_ONCE: Final = 4
 """Drills that run side by side; most of them wait more than they work."""
 
 Found = dict[str, str | None]
@@ -53,13 +55,11 @@ DRILLS: Final = (
 )
 """Probes that make cells of their own, by the numbers of the containment list."""
 
-BITES: Final = (
-    Drill(29, "limits_bite", "memory has its bound", memory_drill),
-    Drill(29, "limits_bite", "wall time has its bound", wall_drill),
-)
-"""What of a probe that looks at a cell takes other cells to be seen."""
+BOUNDS: Final = Drill(29, "limits_bite", "memory and wall time have their bound", bounds_drill)
+"""What of a probe that looks at a cell takes another cell to be seen."""
 
-WAITING: Final = (lease_drill, wall_drill)
+WAITING: Final = ("lease_drill", "alarm_arrives", "limits_bite")
+"""Drills that wait more than they work, the longest first."""
 
 CLOSED: Final = Probe(
     25, "closed_by_default", "an empty, missing or malformed network setting means closed", lambda _: None
@@ -84,6 +84,7 @@ async def full_seal(config: CellConfig | None = None) -> SealReport:
         CellError: No cell could be made to be measured.
     """
     config = config or CellConfig()
+    config = config.model_copy(update={"runtime": choose_runtime(config.runtime).name})
     begun = time.perf_counter()
     found: Found = {}
     room = anyio.Semaphore(AT_ONCE)
@@ -93,18 +94,20 @@ async def full_seal(config: CellConfig | None = None) -> SealReport:
             reason = await _reason(each, config)
         found[each.name] = found.get(each.name) or reason
 
-    async with open_cell(config) as cell:
-        async with anyio.create_task_group() as tasks:
-            # What is waited for longest comes first.
-            for each in sorted((*DRILLS, *BITES), key=lambda each: each.run not in WAITING):
-                tasks.start_soon(drill, each)
+    async with one_warden(config), anyio.create_task_group() as tasks:
+        # What is waited for longest comes first.
+        for each in sorted((*DRILLS, BOUNDS), key=lambda each: (*WAITING, each.name).index(each.name)):
+            tasks.start_soon(drill, each)
+        async with open_cell(config) as cell:
             found[CLOSED.name] = closed_by_default(cell)
             for name, reason in (await _probes(cell)).items():
                 found[name] = reason or found.get(name)
-        found[PROMPTS.name] = await _prompts(cell, found)
-        every: tuple[Probe | Drill, ...] = (*PROBES, CLOSED, *DRILLS, PROMPTS)
-        pairs = [(each, found[each.name]) for each in every]
-        return report_of(cell, pairs, full=True, seconds=time.perf_counter() - begun)
+            unfounded = await _commands(cell)
+    held = {name for name, reason in found.items() if reason is None}
+    found[PROMPTS.name] = unfounded or next(faults_of_texts(statements(), texts(), held), None)
+    every: tuple[Probe | Drill, ...] = (*PROBES, CLOSED, *DRILLS, PROMPTS)
+    pairs = [(each, found[each.name]) for each in every]
+    return report_of(cell, pairs, full=True, seconds=time.perf_counter() - begun)
 
 
 async def _reason(drill: Drill, config: CellConfig) -> str | None:
@@ -124,8 +127,8 @@ async def _probes(cell: Cell) -> Found:
     return found
 
 
-async def _prompts(cell: Cell, found: Found) -> str | None:
+async def _commands(cell: Cell) -> str | None:
     try:
-        return await prompts_agree(cell, {name for name, reason in found.items() if reason is None})
+        return await fault_of_commands(cell, statements())
     except (CellError, OSError) as error:
         return f"did not run ({error})"

@@ -62,10 +62,13 @@ async def prompts_agree(cell: Cell, held: Collection[str], said: Mapping[str, st
     Returns:
         The first claim that is not shown to be so, None where all are.
     """
-    said = texts() if said is None else said
-    known = statements()
-    for fault in faults_of_texts(known, said, held):
+    for fault in faults_of_texts(statements(), texts() if said is None else said, held):
         return fault
+    return await fault_of_commands(cell, statements())
+
+
+async def fault_of_commands(cell: Cell, known: Statements) -> str | None:
+    """The first statement whose command prints something else in a cell, None where there is none."""
     for statement in known.statement:
         if statement.command:
             done = await cell.exec(["sh", "-c", statement.command], timeout=COMMAND_SECONDS)

@@ -46,6 +46,7 @@ MAX_DESCRIPTORS = 200
 GONE_SECONDS = 10.0
 LOOK_SECONDS = 0.1
 EMPTY_SECONDS = 1.0
+AGAIN_SECONDS = 2.0
 STATE = "runtime-state"
 
 libc = ctypes.CDLL(None, use_errno=True)
@@ -546,10 +547,10 @@ class Warden:
             self.children.discard(pid)
 
     def end_the_late(self) -> None:
-        """Kills the cells that are older than they may be."""
+        """Kills the cells that are older than they may be, until they are removed: one may have been in the making."""
         now = time.clock_gettime(time.CLOCK_BOOTTIME)
         for cell in [cell for cell, deadline in self.deadlines.items() if now > deadline]:
-            del self.deadlines[cell]
+            self.deadlines[cell] = now + AGAIN_SECONDS
             ours, theirs = socket.socketpair()
             with ours, theirs:  # nobody waits for the answer
                 self.fork({"op": "kill", "cell": cell}, [theirs.fileno()])

@@ -70,7 +70,7 @@ def _common_outside(one: Cell, other: Cell) -> str | None:
     prints = [Footprint.of([host.init_pid for host in cell.hosts.values()], os.geteuid()) for cell in (one, other)]
     if set(prints[0].cgroups) & set(prints[1].cgroups):
         return "two cells share a control group"
-    if any(set(ids) & set(others) for ids in prints[0].ids for others in prints[1].ids):
+    if any(ids.start < others.stop and others.start < ids.stop for ids in prints[0].ids for others in prints[1].ids):
         return "two cells share user ids"
     return "two cells share a tether" if os.path.samefile(first.tether_dir, second.tether_dir) else None
 

@@ -7,7 +7,7 @@ from redline.cell.seal.broken import Breakage, Broken, Spec, bind, break_inside,
 from redline.cell.seal.broken_cells import WRITABLE, writable_place
 from redline.cell.seal.broken_profiles import SAMPLE, broken_profiles_fail
 from redline.cell.seal.closed import closed_by_default
-from redline.cell.seal.drills import daemons_gone, kill_drill, lease_drill, wall_drill
+from redline.cell.seal.drills import bounds_drill, daemons_gone, kill_drill, lease_drill
 
 LONG_LEASE = 60.0
 
@@ -68,7 +68,7 @@ async def unguarded_network(config: CellConfig) -> str | None:
 
 async def long_life(config: CellConfig) -> str | None:
     """A cell that may live for longer than it is held to."""
-    return await wall_drill(config, longer=int(LONG_LEASE))
+    return await bounds_drill(config, longer=int(LONG_LEASE))
 
 
 DRILLS = (

@@ -10,7 +10,7 @@ from redline.cell.seal.broken_cells import CAPABILITY_KEPT, CELLS
 from redline.cell.seal.matrix import measure_breakages
 from redline.cell.seal.quick import quick_seal
 
-SAMPLE = ("refused_system_calls", "read_only_root", "declared_sockets")
+SAMPLE = ("read_only_root", "declared_sockets")
 """Probes whose broken cells are tried at the start of every run; `redline seal --selftest` tries all."""
 
 

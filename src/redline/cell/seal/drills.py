@@ -39,10 +39,10 @@ WALL_SECONDS = (1, 6, 30)
 WALL_GRACE = 10.0
 """An engine may take its time over a kill; what counts is that nobody has to ask for it."""
 
-SMALL = {"home_mib": 16, "tmp_mib": 16, "var_tmp_mib": 8, "shm_mib": 8, "working_mib": 64}
+SMALL = {"home_mib": 8, "tmp_mib": 8, "var_tmp_mib": 4, "shm_mib": 4, "working_mib": 40}
 """A cell that is fast to fill."""
 
-SPARE_MIB = 128
+SPARE_MIB = 32
 TOUCH = "import sys; room = bytearray(int(sys.argv[1])); room[::4096] = bytes(len(room[::4096])); sys.exit(0)"
 
 SETTLE_SECONDS = 10.0
@@ -53,6 +53,7 @@ HARNESS_SECONDS = 60.0
 
 SWEPT_SECONDS = 10.0
 POLL_SECONDS = 0.01
+SETTLED_SECONDS = 0.05
 DAEMON_SECONDS = "86399"
 """By this argument the daemons of a drill are known."""
 
@@ -101,46 +102,34 @@ async def kill_drill(config: CellConfig, order: Order = kill) -> str | None:
         return None
 
 
-async def memory_drill(config: CellConfig) -> str | None:
-    """Of probe 29: who touches more memory than a host may hold loses his life, and not the host.
-
-    Not tried where nothing bounds it, or where the bound is that of a kernel which would go with it: there it is read.
-    """
-    async with open_cell(config.model_copy(update=SMALL)) as cell:
-        if cell.rootless or cell.runtime == "runsc":
-            return None
-        size = (cell.config.memory_mib + SPARE_MIB) << 20
-        command = [cell.interpreter, "-I", "-S", "-c", TOUCH, str(size)]
-        done = await cell.exec(command, timeout=SETTLE_SECONDS)
-        if done.returncode == 0:
-            return f"{size} bytes could be touched of {cell.config.memory_mib} MiB"
-        if not cell.responsive():
-            return "a host went with the one that took too much memory"
-        return None
-
-
-async def wall_drill(config: CellConfig, longer: int = 0) -> str | None:
-    """Of probe 29: a cell that is older than it may be is gone.
+async def bounds_drill(config: CellConfig, longer: int = 0) -> str | None:
+    """Of probe 29: who touches more memory than a host may hold loses his life, and a cell that is too old is gone.
 
     Args:
-        config: The shape of the cell.
+        config: The shape of the cell; it gets little memory, so that it is soon filled.
         longer: Seconds that the cell may in truth live longer than it is held to, for the seal's own test.
     """
     fault: str | None = "no cell came up before it was too old"
     for seconds in WALL_SECONDS:
         try:
-            fault = await _outlived(config.model_copy(update={**SMALL, "wall_seconds": seconds + longer}), seconds)
+            fault = await _bounded(config.model_copy(update={**SMALL, "wall_seconds": seconds + longer}), seconds)
         except CellError:
             continue  # on a busy machine it was too old before it was up: it gets more time
         break
     return fault
 
 
-async def _outlived(config: CellConfig, seconds: int) -> str | None:
+async def _bounded(config: CellConfig, seconds: int) -> str | None:
     async with open_cell(config) as cell:
         footprint = footprint_of(cell)
+        # Not tried where nothing bounds it, or where the bound is a kernel's which would go with it: there it is read.
+        if not cell.rootless and cell.runtime != "runsc":
+            size = (config.memory_mib + SPARE_MIB) << 20
+            command = [cell.interpreter, "-I", "-S", "-c", TOUCH, str(size)]
+            if (await cell.exec(command, timeout=SETTLE_SECONDS)).returncode == 0:
+                return f"{size} bytes could be touched of {config.memory_mib} MiB"
         with anyio.move_on_after(seconds + WALL_GRACE):
-            while footprint.living():
+            while footprint.may_live() or footprint.living():
                 await anyio.sleep(POLL_SECONDS)
             return None
         return f"a cell that may live for {seconds} s was there {WALL_GRACE:g} s later"
@@ -178,7 +167,7 @@ async def _storm(cell: Cell, footprint: Footprint) -> int:
     # Not by `spawn`, which looks for the process afterwards: where that is done inside, there would be no room for it.
     await cell.exec(["sh", "-c", START_STORM, cell.interpreter, _program("fork_storm")], timeout=SETTLE_SECONDS)
     with anyio.move_on_after(SETTLE_SECONDS):
-        while (crowd := len(footprint.living())) < cell.config.pids // 2:
+        while (crowd := footprint.count()) < cell.config.pids // 2:
             await anyio.sleep(POLL_SECONDS)
         return crowd
     raise CellError("the fork storm of the drill did not come up")
@@ -191,64 +180,77 @@ async def lease_drill(config: CellConfig, lease_seconds: float = LEASE_SECONDS) 
         config: The shape of the cells.
         lease_seconds: The lease that the wardens get; the cells are held to `LEASE_SECONDS` whatever it is.
     """
+    ends = (signal.SIGSTOP, signal.SIGKILL)
     reasons: dict[str, str] = {}
 
-    async def drill(number: signal.Signals) -> None:
-        reason = await end_harness(config, number, lease_seconds, LEASE_SECONDS + LEASE_GRACE)
+    async def drill(number: signal.Signals, harness: "DrilledHarness") -> None:
+        reason = await end_harness(harness, number, LEASE_SECONDS + LEASE_GRACE)
         if reason is not None:
             reasons[number.name] = reason
 
-    async with anyio.create_task_group() as tasks:
-        for number in (signal.SIGSTOP, signal.SIGKILL):
-            tasks.start_soon(drill, number)
+    async with harnesses_with_cells(config, len(ends), lease_seconds) as made, anyio.create_task_group() as tasks:
+        for number, harness in zip(ends, made, strict=True):
+            tasks.start_soon(drill, number, harness)
     return "; ".join(f"{name}: {reason}" for name, reason in sorted(reasons.items())) or None
 
 
-async def end_harness(config: CellConfig, number: signal.Signals, lease_seconds: float, bound: float) -> str | None:
+@dataclass(frozen=True)
+class DrilledHarness:
+    """A harness of another process, with a cell in which daemons run."""
+
+    pid: int
+    footprint: Footprint
+    """What the machine knows its cell by."""
+
+    folder: Path
+    """The cell's folder."""
+
+
+async def end_harness(harness: DrilledHarness, number: signal.Signals, bound: float) -> str | None:
     """Stops or kills a harness and says what is wrong with how its cell ends, None where nothing is."""
-    async with harness_with_cell(config, lease_seconds) as (process, footprint, folder):
-        begun = time.perf_counter()
-        process.send_signal(number)
-        while footprint.may_live() or footprint.living():
-            if time.perf_counter() - begun > bound:
-                return f"{len(footprint.living())} processes of the cell live {bound:g} s after their harness"
+    footprint, folder = harness.footprint, harness.folder
+    begun = time.perf_counter()
+    os.kill(harness.pid, number)
+    while footprint.may_live() or footprint.living():
+        if time.perf_counter() - begun > bound:
+            return f"{len(footprint.living())} processes of the cell live {bound:g} s after their harness"
+        await anyio.sleep(POLL_SECONDS)
+    with anyio.move_on_after(SWEPT_SECONDS):
+        while folder.exists() or footprint.left_over():
             await anyio.sleep(POLL_SECONDS)
-        with anyio.move_on_after(SWEPT_SECONDS):
-            while folder.exists() or footprint.left_over():
-                await anyio.sleep(POLL_SECONDS)
-        left = [*footprint.left_over(), *([f"folder {folder}"] if folder.exists() else [])]
-        return f"of the cell there is still {', '.join(left)}" if left else None
+    left = [*footprint.left_over(), *([f"folder {folder}"] if folder.exists() else [])]
+    return f"of the cell there is still {', '.join(left)}" if left else None
 
 
 @asynccontextmanager
-async def harness_with_cell(
-    config: CellConfig, lease_seconds: float = LEASE_SECONDS
-) -> AsyncIterator[tuple[subprocess.Popen[bytes], Footprint, Path]]:
-    """A harness of another process, with a cell in which daemons run. Killed and reaped afterwards.
-
-    Yields:
-        Its process, what the machine knows its cell by, and the cell's folder.
+async def harnesses_with_cells(
+    config: CellConfig, count: int = 1, lease_seconds: float = LEASE_SECONDS
+) -> AsyncIterator[list[DrilledHarness]]:
+    """Harnesses of other processes, each with a cell in which daemons run. Killed and reaped afterwards.
 
     Raises:
-        CellError: It did not come up.
+        CellError: One did not come up.
     """
-    command = [sys.executable, "-m", "redline.cell.seal.drilled_harness", config.model_dump_json(), str(lease_seconds)]
+    words = [config.model_dump_json(), str(lease_seconds), str(count)]
+    command = [sys.executable, "-m", "redline.cell.drilled_harness", *words]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     assert process.stdout is not None and process.stdin is not None
     try:
-        with anyio.move_on_after(HARNESS_SECONDS) as waiting:
-            await anyio.wait_readable(process.stdout)
-        line = b"" if waiting.cancelled_caught else process.stdout.readline()
-        if not line:
+        made: list[DrilledHarness] = []
+        with anyio.move_on_after(HARNESS_SECONDS):
+            while len(made) < count and (line := await anyio.to_thread.run_sync(process.stdout.readline)):
+                where = json.loads(line)
+                footprint = Footprint.of(where["inits"], os.geteuid())
+                made.append(DrilledHarness(where["pid"], footprint, Path(where["folder"])))
+        if len(made) < count:
             raise CellError("the harness of the drill did not come up")
-        where = json.loads(line)
-        yield process, Footprint.of(where["inits"], os.geteuid()), Path(where["folder"])
+        yield made
     finally:
-        process.kill()
+        process.kill()  # and with it, by their parent's death, those that it has started
         process.stdin.close()
-        process.stdout.close()
         with anyio.CancelScope(shield=True):
             await anyio.to_thread.run_sync(process.wait)
+        process.stdout.close()
 
 
 def footprint_of(cell: Cell) -> Footprint:
@@ -268,7 +270,7 @@ async def _leave_daemons(cell: Cell) -> None:
             tally, _ = await cell.joined(_program("tally"), {"word": DAEMON_SECONDS}, timeout=SETTLE_SECONDS)
             if tally["named"] >= DAEMONS and tally["stopped"]:
                 return
-            await anyio.sleep(POLL_SECONDS)
+            await anyio.sleep(SETTLED_SECONDS)
     raise CellError("the daemons that were to be left behind did not start")
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import anyio
 from pydantic import BaseModel, ConfigDict
 
-from redline.cell.cell import Cell
+from redline.cell.cell import Cell, one_warden
 from redline.cell.config import CellConfig
 from redline.cell.runtime import Runtime, choose_runtime
 from redline.cell.seal.broken import Breakage, Broken
@@ -154,6 +154,7 @@ async def measure_breakages(
         The matrix.
     """
     runtime = choose_runtime(config.runtime)
+    config = config.model_copy(update={"runtime": runtime.name})
     lacking = _lacking(runtime)
     counters = _sent_by_the_machine()
     begun = time.perf_counter()
@@ -172,7 +173,7 @@ async def measure_breakages(
         if progress is not None:
             progress(rows[index])
 
-    async with anyio.create_task_group() as tasks:
+    async with one_warden(config), anyio.create_task_group() as tasks:
         for index, breakage in enumerate(chosen):
             tasks.start_soon(run, index, breakage)
     return Matrix(
