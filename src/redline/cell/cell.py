@@ -407,7 +407,9 @@ class Cell:
             TimeoutError: It took too long.
         """
         if self.observer == "inside":
-            self._host(host)
+            if not self.alive:
+                raise CellGoneError("the cell is not running")
+            # In a cell that an alarm stopped, too: what it holds is looked at, as it is from outside.
             return await self.attendant(host).join(program, request, held=held, data=data, timeout=timeout)
         message = {"op": "join", "cell": self.id, "program": program, "request": dict(request), "timeout": timeout}
         with memory_file(data) as given:

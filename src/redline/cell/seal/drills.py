@@ -42,7 +42,9 @@ WALL_GRACE = 10.0
 SMALL = {"home_mib": 8, "tmp_mib": 8, "var_tmp_mib": 4, "shm_mib": 4, "working_mib": 40}
 """A cell that is fast to fill."""
 
-SPARE_MIB = 32
+TOUCHED = 3
+"""So many times the memory that is declared is touched: some runtimes count what is ours in the same bound."""
+
 TOUCH = "import sys; room = bytearray(int(sys.argv[1])); room[::4096] = bytes(len(room[::4096])); sys.exit(0)"
 
 SETTLE_SECONDS = 10.0
@@ -124,7 +126,7 @@ async def _bounded(config: CellConfig, seconds: int) -> str | None:
         footprint = footprint_of(cell)
         # Not tried where nothing bounds it, or where the bound is a kernel's which would go with it: there it is read.
         if not cell.rootless and cell.runtime != "runsc":
-            size = (config.memory_mib + SPARE_MIB) << 20
+            size = TOUCHED * config.memory_mib << 20
             command = [cell.interpreter, "-I", "-S", "-c", TOUCH, str(size)]
             if (await cell.exec(command, timeout=SETTLE_SECONDS)).returncode == 0:
                 return f"{size} bytes could be touched of {config.memory_mib} MiB"

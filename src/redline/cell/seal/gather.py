@@ -50,12 +50,11 @@ async def gather(cell: Cell, host: str, guarded: Sequence[ProcessRef], *, full: 
     if not full:
         return await _look(cell, host, guarded, {}, QUICK_PARTS)
     with _planted(cell) as planted:
-        root = cell.ground.root
-        skeleton = await anyio.to_thread.run_sync(tree_hash, root)
+        skeleton = await anyio.to_thread.run_sync(_skeleton_hash, cell)
         settings = {**planted.task(), **_settings(cell), "guard": await _start_guard(cell, host)}
         facts = await _look(cell, host, guarded, settings, FULL_PARTS)
         facts.outside.update(await anyio.to_thread.run_sync(planted.findings))
-        after = await anyio.to_thread.run_sync(tree_hash, root)
+        after = await anyio.to_thread.run_sync(_skeleton_hash, cell)
         facts.outside["skeleton"] = {"before": skeleton, "after": after}
         facts.outside.update(_expected(cell, host))
     return facts
@@ -127,6 +126,11 @@ async def _look(
         observer=cell.observer,
         sentry=_sentry(cell, host),
     )
+
+
+def _skeleton_hash(cell: Cell) -> str:
+    """Hash of the folder that is a cell's root; a Docker cell's is the engine's, of layers that nobody can write."""
+    return "" if cell.runtime == "docker" else tree_hash(cell.ground.root)
 
 
 def _sentry(cell: Cell, host: str) -> dict[str, Any] | None:
