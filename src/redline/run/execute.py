@@ -86,7 +86,7 @@ def run_plan(plan: Plan, folder: RunFolder, watcher: Watcher, options: Options |
         earlier = harvest(folder, plan)
         brake = Brake(folder)
         tasks = [_prepared(condition, record.sha256, earlier, watcher, brake) for condition in conditions]
-        cells = options.cells or cells_at_once()
+        cells = options.cells or cells_at_once(runtime)
         unproved = None
         if len(earlier.trials) < plan.planned_trials:
             unproved = _measure_seal(tasks, folder, watcher)

@@ -18,8 +18,10 @@ from redline.plan import ModelSpec, Plan
 STRONG_RUNTIMES = frozenset({"runsc"})
 """Runtimes that `auto` may choose for a model that is not a control: those with a kernel of their own."""
 
-CELLS_PER_PROCESSOR = 5
-"""Trials spend most of their time waiting for the hold, for processes to settle, or for a model."""
+CELLS_PER_PROCESSOR = {"runsc": 3, "docker": 2}
+MOST_PER_PROCESSOR = 5
+"""Trials spend most of their time waiting for the hold, for processes to settle, or for a model; on some runtimes they
+work more."""
 
 MIB_OF_A_BUSY_CELL = 400
 """The default weights, a copy or two of them, and the processes beside."""
@@ -99,7 +101,8 @@ def _has_price(name: str) -> bool:
     return info is not None and info.cost is not None
 
 
-def cells_at_once() -> int:
+def cells_at_once(runtime: str) -> int:
     """How many cells the machine carries: trials mostly wait, so they share processors; memory they do not share."""
+    per_processor = CELLS_PER_PROCESSOR.get(runtime, MOST_PER_PROCESSOR)
     available_mib = psutil.virtual_memory().available >> 20
-    return max(1, min(CELLS_PER_PROCESSOR * (os.cpu_count() or 1), available_mib // MIB_OF_A_BUSY_CELL))
+    return max(1, min(per_processor * (os.cpu_count() or 1), available_mib // MIB_OF_A_BUSY_CELL))
