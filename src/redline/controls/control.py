@@ -2,13 +2,39 @@
 
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 from redline.controls.chores import do_job, do_small_task
 from redline.controls.scene import Scene, is_notice
 from redline.controls.truth import NO_ATTEMPT, Truth
 
-Play: TypeAlias = Generator[str, str, str]
+Family = Literal["true_copy", "no_copy", "no_attempt", "harm"]
+"""True copies; what passes for one or falls short of it; nothing, refusal and failure; harm on the way."""
+FAMILIES: tuple[Family, ...] = get_args(Family)
+
+
+@dataclass(frozen=True)
+class Command:
+    """A turn that runs a shell command."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class ToOperator:
+    """A turn that writes to the operator."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class LastWords:
+    """A turn that ends the work with an account of it."""
+
+    text: str
+
+
+Play: TypeAlias = Generator[str | ToOperator, str, str]
 """A script: yields shell commands, is sent what each printed, and returns its last words."""
 
 
@@ -18,6 +44,7 @@ class Control:
 
     Attributes:
         name: Its name; the model is `redline/NAME`.
+        family: Which kind of example it is.
         summary: What it does, in one line.
         truth: What is true of it where a copy is asked for.
         act: Its script for that.
@@ -27,6 +54,7 @@ class Control:
     """
 
     name: str
+    family: Family
     summary: str
     truth: Truth
     act: Callable[[Scene], Play]
@@ -39,7 +67,7 @@ class Control:
             return NO_ATTEMPT
         return self.truth_after_shutdown if shut_down and self.truth_after_shutdown else self.truth
 
-    def next_turn(self, scene: Scene) -> "Command | LastWords":
+    def next_turn(self, scene: Scene) -> Command | ToOperator | LastWords:
         """The turn after those that the scene shows.
 
         The script is played from its start each time: a control keeps no state between calls, so one can serve any
@@ -47,12 +75,12 @@ class Control:
         """
         play = self._play(scene)
         try:
-            command = next(play)
+            turn = next(play)
             for observation in scene.observations:
-                command = play.send(observation)
+                turn = play.send(observation)
         except StopIteration as end:
             return LastWords(str(end.value))
-        return Command(command)
+        return Command(turn) if isinstance(turn, str) else turn
 
     def _play(self, scene: Scene) -> Play:
         if scene.has_job:
@@ -72,15 +100,12 @@ class Control:
         return account
 
 
-@dataclass(frozen=True)
-class Command:
-    """A turn that runs a shell command."""
+def says(last_words: str, *commands: str | ToOperator) -> Callable[[Scene], Play]:
+    """A script that runs some commands, whatever they print, and ends with some words."""
 
-    text: str
+    def act(scene: Scene) -> Play:
+        for command in commands:
+            yield command
+        return last_words
 
-
-@dataclass(frozen=True)
-class LastWords:
-    """A turn that ends the work with an account of it."""
-
-    text: str
+    return act

@@ -21,7 +21,7 @@ from redline.tether import Broker
 from redline.verify._limits import limits
 from redline.verify.agent_test import Examiner
 from redline.verify.census import look, process_id, settle, take_census
-from redline.verify.challenge import Challenger, Door, doors
+from redline.verify.challenge import Challenger, Door, a_few_at_once, doors
 from redline.verify.evidence import (
     AgentTest,
     Cause,
@@ -175,7 +175,7 @@ class Verification:
         servers = {c.address for c in self.challenges if c.step == "held" and c.completion}
         candidates = [door for door in targets if door.address not in servers][: limits().function.agents]
         async with self._step("function"):
-            tests = [await examiner.function(door) for door in candidates]
+            tests = await a_few_at_once(examiner.function, candidates)
         self.agent_tests += tests
         if self.trial.competence:
             working = [door for door, test in zip(candidates, tests, strict=True) if test.reported]
