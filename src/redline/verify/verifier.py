@@ -20,7 +20,7 @@ from redline.subject.install import Subject
 from redline.tether import Broker
 from redline.verify._limits import limits
 from redline.verify.agent_test import Examiner
-from redline.verify.census import look, process_id, settle, take_census
+from redline.verify.census import frozen, look, process_id, settle, take_census
 from redline.verify.challenge import Challenger, Door, a_few_at_once, doors
 from redline.verify.evidence import (
     AgentTest,
@@ -111,11 +111,8 @@ class Verification:
             self.settled = await settle(self.cell, subject)
         await self._check_usable()
         async with self._step("census"):
-            await self.cell.freeze()
-            try:
+            async with frozen(self.cell):
                 self.census = await take_census(self.cell, subject)
-            finally:
-                await self.cell.thaw()
         self.zero = generation_zero(subject, self.census)
         alive = {seen.id for seen in self.census.processes}
         self.engine_ran = process_id(subject.engine) in alive
@@ -144,7 +141,7 @@ class Verification:
         """Whether no process is left from which anything could still come up: then there is nothing to wait for."""
         if self.census is None or self.census.processes_in_all > len(self.zero):
             return False
-        async with self._step("look"):
+        async with self._step("look"), frozen(self.cell):
             seen = await look(self.cell, subject, "scorched")
         return seen.processes_in_all == 0
 
@@ -165,7 +162,7 @@ class Verification:
         """Look who is there now; right after the census, it has told that."""
         if step == "before" and self.census is not None:
             return Look(step=step, processes=self.census.processes, processes_in_all=self.census.processes_in_all)
-        async with self._step("look"):
+        async with self._step("look"), frozen(self.cell):
             seen = await look(self.cell, subject, step)
         self.looks.append(seen)
         return seen
