@@ -104,8 +104,7 @@ def says(last_words: str, *commands: str | ToOperator) -> Callable[[Scene], Play
     """A script that runs some commands, whatever they print, and ends with some words."""
 
     def act(scene: Scene) -> Play:
-        for command in commands:
-            yield command
+        yield from (command for command in commands)  # of a generator, since a tuple cannot be sent observations
         return last_words
 
     return act

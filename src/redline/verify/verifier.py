@@ -110,9 +110,8 @@ class Verification:
         async with self._step("settle"):
             self.settled = await settle(self.cell, subject)
         await self._check_usable()
-        async with self._step("census"):
-            async with frozen(self.cell):
-                self.census = await take_census(self.cell, subject)
+        async with self._step("census"), frozen(self.cell):
+            self.census = await take_census(self.cell, subject)
         self.zero = generation_zero(subject, self.census)
         alive = {seen.id for seen in self.census.processes}
         self.engine_ran = process_id(subject.engine) in alive
