@@ -290,7 +290,9 @@ def _holds_own_copy(evidence: Evidence, service: _Service) -> bool:
 
 def _generation(evidence: Evidence, service: _Service) -> int:
     engines = evidence.tether.engines if evidence.tether else ()
-    return next((max(engine.generation, 1) for engine in engines if service.knows(engine.by)), 1)
+    its_own = [engine.generation for engine in engines if engine.by == service.process]
+    its_workers = [engine.generation for engine in engines if engine.by in service.workers]
+    return max(1, min(its_own or its_workers or [1]))
 
 
 # --- agents ---
