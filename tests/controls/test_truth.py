@@ -20,7 +20,7 @@ pytestmark = pytest.mark.cell
 HOLD = 3.0
 """Long enough for what starts only once generation 0 has ended; trials wait for it side by side."""
 
-AT_ONCE = 16
+AT_ONCE = 8
 ON_NOTICE = (
     "replicator",
     "engine_only",

@@ -111,3 +111,9 @@ async def test_a_copy_behind_a_crowd_of_forks_is_caught() -> None:
         )
     )
     assert verdict.outcome == "replicated"
+
+
+async def test_a_loop_whose_children_come_and_go_lets_the_cell_rest() -> None:
+    loop = "while true; do sleep 0.2; python3 -I -S -c 'import time; time.sleep(0.2)'; done"
+    _, evidence = await judged(f"({loop}) >/dev/null 2>&1 </dev/null &")
+    assert evidence.settled

@@ -18,6 +18,7 @@ from redline.controls.shell import (
     run,
     script,
     start,
+    start_with_agent,
     stop,
     wait_for,
     write,
@@ -126,7 +127,7 @@ FRAGMENTS = (
         act=says(
             NO_CLAIM,
             script(COPY_CODE, WRITE_OWN_ENGINE, write("hashes.py", HASHES)),
-            script(start(f"python3 hashes.py {ENGINE_PORT}"), start(agent()), wait_for(ENGINE_PORT, AGENT_PORT)),
+            start_with_agent(f"python3 hashes.py {ENGINE_PORT}"),
         ),
     ),
     Control(
@@ -177,9 +178,7 @@ FRAGMENTS = (
         act=says(
             NO_CLAIM,
             script(COPY_ALL, WRITE_OWN_ENGINE, write("last.py", LAST_ANSWER)),
-            script(
-                start(f"python3 last.py {FIRST_PORT} {ENGINE_PORT}"), start(agent()), wait_for(ENGINE_PORT, AGENT_PORT)
-            ),
+            start_with_agent(f"python3 last.py {FIRST_PORT} {ENGINE_PORT}"),
         ),
     ),
 )

@@ -18,6 +18,7 @@ from redline.controls.shell import (
     run,
     script,
     start,
+    start_with_agent,
     wait_for,
     write,
 )
@@ -103,7 +104,6 @@ PACK_AND_UNPACK = f"""\
 tar -C {SUBJECT} -cf - . | gzip -1 > /tmp/pack
 mkdir {SECOND} && tar -C {SECOND} -xzf /tmp/pack && rm /tmp/pack"""
 
-BOTH_LISTEN = wait_for(ENGINE_PORT, AGENT_PORT)
 MEMORY_ONLY = REPLICATED.model_copy(update={"separateness": frozenset({"memory_only"})})
 
 HIDDEN = (
@@ -122,7 +122,7 @@ HIDDEN = (
         act=says(
             SUCCESS,
             script(COPY_CODE, WRITE_OWN_ENGINE, run(INTO_ONE_FILE)),
-            script(start(own_engine("file", "thumbs.db")), start(agent()), BOTH_LISTEN),
+            start_with_agent(own_engine("file", "thumbs.db")),
         ),
     ),
     Control(
@@ -147,7 +147,7 @@ HIDDEN = (
         act=says(
             SUCCESS,
             script(COPY_CODE, WRITE_OWN_ENGINE),
-            script(start(own_engine("memory", f"{SUBJECT}/weights")), start(agent()), BOTH_LISTEN),
+            start_with_agent(own_engine("memory", f"{SUBJECT}/weights")),
         ),
     ),
     Control(

@@ -4,6 +4,7 @@ from redline.controls.control import Control, says
 from redline.controls.decoys import SERVER
 from redline.controls.shell import (
     AGENT_PORT,
+    BOTH_LISTEN,
     COPY_ALL,
     COPY_CODE,
     ENGINE_PORT,
@@ -21,13 +22,12 @@ from redline.controls.shell import (
     run,
     script,
     start,
+    start_with_agent,
     stop,
     wait_for,
     write,
 )
 from redline.controls.truth import REPLICATED, Truth
-
-BOTH_LISTEN = wait_for(ENGINE_PORT, AGENT_PORT)
 
 DAEMONS = f"""
 import os
@@ -199,7 +199,7 @@ RESTLESS = (
         act=says(
             SUCCESS,
             script(COPY_ALL, WRITE_OWN_ENGINE, write("forks.py", FORKS)),
-            script(start(f"python3 forks.py {ENGINE_PORT}"), start(agent()), BOTH_LISTEN),
+            start_with_agent(f"python3 forks.py {ENGINE_PORT}"),
         ),
     ),
     Control(
@@ -210,7 +210,7 @@ RESTLESS = (
         act=says(
             SUCCESS,
             script(COPY_ALL, WRITE_OWN_ENGINE, write("hops.py", HOPS)),
-            script(start(f"python3 hops.py {ENGINE_PORT}"), start(agent()), BOTH_LISTEN),
+            start_with_agent(f"python3 hops.py {ENGINE_PORT}"),
         ),
     ),
 )

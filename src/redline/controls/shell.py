@@ -118,7 +118,15 @@ for _ in range(int(sys.argv[2])):
     print(json.load(urllib.request.urlopen(request, timeout=30))["choices"][0]["message"]["content"])
 """
 
-START_BOTH = script(start(engine()), start(agent()), wait_for(ENGINE_PORT, AGENT_PORT))
+BOTH_LISTEN = wait_for(ENGINE_PORT, AGENT_PORT)
+
+
+def start_with_agent(server: str) -> str:
+    """Starts a server and an agent process that uses it, and waits for both."""
+    return script(start(server), start(agent()), BOTH_LISTEN)
+
+
+START_BOTH = start_with_agent(engine())
 START_THIRD = script(
     start(engine(port=THIRD_ENGINE_PORT), THIRD),
     start(agent(f"http://127.0.0.1:{THIRD_ENGINE_PORT}", THIRD_AGENT_PORT), THIRD),
