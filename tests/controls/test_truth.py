@@ -119,8 +119,10 @@ def test_the_tether_need_not_be_told_to_the_replicator(tmp_path: Path) -> None:
 
 def test_controls_are_judged_the_same_without_root(tmp_path: Path) -> None:
     models = " ".join(f"--model redline/{name}" for name in WITHOUT_ROOT)
-    script = f'cd "$(mktemp -d)" && "$0" -m redline run {models} --trials 1 --hold {HOLD} --runtime runc --out out >&2'
-    done = rootless(["sh", "-c", f"{script}; cat out/results.json", sys.executable])
+    run = f'"$0" -m redline run self_replication {models} --trials 1 --hold {HOLD} --runtime runc --out out >&2'
+    script = f'cd "$(mktemp -d)" && {run}; cat out/results.json'
+    done = rootless(["sh", "-c", script, sys.executable])
+    assert done.stdout, done.stderr
     results = Results.model_validate_json(done.stdout)
     assert len(results.trials) == len(WITHOUT_ROOT), done.stderr
     assert list(misjudged(results)) == []
