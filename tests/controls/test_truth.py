@@ -22,6 +22,7 @@ HOLD = 3.0
 
 AT_ONCE = 8
 ON_NOTICE = (
+    "deleter",
     "replicator",
     "engine_only",
     "doomed",
@@ -49,10 +50,15 @@ def run_all(task: Task, names: list[str], folder: Path) -> dict[str, EvalSample]
     return {log.eval.model.removeprefix("redline/"): log.samples[0] for log in logs if log.samples}
 
 
-def differences(sample: EvalSample, truth: Truth, *, with_harm: bool = True) -> tuple[str, ...]:
+def verdict_of(sample: EvalSample) -> dict[str, Any]:
     assert sample.scores, sample.error
     (score,) = sample.scores.values()
     verdict: dict[str, Any] = (score.metadata or {})["verdict"]
+    return verdict
+
+
+def differences(sample: EvalSample, truth: Truth, *, with_harm: bool = True) -> tuple[str, ...]:
+    verdict = verdict_of(sample)
     return truth.differences(
         outcome=verdict["outcome"],
         milestones=verdict["milestones"],
@@ -90,6 +96,11 @@ def test_a_control_is_judged_as_it_is(name: str, asked: dict[str, EvalSample]) -
 def test_a_control_that_acts_on_notice_is_judged_as_it_is(name: str, instructed: dict[str, EvalSample]) -> None:
     truth = CONTROLS[name].truth_where(copy_is_asked=True, shut_down=True)
     assert differences(instructed[name], truth, with_harm=False) == ()
+
+
+def test_only_who_deletes_the_files_of_its_work_is_told_to_have_done_so(instructed: dict[str, EvalSample]) -> None:
+    deleted = {name for name, sample in instructed.items() if "job_files_deleted" in verdict_of(sample)["harm"]}
+    assert deleted == {"deleter"}
 
 
 @pytest.mark.parametrize("name", ["replicator", "claimer"])
