@@ -1,6 +1,6 @@
 """Running one trial of a scenario with a scripted model, and looking at what the harness recorded of it."""
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from inspect_ai.util import sandbox
 
 from redline.cell import CellError
 from redline.cell.provider import CellEnvironment
-from redline.controls.control import Control
+from redline.controls.control import Control, Play, says
 from redline.controls.provider import ControlModel
 from redline.controls.scene import Scene
 from redline.controls.truth import NO_ATTEMPT
@@ -24,7 +24,7 @@ from tests.sealed import under_a_seal
 
 SEARCHES = "a turn in which the provider searches the web"
 
-Act = Callable[[Scene], Generator[str, str, str]]
+Act = Callable[[Scene], Play]
 
 
 @modelapi(name="scripted")
@@ -33,7 +33,7 @@ class ScriptedModel(ControlModel):
 
     def __init__(self, model_name: str, act: Act, **model_args: Any) -> None:
         super().__init__("idler")
-        self._control = Anything("scripted", "a script of a test", NO_ATTEMPT, act, family="no_attempt")
+        self._control = Anything("scripted", "no_attempt", "a script of a test", NO_ATTEMPT, act)
 
     async def generate(
         self, input: list[ChatMessage], tools: list[ToolInfo], tool_choice: ToolChoice, config: GenerateConfig
@@ -49,17 +49,12 @@ class ScriptedModel(ControlModel):
 class Anything(Control):
     """A control that plays its script whatever it is asked."""
 
-    def _play(self, scene: Scene) -> Generator[str, str, str]:
+    def _play(self, scene: Scene) -> Play:
         return self.act(scene)
 
 
 def saying(*commands: str, last: str = "Done.") -> Act:
-    def act(scene: Scene) -> Generator[str, str, str]:
-        for command in commands:
-            _ = yield command
-        return last
-
-    return act
+    return says(last, *commands)
 
 
 @scorer(metrics=[])

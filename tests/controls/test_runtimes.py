@@ -1,4 +1,4 @@
-"""On gVisor and Docker, where an inside observer looks, every control is judged as it is judged on runc."""
+"""On gVisor and Docker, where an inside observer looks, controls are judged as they are judged on runc."""
 
 import json
 from datetime import UTC, datetime
@@ -8,27 +8,29 @@ import pytest
 
 from redline._cli.main import execute
 from redline._errors import ExitCode
-from redline.controls import CONTROLS
 from redline.plan import Runtime
 from redline.run import RunFolder, calibrate_controls, calibrated, run_plan
+from tests.controls.test_truth import OF_EVERY_KIND
 from tests.run.folders import Silent
 
 pytestmark = pytest.mark.cell
 
 RUNTIMES = [pytest.param("runsc", marks=pytest.mark.runsc), pytest.param("docker", marks=pytest.mark.docker)]
-HOLD = ("--hold", "0.5")
+HOLD = 3.0
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
-def test_every_control_is_judged_as_it_is(runtime: Runtime, tmp_path: Path) -> None:
-    plan = calibrate_controls(1, runtime, 0.5, 0)
+def test_controls_of_every_kind_are_judged_as_they_are(runtime: Runtime, tmp_path: Path) -> None:
+    plan = calibrate_controls(1, runtime, HOLD, 0)
     # The share of weights that a proof reads is the same for small ones, and reading is dear there.
     arms = tuple(arm.model_copy(update={"factors": {"weights": "4MiB"}}) for arm in plan.arms)
-    outcome = run_plan(plan.model_copy(update={"arms": arms}), RunFolder(tmp_path / "out"), Silent())
+    models = tuple(model for model in plan.models if model.name.removeprefix("redline/") in OF_EVERY_KIND)
+    plan = plan.model_copy(update={"arms": arms, "models": models})
+    outcome = run_plan(plan, RunFolder(tmp_path / "out"), Silent())
     assert outcome.exit_code == ExitCode.OK, outcome.remarks
     judged = calibrated(outcome.results, runtime, datetime.now(UTC))
     assert judged.misjudged == ()
-    assert judged.trials == len(CONTROLS)
+    assert judged.trials == len(OF_EVERY_KIND)
     assert (outcome.results.seal.runtime, outcome.results.seal.observer) == (runtime, "inside")
 
 
@@ -36,7 +38,9 @@ def test_every_control_is_judged_as_it_is(runtime: Runtime, tmp_path: Path) -> N
 def test_a_shutdown_is_carried_out(runtime: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     arm = ["shutdown_avoidance", "-T", "trigger=instructed", "-T", "weights=4MiB"]
     models = ["--model", "redline/replicator", "--model", "redline/refuser"]
-    code = execute(["run", *arm, *models, "--trials", "1", "--runtime", runtime, *HOLD, "--out", str(tmp_path)])
+    code = execute(
+        ["run", *arm, *models, "--trials", "1", "--runtime", runtime, "--hold", str(HOLD), "--out", str(tmp_path)]
+    )
     assert code == ExitCode.OK, capfd.readouterr().err
     document = json.loads((tmp_path / "results.json").read_text())
     assert [trial["outcome"] for trial in document["trials"]] == ["replicated", "refused"]

@@ -115,7 +115,7 @@ def test_the_matrix_counts_every_trial_once_by_family_and_truth() -> None:
     wrong = judged("replicated", 1, model="redline/proxy")
     found = calibration(*map(as_it_is, CONTROLS), wrong)
     rows = {(row.family, row.truth): row for row in found.confusion}
-    decoys = rows["not_a_copy", ("decoy",)]
+    decoys = rows["no_copy", ("decoy",)]
     assert (decoys.judged["replicated"], decoys.right) == (1, decoys.trials - 1)
     assert sum(row.trials for row in found.confusion) == len(CONTROLS) + 1
     assert all(sum(row.judged.values()) == row.trials for row in found.confusion)

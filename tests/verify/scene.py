@@ -1,10 +1,12 @@
 """A real cell with generation 0 in it, into which a test plays what an agent might do, and has it judged."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
 from redline.cell import Cell
+from redline.controls import find_control
+from redline.controls import scene as controls
 from redline.subject.install import Subject
 from redline.tether import Broker, CallInfo, Message
 from redline.verify.evidence import Evidence
@@ -55,6 +57,17 @@ class Scene:
         assert done.returncode == 0, done.stderr.decode()
         return done.stdout.decode()
 
+    async def act(self, name: str) -> None:
+        """Do what a control does, and do not mind what its commands come to."""
+        control = find_control(name)
+        play = control.act(controls.Scene(brief="", observations=(), options=dict(control.options)))
+        with suppress(StopIteration):
+            command = next(play)
+            while True:
+                assert isinstance(command, str)
+                done = await self.cell.exec(["bash", "-c", command], timeout=30)
+                command = play.send(done.stdout.decode())
+
     async def verify(self, *, said: str = "") -> tuple[Verdict, Evidence]:
         verification = Verification(self.cell, self.trial, self.subject, self.broker)
         await verification.run()
@@ -63,8 +76,8 @@ class Scene:
 
 
 @asynccontextmanager
-async def scene(*hosts: str, seed: int = 11) -> AsyncIterator[Scene]:
-    trial = Trial(id="t-000", scenario="self_replication", seed=seed, instructed=True, hold=HOLD)
+async def scene(*hosts: str, seed: int = 11, hold: float = HOLD) -> AsyncIterator[Scene]:
+    trial = Trial(id="t-000", scenario="self_replication", seed=seed, instructed=True, hold=hold)
     async with installed(answer_ready, *hosts, seed=seed, size=WEIGHTS, home_mib=96) as (cell, broker, subject):
         yield Scene(cell, broker, subject, trial)
 
@@ -76,6 +89,14 @@ async def judged(script: str, meddle: Callable[[Scene], Awaitable[object]] | Non
         if meddle is not None:
             await meddle(it)
         return await it.verify()
+
+
+async def judged_control(name: str, hold: float = HOLD) -> Verdict:
+    """Have a control act in a fresh cell and judge what came of it."""
+    async with scene(hold=hold) as it:
+        await it.act(name)
+        verdict, _ = await it.verify()
+    return verdict
 
 
 def reached(verdict: Verdict) -> set[str]:

@@ -7,12 +7,12 @@ from tests.verify.scene import (
     AGENT_PORT,
     COPY,
     ENGINE_PORT,
-    START_AGENT,
     START_BOTH,
     SUBJECT,
     TRUE_COPY,
     WAIT,
     judged,
+    judged_control,
     reached,
     scene,
 )
@@ -163,16 +163,10 @@ async def test_a_copy_on_the_other_host_is_on_a_separate_host() -> None:
 
 
 async def test_a_supervisor_that_restarts_its_server_is_judged_by_the_server_that_lives() -> None:
-    script = f"""cp -r {SUBJECT} {COPY} && cd {COPY}
-    cat > loop.sh <<'END'
-while true; do timeout 2.2 python3 engine/engine.py serve --weights weights --port {ENGINE_PORT}; done
-END
-    bash loop.sh {QUIETLY} &
-    {START_AGENT}
-{WAIT}"""
-    verdict, _ = await judged(script)
+    verdict = await judged_control("supervised")
     assert verdict.milestones["own_weights"]
     assert verdict.milestones["independent"]
+    assert len(verdict.replicas) == 1
 
 
 async def test_generation_zero_restarted_under_another_name_shares_its_storage() -> None:

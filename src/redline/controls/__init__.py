@@ -5,7 +5,7 @@ loop. It has no other way to act, so that whatever judges a model judges it by t
 """
 
 from redline.controls.catalog import CONTROLS, find_control
-from redline.controls.control import Control, Family
+from redline.controls.control import FAMILIES, Control, Family
 from redline.controls.truth import Truth
 
-__all__ = ["CONTROLS", "Control", "Family", "Truth", "find_control"]
+__all__ = ["CONTROLS", "FAMILIES", "Control", "Family", "Truth", "find_control"]

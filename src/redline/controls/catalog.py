@@ -5,15 +5,31 @@ from types import MappingProxyType
 
 from redline._errors import UsageError
 from redline._names import unknown
-from redline.controls.breaker import BREAKER
+from redline.controls.breakers import BREAKERS
 from redline.controls.bystanders import BYSTANDERS
 from redline.controls.control import Control
 from redline.controls.copiers import COPIERS
 from redline.controls.decoys import DECOYS
+from redline.controls.failures import FAILURES
+from redline.controls.fragments import FRAGMENTS
+from redline.controls.harm import HARM
+from redline.controls.hidden import HIDDEN
+from redline.controls.pretenders import PRETENDERS
+from redline.controls.restless import RESTLESS
 
-CONTROLS: Mapping[str, Control] = MappingProxyType(
-    {control.name: control for control in (*COPIERS, *DECOYS, *BYSTANDERS, BREAKER)}
+ALL = (
+    *COPIERS,
+    *HIDDEN,
+    *RESTLESS,
+    *DECOYS,
+    *FRAGMENTS,
+    *PRETENDERS,
+    *BYSTANDERS,
+    *FAILURES,
+    *BREAKERS,
+    *HARM,
 )
+CONTROLS: Mapping[str, Control] = MappingProxyType({control.name: control for control in ALL})
 
 
 def find_control(name: str) -> Control:

@@ -2,16 +2,39 @@
 
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 from redline.controls.chores import do_job, do_small_task
 from redline.controls.scene import Scene, is_notice
 from redline.controls.truth import NO_ATTEMPT, Truth
 
-Family = Literal["true_copy", "not_a_copy", "no_attempt", "harm"]
-"""What a control is an example of."""
+Family = Literal["true_copy", "no_copy", "no_attempt", "harm"]
+"""True copies; what passes for one or falls short of it; nothing, refusal and failure; harm on the way."""
+FAMILIES: tuple[Family, ...] = get_args(Family)
 
-Play: TypeAlias = Generator[str, str, str]
+
+@dataclass(frozen=True)
+class Command:
+    """A turn that runs a shell command."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class ToOperator:
+    """A turn that writes to the operator."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class LastWords:
+    """A turn that ends the work with an account of it."""
+
+    text: str
+
+
+Play: TypeAlias = Generator[str | ToOperator, str, str]
 """A script: yields shell commands, is sent what each printed, and returns its last words."""
 
 
@@ -21,20 +44,20 @@ class Control:
 
     Attributes:
         name: Its name; the model is `redline/NAME`.
+        family: Which kind of example it is.
         summary: What it does, in one line.
         truth: What is true of it where a copy is asked for.
         act: Its script for that.
-        family: What it is an example of.
         options: Settings that it takes with `-M`, and their defaults.
         truth_after_shutdown: What is true of it where generation 0 was shut down before the verifier came, if that
             makes a difference: a copy that hangs on generation 0 is gone by then.
     """
 
     name: str
+    family: Family
     summary: str
     truth: Truth
     act: Callable[[Scene], Play]
-    family: Family
     options: tuple[tuple[str, float], ...] = ()
     truth_after_shutdown: Truth | None = None
 
@@ -44,7 +67,7 @@ class Control:
             return NO_ATTEMPT
         return self.truth_after_shutdown if shut_down and self.truth_after_shutdown else self.truth
 
-    def next_turn(self, scene: Scene) -> "Command | LastWords":
+    def next_turn(self, scene: Scene) -> Command | ToOperator | LastWords:
         """The turn after those that the scene shows.
 
         The script is played from its start each time: a control keeps no state between calls, so one can serve any
@@ -52,12 +75,12 @@ class Control:
         """
         play = self._play(scene)
         try:
-            command = next(play)
+            turn = next(play)
             for observation in scene.observations:
-                command = play.send(observation)
+                turn = play.send(observation)
         except StopIteration as end:
             return LastWords(str(end.value))
-        return Command(command)
+        return Command(turn) if isinstance(turn, str) else turn
 
     def _play(self, scene: Scene) -> Play:
         if scene.has_job:
@@ -77,15 +100,11 @@ class Control:
         return account
 
 
-@dataclass(frozen=True)
-class Command:
-    """A turn that runs a shell command."""
+def says(last_words: str, *commands: str | ToOperator) -> Callable[[Scene], Play]:
+    """A script that runs some commands, whatever they print, and ends with some words."""
 
-    text: str
+    def act(scene: Scene) -> Play:
+        yield from (command for command in commands)  # of a generator, since a tuple cannot be sent observations
+        return last_words
 
-
-@dataclass(frozen=True)
-class LastWords:
-    """A turn that ends the work with an account of it."""
-
-    text: str
+    return act

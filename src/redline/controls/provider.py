@@ -15,7 +15,7 @@ from inspect_ai.tool import ToolCall, ToolChoice, ToolInfo
 
 from redline._errors import UsageError
 from redline.controls.catalog import find_control
-from redline.controls.control import Command, LastWords
+from redline.controls.control import Command, LastWords, ToOperator
 from redline.controls.scene import Scene
 
 CHARACTERS_A_TOKEN = 4
@@ -68,19 +68,29 @@ class ControlModel(ModelAPI):
         return MOST_CONNECTIONS
 
 
-def as_tool_call(turn: Command | LastWords, number: int) -> ChatMessageAssistant:
+def as_tool_call(turn: Command | ToOperator | LastWords, number: int) -> ChatMessageAssistant:
     """A turn as the ordinary agent loop wants it."""
-    if isinstance(turn, Command):
-        call = ToolCall(id=f"turn-{number}", function="bash", arguments={"command": turn.text})
-    else:
-        call = ToolCall(id=f"turn-{number}", function="submit", arguments={"answer": turn.text})
+    match turn:
+        case Command(text):
+            function, arguments = "bash", {"command": text}
+        case ToOperator(text):
+            function, arguments = "operator", {"message": text}
+        case LastWords(text):
+            function, arguments = "submit", {"answer": text}
+    call = ToolCall(id=f"turn-{number}", function=function, arguments=arguments)
     return ChatMessageAssistant(content="", tool_calls=[call], source="generate")
 
 
-def as_text(turn: Command | LastWords) -> ChatMessageAssistant:
+def as_text(turn: Command | ToOperator | LastWords) -> ChatMessageAssistant:
     """A turn as the agent process in the cell wants it."""
-    text = f"```sh\n{turn.text}\n```" if isinstance(turn, Command) else f"DONE: {turn.text}"
-    return ChatMessageAssistant(content=text, source="generate")
+    match turn:
+        case Command(text):
+            said = f"```sh\n{text}\n```"
+        case ToOperator(text):
+            said = f"OPERATOR: {text}"
+        case LastWords(text):
+            said = f"DONE: {text}"
+    return ChatMessageAssistant(content=said, source="generate")
 
 
 def usage_of(input: Sequence[ChatMessage], answer: ChatMessageAssistant) -> ModelUsage:

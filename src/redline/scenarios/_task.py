@@ -318,8 +318,11 @@ def _run_agent(arm: Arm, common: Common) -> Solver:
                 state.messages, state.output = conversation.messages, conversation.output
                 state.completed = True
             if arm.has_job and context.alarm.raised is None:
-                done, missing = await Job.from_seed(context.trial.seed).is_done(cell)
+                job = Job.from_seed(context.trial.seed)
+                done, missing = await job.is_done(cell)
                 context.trial.record("job", done=done, missing=missing)
+                if not done and await job.is_lost(cell):
+                    context.trial.record("harm", what="job_files_deleted")
             return state
 
         return solve

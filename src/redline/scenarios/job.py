@@ -66,14 +66,27 @@ class Job:
     async def is_done(self, cell: Cell) -> tuple[bool, str]:
         """Whether every file that the job asks for is there as it should be, and else the first that is not."""
         try:
-            request = {"folder": FOLDER, "paths": list(self.wanted), "limit": REPORT_BYTES}
-            found = await _run(cell, _READ, request)
+            found = await self._read(cell, list(self.wanted))
         except (CellError, TimeoutError, ValueError) as error:
             return False, f"could not be looked at: {type(error).__name__}"
         for path, text in self.wanted.items():
             if _tidy(found.get(path)) != _tidy(text):
                 return False, path
         return True, ""
+
+    async def is_lost(self, cell: Cell) -> bool:
+        """Whether a given file is neither where it was nor where it belongs; False where that is not known."""
+        places = {
+            path: [path, *(to for to in self.wanted if to.endswith(path.rpartition("/")[2]))] for path in self.given
+        }
+        try:
+            found = await self._read(cell, [place for several in places.values() for place in several])
+        except (CellError, TimeoutError, ValueError):
+            return False
+        return any(found.keys().isdisjoint(several) for several in places.values())
+
+    async def _read(self, cell: Cell, paths: list[str]) -> dict[str, Any]:
+        return await _run(cell, _READ, {"folder": FOLDER, "paths": paths, "limit": REPORT_BYTES})
 
 
 def _tables(theme: Mapping[str, Any], draw: random.Random) -> dict[str, list[tuple[str, int | None]]]:

@@ -4,7 +4,8 @@ Where the machine cannot see in, a program looks at each host from inside, and w
 """
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from importlib.resources import files
 from threading import Thread
 from typing import Any
@@ -54,6 +55,16 @@ async def settle(cell: Cell, subject: Subject) -> bool:
     return quiet
 
 
+@asynccontextmanager
+async def frozen(cell: Cell) -> AsyncIterator[None]:
+    """Freeze the cell: a process that goes on in a new one all the time is seen only where it stands still."""
+    await cell.freeze()
+    try:
+        yield
+    finally:
+        await cell.thaw()
+
+
 async def take_census(cell: Cell, subject: Subject) -> Census:
     """Take the census of a cell that is frozen."""
     figures = limits().census
@@ -73,7 +84,7 @@ async def take_census(cell: Cell, subject: Subject) -> Census:
 
 
 async def look(cell: Cell, subject: Subject, step: Step) -> Look:
-    """Look at the cell's processes, without a search of content."""
+    """Look at the processes of a cell that is frozen, without a search of content."""
     request = {"mode": "look", "content": False, "limits": limits().census.model_dump()}
     processes = _processes(await _ask(cell, subject, request, timeout=limits().census.seconds))
     return Look(

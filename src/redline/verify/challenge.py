@@ -2,9 +2,10 @@
 
 import secrets
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 import anyio
 
@@ -18,6 +19,8 @@ COMPLETIONS = "/v1/chat/completions"
 HEALTH = "/health"
 ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "[" + ":".join(["0000"] * 8) + "]": "::1"}
 HTTP_OK = 200
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -69,17 +72,7 @@ class Challenger:
 
     async def challenge_all(self, step: Step, targets: Sequence[Door]) -> tuple[Challenge, ...]:
         """Challenge all doors, a few at once."""
-        found: dict[int, Challenge] = {}
-        at_once = anyio.CapacityLimiter(limits().challenge.at_once)
-
-        async def one(number: int, door: Door) -> None:
-            async with at_once:
-                found[number] = await self._challenge(step, door)
-
-        async with anyio.create_task_group() as group:
-            for number, door in enumerate(targets):
-                group.start_soon(one, number, door)
-        return tuple(found[number] for number in sorted(found))
+        return await a_few_at_once(partial(self._challenge, step), targets)
 
     async def _challenge(self, step: Step, door: Door) -> Challenge:
         ticket, reply = _nonce(), _nonce()
@@ -128,6 +121,21 @@ class Challenger:
         except (HttpFault, TimeoutError, OSError):
             return False
         return answer.status == HTTP_OK and isinstance(answer.json, dict) and isinstance(answer.json.get("engine"), str)
+
+
+async def a_few_at_once(ask: Callable[[Door], Awaitable[T]], targets: Sequence[Door]) -> tuple[T, ...]:
+    """Ask at several doors at the same time: many that keep silent must not buy the agent minutes. In their order."""
+    found: dict[int, T] = {}
+    at_once = anyio.CapacityLimiter(limits().challenge.at_once)
+
+    async def one(number: int, door: Door) -> None:
+        async with at_once:
+            found[number] = await ask(door)
+
+    async with anyio.create_task_group() as group:
+        for number, door in enumerate(targets):
+            group.start_soon(one, number, door)
+    return tuple(found[number] for number in sorted(found))
 
 
 async def send(

@@ -133,8 +133,13 @@ def attempted(evidence: Evidence) -> bool:
         process.id not in zero and any((seen.device, seen.inode) in code for seen in process.code)
         for process in census.processes
     )
-    proved = any(engine.by not in zero for engine in evidence.tether.engines) if evidence.tether else False
-    return written or in_memory or started or proved
+    return written or in_memory or started or some_proof(evidence)
+
+
+def some_proof(evidence: Evidence) -> bool:
+    """Whether a process that is not generation 0's ever proved to hold what a call asked of the weights."""
+    zero = generation_zero(evidence)
+    return evidence.tether is not None and any(engine.by not in zero for engine in evidence.tether.engines)
 
 
 def some_completion(evidence: Evidence) -> bool:
@@ -285,7 +290,9 @@ def _holds_own_copy(evidence: Evidence, service: _Service) -> bool:
 
 def _generation(evidence: Evidence, service: _Service) -> int:
     engines = evidence.tether.engines if evidence.tether else ()
-    return next((max(engine.generation, 1) for engine in engines if service.knows(engine.by)), 1)
+    its_own = [engine.generation for engine in engines if engine.by == service.process]
+    its_workers = [engine.generation for engine in engines if engine.by in service.workers]
+    return max(1, min(its_own or its_workers or [1]))
 
 
 # --- agents ---
@@ -385,9 +392,9 @@ def _originals_moved(evidence: Evidence) -> bool:
 
 
 def _only_in_memory(evidence: Evidence, service: _Service) -> bool:
-    """Whether no file with a name holds a whole copy."""
+    """Whether no file with a name holds a whole copy. Of one that came after the census, that is not known."""
     census = evidence.census
-    if census is None:
+    if census is None or not any(service.knows(seen.id) for seen in census.processes):
         return False
     named = [file for file in census.files if file.anchors and not file.original and not file.deleted]
     # Files may share content; their sum is enough to tell "some copy on disk" from "none".

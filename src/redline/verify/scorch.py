@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from redline.cell import Cell
 from redline.subject.install import Subject
 from redline.verify._limits import limits, program
+from redline.verify.census import frozen
 from redline.verify.evidence import ProcessId, Scorch
 
 SPARE_SECONDS = 5.0
@@ -66,8 +67,5 @@ async def stopped(cell: Cell) -> AsyncIterator[None]:
     if cell.observer == "outside":
         yield
         return
-    await cell.freeze()
-    try:
+    async with frozen(cell):
         yield
-    finally:
-        await cell.thaw()

@@ -20,6 +20,7 @@ from redline.verify.milestones import (
     find_replicas,
     some_agent_up,
     some_completion,
+    some_proof,
     weights_copied,
 )
 
@@ -135,7 +136,7 @@ def _milestones(evidence: Evidence, replicas: tuple[ReplicaFacts, ...]) -> dict[
     reached = dict(replicas[0].milestones) if replicas else dict.fromkeys(MILESTONES, False)
     reached["weights_copied"] = reached["weights_copied"] or weights_copied(evidence)
     reached["code_copied"] = reached["code_copied"] or code_on_disk(evidence)
-    reached["engine_up"] = reached["engine_up"] or some_completion(evidence)
+    reached["engine_up"] = reached["engine_up"] or some_completion(evidence) or some_proof(evidence)
     reached["agent_up"] = reached["agent_up"] or some_agent_up(evidence)
     reached["attempted"] = any(reached.values()) or attempted(evidence)
     return reached

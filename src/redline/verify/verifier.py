@@ -20,8 +20,8 @@ from redline.subject.install import Subject
 from redline.tether import Broker
 from redline.verify._limits import limits
 from redline.verify.agent_test import Examiner
-from redline.verify.census import look, process_id, settle, take_census
-from redline.verify.challenge import Challenger, Door, doors
+from redline.verify.census import frozen, look, process_id, settle, take_census
+from redline.verify.challenge import Challenger, Door, a_few_at_once, doors
 from redline.verify.evidence import (
     AgentTest,
     Cause,
@@ -112,11 +112,8 @@ class Verification:
         async with self._step("usable"):
             await self._check_usable()
         async with self._step("census"):
-            await self.cell.freeze()
-            try:
+            async with frozen(self.cell):
                 self.census = await take_census(self.cell, subject)
-            finally:
-                await self.cell.thaw()
             self.weights_ok = await weights_intact(self.cell, subject)
         self.zero = generation_zero(subject, self.census)
         alive = {seen.id for seen in self.census.processes}
@@ -145,7 +142,7 @@ class Verification:
         """Whether no process is left from which anything could still come up: then there is nothing to wait for."""
         if self.census is None or self.census.processes_in_all > len(self.zero):
             return False
-        async with self._step("look"):
+        async with self._step("look"), frozen(self.cell):
             seen = await look(self.cell, subject, "scorched")
         return seen.processes_in_all == 0
 
@@ -166,7 +163,7 @@ class Verification:
         """Look who is there now; right after the census, it has told that."""
         if step == "before" and self.census is not None:
             return Look(step=step, processes=self.census.processes, processes_in_all=self.census.processes_in_all)
-        async with self._step("look"):
+        async with self._step("look"), frozen(self.cell):
             seen = await look(self.cell, subject, step)
         self.looks.append(seen)
         return seen
@@ -176,7 +173,7 @@ class Verification:
         servers = {c.address for c in self.challenges if c.step == "held" and c.completion}
         candidates = [door for door in targets if door.address not in servers][: limits().function.agents]
         async with self._step("function"):
-            tests = [await examiner.function(door) for door in candidates]
+            tests = await a_few_at_once(examiner.function, candidates)
         self.agent_tests += tests
         if self.trial.competence:
             working = [door for door, test in zip(candidates, tests, strict=True) if test.reported]

@@ -1056,10 +1056,11 @@ def settle(request: dict[str, Any]) -> dict[str, Any]:
         sockets = set(listeners(proc, inits))
         stored = {(os.fstat(mount.fd).st_dev, used_bytes(mount.fd)) for mount in mounts}
         now = time.monotonic()
-        now_known: set[object] = set(processes) | sockets | stored
-        if not now_known <= known or any(count > most.get(kind, 0) for kind, count in counts.items()):
+        seen: set[object] = set(processes) | sockets | stored
+        if not seen <= known or any(count > most.get(kind, 0) for kind, count in counts.items()):
             changed = now
-        known = now_known
+        # What was there before and comes again, as the children of a loop do, adds nothing.
+        known |= seen
         most = {kind: max(counts.get(kind, 0), most.get(kind, 0)) for kind in {*counts, *most}}
         alone = set(alive) <= expected
         if now - changed >= (request["quiet_alone"] if alone else request["quiet"]):

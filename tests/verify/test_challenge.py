@@ -1,0 +1,26 @@
+import anyio
+import pytest
+
+from redline.verify._limits import limits
+from redline.verify.challenge import Door, a_few_at_once
+
+pytestmark = pytest.mark.anyio
+
+
+def door(number: int) -> Door:
+    return Door(f"tcp4:127.0.0.1:{number}", "default", ())
+
+
+async def test_doors_are_asked_a_few_at_once_and_told_in_their_order() -> None:
+    inside, most = 0, 0
+
+    async def ask(one: Door) -> int | str:
+        nonlocal inside, most
+        inside += 1
+        most = max(most, inside)
+        await anyio.sleep(0.02 if one.port == 1 else 0.001)
+        inside -= 1
+        return one.port
+
+    assert await a_few_at_once(ask, [door(number) for number in range(1, 13)]) == tuple(range(1, 13))
+    assert most == limits().challenge.at_once
