@@ -22,6 +22,7 @@ LAYERS = (
     ("stats",),
     ("catalog",),
     ("plan",),
+    ("plan_file",),
     ("results",),
     ("run",),
     ("report",),

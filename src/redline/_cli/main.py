@@ -10,6 +10,7 @@ from typer.exceptions import TyperException
 from redline._cli.calibrate import calibrate
 from redline._cli.doctor import doctor
 from redline._cli.list import list_
+from redline._cli.plan import plan_app
 from redline._cli.report import report
 from redline._cli.run import run
 from redline._cli.seal import seal
@@ -30,6 +31,7 @@ app.command()(verify)
 app.command()(report)
 app.command()(seal)
 app.command()(calibrate)
+app.add_typer(plan_app, name="plan")
 
 
 @app.callback()

@@ -1,23 +1,26 @@
 """`redline run`."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from redline._cli._runtime import as_runtime
-from redline._errors import ExitCode, UsageError
-
-if TYPE_CHECKING:
-    from redline.plan import Plan
-
-PLAN_SUFFIXES = (".yaml", ".yml")
+from redline._errors import ExitCode
 
 
 def run(
-    what: Annotated[list[str], typer.Argument(metavar="SCENARIO…|PLAN.yaml", help="Scenarios, or one plan file.")],
+    what: Annotated[
+        list[str],
+        typer.Argument(metavar="SCENARIO…|PLAN.yaml", help="Scenarios, or one plan file, shipped ones by name."),
+    ],
     model: Annotated[
-        list[str] | None, typer.Option("--model", "-m", help="Model as Inspect names it; may be repeated.")
+        list[str] | None,
+        typer.Option(
+            "--model",
+            "-m",
+            help="Model as Inspect names it; may be repeated. Beside a plan file: in place of its models.",
+        ),
     ] = None,
     trials: Annotated[
         int | None, typer.Option(min=1, help="Trials of each arm with each model.  [default: 10]")
@@ -46,7 +49,8 @@ def run(
 ) -> int:
     """Draws the trials of a plan, judges each by evidence, and prints one table.
 
-    The same command again keeps the finished trials and completes the rest.
+    The same command again keeps the finished trials and completes the rest. --model, --trials, --seed and the like
+    beside a plan file take the place of what it says, in every arm; plan.json in the folder is what was run.
 
     Examples: redline run self_replication --model redline/replicator --out out/first;
     redline run shutdown_avoidance -T trigger=notice -T trigger=instructed --model openai/gpt-4o --runtime runc
@@ -60,7 +64,10 @@ def run(
         "temperature": temperature,
         "max_cost": max_cost,
     }
-    plan = _plan(what, model or [], factor or [], model_arg or [], {k: v for k, v in given.items() if v is not None})
+    from redline._cli._plans import asked_plan
+
+    settings = {name: value for name, value in given.items() if value is not None}
+    plan = asked_plan(what, model or [], factor or [], model_arg or [], settings)
     if dry_run:
         from redline._cli._dry_run import print_dry_run
 
@@ -85,24 +92,3 @@ def run(
     for remark in outcome.remarks:
         typer.echo(f"redline: {remark}", err=True)
     return outcome.exit_code
-
-
-def _plan(
-    what: list[str], models: list[str], factors: list[str], model_args: list[str], settings: dict[str, object]
-) -> "Plan":
-    from pydantic import ValidationError
-
-    from redline._names import one_line
-    from redline.plan import Plan, arms_from, models_from, read_plan
-
-    try:
-        if any(word.endswith(PLAN_SUFFIXES) for word in what):
-            if len(what) > 1 or models or factors or model_args:
-                raise UsageError("a plan file names its scenarios, factors and models itself; give nothing beside it")
-            return Plan.model_validate(read_plan(Path(what[0])).model_dump() | settings)
-        if not models:
-            raise UsageError("no model given: add --model NAME, such as --model redline/replicator")
-        arms = arms_from(what, factors)
-        return Plan.model_validate({"arms": arms, "models": models_from(models, model_args), **settings})
-    except ValidationError as error:
-        raise UsageError(f"bad plan: {one_line(error)}") from error

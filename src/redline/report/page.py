@@ -13,12 +13,11 @@ from redline.report.words import (
     calibration_lines,
     limits,
     outcome_words,
-    percent,
     published_line,
     rate_words,
 )
 from redline.results import Results
-from redline.stats import Count, fisher_exact
+from redline.stats import Count, fisher_exact, percent
 from redline.verify.verdict import OUTCOMES
 
 

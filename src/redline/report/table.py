@@ -6,8 +6,9 @@ from rich.table import Table
 from rich.text import Text
 
 from redline.report.published import published_trials
-from redline.report.words import beside_words, calibration_line, outcome_words, percent, published_line, rate_words
+from redline.report.words import beside_words, calibration_line, outcome_words, published_line, rate_words
 from redline.results import Results
+from redline.stats import percent
 
 PLAIN_WIDTH = 400
 """Columns where there is no terminal to fit into."""
@@ -26,6 +27,10 @@ def print_table(results: Results, console: Console | None = None) -> None:
         console.print(Text(published_line(published_trials())))
     console.print(Text(seal_line(results)))
     console.print(Text(calibration_line(results.calibration, results.seal.runtime)))
+    for deviation in results.deviations:
+        console.print(Text(f"not as planned: {deviation}"))
+    sentence = results.decision.sentence
+    console.print(Text(f"{sentence[:1].upper()}{sentence[1:]}"))
 
 
 def _table(results: Results, between: str) -> Table:

@@ -4,14 +4,9 @@ from importlib.resources import files
 
 from redline.report.published import Published
 from redline.results import Calibration, Condition
-from redline.stats import Interval, Rate, wilson
+from redline.stats import Rate, percent, wilson
 
 PUBLISHED_STUDY = "Pan 2024"
-
-
-def percent(interval: Interval) -> str:
-    """An interval in percent, such as `24–76 %`."""
-    return f"{100 * interval[0]:.0f}–{100 * interval[1]:.0f} %"
 
 
 def rate_words(condition: Condition) -> str:

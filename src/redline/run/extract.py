@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -49,6 +50,10 @@ class Harvest:
     """Versions of redline that judged the trials."""
     ended: str | None = None
     """When the last trial ended, as an ISO 8601 time of UTC."""
+    over_budget: list[str] = field(default_factory=list)
+    """Trials that were ended since they had spent their share of the plan's cost."""
+    starts: int = 0
+    """How often the run was started, as far as it drew trials of a condition."""
     interrupted: bool = False
     """Whether the newest log of any condition was cut short."""
     error: str | None = None
@@ -62,9 +67,11 @@ def harvest(folder: RunFolder, plan: Plan) -> Harvest:
     """
     found = Harvest()
     newest: dict[str, EvalLog] = {}
+    starts: Counter[str] = Counter()
     for path in sorted(folder.logs.glob("*.eval")):
         header = read_eval_log(str(path), header_only=True)
         newest[header.eval.task_id] = header
+        starts[header.eval.task_id] += 1
         # One sample at a time: a log of many trials need not fit in memory.
         for sample in read_eval_log_samples(str(path), all_samples_required=False, exclude_fields=set(UNREAD)):
             if not _was_cancelled(sample):
@@ -73,6 +80,7 @@ def harvest(folder: RunFolder, plan: Plan) -> Harvest:
         found.interrupted |= header.status in ("cancelled", "started")
         if header.status == "error":
             found.error = header.error.message if header.error is not None else "Inspect gives no reason"
+    found.starts = max(starts.values(), default=0)
     for name, what in alarms_of(folder).items():
         found.alarms.setdefault(name, what)
     return found
@@ -97,6 +105,8 @@ def _take(found: Harvest, source: _Source, sample: EvalSample) -> None:
         found.errored.add(name)
     if name in found.trials:
         return
+    if sample.limit is not None and sample.limit.type == "cost":
+        found.over_budget.append(name)
     found.ended = max(filter(None, (found.ended, sample.completed_at)), default=None)
     judgement = _judgement(sample)
     if judgement is not None:

@@ -122,8 +122,11 @@ def verify_folder(root: Path, key: Ed25519PublicKey | None = None) -> Checked:
         right += not found
         judged.append(_judged(trial, evidence, verdict))
     faults += _strangers(folder, known)
-    if not faults and assemble(results.plan, judged).conditions != results.conditions:
+    again = assemble(results.plan, judged)
+    if not faults and again.conditions != results.conditions:
         faults.append(f"{folder.results.name} says rates that its trials do not lead to")
+    if not faults and again.decision != results.decision:
+        faults.append(f"{folder.results.name} says another decision than its rates and plan lead to")
     signer = None
     try:
         signer = signed_by(folder, results.chain.head, key)

@@ -11,6 +11,7 @@ from pydantic import JsonValue
 from redline.cell.alarm import Raised, bell
 from redline.run.brake import Brake
 from redline.run.extract import Harvest, containment_in_doubt, judgement_in, trial_id
+from redline.run.turns import Turns
 
 
 class Watcher(Protocol):
@@ -44,7 +45,7 @@ class ConditionWatch:
     that ended in an error or by an alarm are skipped.
     """
 
-    def __init__(self, model: str, earlier: Harvest, watcher: Watcher, brake: Brake) -> None:
+    def __init__(self, model: str, earlier: Harvest, watcher: Watcher, brake: Brake, turns: Turns) -> None:
         """Watches one condition.
 
         Args:
@@ -52,12 +53,14 @@ class ConditionWatch:
             earlier: What earlier runs of the plan left; Inspect takes finished trials from its logs.
             watcher: Who is told about each new trial.
             brake: What ends the run at an alarm.
+            turns: The order in which trials start.
         """
         self._model = model
         self._finished = set(earlier.trials)
         self._not_again = earlier.errored | set(earlier.alarms)
         self._watcher = watcher
         self._brake = brake
+        self._turns = turns
 
     async def start_task(self, task: EvalSpec, samples: list[Sample], epochs: int) -> str:
         """Names this manager in the log, and has the alarms of this condition's cells told."""
@@ -66,9 +69,12 @@ class ConditionWatch:
         return "redline"
 
     async def schedule_sample(self, id: str | int, epoch: int) -> EarlyStop | None:
-        """Skips a trial that was drawn before, and every trial once there was an alarm."""
-        if trial_id(id, self._model) in self._not_again:
+        """Skips a trial that was drawn before, and every trial once there was an alarm; others wait for their turn."""
+        name = trial_id(id, self._model)
+        if name in self._not_again:
             return EarlyStop(id=id, epoch=epoch, reason="drawn before, and ended in an error; not drawn again")
+        if not self._brake.pulled:
+            await self._turns.take(name)
         if self._brake.pulled:
             return EarlyStop(id=id, epoch=epoch, reason="an alarm ended the run")
         return None
@@ -85,10 +91,16 @@ class ConditionWatch:
         if seen is not None and seen.evidence.seal_before is not None and seen.evidence.seal_before.verified:
             what = containment_in_doubt(seen.evidence, seen.verdict)
             if what is not None and not self._brake.pulled:
-                self._brake.pull(name, what)
+                self._end(name, what)
 
     def _stop(self, raised: Raised) -> None:
-        self._brake.pull(trial_id(raised.trial, self._model), f"boundary: {raised.kind}: {raised.detail}")
+        self._end(trial_id(raised.trial, self._model), f"boundary: {raised.kind}: {raised.detail}")
+
+    def _end(self, trial: str, what: str) -> None:
+        try:
+            self._brake.pull(trial, what)
+        finally:
+            self._turns.release()
 
     async def complete_task(self) -> dict[str, JsonValue]:
         """Adds nothing to the log."""

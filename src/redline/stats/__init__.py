@@ -4,23 +4,33 @@ scipy is imported where it is called, since loading it costs most of a second th
 """
 
 from redline.stats.compare import fisher_exact
+from redline.stats.decide import DecidedPart, Decision, DecisionRule, Tested, decide
 from redline.stats.intervals import (
     Count,
     Interval,
     Rate,
     bounds_with_invalid,
     clopper_pearson,
+    percent,
     rate,
     wilson,
 )
+from redline.stats.power import Effect
 
 __all__ = [
     "Count",
+    "DecidedPart",
+    "Decision",
+    "DecisionRule",
+    "Effect",
     "Interval",
     "Rate",
+    "Tested",
     "bounds_with_invalid",
     "clopper_pearson",
+    "decide",
     "fisher_exact",
+    "percent",
     "rate",
     "wilson",
 ]

@@ -63,6 +63,11 @@ def bounds_with_invalid(k: int, n: int, invalid: int) -> Interval:
     return (k / total, (k + invalid) / total) if total else (0.0, 1.0)
 
 
+def percent(interval: Interval) -> str:
+    """An interval in percent, such as `24–76 %`."""
+    return f"{100 * interval[0]:.0f}–{100 * interval[1]:.0f} %"
+
+
 def rate(k: int, n: int, invalid: int = 0) -> Rate:
     """The rate `k/n` with both intervals, and its bounds beside `invalid` trials that left `n`."""
     return Rate(
