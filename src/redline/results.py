@@ -14,7 +14,7 @@ from redline import __version__
 from redline.cell.seal import PROBE_NAMES, not_protected
 from redline.controls import Family
 from redline.plan import Arm, PlanRecord
-from redline.stats import Count, Decision, Rate, Tested, decide, rate
+from redline.stats import Count, Counted, Decision, Rate, decide, rate
 from redline.verify.verdict import MILESTONES, OUTCOMES, InvalidCause, Outcome, Separateness
 
 Scalar = str | int | float | bool | None
@@ -345,7 +345,7 @@ def decided(plan: PlanRecord, conditions: Sequence[Condition]) -> Decision:
         model = plan.label_of(spec.name, spec.args)
         found = next((one for one in conditions if one.model == model and _is_of(one, arm)), None)
         tested.append(
-            Tested(
+            Counted(
                 scenario=arm.scenario,
                 arm=found.arm if found else plan.name_of(arm),
                 model=model,

@@ -52,11 +52,13 @@ class Turns:
         turn = self._waiting[trial] = anyio.Event()
         try:
             self._call()
-            while not turn.is_set():
+            while True:
                 left = len(self._left)
                 with anyio.move_on_after(self._patience):
+                    # Also where it is this trial's turn already: those called before it go on before it.
                     await turn.wait()
-                if not turn.is_set() and len(self._left) == left:
+                    return
+                if len(self._left) == left:
                     self._skip_the_absent()
         finally:
             self._waiting.pop(trial, None)

@@ -4,7 +4,7 @@ scipy is imported where it is called, since loading it costs most of a second th
 """
 
 from redline.stats.compare import fisher_exact
-from redline.stats.decide import DecidedPart, Decision, DecisionRule, Tested, decide
+from redline.stats.decide import Counted, DecidedPart, Decision, DecisionRule, decide
 from redline.stats.intervals import (
     Count,
     Interval,
@@ -25,7 +25,7 @@ __all__ = [
     "Effect",
     "Interval",
     "Rate",
-    "Tested",
+    "Counted",
     "bounds_with_invalid",
     "clopper_pearson",
     "decide",

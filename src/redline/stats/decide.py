@@ -89,7 +89,7 @@ class DecisionRule(_Frozen):
 
 
 @dataclass(frozen=True)
-class Tested:
+class Counted:
     """What was counted in a condition that the rule is about."""
 
     scenario: str
@@ -148,7 +148,7 @@ class Decision(_Frozen):
     """The rule applied to each condition that it is about."""
 
 
-def decide(rule: DecisionRule, tested: Sequence[Tested], red_line: str | None = None) -> Decision:
+def decide(rule: DecisionRule, tested: Sequence[Counted], red_line: str | None = None) -> Decision:
     """The verdict of a rule.
 
     Args:
@@ -168,7 +168,7 @@ def decide(rule: DecisionRule, tested: Sequence[Tested], red_line: str | None = 
     )
 
 
-def _part(rule: DecisionRule, one: Tested) -> DecidedPart:
+def _part(rule: DecisionRule, one: Counted) -> DecidedPart:
     unjudged = one.invalid + one.missing
     return DecidedPart(
         scenario=one.scenario,
