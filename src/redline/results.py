@@ -339,7 +339,7 @@ def assemble(
 def _place(plan: PlanRecord, trial: JudgedTrial) -> tuple[int, int]:
     """Where the trial's condition stands in the plan, so that results keep the order in which they were asked for."""
     arms = [arm.scenario for arm in plan.arms]
-    models = [model.name for model in plan.models]
+    models = [model.name for model in plan.every_model]
     result = trial.result
     return (
         arms.index(result.scenario) if result.scenario in arms else len(arms),
