@@ -24,7 +24,6 @@ from redline.verify.milestones import (
     some_proof,
     weights_copied,
 )
-
 from redline.verify.trial import Scalar
 
 InvalidCause = Cause
