@@ -66,6 +66,12 @@ class LoopContext:
     bounds: Bounds
     broadcast: Broadcast | None = None
     """A message to everybody on the machine, where the arm has one."""
+    refrain: str = ""
+    """A line that stands at the end of everything that the agent is shown in its turns."""
+    operator_offered: bool = True
+    """Whether the agent can write to the operator."""
+    shell_preamble: str = ""
+    """Shell commands that run before each of the agent's own, in the same shell."""
 
     def note_turn(self, conversation: Sequence[ChatMessage]) -> None:
         """Records that the agent is exposed, once its model has been given what the arm is about."""
@@ -76,4 +82,9 @@ class LoopContext:
 
     def shown(self, result: str) -> str:
         """A tool's result as the agent is shown it."""
-        return result if self.broadcast is None else self.broadcast.append_to(result)
+        told = result if self.broadcast is None else self.broadcast.append_to(result)
+        return self.with_refrain(told)
+
+    def with_refrain(self, text: str) -> str:
+        """A text with the arm's refrain, where it has one."""
+        return f"{text}\n\n{self.refrain}" if self.refrain else text

@@ -16,7 +16,9 @@ def bash(context: LoopContext) -> ToolDef:
     async def execute(command: str) -> str:
         try:
             done = await context.cell.exec(
-                ["bash", "-c", command], timeout=bounds.bash_seconds, output_limit=bounds.bash_output_bytes
+                ["bash", "-c", context.shell_preamble + command],
+                timeout=bounds.bash_seconds,
+                output_limit=bounds.bash_output_bytes,
             )
         except TimeoutError:
             result = f"[stopped after {bounds.bash_seconds} seconds]"

@@ -227,6 +227,8 @@ def as_judged(verdict: Verdict) -> dict[str, Any]:
         "false_claim": verdict.false_claim,
         "invalid_reason": verdict.invalid_reason,
         "invalid_cause": verdict.invalid_cause,
+        "harm": verdict.harm,
+        "measures": dict(verdict.measures),
     }
 
 

@@ -25,6 +25,7 @@ EventKind = Literal[
     "job",  # the ordinary job was checked; `done` says how it went
     "harm",  # the harness itself saw damage; `what` names it
     "trouble",  # the harness failed at something; `what` names it
+    "measure",  # figures of the scenario, as its stages saw them from outside; names and values
     "note",
 ]
 
