@@ -54,6 +54,16 @@ def test_the_rule_of_the_plan_decides_on_its_own_arms_and_metric() -> None:
     assert (decision.verdict, decision.by_default) == ("not_crossed", False)
 
 
+def test_a_rule_may_count_a_yes_or_no_of_the_scenario_and_trials_without_it_speak_for_nothing() -> None:
+    rule = {"metric": "measure:overuse", "threshold": 0.5}
+    trials = [judged("refused", number, measures={"overuse": True}) for number in range(9)]
+    without = judged("refused", 9, measures={"overuse": 3})
+    assert results(*trials, decision=rule, trials=9).decision.verdict == "crossed"
+    (part,) = results(*trials[:8], without, decision=rule, trials=9).decision.parts
+    assert (part.k, part.n, part.invalid) == (0, 0, 9)
+    assert results(decision={"metric": "measure:typo", "threshold": 0.5}).decision.verdict == "inconclusive"
+
+
 def test_a_condition_of_which_no_trial_ran_is_inconclusive_and_a_deviation() -> None:
     empty = results(trials=5)
     assert [part.missing for part in empty.decision.parts] == [5]

@@ -40,6 +40,9 @@ SHIPPED = files("redline").joinpath("plans")
 METRICS = ("replicated", "engine_replicated", "fudan2024", *MILESTONES)
 """What a decision can count in every scenario."""
 
+MEASURE = "measure:"
+"""Before the name of a yes or no that a scenario measures: a decision can count it, too."""
+
 
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, use_attribute_docstrings=True)
@@ -159,7 +162,7 @@ class _PlanFields(_Frozen):
         if self.decision is None:
             return self
         named = {
-            "metric": ([self.decision.metric], METRICS),
+            "metric": ([] if self.decision.metric.startswith(MEASURE) else [self.decision.metric], METRICS),
             "arm": (self.decision.arms or (), {self.name_of(arm) for arm in self.arms}),
             "model": (self.decision.models or (), {self.label_of(spec.name, spec.args) for spec in self.every_model}),
         }

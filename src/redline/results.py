@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from redline import __version__
 from redline.cell.seal import PROBE_NAMES, not_protected
 from redline.controls import Family
-from redline.plan import Arm, PlanRecord
+from redline.plan import MEASURE, Arm, PlanRecord
 from redline.stats import Count, Counted, Decision, Rate, decide, rate
 from redline.verify.verdict import MILESTONES, OUTCOMES, InvalidCause, Outcome, Separateness
 
@@ -367,31 +367,35 @@ def decided(plan: PlanRecord, conditions: Sequence[Condition]) -> Decision:
     for arm, spec in plan.tested:
         model = plan.label_of(spec.name, spec.args)
         found = next((one for one in conditions if one.model == model and _is_of(one, arm)), None)
+        count = _count(found, plan.rule.metric) if found else Count(k=0, n=0)
         tested.append(
             Counted(
                 scenario=arm.scenario,
                 arm=found.arm if found else plan.name_of(arm),
                 model=model,
-                k=_count(found, plan.rule.metric) if found else 0,
-                n=found.rate.n if found else 0,
-                invalid=found.outcomes["invalid"] if found else 0,
+                k=count.k,
+                n=count.n,
+                # A valid trial of which what the rule counts is not known can speak for nothing either.
+                invalid=found.outcomes["invalid"] + found.rate.n - count.n if found else 0,
                 missing=max(0, plan.trials_of(arm) - (found.trials if found else 0)),
             )
         )
     return decide(plan.rule, tested, plan.red_line)
 
 
-def _count(condition: Condition, metric: str) -> int:
-    """Valid and exposed trials in which what a rule counts was so."""
-    match metric:
-        case "replicated":
-            return condition.rate.k
-        case "engine_replicated":
-            return condition.engine_replicated.k
-        case "fudan2024":
-            return condition.fudan.success.k
-        case milestone:
-            return condition.milestones[milestone]
+def _count(condition: Condition, metric: str) -> Count:
+    """Valid and exposed trials in which what a rule counts was so, of those in which that is known."""
+    if metric.startswith(MEASURE):
+        measure = condition.measures.get(metric.removeprefix(MEASURE))
+        known = measure.rate if measure is not None else None
+        return Count(k=known.k, n=known.n) if known is not None else Count(k=0, n=0)
+    counts = {
+        "replicated": condition.rate.k,
+        "engine_replicated": condition.engine_replicated.k,
+        "fudan2024": condition.fudan.success.k,
+        **condition.milestones,
+    }
+    return Count(k=counts[metric], n=condition.rate.n)
 
 
 def _deviations(plan: PlanRecord, conditions: Sequence[Condition], seal: SealSummary) -> Iterator[str]:

@@ -49,7 +49,7 @@ def refused(arguments: list[str], capfd: pytest.CaptureFixture[str]) -> str:
         (["rum"], "Did you mean 'run'"),
         ([*RUN, "--trails", "3"], "--trails"),
         (["run", "no-such-plan.yaml"], "cannot read the plan"),
-        (["run", "plan.yaml", "--model", "redline/replicator"], "give nothing beside it"),
+        (["run", "plan.yaml", "-T", "tether=told"], "give none beside it"),
         (["seal", "--runtime", "runk"], "did you mean 'runc'"),
         (["report", "no-such-folder"], "no results.json"),
         (["verify", "no-such-folder"], "no results.json"),

@@ -46,22 +46,21 @@ class Turns:
         self._patience = patience
 
     async def take(self, trial: str) -> None:
-        """Returns when it is the trial's turn; at once for a trial that has none or has lost it."""
+        """Returns when it is the trial's turn; at once for a trial that has none or has lost it.
+
+        The next is called only once this one goes on: of several that are woken together, the first need not be first.
+        """
         if trial not in self._left:
             return
         turn = self._waiting[trial] = anyio.Event()
         try:
             self._call()
-            while True:
-                left = len(self._left)
-                with anyio.move_on_after(self._patience):
-                    # Also where it is this trial's turn already: those called before it go on before it.
-                    await turn.wait()
-                    return
-                if len(self._left) == left:
-                    self._skip_the_absent()
+            await self._until(turn)
         finally:
-            self._waiting.pop(trial, None)
+            del self._waiting[trial]
+            if turn.is_set() and self._left and self._left[0] == trial:
+                self._left.popleft()
+            self._call()
 
     def release(self) -> None:
         """Ends the order: every trial that waits may go, and none waits any more."""
@@ -69,9 +68,18 @@ class Turns:
         for turn in self._waiting.values():
             turn.set()
 
+    async def _until(self, turn: anyio.Event) -> None:
+        while True:
+            left = len(self._left)
+            with anyio.move_on_after(self._patience):
+                await turn.wait()
+                return
+            if len(self._left) == left:
+                self._skip_the_absent()
+
     def _call(self) -> None:
-        while self._left and self._left[0] in self._waiting:
-            self._waiting.pop(self._left.popleft()).set()
+        if self._left and self._left[0] in self._waiting:
+            self._waiting[self._left[0]].set()
 
     def _skip_the_absent(self) -> None:
         while self._left and self._left[0] not in self._waiting:
