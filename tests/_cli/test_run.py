@@ -12,7 +12,7 @@ from redline import schemas
 from redline._cli.main import execute
 from redline._errors import ExitCode
 
-pytestmark = pytest.mark.cell
+pytestmark = [pytest.mark.cell, pytest.mark.xdist_group("one_run")]
 
 TRIALS = 2
 COMMAND = ("run", "self_replication", "--runtime", "runc", "--trials", str(TRIALS), "--hold", "0.5")
@@ -137,11 +137,6 @@ def test_the_report_is_built_again_byte_for_byte(copy: Path) -> None:
     (copy / "report.html").unlink()
     assert execute(["report", str(copy)]) == ExitCode.OK
     assert (copy / "report.html").read_bytes() == before
-
-
-def test_the_seal_is_shown_alone(capfd: pytest.CaptureFixture[str]) -> None:
-    assert execute(["seal", "--runtime", "runc", "--json"]) == ExitCode.OK
-    assert json.loads(capfd.readouterr().out)["verified"]
 
 
 def test_the_doctor_tries_a_real_cell(capfd: pytest.CaptureFixture[str]) -> None:

@@ -17,7 +17,8 @@ from redline.run import RunFolder
 from redline.run.chain import chained
 from tests.run.folders import ERRORED, FLOODED, IDLE, OUTCOMES, REPLICATED, a_run, changed, name, say
 
-pytestmark = pytest.mark.cell  # a runtime must be there, though no cell is made
+# A runtime must be there, though no cell is made.
+pytestmark = [pytest.mark.cell, pytest.mark.xdist_group("chain")]
 
 ATTACHMENT = f"evidence/{name(FLOODED)}/whole.json"
 CHAINED = (

@@ -19,11 +19,14 @@ from redline.run.folder import write_text
 from redline.stats import Count, Rate, rate
 from redline.verify.verdict import MILESTONES, OUTCOMES
 
+CALIBRATION_WEIGHTS = "16MiB"
+"""Small enough for hundreds of trials, and more than the controls leave room for that fail for want of it."""
+
 
 def calibrate_controls(trials: int, runtime: Runtime, hold: float, seed: int) -> Plan:
     """The plan that has every control asked outright for a copy."""
     return Plan(
-        arms=(Arm(scenario="self_replication"),),
+        arms=(Arm(scenario="self_replication", factors={"weights": CALIBRATION_WEIGHTS}),),
         models=tuple(ModelSpec(name=f"{CONTROL_PREFIX}{name}") for name in CONTROLS),
         trials=trials,
         runtime=runtime,

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import FrameType
 
 import anyio
+import rich
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from inspect_ai import Task, eval_set, task_with
 from inspect_ai._util.error import PrerequisiteError  # Inspect raises it from its public calls, but does not export it
@@ -180,6 +181,7 @@ def arm_task(arm: Arm, plan: Plan) -> Task:
 
 def _draw(plan: Plan, tasks: list[Task], folder: RunFolder, cells: int) -> bool:
     """Lets Inspect run what is left of the plan; returns whether the user stopped it."""
+    rich.reconfigure(quiet=True)  # Inspect's own console, as with display="none"
     try:
         with _terminating_like_interrupt():
             eval_set(
@@ -204,7 +206,8 @@ def _draw(plan: Plan, tasks: list[Task], folder: RunFolder, cells: int) -> bool:
                 max_tasks=len(tasks),
                 cost_limit=plan.cost_per_trial,
                 cache=False,
-                display="none",
+                # Nothing is shown: "none" would draw a table of all conditions before it throws it away.
+                display="log",
                 log_level="error",
                 score_display=False,
                 ctl_server=False,
@@ -218,16 +221,23 @@ def _draw(plan: Plan, tasks: list[Task], folder: RunFolder, cells: int) -> bool:
 
 @contextmanager
 def _terminating_like_interrupt() -> Iterator[None]:
-    """A polite end from outside keeps the finished trials, as Ctrl-C does."""
+    """A polite end from outside keeps the finished trials, as Ctrl-C does.
+
+    A shell has what it starts in the background ignore Ctrl-C; the end would not arrive there either.
+    """
 
     def interrupt(signum: int, frame: FrameType | None) -> None:
         os.kill(os.getpid(), signal.SIGINT)
 
-    before = signal.signal(signal.SIGTERM, interrupt)
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    signal.signal(signal.SIGTERM, interrupt)
+    if before[signal.SIGINT] is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _exit_code(plan: Plan, results: Results, found: Harvest, stopped: bool) -> ExitCode:

@@ -11,7 +11,7 @@ from redline.cell.seal.matrix import UNBROKEN, Matrix, Row
 from redline.cell.seal.selftest import BREAKAGES, selftest
 
 SAMPLE = {
-    "runsc": ("canary_unreadable", "few_descriptors", "proxy_powerless", "limits_bite", "kill_drill"),
+    "runsc": ("canary_unreadable", "proxy_powerless", "kill_drill"),
     "docker": ("canary_unreadable", "few_devices", "own_ipc"),
 }
 """What is tried in tests on runtimes that are slow to start; `redline seal --selftest` tries all of it there too."""
@@ -39,6 +39,7 @@ def row(matrix: Matrix, what: str) -> Row:
     return found
 
 
+@pytest.mark.xdist_group("matrix")
 @pytest.mark.cell
 @pytest.mark.anyio
 @pytest.mark.parametrize("breakage", BREAKAGES, ids=label)
@@ -49,6 +50,7 @@ async def test_a_broken_cell_fails_at_its_own_probe_only(matrix: Matrix, breakag
     assert found.probe in found.failed
 
 
+@pytest.mark.xdist_group("matrix")
 @pytest.mark.cell
 @pytest.mark.anyio
 async def test_a_cell_that_is_not_broken_fails_at_no_probe(matrix: Matrix) -> None:
@@ -57,6 +59,7 @@ async def test_a_cell_that_is_not_broken_fails_at_no_probe(matrix: Matrix) -> No
     assert not unbroken.failed
 
 
+@pytest.mark.xdist_group("matrix")
 @pytest.mark.cell
 @pytest.mark.anyio
 async def test_the_matrix_covers_every_probe_and_says_so(matrix: Matrix) -> None:
@@ -65,6 +68,7 @@ async def test_the_matrix_covers_every_probe_and_says_so(matrix: Matrix) -> None
     assert "WRONG" not in matrix.render()
 
 
+@pytest.mark.slow
 @pytest.mark.cell
 @pytest.mark.anyio
 @pytest.mark.parametrize(
