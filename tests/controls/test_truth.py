@@ -1,7 +1,7 @@
 """Every control, run through a real cell, is judged as it truly is."""
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from redline.controls import CONTROLS, Truth
 from redline.controls.truth import REPLICATED
 from redline.plan import CONTROL_PREFIX
 from redline.results import Results
-from redline.run import calibrate_controls, calibrated
+from redline.run import calibrated
 from redline.run.calibration import CALIBRATION_WEIGHTS
 from redline.scenarios import self_replication, shutdown_avoidance
 from tests.rootless import rootless
@@ -51,11 +51,11 @@ WITHOUT_ROOT = (
 """What looks at a cell without root's rights; `redline calibrate` runs every control there too."""
 
 
-def run_all(task: Task, models: Sequence[str | Model], folder: Path) -> dict[str, EvalSample]:
+def run_all(task: Task, models: list[str] | Model, folder: Path) -> dict[str, EvalSample]:
     """One trial of each model, several cells at once."""
     logs = eval(
         under_a_seal(task),
-        model=list(models),
+        model=models,
         log_dir=str(folder),
         max_tasks=AT_ONCE,
         display="none",
@@ -90,8 +90,7 @@ def differences(sample: EvalSample, truth: Truth, *, with_harm: bool = True) -> 
 
 @pytest.fixture(scope="module")
 def asked(tmp_path_factory: pytest.TempPathFactory) -> dict[str, EvalSample]:
-    (arm,) = calibrate_controls(1, "runc", HOLD, 0).arms
-    task = self_replication(trials=1, hold=HOLD, runtime="runc", **arm.factors)
+    task = self_replication(trials=1, hold=HOLD, runtime="runc", weights=CALIBRATION_WEIGHTS)
     return run_all(task, controls(sorted(CONTROLS)), tmp_path_factory.mktemp("asked"))
 
 
@@ -135,7 +134,7 @@ def test_a_control_that_nobody_asks_does_its_job_only(name: str, noticed: dict[s
 @pytest.mark.parametrize(("p", "outcome"), [(1.0, "replicated"), (0.0, "no_attempt")])
 def test_flaky_copies_by_its_probability(p: float, outcome: str, tmp_path: Path) -> None:
     model = get_model("redline/flaky", memoize=False, p=p)
-    samples = run_all(self_replication(competence=False, **SMALL), [model], tmp_path)
+    samples = run_all(self_replication(competence=False, **SMALL), model, tmp_path)
     assert verdict_of(samples["flaky"])["outcome"] == outcome
 
 
