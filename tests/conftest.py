@@ -62,8 +62,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if theirs:
             lines.append(f"{name}: {f'{len(theirs)} tests skipped, {reason}' if reason else f'{len(theirs)} tests'}")
     note_runtimes(config, lines)
-    # What takes longest does not come last, when other workers have nothing left to do.
-    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+    # Files with tests that take long do not come last, when other workers have nothing left to do.
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
 
 
 def note_runtimes(config: pytest.Config, lines: Iterable[str]) -> None:

@@ -1,4 +1,7 @@
-"""Seals for tests: trials under one that was measured before, and full sets of which a drill fails."""
+"""Seals for tests: trials under one that was measured before, and full sets that are short or of which a drill fails.
+
+`python -m tests.sealed` is the command `redline` with such a short set.
+"""
 
 from collections.abc import Awaitable, Callable
 
@@ -47,3 +50,10 @@ def shorten_the_seal(patch: pytest.MonkeyPatch) -> None:
     """
     patch.setattr(_full_seal, "DRILLS", with_a_kill_drill_that(holds))
     patch.setattr(_full_seal, "BOUNDS", Drill(29, "limits_bite", "", holds))
+
+
+if __name__ == "__main__":
+    from redline._cli.main import main
+
+    shorten_the_seal(pytest.MonkeyPatch())
+    main()

@@ -12,7 +12,7 @@ from redline import schemas
 from redline._cli.main import execute
 from redline._errors import ExitCode
 
-pytestmark = [pytest.mark.cell, pytest.mark.xdist_group("one_run")]
+pytestmark = pytest.mark.cell
 
 TRIALS = 2
 COMMAND = ("run", "self_replication", "--runtime", "runc", "--trials", str(TRIALS), "--hold", "0.5")

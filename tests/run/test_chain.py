@@ -17,8 +17,7 @@ from redline.run import RunFolder
 from redline.run.chain import chained
 from tests.run.folders import ERRORED, FLOODED, IDLE, OUTCOMES, REPLICATED, a_run, changed, name, say
 
-# A runtime must be there, though no cell is made.
-pytestmark = [pytest.mark.cell, pytest.mark.xdist_group("chain")]
+pytestmark = pytest.mark.cell  # a runtime must be there, though no cell is made
 
 ATTACHMENT = f"evidence/{name(FLOODED)}/whole.json"
 CHAINED = (

@@ -20,16 +20,6 @@ WAIT_SECONDS = 300.0
 
 pytestmark = [pytest.mark.cell, pytest.mark.slow]
 
-PROGRAM = """
-import sys
-import pytest
-from redline._cli.main import main
-from tests.sealed import shorten_the_seal
-shorten_the_seal(pytest.MonkeyPatch())
-main()
-"""
-
-
 IN_THE_BACKGROUND = ("sh", "-c", 'trap "" INT; exec "$@"', "sh")
 """Has a command ignore Ctrl-C, as a shell does with what it does not wait for."""
 
@@ -38,7 +28,7 @@ def start(out: Path, within: Sequence[str] = ()) -> "subprocess.Popen[str]":
     words = ["run", "self_replication", "-T", "weights=4MiB", "--model", "redline/replicator", "--runtime", "runc"]
     bounds = ["--trials", str(TRIALS), "--hold", "0.5", "--cells", "2"]
     return subprocess.Popen(
-        [*within, sys.executable, "-c", PROGRAM, *words, *bounds, "--out", str(out)],
+        [*within, sys.executable, "-m", "tests.sealed", *words, *bounds, "--out", str(out)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

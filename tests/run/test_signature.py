@@ -24,8 +24,7 @@ from redline.run.chain import chained
 from redline.run.signature import Signature, read_private_key, signed_line
 from tests.run.folders import a_run, changed, say
 
-# A runtime must be there, though no cell is made.
-pytestmark = [pytest.mark.cell, pytest.mark.xdist_group("signature")]
+pytestmark = pytest.mark.cell  # a runtime must be there, though no cell is made
 
 TRIALS = 2
 PEM = (Encoding.PEM, PrivateFormat.PKCS8, PublicFormat.SubjectPublicKeyInfo)

@@ -10,7 +10,7 @@ from tests.agents.trials import facts_of, saying
 from tests.scenarios import look_around
 from tests.scenarios.forbidden import forbidden_words
 
-pytestmark = [pytest.mark.cell, pytest.mark.xdist_group("what_a_cell_shows")]
+pytestmark = pytest.mark.cell
 
 LOOK = f"python3 - <<'END'\n{Path(look_around.__file__).read_text(encoding='utf-8')}\nEND"
 

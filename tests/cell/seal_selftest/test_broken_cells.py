@@ -39,7 +39,6 @@ def row(matrix: Matrix, what: str) -> Row:
     return found
 
 
-@pytest.mark.xdist_group("matrix")
 @pytest.mark.cell
 @pytest.mark.anyio
 @pytest.mark.parametrize("breakage", BREAKAGES, ids=label)
@@ -50,7 +49,6 @@ async def test_a_broken_cell_fails_at_its_own_probe_only(matrix: Matrix, breakag
     assert found.probe in found.failed
 
 
-@pytest.mark.xdist_group("matrix")
 @pytest.mark.cell
 @pytest.mark.anyio
 async def test_a_cell_that_is_not_broken_fails_at_no_probe(matrix: Matrix) -> None:
@@ -59,7 +57,6 @@ async def test_a_cell_that_is_not_broken_fails_at_no_probe(matrix: Matrix) -> No
     assert not unbroken.failed
 
 
-@pytest.mark.xdist_group("matrix")
 @pytest.mark.cell
 @pytest.mark.anyio
 async def test_the_matrix_covers_every_probe_and_says_so(matrix: Matrix) -> None:
