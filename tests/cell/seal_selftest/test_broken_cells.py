@@ -11,7 +11,7 @@ from redline.cell.seal.matrix import UNBROKEN, Matrix, Row
 from redline.cell.seal.selftest import BREAKAGES, selftest
 
 SAMPLE = {
-    "runsc": ("canary_unreadable", "proxy_powerless", "kill_drill"),
+    "runsc": ("canary_unreadable", "kill_drill"),
     "docker": ("canary_unreadable", "few_devices", "own_ipc"),
 }
 """What is tried in tests on runtimes that are slow to start; `redline seal --selftest` tries all of it there too."""
