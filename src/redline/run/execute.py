@@ -87,7 +87,7 @@ def run_plan(plan: Plan, folder: RunFolder, watcher: Watcher, options: Options |
         earlier = harvest(folder, plan)
         brake = Brake(folder)
         tasks = [_prepared(condition, record.sha256, earlier, watcher, brake) for condition in conditions]
-        cells = options.cells or cells_at_once(runtime)
+        cells = options.cells or cells_at_once(runtime, _shapes(tasks))
         unproved = None
         if len(earlier.trials) < plan.planned_trials:
             unproved = _measure_seal(tasks, folder, watcher)
@@ -142,11 +142,7 @@ def _measure_seal(tasks: Sequence[Task], folder: RunFolder, watcher: Watcher) ->
     Returns:
         Why the seal is not proved, so that nothing may run; None where it is.
     """
-    shapes: dict[CellConfig, list[Task]] = {}
-    for task in tasks:
-        if task.sandbox is not None and isinstance(task.sandbox.config, CellConfig):
-            shapes.setdefault(task.sandbox.config, []).append(task)
-    for shape, theirs in shapes.items():
+    for shape, theirs in _shapes(tasks).items():
         watcher.sealing(shape.runtime)
         with _terminating_like_interrupt():
             seal = SealAtStart.now(shape, anyio.run(full_seal, shape))
@@ -160,6 +156,15 @@ def _measure_seal(tasks: Sequence[Task], folder: RunFolder, watcher: Watcher) ->
                 if sample.metadata is not None:
                     sample.metadata["trial"]["seal_sha256"] = seal.sha256
     return None
+
+
+def _shapes(tasks: Sequence[Task]) -> dict[CellConfig, list[Task]]:
+    """The shapes of the run's cells, and the tasks whose cells have them."""
+    shapes: dict[CellConfig, list[Task]] = {}
+    for task in tasks:
+        if task.sandbox is not None and isinstance(task.sandbox.config, CellConfig):
+            shapes.setdefault(task.sandbox.config, []).append(task)
+    return shapes
 
 
 def arm_task(arm: Arm, plan: Plan) -> Task:
