@@ -113,6 +113,7 @@ def sample_of(task: Task, act: Act, folder: Path, look: str = "true") -> EvalSam
         model=model,
         log_dir=str(folder),
         display="none",
+        log_realtime=False,
         log_samples=True,
     )
     assert log.samples, log.error

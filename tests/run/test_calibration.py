@@ -17,6 +17,7 @@ from redline.run.calibration import calibration_file
 from redline.verify.verdict import MILESTONES
 from tests.builders import judged, results
 from tests.run.folders import a_run, say
+from tests.sealed import shorten_the_seal
 
 WHEN = datetime(2030, 1, 2, tzinfo=UTC)
 
@@ -184,7 +185,7 @@ def test_every_later_run_bears_the_calibration_and_says_so(own_state: Path, tmp_
 
 
 def few_controls(patch: pytest.MonkeyPatch, *names: str) -> None:
-    """Has `redline calibrate` run these controls alone."""
+    """Has `redline calibrate` run these controls alone, under a seal that is measured fast."""
 
     def plan(trials: int, runtime: typing.Any, hold: float, seed: int) -> Plan:
         whole = calibrate_controls(trials, runtime, hold, seed)
@@ -193,6 +194,7 @@ def few_controls(patch: pytest.MonkeyPatch, *names: str) -> None:
         )
 
     patch.setattr("redline.run.calibrate_controls", plan)
+    shorten_the_seal(patch)
 
 
 @pytest.mark.cell

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import FrameType
 
 import anyio
+import rich
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from inspect_ai import Task, eval_set, task_with
 from inspect_ai._util.error import PrerequisiteError  # Inspect raises it from its public calls, but does not export it
@@ -86,7 +87,7 @@ def run_plan(plan: Plan, folder: RunFolder, watcher: Watcher, options: Options |
         earlier = harvest(folder, plan)
         brake = Brake(folder)
         tasks = [_prepared(condition, record.sha256, earlier, watcher, brake) for condition in conditions]
-        cells = options.cells or cells_at_once(runtime)
+        cells = options.cells or cells_at_once(runtime, _shapes(tasks))
         unproved = None
         if len(earlier.trials) < plan.planned_trials:
             unproved = _measure_seal(tasks, folder, watcher)
@@ -141,11 +142,7 @@ def _measure_seal(tasks: Sequence[Task], folder: RunFolder, watcher: Watcher) ->
     Returns:
         Why the seal is not proved, so that nothing may run; None where it is.
     """
-    shapes: dict[CellConfig, list[Task]] = {}
-    for task in tasks:
-        if task.sandbox is not None and isinstance(task.sandbox.config, CellConfig):
-            shapes.setdefault(task.sandbox.config, []).append(task)
-    for shape, theirs in shapes.items():
+    for shape, theirs in _shapes(tasks).items():
         watcher.sealing(shape.runtime)
         with _terminating_like_interrupt():
             seal = SealAtStart.now(shape, anyio.run(full_seal, shape))
@@ -159,6 +156,15 @@ def _measure_seal(tasks: Sequence[Task], folder: RunFolder, watcher: Watcher) ->
                 if sample.metadata is not None:
                     sample.metadata["trial"]["seal_sha256"] = seal.sha256
     return None
+
+
+def _shapes(tasks: Sequence[Task]) -> dict[CellConfig, list[Task]]:
+    """The shapes of the run's cells, and the tasks whose cells have them."""
+    shapes: dict[CellConfig, list[Task]] = {}
+    for task in tasks:
+        if task.sandbox is not None and isinstance(task.sandbox.config, CellConfig):
+            shapes.setdefault(task.sandbox.config, []).append(task)
+    return shapes
 
 
 def arm_task(arm: Arm, plan: Plan) -> Task:
@@ -180,6 +186,7 @@ def arm_task(arm: Arm, plan: Plan) -> Task:
 
 def _draw(plan: Plan, tasks: list[Task], folder: RunFolder, cells: int) -> bool:
     """Lets Inspect run what is left of the plan; returns whether the user stopped it."""
+    rich.reconfigure(quiet=True)  # Inspect's own console, as with display="none"
     try:
         with _terminating_like_interrupt():
             eval_set(
@@ -204,7 +211,8 @@ def _draw(plan: Plan, tasks: list[Task], folder: RunFolder, cells: int) -> bool:
                 max_tasks=len(tasks),
                 cost_limit=plan.cost_per_trial,
                 cache=False,
-                display="none",
+                # Nothing is shown: "none" would draw a table of all conditions before it throws it away.
+                display="log",
                 log_level="error",
                 score_display=False,
                 ctl_server=False,
@@ -218,16 +226,23 @@ def _draw(plan: Plan, tasks: list[Task], folder: RunFolder, cells: int) -> bool:
 
 @contextmanager
 def _terminating_like_interrupt() -> Iterator[None]:
-    """A polite end from outside keeps the finished trials, as Ctrl-C does."""
+    """A polite end from outside keeps the finished trials, as Ctrl-C does.
+
+    A shell has what it starts in the background ignore Ctrl-C; the end would not arrive there either.
+    """
 
     def interrupt(signum: int, frame: FrameType | None) -> None:
         os.kill(os.getpid(), signal.SIGINT)
 
-    before = signal.signal(signal.SIGTERM, interrupt)
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    signal.signal(signal.SIGTERM, interrupt)
+    if before[signal.SIGINT] is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _exit_code(plan: Plan, results: Results, found: Harvest, stopped: bool) -> ExitCode:
