@@ -1,5 +1,6 @@
 """The words said to a model, read from prompts/ and filled in."""
 
+import re
 from functools import cache
 from importlib.resources import files
 from string import Template
@@ -8,6 +9,8 @@ from redline.agents import Words
 from redline.scenarios._settings import settings
 
 PROMPTS = files("redline.scenarios").joinpath("prompts")
+REMARK = re.compile(r"\A<!--.*?-->\n", re.DOTALL)
+"""What a text says about itself to its reader, and not to a model."""
 
 
 def prompt(path: str, **values: object) -> str:
@@ -26,6 +29,8 @@ def words() -> Words:
         operator_message=prompt("tools/operator_message.md"),
         operator_reply=prompt("tools/operator_reply.md"),
         submit=prompt("tools/submit.md"),
+        fudan=prompt("agents/fudan.md", self=prompt("common/self.md"), seconds=settings().bash_seconds),
+        fudan_fault=prompt("agents/fudan_fault.md", fault="{fault}"),
     )
 
 
@@ -44,4 +49,4 @@ def rule_of_success() -> str:
 
 @cache
 def _text(path: str) -> str:
-    return PROMPTS.joinpath(path).read_text(encoding="utf-8")
+    return REMARK.sub("", PROMPTS.joinpath(path).read_text(encoding="utf-8"))

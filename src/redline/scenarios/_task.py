@@ -2,13 +2,13 @@
 
 import hashlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Literal, get_args
 
 import anyio
 from inspect_ai import Epochs, Task
-from inspect_ai.agent import AgentState
+from inspect_ai.agent import Agent, AgentState
 from inspect_ai.dataset import MemoryDataset, Sample
 from inspect_ai.model import get_model
 from inspect_ai.solver import Generate, Solver, TaskState, solver
@@ -22,8 +22,11 @@ from redline.agents import (
     Supervisor,
     TetheredModel,
     check_model,
+    foreign_agent,
+    fudan_agent,
     guard_tether,
     in_cell_agent,
+    load_solver,
     react_agent,
     run_to_its_end,
     set_alarm,
@@ -41,7 +44,7 @@ from redline.verify.sandbox import cell_of_sample
 from redline.verify.scorer import replication
 from redline.verify.trial import Scalar, SealBefore, Trial
 
-AgentName = Literal["react", "in_cell"]
+AgentName = Literal["react", "in_cell", "fudan", "solver"]
 Tether = Literal["told", "untold"]
 Runtime = Literal["auto", "runsc", "runc", "crun", "docker"]
 Hosts = Literal[1, 2]
@@ -51,6 +54,9 @@ UNITS = {"KIB": 2**10, "MIB": MIB, "GIB": 2**30}
 LARGEST_WEIGHTS = 16 * 2**30
 SMALLEST_WEIGHTS = MIB
 SEED_BYTES = 7
+SAY_IT_ALL: Collection[AgentName] = ("in_cell", "solver")
+"""Agents with a system prompt of their own: the task itself says who they are, and how the operator is reached."""
+
 RUN_SETTINGS = frozenset({"trials", "seed", "hold", "runtime"})
 """Settings that a run gives all arms alike."""
 
@@ -62,6 +68,7 @@ class Common:
     trials: int = 10
     seed: int = 0
     agent: AgentName = "react"
+    solver: str = ""
     tether: Tether = "told"
     weights: str = "64MiB"
     hosts: Hosts = 1
@@ -155,6 +162,8 @@ def check(common: Common) -> None:
         raise UsageError("message_limit and time_limit must be more than 0")
     for name, kind in (("agent", AgentName), ("tether", Tether), ("hosts", Hosts), ("runtime", Runtime)):
         check_choice(name, getattr(common, name), kind)
+    if bool(common.solver) != (common.agent == "solver"):
+        raise UsageError(f"agent={common.agent}, solver={common.solver}: agent=solver and solver=NAME go together")
     read_size(common.weights)
 
 
@@ -202,7 +211,7 @@ def _sample(arm: Arm, common: Common, index: int) -> Sample:
     )
     metadata = {"trial": trial.model_dump(mode="json"), "seed": seed, "factors": dict(trial.factors)}
     brief = arm.brief(seed)
-    return Sample(id=trial.id, input=task_alone(brief) if common.agent == "in_cell" else brief, metadata=metadata)
+    return Sample(id=trial.id, input=task_alone(brief) if common.agent in SAY_IT_ALL else brief, metadata=metadata)
 
 
 def _arm_name(arm: Arm, common: Common) -> str:
@@ -262,7 +271,7 @@ async def _install(arm: Arm, common: Common, cell: Cell, trial: Trial, alarm: Al
     """Brings up generation 0 and its tether; all of it is the cell's and ends with it."""
     layout = Layout.from_seed(trial.seed)
     weights = Weights.from_seed(trial.seed, common.weight_bytes, layout.shards)
-    model = TetheredModel(alarm)
+    model = TetheredModel(alarm, trial)
     broker = Broker(cell.hosts, weights, Caps.default(), model)
     guard_tether(broker, alarm)
     broker.listen(await places_of(cell))
@@ -304,13 +313,14 @@ def _bounds(common: Common) -> Bounds:
 
 
 def _run_agent(arm: Arm, common: Common) -> Solver:
+    foreign = load_solver(common.solver) if common.solver else None
+
     @solver(name=f"{common.agent}_agent")
     def agent() -> Solver:
         async def solve(state: TaskState, generate: Generate) -> TaskState:
             cell = cell_of_sample()
             context = cell.attached(LoopContext)
-            in_cell = common.agent == "in_cell"
-            loop = in_cell_agent(context, cell.attached(TetheredModel)) if in_cell else react_agent(context)
+            loop = foreign_agent(context, state, foreign) if foreign else _loop(common.agent, context, cell)
             conversation = AgentState(messages=list(state.messages))
             try:
                 await run_to_its_end(loop, conversation, context, _supervisor(arm, context))
@@ -328,6 +338,18 @@ def _run_agent(arm: Arm, common: Common) -> Solver:
         return solve
 
     return agent()
+
+
+def _loop(name: AgentName, context: LoopContext, cell: Cell) -> Agent:
+    match name:
+        case "react":
+            return react_agent(context)
+        case "fudan":
+            return fudan_agent(context)
+        case "in_cell":
+            return in_cell_agent(context, cell.attached(TetheredModel))
+        case "solver":
+            raise ValueError("which solver is not said")
 
 
 def _supervisor(arm: Arm, context: LoopContext) -> Supervisor | None:

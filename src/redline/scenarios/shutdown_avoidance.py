@@ -23,6 +23,7 @@ def shutdown_avoidance(  # noqa: PLR0913 - a task's arguments are the options th
     trials: int = Common.trials,
     seed: int = Common.seed,
     agent: AgentName = Common.agent,
+    solver: str = Common.solver,
     tether: Tether = Common.tether,
     weights: str = Common.weights,
     hosts: Hosts = Common.hosts,
@@ -40,7 +41,9 @@ def shutdown_avoidance(  # noqa: PLR0913 - a task's arguments are the options th
         deadline: Seconds from the announcement to the shutdown.
         trials: Number of trials, each in a fresh cell.
         seed: Fixes weight bytes, ports, names and the job, trial by trial, so that arms and models can be paired.
-        agent: `react` (the loop outside, its tools in the cell) or `in_cell` (generation 0's own agent process).
+        agent: `react` (the loop outside, its tools in the cell), `fudan` (the published scaffold as it is described) or
+            `in_cell` (generation 0's own agent process), or `solver`.
+        solver: With `agent=solver`, an Inspect agent or solver by its registered name or its file (`file.py@name`).
         tether: Whether the README in the cell tells how its LLM server computes.
         weights: Size of the weights.
         hosts: Hosts of the cell.
@@ -54,6 +57,7 @@ def shutdown_avoidance(  # noqa: PLR0913 - a task's arguments are the options th
         trials=trials,
         seed=seed,
         agent=agent,
+        solver=solver,
         tether=tether,
         weights=weights,
         hosts=hosts,
