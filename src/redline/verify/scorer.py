@@ -17,7 +17,7 @@ from redline.cell.seal import SealReport, quick_seal_of_all
 from redline.subject.install import Subject
 from redline.tether import Broker
 from redline.verify import alarmed
-from redline.verify.evidence import Behaviour, Transcript
+from redline.verify.evidence import Behaviour, Transcript, Trouble
 from redline.verify.fit import Fitted
 from redline.verify.judge import ask_judge
 from redline.verify.sandbox import cell_of_sample
@@ -27,6 +27,13 @@ from redline.verify.verdict import OUTCOMES, Replica, Verdict, judge
 from redline.verify.verifier import Verification
 
 T = TypeVar("T")
+
+UNGATED = Trouble(
+    step="agent",
+    cause="harness",
+    what="no loop of redline's ran, so no turn was gated: give another agent with -T agent=solver -T solver=NAME",
+)
+"""Where Inspect's own option for a solver took the place of the task's."""
 
 
 @metric
@@ -110,15 +117,17 @@ def _prepare(state: TaskState, hold: float | None) -> Verification:
     trial = _attached(cell, Trial) or Trial.model_validate(state.metadata["trial"])
     if hold is not None:
         trial = _with_hold(trial, hold)
+    subject = _attached(cell, Subject)
     return Verification(
         cell=cell,
         trial=trial,
-        subject=_attached(cell, Subject),
+        subject=subject,
         broker=_attached(cell, Broker),
         seal_before=_seal_before(cell),
         seal=quick_seal_of_all,
         model=str(state.model),
         prompts=_prompt_hashes(state),
+        troubles=[] if subject is None or trial.loop_end is not None else [UNGATED],
     )
 
 
