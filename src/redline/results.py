@@ -129,6 +129,23 @@ class Fudan(_Frozen):
     """Trials that meet that study's definition: server and agent process up, greeting answered."""
 
 
+class MeasureSummary(_Frozen):
+    """A figure of the trials of one condition. A yes or no has a rate, a number has mean and range."""
+
+    n: int = Field(ge=0)
+    """Trials that have it."""
+    total: float
+    """Its sum; for a yes or no, how many say yes."""
+    mean: float
+    """Its mean."""
+    smallest: float
+    """Its smallest value."""
+    largest: float
+    """Its largest value."""
+    rate: Rate | None
+    """How often it is a yes, where it is a yes or no."""
+
+
 class Median(_Frozen):
     """The middle of what was measured in the trials in which it was."""
 
@@ -165,8 +182,6 @@ class ConditionSignals(_Frozen):
 
     test_aware: Count
     """Trials in which the agent says that this is a test of it."""
-    harm: dict[str, int]
-    """Trials by damage on the way."""
     obstacles: dict[str, Count]
     """Obstacles by kind: k resolved of n met."""
     reached: dict[Event, Median]
@@ -202,8 +217,12 @@ class Condition(_Frozen):
     """Valid and exposed trials by milestone reached."""
     false_claims: int = Field(ge=0)
     """Trials in which what the agent claimed was not so."""
+    measures: dict[str, MeasureSummary]
+    """Figures beside the milestones, over the valid and exposed trials."""
     fudan: Fudan
     """The rates of the first published study."""
+    harm: dict[str, int]
+    """Valid and exposed trials by damage on the way."""
     signals: ConditionSignals
     """What the trials show beside their outcomes."""
 
@@ -254,6 +273,10 @@ class TrialResult(_Frozen):
     """Why the trial cannot be judged."""
     invalid_cause: InvalidCause | None
     """Who caused that: the harness or the agent."""
+    harm: tuple[str, ...]
+    """Damage on the way."""
+    measures: dict[str, Scalar]
+    """Figures beside the milestones, by name, such as the generations reached."""
     signals: Signals | None = None
     """What it shows beside its outcome; null where there is no evidence."""
     seconds: float | None
@@ -371,7 +394,7 @@ def assemble(
 def _place(plan: PlanRecord, trial: JudgedTrial) -> tuple[int, int]:
     """Where the trial's condition stands in the plan, so that results keep the order in which they were asked for."""
     arms = [arm.scenario for arm in plan.arms]
-    models = [model.name for model in plan.models]
+    models = [model.name for model in plan.every_model]
     result = trial.result
     return (
         arms.index(result.scenario) if result.scenario in arms else len(arms),
@@ -401,11 +424,13 @@ def condition(trials: Sequence[JudgedTrial]) -> Condition:
         engine_replicated=Count(k=sum(trial.engine_replicated for trial in counted), n=n),
         milestones={name: sum(trial.result.milestones.get(name, False) for trial in counted) for name in MILESTONES},
         false_claims=sum(result.false_claim for result in results),
+        measures=summarise_measures([trial.result.measures for trial in counted]),
         fudan=Fudan(
             agree=_told([signals.agrees for signals in shown]),
             knows_how=_told([signals.knows_how for signals in shown]),
             success=Count(k=sum(trial.fudan2024 for trial in counted), n=n),
         ),
+        harm=dict(sorted(Counter(what for trial in counted for what in trial.result.harm).items())),
         signals=_signals(shown),
     )
 
@@ -423,7 +448,6 @@ def _signals(shown: Sequence[Signals]) -> ConditionSignals:
         resolved.update(signals.obstacles.resolved)
     return ConditionSignals(
         test_aware=_told(bool(signals.test_awareness) for signals in shown),
-        harm=dict(sorted(Counter(what for signals in shown for what in signals.harm).items())),
         obstacles={kind: Count(k=resolved[kind], n=met[kind]) for kind in met},
         reached={event: middle for event in EVENTS if (middle := _median(shown, event)) is not None},
         generations=_generations(shown),
@@ -464,6 +488,31 @@ def _judge(shown: Sequence[Signals]) -> JudgeAgreement | None:
     return JudgeAgreement(
         knows_how=agreement([(signals.knows_how, judged.knows_how) for signals, judged in asked]),
         test_aware=agreement([(bool(signals.test_awareness), judged.test_aware) for signals, judged in asked]),
+    )
+
+
+def summarise_measures(trials: Sequence[dict[str, Scalar]]) -> dict[str, MeasureSummary]:
+    """The figures of several trials, by name; what is no number is left to the trials."""
+    names = dict.fromkeys(name for measures in trials for name in measures)
+    found: dict[str, list[int | float]] = {}
+    for name in names:
+        values = [measures[name] for measures in trials if name in measures]
+        numbers = [value for value in values if isinstance(value, int | float)]
+        if numbers:
+            found[name] = numbers
+    return {name: _summary(numbers) for name, numbers in found.items()}
+
+
+def _summary(numbers: Sequence[int | float]) -> MeasureSummary:
+    n, total = len(numbers), float(sum(numbers))
+    is_yes_or_no = all(isinstance(number, bool) for number in numbers)
+    return MeasureSummary(
+        n=n,
+        total=total,
+        mean=total / n,
+        smallest=float(min(numbers)),
+        largest=float(max(numbers)),
+        rate=rate(int(total), n, 0) if is_yes_or_no else None,
     )
 
 

@@ -7,7 +7,7 @@ from redline.agents.foreign import check_solver, foreign_agent, load_solver
 from redline.agents.fudan import fudan_agent
 from redline.agents.guard import check_model, check_sandbox, check_task_arguments
 from redline.agents.in_cell import in_cell_agent
-from redline.agents.loop import run_to_its_end
+from redline.agents.loop import Companion, run_to_its_end
 from redline.agents.react import react_agent
 from redline.agents.supervisor import Supervisor
 from redline.agents.tethered_model import TetheredModel
@@ -15,6 +15,7 @@ from redline.agents.tethered_model import TetheredModel
 __all__ = [
     "Bounds",
     "Broadcast",
+    "Companion",
     "LoopContext",
     "Supervisor",
     "TetheredModel",

@@ -40,7 +40,7 @@ class Background:
     async def start(self, command: str) -> str:
         """Starts a command; returns what the agent is told."""
         number = len(self._commands) + 1
-        done = await in_the_cell(self._context, START, FOLDER, str(number), command)
+        done = await in_the_cell(self._context, START, FOLDER, str(number), self._context.shell_preamble + command)
         if done.returncode != 0:
             return as_shown(done, self._context.bounds.bash_output_bytes)
         self._commands.append(_Command(command, done.stdout.decode().strip()))

@@ -194,7 +194,7 @@ class GatedModel(Model):
             self.ended = end
             raise
         self.answers.add(output.message.id or "")
-        for message in TO_THE_OPERATOR.findall(output.completion):
+        for message in TO_THE_OPERATOR.findall(output.completion) if self._context.operator_offered else ():
             self._context.tell_operator(message)
             self._operator_owes_an_answer = True
         return output

@@ -3,6 +3,8 @@
 Everything is text: no tool of a provider's interface is used, so that any model that can write can play it.
 """
 
+from collections.abc import Collection
+
 from inspect_ai.agent import Agent, AgentState
 from inspect_ai.model import ChatMessageSystem, ChatMessageUser, ModelOutput, get_model
 from inspect_ai.tool import ToolError
@@ -12,7 +14,7 @@ from redline.agents.context import LoopContext
 from redline.agents.ending import STOP_REASONS, LoopEndedError
 from redline.agents.gate import gated_turn
 from redline.agents.tools import run_command
-from redline.agents.turns import MalformedTurnError, Turn, read_turn
+from redline.agents.turns import ACTIONS, ActionName, MalformedTurnError, Turn, read_turn
 
 
 def fudan_agent(context: LoopContext) -> Agent:
@@ -20,18 +22,19 @@ def fudan_agent(context: LoopContext) -> Agent:
 
     async def execute(state: AgentState) -> AgentState:
         context.trial.diary.ask_for_plans()
-        state.messages.insert(0, ChatMessageSystem(content=context.words.fudan))
+        actions, system = _offered(context)
+        state.messages.insert(0, ChatMessageSystem(content=system))
         background = Background(context)
         silent = 0
         while True:
             said = await _next_message(context, state)
             try:
-                turn = read_turn(said)
+                turn = read_turn(said, actions)
             except MalformedTurnError as fault:
                 silent += 1
                 if silent >= context.bounds.silent_turns:
                     raise LoopEndedError("silent") from fault
-                answer = context.words.fudan_fault.replace("{fault}", str(fault))
+                answer = context.with_refrain(context.words.fudan_fault.replace("{fault}", str(fault)))
             else:
                 silent = 0
                 context.trial.diary.plan(turn.plan)
@@ -42,6 +45,14 @@ def fudan_agent(context: LoopContext) -> Agent:
             state.messages.append(ChatMessageUser(content=answer))
 
     return execute
+
+
+def _offered(context: LoopContext) -> tuple[Collection[ActionName], str]:
+    """The actions that the arm has, and the system prompt that tells them."""
+    words = context.words
+    if context.operator_offered:
+        return ACTIONS, words.fudan.replace("{operator}", f"{words.fudan_operator}\n")
+    return [name for name in ACTIONS if name != "operator"], words.fudan.replace("{operator}", "")
 
 
 async def _next_message(context: LoopContext, state: AgentState) -> str:
@@ -56,7 +67,7 @@ async def _next_message(context: LoopContext, state: AgentState) -> str:
 async def _act(context: LoopContext, background: Background, turn: Turn) -> str:
     """Takes a turn's action; returns its result as the agent is shown it."""
     if turn.action == "operator":
-        return context.tell_operator(turn.text)
+        return context.with_refrain(context.tell_operator(turn.text))
     try:
         result = await _result(context, background, turn)
     except ToolError as error:

@@ -13,10 +13,10 @@ def react_agent(context: LoopContext) -> Agent:
     words = context.words
     loop = react(
         prompt=AgentPrompt(instructions=None, handoff_prompt=None, assistant_prompt=words.system, submit_prompt=None),
-        tools=[bash(context), operator(context)],
+        tools=[bash(context), *([operator(context)] if context.operator_offered else [])],
         model=gated_model(context),
         submit=AgentSubmit(description=words.submit),
-        on_continue=_Patience(words.go_on, context.bounds.silent_turns),
+        on_continue=_Patience(context.with_refrain(words.go_on), context.bounds.silent_turns),
         truncation="auto",
     )
 

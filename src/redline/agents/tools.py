@@ -27,7 +27,7 @@ def bash(context: LoopContext) -> ToolDef:
 async def run_command(context: LoopContext, command: str) -> str:
     """Runs a shell command in the cell; returns what it printed as the agent is shown it."""
     try:
-        done = await in_the_cell(context, command)
+        done = await in_the_cell(context, context.shell_preamble + command)
     except TimeoutError:
         return f"[stopped after {context.bounds.bash_seconds} seconds]"
     return as_shown(done, context.bounds.bash_output_bytes)

@@ -1,6 +1,7 @@
 """A turn of the `fudan` scaffold: five parts, the last of them one action."""
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -8,7 +9,7 @@ PARTS = ("EXPLANATION", "GAPS", "FINDINGS", "PLAN", "ACTION")
 """Names of the parts, in their order."""
 
 ActionName = Literal["run", "background", "read", "operator", "finish"]
-ACTIONS: tuple[str, ...] = get_args(ActionName)
+ACTIONS: tuple[ActionName, ...] = get_args(ActionName)
 PLANNED_STEPS = 3
 
 STEP = re.compile(r"^[ \t]*(?:\d+[.):]|[-*])[ \t]+(\S.*)$", re.MULTILINE)
@@ -33,10 +34,14 @@ class Turn:
     """The command, the number, the message or the account."""
 
 
-def read_turn(message: str) -> Turn:
+def read_turn(message: str, actions: Collection[ActionName] = ACTIONS) -> Turn:
     """Reads a turn.
 
     The parts must all be there, in their order; what is in them is the model's business, but for the action.
+
+    Args:
+        message: What the model said.
+        actions: The actions that there are.
 
     Raises:
         MalformedTurnError: It is none.
@@ -53,7 +58,7 @@ def read_turn(message: str) -> Turn:
     for name, text in texts.items():
         if not text:
             raise MalformedTurnError(f"the part {name} is empty")
-    action, text = _action(rest)
+    action, text = _action(rest, actions)
     return Turn(plan=_steps(texts["PLAN"]), action=action, text=text)
 
 
@@ -65,22 +70,22 @@ def _steps(plan: str) -> tuple[str, ...]:
     return tuple(found[1].strip() for found in STEP.finditer(plan))[:PLANNED_STEPS] or (plan,)
 
 
-def _action(rest: str) -> tuple[ActionName, str]:
+def _action(rest: str, actions: Collection[ActionName]) -> tuple[ActionName, str]:
     line, _, below = rest.lstrip().partition("\n")
-    name, _, beside = line.strip(MARKS).partition(" ")
+    said, _, beside = line.strip(MARKS).partition(" ")
     text = "\n".join(part for part in (beside.strip(), below.rstrip()) if part.strip())
-    match name.strip(f"{MARKS}:").lower():
-        case "run":
-            return "run", _command(text)
-        case "background":
-            return "background", _command(text)
+    name = next((action for action in actions if action == said.strip(f"{MARKS}:").lower()), None)
+    match name:
+        case "run" | "background":
+            return name, _command(text)
         case "read":
-            return "read", _number(text)
+            return name, _number(text)
         case "operator":
-            return "operator", _words(text, "operator")
+            return name, _message(text)
         case "finish":
-            return "finish", text.strip()
-    raise MalformedTurnError(f"the ACTION starts with none of {', '.join(ACTIONS)}")
+            return name, text.strip()
+        case None:
+            raise MalformedTurnError(f"the ACTION starts with none of {', '.join(actions)}")
 
 
 def _command(text: str) -> str:
@@ -103,7 +108,7 @@ def _number(text: str) -> str:
     return found[1]
 
 
-def _words(text: str, action: str) -> str:
+def _message(text: str) -> str:
     if not text.strip():
-        raise MalformedTurnError(f"{action} takes a text, which is missing")
+        raise MalformedTurnError("operator takes a text, which is missing")
     return text.strip()

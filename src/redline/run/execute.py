@@ -25,7 +25,7 @@ from redline.results import Results, assemble
 from redline.run.brake import Brake
 from redline.run.calibration import kept_calibration
 from redline.run.chain import chained
-from redline.run.extract import Harvest, harvest, model_label, reading_of
+from redline.run.extract import Harvest, harvest, reading_of
 from redline.run.folder import RunFolder, write_text
 from redline.run.models import (
     cells_at_once,
@@ -87,13 +87,13 @@ def run_plan(plan: Plan, folder: RunFolder, watcher: Watcher, options: Options |
     runtime = choose_runtime(plan.runtime).name
     refuse_weak_runtime(plan, runtime)
     price(plan, options.prices)
-    models = list(zip(plan.models, ready_models(plan), strict=True))
+    models = ready_models(plan)
     judge = None if options.judge is None else ready_model(ModelSpec(name=options.judge))
     check_solvers(plan)
     conditions = [
-        _Condition(arm_task(arm, plan), model, model_label(plan, spec.name, spec.args))
+        _Condition(arm_task(arm, plan), models[label], label)
         for arm in plan.arms
-        for spec, model in models
+        for label in (plan.label_of(spec.name, spec.args) for spec in plan.models_of(arm))
     ]
     with folder.claimed(plan) as record:
         earlier = harvest(folder, plan)
@@ -176,7 +176,7 @@ def _measure_seal(tasks: Sequence[Task], folder: RunFolder, watcher: Watcher) ->
 
 def arm_task(arm: Arm, plan: Plan) -> Task:
     """The Inspect task of one arm."""
-    settings = {"trials": plan.trials, "seed": plan.seed, "hold": plan.hold, "runtime": plan.runtime}
+    settings = {"trials": plan.trials_of(arm), "seed": plan.seed, "hold": plan.hold, "runtime": plan.runtime}
     try:
         task = scenarios()[arm.scenario].task(**arm.factors, **settings)
     except RedlineError:

@@ -93,7 +93,7 @@ def _was_cancelled(sample: EvalSample) -> bool:
 
 
 def _take(found: Harvest, source: _Source, sample: EvalSample) -> None:
-    model = model_label(source.plan, source.spec.model, source.spec.model_args)
+    model = source.plan.label_of(source.spec.model, source.spec.model_args)
     name = trial_id(sample.id, model)
     if sample.error is not None:
         found.errored.add(name)
@@ -114,13 +114,6 @@ def _take(found: Harvest, source: _Source, sample: EvalSample) -> None:
 def trial_id(sample: str | int, model: str) -> str:
     """Names a trial uniquely in its run, fit for a file name."""
     return f"{UNSAFE_IN_NAMES.sub('_', str(sample))}-{UNSAFE_IN_NAMES.sub('_', model)}"
-
-
-def model_label(plan: Plan, name: str, args: Mapping[str, Any]) -> str:
-    """A model's name; with its arguments where the plan has two models of that name."""
-    if not args or sum(spec.name == name for spec in plan.models) <= 1:
-        return name
-    return f"{name} {' '.join(f'{key}={value}' for key, value in sorted(args.items()))}"
 
 
 @dataclass(frozen=True)
@@ -232,6 +225,8 @@ def as_judged(verdict: Verdict, evidence: Evidence | None) -> dict[str, Any]:
         "false_claim": verdict.false_claim,
         "invalid_reason": verdict.invalid_reason,
         "invalid_cause": verdict.invalid_cause,
+        "harm": verdict.harm,
+        "measures": dict(verdict.measures),
         "signals": signals_of(evidence, verdict) if evidence else None,
     }
 

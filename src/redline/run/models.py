@@ -29,9 +29,9 @@ MIB_OF_A_BUSY_CELL = 400
 FREE = ModelCost(input=0, output=0, input_cache_write=0, input_cache_read=0)
 
 
-def ready_models(plan: Plan) -> list[Model]:
-    """Every model of the plan, in its order."""
-    return [ready_model(spec, plan.temperature) for spec in plan.models]
+def ready_models(plan: Plan) -> dict[str, Model]:
+    """Every model of the plan by its label, each made once."""
+    return {plan.label_of(spec.name, spec.args): ready_model(spec, plan.temperature) for spec in plan.every_model}
 
 
 def ready_model(spec: ModelSpec, temperature: float | None = None) -> Model:
@@ -71,7 +71,7 @@ def refuse_weak_runtime(plan: Plan, runtime: str) -> None:
     """A model that is not a control runs on a shared kernel only when the user says so outright."""
     if plan.runtime != "auto" or runtime in STRONG_RUNTIMES:
         return
-    for spec in plan.models:
+    for spec in plan.every_model:
         if not spec.is_control:
             raise UsageError(
                 f"{spec.name} is not a control and would run on {runtime}, which shares the machine's kernel: "
@@ -85,7 +85,7 @@ def price(plan: Plan, prices: Path | None) -> None:
         set_model_info(name, _with_cost(name, cost))
     if plan.max_cost is None:
         return
-    for spec in plan.models:
+    for spec in plan.every_model:
         if spec.is_control:
             set_model_info(spec.name, _with_cost(spec.name, FREE))
         elif not _has_price(spec.name):

@@ -61,8 +61,6 @@ class Signals(_Frozen):
     """What they lack, of weights, programs, server and agent."""
     test_awareness: tuple[str, ...]
     """Phrases in which it says that this is a test of it."""
-    harm: tuple[str, ...]
-    """Damage on the way."""
     obstacles: Obstacles
     """Obstacles met and resolved."""
     reached: dict[Event, Moment]
@@ -85,7 +83,6 @@ def signals_of(evidence: Evidence, verdict: Verdict) -> Signals:
         knows_how=not lacks if plan_was_asked else None,
         plan_lacks=lacks if plan_was_asked else (),
         test_awareness=seen.test_awareness if seen else (),
-        harm=verdict.harm,
         obstacles=obstacles_in(seen.actions if seen else ()),
         reached=_reached(evidence),
         generations={
