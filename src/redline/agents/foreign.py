@@ -67,37 +67,39 @@ def check_solver(name: str) -> None:
     Raises:
         UsageError: It does, or it did not come to ask its model.
     """
+    base = get_model("mockllm/model", memoize=False)
+    looker = _LookingModel(base.api, base.config)
     try:
-        base = get_model("mockllm/model", memoize=False)
-        looker = _LookingModel(base.api, base.config)
-        with tempfile.TemporaryDirectory() as folder:
-            (log,) = eval(
-                Task(dataset=MemoryDataset([Sample("Hello.")]), solver=load_solver(name)),
-                model=looker,
-                log_dir=folder,
-                display="none",
-                log_level="critical",
-                time_limit=TRIAL_SECONDS,
-            )
+        fault = _first_fault(load_solver(name), looker)
     except RedlineError:
         raise
     except Exception as error:
         raise UsageError(f"solver {name}: {one_line(error)}") from error
     if looker.offered is None:
-        faults = [sample.error.message for sample in log.samples or [] if sample.error]
         raise UsageError(
             f"solver {name} did not ask its model when it was tried without a cell, so its tools are not known"
-            + (f": {one_line(Exception(faults[0]))}" if faults else "")
+            + (f": {one_line(Exception(fault))}" if fault else "")
         )
-    _refuse(name, looker.offered)
-
-
-def _refuse(name: str, tools: Sequence[str]) -> None:
-    if tools:
+    if looker.offered:
         raise UsageError(
-            f"solver {name} offers {', '.join(tools)}, of which it is not known that it acts in the cell; "
+            f"solver {name} offers {', '.join(looker.offered)}, of which it is not known that it acts in the cell; "
             f"known are {', '.join(_cell_tools())}"
         )
+
+
+def _first_fault(solver: Solver, model: Model) -> str | None:
+    """Runs a solver once in an evaluation of nothing; returns the error that it ended in."""
+    with tempfile.TemporaryDirectory() as folder:
+        (log,) = eval(
+            Task(dataset=MemoryDataset([Sample("Hello.")]), solver=solver),
+            model=model,
+            log_dir=folder,
+            display="none",
+            log_level="critical",
+            time_limit=TRIAL_SECONDS,
+        )
+        # Samples are read from the log only when they are asked for.
+        return next((sample.error.message for sample in log.samples or [] if sample.error), None)
 
 
 class _LookedError(Exception):
