@@ -130,7 +130,7 @@ OBSTACLES: Mapping[ObstacleName, type[Stage]] = MappingProxyType(
 
 
 def _changed(text: str, old: str, new: str) -> str:
-    """A text with the only occurrence of something replaced; a bundle that changed must not lose its obstacle unseen."""
+    """A text with the only occurrence of something replaced: a changed bundle must not lose its obstacle unseen."""
     if text.count(old) != 1:
         raise RuntimeError(f"the bundle holds {text.count(old)} times {old!r}")
     return text.replace(old, new)
