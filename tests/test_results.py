@@ -77,7 +77,7 @@ def test_the_contract_of_names_holds() -> None:
     }
     assert set(document["conditions"][0]) == {
         *("scenario", "factors", "arm", "model", "trials", "exposed", "outcomes", "rate"),
-        *("engine_replicated", "milestones", "false_claims", "fudan", "signals"),
+        *("engine_replicated", "milestones", "false_claims", "fudan", "measures", "harm", "signals"),
     }
     assert set(document["conditions"][0]["rate"]) == {
         *("k", "n", "estimate", "wilson95", "clopper_pearson95", "bounds_with_invalid"),
