@@ -9,14 +9,14 @@ import tomllib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import cache
 from importlib.resources import files
-from typing import Any, TypeGuard
+from typing import Any
 
 from inspect_ai import Task, eval
 from inspect_ai._eval.loader import solver_from_spec  # the way of `inspect eval --solver`, which it does not export
 from inspect_ai._util.registry import registry_params
 from inspect_ai.agent import Agent, AgentState
 from inspect_ai.dataset import MemoryDataset, Sample
-from inspect_ai.event import Event, ModelEvent, SpanBeginEvent
+from inspect_ai.event import ModelEvent, SpanBeginEvent
 from inspect_ai.log import transcript
 from inspect_ai.model import (
     ChatMessage,
@@ -184,7 +184,7 @@ class GatedModel(Model):
             if self.ended is not None:
                 raise self.ended
             await self._refuse_foreign(tools, config)
-            messages = [ChatMessageUser(content=input)] if isinstance(input, str) else input
+            messages: list[ChatMessage] = [ChatMessageUser(content=input)] if isinstance(input, str) else input
             self._look_after(messages)
             ask = super().generate
             output = await gated_turn(
@@ -286,9 +286,9 @@ def _refuse_ungated(answers: Collection[str]) -> None:
     for event in transcript().events:
         if isinstance(event, SpanBeginEvent) and (event.name == GENERATION_ZERO or event.parent_id in inside):
             inside.add(event.id)
-        elif _is_answer_in(inside, event) and event.output.message.id not in answers:
+        elif isinstance(event, ModelEvent) and _is_answer(event, inside) and event.output.message.id not in answers:
             raise RuntimeError(f"the solver asked {event.model} without the gate: it must use the model it is given")
 
 
-def _is_answer_in(spans: Collection[str], event: Event) -> TypeGuard[ModelEvent]:
-    return isinstance(event, ModelEvent) and event.span_id in spans and bool(event.output.choices)
+def _is_answer(event: ModelEvent, spans: Collection[str]) -> bool:
+    return event.span_id in spans and bool(event.output.choices)
