@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from inspect_ai import Task, eval, task_with
+from inspect_ai import Task
 from inspect_ai.log import EvalSample
 from inspect_ai.model import (
     ChatCompletionChoice,
@@ -18,15 +18,14 @@ from inspect_ai.model import (
 from inspect_ai.tool import ToolChoice, ToolInfo
 
 from redline.controls.provider import ControlModel
-from tests.agents.trials import facts
-from tests.sealed import under_a_seal
+from tests.agents.trials import sample_with
 
 
 @modelapi(name="saying")
 class SayingModel(ControlModel):
     """Says its messages one after another, and the last one again and again."""
 
-    def __init__(self, model_name: str, messages: Sequence[str | ChatMessageAssistant], **model_args: Any) -> None:
+    def __init__(self, model_name: str, messages: Sequence[str], **model_args: Any) -> None:
         super().__init__("idler")
         self._messages = messages
 
@@ -36,25 +35,11 @@ class SayingModel(ControlModel):
         output = await super().generate(input, tools, tool_choice, config)
         turns = sum(isinstance(message, ChatMessageAssistant) for message in input)
         said = self._messages[min(turns, len(self._messages) - 1)]
-        message = said if isinstance(said, ChatMessageAssistant) else ChatMessageAssistant(content=said)
-        choice = ChatCompletionChoice(
-            message=message.model_copy(update={"id": f"turn-{turns}", "source": "generate"}),
-            stop_reason="tool_calls" if message.tool_calls else "stop",
-        )
+        message = ChatMessageAssistant(content=said, id=f"turn-{turns}", source="generate")
+        choice = ChatCompletionChoice(message=message, stop_reason="stop")
         return ModelOutput(model=output.model, choices=[choice], usage=output.usage)
 
 
-def sample_saying(
-    task: Task, messages: Sequence[str | ChatMessageAssistant], folder: Path, look: str = "true"
-) -> EvalSample:
+def sample_saying(task: Task, messages: Sequence[str], folder: Path) -> EvalSample:
     """One trial with such a model; the scorer is replaced by a look at what was recorded."""
-    (log,) = eval(
-        task_with(under_a_seal(task), scorer=facts(look)),
-        model=get_model("saying/messages", memoize=False, messages=messages),
-        log_dir=str(folder),
-        display="none",
-        log_samples=True,
-    )
-    assert log.samples, log.error
-    (sample,) = log.samples
-    return sample
+    return sample_with(get_model("saying/messages", memoize=False, messages=messages), task, folder)
