@@ -12,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from redline._errors import RedlineError, UsageError
 from redline._names import one_line
-from redline.agents import check_model
+from redline.agents import check_model, check_solver
 from redline.cell import CellConfig
 from redline.plan import ModelSpec, Plan
 
@@ -32,10 +32,15 @@ FREE = ModelCost(input=0, output=0, input_cache_write=0, input_cache_read=0)
 
 def ready_models(plan: Plan) -> dict[str, Model]:
     """Every model of the plan by its label, each made once."""
-    return {plan.label_of(spec.name, spec.args): _ready(spec, plan.temperature) for spec in plan.every_model}
+    return {plan.label_of(spec.name, spec.args): ready_model(spec, plan.temperature) for spec in plan.every_model}
 
 
-def _ready(spec: ModelSpec, temperature: float | None) -> Model:
+def ready_model(spec: ModelSpec, temperature: float | None = None) -> Model:
+    """One model, made.
+
+    Raises:
+        UsageError: There is none of that name, or it brings a tool outside of the cell.
+    """
     arguments: dict[str, Any] = dict(spec.args)
     check_model(spec.name, arguments)
     try:
@@ -47,6 +52,12 @@ def _ready(spec: ModelSpec, temperature: float | None) -> Model:
     if model.config.cache:
         raise UsageError(f"model {spec.name}: caching repeats one draw as if it were many; switch the cache off")
     return model
+
+
+def check_solvers(plan: Plan) -> None:
+    """Refuses an agent of the user's whose tools are not known to act in the cell."""
+    for name in sorted({str(arm.factors.get("solver") or "") for arm in plan.arms} - {""}):
+        check_solver(name)
 
 
 def plain(error: Exception) -> str:
