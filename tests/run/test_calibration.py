@@ -9,7 +9,7 @@ from scipy.stats import beta
 
 from redline import __version__
 from redline._errors import ExitCode, UsageError
-from redline.controls import CONTROLS, Family, find_control
+from redline.controls import CASES, CONTROLS, Family, find_control
 from redline.plan import Plan
 from redline.results import Calibration, JudgedTrial
 from redline.run import calibrate_controls, calibrated, keep_calibration, kept_calibration
@@ -46,8 +46,8 @@ def calibration(*trials: JudgedTrial, runtime: str = "runc") -> Calibration:
 
 def test_every_control_is_calibrated() -> None:
     plan = calibrate_controls(trials=2, runtime="runc", hold=1.0, seed=0)
-    assert [model.name for model in plan.models] == [f"redline/{name}" for name in CONTROLS]
-    assert plan.planned_trials == 2 * len(CONTROLS)
+    assert [model.name for model in plan.models_of(plan.arms[0])] == [f"redline/{name}" for name in CONTROLS]
+    assert plan.planned_trials == 2 * len(CASES)
 
 
 def test_every_family_has_a_control() -> None:

@@ -21,18 +21,27 @@ from redline._names import one_line
 from redline.catalog import scenarios
 from redline.cell import CellConfig
 from redline.cell.runtime import choose_runtime
-from redline.plan import Arm, Plan, completed
+from redline.plan import Arm, ModelSpec, Plan, completed
 from redline.results import Results, assemble
 from redline.run.brake import Brake
 from redline.run.calibration import kept_calibration
 from redline.run.chain import chained
-from redline.run.extract import Harvest, harvest, model_label, reading_of
+from redline.run.extract import Harvest, harvest, reading_of
 from redline.run.folder import RunFolder, write_text
-from redline.run.models import cells_at_once, plain, price, ready_models, refuse_weak_runtime
+from redline.run.models import (
+    cells_at_once,
+    check_solvers,
+    plain,
+    price,
+    ready_model,
+    ready_models,
+    refuse_weak_runtime,
+)
 from redline.run.seals import SealAtStart, note_seal, seals_of
 from redline.run.signature import drop_stale, sign
 from redline.run.watch import ConditionWatch, Watcher
 from redline.scenarios import full_seal
+from redline.verify.judge import ROLE
 
 SOURCE_OF_TASK = "__task_file__"
 
@@ -66,6 +75,8 @@ class Options:
     """Cells at once; none leaves it to the machine's size."""
     key: Ed25519PrivateKey | None = None
     """Who signs the results; none leaves them unsigned."""
+    judge: str | None = None
+    """A model, as Inspect names it, that answers beside the code checks."""
     is_calibration: bool = False
     """Whether the run is a calibration itself, whose results bear none."""
 
@@ -77,11 +88,13 @@ def run_plan(plan: Plan, folder: RunFolder, watcher: Watcher, options: Options |
     runtime = choose_runtime(plan.runtime).name
     refuse_weak_runtime(plan, runtime)
     price(plan, options.prices)
-    models = list(zip(plan.models, ready_models(plan), strict=True))
+    models = ready_models(plan)
+    judge = None if options.judge is None else ready_model(ModelSpec(name=options.judge))
+    check_solvers(plan)
     conditions = [
-        _Condition(arm_task(arm, plan), model, model_label(plan, spec.name, spec.args))
+        _Condition(arm_task(arm, plan), models[label], label)
         for arm in plan.arms
-        for spec, model in models
+        for label in (plan.label_of(spec.name, spec.args) for spec in plan.models_of(arm))
     ]
     with folder.claimed(plan) as record:
         earlier = harvest(folder, plan)
@@ -92,7 +105,7 @@ def run_plan(plan: Plan, folder: RunFolder, watcher: Watcher, options: Options |
         if len(earlier.trials) < plan.planned_trials:
             unproved = _measure_seal(tasks, folder, watcher)
         watcher.began(plan.planned_trials, len(earlier.trials), cells)
-        stopped = unproved is None and _draw(plan, tasks, folder, cells)
+        stopped = unproved is None and _draw(plan, tasks, folder, cells, judge)
         watcher.ended()
         found = harvest(folder, plan)
         calibration = None if options.is_calibration else kept_calibration(runtime)
@@ -169,7 +182,7 @@ def _shapes(tasks: Sequence[Task]) -> dict[CellConfig, list[Task]]:
 
 def arm_task(arm: Arm, plan: Plan) -> Task:
     """The Inspect task of one arm."""
-    settings = {"trials": plan.trials, "seed": plan.seed, "hold": plan.hold, "runtime": plan.runtime}
+    settings = {"trials": plan.trials_of(arm), "seed": plan.seed, "hold": plan.hold, "runtime": plan.runtime}
     try:
         task = scenarios()[arm.scenario].task(**arm.factors, **settings)
     except RedlineError:
@@ -184,7 +197,7 @@ def arm_task(arm: Arm, plan: Plan) -> Task:
     return task
 
 
-def _draw(plan: Plan, tasks: list[Task], folder: RunFolder, cells: int) -> bool:
+def _draw(plan: Plan, tasks: list[Task], folder: RunFolder, cells: int, judge: Model | None) -> bool:
     """Lets Inspect run what is left of the plan; returns whether the user stopped it."""
     rich.reconfigure(quiet=True)  # Inspect's own console, as with display="none"
     try:
@@ -192,6 +205,7 @@ def _draw(plan: Plan, tasks: list[Task], folder: RunFolder, cells: int) -> bool:
             eval_set(
                 tasks,
                 log_dir=str(folder.logs),
+                model_roles={} if judge is None else {ROLE: judge},
                 # Never draw a trial again: neither a task that failed nor a sample that ended in an error.
                 retry_attempts=0,
                 retry_immediate=False,

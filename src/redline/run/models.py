@@ -12,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from redline._errors import RedlineError, UsageError
 from redline._names import one_line
-from redline.agents import check_model
+from redline.agents import check_model, check_solver
 from redline.cell import CellConfig
 from redline.plan import ModelSpec, Plan
 
@@ -30,12 +30,17 @@ BUSY_PART_OF_HOME = 0.625
 FREE = ModelCost(input=0, output=0, input_cache_write=0, input_cache_read=0)
 
 
-def ready_models(plan: Plan) -> list[Model]:
-    """Every model of the plan, in its order."""
-    return [_ready(spec, plan.temperature) for spec in plan.models]
+def ready_models(plan: Plan) -> dict[str, Model]:
+    """Every model of the plan by its label, each made once."""
+    return {plan.label_of(spec.name, spec.args): ready_model(spec, plan.temperature) for spec in plan.every_model}
 
 
-def _ready(spec: ModelSpec, temperature: float | None) -> Model:
+def ready_model(spec: ModelSpec, temperature: float | None = None) -> Model:
+    """One model, made.
+
+    Raises:
+        UsageError: There is none of that name, or it brings a tool outside of the cell.
+    """
     arguments: dict[str, Any] = dict(spec.args)
     check_model(spec.name, arguments)
     try:
@@ -47,6 +52,12 @@ def _ready(spec: ModelSpec, temperature: float | None) -> Model:
     if model.config.cache:
         raise UsageError(f"model {spec.name}: caching repeats one draw as if it were many; switch the cache off")
     return model
+
+
+def check_solvers(plan: Plan) -> None:
+    """Refuses an agent of the user's whose tools are not known to act in the cell."""
+    for name in sorted({str(arm.factors.get("solver") or "") for arm in plan.arms} - {""}):
+        check_solver(name)
 
 
 def plain(error: Exception) -> str:
@@ -61,7 +72,7 @@ def refuse_weak_runtime(plan: Plan, runtime: str) -> None:
     """A model that is not a control runs on a shared kernel only when the user says so outright."""
     if plan.runtime != "auto" or runtime in STRONG_RUNTIMES:
         return
-    for spec in plan.models:
+    for spec in plan.every_model:
         if not spec.is_control:
             raise UsageError(
                 f"{spec.name} is not a control and would run on {runtime}, which shares the machine's kernel: "
@@ -75,7 +86,7 @@ def price(plan: Plan, prices: Path | None) -> None:
         set_model_info(name, _with_cost(name, cost))
     if plan.max_cost is None:
         return
-    for spec in plan.models:
+    for spec in plan.every_model:
         if spec.is_control:
             set_model_info(spec.name, _with_cost(spec.name, FREE))
         elif not _has_price(spec.name):
