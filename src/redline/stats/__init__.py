@@ -3,6 +3,7 @@
 scipy is imported where it is called, since loading it costs most of a second that no `--help` should pay.
 """
 
+from redline.stats.agreement import Agreement, agreement
 from redline.stats.compare import fisher_exact
 from redline.stats.decide import Counted, DecidedPart, Decision, DecisionRule, decide
 from redline.stats.intervals import (
@@ -18,14 +19,16 @@ from redline.stats.intervals import (
 from redline.stats.power import Effect
 
 __all__ = [
+    "Agreement",
     "Count",
+    "Counted",
     "DecidedPart",
     "Decision",
     "DecisionRule",
     "Effect",
     "Interval",
     "Rate",
-    "Counted",
+    "agreement",
     "bounds_with_invalid",
     "clopper_pearson",
     "decide",
