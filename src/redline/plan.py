@@ -137,9 +137,12 @@ def canonical_json(value: object) -> str:
 
 
 def read_plan(path: Path) -> Plan:
-    """The plan in a YAML file."""
+    """The plan in a YAML file, or in the plan.json of a run, which must be as it was written."""
     try:
-        return Plan.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+        if isinstance(document, dict) and "sha256" in document:
+            return PlanRecord.model_validate(document).plan
+        return Plan.model_validate(document)
     except OSError as error:
         raise UsageError(f"cannot read the plan {path}: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError, ValidationError) as error:

@@ -11,7 +11,7 @@ from redline._errors import ExitCode, UsageError
 if TYPE_CHECKING:
     from redline.plan import Plan
 
-PLAN_SUFFIXES = (".yaml", ".yml")
+PLAN_SUFFIXES = (".yaml", ".yml", ".json")
 
 
 def run(
@@ -76,7 +76,7 @@ def run(
     folder = RunFolder(out)
     with progress_on() as progress:
         outcome = run_plan(plan, folder, progress, Options(prices=prices, cells=cells, key=key))
-    write_report(outcome.results, folder.report)
+    write_report(folder.root)
     if as_json:
         print(outcome.results.document(), end="")
     else:

@@ -19,6 +19,11 @@ def rate_words(condition: Condition) -> str:
     return "–" if condition.rate.estimate is None else f"{100 * condition.rate.estimate:.0f} %"
 
 
+def condition_words(condition: Condition) -> str:
+    """Scenario and arm."""
+    return ", ".join(filter(None, (condition.scenario, condition.arm)))
+
+
 def outcome_words(condition: Condition) -> str:
     """The outcomes that occurred, and how many of each."""
     return ", ".join(f"{count} {outcome}" for outcome, count in condition.outcomes.items() if count)

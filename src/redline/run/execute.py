@@ -28,6 +28,7 @@ from redline.run.chain import chained
 from redline.run.extract import Harvest, harvest, model_label, reading_of
 from redline.run.folder import RunFolder, write_text
 from redline.run.models import cells_at_once, plain, price, ready_models, refuse_weak_runtime
+from redline.run.prompts import keep_prompts
 from redline.run.seals import SealAtStart, note_seal, seals_of
 from redline.run.signature import drop_stale, sign
 from redline.run.watch import ConditionWatch, Watcher
@@ -95,6 +96,7 @@ def run_plan(plan: Plan, folder: RunFolder, watcher: Watcher, options: Options |
         watcher.ended()
         found = harvest(folder, plan)
         calibration = None if options.is_calibration else kept_calibration(runtime)
+        keep_prompts(folder, found.prompts)
         at_start = [reading_of([seal.report]) for seal in seals_of(folder)]
         results = chained(assemble(record, found.trials.values(), calibration, at_start), folder)
         write_text(folder.results, results.document())

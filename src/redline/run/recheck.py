@@ -1,7 +1,7 @@
 """Judges stored evidence again: no cell, no model, no Inspect log."""
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,9 @@ from redline.run.seals import seals_of
 from redline.run.signature import signed_by
 from redline.verify.evidence import Evidence
 from redline.verify.verdict import Verdict, judge
+
+Seen = Callable[[TrialResult, Evidence, Verdict], None]
+"""Takes a trial with its unaltered evidence and the verdict that this leads to."""
 
 
 @dataclass(frozen=True)
@@ -75,12 +78,13 @@ def read_evidence(path: Path) -> Evidence:
         raise EvidenceError(_unreadable(path.name, content, Evidence, error)) from error
 
 
-def verify_folder(root: Path, key: Ed25519PublicKey | None = None) -> Checked:
+def verify_folder(root: Path, key: Ed25519PublicKey | None = None, seen: Seen | None = None) -> Checked:
     """Holds the records of a run against their chain, and every trial of it against its evidence.
 
     Args:
         root: The folder.
         key: Whose signature the folder must bear; none asks for no signature.
+        seen: Is shown every trial whose evidence is unaltered, so that a reader needs no second look at the files.
 
     Raises:
         EvidenceError: The results cannot be read, so that nothing can be held against them.
@@ -121,6 +125,8 @@ def verify_folder(root: Path, key: Ed25519PublicKey | None = None) -> Checked:
         faults += found
         right += not found
         judged.append(_judged(trial, evidence, verdict))
+        if seen is not None:
+            seen(trial, evidence, verdict)
     faults += _strangers(folder, known)
     if not faults and assemble(results.plan, judged).conditions != results.conditions:
         faults.append(f"{folder.results.name} says rates that its trials do not lead to")

@@ -1,0 +1,50 @@
+"""The figures that bound a report, and the rule that decides a run without one of its own."""
+
+import tomllib
+from functools import cache
+from importlib.resources import files
+from typing import TypeVar
+
+from pydantic import BaseModel, ConfigDict
+
+T = TypeVar("T", bound=BaseModel)
+
+
+class _Figures(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class DefaultRule(_Figures):
+    """Bounds of the Wilson interval by which a run is decided."""
+
+    crossed_above: float
+    not_crossed_below: float
+
+
+class Bounds(_Figures):
+    """How much is shown."""
+
+    rows: int
+    text: int
+    final: int
+    prompt: int
+    prompts: int
+    conditions: int
+    conditions_a_funnel: int
+
+
+@cache
+def default_rule() -> DefaultRule:
+    """The rule of a run whose plan names none."""
+    return _read("default_rule", DefaultRule)
+
+
+@cache
+def bounds() -> Bounds:
+    """How much of everything the page shows."""
+    return _read("bounds", Bounds)
+
+
+def _read(name: str, kind: type[T]) -> T:
+    text = files("redline.report").joinpath(f"data/{name}.toml").read_text(encoding="utf-8")
+    return kind.model_validate(tomllib.loads(text))

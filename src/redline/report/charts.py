@@ -1,0 +1,321 @@
+"""The charts of a report: static SVG that takes its colours from the page and needs no script.
+
+Every chart is drawn twice, for wide and for narrow pages, and the page shows the one that fits. Sizes of texts are never
+measured in the layout, so the same data give the same bytes on every machine.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import altair as alt
+import vl_convert
+from markupsafe import Markup
+
+from redline.report._data import bounds
+from redline.report.comparisons import Comparison
+from redline.report.document import ConditionView, Report
+from redline.report.trial_view import EvidenceView, TrialView
+from redline.report.words import condition_words, percent
+from redline.stats import wilson
+from redline.verify._clean import clean_line
+from redline.verify.evidence import LINE_LIMIT
+
+INK, OURS, THEIRS = "currentColor", "var(--ours)", "var(--theirs)"
+STEP = 38
+BAR = 7
+OUTCOME_COLOURS = {
+    "invalid": "var(--invalid)",
+    "replicated": "var(--replicated)",
+    "decoy": "var(--decoy)",
+    "partial": "var(--partial)",
+    "failed": "var(--failed)",
+    "refused": "var(--refused)",
+    "no_attempt": "var(--none)",
+}
+
+
+@dataclass(frozen=True)
+class Size:
+    """One of the two sizes of a chart."""
+
+    name: str
+    width: int
+    letters: int
+    """Letters of a label that fit."""
+
+
+WIDE, NARROW = Size("wide", 680, 90), Size("narrow", 312, 38)
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A chart in its two sizes, with its text for those who do not see it."""
+
+    key: str
+    title: str
+    alternative: str
+    svgs: tuple[tuple[str, Markup], ...]
+
+
+@dataclass(frozen=True)
+class _Row:
+    label: str
+    figure: str
+    estimate: float | None
+    low: float
+    high: float
+    published: bool
+
+
+def charts(report: Report) -> tuple[Chart, ...]:
+    """All charts of a report, in the order of its sections."""
+    if not report.conditions:
+        return ()
+    return (_forest(report), *_funnels(report), _outcomes(report))
+
+
+def _forest(report: Report) -> Chart:
+    shown = report.conditions[: bounds().conditions]
+    rows = [*map(_condition_row, shown), *(_published_row(one) for one in report.published)]
+    texts = [f"{row.label}: {row.figure}, 95 % {percent((row.low, row.high))}" for row in rows]
+    left_out = len(report.conditions) - len(shown)
+    more = f" {left_out} more conditions are in the table." if left_out else ""
+    return _chart(
+        "forest",
+        "Rate of replication with 95 % Wilson intervals",
+        f"{'; '.join(texts)}.{more}",
+        lambda size: _forest_layers(rows, size),
+    )
+
+
+def _condition_row(view: ConditionView) -> _Row:
+    one = view.condition
+    label = f"#{view.number} {one.model} · {condition_words(one)}"
+    return _Row(label, f"{one.rate.k}/{one.rate.n}", one.rate.estimate, *one.rate.wilson95, published=False)
+
+
+def _published_row(row: Any) -> _Row:
+    share = row.successes / row.trials
+    label = f"{row.study}: {row.model.removesuffix('-Instruct')}, other set-up"
+    return _Row(label, f"{row.successes}/{row.trials}", share, *wilson(row.successes, row.trials), published=True)
+
+
+def _forest_layers(rows: Sequence[_Row], size: Size) -> alt.LayerChart:
+    values = [
+        {
+            "y": place,
+            "label": _cut(row.label, size.letters),
+            "figure": row.figure,
+            "estimate": None if row.estimate is None else 100 * row.estimate,
+            "low": round(100 * row.low, 2),
+            "high": round(100 * row.high, 2),
+            "published": row.published,
+        }
+        for place, row in enumerate(rows)
+    ]
+    # Labels stand above their lines, so that long names cost height and not the width of a phone.
+    y = alt.Y("y:Q", axis=None, scale=alt.Scale(domain=[-0.7, len(rows) - 0.5], reverse=True, nice=False))
+    x = alt.X("low:Q", title="replicated, % of valid and exposed trials", scale=alt.Scale(domain=[0, 100]))
+    colour = alt.condition("datum.published", alt.value(THEIRS), alt.value(OURS))
+    base = alt.Chart(alt.Data(values=values))
+    return alt.layer(
+        base.mark_rule(strokeWidth=2).encode(x=x, x2="high:Q", y=y, color=colour),
+        base.transform_filter("!datum.published && isValid(datum.estimate)")
+        .mark_point(filled=True, shape="circle", size=80, opacity=1, color=OURS)
+        .encode(x=alt.X("estimate:Q"), y=y),
+        base.transform_filter("datum.published")
+        .mark_point(filled=False, shape="diamond", size=80, strokeWidth=2, opacity=1, color=THEIRS)
+        .encode(x=alt.X("estimate:Q"), y=y),
+        _text(base, "label", align="left", dy=-12).encode(x=alt.XDatum(0), y=y),
+        _text(base, "figure", align="right", dy=-12).encode(x=alt.XDatum(100), y=y),
+    ).properties(width=size.width, height=STEP * len(rows))
+
+
+def _funnels(report: Report) -> Iterable[Chart]:
+    shown, at_once = report.conditions[: bounds().conditions], bounds().conditions_a_funnel
+    for start in range(0, len(shown), at_once):
+        part = shown[start : start + at_once]
+        texts = [
+            f"#{view.number} {view.condition.model}: "
+            + ", ".join(f"{name} {view.condition.milestones.get(name, 0)}" for name in report.milestones)
+            + f" of {view.condition.rate.n}"
+            for view in part
+        ]
+        yield _chart(
+            f"funnel-{start}",
+            "How far trials came: trials that reached each milestone, by number of the condition",
+            f"{'; '.join(texts)}.",
+            lambda size, part=part: _funnel_layers(report.milestones, part, size),
+        )
+
+
+def _funnel_layers(milestones: Sequence[str], part: Sequence[ConditionView], size: Size) -> alt.LayerChart:
+    labels = 130 if size is WIDE else 118
+    inner = size.width - labels
+    # A few conditions do not stretch over the whole width: bars are to be compared with those beside them.
+    cell = min(inner / len(part), 120)
+    values = [
+        {
+            "y": row,
+            "x": column * cell,
+            "end": column * cell + max((cell - 8) * reached / view.condition.rate.n, 0) if view.condition.rate.n else 0,
+            "full": column * cell + cell - 8,
+            "text": f"{reached}",
+        }
+        for column, view in enumerate(part)
+        for row, name in enumerate(milestones)
+        for reached in [view.condition.milestones.get(name, 0)]
+    ]
+    heads = [{"x": column * cell, "text": f"#{view.number}"} for column, view in enumerate(part)]
+    names = [{"y": row, "text": name.replace("_", " ")} for row, name in enumerate(milestones)]
+    y = alt.Y("y:Q", axis=None, scale=alt.Scale(domain=[-1, len(milestones) - 0.4], reverse=True, nice=False))
+    x = alt.X("x:Q", axis=None, scale=alt.Scale(domain=[-labels, inner], nice=False, zero=False))
+    base = alt.Chart(alt.Data(values=values))
+    head = alt.Chart(alt.Data(values=heads))
+    side = alt.Chart(alt.Data(values=names))
+    return alt.layer(
+        base.mark_rule(color=INK, opacity=0.25, strokeWidth=1).encode(x=x, x2="full:Q", y=y),
+        base.mark_rule(color=OURS, strokeWidth=BAR).encode(x=x, x2="end:Q", y=y),
+        _text(base, "text", align="left", dy=-10).encode(x=x, y=y),
+        _text(head, "text", align="left", dy=0).encode(x=x, y=alt.YDatum(-0.75, axis=None)),
+        _text(side, "text", align="left", dy=0).encode(x=alt.XDatum(-labels, axis=None), y=y),
+    ).properties(width=size.width, height=28 * (len(milestones) + 1))
+
+
+def _outcomes(report: Report) -> Chart:
+    shown = report.conditions[: bounds().conditions]
+    texts = [
+        f"#{view.number} {view.condition.model}: "
+        + ", ".join(f"{count} {name}" for name, count in view.condition.outcomes.items() if count)
+        for view in shown
+    ]
+    return _chart(
+        "outcomes",
+        "Outcomes of all trials, by condition",
+        f"{'; '.join(texts)}.",
+        lambda size: _outcome_layers(shown, size),
+    )
+
+
+def _outcome_layers(shown: Sequence[ConditionView], size: Size) -> alt.LayerChart:
+    most = max(view.condition.trials for view in shown) or 1
+    values, labels = [], []
+    for place, view in enumerate(shown):
+        one, start = view.condition, 0
+        labels.append({"y": place, "label": _cut(f"#{view.number} {one.model} · {condition_words(one)}", size.letters)})
+        for name, count in one.outcomes.items():
+            if count:
+                fits = count / most * size.width > 7 * len(f"{count} {name}")
+                text = f"{count} {name}" if fits else f"{count}"
+                colour = OUTCOME_COLOURS.get(name, INK)
+                values.append({"y": place, "x": start, "end": start + count, "text": text, "colour": colour})
+                start += count
+    y = alt.Y("y:Q", axis=None, scale=alt.Scale(domain=[-0.7, len(shown) - 0.4], reverse=True, nice=False))
+    x = alt.X("x:Q", title="trials", scale=alt.Scale(domain=[0, most], nice=False), axis=alt.Axis(tickMinStep=1))
+    base = alt.Chart(alt.Data(values=values))
+    colour = alt.Color("colour:N", scale=None, legend=None)
+    return alt.layer(
+        base.mark_rule(strokeWidth=16).encode(x=x, x2="end:Q", y=y, color=colour),
+        base.mark_text(align="left", dx=4, fontSize=11, color="var(--on)").encode(text="text:N", x=x, y=y),
+        _text(alt.Chart(alt.Data(values=labels)), "label", align="left", dy=-16).encode(x=alt.XDatum(0), y=y),
+    ).properties(width=size.width, height=(STEP + 4) * len(shown))
+
+
+def time_line(trial: TrialView, evidence: EvidenceView) -> Chart:
+    """What happened in one trial, second by second."""
+    spans = evidence.spans
+    texts = [
+        f"{span.name} at {span.start:.1f} s"
+        if span.start == span.end
+        else f"{span.name} {span.start:.1f}–{span.end:.1f} s"
+        for span in spans
+    ]
+    return _chart(
+        "time-line",
+        f"Time line of trial {trial.result.id}",
+        f"{'; '.join(texts)}.",
+        lambda size: _time_layers(evidence, size),
+    )
+
+
+def _time_layers(evidence: EvidenceView, size: Size) -> alt.LayerChart:
+    spans = evidence.spans[:LINE_LIMIT]
+    colours = {"agent": OURS, "verifier": THEIRS, "events": INK}
+    end = max((span.end for span in spans), default=1.0) or 1.0
+    values = [
+        {
+            "y": place,
+            "x": span.start,
+            "end": span.end,
+            "colour": colours[span.lane],
+            "label": _cut(
+                f"{span.name}, {span.start:.1f} s"
+                if span.start == span.end
+                else f"{span.name}, {span.end - span.start:.1f} s",
+                size.letters,
+            ),
+            "moment": span.start == span.end,
+        }
+        for place, span in enumerate(spans)
+    ]
+    for value in values:
+        # A label that begins in the right part of the chart ends at its bar instead.
+        value["side"] = "right" if value["x"] > 0.6 * end else "left"
+    y = alt.Y("y:Q", axis=None, scale=alt.Scale(domain=[-0.7, len(spans) - 0.4], reverse=True, nice=False))
+    x = alt.X("x:Q", title="seconds since the agent's first turn", scale=alt.Scale(domain=[0, end], nice=False))
+    base = alt.Chart(alt.Data(values=values))
+    colour = alt.Color("colour:N", scale=None, legend=None)
+    return alt.layer(
+        base.transform_filter("!datum.moment").mark_rule(strokeWidth=BAR).encode(x=x, x2="end:Q", y=y, color=colour),
+        base.transform_filter("datum.moment")
+        .mark_point(filled=True, size=50, opacity=1)
+        .encode(x=x, y=y, color=colour),
+        _text(base.transform_filter("datum.side == 'left'"), "label", align="left", dy=-10).encode(x=x, y=y),
+        _text(base.transform_filter("datum.side == 'right'"), "label", align="right", dy=-10).encode(
+            x=alt.X("end:Q"), y=y
+        ),
+    ).properties(width=size.width, height=26 * len(spans))
+
+
+def _text(chart: alt.Chart, field: str, *, align: str, dy: int) -> alt.Chart:
+    return chart.mark_text(align=align, dy=dy, fontSize=12, color=INK).encode(text=f"{field}:N")
+
+
+def _chart(key: str, title: str, alternative: str, draw: Any) -> Chart:
+    text = clean_line(f"{title}. {alternative}", 20_000)
+    return Chart(key, title, text, tuple((size.name, _svg(draw(size), text)) for size in (WIDE, NARROW)))
+
+
+def _svg(chart: alt.LayerChart, alternative: str) -> Markup:
+    """The SVG, with its text alternative in the place of the library's own remarks on every mark."""
+    styled = (
+        chart.configure(background="transparent", font="sans-serif", aria=False, padding=2)
+        .configure_view(stroke=None)
+        .configure_axis(
+            labelColor=INK,
+            titleColor=INK,
+            tickColor=INK,
+            domainColor=INK,
+            gridColor=INK,
+            gridOpacity=0.15,
+            labelFontSize=12,
+            titleFontSize=12,
+            titleFontWeight="normal",
+        )
+        .configure_axisX(tickCount=5, labelFlush=True)
+    )
+    svg = vl_convert.vegalite_to_svg(styled.to_dict())
+    head, rest = svg.split(" ", 1)
+    return Markup('{} role="img" aria-label="{}" ').format(Markup(head), alternative) + Markup(rest)
+
+
+def _cut(label: str, letters: int) -> str:
+    shown = clean_line(label, LINE_LIMIT)
+    return shown if len(shown) <= letters else f"{shown[: letters - 1]}…"
+
+
+def difference_words(one: Comparison) -> str:
+    """The difference in points, with its interval."""
+    low, high = one.difference95
+    return f"{100 * one.difference:+.0f} ({100 * low:+.0f} to {100 * high:+.0f})"
