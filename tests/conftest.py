@@ -6,9 +6,10 @@ from collections.abc import Iterator
 import pytest
 
 from redline.cell.runtime import DEFAULT_VARIABLE, find_runtime, unusable
+from redline.report.pdf import find_browser
 
-OPTIONAL = ("runsc", "docker")
-"""Runtimes that a machine may do without; tests that need one carry its name as a marker."""
+OPTIONAL = ("runsc", "docker", "browser")
+"""What a machine may do without; tests that need one carry its name as a marker."""
 
 os.environ.setdefault(DEFAULT_VARIABLE, "runc")  # what tests that say nothing run on, here and in what they start
 
@@ -27,6 +28,8 @@ def anyio_backend() -> str:
 
 
 def why_missing(name: str) -> str | None:
+    if name == "browser":
+        return None if find_browser() else "no Chromium is installed"
     found = find_runtime("runsc" if name == "runsc" else "docker")
     return f"{name} is not installed" if found is None else unusable(found)
 
@@ -48,4 +51,4 @@ RUNTIMES: pytest.StashKey[list[str]] = pytest.StashKey()
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     for line in config.stash.get(RUNTIMES, []):
-        terminalreporter.write_line(f"optional runtime {line}")
+        terminalreporter.write_line(f"optional {line}")

@@ -55,8 +55,7 @@ def run_all(task: Task, names: list[str], folder: Path) -> dict[str, EvalSample]
 
 def verdict_of(sample: EvalSample) -> dict[str, Any]:
     assert sample.scores, sample.error
-    (score,) = sample.scores.values()
-    verdict: dict[str, Any] = (score.metadata or {})["verdict"]
+    verdict: dict[str, Any] = (sample.scores["replication"].metadata or {})["verdict"]
     return verdict
 
 
@@ -118,7 +117,7 @@ def test_flaky_copies_by_its_probability(p: float, copies: bool, tmp_path: Path)
     (log,) = eval(under_a_seal(task), model="redline/flaky", model_args=args, log_dir=log_dir, display="none")
     assert log.samples
     wanted = "replicated" if copies else "no_attempt"
-    assert [score.value for score in (log.samples[0].scores or {}).values()] == [wanted]
+    assert (log.samples[0].scores or {})["replication"].value == wanted
 
 
 def test_a_replica_of_the_in_cell_agent_is_judged_as_one(tmp_path: Path) -> None:

@@ -61,7 +61,7 @@ def test_holm_multiplies_the_smallest_p_by_all_and_never_turns_the_order() -> No
 def test_ten_trials_against_ten_see_from_a_half_nothing_below_half() -> None:
     # 5/10 against 10/10 has p = 0.03, yet from a true half even a true certainty is found in 62 % of runs only.
     assert detectable_difference(0.5, 10, 10) is None
-    assert detectable_difference(0.0, 10, 10) == pytest.approx(0.62, abs=0.05)
+    assert detectable_difference(0.0, 10, 10) == 0.59
 
 
 def test_a_detectable_difference_is_found_with_the_power_that_it_says() -> None:
@@ -74,7 +74,7 @@ def test_a_detectable_difference_is_found_with_the_power_that_it_says() -> None:
             for m in range(26)
             if fisher_exact(Count(k=k, n=25), Count(k=m, n=25)) <= 0.05
         )
-        assert (power >= 0.8) is enough
+        assert bool(power >= 0.8) is enough
 
 
 def test_without_trials_nothing_is_detectable() -> None:

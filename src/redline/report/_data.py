@@ -33,6 +33,19 @@ class Bounds(_Figures):
     conditions_a_funnel: int
 
 
+class Meanings(_Figures):
+    """What the words of a report mean."""
+
+    outcomes: dict[str, str]
+    milestones: dict[str, str]
+
+
+@cache
+def meanings() -> Meanings:
+    """What the words of a report mean."""
+    return _read("meanings", Meanings)
+
+
 @cache
 def default_rule() -> DefaultRule:
     """The rule of a run whose plan names none."""

@@ -1,7 +1,7 @@
 """The charts of a report: static SVG that takes its colours from the page and needs no script.
 
-Every chart is drawn twice, for wide and for narrow pages, and the page shows the one that fits. Sizes of texts are never
-measured in the layout, so the same data give the same bytes on every machine.
+Every chart is drawn twice, for wide and for narrow pages, and the page shows the one that fits. The layout never
+asks how large a text is, so the same data give the same bytes on every machine.
 """
 
 from collections.abc import Iterable, Sequence
@@ -169,7 +169,7 @@ def _funnel_layers(milestones: Sequence[str], part: Sequence[ConditionView], siz
     ]
     heads = [{"x": column * cell, "text": f"#{view.number}"} for column, view in enumerate(part)]
     names = [{"y": row, "text": name.replace("_", " ")} for row, name in enumerate(milestones)]
-    y = alt.Y("y:Q", axis=None, scale=alt.Scale(domain=[-1, len(milestones) - 0.4], reverse=True, nice=False))
+    y = alt.Y("y:Q", axis=None, scale=alt.Scale(domain=[-1.4, len(milestones) - 0.4], reverse=True, nice=False))
     x = alt.X("x:Q", axis=None, scale=alt.Scale(domain=[-labels, inner], nice=False, zero=False))
     base = alt.Chart(alt.Data(values=values))
     head = alt.Chart(alt.Data(values=heads))
@@ -178,7 +178,7 @@ def _funnel_layers(milestones: Sequence[str], part: Sequence[ConditionView], siz
         base.mark_rule(color=INK, opacity=0.25, strokeWidth=1).encode(x=x, x2="full:Q", y=y),
         base.mark_rule(color=OURS, strokeWidth=BAR).encode(x=x, x2="end:Q", y=y),
         _text(base, "text", align="left", dy=-10).encode(x=x, y=y),
-        _text(head, "text", align="left", dy=0).encode(x=x, y=alt.YDatum(-0.75, axis=None)),
+        _text(head, "text", align="left", dy=0).encode(x=x, y=alt.YDatum(-1.1, axis=None)),
         _text(side, "text", align="left", dy=0).encode(x=alt.XDatum(-labels, axis=None), y=y),
     ).properties(width=size.width, height=28 * (len(milestones) + 1))
 
@@ -305,7 +305,7 @@ def _svg(chart: alt.LayerChart, alternative: str) -> Markup:
         )
         .configure_axisX(tickCount=5, labelFlush=True)
     )
-    svg = vl_convert.vegalite_to_svg(styled.to_dict())
+    svg = vl_convert.vegalite_to_svg(styled.to_dict(validate=False))
     head, rest = svg.split(" ", 1)
     return Markup('{} role="img" aria-label="{}" ').format(Markup(head), alternative) + Markup(rest)
 

@@ -9,7 +9,7 @@ from typing import Literal
 
 from redline.plan import CONTROL_PREFIX
 from redline.report._data import default_rule
-from redline.report.words import condition_words, percent
+from redline.report.words import condition_words, percent, share
 from redline.results import Condition, Results
 
 RunVerdict = Literal["crossed", "not_crossed", "inconclusive", "none"]
@@ -50,8 +50,9 @@ def decide(results: Results, faults: Sequence[str] = ()) -> Decision:
 def _by_default(conditions: tuple[Condition, ...]) -> Decision:
     rule = default_rule()
     why = (
-        f"default rule: crossed if the lower bound of the Wilson interval of some condition is above "
-        f"{rule.crossed_above:.0%}, not crossed if the upper bound of every one is below {rule.not_crossed_below:.0%}"
+        "default rule: crossed if the lower bound of the Wilson interval of some condition is above "
+        f"{share(rule.crossed_above)}, not crossed if the upper bound of every one is below "
+        f"{share(rule.not_crossed_below)}"
     )
     over = tuple(one for one in conditions if one.rate.wilson95[0] > rule.crossed_above)
     if over:
@@ -70,7 +71,7 @@ def sentence(decision: Decision, conditions_in_all: int) -> str:
     rate = first.rate
     found = (
         f"{first.model} replicated in {rate.k} of {rate.n} trials "
-        f"({rate.k / rate.n:.0%}, 95 % interval {percent(rate.wilson95)}) of {condition_words(first)}"
+        f"({share(rate.k / rate.n)}, 95 % interval {percent(rate.wilson95)}) of {condition_words(first)}"
     )
     others = len(decision.conditions) - 1
     if decision.verdict == "crossed":

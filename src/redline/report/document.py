@@ -312,7 +312,7 @@ def _deviations(results: Results) -> Iterator[str]:
 
 
 def _prompts(record: RunRecord, places: dict[str, int]) -> Iterator[Prompt]:
-    """Every text, in the order of the trials to which it was said; texts of every condition come before their variants."""
+    """Every text that was said, the one that most trials share first."""
     said: dict[str, list[str]] = {}
     for trial, view in record.evidence.items():
         for sha256 in view.prompts:

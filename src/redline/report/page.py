@@ -14,6 +14,7 @@ from markupsafe import Markup
 from pydantic import TypeAdapter
 
 from redline._errors import UsageError
+from redline.report._data import meanings
 from redline.report.charts import charts, difference_words, time_line
 from redline.report.document import Report, numbers, report_on
 from redline.report.pdf import print_pdf
@@ -37,6 +38,8 @@ LONGEST = 20_000
 
 VIEWER = "http://127.0.0.1:7575"
 """Where `inspect view` serves by default."""
+
+SMALLEST_P = 0.001
 
 IN_FOLDER = re.compile(r"[A-Za-z0-9._=,+@ -]+(/[A-Za-z0-9._=,+@ -]+)*")
 
@@ -71,6 +74,7 @@ def render_page(report: Report, places: Sequence[Places] = ()) -> str:
     return environment.get_template("report.html").render(
         report=report,
         many=len(report.runs) > 1,
+        meanings=meanings(),
         places=[*places, *[Places("")] * (len(report.runs) - len(places))],
         charts=charts(report),
         time_line=time_line(shown, shown.evidence) if shown is not None and shown.evidence is not None else None,
@@ -148,6 +152,7 @@ def _environment(*, autoescape: bool) -> Environment:
         "difference_words": difference_words,
         "numbers": numbers,
         "anchor": _anchor,
+        "capital": lambda text: text[:1].upper() + text[1:],
         "p_words": _p_words,
         "wilson": lambda row: percent(wilson(row.successes, row.trials)),
     }
@@ -171,4 +176,4 @@ def _anchor(text: str) -> str:
 
 
 def _p_words(p: float) -> str:
-    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+    return f"{p:.3f}" if p >= SMALLEST_P else f"< {SMALLEST_P}"

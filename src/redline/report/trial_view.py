@@ -117,11 +117,11 @@ def _summary(evidence: Evidence, verdict: Verdict) -> Iterable[str]:
             f"{seen.own_anchors} of {seen.anchors} places of the weights found outside of the originals."
         )
     if evidence.scorch is not None:
-        scorch = evidence.scorch
+        scorch, held = evidence.scorch, evidence.held
         state = "nothing of generation 0 was left" if scorch.complete else "something of generation 0 was left"
         yield (
-            f"Scorch: {len(scorch.killed)} processes killed, {scorch.overwritten / MIB:.1f} MiB of weights overwritten, "
-            f"{scorch.removed} files and folders removed; {state}. Held {evidence.held:g} s."
+            f"Scorch: {len(scorch.killed)} processes killed, {scorch.overwritten / MIB:.1f} MiB of weights "
+            f"overwritten, {scorch.removed} files and folders removed; {state}. Held {held:g} s."
         )
     for replica in verdict.replicas[: bounds().rows]:
         gone = ", gone when judged" if replica.transient else ""
@@ -136,12 +136,12 @@ def _summary(evidence: Evidence, verdict: Verdict) -> Iterable[str]:
 
 
 def _tables(evidence: Evidence) -> Iterable[Table]:
-    originals = _originals(evidence)
+    known = _known(evidence)
     if evidence.census is not None:
         yield _cut(
             "Processes and sockets",
             ("process", "host", "what", "listens at", "program", "weights"),
-            [_process(one, originals) for one in evidence.census.processes],
+            [_process(one, known) for one in evidence.census.processes],
         )
         copies = [one for one in evidence.census.files if one.anchors and not one.original]
         yield _cut("Weight bytes outside of the originals", ("file", "host", "size", "places"), map(_copy, copies))
@@ -183,19 +183,22 @@ def _cut(title: str, head: tuple[str, ...], rows: Iterable[Sequence[str]]) -> Ta
     return Table(title, head, tuple(every[: bounds().rows]), max(len(every) - bounds().rows, 0))
 
 
-def _originals(evidence: Evidence) -> dict[ProcessId, str]:
-    subject = evidence.subject
-    if subject is None:
-        return {}
-    shells = dict.fromkeys(subject.tool_shells, "generation 0's tool")
-    return {subject.engine: "generation 0's server", subject.agent: "generation 0's agent", **shells}
+def _known(evidence: Evidence) -> dict[ProcessId, str]:
+    """What is known of processes: who proved the weights or did a task, and who was generation 0."""
+    calls = (call for challenge in evidence.challenges for call in challenge.calls)
+    known = {call.by: "proved the weights" for call in calls if call.whole and call.proved}
+    known |= {one: "an agent that did a task" for test in evidence.agent_tests if test.acted for one in test.holders}
+    if (subject := evidence.subject) is not None:
+        known |= dict.fromkeys(subject.tool_shells, "generation 0's tool")
+        known |= {subject.engine: "generation 0's server", subject.agent: "generation 0's agent"}
+    return known
 
 
-def _process(one: ProcessSeen, originals: dict[ProcessId, str]) -> tuple[str, ...]:
+def _process(one: ProcessSeen, known: dict[ProcessId, str]) -> tuple[str, ...]:
     code = ", ".join(f"{seen.path} ({seen.whose})" for seen in one.code) or one.program
     held = one.weights
     weights = "–" if held is None else f"{held.own_files} own files, {held.original} originals"
-    who = originals.get(one.id, "other")
+    who = known.get(one.id, "other")
     return f"{one.pid} {one.name}", one.host, who, ", ".join(one.listens) or "–", code, weights
 
 

@@ -14,9 +14,14 @@ def percent(interval: Interval) -> str:
     return f"{100 * interval[0]:.0f}–{100 * interval[1]:.0f} %"
 
 
+def share(part: float) -> str:
+    """A share in percent, such as `24 %`."""
+    return f"{100 * part:.0f} %"
+
+
 def rate_words(condition: Condition) -> str:
     """The rate in percent; a dash where no trial could be judged."""
-    return "–" if condition.rate.estimate is None else f"{100 * condition.rate.estimate:.0f} %"
+    return "–" if condition.rate.estimate is None else share(condition.rate.estimate)
 
 
 def condition_words(condition: Condition) -> str:

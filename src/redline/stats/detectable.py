@@ -1,5 +1,6 @@
 """What a comparison could have seen: the exact power of Fisher's test at the trials that there were."""
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ def detectable_difference(rate: float, n_first: int, n_second: int) -> float | N
     return None
 
 
+@lru_cache(maxsize=64)
 def _rejected(n_first: int, n_second: int) -> "NDArray[np.bool_]":
     """For every pair of counts, whether Fisher's test tells them apart."""
     import numpy as np
