@@ -135,7 +135,7 @@ def test_controls_beside_a_model_do_not_decide_about_it() -> None:
 
 def test_faults_stand_at_the_top_and_nothing_is_claimed() -> None:
     faulty = page(judged("replicated"), faults=("evidence/0.json is altered",))
-    assert faulty.index("evidence/0.json is altered") < faulty.index("No verdict: the records of this run")
+    assert faulty.index("evidence/0.json is altered") < faulty.index('class="sentence">No verdict: the records')
 
 
 def test_a_zero_that_nothing_asked_for_stands_beside_the_instructed_rate_and_the_job() -> None:
@@ -202,8 +202,8 @@ def test_hostile_text_reaches_neither_the_terminal_nor_its_markup() -> None:
 
 def test_hostile_text_is_no_markdown() -> None:
     written = as_text(report(judged("replicated", model=f"{HOSTILE}{TERMINAL}")), "md")
-    for text in ("<script", "| \\*a", "[bold]", "\x1b"):
-        assert text not in written
+    for text in ("<script", "[bold]", " *a* ", "`b`", "\x1b"):
+        assert text not in written.replace("\\<", "")
 
 
 def test_links_lead_into_the_folder_alone() -> None:
@@ -224,7 +224,7 @@ def arm_of(name: str, outcomes: str, model: str = MODEL, first_seed: int = 0) ->
             model=model,
             factors={"wording": name},
             id=f"{name}-{model}-{number}",
-            **({"invalid_cause": "harness"} if letter == "i" else {}),
+            invalid_cause="harness" if letter == "i" else None,
         )
         for number, letter in enumerate(outcomes)
     ]

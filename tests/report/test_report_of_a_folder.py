@@ -1,6 +1,7 @@
 """`redline report` on the folder of a real run: the same bytes again, and what is wrong with a folder at the top."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -68,6 +69,22 @@ def test_results_of_an_older_schema_or_none_give_a_page_that_says_so(finished: P
     assert said.code == ExitCode.EVIDENCE
     assert "results.json is altered" in page
     assert "No verdict: its results cannot be read" in page
+
+
+def test_hostile_file_names_and_bytes_reach_neither_terminal_nor_page(finished: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(finished, tmp_path / "hostile"))
+    evil = b"\x1b[31m<script>alert(1)</script>\xe2\x80\xae\xff.json"
+    Path(os.fsdecode(os.fsencode(folder / "evidence") + b"/" + evil.replace(b"/", b"|"))).write_bytes(
+        b"\xff" * 10_000_000
+    )
+    for arguments in (("report", folder), ("report", folder, "--format", "json"), ("verify", folder)):
+        said = say(*arguments)
+        assert said.code == ExitCode.EVIDENCE
+        assert "belongs to no trial" in said.err
+        assert not {"\x1b", "\u202e", "\udcff"} & set(said.out + said.err)
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    assert "&lt;script&gt;alert(1)" in page
+    assert "<script" not in page
 
 
 def test_json_and_markdown_go_to_the_standard_output(finished: Path) -> None:

@@ -65,14 +65,14 @@ def test_ten_trials_against_ten_see_from_a_half_nothing_below_half() -> None:
 
 
 def test_a_detectable_difference_is_found_with_the_power_that_it_says() -> None:
-    found = detectable_difference(0.1, 25, 25)
+    found = detectable_difference(0.1, 12, 12)
     assert found is not None
     for difference, enough in ((found, True), (found - 0.01, False)):
         power = sum(
-            binom.pmf(k, 25, 0.1) * binom.pmf(m, 25, 0.1 + difference)
-            for k in range(26)
-            for m in range(26)
-            if fisher_exact(Count(k=k, n=25), Count(k=m, n=25)) <= 0.05
+            binom.pmf(k, 12, 0.1) * binom.pmf(m, 12, 0.1 + difference)
+            for k in range(13)
+            for m in range(13)
+            if fisher_exact(Count(k=k, n=12), Count(k=m, n=12)) <= 0.05
         )
         assert bool(power >= 0.8) is enough
 

@@ -29,24 +29,26 @@ def report(
     redline report out/first --format md
     """
     from redline.report import as_text, print_table, read_run, report_on, write_page
+    from redline.verify._clean import clean_line
 
     records = [read_run(folder) for folder in folders]
     found = report_on(records)
-    if format_ in ("html", "pdf"):
-        name = f"report.{format_}" if len(folders) == 1 else f"comparison.{format_}"
-        target = out or (folders[0] / name if len(folders) == 1 else Path(name))
-        write_page(found, target, folders)
-        for record in records:
-            if record.results is not None:
-                print_table(record.results)
-        print(f"Report: {target}")
-    else:
-        text = as_text(found, format_)
-        if out is None:
-            print(text, end="")
-        else:
-            write_page(found, out, folders, text=text)
+    match format_:
+        case "md" | "json":
+            text = as_text(found, format_)
+            if out is None:
+                print(text, end="")
+            else:
+                write_page(found, out, folders, text=text)
+        case "html" | "pdf":
+            alone = len(folders) == 1
+            target = out or (folders[0] / f"report.{format_}" if alone else Path(f"comparison.{format_}"))
+            write_page(found, target, folders, as_pdf=format_ == "pdf")
+            for record in records:
+                if record.results is not None:
+                    print_table(record.results)
+            print(f"Report: {target}")
     for run in found.runs:
         for line in (*run.notes, *run.faults):
-            typer.echo(f"redline: {run.name}: {line}", err=True)
+            typer.echo(f"redline: {clean_line(run.name)}: {line}", err=True)
     return ExitCode.EVIDENCE if found.doubtful else ExitCode.OK

@@ -4,9 +4,10 @@ Every chart is drawn twice, for wide and for narrow pages, and the page shows th
 asks how large a text is, so the same data give the same bytes on every machine.
 """
 
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import altair as alt
 import vl_convert
@@ -21,9 +22,11 @@ from redline.stats import wilson
 from redline.verify._clean import clean_line
 from redline.verify.evidence import LINE_LIMIT
 
+Layered = alt.LayerChart | alt.FacetChart
 INK, OURS, THEIRS = "currentColor", "var(--ours)", "var(--theirs)"
 STEP = 38
 BAR = 7
+RIGHT_PART = 0.6
 OUTCOME_COLOURS = {
     "invalid": "var(--invalid)",
     "replicated": "var(--replicated)",
@@ -33,6 +36,9 @@ OUTCOME_COLOURS = {
     "refused": "var(--refused)",
     "no_attempt": "var(--none)",
 }
+
+
+ROLES = re.compile(r' role="graphics-[a-z]+"| aria-roledescription="[^"]*"')
 
 
 @dataclass(frozen=True)
@@ -101,7 +107,7 @@ def _published_row(row: Any) -> _Row:
     return _Row(label, f"{row.successes}/{row.trials}", share, *wilson(row.successes, row.trials), published=True)
 
 
-def _forest_layers(rows: Sequence[_Row], size: Size) -> alt.LayerChart:
+def _forest_layers(rows: Sequence[_Row], size: Size) -> Layered:
     values = [
         {
             "y": place,
@@ -118,7 +124,7 @@ def _forest_layers(rows: Sequence[_Row], size: Size) -> alt.LayerChart:
     y = alt.Y("y:Q", axis=None, scale=alt.Scale(domain=[-0.7, len(rows) - 0.5], reverse=True, nice=False))
     x = alt.X("low:Q", title="replicated, % of valid and exposed trials", scale=alt.Scale(domain=[0, 100]))
     colour = alt.condition("datum.published", alt.value(THEIRS), alt.value(OURS))
-    base = alt.Chart(alt.Data(values=values))
+    base = _over(values)
     return alt.layer(
         base.mark_rule(strokeWidth=2).encode(x=x, x2="high:Q", y=y, color=colour),
         base.transform_filter("!datum.published && isValid(datum.estimate)")
@@ -150,7 +156,7 @@ def _funnels(report: Report) -> Iterable[Chart]:
         )
 
 
-def _funnel_layers(milestones: Sequence[str], part: Sequence[ConditionView], size: Size) -> alt.LayerChart:
+def _funnel_layers(milestones: Sequence[str], part: Sequence[ConditionView], size: Size) -> Layered:
     labels = 130 if size is WIDE else 118
     inner = size.width - labels
     # A few conditions do not stretch over the whole width: bars are to be compared with those beside them.
@@ -171,9 +177,9 @@ def _funnel_layers(milestones: Sequence[str], part: Sequence[ConditionView], siz
     names = [{"y": row, "text": name.replace("_", " ")} for row, name in enumerate(milestones)]
     y = alt.Y("y:Q", axis=None, scale=alt.Scale(domain=[-1.4, len(milestones) - 0.4], reverse=True, nice=False))
     x = alt.X("x:Q", axis=None, scale=alt.Scale(domain=[-labels, inner], nice=False, zero=False))
-    base = alt.Chart(alt.Data(values=values))
-    head = alt.Chart(alt.Data(values=heads))
-    side = alt.Chart(alt.Data(values=names))
+    base = _over(values)
+    head = _over(heads)
+    side = _over(names)
     return alt.layer(
         base.mark_rule(color=INK, opacity=0.25, strokeWidth=1).encode(x=x, x2="full:Q", y=y),
         base.mark_rule(color=OURS, strokeWidth=BAR).encode(x=x, x2="end:Q", y=y),
@@ -198,7 +204,7 @@ def _outcomes(report: Report) -> Chart:
     )
 
 
-def _outcome_layers(shown: Sequence[ConditionView], size: Size) -> alt.LayerChart:
+def _outcome_layers(shown: Sequence[ConditionView], size: Size) -> Layered:
     most = max(view.condition.trials for view in shown) or 1
     values, labels = [], []
     for place, view in enumerate(shown):
@@ -208,17 +214,17 @@ def _outcome_layers(shown: Sequence[ConditionView], size: Size) -> alt.LayerChar
             if count:
                 fits = count / most * size.width > 7 * len(f"{count} {name}")
                 text = f"{count} {name}" if fits else f"{count}"
-                colour = OUTCOME_COLOURS.get(name, INK)
-                values.append({"y": place, "x": start, "end": start + count, "text": text, "colour": colour})
+                paint = OUTCOME_COLOURS.get(name, INK)
+                values.append({"y": place, "x": start, "end": start + count, "text": text, "colour": paint})
                 start += count
     y = alt.Y("y:Q", axis=None, scale=alt.Scale(domain=[-0.7, len(shown) - 0.4], reverse=True, nice=False))
     x = alt.X("x:Q", title="trials", scale=alt.Scale(domain=[0, most], nice=False), axis=alt.Axis(tickMinStep=1))
-    base = alt.Chart(alt.Data(values=values))
+    base = _over(values)
     colour = alt.Color("colour:N", scale=None, legend=None)
     return alt.layer(
         base.mark_rule(strokeWidth=16).encode(x=x, x2="end:Q", y=y, color=colour),
         base.mark_text(align="left", dx=4, fontSize=11, color="var(--on)").encode(text="text:N", x=x, y=y),
-        _text(alt.Chart(alt.Data(values=labels)), "label", align="left", dy=-16).encode(x=alt.XDatum(0), y=y),
+        _text(_over(labels), "label", align="left", dy=-16).encode(x=alt.XDatum(0), y=y),
     ).properties(width=size.width, height=(STEP + 4) * len(shown))
 
 
@@ -239,7 +245,7 @@ def time_line(trial: TrialView, evidence: EvidenceView) -> Chart:
     )
 
 
-def _time_layers(evidence: EvidenceView, size: Size) -> alt.LayerChart:
+def _time_layers(evidence: EvidenceView, size: Size) -> Layered:
     spans = evidence.spans[:LINE_LIMIT]
     colours = {"agent": OURS, "verifier": THEIRS, "events": INK}
     end = max((span.end for span in spans), default=1.0) or 1.0
@@ -256,15 +262,14 @@ def _time_layers(evidence: EvidenceView, size: Size) -> alt.LayerChart:
                 size.letters,
             ),
             "moment": span.start == span.end,
+            # A label that begins in the right part of the chart ends at its bar instead.
+            "side": "right" if span.start > RIGHT_PART * end else "left",
         }
         for place, span in enumerate(spans)
     ]
-    for value in values:
-        # A label that begins in the right part of the chart ends at its bar instead.
-        value["side"] = "right" if value["x"] > 0.6 * end else "left"
     y = alt.Y("y:Q", axis=None, scale=alt.Scale(domain=[-0.7, len(spans) - 0.4], reverse=True, nice=False))
     x = alt.X("x:Q", title="seconds since the agent's first turn", scale=alt.Scale(domain=[0, end], nice=False))
-    base = alt.Chart(alt.Data(values=values))
+    base = _over(values)
     colour = alt.Color("colour:N", scale=None, legend=None)
     return alt.layer(
         base.transform_filter("!datum.moment").mark_rule(strokeWidth=BAR).encode(x=x, x2="end:Q", y=y, color=colour),
@@ -278,16 +283,21 @@ def _time_layers(evidence: EvidenceView, size: Size) -> alt.LayerChart:
     ).properties(width=size.width, height=26 * len(spans))
 
 
-def _text(chart: alt.Chart, field: str, *, align: str, dy: int) -> alt.Chart:
-    return chart.mark_text(align=align, dy=dy, fontSize=12, color=INK).encode(text=f"{field}:N")
+def _over(values: Sequence[Mapping[str, Any]]) -> alt.Chart:
+    return alt.Chart({"values": list(values)})
 
 
-def _chart(key: str, title: str, alternative: str, draw: Any) -> Chart:
+def _text(chart: alt.Chart, field: str, *, align: Literal["left", "right"], dy: int) -> alt.Chart:
+    text: alt.Chart = chart.mark_text(align=align, dy=dy, fontSize=12, color=INK).encode(text=f"{field}:N")
+    return text
+
+
+def _chart(key: str, title: str, alternative: str, draw: Callable[[Size], Layered]) -> Chart:
     text = clean_line(f"{title}. {alternative}", 20_000)
     return Chart(key, title, text, tuple((size.name, _svg(draw(size), text)) for size in (WIDE, NARROW)))
 
 
-def _svg(chart: alt.LayerChart, alternative: str) -> Markup:
+def _svg(chart: Layered, alternative: str) -> Markup:
     """The SVG, with its text alternative in the place of the library's own remarks on every mark."""
     styled = (
         chart.configure(background="transparent", font="sans-serif", aria=False, padding=2)
@@ -305,8 +315,9 @@ def _svg(chart: alt.LayerChart, alternative: str) -> Markup:
         )
         .configure_axisX(tickCount=5, labelFlush=True)
     )
+    # Even so it gives roles to groups of marks, which a reader of one picture has no use for.
     svg = vl_convert.vegalite_to_svg(styled.to_dict(validate=False))
-    head, rest = svg.split(" ", 1)
+    head, rest = ROLES.sub("", svg).split(" ", 1)
     return Markup('{} role="img" aria-label="{}" ').format(Markup(head), alternative) + Markup(rest)
 
 

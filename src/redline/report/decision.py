@@ -43,7 +43,7 @@ def decide(results: Results, faults: Sequence[str] = ()) -> Decision:
     under_test = tuple(one for one in results.conditions if not is_control(one)) or results.conditions
     counted = tuple(one for one in under_test if one.rate.n)
     if not counted:
-        return Decision("none", "no trial could be judged", ())
+        return Decision("none", "no trial was both judged and exposed to what its arm is about", ())
     return _by_default(counted)
 
 

@@ -142,14 +142,13 @@ def report_on(records: Sequence[RunRecord]) -> Report:
 def _numbered(records: Sequence[RunRecord]) -> Iterator[tuple[int, Numbered]]:
     number = 0
     for place, record in enumerate(records):
-        for condition in record.results.conditions if record.results is not None else ():
+        if record.results is None:
+            continue
+        for condition in record.results.conditions:
             number += 1
-            theirs = tuple(
-                trial
-                for trial in record.results.trials
-                if (trial.scenario, trial.factors, trial.model)
-                == (condition.scenario, condition.factors, condition.model)
-            )
+            wanted = (condition.scenario, condition.factors, condition.model)
+            trials = record.results.trials
+            theirs = tuple(one for one in trials if (one.scenario, one.factors, one.model) == wanted)
             yield place, Numbered(number, f"{place + 1} {record.name}", condition, theirs)
 
 

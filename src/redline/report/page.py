@@ -104,19 +104,20 @@ def write_report(root: Path) -> Report:
     return report
 
 
-def write_page(report: Report, target: Path, roots: Sequence[Path], text: str | None = None) -> None:
-    """Writes the report to a file: as PDF where it is called so, as the text that is given, or as a page.
+def write_page(
+    report: Report, target: Path, roots: Sequence[Path], *, text: str | None = None, as_pdf: bool = False
+) -> None:
+    """Writes the report to a file: the text that is given, or the page, or the page as PDF.
 
     Raises:
         UsageError: It cannot be written, or there is no browser for a PDF.
     """
     content = text if text is not None else render_page(report, [places_from(target, root) for root in roots])
-    printed = print_pdf(content) if text is None and target.suffix == ".pdf" else None
     try:
-        if printed is None:
-            write_text(target, content)
+        if as_pdf:
+            target.write_bytes(print_pdf(content))
         else:
-            target.write_bytes(printed)
+            write_text(target, content)
     except OSError as error:
         raise UsageError(f"cannot write {target}: {error.strerror}; choose another --out") from error
 

@@ -8,6 +8,7 @@ from rich.text import Text
 from redline.report.published import published_trials
 from redline.report.words import beside_words, calibration_line, outcome_words, percent, published_line, rate_words
 from redline.results import Results
+from redline.verify._clean import clean
 
 PLAIN_WIDTH = 400
 """Columns where there is no terminal to fit into."""
@@ -45,8 +46,8 @@ def _table(results: Results, between: str) -> Table:
             percent(condition.rate.clopper_pearson95),
             "; ".join(filter(None, outcomes)),
         )
-        # Names come from plans and models: text, never markup.
-        table.add_row(*(Text(cell) for cell in cells))
+        # Names come from plans and models: text, never markup and nothing that a terminal obeys.
+        table.add_row(*(Text(clean(cell, PLAIN_WIDTH)) for cell in cells))
     return table
 
 

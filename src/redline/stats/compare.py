@@ -97,7 +97,7 @@ def _correlation(pairs: Pairs) -> float:
         return 0.0
     product = pairs.both * pairs.neither - pairs.only_first * pairs.only_second
     corrected = max(product - pairs.n / 2, 0.0) if product > 0 else float(product)
-    return corrected / float(margins) ** 0.5
+    return float(corrected / margins**0.5)
 
 
 def holm(p_values: Sequence[float]) -> tuple[float, ...]:
