@@ -95,11 +95,11 @@ def test_json_and_markdown_go_to_the_standard_output(finished: Path) -> None:
     assert not (finished / "report.md").exists()
 
 
-def test_two_runs_are_compared_in_one_file(finished: Path, tmp_path: Path) -> None:
+def test_two_runs_stand_in_one_file(finished: Path, tmp_path: Path) -> None:
     both = tmp_path / "both.html"
     assert say("report", finished, finished, "--out", both).code == ExitCode.OK
     page = both.read_text()
-    assert "Runs against each other (family of 1)" in page
+    assert f"Run 2: {finished.name}" in page
     assert f"{finished.name}/evidence/" in page  # links lead from where the page lies
 
 

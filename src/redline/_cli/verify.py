@@ -7,8 +7,6 @@ import typer
 
 from redline._errors import ExitCode, UsageError
 
-LONGEST_LINE = 400
-
 
 def verify(
     where: Annotated[Path, typer.Argument(metavar="FILE|DIR", help="An evidence file, or the folder of a run.")],
@@ -43,7 +41,5 @@ def verify(
 
 
 def _say(lines: tuple[str, ...]) -> None:
-    from redline.verify._clean import clean_line
-
-    for line in lines:  # they name files, and whoever made a file named it
-        typer.echo(f"redline: {clean_line(line, LONGEST_LINE)}", err=True)
+    for line in lines:
+        typer.echo(f"redline: {line}", err=True)

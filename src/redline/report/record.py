@@ -1,6 +1,5 @@
 """The folder of a run as a report sees it: what is in it, and whether it holds together."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,13 +9,11 @@ from redline.results import Results, TrialResult
 from redline.run.chain import file_hash
 from redline.run.folder import RunFolder, read_results
 from redline.run.prompts import prompts_of
-from redline.run.recheck import verify_folder
+from redline.run.recheck import LONGEST_LINE, verify_folder
 from redline.run.seals import SealAtStart, seals_of
 from redline.verify._clean import clean_line
 from redline.verify.evidence import Evidence
 from redline.verify.verdict import Verdict
-
-LONGEST_LINE = 400
 
 
 @dataclass(frozen=True)
@@ -58,25 +55,20 @@ def read_run(root: Path) -> RunRecord:
     try:
         checked = verify_folder(root, seen=keep)
     except EvidenceError as error:
-        return RunRecord(root.name, None, None, _plain([str(error)]), (), None)
+        return RunRecord(root.name, None, None, (clean_line(error, LONGEST_LINE),), (), None)
     faults = list(checked.faults)
     seals, prompts = _seals(folder), _prompts(folder, faults)
     return RunRecord(
         name=root.name,
         results=read_results(folder),
         results_sha256=file_hash(folder.results),
-        faults=_plain(faults),
-        notes=_plain(checked.notes),
+        faults=tuple(faults),
+        notes=checked.notes,
         signed_by=checked.signed_by,
         seals=seals,
         prompts=prompts,
         evidence=views,
     )
-
-
-def _plain(lines: Iterable[str]) -> tuple[str, ...]:
-    """Lines fit to be shown: they name files, and whoever made a file named it."""
-    return tuple(clean_line(line, LONGEST_LINE) for line in lines)
 
 
 def _seals(folder: RunFolder) -> tuple[SealAtStart, ...]:

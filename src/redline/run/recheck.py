@@ -18,8 +18,11 @@ from redline.run.extract import as_judged, trial_id
 from redline.run.folder import RunFolder, read_plan_record, read_results
 from redline.run.seals import seals_of
 from redline.run.signature import signed_by
+from redline.verify._clean import clean_line
 from redline.verify.evidence import Evidence
 from redline.verify.verdict import Verdict, judge
+
+LONGEST_LINE = 400
 
 Seen = Callable[[TrialResult, Evidence, Verdict], None]
 """Takes a trial with its unaltered evidence and the verdict that this leads to."""
@@ -138,7 +141,8 @@ def verify_folder(root: Path, key: Ed25519PublicKey | None = None, seen: Seen | 
     return Checked(
         trials=sum(trial.evidence is not None for trial in results.trials),
         right=right,
-        faults=tuple(faults),
+        # They name files, and whoever made a file named it: nothing in them may be an order to a terminal.
+        faults=tuple(clean_line(fault, LONGEST_LINE) for fault in faults),
         notes=(*_version_notes(versions), *_missing_trials(results)),
         signed_by=signer,
     )
