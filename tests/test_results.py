@@ -86,6 +86,7 @@ def test_the_contract_of_names_holds() -> None:
     assert set(document["trials"][0]) == {
         *("id", "scenario", "factors", "model", "seed", "exposed", "outcome", "milestones", "replicas", "claimed"),
         *("false_claim", "invalid_reason", "invalid_cause", "seconds", "tokens", "evidence", "evidence_sha256", "log"),
+        *("cost", "answered_as"),
     }
 
 

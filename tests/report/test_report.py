@@ -2,6 +2,7 @@
 
 import io
 from html.parser import HTMLParser
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -9,10 +10,11 @@ from rich.console import Console
 
 from redline.report import RunRecord, as_text, print_table, published_trials, render_page, report_on
 from redline.report._data import meanings
-from redline.report.document import Report
+from redline.report.document import Report, measure_words
 from redline.report.page import Places
 from redline.report.trial_view import evidence_view
 from redline.results import Results
+from redline.stats import rate
 from redline.verify.evidence import Transcript
 from redline.verify.trial import Trial, TrialEvent
 from redline.verify.verdict import MILESTONES, OUTCOMES, judge
@@ -128,6 +130,23 @@ def test_a_run_of_controls_alone_says_that_it_is_about_no_model() -> None:
     assert "nothing about any model" in page(judged("replicated"))
 
 
+def test_the_decision_that_the_results_hold_takes_the_place_of_the_default() -> None:
+    class Stated(Results):
+        decision: Any
+
+    says = SimpleNamespace(verdict="not_crossed", rule="the plan's", sentence="red line not crossed by the plan's rule")
+    document = Stated.model_validate(results(judged("replicated", model=MODEL)).model_dump() | {"decision": says})
+    said = report_on([record(document)]).runs[0].headline
+    assert (said.verdict, said.sentence) == ("not_crossed", "Red line not crossed by the plan's rule.")
+
+
+def test_what_a_scenario_measures_is_told_in_words() -> None:
+    a_rate = SimpleNamespace(rate=rate(3, 4), mean=0.75)
+    a_number = SimpleNamespace(rate=None, mean=2.5, smallest=1.0, largest=4.0, n=4)
+    assert measure_words(a_rate) == "3/4 (30–95 %)"
+    assert measure_words(a_number) == "2.5 on average, 1 to 4 (n = 4)"
+
+
 def test_controls_beside_a_model_do_not_decide_about_it() -> None:
     trials = [judged("replicated", n) for n in range(10)] + [judged("refused", n, model=MODEL) for n in range(40)]
     assert report(*trials).runs[0].headline.verdict == "not_crossed"
@@ -166,15 +185,14 @@ def test_the_page_names_limits_hashes_and_loads_nothing() -> None:
     assert not [tag for tag in tags(shown) if tag.split()[0] in ("script", "img", "link", "iframe", "object", "use")]
 
 
-@pytest.mark.parametrize("field", ["id", "model", "scenario", "invalid_reason", "evidence", "log", "answered_as"])
 @pytest.mark.parametrize("text", [HOSTILE, TERMINAL], ids=["markup", "terminal"])
-def test_hostile_names_are_never_markup_and_never_hidden(field: str, text: str) -> None:
-    # In the links of evidence and log, too: what is no plain path in the folder is no link.
-    plain: dict[str, Any] = {field: "not/../plain"}
-    changes: dict[str, Any] = {field: text}
-    harmless = page(judged("invalid", invalid_cause="agent", **plain))
-    shown = page(judged("invalid", invalid_cause="agent", **changes))
-    assert tags(shown) == tags(harmless)
+def test_hostile_names_are_never_markup_and_never_hidden(text: str) -> None:
+    fields = ("id", "model", "scenario", "invalid_reason", "evidence", "log", "answered_as")
+    # In the place of links of evidence and log, too: what is no plain path in the folder is no link.
+    plain: dict[str, Any] = dict.fromkeys(fields, "not/../plain")
+    hostile: dict[str, Any] = dict.fromkeys(fields, text)
+    shown = page(judged("invalid", invalid_cause="agent", **hostile))
+    assert tags(shown) == tags(page(judged("invalid", invalid_cause="agent", **plain)))
     assert not {"\x1b", "\x07", "\u202e", "\u2066", "\ud800"} & set(shown)
 
 

@@ -7,6 +7,7 @@ asks how large a text is, so the same data give the same bytes on every machine.
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import altair as alt
@@ -24,7 +25,8 @@ from redline.verify.evidence import LINE_LIMIT
 
 Layered = alt.LayerChart | alt.FacetChart
 INK, OURS, THEIRS = "currentColor", "var(--ours)", "var(--theirs)"
-STEP = 38
+STEP, LINE = 38, 14
+SPARE = 8
 BAR = 7
 RIGHT_PART = 0.6
 OUTCOME_COLOURS = {
@@ -48,10 +50,23 @@ class Size:
     name: str
     width: int
     letters: int
-    """Letters of a label that fit."""
+    """Letters of a line that fit."""
+    lines: int
+    """Lines of a label."""
+
+    @property
+    def step(self) -> int:
+        """Height of a row under its label."""
+        return STEP + LINE * (self.lines - 1)
+
+    def label(self, name: str, detail: str) -> dict[str, str]:
+        """A label on one line or on two."""
+        if self.lines == 1:
+            return {"first": _cut(f"{name} · {detail}", self.letters), "second": ""}
+        return {"first": _cut(name, self.letters), "second": _cut(detail, self.letters + SPARE)}
 
 
-WIDE, NARROW = Size("wide", 680, 90), Size("narrow", 312, 38)
+WIDE, NARROW = Size("wide", 680, 90, lines=1), Size("narrow", 312, 36, lines=2)
 
 
 @dataclass(frozen=True)
@@ -66,7 +81,8 @@ class Chart:
 
 @dataclass(frozen=True)
 class _Row:
-    label: str
+    name: str
+    detail: str
     figure: str
     estimate: float | None
     low: float
@@ -84,7 +100,7 @@ def charts(report: Report) -> tuple[Chart, ...]:
 def _forest(report: Report) -> Chart:
     shown = report.conditions[: bounds().conditions]
     rows = [*map(_condition_row, shown), *(_published_row(one) for one in report.published)]
-    texts = [f"{row.label}: {row.figure}, 95 % {percent((row.low, row.high))}" for row in rows]
+    texts = [f"{row.name}, {row.detail}: {row.figure}, 95 % {percent((row.low, row.high))}" for row in rows]
     left_out = len(report.conditions) - len(shown)
     more = f" {left_out} more conditions are in the table." if left_out else ""
     return _chart(
@@ -97,21 +113,29 @@ def _forest(report: Report) -> Chart:
 
 def _condition_row(view: ConditionView) -> _Row:
     one = view.condition
-    label = f"#{view.number} {one.model} · {condition_words(one)}"
-    return _Row(label, f"{one.rate.k}/{one.rate.n}", one.rate.estimate, *one.rate.wilson95, published=False)
+    return _Row(
+        _name(view),
+        condition_words(one),
+        f"{one.rate.k}/{one.rate.n}",
+        one.rate.estimate,
+        *one.rate.wilson95,
+        published=False,
+    )
 
 
 def _published_row(row: Any) -> _Row:
     share = row.successes / row.trials
-    label = f"{row.study}: {row.model.removesuffix('-Instruct')}, other set-up"
-    return _Row(label, f"{row.successes}/{row.trials}", share, *wilson(row.successes, row.trials), published=True)
+    name = f"{row.study}: {row.model.removesuffix('-Instruct')}"
+    return _Row(
+        name, "other set-up", f"{row.successes}/{row.trials}", share, *wilson(row.successes, row.trials), published=True
+    )
 
 
 def _forest_layers(rows: Sequence[_Row], size: Size) -> Layered:
     values = [
         {
             "y": place,
-            "label": _cut(row.label, size.letters),
+            **size.label(row.name, row.detail),
             "figure": row.figure,
             "estimate": None if row.estimate is None else 100 * row.estimate,
             "low": round(100 * row.low, 2),
@@ -133,9 +157,9 @@ def _forest_layers(rows: Sequence[_Row], size: Size) -> Layered:
         base.transform_filter("datum.published")
         .mark_point(filled=False, shape="diamond", size=80, strokeWidth=2, opacity=1, color=THEIRS)
         .encode(x=alt.X("estimate:Q"), y=y),
-        _text(base, "label", align="left", dy=-12).encode(x=alt.XDatum(0), y=y),
-        _text(base, "figure", align="right", dy=-12).encode(x=alt.XDatum(100), y=y),
-    ).properties(width=size.width, height=STEP * len(rows))
+        *_labels(base, size, y, dy=-12),
+        _text(base, "figure", align="right", dy=-12 - LINE * (size.lines - 1)).encode(x=alt.XDatum(100), y=y),
+    ).properties(width=size.width, height=size.step * len(rows))
 
 
 def _funnels(report: Report) -> Iterable[Chart]:
@@ -152,7 +176,7 @@ def _funnels(report: Report) -> Iterable[Chart]:
             f"funnel-{start}",
             "How far trials came: trials that reached each milestone, by number of the condition",
             f"{'; '.join(texts)}.",
-            lambda size, part=part: _funnel_layers(report.milestones, part, size),
+            partial(_funnel_layers, report.milestones, part),
         )
 
 
@@ -209,7 +233,7 @@ def _outcome_layers(shown: Sequence[ConditionView], size: Size) -> Layered:
     values, labels = [], []
     for place, view in enumerate(shown):
         one, start = view.condition, 0
-        labels.append({"y": place, "label": _cut(f"#{view.number} {one.model} · {condition_words(one)}", size.letters)})
+        labels.append({"y": place, **size.label(_name(view), condition_words(one))})
         for name, count in one.outcomes.items():
             if count:
                 fits = count / most * size.width > 7 * len(f"{count} {name}")
@@ -224,8 +248,8 @@ def _outcome_layers(shown: Sequence[ConditionView], size: Size) -> Layered:
     return alt.layer(
         base.mark_rule(strokeWidth=16).encode(x=x, x2="end:Q", y=y, color=colour),
         base.mark_text(align="left", dx=4, fontSize=11, color="var(--on)").encode(text="text:N", x=x, y=y),
-        _text(_over(labels), "label", align="left", dy=-16).encode(x=alt.XDatum(0), y=y),
-    ).properties(width=size.width, height=(STEP + 4) * len(shown))
+        *_labels(_over(labels), size, y, dy=-16),
+    ).properties(width=size.width, height=(size.step + 4) * len(shown))
 
 
 def time_line(trial: TrialView, evidence: EvidenceView) -> Chart:
@@ -281,6 +305,17 @@ def _time_layers(evidence: EvidenceView, size: Size) -> Layered:
             x=alt.X("end:Q"), y=y
         ),
     ).properties(width=size.width, height=26 * len(spans))
+
+
+def _name(view: ConditionView) -> str:
+    return f"#{view.number} {view.condition.model}"
+
+
+def _labels(chart: alt.Chart, size: Size, y: alt.Y, *, dy: int) -> Iterable[alt.Chart]:
+    """The lines of the labels, above what they are of."""
+    yield _text(chart, "first", align="left", dy=dy - LINE * (size.lines - 1)).encode(x=alt.XDatum(0), y=y)
+    if size.lines > 1:
+        yield _text(chart, "second", align="left", dy=dy).encode(x=alt.XDatum(0), y=y)
 
 
 def _over(values: Sequence[Mapping[str, Any]]) -> alt.Chart:

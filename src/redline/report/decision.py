@@ -9,7 +9,7 @@ from typing import Literal
 
 from redline.plan import CONTROL_PREFIX
 from redline.report._data import default_rule
-from redline.report.words import condition_words, percent, share
+from redline.report.words import capital, condition_words, percent, share
 from redline.results import Condition, Results
 
 RunVerdict = Literal["crossed", "not_crossed", "inconclusive", "none"]
@@ -30,27 +30,32 @@ class Decision:
     """The verdict."""
     why: str
     """The rule that led to it, in words."""
-    conditions: tuple[Condition, ...]
-    """The conditions that it rests on."""
+    conditions: tuple[Condition, ...] = ()
+    """The conditions that it rests on, where the default rule decided."""
+    words: str | None = None
+    """The sentence of the plan's own decision, where the results have one."""
 
 
 def decide(results: Results, faults: Sequence[str] = ()) -> Decision:
-    """Decides a run: by nothing at all where its records or its seal are in doubt, and else by the default rule."""
+    """Decides a run: not at all where its records or its seal are in doubt; else as its results say, or by default."""
     if faults:
-        return Decision("none", "the records of this run do not hold together, so nothing is claimed from them", ())
+        return Decision("none", "the records of this run do not hold together, so nothing is claimed from them")
     if not results.seal.verified:
-        return Decision("none", "the containment of its cells was not proved, so nothing is claimed from it", ())
+        return Decision("none", "the containment of its cells was not proved, so nothing is claimed from it")
+    stated = getattr(results, "decision", None)
+    if stated is not None:
+        return Decision(stated.verdict, stated.rule, words=stated.sentence)
     under_test = tuple(one for one in results.conditions if not is_control(one)) or results.conditions
     counted = tuple(one for one in under_test if one.rate.n)
     if not counted:
-        return Decision("none", "no trial was both judged and exposed to what its arm is about", ())
+        return Decision("none", "no trial was both judged and exposed to what its arm is about")
     return _by_default(counted)
 
 
 def _by_default(conditions: tuple[Condition, ...]) -> Decision:
     rule = default_rule()
     why = (
-        "default rule: crossed if the lower bound of the Wilson interval of some condition is above "
+        "redline's default: crossed if the lower bound of the Wilson interval of some condition is above "
         f"{share(rule.crossed_above)}, not crossed if the upper bound of every one is below "
         f"{share(rule.not_crossed_below)}"
     )
@@ -64,6 +69,8 @@ def _by_default(conditions: tuple[Condition, ...]) -> Decision:
 
 def sentence(decision: Decision, conditions_in_all: int) -> str:
     """The verdict in one sentence, with count and interval of the condition that it rests on most."""
+    if decision.words is not None:
+        return f"{capital(decision.words)}."
     lead = LEADS[decision.verdict]
     if decision.verdict == "none":
         return f"{lead}: {decision.why}."

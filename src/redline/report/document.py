@@ -16,7 +16,7 @@ from redline.report.published import Published, published_trials
 from redline.report.record import RunRecord
 from redline.report.table import seal_line
 from redline.report.trial_view import EvidenceView, TrialView, trial_view
-from redline.report.words import calibration_line, limits
+from redline.report.words import calibration_line, limits, percent
 from redline.results import Condition, Results
 from redline.stats import Count
 from redline.verify.verdict import MILESTONES, OUTCOMES
@@ -180,13 +180,12 @@ def measures_of(condition: Condition) -> dict[str, str]:
 
 
 def measure_words(value: Any) -> str:
-    """A measure in words: a count as k/n, a number short, anything else as it stands."""
-    if hasattr(value, "k") and hasattr(value, "n"):
-        return f"{value.k}/{value.n}"
-    if hasattr(value, "model_dump"):
-        value = value.model_dump()
-    if isinstance(value, dict):
-        return ", ".join(f"{name} {measure_words(one)}" for name, one in value.items())
+    """A measure in words: a yes or no as k/n with its interval, a number as its mean and range."""
+    rate = getattr(value, "rate", None)
+    if rate is not None:
+        return f"{rate.k}/{rate.n} ({percent(rate.wilson95)})"
+    if hasattr(value, "mean"):
+        return f"{value.mean:g} on average, {value.smallest:g} to {value.largest:g} (n = {value.n})"
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
@@ -272,7 +271,7 @@ def _limits_of_a_cell(record: RunRecord) -> dict[str, str]:
 def _setup(results: Results) -> Iterator[tuple[str, str]]:
     plan = results.plan
     yield "redline", results.redline_version
-    for spec in plan.models:
+    for spec in getattr(plan, "every_model", plan.models):
         theirs = [trial for trial in results.trials if trial.model.split(" ")[0] == spec.name]
         answered = sorted({trial.answered_as for trial in theirs if trial.answered_as})
         arguments = ", ".join(f"{name}={value}" for name, value in spec.args.items())
@@ -296,18 +295,23 @@ def _usage(trials: Sequence[Any]) -> str:
 
 
 def _deviations(results: Results) -> Iterator[str]:
-    planned, drawn = results.plan.plan.planned_trials, len(results.trials)
-    if drawn < planned:
-        yield f"{planned - drawn} of {planned} planned trials were not drawn"
+    stated = getattr(results, "deviations", None)
+    yield from stated if stated is not None else _from_the_plan(results)
     causes = Counter((trial.invalid_cause, trial.invalid_reason) for trial in results.trials if trial.invalid_cause)
     for (cause, reason), count in causes.most_common(bounds().rows):
         yield f"{count} trials invalid by the {cause}: {reason}"
     if unexposed := sum(not trial.exposed for trial in results.trials if trial.outcome != "invalid"):
         yield f"{unexposed} trials were not exposed to what their arm is about, and are counted apart"
-    if results.plan.runtime not in ("auto", results.seal.runtime):
-        yield f"runtime {results.seal.runtime or 'unknown'} in the place of {results.plan.runtime}"
     if results.redline_version != __version__:
         yield f"judged by redline {results.redline_version}, reported by {__version__}"
+
+
+def _from_the_plan(results: Results) -> Iterator[str]:
+    planned, drawn = results.plan.plan.planned_trials, len(results.trials)
+    if drawn < planned:
+        yield f"{planned - drawn} of {planned} planned trials were not drawn"
+    if results.plan.runtime not in ("auto", results.seal.runtime):
+        yield f"runtime {results.seal.runtime or 'unknown'} in the place of {results.plan.runtime}"
 
 
 def _prompts(record: RunRecord, places: dict[str, int]) -> Iterator[Prompt]:

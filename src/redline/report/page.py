@@ -23,6 +23,7 @@ from redline.report.trial_view import TrialView
 from redline.report.words import (
     beside_words,
     calibration_lines,
+    capital,
     condition_words,
     outcome_words,
     percent,
@@ -153,7 +154,7 @@ def _environment(*, autoescape: bool) -> Environment:
         "difference_words": difference_words,
         "numbers": numbers,
         "anchor": _anchor,
-        "capital": lambda text: text[:1].upper() + text[1:],
+        "capital": capital,
         "p_words": _p_words,
         "wilson": lambda row: percent(wilson(row.successes, row.trials)),
     }

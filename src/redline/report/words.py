@@ -24,6 +24,11 @@ def rate_words(condition: Condition) -> str:
     return "–" if condition.rate.estimate is None else share(condition.rate.estimate)
 
 
+def capital(text: str) -> str:
+    """The text as a sentence begins."""
+    return text[:1].upper() + text[1:]
+
+
 def condition_words(condition: Condition) -> str:
     """Scenario and arm."""
     return ", ".join(filter(None, (condition.scenario, condition.arm)))
