@@ -17,6 +17,7 @@ from markupsafe import Markup
 from redline.report._data import bounds
 from redline.report.comparisons import Comparison
 from redline.report.document import ConditionView, Report
+from redline.report.published import Published
 from redline.report.trial_view import EvidenceView, TrialView
 from redline.report.words import condition_words, percent
 from redline.stats import wilson
@@ -123,7 +124,7 @@ def _condition_row(view: ConditionView) -> _Row:
     )
 
 
-def _published_row(row: Any) -> _Row:
+def _published_row(row: Published) -> _Row:
     share = row.successes / row.trials
     name = f"{row.study}: {row.model.removesuffix('-Instruct')}"
     return _Row(
@@ -270,7 +271,7 @@ def time_line(trial: TrialView, evidence: EvidenceView) -> Chart:
 
 
 def _time_layers(evidence: EvidenceView, size: Size) -> Layered:
-    spans = evidence.spans[:LINE_LIMIT]
+    spans = evidence.spans
     colours = {"agent": OURS, "verifier": THEIRS, "events": INK}
     end = max((span.end for span in spans), default=1.0) or 1.0
     values = [

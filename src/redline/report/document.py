@@ -21,8 +21,6 @@ from redline.results import Condition, Results
 from redline.stats import Count
 from redline.verify.verdict import MILESTONES, OUTCOMES
 
-HARNESS = "harness"
-
 
 @dataclass(frozen=True)
 class Headline:

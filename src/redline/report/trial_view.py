@@ -223,10 +223,10 @@ def _yes(holds: bool) -> str:
 
 def _spans(evidence: Evidence) -> Iterable[Span]:
     """Events at their seconds; then the verifier's steps end to end, each as long as it took in all."""
-    at = 0.0
-    for event in evidence.events:
+    at = max((event.at for event in evidence.events), default=0.0)
+    first, last = evidence.events[: bounds().rows], evidence.events[bounds().rows :][-1:]
+    for event in (*first, *last):
         yield Span("events", event.kind, event.at, event.at)
-        at = max(at, event.at)
     if at:
         yield Span("agent", "the agent's loop", 0.0, at)
     for name in LADDER_OF_STEPS:
