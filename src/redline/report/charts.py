@@ -60,7 +60,7 @@ class Size:
         """Height of a row under its label."""
         return STEP + LINE * (self.lines - 1)
 
-    def label(self, name: str, detail: str) -> dict[str, str]:
+    def label(self, name: str, detail: str) -> dict[str, Any]:
         """A label on one line or on two."""
         if self.lines == 1:
             return {"first": _cut(f"{name} · {detail}", self.letters), "second": ""}
