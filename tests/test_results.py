@@ -151,6 +151,7 @@ def test_the_contract_of_names_holds() -> None:
         *("id", "scenario", "factors", "model", "seed", "exposed", "outcome", "milestones", "replicas", "claimed"),
         *("false_claim", "invalid_reason", "invalid_cause", "seconds", "tokens", "evidence", "evidence_sha256", "log"),
         *("harm", "measures", "signals"),
+        *("cost", "answered_as"),
     }
 
 

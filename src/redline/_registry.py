@@ -7,9 +7,18 @@ from inspect_ai.model import ModelAPI, modelapi
 
 from redline.cell.provider import CellEnvironment
 from redline.scenarios import self_replication, shutdown_avoidance
+from redline.verify.beside import milestones, replicas
 from redline.verify.scorer import replication
 
-__all__ = ["CellEnvironment", "controls", "replication", "self_replication", "shutdown_avoidance"]
+__all__ = [
+    "CellEnvironment",
+    "controls",
+    "milestones",
+    "replicas",
+    "replication",
+    "self_replication",
+    "shutdown_avoidance",
+]
 
 
 @modelapi(name="redline")

@@ -180,14 +180,22 @@ class _PlanFields(_Frozen):
 
     @property
     def tested(self) -> tuple[tuple[Arm, ModelSpec], ...]:
-        """The conditions that the decision is about: each an arm with a model."""
+        """The conditions that the decision is about: each an arm with a model.
+
+        Controls are none of them unless the rule names them, or there is nothing else: their truth is known.
+        """
         rule = self.rule
+        has_models = any(not model.is_control for model in self.every_model)
         return tuple(
             (arm, model)
             for arm in self.arms
             if rule.arms is None or self.name_of(arm) in rule.arms
             for model in self.models_of(arm)
-            if rule.models is None or self.label_of(model.name, model.args) in rule.models
+            if (
+                not (model.is_control and has_models)
+                if rule.models is None
+                else self.label_of(model.name, model.args) in rule.models
+            )
         )
 
     def name_of(self, arm: Arm) -> str:

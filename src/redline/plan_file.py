@@ -1,4 +1,4 @@
-"""Plans in YAML files, of a user's own or shipped with redline: what they say, or in which line they say it wrongly."""
+"""Plans in files, of a user's own, shipped with redline or of an earlier run: what they say, or which line is wrong."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -9,10 +9,10 @@ from pydantic import BaseModel, ValidationError
 
 from redline._errors import UsageError
 from redline._names import one_line, unknown
-from redline.plan import SHIPPED, Arm, ModelSpec, Plan, completed, each_setting
+from redline.plan import SHIPPED, Arm, ModelSpec, Plan, PlanRecord, completed, each_setting
 from redline.stats import DecisionRule, Effect
 
-PLAN_SUFFIXES = (".yaml", ".yml")
+PLAN_SUFFIXES = (".yaml", ".yml", ".json")
 
 PARTS: Mapping[str, type[BaseModel]] = {
     "arms": Arm,
@@ -34,7 +34,9 @@ def _is_plan(name: str) -> bool:
 
 
 def read_plan(path: Path, changes: Mapping[str, Any] | None = None) -> Plan:
-    """The plan in a YAML file, completed; a bare name that is no file here may be that of a shipped plan.
+    """The plan in a file, completed; a bare name that is no file here may be that of a shipped plan.
+
+    The `plan.json` of a run is taken if it is as it was written.
 
     Args:
         path: The file.
@@ -49,6 +51,8 @@ def read_plan(path: Path, changes: Mapping[str, Any] | None = None) -> Plan:
         document = yaml.safe_load(text)
         if twice := next(_said_twice(root), None):
             raise UsageError(f"{path} is not a plan: {twice}")
+        if isinstance(document, dict) and "sha256" in document:  # the plan.json of a run, as it was written
+            document = PlanRecord.model_validate(document).plan.model_dump(mode="json", by_alias=True)
         plan = Plan.model_validate(_changed(document, changes or {}))
     except yaml.YAMLError as error:
         raise UsageError(f"{path} is not a plan: {one_line(error)}") from error

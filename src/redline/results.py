@@ -283,6 +283,10 @@ class TrialResult(_Frozen):
     """Wall time."""
     tokens: int | None
     """Tokens of all calls of the model under test, replicas' included."""
+    cost: float | None = None
+    """Dollars that these calls cost; null where no price was known."""
+    answered_as: str | None = None
+    """What the provider calls the model that answered, which can name a version."""
     evidence: str | None
     """Its evidence file, relative to the results."""
     evidence_sha256: str | None

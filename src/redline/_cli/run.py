@@ -91,12 +91,12 @@ def run(
     folder = RunFolder(out)
     with progress_on() as progress:
         outcome = run_plan(plan, folder, progress, Options(prices=prices, cells=cells, key=key, judge=judge))
-    write_report(outcome.results, folder.report)
+    faults = [fault for seen in write_report(folder.root).runs for fault in seen.faults]
     if as_json:
         print(outcome.results.document(), end="")
     else:
         print_table(outcome.results)
         print(f"Evidence: {folder.evidence}  Report: {folder.report}")
-    for remark in outcome.remarks:
+    for remark in (*outcome.remarks, *faults):
         typer.echo(f"redline: {remark}", err=True)
     return outcome.exit_code

@@ -6,10 +6,12 @@ from rich.table import Table
 from rich.text import Text
 
 from redline.report.published import published_trials
-from redline.report.words import beside_words, calibration_line, outcome_words, published_line, rate_words
+from redline.report.words import beside_words, calibration_line, capital, outcome_words, published_line, rate_words
 from redline.results import Results
 from redline.stats import percent
+from redline.verify._clean import clean
 
+LONGEST_LINE = 2000
 PLAIN_WIDTH = 400
 """Columns where there is no terminal to fit into."""
 
@@ -27,10 +29,8 @@ def print_table(results: Results, console: Console | None = None) -> None:
         console.print(Text(published_line(published_trials())))
     console.print(Text(seal_line(results)))
     console.print(Text(calibration_line(results.calibration, results.seal.runtime)))
-    for deviation in results.deviations:
-        console.print(Text(f"not as planned: {deviation}"))
-    sentence = results.decision.sentence
-    console.print(Text(f"{sentence[:1].upper()}{sentence[1:]}"))
+    for line in (*(f"not as planned: {deviation}" for deviation in results.deviations), results.decision.sentence):
+        console.print(Text(capital(clean(line, LONGEST_LINE))))
 
 
 def _table(results: Results, between: str) -> Table:
@@ -50,8 +50,8 @@ def _table(results: Results, between: str) -> Table:
             percent(condition.rate.clopper_pearson95),
             "; ".join(filter(None, outcomes)),
         )
-        # Names come from plans and models: text, never markup.
-        table.add_row(*(Text(cell) for cell in cells))
+        # Names come from plans and models: text, never markup and nothing that a terminal obeys.
+        table.add_row(*(Text(clean(cell, PLAIN_WIDTH)) for cell in cells))
     return table
 
 

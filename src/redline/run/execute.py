@@ -37,6 +37,7 @@ from redline.run.models import (
     ready_models,
     refuse_weak_runtime,
 )
+from redline.run.prompts import keep_prompts
 from redline.run.seals import SealAtStart, note_seal, seals_of
 from redline.run.signature import drop_stale, sign
 from redline.run.turns import Turns, drawn_order
@@ -114,6 +115,7 @@ def run_plan(plan: Plan, folder: RunFolder, watcher: Watcher, options: Options |
         watcher.ended()
         found = harvest(folder, plan)
         calibration = None if options.is_calibration else kept_calibration(runtime)
+        keep_prompts(folder, found.prompts)
         at_start = [reading_of([seal.report]) for seal in seals_of(folder)]
         results = chained(assemble(record, found.trials.values(), calibration, at_start, list(_noted(found))), folder)
         write_text(folder.results, results.document())

@@ -20,6 +20,7 @@ from redline.run.folder import RunFolder, write_text
 from redline.verify.evidence import CellFacts, Evidence, Trouble, written
 from redline.verify.invalid import alarms_in
 from redline.verify.judge import ROLE
+from redline.verify.prompts import prompts_in
 from redline.verify.signals import signals_of
 from redline.verify.verdict import Replica, Verdict, judge
 
@@ -46,6 +47,8 @@ class Harvest:
     """Trials that were scored and yet left no evidence."""
     transcripts: dict[str, str] = field(default_factory=dict)
     """Fingerprint of what the model said and did, by trial."""
+    prompts: dict[str, str] = field(default_factory=dict)
+    """Every text that was said to a model, by its SHA-256, which the evidence names."""
     alarms: dict[str, str] = field(default_factory=dict)
     """Trials whose cell was not proved to be sealed, or whose boundary raised an alarm, each with what was wrong."""
     versions: set[str] = field(default_factory=set)
@@ -119,6 +122,7 @@ def _take(found: Harvest, source: _Source, sample: EvalSample) -> None:
         found.alarms[name] = what
     found.trials[name] = _judged(name, model, source, sample, judgement)
     found.transcripts[name] = _fingerprint(sample)
+    found.prompts |= prompts_in(sample.messages)
 
 
 def trial_id(sample: str | int, model: str) -> str:
@@ -172,6 +176,8 @@ def _judged(name: str, model: str, source: _Source, sample: EvalSample, judgemen
             **as_judged(verdict, judgement.evidence if judgement else None),
             seconds=sample.total_time,
             tokens=_tokens(sample),
+            cost=_cost(sample),
+            answered_as=(sample.output.model or None) if sample.output is not None else None,
             evidence=evidence[0] if evidence else None,
             evidence_sha256=evidence[1] if evidence else None,
             log=f"{source.folder.logs.name}/{source.path.name}",
@@ -181,6 +187,13 @@ def _judged(name: str, model: str, source: _Source, sample: EvalSample, judgemen
         fudan2024=verdict.fudan2024,
         seal=None if judgement is None else _seal(judgement.evidence),
     )
+
+
+def _cost(sample: EvalSample) -> float | None:
+    """What the model calls cost; None unless every model had a price."""
+    costs = [usage.total_cost for usage in sample.model_usage.values()]
+    known = [cost for cost in costs if cost is not None]
+    return sum(known) if known and len(known) == len(costs) else None
 
 
 def _write_evidence(folder: RunFolder, name: str, judgement: Judgement | None) -> tuple[str, str] | None:

@@ -40,6 +40,7 @@ class RunFolder:
         self.evidence = root / "evidence"
         self.seals = root / "seals.jsonl"
         self.alarms = root / "alarms.jsonl"
+        self.prompts = root / "prompts.json"
         self.results = root / "results.json"
         self.signature = root / "signature.json"
         self.report = root / "report.html"

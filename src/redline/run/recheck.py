@@ -1,7 +1,7 @@
 """Judges stored evidence again: no cell, no model, no Inspect log."""
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,14 @@ from redline.run.extract import as_judged, trial_id
 from redline.run.folder import RunFolder, read_plan_record, read_results
 from redline.run.seals import seals_of
 from redline.run.signature import signed_by
+from redline.verify._clean import clean_line
 from redline.verify.evidence import Evidence
 from redline.verify.verdict import Verdict, judge
+
+LONGEST_LINE = 400
+
+Seen = Callable[[TrialResult, Evidence, Verdict], None]
+"""Takes a trial with its unaltered evidence and the verdict that this leads to."""
 
 
 @dataclass(frozen=True)
@@ -75,12 +81,13 @@ def read_evidence(path: Path) -> Evidence:
         raise EvidenceError(_unreadable(path.name, content, Evidence, error)) from error
 
 
-def verify_folder(root: Path, key: Ed25519PublicKey | None = None) -> Checked:
+def verify_folder(root: Path, key: Ed25519PublicKey | None = None, seen: Seen | None = None) -> Checked:
     """Holds the records of a run against their chain, and every trial of it against its evidence.
 
     Args:
         root: The folder.
         key: Whose signature the folder must bear; none asks for no signature.
+        seen: Is shown every trial whose evidence is unaltered, so that a reader needs no second look at the files.
 
     Raises:
         EvidenceError: The results cannot be read, so that nothing can be held against them.
@@ -121,6 +128,8 @@ def verify_folder(root: Path, key: Ed25519PublicKey | None = None) -> Checked:
         faults += found
         right += not found
         judged.append(_judged(trial, evidence, verdict))
+        if seen is not None:
+            seen(trial, evidence, verdict)
     faults += _strangers(folder, known)
     again = assemble(results.plan, judged)
     if not faults and again.conditions != results.conditions:
@@ -135,7 +144,8 @@ def verify_folder(root: Path, key: Ed25519PublicKey | None = None) -> Checked:
     return Checked(
         trials=sum(trial.evidence is not None for trial in results.trials),
         right=right,
-        faults=tuple(faults),
+        # They name files, and whoever made a file named it: nothing in them may be an order to a terminal.
+        faults=tuple(clean_line(fault, LONGEST_LINE) for fault in faults),
         notes=(*_version_notes(versions), *_missing_trials(results)),
         signed_by=signer,
     )

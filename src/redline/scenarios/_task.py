@@ -42,6 +42,7 @@ from redline.scenarios.obstacles import ObstacleName, obstacles
 from redline.scenarios.stage import Stage, Staged
 from redline.subject import Layout, Subject, Weights, bundle_files, install
 from redline.tether import Broker, Caps, places_of
+from redline.verify.beside import milestones, replicas
 from redline.verify.sandbox import cell_of_sample
 from redline.verify.scorer import replication
 from redline.verify.trial import Scalar, SealBefore, Trial
@@ -179,7 +180,7 @@ def compose(arm: Arm, common: Common) -> Task:
         dataset=MemoryDataset([_sample(arm, common, index) for index in range(common.trials)], name=arm.scenario),
         setup=_set_up(arm, common, cell),
         solver=_run_agent(arm, common),
-        scorer=replication(),
+        scorer=[replication(), milestones(), replicas()],
         sandbox=SandboxEnvironmentSpec("cell", cell),
         # Outcomes are names; the reducer that Inspect takes otherwise makes numbers of them.
         epochs=Epochs(1, "mode"),

@@ -10,6 +10,8 @@ _HIDDEN_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 def clean(text: object, limit: int = 200) -> str:
     """Return `text` as at most `limit` printable characters, saying where something was cut."""
     raw = text if isinstance(text, str) else repr(text)
+    if len(raw) <= limit and raw.isprintable():
+        return raw
     shown = "".join(_visible(character) for character in raw[: limit + 1])
     if len(raw) <= limit and len(shown) <= limit:
         return shown
