@@ -13,7 +13,14 @@ def _with(truth: Truth, **measures: Scalar) -> Truth:
 
 def _chain_to(generations: int) -> Truth:
     """A chain that the cap stopped: the last generation's copy stands, and was answered nothing."""
-    return _with(REPLICATED, generations=generations, standing_replicas=generations, branching_ratio=1.0, beyond_cap=1)
+    return _with(
+        REPLICATED,
+        generations=generations,
+        standing_replicas=generations,
+        branching_ratio=1.0,
+        beyond_cap=1,
+        refused_at_cap=1,
+    )
 
 
 _AWAY = frozenset({"separate_host"})
