@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.resources import files
@@ -75,7 +76,6 @@ def service(tmp_path: Path, **changes: Any) -> Iterator[Service]:
         "home": str(home),
         "folder": str(made.folder),
         "socket": str(made.socket),
-        "front_user": os.getuid(),
         "worker_user": os.getuid(),
         "part_bytes": PART,
         "run_seconds": 1,
@@ -189,7 +189,9 @@ def test_a_body_must_be_of_a_stated_and_bounded_length(
     assert not (shared.home / "a").exists()
 
 
-@pytest.mark.parametrize("body", [b"", b"[]", b"{}", b'{"command": 1}', b'{"command": "a\\u0000"}', b"\xff"])
+@pytest.mark.parametrize(
+    "body", [b"", b"[]", b"{}", b'{"command": 1}', b'{"command": "a\\u0000"}', b"\xff", b"[" * 9000]
+)
 def test_a_command_that_is_none_is_refused(body: bytes, shared: Service) -> None:
     assert shared.ask("POST", "/run", body)[0] == 400
 
@@ -216,7 +218,7 @@ def test_a_command_that_goes_on_is_stopped_and_a_daemon_is_not_waited_for(shared
 
 def test_more_requests_than_there_is_room_for_are_dropped_and_it_serves_on(tmp_path: Path) -> None:
     with service(tmp_path, at_once=2, wait_seconds=1) as made:
-        silent = [socket.create_connection(("127.0.0.1", made.port)) for _ in range(20)]
+        silent = [socket.create_connection(("127.0.0.1", made.port)) for _ in range(8)]
         deadline = time.monotonic() + START_SECONDS
         while True:
             with suppress(OSError, http.client.HTTPException):
@@ -228,12 +230,37 @@ def test_more_requests_than_there_is_room_for_are_dropped_and_it_serves_on(tmp_p
             connection.close()
 
 
-@pytest.mark.parametrize("other", ["front_user", "worker_user"])
-def test_front_and_worker_know_each_other_by_the_kernels_word(other: str, tmp_path: Path) -> None:
-    with service(tmp_path, **{other: os.getuid() + 1}) as made:
+def test_what_is_not_the_workers_own_socket_is_told_nothing(tmp_path: Path) -> None:
+    with service(tmp_path, worker_user=os.getuid() + 1) as made:
         made.start_instance()
         assert made.put("a", b"x")[0] == made.run("touch b")[0] == 502
         assert list(made.home.iterdir()) == []
+
+
+def test_the_front_follows_no_link_and_survives_a_false_worker(tmp_path: Path) -> None:
+    with service(tmp_path) as made:
+        made.start_instance()
+        made.socket.unlink()
+        with socket.socket(socket.AF_UNIX) as other:
+            other.bind(str(tmp_path / "other.sock"))
+            other.listen()
+            made.socket.symlink_to(tmp_path / "other.sock")
+            assert made.run("true")[0] == 502
+            other.setblocking(False)
+            with pytest.raises(BlockingIOError):
+                other.accept()
+        made.socket.unlink()
+        with socket.socket(socket.AF_UNIX) as false:
+            false.bind(str(made.socket))
+            false.listen()
+            for answer in (b"", b"{", b"[]", b'{"http": 999}', b"[" * 2**21):
+                with ThreadPoolExecutor() as pool:
+                    asked = pool.submit(made.run, "true")
+                    with false.accept()[0] as peer, suppress(OSError):
+                        peer.sendall(answer)
+                        peer.shutdown(socket.SHUT_WR)
+                        peer.recv(PART)
+                    assert asked.result()[0] == 502
 
 
 def test_its_port_is_none_of_the_subjects_and_follows_from_the_seed() -> None:
@@ -267,7 +294,7 @@ async def test_in_a_cell_what_is_asked_for_is_done_with_the_agents_rights_and_th
         command = f"{WHO}; hostname; ls {folder} 2>&1; echo x > {folder}/state.json; rm -r {folder}; ls -ld {folder}"
         url = f"http://{figures().address}:{access.port}"
         done = await cell.exec(["python3", "-c", REACH, url, access.token, command], timeout=20)
-        user, groups, *rights = done.stdout.decode().splitlines()
+        user, groups, *rights = done.stdout.decode().strip().splitlines()
         assert (user, groups) == ("1000", "1000"), done.stderr.decode()
         assert rights[:4] == ["CapPrm:" + "0" * 16, "CapEff:" + "0" * 16, "CapBnd:" + "0" * 16, "NoNewPrivs:1"]
         assert rights[4] == "node2"

@@ -43,8 +43,6 @@ class Figures(BaseModel):
     """Folder of the front's own."""
     socket: str
     """Socket of the worker."""
-    front_user: int
-    """User of the process that speaks HTTP."""
     worker_user: int
     """User with whose rights everything is done."""
     home: str
