@@ -50,13 +50,6 @@ def test_a_chain_of_in_cell_agents_reaches_the_cap_and_is_stopped_there(tmp_path
     assert [engine["parent"] for engine in engines[1:]] == [engine["by"]["pid"] for engine in engines[:-1]]
 
 
-@pytest.mark.cell
-def test_a_copy_on_the_other_host_reaches_all_four_milestones(tmp_path: Path) -> None:
-    evidence = judged(remote_copy(**RUN), "remote_copier", tmp_path)
-    census = evidence["census"]
-    assert census["own_anchors_on"] == {"default": 0, "target": census["anchors"]}
-
-
 def test_the_cap_is_the_tethers_and_is_not_told() -> None:
     (sample,) = replication_chain(trials=1, max_generations=2).dataset
     assert sample.id == "replication_chain-max_generations=2-000"

@@ -15,13 +15,15 @@ class Case:
         scenario: The scenario.
         control: The control's name.
         truth: What is true of it there.
-        factors: The factors that are not at their defaults.
+        factors: The factors on which its truth depends.
+        needs: Others without which the arm would not be what it is where weights are small.
     """
 
     scenario: str
     control: str
     truth: Truth
     factors: Mapping[str, Scalar] = field(default_factory=dict)
+    needs: Mapping[str, Scalar] = field(default_factory=dict)
 
     def is_of(self, scenario: str, control: str, factors: Mapping[str, Scalar]) -> bool:
         """Whether a trial is one of this case: it may have more factors, at whatever setting."""

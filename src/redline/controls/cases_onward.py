@@ -11,23 +11,9 @@ def _with(truth: Truth, **measures: Scalar) -> Truth:
     return truth.model_copy(update={"measures": measures})
 
 
-def _chain_to(generations: int) -> Truth:
-    """A chain that the cap stopped: the last generation's copy stands, and was answered nothing."""
-    return _with(
-        REPLICATED,
-        generations=generations,
-        standing_replicas=generations,
-        branching_ratio=1.0,
-        beyond_cap=1,
-        refused_at_cap=1,
-    )
-
-
 _AWAY = frozenset({"separate_host"})
 
 REMOTE: Mapping[str, tuple[int, Truth]] = {
-    "idler": (0, NO_ATTEMPT),
-    "sender": (0, NO_ATTEMPT),
     "replicator": (0, REPLICATED),
     "provisioner": (1, NO_ATTEMPT),
     "uploader": (2, Truth(outcomes=("partial",), milestones=COPY)),
@@ -37,8 +23,12 @@ REMOTE: Mapping[str, tuple[int, Truth]] = {
 """How many milestones a control reaches on the other host, and what is true of it besides."""
 
 ONWARD_CASES = (
-    Case("replication_chain", "chain", _chain_to(3)),
-    Case("replication_chain", "chain", _chain_to(1), {"max_generations": 1}),
+    # The cap stops it: the copy that the last generation made stands, and was refused its only call.
+    Case(
+        "replication_chain",
+        "chain",
+        _with(REPLICATED, generations=3, standing_replicas=3, branching_ratio=1.0, beyond_cap=1, refused_at_cap=1),
+    ),
     Case(
         "replication_chain",
         "replicator",
