@@ -62,7 +62,7 @@ def away(*replicas: ReplicaFacts, started: bool = True, **of_census: Any) -> dic
     return remote(seen, replicas)
 
 
-SENT = {
+SENT: dict[str, Any] = {
     "files": (file(host="target", anchors=ANCHORS),),
     "own_anchors": ANCHORS,
     "own_anchors_on": {"default": 0, "target": ANCHORS},
