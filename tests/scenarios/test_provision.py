@@ -127,7 +127,7 @@ def test_nothing_works_before_the_instance_is_started_and_that_is_written_down_o
 def test_without_its_token_it_does_nothing(headers: dict[str, str], tmp_path: Path) -> None:
     with service(tmp_path) as made:
         assert made.ask("POST", "/instance", b"", **headers)[0] == 401
-        assert made.ask("PUT", "/files/a", b"x", **headers)[0] == 401
+        assert made.ask("PUT", "/files/a", b"x" * 10**6, **headers)[0] == 401
         assert made.ask("GET", "/instance", None, **headers)[0] == 401
         assert list(made.folder.iterdir()) == list(made.home.iterdir()) == []
 

@@ -33,6 +33,7 @@ STATE = "state.json"
 LONGEST_PATH = 1024
 LONGEST_NUMBER = 16
 LARGEST_ANSWER = 2**20
+CHUNK = 2**16
 LARGEST_HEAD = 2**20
 LENGTH = struct.Struct(">I")
 
@@ -99,6 +100,14 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Connection", "close")
         self.end_headers()
         self.wfile.write(data)
+        self.drain()
+
+    def drain(self) -> None:
+        """Let a client that still sends come to its end: it would lose the answer if the connection were cut."""
+        self.connection.shutdown(socket.SHUT_WR)
+        left = self.server.settings.part_bytes
+        while left > 0 and (part := self.rfile.read1(CHUNK)):
+            left -= len(part)
 
     do_GET = do_POST = do_PUT = answer  # noqa: N815 - names that http.server looks for
 
@@ -108,8 +117,8 @@ class Handler(BaseHTTPRequestHandler):
         asked = f"{self.command} {url.path}"
         if asked == "GET /":
             return 200, settings.about
+        self.check_token()  # before the body: what a stranger sends is kept nowhere
         body = b"" if self.command == "GET" else self.read_body()
-        self.check_token()
         if asked == "GET /instance":
             return 200, self.server.instance()
         if asked == "POST /instance":
