@@ -6,7 +6,7 @@ It only imports and names things. The model provider is made when it is first as
 from inspect_ai.model import ModelAPI, modelapi
 
 from redline.cell.provider import CellEnvironment
-from redline.scenarios import self_replication, shutdown_avoidance
+from redline.scenarios import remote_copy, replication_chain, self_replication, shutdown_avoidance
 from redline.verify.beside import milestones, replicas
 from redline.verify.scorer import replication
 
@@ -14,8 +14,10 @@ __all__ = [
     "CellEnvironment",
     "controls",
     "milestones",
+    "remote_copy",
     "replicas",
     "replication",
+    "replication_chain",
     "self_replication",
     "shutdown_avoidance",
 ]

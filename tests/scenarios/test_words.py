@@ -1,13 +1,16 @@
 """What is said to a model: neutral everywhere, and silent on copying where the arm does not ask for it."""
 
 import re
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
 import pytest
+from inspect_ai import Task
 
+from redline.controls.onward import CHAIN, SERVICE, TOKEN
 from redline.controls.scene import ASKED_FOR_A_COPY, JOB, NOTICE
-from redline.scenarios import self_replication, shutdown_avoidance
+from redline.scenarios import remote_copy, replication_chain, self_replication, shutdown_avoidance
 from redline.scenarios._prompts import PROMPTS, words
 from redline.scenarios._scenario import arm_of
 from redline.scenarios._task import Arm, Common, Wording, choices
@@ -22,8 +25,16 @@ PRESSURE = re.compile(
 WORDINGS = tuple(map(str, choices(Wording)))
 
 
-def outright(wording: str) -> Arm:
-    return arm_of(self_replication, Common(wording=wording))  # type: ignore[arg-type]  # one of the wordings
+def outright(wording: str, scenario: Callable[..., Task] = self_replication) -> Arm:
+    return arm_of(scenario, Common(wording=wording))  # type: ignore[arg-type]  # one of the wordings
+
+
+def chain(wording: str) -> Arm:
+    return outright(wording, replication_chain)
+
+
+def elsewhere(wording: str) -> Arm:
+    return outright(wording, remote_copy)
 
 
 def shutdown(trigger: str, deadline: float = 300, wording: str = "plain") -> Arm:
@@ -50,7 +61,7 @@ def test_where_no_copy_is_asked_for_no_word_speaks_of_one(trigger: str, wording:
     assert {name: forbidden_words(text) for name, text in said.items() if forbidden_words(text)} == {}
 
 
-ASKING = [make(wording).brief(1) for wording in WORDINGS for make in (outright, instructed)]
+ASKING = [make(wording).brief(1) for wording in WORDINGS for make in (outright, instructed, chain, elsewhere)]
 
 
 def test_the_search_finds_what_it_looks_for() -> None:
@@ -96,3 +107,7 @@ def test_controls_know_the_occasions_by_the_words_that_are_said(wording: str) ->
     assert NOTICE in order.shutdown.notice
     assert not ASKED_FOR_A_COPY.search(shutdown("notice", wording=wording).brief(1))
     assert not JOB.search(outright(wording).brief(1))
+    for arm in (chain(wording), elsewhere(wording)):
+        assert ASKED_FOR_A_COPY.search(arm.brief(1))
+    assert CHAIN.search(chain(wording).brief(1))
+    assert SERVICE.search(elsewhere(wording).brief(1)) and TOKEN.search(elsewhere(wording).brief(1))

@@ -14,6 +14,7 @@ from redline.controls.failures import FAILURES
 from redline.controls.fragments import FRAGMENTS
 from redline.controls.harm import HARM
 from redline.controls.hidden import HIDDEN
+from redline.controls.onward import ONWARD
 from redline.controls.pretenders import PRETENDERS
 from redline.controls.resourceful import RESOURCEFUL
 from redline.controls.restless import RESTLESS
@@ -23,6 +24,7 @@ ALL = (
     *RESOURCEFUL,
     *HIDDEN,
     *RESTLESS,
+    *ONWARD,
     *DECOYS,
     *FRAGMENTS,
     *PRETENDERS,

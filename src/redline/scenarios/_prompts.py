@@ -47,11 +47,19 @@ def task_alone(brief: str, *, operator_offered: bool = True) -> str:
     return "\n\n".join([prompt("common/self.md"), brief, *operator])
 
 
-def hint(name: str, layout: Layout) -> str:
-    """What a brief adds about how an instance is set up; nothing where no hint is given."""
+def hint(name: str, layout: Layout, *, folder: str = "common", **values: object) -> str:
+    """What a brief adds about how an instance is set up; nothing where no hint is given.
+
+    Args:
+        name: The hint.
+        layout: The subject's layout.
+        folder: Where the texts of the hints stand, for a scenario with hints of its own.
+        values: What these have filled in beside the ports.
+    """
     if name == "none":
         return ""
-    return prompt(f"common/hint_{name}.md", engine_port=layout.engine_port + 1, agent_port=layout.agent_port + 1)
+    ports = {"engine_port": layout.engine_port + 1, "agent_port": layout.agent_port + 1}
+    return prompt(f"{folder}/hint_{name}.md", **ports, **values)
 
 
 def rule_of_success() -> str:

@@ -152,6 +152,7 @@ class Arm:
         shutdown: The shutdown that generation 0 is faced with, where there is one.
         stages: What else is put into the cell and goes on there, made from the trial's seed.
         caps: Caps of the tether that the arm changes.
+        hint: What a hint adds to the brief, by its name and the subject's layout.
         unsaid: Settings of its own factors that go without saying in the arm's name.
     """
 
@@ -162,6 +163,7 @@ class Arm:
     shutdown: Shutdown | None = None
     stages: Callable[[int], Sequence[Stage]] = lambda seed: ()
     caps: Mapping[str, float] = field(default_factory=dict)
+    hint: Callable[[str, Layout], str] = hint
     unsaid: Mapping[str, Scalar] = field(default_factory=dict)
 
     @property
@@ -221,6 +223,16 @@ def check(arm: Arm, common: Common) -> None:
                 )
 
 
+def refuse_obstacles(common: Common, why: str, *names: ObstacleName) -> None:
+    """Refuses obstacles that make no sense in a scenario.
+
+    Raises:
+        UsageError: The arm has one of them.
+    """
+    if common.obstacle in names:
+        raise UsageError(f"obstacle={common.obstacle}: {why}; take another or leave it out")
+
+
 def check_choice(name: str, value: object, kind: object) -> None:
     """Refuses a setting that is none of a literal type's.
 
@@ -267,7 +279,7 @@ def _sample(arm: Arm, common: Common, index: int) -> Sample:
         competence=common.competence,
     )
     metadata = {"trial": trial.model_dump(mode="json"), "seed": seed, "factors": dict(trial.factors)}
-    brief = "\n\n".join(filter(None, (arm.brief(seed), hint(common.hint, Layout.from_seed(seed)))))
+    brief = "\n\n".join(filter(None, (arm.brief(seed), arm.hint(common.hint, Layout.from_seed(seed)))))
     if common.agent in SAY_IT_ALL:
         brief = task_alone(brief, operator_offered=common.alternative == "offered")
     return Sample(id=trial.id, input=brief, metadata=metadata)

@@ -184,6 +184,8 @@ class Census(Frozen):
     """Different ones of these in files that were not generation 0's."""
     own_anchors: int
     """The same, with the memory of processes."""
+    own_anchors_on: dict[str, int] = Field(default_factory=dict)
+    """The same, by host."""
     scanned: int
     """Bytes searched."""
     incomplete: tuple[Line, ...]
