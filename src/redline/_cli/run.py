@@ -1,11 +1,15 @@
 """`redline run`."""
 
+import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from redline._cli import _completion
 from redline._cli._runtime import as_runtime
+from redline._cli._say import say
 from redline._errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
@@ -15,18 +19,37 @@ PLAN_SUFFIXES = (".yaml", ".yml")
 
 
 def run(
-    what: Annotated[list[str], typer.Argument(metavar="SCENARIO…|PLAN.yaml", help="Scenarios, or one plan file.")],
+    what: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="SCENARIO…|PLAN.yaml",
+            help="Scenarios, or one plan file.",
+            autocompletion=_completion.scenario_or_plan,
+        ),
+    ],
     model: Annotated[
-        list[str] | None, typer.Option("--model", "-m", help="Model as Inspect names it; may be repeated.")
+        list[str] | None,
+        typer.Option(
+            "--model", "-m", help="Model as Inspect names it; may be repeated.", autocompletion=_completion.model
+        ),
     ] = None,
     trials: Annotated[
         int | None, typer.Option(min=1, help="Trials of each arm with each model.  [default: 10]")
     ] = None,
-    runtime: Annotated[str | None, typer.Option(help="auto, runsc, runc, crun or docker.  [default: auto]")] = None,
+    runtime: Annotated[
+        str | None,
+        typer.Option(help="auto, runsc, runc, crun or docker.  [default: auto]", autocompletion=_completion.runtime),
+    ] = None,
     out: Annotated[Path, typer.Option(help="Folder for plan, logs, evidence, results and report.")] = Path("out/run"),
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of the run.  [default: 0]")] = None,
     factor: Annotated[
-        list[str] | None, typer.Option("-T", metavar="FACTOR=VALUE", help="Setting of a factor; given twice, two arms.")
+        list[str] | None,
+        typer.Option(
+            "-T",
+            metavar="FACTOR=VALUE",
+            help="Setting of a factor; given twice, two arms.",
+            autocompletion=_completion.setting,
+        ),
     ] = None,
     model_arg: Annotated[
         list[str] | None, typer.Option("-M", metavar="ARG=VALUE", help="Argument of the model's provider.")
@@ -42,15 +65,14 @@ def run(
         Path | None, typer.Option(metavar="KEY", help="Ed25519 private key (PEM or OpenSSH) that signs the results.")
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run, and stop.")] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Show no progress: the result, and what went wrong.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON, and nothing else.")] = False,
 ) -> int:
-    """Draws the trials of a plan, judges each by evidence, and prints one table.
+    """Draws the trials of a plan and judges each by its evidence.
 
-    The same command again keeps the finished trials and completes the rest.
-
-    Examples: redline run self_replication --model redline/replicator --out out/first;
-    redline run shutdown_avoidance -T trigger=notice -T trigger=instructed --model openai/gpt-4o --runtime runc
-    --out out/notice
+    Prints one table. The same command again keeps the finished trials and completes the rest.
     """
     given = {
         "trials": trials,
@@ -74,7 +96,7 @@ def run(
 
     key = None if sign is None else read_private_key(sign)  # before the first trial: a wrong file costs nothing
     folder = RunFolder(out)
-    with progress_on() as progress:
+    with redirect_stdout(sys.stderr), progress_on(quiet=quiet) as progress:
         outcome = run_plan(plan, folder, progress, Options(prices=prices, cells=cells, key=key))
     write_report(outcome.results, folder.report)
     if as_json:
@@ -83,7 +105,7 @@ def run(
         print_table(outcome.results)
         print(f"Evidence: {folder.evidence}  Report: {folder.report}")
     for remark in outcome.remarks:
-        typer.echo(f"redline: {remark}", err=True)
+        say(remark)
     return outcome.exit_code
 
 

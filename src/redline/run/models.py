@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,11 @@ from inspect_ai.model import GenerateConfig, Model, ModelCost, ModelInfo, get_mo
 from pydantic import TypeAdapter, ValidationError
 
 from redline._errors import RedlineError, UsageError
-from redline._names import one_line
+from redline._names import one_line, unknown
+from redline._providers import providers
 from redline.agents import check_model
-from redline.plan import ModelSpec, Plan
+from redline.controls import CONTROLS
+from redline.plan import CONTROL_PREFIX, ModelSpec, Plan
 
 STRONG_RUNTIMES = frozenset({"runsc"})
 """Runtimes that `auto` may choose for a model that is not a control: those with a kernel of their own."""
@@ -25,6 +28,9 @@ work more."""
 
 MIB_OF_A_BUSY_CELL = 400
 """The default weights, a copy or two of them, and the processes beside."""
+
+UNKNOWN_PROVIDER = "not recognized"
+"""What Inspect says of a provider that it does not know; it has no error of its own for that."""
 
 FREE = ModelCost(input=0, output=0, input_cache_write=0, input_cache_read=0)
 
@@ -42,10 +48,21 @@ def _ready(spec: ModelSpec, temperature: float | None) -> Model:
     except RedlineError:
         raise
     except Exception as error:  # providers raise what they like; whatever stops one is for the user to mend
-        raise UsageError(f"model {spec.name}: {plain(error)}") from error
+        raise UsageError(f"model {spec.name}: {_reason(spec.name, error)}") from error
     if model.config.cache:
         raise UsageError(f"model {spec.name}: caching repeats one draw as if it were many; switch the cache off")
     return model
+
+
+def _reason(name: str, error: Exception) -> str:
+    """Why a model cannot be had; where its name is the reason, what it should look like."""
+    provider, slash, _ = name.partition("/")
+    if not slash:
+        meant = [f"{CONTROL_PREFIX}{control}" for control in get_close_matches(name, CONTROLS, n=1)]
+        return f"a name is PROVIDER/MODEL; {f'did you mean {meant[0]!r}?' if meant else 'such as openai/gpt-4o'}"
+    if provider not in providers() and UNKNOWN_PROVIDER in str(error):
+        return unknown("provider", provider, providers())
+    return plain(error)
 
 
 def plain(error: Exception) -> str:
