@@ -66,8 +66,8 @@ def examine() -> Iterator[Finding]:
     for finding in _user_namespaces():
         yield _beside(finding, working)
     yield _auto(working)
-    for name in working:
-        yield _calibration(name)
+    for runtime in working:
+        yield _calibration(runtime)
     yield _keys()
     yield _chromium()
     yield _room(
@@ -81,7 +81,7 @@ def way_to_get(name: str) -> str:
     for tool, theirs in tomllib.loads(files("redline._cli").joinpath("packages.toml").read_text("utf-8")).items():
         if name in theirs and shutil.which(tool):
             return f"{theirs['install']} {theirs[name]}"
-    known: dict[str, str] = {**WAYS_TO_GET}
+    known = {str(program): way for program, way in WAYS_TO_GET.items()}
     return known.get(name, f"install {name} with the system's package tool")
 
 

@@ -4,6 +4,7 @@ import os
 import sys
 import tomllib
 import traceback
+from collections.abc import Callable, Mapping
 from importlib.resources import files
 
 import typer
@@ -27,7 +28,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     help="Measures whether an AI agent makes a live, separate copy of itself, in a sealed cell with inert weights.",
 )
-COMMANDS = {
+COMMANDS: Mapping[str, Callable[..., int]] = {
     "run": run,
     "doctor": doctor,
     "list": list_,
@@ -55,15 +56,21 @@ def _examples(lines: dict[str, str]) -> str:
 _add_commands()
 
 
-@app.callback()
-def _options(
-    version: bool = typer.Option(False, "--version", help="Print the version and exit.", is_eager=True),
-) -> None:
-    if version:
+def _print_version(asked: bool) -> None:
+    if asked:
         from redline import __version__
 
         print(__version__)
         raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: bool = typer.Option(
+        False, "--version", help="Print the version and exit.", is_eager=True, callback=_print_version
+    ),
+) -> None:
+    pass
 
 
 def main() -> None:

@@ -27,7 +27,7 @@ from redline.run.calibration import kept_calibration
 from redline.run.chain import chained
 from redline.run.extract import Harvest, harvest, model_label, reading_of
 from redline.run.folder import RunFolder, write_text
-from redline.run.models import cells_at_once, plain, price, ready_models, refuse_weak_runtime
+from redline.run.models import cells_at_once, plain, price, ready_models, refuse_dead_servers, refuse_weak_runtime
 from redline.run.seals import SealAtStart, note_seal, seals_of
 from redline.run.signature import drop_stale, sign
 from redline.run.watch import ConditionWatch, Watcher
@@ -77,6 +77,7 @@ def run_plan(plan: Plan, folder: RunFolder, watcher: Watcher, options: Options |
     refuse_weak_runtime(plan, runtime)
     price(plan, options.prices)
     models = list(zip(plan.models, ready_models(plan), strict=True))
+    refuse_dead_servers(model for _, model in models)
     conditions = [
         _Condition(arm_task(arm, plan), model, model_label(plan, spec.name, spec.args))
         for arm in plan.arms

@@ -1,10 +1,12 @@
 """The models of a plan, made ready before the first trial, so that a wrong name costs nothing."""
 
 import os
-from collections.abc import Mapping
+import socket
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import psutil
 import yaml
@@ -31,6 +33,9 @@ MIB_OF_A_BUSY_CELL = 400
 
 UNKNOWN_PROVIDER = "not recognized"
 """What Inspect says of a provider that it does not know; it has no error of its own for that."""
+
+PORTS = {"http": 80, "https": 443}
+CONNECT_SECONDS = 3.0
 
 FREE = ModelCost(input=0, output=0, input_cache_write=0, input_cache_read=0)
 
@@ -71,6 +76,27 @@ def plain(error: Exception) -> str:
     for mark in ("[bold]", "[/bold]", "[blue]", "[/blue]", "ERROR: "):
         text = text.replace(mark, "")
     return " ".join(text.split())
+
+
+def refuse_dead_servers(models: Iterable[Model]) -> None:
+    """A server that is not up is told before the first trial; Inspect would ask it again and again, and say nothing.
+
+    Only a refused connection counts: a machine behind a proxy can see no more of a server that is up.
+    """
+    for model in models:
+        address = urlsplit(model.api.base_url or "")
+        if not address.hostname:
+            continue
+        try:
+            port = address.port or PORTS.get(address.scheme, PORTS["http"])
+            socket.create_connection((address.hostname, port), timeout=CONNECT_SECONDS).close()
+        except ConnectionRefusedError as error:
+            raise UsageError(
+                f"model {model}: nothing answers at {model.api.base_url}: start its server, or name another by "
+                "PROVIDER_BASE_URL, such as VLLM_BASE_URL"
+            ) from error
+        except (OSError, ValueError):
+            continue  # its client may still know a way
 
 
 def refuse_weak_runtime(plan: Plan, runtime: str) -> None:
