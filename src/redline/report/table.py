@@ -5,6 +5,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from redline._text import printable
 from redline.report.published import published_trials
 from redline.report.words import beside_words, calibration_line, outcome_words, percent, published_line, rate_words
 from redline.results import Results
@@ -45,8 +46,8 @@ def _table(results: Results, between: str) -> Table:
             percent(condition.rate.clopper_pearson95),
             "; ".join(filter(None, outcomes)),
         )
-        # Names come from plans and models: text, never markup.
-        table.add_row(*(Text(cell) for cell in cells))
+        # Names come from plans and models: text, never markup, and nothing that a terminal obeys.
+        table.add_row(*(Text(printable(cell)) for cell in cells))
     return table
 
 
