@@ -17,15 +17,15 @@ from redline._errors import ExitCode
 ROOT = Path(__file__).parents[2]
 CELL = "<!-- cell -->"
 
-TRIED = ("```console", "```python")
+TRIED = ("```sh", "```python")
 
 pages = sorted(path for path in (ROOT / "docs").glob("*.md") if any(fence in path.read_text() for fence in TRIED))
 
 
 def typed(example: Example) -> None:
-    """Runs the lines of a console block that begin with a prompt."""
+    """Runs the lines of a block of shell commands."""
     for line in example.parsed.splitlines():
-        words = shlex.split(line.removeprefix("$ "))
+        words = shlex.split(line)
         match words[0]:
             case "export":
                 for assignment in words[1:]:
@@ -44,7 +44,7 @@ def marked(page: Path) -> ParameterSet:
 @pytest.mark.parametrize("page", [marked(page) for page in pages])
 def test_the_examples_of_a_page_do_what_it_says(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    sybil = Sybil([PythonCodeBlockParser(), CodeBlockParser("console", typed)], path=str(page.parent))
+    sybil = Sybil([PythonCodeBlockParser(), CodeBlockParser("sh", typed)], path=str(page.parent))
     document = sybil.parse(page)
     document.namespace["patch"] = monkeypatch
     examples = list(document.examples())
