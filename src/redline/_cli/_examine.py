@@ -144,13 +144,14 @@ def _auto(working: list[str]) -> Finding:
     """Which runtime a run takes that names none; it need not be one that works here, if the environment names it."""
     from redline.run.models import STRONG_RUNTIMES
 
+    state: State = "optional" if working else "missing"
+    mend = f"name one that works: --runtime {working[0]}" if working else way_to_get("runc")
     try:
         name = choose_runtime("auto").name
     except UsageError as error:
-        return Finding("--runtime auto", "optional" if working else "missing", one_line(error))
+        return Finding("--runtime auto", state, one_line(error), mend)
     if name not in working:
-        mend = f"name one that works: --runtime {working[0]}" if working else ""
-        return Finding("--runtime auto", "optional" if working else "missing", f"takes {name}, which fails", mend)
+        return Finding("--runtime auto", state, f"takes {name}, which fails", mend)
     shared = "" if name in STRONG_RUNTIMES else f"; models that are no controls need --runtime {name} said outright"
     return Finding("--runtime auto", "ok", f"takes {name}{shared}")
 
