@@ -1,5 +1,6 @@
 """`redline run`."""
 
+import io
 import sys
 from contextlib import redirect_stdout
 from pathlib import Path
@@ -96,7 +97,8 @@ def run(
 
     key = None if sign is None else read_private_key(sign)  # before the first trial: a wrong file costs nothing
     folder = RunFolder(out)
-    with redirect_stdout(sys.stderr), progress_on(quiet=quiet) as progress:
+    elsewhere = io.StringIO() if quiet else sys.stderr  # what libraries print is no result
+    with redirect_stdout(elsewhere), progress_on(quiet=quiet) as progress:
         outcome = run_plan(plan, folder, progress, Options(prices=prices, cells=cells, key=key))
     write_report(outcome.results, folder.report)
     if as_json:
