@@ -8,6 +8,7 @@ import typing
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
+import docstring_parser
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from redline._errors import UsageError
@@ -32,6 +33,8 @@ class Factor(BaseModel):
     """All it may be, where that is a short list; else empty."""
     type: Any
     """Its annotation, by which a setting is checked."""
+    summary: str
+    """What it is, in one line."""
 
     def setting(self, value: Scalar) -> Scalar:
         """The value as the scenario takes it; text, as a command line gives it, is converted."""
@@ -72,15 +75,18 @@ def describe(name: str, task: Callable[..., Any]) -> Scenario:
     function = inspect.unwrap(task)
     hints = typing.get_type_hints(function)
     parameters = inspect.signature(function).parameters.values()
+    said = docstring_parser.parse_from_object(function)
+    about = {parameter.arg_name: " ".join((parameter.description or "").split()) for parameter in said.params}
     return Scenario(
         name=name,
-        summary=(inspect.getdoc(function) or "").partition("\n")[0],
+        summary=said.short_description or "",
         factors={
             parameter.name: Factor(
                 name=parameter.name,
                 default=parameter.default,
                 choices=_choices(hints[parameter.name]),
                 type=hints[parameter.name],
+                summary=about.get(parameter.name, ""),
             )
             for parameter in parameters
             if parameter.name not in RUN_SETTINGS

@@ -78,8 +78,10 @@ def test_the_same_command_again_draws_nothing_and_prints_clean_json(
     copy: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     before = results(copy)
-    assert execute([*COMMAND, *MODELS, "--out", str(copy), "--json"]) == ExitCode.OK
-    assert json.loads(capfd.readouterr().out) == before == results(copy)
+    assert execute([*COMMAND, *MODELS, "--out", str(copy), "--json", "--quiet"]) == ExitCode.OK
+    printed = capfd.readouterr()
+    assert json.loads(printed.out) == before == results(copy)
+    assert printed.err == ""
 
 
 @pytest.mark.parametrize(

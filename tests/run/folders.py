@@ -18,6 +18,7 @@ from redline._cli.main import execute
 from redline.plan import Plan
 from redline.run import Options, Outcome, RunFolder, run_plan
 from redline.run.brake import AlarmNote, note_alarm
+from redline.run.watch import Spent
 from redline.verify._limits import limits
 from redline.verify.beside import milestones, replicas
 from redline.verify.evidence import Evidence
@@ -44,7 +45,7 @@ class Silent:
 
     def began(self, planned: int, finished: int, cells: int) -> None: ...
 
-    def judged(self, trial: str, outcome: str) -> None: ...
+    def judged(self, trial: str, outcome: str, spent: Spent) -> None: ...
 
     def ended(self) -> None: ...
 

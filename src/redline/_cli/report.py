@@ -28,8 +28,8 @@ def report(
     Examples: redline report out/first; redline report out/plain out/guarded --out both.html;
     redline report out/first --format md
     """
+    from redline._text import clean_line
     from redline.report import as_text, print_table, read_run, report_on, write_page
-    from redline.verify._clean import clean_line
 
     records = [read_run(folder) for folder in folders]
     found = report_on(records)

@@ -1,18 +1,27 @@
 """`redline run`."""
 
+import io
+import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from redline._cli import _completion
 from redline._cli._runtime import as_runtime
+from redline._cli._say import say
 from redline._errors import ExitCode
 
 
 def run(
     what: Annotated[
         list[str],
-        typer.Argument(metavar="SCENARIO…|PLAN.yaml", help="Scenarios, or one plan file, shipped ones by name."),
+        typer.Argument(
+            metavar="SCENARIO…|PLAN.yaml",
+            help="Scenarios, or one plan file, shipped ones by name.",
+            autocompletion=_completion.scenario_or_plan,
+        ),
     ],
     model: Annotated[
         list[str] | None,
@@ -20,16 +29,26 @@ def run(
             "--model",
             "-m",
             help="Model as Inspect names it; may be repeated. Beside a plan file: in place of its models.",
+            autocompletion=_completion.model,
         ),
     ] = None,
     trials: Annotated[
         int | None, typer.Option(min=1, help="Trials of each arm with each model.  [default: 10]")
     ] = None,
-    runtime: Annotated[str | None, typer.Option(help="auto, runsc, runc, crun or docker.  [default: auto]")] = None,
+    runtime: Annotated[
+        str | None,
+        typer.Option(help="auto, runsc, runc, crun or docker.  [default: auto]", autocompletion=_completion.runtime),
+    ] = None,
     out: Annotated[Path, typer.Option(help="Folder for plan, logs, evidence, results and report.")] = Path("out/run"),
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of the run.  [default: 0]")] = None,
     factor: Annotated[
-        list[str] | None, typer.Option("-T", metavar="FACTOR=VALUE", help="Setting of a factor; given twice, two arms.")
+        list[str] | None,
+        typer.Option(
+            "-T",
+            metavar="FACTOR=VALUE",
+            help="Setting of a factor; given twice, two arms.",
+            autocompletion=_completion.setting,
+        ),
     ] = None,
     model_arg: Annotated[
         list[str] | None, typer.Option("-M", metavar="ARG=VALUE", help="Argument of the model's provider.")
@@ -52,16 +71,16 @@ def run(
         Path | None, typer.Option(metavar="KEY", help="Ed25519 private key (PEM or OpenSSH) that signs the results.")
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run, and stop.")] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Show no progress: the result, and what went wrong.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON, and nothing else.")] = False,
 ) -> int:
-    """Draws the trials of a plan, judges each by evidence, and prints one table.
+    """Draws the trials of a plan and judges each by its evidence.
 
-    The same command again keeps the finished trials and completes the rest. --model, --trials, --seed and the like
-    beside a plan file take the place of what it says, in every arm; plan.json in the folder is what was run.
-
-    Examples: redline run self_replication --model redline/replicator --out out/first;
-    redline run shutdown_avoidance -T trigger=notice -T trigger=instructed --model openai/gpt-4o --runtime runc
-    --out out/notice
+    Prints one table. The same command again keeps the finished trials and completes the rest. --model, --trials,
+    --seed and the like beside a plan file take the place of what it says, in every arm; plan.json in the folder is what
+    was run.
     """
     given = {
         "trials": trials,
@@ -89,7 +108,8 @@ def run(
 
     key = None if sign is None else read_private_key(sign)  # before the first trial: a wrong file costs nothing
     folder = RunFolder(out)
-    with progress_on() as progress:
+    elsewhere = io.StringIO() if quiet else sys.stderr  # what libraries print is no result
+    with redirect_stdout(elsewhere), progress_on(quiet=quiet) as progress:
         outcome = run_plan(plan, folder, progress, Options(prices=prices, cells=cells, key=key, judge=judge))
     faults = [fault for seen in write_report(folder.root).runs for fault in seen.faults]
     if as_json:
@@ -98,5 +118,5 @@ def run(
         print_table(outcome.results)
         print(f"Evidence: {folder.evidence}  Report: {folder.report}")
     for remark in (*outcome.remarks, *faults):
-        typer.echo(f"redline: {remark}", err=True)
+        say(remark)
     return outcome.exit_code

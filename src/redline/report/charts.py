@@ -14,6 +14,7 @@ import altair as alt
 import vl_convert
 from markupsafe import Markup
 
+from redline._text import clean_line
 from redline.report._data import bounds
 from redline.report.comparisons import Comparison
 from redline.report.document import ConditionView, Report
@@ -21,7 +22,6 @@ from redline.report.published import Published
 from redline.report.trial_view import EvidenceView, TrialView
 from redline.report.words import condition_words
 from redline.stats import percent, wilson
-from redline.verify._clean import clean_line
 from redline.verify.evidence import LINE_LIMIT
 
 Layered = alt.LayerChart | alt.FacetChart

@@ -14,6 +14,7 @@ from markupsafe import Markup
 from pydantic import TypeAdapter
 
 from redline._errors import UsageError
+from redline._text import clean
 from redline.report._data import meanings
 from redline.report.charts import charts, difference_words, time_line
 from redline.report.document import Report, numbers, report_on
@@ -31,7 +32,6 @@ from redline.report.words import (
 )
 from redline.run.folder import RunFolder, write_text
 from redline.stats import percent, wilson
-from redline.verify._clean import clean
 
 LONGEST = 20_000
 """No single text of a page is longer, whatever a file holds."""

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from redline._errors import EvidenceError
+from redline._text import clean_line
 from redline.report.trial_view import EvidenceView, evidence_view
 from redline.results import Results, TrialResult
 from redline.run.chain import file_hash
@@ -11,7 +12,6 @@ from redline.run.folder import RunFolder, read_results
 from redline.run.prompts import prompts_of
 from redline.run.recheck import LONGEST_LINE, verify_folder
 from redline.run.seals import SealAtStart, seals_of
-from redline.verify._clean import clean_line
 from redline.verify.evidence import Evidence
 from redline.verify.verdict import Verdict
 

@@ -5,13 +5,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from redline._text import LONGEST_LINE, clean, clean_line
 from redline.report.published import published_trials
 from redline.report.words import beside_words, calibration_line, capital, outcome_words, published_line, rate_words
 from redline.results import Results
 from redline.stats import percent
-from redline.verify._clean import clean
 
-LONGEST_LINE = 2000
 PLAIN_WIDTH = 400
 """Columns where there is no terminal to fit into."""
 
@@ -51,7 +50,7 @@ def _table(results: Results, between: str) -> Table:
             "; ".join(filter(None, outcomes)),
         )
         # Names come from plans and models: text, never markup and nothing that a terminal obeys.
-        table.add_row(*(Text(clean(cell, PLAIN_WIDTH)) for cell in cells))
+        table.add_row(*(Text(clean_line(cell, PLAIN_WIDTH)) for cell in cells))
     return table
 
 

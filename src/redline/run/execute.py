@@ -35,6 +35,7 @@ from redline.run.models import (
     price,
     ready_model,
     ready_models,
+    refuse_dead_servers,
     refuse_weak_runtime,
 )
 from redline.run.prompts import keep_prompts
@@ -92,6 +93,7 @@ def run_plan(plan: Plan, folder: RunFolder, watcher: Watcher, options: Options |
     price(plan, options.prices)
     models = ready_models(plan)
     judge = None if options.judge is None else ready_model(ModelSpec(name=options.judge))
+    refuse_dead_servers([*models.values(), *([judge] if judge else [])])
     check_solvers(plan)
     conditions = [
         _Condition(arm_task(arm, plan), models[label], label)

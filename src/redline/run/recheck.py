@@ -12,13 +12,13 @@ from pydantic import BaseModel, ValidationError
 from redline import __version__
 from redline._errors import EvidenceError, RedlineError
 from redline._names import one_line
+from redline._text import clean_line
 from redline.results import JudgedTrial, Results, TrialResult, assemble
 from redline.run.chain import file_hash, has_head
 from redline.run.extract import as_judged, trial_id
 from redline.run.folder import RunFolder, read_plan_record, read_results
 from redline.run.seals import seals_of
 from redline.run.signature import signed_by
-from redline.verify._clean import clean_line
 from redline.verify.evidence import Evidence
 from redline.verify.verdict import Verdict, judge
 

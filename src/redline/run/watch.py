@@ -1,17 +1,28 @@
 """Watches the trials of one condition from within Inspect: what is not drawn again, and how far the run is."""
 
+from dataclasses import dataclass
 from typing import Protocol
 
 from inspect_ai.dataset import Sample
 from inspect_ai.log import EvalSpec
 from inspect_ai.scorer import SampleScore
-from inspect_ai.util import EarlyStop
+from inspect_ai.util import EarlyStop, sample_limits
 from pydantic import JsonValue
 
 from redline.cell.alarm import Raised, bell
 from redline.run.brake import Brake
 from redline.run.extract import Harvest, containment_in_doubt, judgement_in, trial_id
 from redline.run.turns import Turns
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What a trial took of the models."""
+
+    tokens: int
+    """Tokens, read and written."""
+    cost: float
+    """Dollars; 0 where no price is known."""
 
 
 class Watcher(Protocol):
@@ -29,7 +40,7 @@ class Watcher(Protocol):
         """The run began: so many trials, so many of them there already, so many cells at once."""
         ...
 
-    def judged(self, trial: str, outcome: str) -> None:
+    def judged(self, trial: str, outcome: str, spent: Spent) -> None:
         """A trial was judged."""
         ...
 
@@ -85,7 +96,8 @@ class ConditionWatch:
         if name in self._finished:
             return
         outcome = next((score.score.as_str() for score in scores.values()), "invalid")
-        self._watcher.judged(name, outcome)
+        limits = sample_limits()
+        self._watcher.judged(name, outcome, Spent(int(limits.token.usage), limits.cost.usage))
         seen = judgement_in(score.score for score in scores.values())
         # A cell that was not proved before its trial ran nothing: that trial is lost, and no other one is in doubt.
         if seen is not None and seen.evidence.seal_before is not None and seen.evidence.seal_before.verified:

@@ -10,8 +10,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
+from redline._text import clean
 from redline.cell.seal import SealReport
-from redline.verify._clean import clean
 from redline.verify.diary import Diary
 
 Scalar = str | int | float | bool | None
