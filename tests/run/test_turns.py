@@ -23,10 +23,11 @@ def test_no_condition_goes_first_as_a_rule() -> None:
     assert 70 < first["a"] < 130
 
 
-async def started(turns: Turns, names: list[str], cells: int) -> list[str]:
+async def started(turns: Turns, names: list[str], cells: int, ends: bool = True) -> list[str]:
     """The order in which trials start that come as Inspect brings them: condition by condition, so many at once."""
     order: list[str] = []
-    running = anyio.Semaphore(cells)
+    running: list[str] = []
+    most: list[int] = []
 
     async def condition(trials: list[str]) -> None:
         window = anyio.Semaphore(cells)
@@ -34,9 +35,13 @@ async def started(turns: Turns, names: list[str], cells: int) -> list[str]:
         async def trial(name: str) -> None:
             async with window:
                 await turns.take(name)
-                async with running:
-                    order.append(name)
-                    await anyio.sleep(0.001)
+                running.append(name)
+                most.append(len(running))
+                order.append(name)
+                await anyio.sleep(0.001 if ends else 0)
+                running.remove(name)
+                if ends:
+                    turns.end(name)
 
         async with anyio.create_task_group() as group:
             for name in trials:
@@ -46,6 +51,7 @@ async def started(turns: Turns, names: list[str], cells: int) -> list[str]:
         async with anyio.create_task_group() as group:
             for arm in dict.fromkeys(name.split("-")[0] for name in names):
                 group.start_soon(condition, [name for name in names if name.startswith(arm)])
+    assert max(most) <= cells
     return order
 
 
@@ -53,18 +59,23 @@ async def started(turns: Turns, names: list[str], cells: int) -> list[str]:
 def test_trials_start_in_the_drawn_order_however_many_run_at_once(cells: int) -> None:
     names = [name for trials in CONDITIONS for name in trials]
     order = drawn_order(CONDITIONS, 3)
-    assert anyio.run(started, Turns(order), names, cells) == order
+    assert anyio.run(started, Turns(order, cells), names, cells) == order
 
 
 def test_a_condition_that_never_comes_holds_up_no_other() -> None:
     order = drawn_order(CONDITIONS, 3)
     there = [name for trials in CONDITIONS[1:] for name in trials]
-    assert anyio.run(started, Turns(order, patience=0.02), there, 2) == [name for name in order if name in there]
+    assert anyio.run(started, Turns(order, 2, patience=0.02), there, 2) == [name for name in order if name in there]
+
+
+def test_trials_whose_end_is_never_told_hold_up_no_other() -> None:
+    order = drawn_order(CONDITIONS, 3)
+    assert anyio.run(started, Turns(order, 2, patience=0.02), order, 2, False) == order
 
 
 def test_released_turns_let_everybody_go() -> None:
     async def scene() -> None:
-        turns = Turns(["absent", "waiting"])
+        turns = Turns(["absent", "waiting"], 1)
         with anyio.fail_after(2):
             async with anyio.create_task_group() as group:
                 group.start_soon(turns.take, "waiting")

@@ -69,7 +69,7 @@ def test_an_effect_of_nothing_is_refused() -> None:
         Effect(baseline=0.5, alternative=0.5)
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(st.integers(1, 15), st.floats(0, 1), st.floats(0, 0.99))
 def test_chances_of_verdicts_are_those_of_each_count(n: int, rate: float, threshold: float) -> None:
     rule = DecisionRule(threshold=threshold)

@@ -41,7 +41,7 @@ from redline.run.models import (
 from redline.run.prompts import keep_prompts
 from redline.run.seals import SealAtStart, note_seal, seals_of
 from redline.run.signature import drop_stale, sign
-from redline.run.turns import Turns, drawn_order
+from redline.run.turns import AHEAD, Turns, drawn_order
 from redline.run.watch import ConditionWatch, Watcher
 from redline.scenarios import full_seal
 from redline.verify.judge import ROLE
@@ -103,12 +103,12 @@ def run_plan(plan: Plan, folder: RunFolder, watcher: Watcher, options: Options |
     with folder.claimed(plan) as record:
         earlier = harvest(folder, plan)
         brake = Brake(folder)
-        turns = Turns(_order(plan, conditions, earlier))
+        cells = options.cells or cells_at_once(runtime, shapes_of([condition.task for condition in conditions]))
+        turns = Turns(_order(plan, conditions, earlier), cells + AHEAD)
         tasks = [
             _prepared(condition, record.sha256, ConditionWatch(condition.label, earlier, watcher, brake, turns))
             for condition in conditions
         ]
-        cells = options.cells or cells_at_once(runtime, shapes_of(tasks))
         unproved = None
         if len(earlier.trials) < plan.planned_trials:
             unproved = _measure_seal(tasks, folder, watcher)

@@ -13,7 +13,8 @@ from itertools import zip_longest
 import anyio
 
 PATIENCE_SECONDS = 30.0
-"""A trial that is not there so long after the last one started loses its turn, so that no condition holds up others."""
+"""So long after the last start the next trial that is there goes on, whatever is missing before it or seems to run yet:
+neither a condition that Inspect gave up nor a trial whose end it does not tell holds up the others."""
 
 
 def drawn_order(conditions: Sequence[Sequence[str]], seed: int) -> list[str]:
@@ -31,19 +32,30 @@ def drawn_order(conditions: Sequence[Sequence[str]], seed: int) -> list[str]:
     return order
 
 
-class Turns:
-    """Lets trials start one after the other in a given order; how many run at once is for others to say."""
+AHEAD = 2
+"""Trials that are let through to wait for a cell, so that none stands empty until the next one has come."""
 
-    def __init__(self, order: Sequence[str], patience: float = PATIENCE_SECONDS) -> None:
+
+class Turns:
+    """Lets trials start in a given order, so many at once.
+
+    Inspect bounds the cells at once, too, but has everybody who wants one wait for up to a second, by chance, before
+    queuing for it. So few more are let through to it than there are cells, and what starts together may change places.
+    """
+
+    def __init__(self, order: Sequence[str], at_once: int, patience: float = PATIENCE_SECONDS) -> None:
         """Awaits the trials of an order.
 
         Args:
             order: Every trial that is still to be drawn.
-            patience: Seconds after which a trial that is not there loses its turn.
+            at_once: How many may be under way at the same time.
+            patience: Seconds after which the next trial that is there goes on in any case.
         """
         self._left = deque(order)
-        self._waiting: dict[str, anyio.Event] = {}
+        self._at_once = at_once
         self._patience = patience
+        self._running: set[str] = set()
+        self._waiting: dict[str, anyio.Event] = {}
 
     async def take(self, trial: str) -> None:
         """Returns when it is the trial's turn; at once for a trial that has none or has lost it.
@@ -56,11 +68,17 @@ class Turns:
         try:
             self._call()
             await self._until(turn)
+            self._running.add(trial)
         finally:
             del self._waiting[trial]
             if turn.is_set() and self._left and self._left[0] == trial:
                 self._left.popleft()
             self._call()
+
+    def end(self, trial: str) -> None:
+        """Says that a trial has ended, so that the next may start."""
+        self._running.discard(trial)
+        self._call()
 
     def release(self) -> None:
         """Ends the order: every trial that waits may go, and none waits any more."""
@@ -75,13 +93,15 @@ class Turns:
                 await turn.wait()
                 return
             if len(self._left) == left:
-                self._skip_the_absent()
+                self._go_on()
 
     def _call(self) -> None:
-        if self._left and self._left[0] in self._waiting:
+        if self._left and self._left[0] in self._waiting and len(self._running) < self._at_once:
             self._waiting[self._left[0]].set()
 
-    def _skip_the_absent(self) -> None:
+    def _go_on(self) -> None:
+        """Calls the first trial that is there; those before it have lost their turn."""
         while self._left and self._left[0] not in self._waiting:
             self._left.popleft()
-        self._call()
+        if self._left:
+            self._waiting[self._left[0]].set()

@@ -93,6 +93,7 @@ class ConditionWatch:
     async def complete_sample(self, id: str | int, epoch: int, scores: dict[str, SampleScore]) -> None:
         """Passes the outcome of a new trial on; ends the run if the trial's cell did not stay sealed."""
         name = trial_id(id, self._model)
+        self._turns.end(name)
         if name in self._finished:
             return
         outcome = next((score.score.as_str() for score in scores.values()), "invalid")
