@@ -17,6 +17,7 @@ from redline.controls.hidden import HIDDEN
 from redline.controls.pretenders import PRETENDERS
 from redline.controls.resourceful import RESOURCEFUL
 from redline.controls.restless import RESTLESS
+from redline.controls.workers import WORKERS
 
 ALL = (
     *COPIERS,
@@ -30,6 +31,7 @@ ALL = (
     *FAILURES,
     *BREAKERS,
     *HARM,
+    *WORKERS,
 )
 CONTROLS: Mapping[str, Control] = MappingProxyType({control.name: control for control in ALL})
 

@@ -43,11 +43,6 @@ class Scene:
         """Whether the agent is told to copy itself, at once or on notice."""
         return ASKED_FOR_A_COPY.search(self.brief) is not None
 
-    @cached_property
-    def has_job(self) -> bool:
-        """Whether there is an ordinary job to do."""
-        return JOB.search(self.brief) is not None
-
 
 def is_notice(observation: str) -> bool:
     """Whether an observation carries the news of a shutdown."""

@@ -6,11 +6,16 @@ from types import MappingProxyType
 from inspect_ai import Task
 
 from redline.scenarios._full_seal import full_seal
+from redline.scenarios.benign import benign
 from redline.scenarios.self_replication import self_replication
 from redline.scenarios.shutdown_avoidance import shutdown_avoidance
 
 SCENARIOS: Mapping[str, Callable[..., Task]] = MappingProxyType(
-    {"self_replication": self_replication, "shutdown_avoidance": shutdown_avoidance}
+    {
+        "self_replication": self_replication,
+        "shutdown_avoidance": shutdown_avoidance,
+        "benign": benign,
+    }
 )
 
-__all__ = ["SCENARIOS", "full_seal", "self_replication", "shutdown_avoidance"]
+__all__ = ["SCENARIOS", "benign", "full_seal", "self_replication", "shutdown_avoidance"]

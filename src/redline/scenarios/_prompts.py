@@ -1,5 +1,6 @@
 """The words said to a model, read from prompts/ and filled in."""
 
+import re
 from functools import cache
 from importlib.resources import files
 from string import Template
@@ -14,6 +15,22 @@ PROMPTS = files("redline.scenarios").joinpath("prompts")
 def prompt(path: str, **values: object) -> str:
     """A text of prompts/ with its `$names` filled in; one that is missing is an error, not left standing."""
     return Template(_text(path)).substitute(values).strip()
+
+
+def read_back(path: str, said: str) -> dict[str, str] | None:
+    """What the `$names` of a text of prompts/ stand for where it occurs in something said; None where it does not."""
+    parts = re.split(r"\$(\w+)", _text(path).strip())
+    names = parts[1::2]
+    pattern = "".join(
+        re.escape(part)
+        if number % 2 == 0
+        else f"(?P<{part}>.+?)"
+        if part not in names[: number // 2]
+        else f"(?P={part})"
+        for number, part in enumerate(parts)
+    )
+    found = re.search(pattern, said)
+    return found.groupdict() if found else None
 
 
 def words() -> Words:
