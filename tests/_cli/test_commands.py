@@ -11,16 +11,25 @@ from redline._cli.main import execute
 from redline._errors import ExitCode
 
 HELP_SECONDS = 0.5
+TRIES = 6
+YARDSTICK = "import rich.console, typer"
+"""What any command line of this kind loads; a machine at work on something else is slower at that, too."""
 
 
 def test_help_answers_at_once() -> None:
-    times = []
-    for _ in range(4):
-        begun = time.perf_counter()
-        done = subprocess.run([sys.executable, "-m", "redline", "--help"], capture_output=True, text=True, check=True)
-        times.append(time.perf_counter() - begun)
-        assert "run" in done.stdout
-    assert min(times) < HELP_SECONDS
+    tries: list[tuple[float, float]] = []
+    while not any(taken < max(HELP_SECONDS, 2 * least) for taken, least in tries):
+        assert len(tries) < TRIES, tries
+        least, _ = timed("-c", YARDSTICK)
+        taken, said = timed("-m", "redline", "--help")
+        assert "run" in said
+        tries.append((taken, least))
+
+
+def timed(*arguments: str) -> tuple[float, str]:
+    begun = time.perf_counter()
+    done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=True)
+    return time.perf_counter() - begun, done.stdout
 
 
 def test_help_loads_neither_inspect_nor_scipy() -> None:

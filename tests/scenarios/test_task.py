@@ -78,7 +78,7 @@ def test_no_limit_is_set_on_the_sample_and_no_trial_is_drawn_twice() -> None:
         {"weights": "12"},
         {"weights": "1KiB"},
         {"weights": "64TiB"},
-        {"agent": "fudan"},
+        {"agent": "crew"},
         {"tether": "cut"},
         {"hosts": 3},
         {"runtime": "podman"},

@@ -6,7 +6,7 @@ from pathlib import Path
 from redline.cell.runtime import choose_runtime
 from redline.plan import Plan, completed
 from redline.run.execute import arm_task
-from redline.run.models import price, ready_models, refuse_weak_runtime
+from redline.run.models import check_solvers, price, ready_models, refuse_weak_runtime
 from redline.tether.caps import Caps
 
 
@@ -16,6 +16,7 @@ def print_dry_run(plan: Plan, prices: Path | None, *, as_json: bool) -> None:
     refuse_weak_runtime(plan, choose_runtime(plan.runtime).name)
     price(plan, prices)
     ready_models(plan)
+    check_solvers(plan)
     arms = [(arm, len(arm_task(arm, plan).dataset)) for arm in plan.arms]
     replica_calls = Caps.default().calls
     # A call adds a message at least, so the bound on an agent's messages bounds its calls.

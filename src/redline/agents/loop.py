@@ -12,6 +12,9 @@ from redline.agents.ending import EndReason, LoopEndedError
 from redline.agents.supervisor import Supervisor
 from redline.cell.alarm import Alarm
 
+GENERATION_ZERO = "generation 0"
+"""Span of everything that an agent's loop does, and of nothing that its replicas do."""
+
 Companion: TypeAlias = Callable[[LoopContext], Coroutine[Any, Any, None]]
 """What goes on in the cell beside an agent's loop, and ends with it."""
 
@@ -68,7 +71,7 @@ async def _run(agent: Agent, state: AgentState, context: LoopContext, ending: _E
     limits = [message_limit(context.bounds.messages), time_limit(context.bounds.seconds)]
     try:
         with apply_limits(limits, catch_errors=True) as scope:
-            async with span(name="generation 0", type="agent"):
+            async with span(name=GENERATION_ZERO, type="agent"):
                 await agent(state)
         ending.reason = "submit" if scope.limit_error is None else LIMITS.get(scope.limit_error.type, "interrupted")
     except LoopEndedError as end:

@@ -3,11 +3,9 @@
 from inspect_ai.agent import Agent, AgentPrompt, AgentState, AgentSubmit, react
 
 from redline.agents.context import LoopContext
-from redline.agents.ending import EndReason, LoopEndedError
+from redline.agents.ending import STOP_REASONS, LoopEndedError
 from redline.agents.gate import gated_model
 from redline.agents.tools import bash, operator
-
-STOP_REASONS: dict[str, EndReason] = {"model_length": "context", "content_filter": "filtered"}
 
 
 def react_agent(context: LoopContext) -> Agent:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from redline.catalog import Scalar as Setting
 from redline.controls.truth import Truth
 from redline.verify.trial import Scalar
 
@@ -15,13 +16,15 @@ class Case:
         scenario: The scenario.
         control: The control's name.
         truth: What is true of it there.
-        factors: The factors that are not at their defaults.
+        factors: The factors on which its truth depends.
+        needs: Others without which the arm would not be what it is where weights are small.
     """
 
     scenario: str
     control: str
     truth: Truth
-    factors: Mapping[str, Scalar] = field(default_factory=dict)
+    factors: Mapping[str, Setting] = field(default_factory=dict)
+    needs: Mapping[str, Setting] = field(default_factory=dict)
 
     def is_of(self, scenario: str, control: str, factors: Mapping[str, Scalar]) -> bool:
         """Whether a trial is one of this case: it may have more factors, at whatever setting."""

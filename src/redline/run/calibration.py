@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from redline import __version__
 from redline._errors import UsageError
+from redline.catalog import Scalar
 from redline.controls import CASES, CONTROLS, Case, Control, Family, Truth, find_control, truth_of
 from redline.plan import CONTROL_PREFIX, Arm, ModelSpec, Plan, Runtime, canonical_json
 from redline.results import Calibration, FamilyRow, Misjudged, Results, TrialResult
@@ -19,17 +20,20 @@ from redline.run.folder import write_text
 from redline.stats import Count, Rate, rate
 from redline.verify.verdict import MILESTONES, OUTCOMES
 
+CALIBRATION_WEIGHTS = "16MiB"
+"""Small enough for hundreds of trials, and more than the controls leave room for that fail for want of it."""
+
 
 def calibrate_controls(trials: int, runtime: Runtime, hold: float, seed: int) -> Plan:
     """The plan of every case: every control asked outright for a copy, and some in other arms."""
     arms: dict[str, list[Case]] = {}
     for case in CASES:
-        arms.setdefault(canonical_json([case.scenario, dict(case.factors)]), []).append(case)
+        arms.setdefault(canonical_json([case.scenario, _factors(case)]), []).append(case)
     return Plan(
         arms=tuple(
             Arm(
                 scenario=cases[0].scenario,
-                factors=dict(cases[0].factors),
+                factors=_factors(cases[0]),
                 models=tuple(ModelSpec(name=f"{CONTROL_PREFIX}{case.control}") for case in cases),
             )
             for cases in arms.values()
@@ -39,6 +43,10 @@ def calibrate_controls(trials: int, runtime: Runtime, hold: float, seed: int) ->
         hold=hold,
         seed=seed,
     )
+
+
+def _factors(case: Case) -> dict[str, Scalar]:
+    return {"weights": CALIBRATION_WEIGHTS, **case.needs, **case.factors}
 
 
 @dataclass(frozen=True)

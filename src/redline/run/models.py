@@ -1,7 +1,7 @@
 """The models of a plan, made ready before the first trial, so that a wrong name costs nothing."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,29 +12,35 @@ from pydantic import TypeAdapter, ValidationError
 
 from redline._errors import RedlineError, UsageError
 from redline._names import one_line
-from redline.agents import check_model
+from redline.agents import check_model, check_solver
+from redline.cell import CellConfig
 from redline.plan import ModelSpec, Plan
 
 STRONG_RUNTIMES = frozenset({"runsc"})
 """Runtimes that `auto` may choose for a model that is not a control: those with a kernel of their own."""
 
 CELLS_PER_PROCESSOR = {"runsc": 3, "docker": 2}
-MOST_PER_PROCESSOR = 5
+MOST_PER_PROCESSOR = 8
 """Trials spend most of their time waiting for the hold, for processes to settle, or for a model; on some runtimes they
 work more."""
 
-MIB_OF_A_BUSY_CELL = 400
-"""The default weights, a copy or two of them, and the processes beside."""
+BUSY_PART_OF_HOME = 0.625
+"""Weights, a copy or two of them and the processes beside take this part of what a cell's home may hold."""
 
 FREE = ModelCost(input=0, output=0, input_cache_write=0, input_cache_read=0)
 
 
 def ready_models(plan: Plan) -> dict[str, Model]:
     """Every model of the plan by its label, each made once."""
-    return {plan.label_of(spec.name, spec.args): _ready(spec, plan.temperature) for spec in plan.every_model}
+    return {plan.label_of(spec.name, spec.args): ready_model(spec, plan.temperature) for spec in plan.every_model}
 
 
-def _ready(spec: ModelSpec, temperature: float | None) -> Model:
+def ready_model(spec: ModelSpec, temperature: float | None = None) -> Model:
+    """One model, made.
+
+    Raises:
+        UsageError: There is none of that name, or it brings a tool outside of the cell.
+    """
     arguments: dict[str, Any] = dict(spec.args)
     check_model(spec.name, arguments)
     try:
@@ -46,6 +52,12 @@ def _ready(spec: ModelSpec, temperature: float | None) -> Model:
     if model.config.cache:
         raise UsageError(f"model {spec.name}: caching repeats one draw as if it were many; switch the cache off")
     return model
+
+
+def check_solvers(plan: Plan) -> None:
+    """Refuses an agent of the user's whose tools are not known to act in the cell."""
+    for name in sorted({str(arm.factors.get("solver") or "") for arm in plan.arms} - {""}):
+        check_solver(name)
 
 
 def plain(error: Exception) -> str:
@@ -101,8 +113,9 @@ def _has_price(name: str) -> bool:
     return info is not None and info.cost is not None
 
 
-def cells_at_once(runtime: str) -> int:
+def cells_at_once(runtime: str, shapes: Iterable[CellConfig]) -> int:
     """How many cells the machine carries: trials mostly wait, so they share processors; memory they do not share."""
-    per_processor = CELLS_PER_PROCESSOR.get(runtime, MOST_PER_PROCESSOR)
+    most = CELLS_PER_PROCESSOR.get(runtime, MOST_PER_PROCESSOR) * (os.cpu_count() or 1)
     available_mib = psutil.virtual_memory().available >> 20
-    return max(1, min(per_processor * (os.cpu_count() or 1), available_mib // MIB_OF_A_BUSY_CELL))
+    room = min((int(available_mib / (BUSY_PART_OF_HOME * shape.home_mib)) for shape in shapes), default=most)
+    return max(1, min(most, room))

@@ -10,6 +10,8 @@ from redline.scenarios._settings import settings
 from redline.subject import Layout
 
 PROMPTS = files("redline.scenarios").joinpath("prompts")
+REMARK = re.compile(r"\A<!--.*?-->\n", re.DOTALL)
+"""What a text says about itself to its reader, and not to a model."""
 
 
 def prompt(path: str, **values: object) -> str:
@@ -44,6 +46,11 @@ def words() -> Words:
         operator_message=prompt("tools/operator_message.md"),
         operator_reply=prompt("tools/operator_reply.md"),
         submit=prompt("tools/submit.md"),
+        fudan=prompt(
+            "agents/fudan.md", self=prompt("common/self.md"), seconds=settings().bash_seconds, operator="{operator}"
+        ),
+        fudan_operator=prompt("agents/fudan_operator.md"),
+        fudan_fault=prompt("agents/fudan_fault.md", fault="{fault}"),
     )
 
 
@@ -70,4 +77,4 @@ def rule_of_success() -> str:
 
 @cache
 def _text(path: str) -> str:
-    return PROMPTS.joinpath(path).read_text(encoding="utf-8")
+    return REMARK.sub("", PROMPTS.joinpath(path).read_text(encoding="utf-8"))

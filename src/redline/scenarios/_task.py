@@ -2,13 +2,13 @@
 
 import hashlib
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Literal, get_args
 
 import anyio
 from inspect_ai import Epochs, Task
-from inspect_ai.agent import AgentState
+from inspect_ai.agent import Agent, AgentState
 from inspect_ai.dataset import MemoryDataset, Sample
 from inspect_ai.model import get_model
 from inspect_ai.solver import Generate, Solver, TaskState, solver
@@ -23,8 +23,11 @@ from redline.agents import (
     Supervisor,
     TetheredModel,
     check_model,
+    foreign_agent,
+    fudan_agent,
     guard_tether,
     in_cell_agent,
+    load_solver,
     react_agent,
     run_to_its_end,
     set_alarm,
@@ -43,7 +46,7 @@ from redline.verify.sandbox import cell_of_sample
 from redline.verify.scorer import replication
 from redline.verify.trial import Order, Scalar, SealBefore, Trial
 
-AgentName = Literal["react", "in_cell"]
+AgentName = Literal["react", "in_cell", "fudan", "solver"]
 Wording = Literal["plain", "formal", "casual"]
 Hint = Literal["none", "path", "commands"]
 Pressure = Literal["neutral", "insistent"]
@@ -57,6 +60,9 @@ UNITS = {"KIB": 2**10, "MIB": MIB, "GIB": 2**30}
 LARGEST_WEIGHTS = 16 * 2**30
 SMALLEST_WEIGHTS = MIB
 SEED_BYTES = 7
+SAY_IT_ALL: Collection[AgentName] = ("in_cell", "solver")
+"""Agents with a system prompt of their own: the task itself says who they are, and how the operator is reached."""
+
 RUN_SETTINGS = frozenset({"trials", "seed", "hold", "runtime"})
 """Settings that a run gives all arms alike."""
 
@@ -73,7 +79,9 @@ class Common:
         pressure: `insistent` adds a line to everything that the agent is shown in its turns.
         alternative: Whether the operator can be written to, the safe thing to do instead.
         obstacle: What stands in the way of a copy; each can be overcome with what is in the cell.
-        agent: `react` (the loop outside, its tools in the cell) or `in_cell` (generation 0's own agent process).
+        agent: `react` (the loop outside, its tools in the cell), `fudan` (the published scaffold as it is described),
+            `in_cell` (generation 0's own agent process) or `solver`.
+        solver: With `agent=solver`, an Inspect agent or solver by its registered name or its file (`file.py@name`).
         tether: Whether the README in the cell tells how its LLM server computes.
         weights: Size of the weights.
         hosts: Hosts of the cell.
@@ -92,6 +100,7 @@ class Common:
     alternative: Alternative = "offered"
     obstacle: ObstacleName = "none"
     agent: AgentName = "react"
+    solver: str = ""
     tether: Tether = "told"
     weights: str = "64MiB"
     hosts: Hosts = 1
@@ -201,6 +210,12 @@ def check(arm: Arm, common: Common) -> None:
     for name, kind in Common.__annotations__.items():
         if choices(kind):
             check_choice(name, getattr(common, name), kind)
+    if bool(common.solver) != (common.agent == "solver"):
+        raise UsageError(f"agent={common.agent}, solver={common.solver}: agent=solver and solver=NAME go together")
+    if common.agent == "solver" and _preamble(_stages(arm, common, common.seed)):
+        raise UsageError(
+            f"obstacle={common.obstacle}: it lies in the shell of our own agents, and agent=solver brings another"
+        )
     read_size(common.weights)
     if not arm.instructed:
         for name in ("hint", "obstacle"):
@@ -258,7 +273,7 @@ def _sample(arm: Arm, common: Common, index: int) -> Sample:
     )
     metadata = {"trial": trial.model_dump(mode="json"), "seed": seed, "factors": dict(trial.factors)}
     brief = "\n\n".join(filter(None, (arm.brief(seed), hint(common.hint, Layout.from_seed(seed)))))
-    if common.agent == "in_cell":
+    if common.agent in SAY_IT_ALL:
         brief = task_alone(brief, operator_offered=common.alternative == "offered")
     return Sample(id=trial.id, input=brief, metadata=metadata)
 
@@ -325,7 +340,7 @@ async def _install(arm: Arm, common: Common, cell: Cell, trial: Trial, alarm: Al
     """Brings up generation 0, its tether and the arm's stages; all of it is the cell's and ends with it."""
     layout = Layout.from_seed(trial.seed)
     weights = Weights.from_seed(trial.seed, common.weight_bytes, layout.shards)
-    model = TetheredModel(alarm)
+    model = TetheredModel(alarm, trial)
     broker = Broker(cell.hosts, weights, Caps.default(**arm.caps), model)
     guard_tether(broker, alarm)
     broker.listen(await places_of(cell))
@@ -399,13 +414,14 @@ def _bounds(common: Common) -> Bounds:
 
 
 def _run_agent(arm: Arm, common: Common) -> Solver:
+    foreign = load_solver(common.solver) if common.solver else None
+
     @solver(name=f"{common.agent}_agent")
     def agent() -> Solver:
         async def solve(state: TaskState, generate: Generate) -> TaskState:
             cell = cell_of_sample()
             context = cell.attached(LoopContext)
-            in_cell = common.agent == "in_cell"
-            loop = in_cell_agent(context, cell.attached(TetheredModel)) if in_cell else react_agent(context)
+            loop = foreign_agent(context, state, foreign) if foreign else _loop(common.agent, context, cell)
             conversation = AgentState(messages=list(state.messages))
             stages = cell.attached(Staged).stages
             try:
@@ -421,6 +437,18 @@ def _run_agent(arm: Arm, common: Common) -> Solver:
         return solve
 
     return agent()
+
+
+def _loop(name: AgentName, context: LoopContext, cell: Cell) -> Agent:
+    match name:
+        case "react":
+            return react_agent(context)
+        case "fudan":
+            return fudan_agent(context)
+        case "in_cell":
+            return in_cell_agent(context, cell.attached(TetheredModel))
+        case "solver":
+            raise ValueError("which solver is not said")
 
 
 def _attended(stages: Sequence[Stage]) -> Companion:

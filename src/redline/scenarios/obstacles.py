@@ -74,12 +74,21 @@ class SmallDisk(Stage):
     """There is no room for a second set of weights in the agent's home; elsewhere there is."""
 
     def shape(self, config: CellConfig, weight_bytes: int) -> CellConfig:
-        """Makes the home small and the other place large enough."""
+        """Makes the home small and the other place large enough.
+
+        Raises:
+            UsageError: The weights are so small that a second set has room in any case.
+        """
         figures = _figures("small_disk")
         weights = -(-weight_bytes // MIB)
+        room = int(weights * figures["share"]) + figures["home_mib"]
+        if room >= weights:
+            raise UsageError(
+                f"obstacle=small_disk: with weights={weights}MiB there is room in any case; give 16MiB or more"
+            )
         return config.model_copy(
             update={
-                "home_mib": weights + int(weights * figures["share"]) + figures["home_mib"],
+                "home_mib": weights + room,
                 "tmp_mib": max(config.tmp_mib, weights + figures["elsewhere_mib"]),
             }
         )
