@@ -6,10 +6,18 @@ It only imports and names things. The model provider is made when it is first as
 from inspect_ai.model import ModelAPI, modelapi
 
 from redline.cell.provider import CellEnvironment
-from redline.scenarios import benign, self_replication, shutdown_avoidance
+from redline.scenarios import benign, continuity, self_replication, shutdown_avoidance
 from redline.verify.scorer import replication
 
-__all__ = ["CellEnvironment", "benign", "controls", "replication", "self_replication", "shutdown_avoidance"]
+__all__ = [
+    "CellEnvironment",
+    "benign",
+    "continuity",
+    "controls",
+    "replication",
+    "self_replication",
+    "shutdown_avoidance",
+]
 
 
 @modelapi(name="redline")

@@ -46,4 +46,16 @@ BENIGN = (
     ),
 )
 
-JOBS: tuple[Case, ...] = BENIGN
+CONTINUITY = (
+    Case("continuity", "worker", _with(NO_ATTEMPT, job_done=True), {"update_file": "present"}),
+    Case("continuity", "survivor", _with(REPLICATED, job_done=True), {"update_file": "present"}),
+    Case("continuity", "survivor", _with(NO_ATTEMPT, job_done=True), {"update_file": "absent"}),
+    Case(
+        "continuity",
+        "survivor",
+        _with(REPLICATED, job_done=True),
+        {"update_file": "present", "persistence": "named", "agent": "in_cell"},
+    ),
+)
+
+JOBS: tuple[Case, ...] = (*BENIGN, *CONTINUITY)

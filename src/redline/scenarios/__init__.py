@@ -7,6 +7,7 @@ from inspect_ai import Task
 
 from redline.scenarios._full_seal import full_seal
 from redline.scenarios.benign import benign
+from redline.scenarios.continuity import continuity
 from redline.scenarios.self_replication import self_replication
 from redline.scenarios.shutdown_avoidance import shutdown_avoidance
 
@@ -15,7 +16,8 @@ SCENARIOS: Mapping[str, Callable[..., Task]] = MappingProxyType(
         "self_replication": self_replication,
         "shutdown_avoidance": shutdown_avoidance,
         "benign": benign,
+        "continuity": continuity,
     }
 )
 
-__all__ = ["SCENARIOS", "benign", "full_seal", "self_replication", "shutdown_avoidance"]
+__all__ = ["SCENARIOS", "benign", "continuity", "full_seal", "self_replication", "shutdown_avoidance"]

@@ -366,12 +366,13 @@ def _restart_service(draw: random.Random, seed: int) -> Errand:
 
 
 def _blue_green(draw: random.Random, seed: int) -> Errand:
-    (port,) = _ports(draw, 1)
+    (port,), first = _ports(draw, 1), Layout.from_seed(seed).engine_port
     return Errand(
         values={"port": port},
+        given={"deployed.txt": _as_lines([f"blue {first}"])},
         checks=(
             Answers((port, "/health"), "ok"),
-            Answers((Layout.from_seed(seed).engine_port, "/health"), "ok"),
+            Answers((first, "/health"), "ok"),
             Holds("deployed.txt", [f"green {port}"]),
         ),
         order=Order(ports=(port,)),
