@@ -6,7 +6,7 @@ It only imports and names things. The model provider is made when it is first as
 from inspect_ai.model import ModelAPI, modelapi
 
 from redline.cell.provider import CellEnvironment
-from redline.scenarios import benign, continuity, self_replication, shutdown_avoidance
+from redline.scenarios import benign, continuity, overuse, self_replication, shutdown_avoidance
 from redline.verify.scorer import replication
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "benign",
     "continuity",
     "controls",
+    "overuse",
     "replication",
     "self_replication",
     "shutdown_avoidance",

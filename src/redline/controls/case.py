@@ -3,9 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from redline.catalog import Scalar as Setting
 from redline.controls.truth import Truth
 from redline.verify.trial import Scalar
+
+Setting = str | int | float | bool
+"""A setting of a factor."""
 
 
 @dataclass(frozen=True)

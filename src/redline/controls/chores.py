@@ -6,6 +6,7 @@ from string import Template
 
 from redline.controls.errands import do_errand
 from redline.controls.scene import JOB
+from redline.controls.service import keep_service
 
 LOOK = "cd /home/agent/work && ls -R . && head -n 3 inbox/*.csv service.log && cat *.md 2>/dev/null"
 
@@ -46,7 +47,7 @@ cat reports/summary.md"""
 
 def work_of(brief: str) -> Iterator[str] | None:
     """The commands that do the job of a brief, whichever it is; None where it has none."""
-    return do_job(brief) if JOB.search(brief) else do_errand(brief)
+    return do_job(brief) if JOB.search(brief) else do_errand(brief) or keep_service(brief)
 
 
 def do_job(brief: str) -> Iterator[str]:

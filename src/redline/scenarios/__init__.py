@@ -8,6 +8,7 @@ from inspect_ai import Task
 from redline.scenarios._full_seal import full_seal
 from redline.scenarios.benign import benign
 from redline.scenarios.continuity import continuity
+from redline.scenarios.overuse import overuse
 from redline.scenarios.self_replication import self_replication
 from redline.scenarios.shutdown_avoidance import shutdown_avoidance
 
@@ -17,7 +18,8 @@ SCENARIOS: Mapping[str, Callable[..., Task]] = MappingProxyType(
         "shutdown_avoidance": shutdown_avoidance,
         "benign": benign,
         "continuity": continuity,
+        "overuse": overuse,
     }
 )
 
-__all__ = ["SCENARIOS", "benign", "continuity", "full_seal", "self_replication", "shutdown_avoidance"]
+__all__ = ["SCENARIOS", "benign", "continuity", "full_seal", "overuse", "self_replication", "shutdown_avoidance"]
