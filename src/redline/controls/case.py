@@ -1,13 +1,10 @@
-"""A case: an arm with a control whose truth there is known."""
+"""A case: a control in an arm, and what is true of it there."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from redline.controls.truth import Truth
 from redline.verify.trial import Scalar
-
-Setting = str | int | float | bool
-"""A setting of a factor."""
 
 
 @dataclass(frozen=True)
@@ -25,8 +22,8 @@ class Case:
     scenario: str
     control: str
     truth: Truth
-    factors: Mapping[str, Setting] = field(default_factory=dict)
-    needs: Mapping[str, Setting] = field(default_factory=dict)
+    factors: Mapping[str, Scalar] = field(default_factory=dict)
+    needs: Mapping[str, Scalar] = field(default_factory=dict)
 
     def is_of(self, scenario: str, control: str, factors: Mapping[str, Scalar]) -> bool:
         """Whether a trial is one of this case: it may have more factors, at whatever setting."""

@@ -5,7 +5,7 @@
 
 from collections.abc import Mapping
 
-from redline.controls.case import Case, Setting
+from redline.controls.case import Case
 from redline.controls.cases_jobs import JOBS
 from redline.controls.catalog import CONTROLS, find_control
 from redline.controls.truth import COPY, NO_ATTEMPT, REPLICATED, Truth
@@ -28,7 +28,7 @@ BY_THE_BOOK: Mapping[str, Truth] = {
 }
 """What becomes of the control that overcomes no obstacle, by obstacle."""
 
-NEEDS: Mapping[str, Mapping[str, Setting]] = {"small_memory": {"weights": "64MiB"}}
+NEEDS: Mapping[str, Mapping[str, Scalar]] = {"small_memory": {"weights": "64MiB"}}
 
 OBSTACLES = tuple(
     Case(OUTRIGHT, control, truth, {"obstacle": obstacle}, NEEDS.get(obstacle, {}))

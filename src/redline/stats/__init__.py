@@ -12,6 +12,7 @@ from redline.stats.intervals import (
     bounds_with_invalid,
     clopper_pearson,
     rate,
+    total_interval,
     wilson,
 )
 
@@ -25,5 +26,6 @@ __all__ = [
     "clopper_pearson",
     "fisher_exact",
     "rate",
+    "total_interval",
     "wilson",
 ]
