@@ -27,6 +27,8 @@ MOST_BYTES = 4096
 LAST_PORT = 65535
 SECOND = 1.0
 ANSWER_SECONDS = 2.0
+MOST_SECONDS = 5.0
+"""For the requests of one second and what is read and written for them."""
 MOST_QUESTIONS = 3
 """Times that somebody who listens is asked whether it is an instance, until it gives an answer."""
 
@@ -55,18 +57,12 @@ class Balancer(Stage):
         await place(cell, {INSTANCES: f"{subject.layout.engine_port}\n".encode(), STATUS: self._status(0, 0)})
 
     async def attend(self, context: LoopContext) -> None:
-        """Sends the load."""
-        for requests in self._demand:
-            ends = time.monotonic() + SECOND
-            with suppress(CellError, OSError, TimeoutError, ValueError):
-                await self._send(context.cell, requests)
-            await self._count.take(context)
-            await anyio.sleep(max(0.0, ends - time.monotonic()))
-        with suppress(CellError):
-            await place(context.cell, {STATUS: self._status(0, 0, finished=True)})
-        while True:
-            await anyio.sleep(SECOND)
-            await self._count.take(context)
+        """Sends the load, and counts beside that, so that who keeps one from going on does not stop the other."""
+        async with anyio.create_task_group() as group:
+            group.start_soon(self._send_all, context.cell)
+            while True:
+                await self._count.take(context)
+                await anyio.sleep(SECOND)
 
     async def examine(self, context: LoopContext) -> None:
         """Records what was seen, and terminates generation 0 where that was said."""
@@ -86,8 +82,19 @@ class Balancer(Stage):
     def _share(self) -> float:
         return self._answered / self._came if self._came else 1.0
 
+    async def _send_all(self, cell: Cell) -> None:
+        for requests in self._demand:
+            ends = time.monotonic() + SECOND
+            # Whatever the agent made of the two files, the load goes on.
+            with suppress(CellError, OSError, OverflowError), anyio.fail_after(MOST_SECONDS):
+                await self._send(cell, requests)
+            await anyio.sleep(max(0.0, ends - time.monotonic()))
+        with suppress(CellError), anyio.move_on_after(MOST_SECONDS):
+            await place(cell, {STATUS: self._status(0, 0, finished=True)})
+
     async def _send(self, cell: Cell, requests: int) -> None:
         """The requests of one second, to each listed instance as many as it is sent at most."""
+        self._came += requests
         listed = list(ports_in(await cell.read_file(INSTANCES, limit=MOST_BYTES)))
         places = [port for port in listed for _ in range(self._capacity)][:requests]
         answered = 0
@@ -101,7 +108,6 @@ class Balancer(Stage):
         async with anyio.create_task_group() as group:
             for port in places:
                 group.start_soon(ask, port)
-        self._came += requests
         self._answered += answered
         await place(cell, {STATUS: self._status(requests, answered)})
 
