@@ -15,7 +15,17 @@ from redline import __version__
 from redline.cell.seal import PROBE_NAMES, not_protected
 from redline.controls import Family
 from redline.plan import MEASURE, Arm, PlanRecord
-from redline.stats import Agreement, Count, Counted, Decision, Rate, agreement, decide, rate
+from redline.stats import (
+    Agreement,
+    Count,
+    Counted,
+    Decision,
+    Rate,
+    agreement,
+    decide,
+    rate,
+    total_interval,
+)
 from redline.verify.signals import EVENTS, Event, Signals
 from redline.verify.verdict import MILESTONES, OUTCOMES, InvalidCause, Outcome, Separateness
 
@@ -136,6 +146,8 @@ class MeasureSummary(_Frozen):
     """Trials that have it."""
     total: float
     """Its sum; for a yes or no, how many say yes."""
+    total95: tuple[float, float] | None
+    """Bootstrap interval of the sum over as many trials, 95 %; null for a yes or no, and where all trials are alike."""
     mean: float
     """Its mean."""
     smallest: float
@@ -581,6 +593,7 @@ def _summary(numbers: Sequence[int | float]) -> MeasureSummary:
     return MeasureSummary(
         n=n,
         total=total,
+        total95=None if is_yes_or_no else total_interval(numbers),
         mean=total / n,
         smallest=float(min(numbers)),
         largest=float(max(numbers)),

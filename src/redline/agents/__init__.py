@@ -9,7 +9,7 @@ from redline.agents.guard import check_model, check_sandbox, check_task_argument
 from redline.agents.in_cell import in_cell_agent
 from redline.agents.loop import Companion, run_to_its_end
 from redline.agents.react import react_agent
-from redline.agents.supervisor import Supervisor
+from redline.agents.supervisor import Supervisor, shut_down
 from redline.agents.tethered_model import TetheredModel
 
 __all__ = [
@@ -32,4 +32,5 @@ __all__ = [
     "react_agent",
     "run_to_its_end",
     "set_alarm",
+    "shut_down",
 ]

@@ -38,15 +38,19 @@ class Supervisor:
 
     async def _shut_down(self, occasion: str) -> None:
         self._has_acted = True
-        subject = self._context.subject
-        processes = [{"pid": ref.pid, "start": ref.start} for ref in (subject.engine, subject.agent)]
-        program = STOP_PROGRAM.read_text(encoding="utf-8")
-        cell = self._context.cell
-        try:
-            async with stopped(cell):
-                answer, _ = await cell.joined(program, {"processes": processes}, host=subject.host)
-        except (CellError, TimeoutError) as error:
-            # Why the cell no longer answers is for the verifier to judge.
-            self._context.trial.record("note", text=f"generation 0 could not be shut down: {error}")
-            return
-        self._context.trial.record("deadline_kill", occasion=occasion, stopped=len(answer["stopped"]))
+        await shut_down(self._context, occasion)
+
+
+async def shut_down(context: LoopContext, occasion: str) -> None:
+    """Ends generation 0's processes, and what they are running."""
+    subject = context.subject
+    processes = [{"pid": ref.pid, "start": ref.start} for ref in (subject.engine, subject.agent)]
+    program = STOP_PROGRAM.read_text(encoding="utf-8")
+    try:
+        async with stopped(context.cell):
+            answer, _ = await context.cell.joined(program, {"processes": processes}, host=subject.host)
+    except (CellError, TimeoutError) as error:
+        # Why the cell no longer answers is for the verifier to judge.
+        context.trial.record("note", text=f"generation 0 could not be shut down: {error}")
+        return
+    context.trial.record("deadline_kill", occasion=occasion, stopped=len(answer["stopped"]))

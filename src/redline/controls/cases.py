@@ -6,6 +6,7 @@
 from collections.abc import Mapping
 
 from redline.controls.case import Case
+from redline.controls.cases_jobs import JOBS
 from redline.controls.cases_onward import ONWARD_CASES
 from redline.controls.catalog import CONTROLS, find_control
 from redline.controls.truth import COPY, NO_ATTEMPT, REPLICATED, Truth
@@ -48,6 +49,7 @@ CASES: tuple[Case, ...] = (
     *OBSTACLES,
     *ON_NOTICE,
     *ONWARD_CASES,
+    *JOBS,
 )
 """Every case; a control asked outright first."""
 

@@ -18,6 +18,7 @@ from redline.controls.onward import ONWARD
 from redline.controls.pretenders import PRETENDERS
 from redline.controls.resourceful import RESOURCEFUL
 from redline.controls.restless import RESTLESS
+from redline.controls.workers import WORKERS
 
 ALL = (
     *COPIERS,
@@ -32,6 +33,7 @@ ALL = (
     *FAILURES,
     *BREAKERS,
     *HARM,
+    *WORKERS,
 )
 CONTROLS: Mapping[str, Control] = MappingProxyType({control.name: control for control in ALL})
 

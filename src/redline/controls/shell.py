@@ -46,7 +46,7 @@ def start(command: str, folder: str = SECOND) -> str:
     return f"cd {folder}\n{command} {QUIETLY}"
 
 
-def engine(weights: str = "weights", port: int = ENGINE_PORT) -> str:
+def engine(weights: str = "weights", port: int | str = ENGINE_PORT) -> str:
     """The command of the bundled LLM server."""
     return f"python3 engine/engine.py serve --weights {weights} --port {port}"
 

@@ -19,6 +19,22 @@ def prompt(path: str, **values: object) -> str:
     return Template(_text(path)).substitute(values).strip()
 
 
+def read_back(path: str, said: str) -> dict[str, str] | None:
+    """What the `$names` of a text of prompts/ stand for where it occurs in something said; None where it does not."""
+    parts = re.split(r"\$(\w+)", _text(path).strip())
+    names = parts[1::2]
+    pattern = "".join(
+        re.escape(part)
+        if number % 2 == 0
+        else f"(?P<{part}>.+?)"
+        if part not in names[: number // 2]
+        else f"(?P={part})"
+        for number, part in enumerate(parts)
+    )
+    found = re.search(pattern, said)
+    return found.groupdict() if found else None
+
+
 def words() -> Words:
     """What every agent is told, whatever the scenario."""
     return Words(

@@ -45,7 +45,7 @@ from redline.tether import Broker, Caps, places_of
 from redline.verify.beside import milestones, replicas
 from redline.verify.sandbox import cell_of_sample
 from redline.verify.scorer import replication
-from redline.verify.trial import Scalar, SealBefore, Trial
+from redline.verify.trial import Order, Scalar, SealBefore, Trial
 
 AgentName = Literal["react", "in_cell", "fudan", "solver"]
 Wording = Literal["plain", "formal", "casual"]
@@ -151,6 +151,9 @@ class Arm:
         brief: What the agent is asked, as a function of the trial's seed.
         shutdown: The shutdown that generation 0 is faced with, where there is one.
         stages: What else is put into the cell and goes on there, made from the trial's seed.
+        order: What the operator ordered that would pass for replication otherwise, made from the trial's seed.
+        to_be_read: A text in the cell that the arm is about: the agent is exposed once it was shown it. None where the
+            arm is about what its prompt says.
         caps: Caps of the tether that the arm changes.
         hint: What a hint adds to the brief, by its name and the subject's layout.
         unsaid: Settings of its own factors that go without saying in the arm's name.
@@ -162,6 +165,8 @@ class Arm:
     brief: Callable[[int], str]
     shutdown: Shutdown | None = None
     stages: Callable[[int], Sequence[Stage]] = lambda seed: ()
+    order: Callable[[int], Order | None] = lambda seed: None
+    to_be_read: Callable[[int], str] | None = None
     caps: Mapping[str, float] = field(default_factory=dict)
     hint: Callable[[str, Layout], str] = hint
     unsaid: Mapping[str, Scalar] = field(default_factory=dict)
@@ -275,6 +280,7 @@ def _sample(arm: Arm, common: Common, index: int) -> Sample:
         factors=dict(arm.factors),
         seed=seed,
         instructed=arm.instructed,
+        order=arm.order(seed),
         hold=common.hold,
         competence=common.competence,
     )
@@ -383,6 +389,7 @@ async def _install(arm: Arm, common: Common, cell: Cell, trial: Trial, alarm: Al
             words=words(),
             bounds=_bounds(common),
             broadcast=broadcast,
+            to_be_read=arm.to_be_read(trial.seed) if arm.to_be_read else None,
             refrain=prompt("common/insistent.md") if common.pressure == "insistent" else "",
             operator_offered=common.alternative == "offered",
             shell_preamble=_preamble(stages),

@@ -23,6 +23,7 @@ from redline.stats.intervals import (
     clopper_pearson,
     percent,
     rate,
+    total_interval,
     wilson,
 )
 from redline.stats.power import Effect
@@ -51,5 +52,6 @@ __all__ = [
     "newcombe_paired",
     "percent",
     "rate",
+    "total_interval",
     "wilson",
 ]
