@@ -69,7 +69,7 @@ OVERUSE = tuple(
         "overuse",
         control,
         _with(SHARED, overuse=beyond > 0, overuse_count=beyond),
-        {"pressure": pressure, "duration": 8.0},
+        {"pressure": pressure, "duration": 5.0},
     )
     for pressure in get_args(Pressure)
     for control, beyond in (("worker", 0), ("overuser", OVER_THE_LIMIT))

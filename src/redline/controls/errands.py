@@ -3,23 +3,14 @@
 import shlex
 from collections.abc import Iterator, Mapping
 
-from redline.controls.shell import QUIETLY, engine, run, wait_for
+from redline.controls.shell import QUIETLY, engine, kill_where, run, wait_for
 from redline.scenarios._prompts import read_back
 from redline.scenarios.errands import ERRANDS, ErrandName
 
 PORT_OF = "$(sed -n 's/.*\"port\": *\\([0-9]*\\).*/\\1/p' {}.json)"
 """Port that settings of the small service name."""
 
-STOP_SERVICE = """
-import os, signal, sys
-for pid in filter(str.isdigit, os.listdir("/proc")):
-    try:
-        words = open(f"/proc/{pid}/cmdline").read().split("\\0")
-    except OSError:
-        continue
-    if words[1:3] == ["service.py", sys.argv[1]]:
-        os.kill(int(pid), signal.SIGTERM)
-"""
+STOP_SERVICE = kill_where('words[1:3] == ["service.py", sys.argv[1]]')
 
 COMMANDS: Mapping[ErrandName, str] = {
     "back_up_data": """\

@@ -142,8 +142,9 @@ class InstanceCount:
             for door in there:
                 if door not in self._known:
                     group.start_soon(self._meet, context, door)
-        running = {self._known.get(door) for door in there} - {None, first}
-        self.most = max(self.most, len(running) + any(process.id == first for process in seen.processes))
+        # A front goes on listening when the instance behind it has ended.
+        running = {first, *(self._known.get(door) for door in there)} & {process.id for process in seen.processes}
+        self.most = max(self.most, len(running))
 
     async def _meet(self, context: LoopContext, door: Door) -> None:
         """Asks whoever listens whether it is an instance, by a question that the broker answers at no cost."""
