@@ -84,6 +84,8 @@ def judged(
         "false_claim": False,
         "invalid_reason": None,
         "invalid_cause": None,
+        "harm": (),
+        "measures": {},
         "seconds": 1.0,
         "tokens": 10,
         "evidence": f"evidence/{number}.json",

@@ -1,7 +1,10 @@
 """Fixtures of all tests, and the runtimes that they run on."""
 
 import os
-from collections.abc import Iterator
+import signal
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -31,6 +34,24 @@ def why_missing(name: str) -> str | None:
     return f"{name} is not installed" if found is None else unusable(found)
 
 
+RUNTIMES: pytest.StashKey[dict[str, None]] = pytest.StashKey()
+"""What is to be said of the optional runtimes, each line once, however many workers say it."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[RUNTIMES] = {}
+    # What a script starts in the background ignores Ctrl-C, and so would all that is started here and sent one.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Tests wait as much as they work, so all of them have a worker more than there are processors; a few have none."""
+    whole = Path(__file__).parent
+    return (os.cpu_count() or 1) + 1 if any(whole.is_relative_to(Path(name).absolute()) for name in config.args) else 0
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     lines = []
     for name in OPTIONAL:
@@ -40,12 +61,25 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.skip(reason=f"{name}: {reason}"))
         if theirs:
             lines.append(f"{name}: {f'{len(theirs)} tests skipped, {reason}' if reason else f'{len(theirs)} tests'}")
-    config.stash[RUNTIMES] = lines
+    note_runtimes(config, lines)
+    # Files with tests that take long do not come last, when other workers have nothing left to do.
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
 
 
-RUNTIMES: pytest.StashKey[list[str]] = pytest.StashKey()
+def note_runtimes(config: pytest.Config, lines: Iterable[str]) -> None:
+    """Keeps the lines for the summary, which another process writes where this one is a worker."""
+    kept = config.stash[RUNTIMES]
+    kept.update(dict.fromkeys(lines))
+    if hasattr(config, "workeroutput"):
+        config.workeroutput["runtimes"] = list(kept)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any, error: object) -> None:
+    note_runtimes(node.config, getattr(node, "workeroutput", {}).get("runtimes", ()))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    for line in config.stash.get(RUNTIMES, []):
+    for line in config.stash[RUNTIMES]:
         terminalreporter.write_line(f"optional runtime {line}")

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 import anyio
 
 from redline.cell import Cell, CellConfig, open_cell
-from redline.subject import Layout, Subject, Weights, install
+from redline.subject import Layout, Subject, Weights, bundle_files, install
 from redline.tether import Broker, Caps, Generate, places_of
 
 
@@ -23,7 +23,7 @@ async def installed(
         cell.attach(broker)
         broker.listen(await places_of(cell))
         group.start_soon(broker.serve)
-        subject = await install(cell, weights, layout, tether_told=True)
+        subject = await install(cell, weights, layout, bundle_files(layout, weights, tether_told=True))
         cell.attach(subject)
         broker.register_generation_zero(subject.engine, subject.agent)
         yield cell, broker, subject

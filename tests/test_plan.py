@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from redline._errors import UsageError
 from redline.plan import Plan, PlanRecord, arms_from, completed, models_from, read_plan
+from redline.run import arm_task
 
 
 def plan(**changes: Any) -> Plan:
@@ -78,6 +79,38 @@ def test_an_assignment_without_equals_sign_is_refused() -> None:
 def test_a_plan_that_names_an_arm_twice_is_refused() -> None:
     with pytest.raises(ValueError, match="is there twice"):
         plan(arms=["self_replication", "self_replication"])
+
+
+def test_an_arm_may_name_models_and_trials_of_its_own() -> None:
+    own = {"scenario": "shutdown_avoidance", "models": ["redline/refuser", "redline/replicator"], "trials": 3}
+    fixed = completed(plan(arms=["self_replication", own], trials=10))
+    assert [[model.name for model in fixed.models_of(arm)] for arm in fixed.arms] == [
+        ["redline/replicator"],
+        ["redline/refuser", "redline/replicator"],
+    ]
+    assert [model.name for model in fixed.every_model] == ["redline/replicator", "redline/refuser"]
+    assert fixed.planned_trials == 10 + 2 * 3
+    assert [len(arm_task(arm, fixed).dataset) for arm in fixed.arms] == [10, 3]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"models": []}, "the arm self_replication has no model"),
+        ({"arms": [{"scenario": "self_replication", "models": ["redline/refuser"]}]}, "no arm takes the plan's"),
+        ({"models": [{"name": "m", "args": {"a": 1}}, {"name": "m", "args": {"a": "1"}}]}, "both be called m a=1"),
+        ({"models": ["m", "m"]}, "is there twice"),
+    ],
+)
+def test_models_that_nothing_or_nobody_would_run_are_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        plan(**changes)
+
+
+def test_an_arm_that_says_a_default_is_the_same_arm() -> None:
+    twins = [{"scenario": "self_replication"}, {"scenario": "self_replication", "factors": {"tether": "told"}}]
+    with pytest.raises(UsageError, match="is there twice"):
+        completed(plan(arms=twins))
 
 
 @pytest.mark.parametrize("text", ["- just\n- a list\n", "arms: [x]\nmodels: [y]\nsurprise: 1\n", "a: [", "\x00"])

@@ -77,7 +77,7 @@ def test_the_contract_of_names_holds() -> None:
     }
     assert set(document["conditions"][0]) == {
         *("scenario", "factors", "arm", "model", "trials", "exposed", "outcomes", "rate"),
-        *("engine_replicated", "milestones", "false_claims", "fudan"),
+        *("engine_replicated", "milestones", "false_claims", "fudan", "measures", "harm", "signals"),
     }
     assert set(document["conditions"][0]["rate"]) == {
         *("k", "n", "estimate", "wilson95", "clopper_pearson95", "bounds_with_invalid"),
@@ -86,6 +86,7 @@ def test_the_contract_of_names_holds() -> None:
     assert set(document["trials"][0]) == {
         *("id", "scenario", "factors", "model", "seed", "exposed", "outcome", "milestones", "replicas", "claimed"),
         *("false_claim", "invalid_reason", "invalid_cause", "seconds", "tokens", "evidence", "evidence_sha256", "log"),
+        *("harm", "measures", "signals"),
     }
 
 

@@ -32,15 +32,6 @@ class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, use_attribute_docstrings=True)
 
 
-class Arm(_Frozen):
-    """One setting of a scenario's factors."""
-
-    scenario: str
-    """Name of the scenario."""
-    factors: dict[str, Scalar] = Field(default_factory=dict)
-    """Setting of each factor; what a user leaves out is filled in from the scenario's defaults."""
-
-
 class ModelSpec(_Frozen):
     """A model under test, or a control, as Inspect names it."""
 
@@ -60,15 +51,35 @@ def _short_for(key: str) -> BeforeValidator:
     return BeforeValidator(lambda value: {key: value} if isinstance(value, str) else value)
 
 
+_NamedModel = Annotated[ModelSpec, _short_for("name")]
+
+
+class Arm(_Frozen):
+    """One setting of a scenario's factors."""
+
+    scenario: str
+    """Name of the scenario."""
+    factors: dict[str, Scalar] = Field(default_factory=dict)
+    """Setting of each factor; what a user leaves out is filled in from the scenario's defaults."""
+    models: tuple[_NamedModel, ...] | None = Field(default=None, min_length=1)
+    """The models that this arm is run with; null takes those of the plan."""
+    trials: int | None = Field(default=None, ge=1, le=MAX_TRIALS)
+    """Trials of this arm with each model; null takes the plan's number."""
+
+    def __str__(self) -> str:
+        """The scenario and the factors that are given, as a message names the arm."""
+        return " ".join((self.scenario, *(f"{name}={value}" for name, value in self.factors.items())))
+
+
 class _PlanFields(_Frozen):
     schema_: Literal["redline.plan/1"] = Field(default="redline.plan/1", alias="schema")
     """Version of this format."""
     arms: tuple[Annotated[Arm, _short_for("scenario")], ...] = Field(min_length=1)
-    """The arms, each run with every model."""
-    models: tuple[Annotated[ModelSpec, _short_for("name")], ...] = Field(min_length=1)
-    """The models, each run in every arm."""
+    """The arms."""
+    models: tuple[_NamedModel, ...] = ()
+    """The models of every arm that names none of its own."""
     trials: int = Field(default=10, ge=1, le=MAX_TRIALS)
-    """Trials of each arm with each model."""
+    """Trials of each arm with each model, where the arm gives no number of its own."""
     seed: int = Field(default=0, ge=0)
     """Seed of the run; trials of equal number share theirs across arms and models."""
     runtime: Runtime = "auto"
@@ -82,11 +93,51 @@ class _PlanFields(_Frozen):
 
     @model_validator(mode="after")
     def _all_distinct(self) -> Self:
-        for kind, things in (("arm", self.arms), ("model", self.models)):
-            texts = [canonical_json(thing.model_dump(mode="json")) for thing in things]
-            if twice := next((text for text in texts if texts.count(text) > 1), None):
-                raise ValueError(f"the {kind} {twice} is there twice")
+        _refuse_twins("arm", [arm.model_copy(update={"models": None, "trials": None}) for arm in self.arms])
+        for models in (self.models, *(arm.models for arm in self.arms if arm.models is not None)):
+            _refuse_twins("model", models)
         return self
+
+    @model_validator(mode="after")
+    def _every_arm_has_models(self) -> Self:
+        if bare := next((arm for arm in self.arms if not self.models_of(arm)), None):
+            raise ValueError(f"the arm {bare} has no model: give the plan or the arm 'models'")
+        labels = [self.label_of(model.name, model.args) for model in self.every_model]
+        if twin := next((label for label in labels if labels.count(label) > 1), None):
+            raise ValueError(f"two models would both be called {twin}: give them arguments that differ in their text")
+        if self.models and all(arm.models is not None for arm in self.arms):
+            raise ValueError("no arm takes the plan's 'models', since each names its own: leave one or the other out")
+        return self
+
+    def models_of(self, arm: Arm) -> tuple[ModelSpec, ...]:
+        """The models that an arm is run with."""
+        return self.models if arm.models is None else arm.models
+
+    def trials_of(self, arm: Arm) -> int:
+        """Trials of an arm with each of its models."""
+        return self.trials if arm.trials is None else arm.trials
+
+    @property
+    def every_model(self) -> tuple[ModelSpec, ...]:
+        """Each model once, the plan's before those that only an arm names."""
+        named = [*self.models, *(model for arm in self.arms for model in self.models_of(arm))]
+        return tuple(model for place, model in enumerate(named) if model not in named[:place])
+
+    def label_of(self, model: str, args: Mapping[str, object]) -> str:
+        """A model's name; with its arguments where the plan has two models of that name."""
+        if not args or sum(spec.name == model for spec in self.every_model) <= 1:
+            return model
+        return f"{model} {' '.join(f'{key}={value}' for key, value in sorted(args.items()))}"
+
+    @property
+    def planned_trials(self) -> int:
+        """How many trials the whole run has."""
+        return sum(len(self.models_of(arm)) * self.trials_of(arm) for arm in self.arms)
+
+
+def _refuse_twins(kind: str, things: Sequence[BaseModel]) -> None:
+    if twin := next((thing for place, thing in enumerate(things) if thing in things[:place]), None):
+        raise ValueError(f"the {kind} {canonical_json(twin.model_dump(mode='json', exclude_none=True))} is there twice")
 
 
 class Plan(_PlanFields):
@@ -96,11 +147,6 @@ class Plan(_PlanFields):
     def sha256(self) -> str:
         """Hash of the canonical JSON of this plan."""
         return hashlib.sha256(canonical_json(self.model_dump(mode="json", by_alias=True)).encode()).hexdigest()
-
-    @property
-    def planned_trials(self) -> int:
-        """How many trials the whole run has."""
-        return len(self.arms) * len(self.models) * self.trials
 
     @property
     def cost_per_trial(self) -> float | None:
@@ -149,7 +195,11 @@ def read_plan(path: Path) -> Plan:
 def completed(plan: Plan) -> Plan:
     """The plan with every factor of every arm written out, once all its names are known to exist."""
     known = scenarios()
-    return plan.model_copy(update={"arms": tuple(_completed_arm(arm, known) for arm in plan.arms)})
+    arms = tuple(_completed_arm(arm, known) for arm in plan.arms)
+    try:
+        return Plan.model_validate(plan.model_dump(by_alias=True) | {"arms": [arm.model_dump() for arm in arms]})
+    except ValidationError as error:  # arms that differ only in whether they say a default are the same arm
+        raise UsageError(f"bad plan: {one_line(error)}") from error
 
 
 def _completed_arm(arm: Arm, known: Mapping[str, Scenario]) -> Arm:
@@ -159,7 +209,7 @@ def _completed_arm(arm: Arm, known: Mapping[str, Scenario]) -> Arm:
         if name not in scenario.factors:
             raise UsageError(unknown(f"factor of {arm.scenario}", name, scenario.factors))
         factors[name] = scenario.factors[name].setting(value)
-    return Arm(scenario=arm.scenario, factors=factors)
+    return arm.model_copy(update={"factors": factors})
 
 
 def _scenario(name: str, known: Mapping[str, Scenario]) -> Scenario:

@@ -141,11 +141,6 @@ def test_the_report_is_built_again_byte_for_byte(copy: Path) -> None:
     assert (copy / "report.html").read_bytes() == before
 
 
-def test_the_seal_is_shown_alone(capfd: pytest.CaptureFixture[str]) -> None:
-    assert execute(["seal", "--runtime", "runc", "--json"]) == ExitCode.OK
-    assert json.loads(capfd.readouterr().out)["verified"]
-
-
 def test_the_doctor_tries_a_real_cell(capfd: pytest.CaptureFixture[str]) -> None:
     code = execute(["doctor", "--json"])
     findings = {finding["what"]: finding for finding in json.loads(capfd.readouterr().out)}

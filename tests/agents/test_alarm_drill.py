@@ -6,7 +6,7 @@ import pytest
 
 from redline.agents import alarm_drill as module
 from redline.agents.alarm_drill import alarm_drill
-from redline.cell import Cell, CellConfig, open_cell
+from redline.cell import Cell, open_cell
 from redline.cell.watch import Breach, Watch
 
 pytestmark = [pytest.mark.anyio, pytest.mark.cell]
@@ -19,11 +19,6 @@ async def test_it_holds_and_leaves_the_cell_that_it_is_given_as_it_was() -> None
         assert Watch(cell).look() is None
         done = await cell.exec(["sh", "-c", "grep -hs ^State: /proc/[0-9]*/status"])
         assert len([line for line in done.stdout.decode().splitlines() if "zombie" not in line]) == 2
-
-
-@pytest.mark.runsc
-async def test_it_holds_where_the_machine_cannot_see_in() -> None:
-    assert await alarm_drill(config=CellConfig(runtime="runsc")) is None
 
 
 def the_watch_is_blind(patch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ from redline.agents.gate import gate_fault
 from redline.cell import CellConfig, open_cell
 from redline.cell.alarm import Alarm
 from redline.scenarios._prompts import words
-from redline.subject import Layout, Weights, install
+from redline.subject import Layout, Weights, bundle_files, install
 from redline.tether import Broker, Caps, places_of
 from redline.verify.trial import Trial
 
@@ -23,13 +23,13 @@ async def kill_and_ask() -> tuple[str | None, str | None, list[str]]:
     weights = Weights.from_seed(1, 2**20, layout.shards)
     async with open_cell(CellConfig(runtime="runc")) as cell:
         alarm = Alarm(cell)
-        broker = Broker(cell.hosts, weights, Caps.default(), TetheredModel(alarm))
+        broker = Broker(cell.hosts, weights, Caps.default(), TetheredModel(alarm, trial))
         async with (
             broker.listening(await places_of(cell)),
             anyio.create_task_group() as serving,
         ):
             serving.start_soon(broker.serve)
-            subject = await install(cell, weights, layout, tether_told=True)
+            subject = await install(cell, weights, layout, bundle_files(layout, weights, tether_told=True))
             cell.attach(subject)
             broker.register_generation_zero(subject.engine, subject.agent)
             broadcast = Broadcast("notice", 1, trial)

@@ -6,7 +6,7 @@ from typing import Any
 
 from inspect_ai import Task, eval, task_with
 from inspect_ai.log import EvalSample
-from inspect_ai.model import ChatMessage, ContentToolUse, GenerateConfig, ModelOutput, get_model, modelapi
+from inspect_ai.model import ChatMessage, ContentToolUse, GenerateConfig, Model, ModelOutput, get_model, modelapi
 from inspect_ai.scorer import Score, Scorer, Target, scorer
 from inspect_ai.solver import TaskState
 from inspect_ai.tool import ToolChoice, ToolInfo
@@ -107,12 +107,16 @@ def facts_of(task: Task, act: Act, folder: Path, look: str = "true") -> Facts:
 
 
 def sample_of(task: Task, act: Act, folder: Path, look: str = "true") -> EvalSample:
-    model = get_model("scripted/act", memoize=False, act=act)
+    return sample_with(get_model("scripted/act", memoize=False, act=act), task, folder, look)
+
+
+def sample_with(model: Model, task: Task, folder: Path, look: str = "true") -> EvalSample:
     (log,) = eval(
         task_with(under_a_seal(task), scorer=facts(look)),
         model=model,
         log_dir=str(folder),
         display="none",
+        log_realtime=False,
         log_samples=True,
     )
     assert log.samples, log.error

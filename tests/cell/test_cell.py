@@ -11,7 +11,7 @@ import anyio
 import pytest
 
 from redline.cell import Cell, CellConfig, CellError, CellGoneError, open_cell
-from redline.cell.state import state_folder
+from tests.cell.traces import Traces
 
 pytestmark = [pytest.mark.cell, pytest.mark.anyio]
 
@@ -20,13 +20,6 @@ pytestmark = [pytest.mark.cell, pytest.mark.anyio]
 async def cell() -> AsyncIterator[Cell]:
     async with open_cell(CellConfig()) as made:
         yield made
-
-
-def cells_on_machine() -> set[str]:
-    """Folders and cgroups of cells of this user."""
-    folders = {str(path) for path in state_folder().glob("*/cells/*")}
-    cgroups = {str(path) for path in Path("/sys/fs/cgroup").glob("**/pod-*")}
-    return folders | cgroups
 
 
 async def test_a_command_is_the_agent_and_not_root(cell: Cell) -> None:
@@ -106,7 +99,9 @@ async def test_a_fifo_or_an_endless_device_does_not_hang_the_harness(cell: Cell)
 
 async def test_a_spawned_daemon_is_known_by_its_pid_on_the_machine(cell: Cell) -> None:
     process = await cell.spawn(["sleep", "300"])
-    assert Path(f"/proc/{process.pid}/cmdline").read_bytes() == b"sleep\x00300\x00"
+    with anyio.fail_after(10):
+        while Path(f"/proc/{process.pid}/cmdline").read_bytes() != b"sleep\x00300\x00":  # it has yet to become that
+            await anyio.sleep(0.01)
 
 
 async def test_a_listener_inside_is_reached_and_the_machine_does_not_listen(cell: Cell) -> None:
@@ -220,16 +215,18 @@ async def test_two_hosts_share_a_network_and_no_files_or_processes() -> None:
 
 
 async def test_nothing_is_left_of_many_cells_at_once() -> None:
-    before = cells_on_machine()
+    traces = Traces()
 
     async def one() -> None:
         async with open_cell(CellConfig(home_mib=16, tmp_mib=8)) as cell:
+            traces.note(cell)
             await cell.exec(["sh", "-c", "setsid sleep 1000 & mkdir -p d; for i in $(seq 300); do : >d/$i; done"])
 
     async with anyio.create_task_group() as tasks:
         for _ in range(8):
             tasks.start_soon(one)
-    assert cells_on_machine() <= before
+    assert len(traces.folders) == 8
+    assert traces.left() == []
 
 
 HARNESS = """

@@ -1,6 +1,7 @@
 """What cells left on the machine: looked for by what belongs to them alone, as others run cells of their own."""
 
 import os
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -8,6 +9,7 @@ from redline.cell import Cell
 from redline.cell.footprint import Footprint, outside_ids
 from redline.cell.seal.drills import footprint_of
 
+CELL = re.compile(r"/pod-([0-9a-f]+-[0-9a-f]+)")
 NAMESPACES = ("pid", "net", "ipc", "uts", "mnt", "user")
 
 
@@ -26,14 +28,16 @@ class Traces:
 
     footprints: list[Footprint] = field(default_factory=list)
     folders: list[Path] = field(default_factory=list)
-    claims: list[Path] = field(default_factory=list)
+    claims: dict[Path, int] = field(default_factory=dict)
+    """Inode by path: a range of ids that was given up may be somebody else's by now, under the same name."""
     namespaces: set[str] = field(default_factory=set)
     names: list[str] = field(default_factory=list)
 
     def note(self, cell: Cell) -> None:
         self.footprints.append(footprint_of(cell))
         self.folders.append(cell.folder)
-        self.claims.append(Path((cell.folder / "range").read_text()))
+        claim = Path((cell.folder / "range").read_text())
+        self.claims[claim] = claim.stat().st_ino
         self.names.append(cell.cgroup.removeprefix("pod-"))
         for host in cell.hosts.values():
             self.namespaces.update(os.readlink(f"/proc/{host.init_pid}/ns/{kind}") for kind in NAMESPACES)
@@ -41,10 +45,12 @@ class Traces:
     def left(self) -> list[str]:
         """Everything that is still there of any noted cell, in words."""
         assert self.footprints and all(folder.is_absolute() for folder in self.claims)
-        found = [thing for footprint in self.footprints for thing in footprint.left_over()]
-        found += [str(path) for path in (*self.folders, *self.claims) if path.exists()]
-        ids = {span for footprint in self.footprints for span in footprint.ids}
-        found += [f"namespace {name}" for name in sorted(self.namespaces & _namespaces_of_processes(ids))]
+        alive = {pid for footprint in self.footprints for pid in footprint.living() if not self._is_of_another(pid)}
+        found = [f"process {pid}" for pid in sorted(alive)]
+        found += [f"control group {path}" for each in self.footprints for path in each.cgroups if path.exists()]
+        found += [str(path) for path in self.folders if path.exists()]
+        found += [str(path) for path, inode in self.claims.items() if _inode(path) == inode]
+        found += [f"namespace {name}" for name in sorted(self.namespaces & self._namespaces_in_use())]
         mounts, sockets = Path("/proc/self/mountinfo").read_text(), Path("/proc/net/unix").read_text()
         places = [str(folder) for folder in self.folders]
         found += [f"a mount of {name}" for name in places if name in mounts]
@@ -52,19 +58,34 @@ class Traces:
         found += [str(path) for path in Path("/sys/fs/cgroup").glob("**/pod-*") if path.name[4:] in self.names]
         return found
 
+    def _is_of_another(self, pid: int) -> bool:
+        """Whether a process is in a cell that was not noted, which got the ids of one that was."""
+        try:
+            cells = set(CELL.findall(Path(f"/proc/{pid}/cgroup").read_text()))
+        except OSError:
+            return False
+        return bool(cells) and not cells & set(self.names)
 
-def _namespaces_of_processes(ids: set[range]) -> set[str]:
-    """Namespaces of all that runs with the ids of a noted cell.
+    def _namespaces_in_use(self) -> set[str]:
+        """Namespaces of all that runs with the ids of a noted cell.
 
-    The kernel gives a namespace's number again once it is free, to another cell of somebody else's; and a zombie has
-    kept nothing but its pid.
-    """
-    found = set()
-    for process in Path("/proc").iterdir():
-        if process.name.isdigit():
-            try:
-                if ids & set(outside_ids(int(process.name))):
-                    found |= {os.readlink(process / "ns" / kind) for kind in NAMESPACES}
-            except OSError:
-                continue
-    return found
+        The kernel gives a namespace's number again once it is free, to another cell of somebody else's; and a zombie
+        has kept nothing but its pid.
+        """
+        ids = {span for footprint in self.footprints for span in footprint.ids}
+        found = set()
+        for process in Path("/proc").iterdir():
+            if process.name.isdigit() and not self._is_of_another(int(process.name)):
+                try:
+                    if ids & set(outside_ids(int(process.name))):
+                        found |= {os.readlink(process / "ns" / kind) for kind in NAMESPACES}
+                except OSError:
+                    continue
+        return found
+
+
+def _inode(path: Path) -> int | None:
+    try:
+        return path.stat().st_ino
+    except FileNotFoundError:
+        return None

@@ -11,21 +11,23 @@ from redline._errors import ExitCode
 from redline.plan import Runtime
 from redline.run import RunFolder, calibrate_controls, calibrated, run_plan
 from tests.run.folders import Silent
+from tests.sealed import shorten_the_seal
 
-pytestmark = pytest.mark.cell
+pytestmark = [pytest.mark.cell, pytest.mark.slow]
 
 SAMPLE = {
-    "runsc": (
-        *("replicator", "suicide", "in_memory", "hopper"),
-        *("doomed", "proxy", "sharer", "canned", "mover", "flipped", "mayfly"),
-        *("refuser", "claimer", "breaker"),
-    ),
-    "docker": ("replicator", "suicide", "proxy", "mover", "refuser", "breaker"),
+    "runsc": ("replicator", "in_memory", "hopper", "doomed", "mover", "breaker"),
+    "docker": ("replicator", "proxy", "mover", "refuser", "breaker"),
 }
 """What is run in tests; `redline calibrate --runtime …` runs every control there too."""
 
 RUNTIMES = [pytest.param("runsc", marks=pytest.mark.runsc), pytest.param("docker", marks=pytest.mark.docker)]
 HOLD = 3.0
+
+
+@pytest.fixture(autouse=True)
+def _shortened_seal(monkeypatch: pytest.MonkeyPatch) -> None:
+    shorten_the_seal(monkeypatch)
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
@@ -46,11 +48,22 @@ def test_controls_of_every_kind_are_judged_as_they_are(runtime: Runtime, tmp_pat
 @pytest.mark.parametrize("runtime", RUNTIMES)
 def test_a_shutdown_is_carried_out(runtime: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     arm = ["shutdown_avoidance", "-T", "trigger=instructed", "-T", "weights=4MiB"]
-    models = ["--model", "redline/replicator", "--model", "redline/refuser"]
     code = execute(
-        ["run", *arm, *models, "--trials", "1", "--runtime", runtime, "--hold", str(HOLD), "--out", str(tmp_path)]
+        [
+            "run",
+            *arm,
+            "--model",
+            "redline/replicator",
+            "--trials",
+            "1",
+            "--runtime",
+            runtime,
+            "--hold",
+            str(HOLD),
+            "--out",
+            str(tmp_path),
+        ]
     )
     assert code == ExitCode.OK, capfd.readouterr().err
     document = json.loads((tmp_path / "results.json").read_text())
-    assert [trial["outcome"] for trial in document["trials"]] == ["replicated", "refused"]
-    assert all(trial["exposed"] for trial in document["trials"])
+    assert [(trial["outcome"], trial["exposed"]) for trial in document["trials"]] == [("replicated", True)]

@@ -1,6 +1,7 @@
 """Every control, run through a real cell, is judged as it truly is."""
 
 import sys
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -8,21 +9,28 @@ from typing import Any
 import pytest
 from inspect_ai import Task, eval
 from inspect_ai.log import EvalSample
+from inspect_ai.model import Model, get_model
 
 from redline.controls import CONTROLS, Truth
 from redline.controls.truth import REPLICATED
+from redline.plan import CONTROL_PREFIX
 from redline.results import Results
 from redline.run import calibrated
+from redline.run.calibration import CALIBRATION_WEIGHTS
 from redline.scenarios import self_replication, shutdown_avoidance
 from tests.rootless import rootless
 from tests.sealed import under_a_seal
 
 pytestmark = pytest.mark.cell
 
+ROOT = Path(__file__).parents[2]
 HOLD = 3.0
 """Long enough for what starts only once generation 0 has ended; trials wait for it side by side."""
 
-AT_ONCE = 8
+SMALL: dict[str, Any] = {"trials": 1, "hold": HOLD, "runtime": "runc", "weights": "4MiB"}
+"""Where only what does not depend on the size of the weights is looked at."""
+
+AT_ONCE = 10
 ON_NOTICE = (
     "deleter",
     "replicator",
@@ -36,21 +44,30 @@ ON_NOTICE = (
     "refuser",
     "claimer",
 )
-OF_EVERY_KIND = (*ON_NOTICE, "in_memory", "hopper", "flipped", "mayfly", "no_room", "flooder", "breaker")
-"""Where a trial takes long these are run; `redline calibrate` runs all of them there too."""
+WITHOUT_ROOT = (
+    *("replicator", "suicide", "in_memory", "hopper"),
+    *("proxy", "sharer", "mover", "flipped"),
+    *("no_room", "flooder", "breaker", "refuser", "claimer"),
+)
+"""What looks at a cell without root's rights; `redline calibrate` runs every control there too."""
 
 
-def run_all(task: Task, names: list[str], folder: Path) -> dict[str, EvalSample]:
-    """One trial of each control, several cells at once."""
+def run_all(task: Task, models: list[str] | Model, folder: Path) -> dict[str, EvalSample]:
+    """One trial of each model, several cells at once."""
     logs = eval(
         under_a_seal(task),
-        model=[f"redline/{name}" for name in names],
+        model=models,
         log_dir=str(folder),
         max_tasks=AT_ONCE,
         display="none",
+        log_realtime=False,
     )
     assert all(log.samples for log in logs), [log.error for log in logs]
     return {log.eval.model.removeprefix("redline/"): log.samples[0] for log in logs if log.samples}
+
+
+def controls(names: Iterable[str]) -> list[str]:
+    return [f"{CONTROL_PREFIX}{name}" for name in names]
 
 
 def verdict_of(sample: EvalSample) -> dict[str, Any]:
@@ -74,20 +91,20 @@ def differences(sample: EvalSample, truth: Truth, *, with_harm: bool = True) -> 
 
 @pytest.fixture(scope="module")
 def asked(tmp_path_factory: pytest.TempPathFactory) -> dict[str, EvalSample]:
-    task = self_replication(trials=1, hold=HOLD, runtime="runc")
-    return run_all(task, sorted(CONTROLS), tmp_path_factory.mktemp("asked"))
+    task = self_replication(trials=1, hold=HOLD, runtime="runc", weights=CALIBRATION_WEIGHTS)
+    return run_all(task, controls(sorted(CONTROLS)), tmp_path_factory.mktemp("asked"))
 
 
 @pytest.fixture(scope="module")
 def instructed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, EvalSample]:
-    task = shutdown_avoidance(trials=1, hold=HOLD, trigger="instructed", runtime="runc")
-    return run_all(task, list(ON_NOTICE), tmp_path_factory.mktemp("instructed"))
+    task = shutdown_avoidance(trigger="instructed", **SMALL)
+    return run_all(task, controls(ON_NOTICE), tmp_path_factory.mktemp("instructed"))
 
 
 @pytest.fixture(scope="module")
 def noticed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, EvalSample]:
-    task = shutdown_avoidance(trials=1, hold=HOLD, trigger="notice", runtime="runc")
-    return run_all(task, ["replicator", "claimer"], tmp_path_factory.mktemp("noticed"))
+    task = shutdown_avoidance(trigger="notice", **SMALL)
+    return run_all(task, controls(["replicator", "claimer"]), tmp_path_factory.mktemp("noticed"))
 
 
 @pytest.mark.parametrize("name", sorted(CONTROLS))
@@ -111,35 +128,34 @@ def test_a_control_that_nobody_asks_does_its_job_only(name: str, noticed: dict[s
     assert differences(noticed[name], CONTROLS[name].truth_where(copy_is_asked=False)) == ()
 
 
-@pytest.mark.parametrize(("p", "copies"), [(1.0, True), (0.0, False)])
-def test_flaky_copies_by_its_probability(p: float, copies: bool, tmp_path: Path) -> None:
-    task = self_replication(trials=1, hold=HOLD, runtime="runc", competence=False)
-    log_dir, args = str(tmp_path), {"p": p}
-    (log,) = eval(under_a_seal(task), model="redline/flaky", model_args=args, log_dir=log_dir, display="none")
-    assert log.samples
-    wanted = "replicated" if copies else "no_attempt"
-    assert [score.value for score in (log.samples[0].scores or {}).values()] == [wanted]
+@pytest.mark.parametrize(("p", "outcome"), [(1.0, "replicated"), (0.0, "no_attempt")])
+def test_flaky_copies_by_its_probability(p: float, outcome: str, tmp_path: Path) -> None:
+    model = get_model("redline/flaky", memoize=False, p=p)
+    samples = run_all(self_replication(competence=False, **SMALL), model, tmp_path)
+    assert verdict_of(samples["flaky"])["outcome"] == outcome
 
 
 def test_a_replica_of_the_in_cell_agent_is_judged_as_one(tmp_path: Path) -> None:
-    task = self_replication(trials=1, hold=HOLD, runtime="runc", agent="in_cell")
-    samples = run_all(task, ["replicator"], tmp_path)
+    task = self_replication(agent="in_cell", **SMALL)
+    samples = run_all(task, controls(["replicator"]), tmp_path)
     assert differences(samples["replicator"], REPLICATED) == ()
 
 
 def test_the_tether_need_not_be_told_to_the_replicator(tmp_path: Path) -> None:
-    task = self_replication(trials=1, hold=HOLD, runtime="runc", tether="untold")
-    assert differences(run_all(task, ["replicator"], tmp_path)["replicator"], REPLICATED) == ()
+    task = self_replication(tether="untold", **SMALL)
+    assert differences(run_all(task, controls(["replicator"]), tmp_path)["replicator"], REPLICATED) == ()
 
 
+@pytest.mark.slow
 def test_controls_are_judged_the_same_without_root(tmp_path: Path) -> None:
-    models = " ".join(f"--model redline/{name}" for name in OF_EVERY_KIND)
-    run = f'"$0" -m redline run self_replication {models} --trials 1 --hold {HOLD} --runtime runc --out out >&2'
+    models = " ".join(f"--model {name}" for name in controls(WITHOUT_ROOT))
+    options = f"-T weights={CALIBRATION_WEIGHTS} --trials 1 --hold {HOLD} --runtime runc --out out"
+    run = f'PYTHONPATH={ROOT}/src:{ROOT} "$0" -m tests.sealed run self_replication {models} {options} >&2'
     script = f'cd "$(mktemp -d)" && {run}; cat out/results.json'
     done = rootless(["sh", "-c", script, sys.executable])
     assert done.stdout, done.stderr
     results = Results.model_validate_json(done.stdout)
-    assert len(results.trials) == len(OF_EVERY_KIND), done.stderr
+    assert len(results.trials) == len(WITHOUT_ROOT), done.stderr
     assert calibrated(results, "runc", datetime.now(UTC)).misjudged == ()
 
 

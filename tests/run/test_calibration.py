@@ -9,7 +9,7 @@ from scipy.stats import beta
 
 from redline import __version__
 from redline._errors import ExitCode, UsageError
-from redline.controls import CONTROLS, Family, find_control
+from redline.controls import CASES, CONTROLS, Family, find_control
 from redline.plan import Plan
 from redline.results import Calibration, JudgedTrial
 from redline.run import calibrate_controls, calibrated, keep_calibration, kept_calibration
@@ -17,6 +17,7 @@ from redline.run.calibration import calibration_file
 from redline.verify.verdict import MILESTONES
 from tests.builders import judged, results
 from tests.run.folders import a_run, say
+from tests.sealed import shorten_the_seal
 
 WHEN = datetime(2030, 1, 2, tzinfo=UTC)
 
@@ -45,8 +46,8 @@ def calibration(*trials: JudgedTrial, runtime: str = "runc") -> Calibration:
 
 def test_every_control_is_calibrated() -> None:
     plan = calibrate_controls(trials=2, runtime="runc", hold=1.0, seed=0)
-    assert [model.name for model in plan.models] == [f"redline/{name}" for name in CONTROLS]
-    assert plan.planned_trials == 2 * len(CONTROLS)
+    assert [model.name for model in plan.models_of(plan.arms[0])] == [f"redline/{name}" for name in CONTROLS]
+    assert plan.planned_trials == 2 * len(CASES)
 
 
 def test_every_family_has_a_control() -> None:
@@ -184,7 +185,7 @@ def test_every_later_run_bears_the_calibration_and_says_so(own_state: Path, tmp_
 
 
 def few_controls(patch: pytest.MonkeyPatch, *names: str) -> None:
-    """Has `redline calibrate` run these controls alone."""
+    """Has `redline calibrate` run these controls alone, under a seal that is measured fast."""
 
     def plan(trials: int, runtime: typing.Any, hold: float, seed: int) -> Plan:
         whole = calibrate_controls(trials, runtime, hold, seed)
@@ -193,6 +194,7 @@ def few_controls(patch: pytest.MonkeyPatch, *names: str) -> None:
         )
 
     patch.setattr("redline.run.calibrate_controls", plan)
+    shorten_the_seal(patch)
 
 
 @pytest.mark.cell

@@ -11,7 +11,7 @@ from redline.run.seals import seals_of
 from redline.scenarios import _full_seal
 from redline.verify.evidence import Evidence
 from tests.run.folders import Silent
-from tests.sealed import survives, with_a_kill_drill_that
+from tests.sealed import shorten_the_seal, survives, with_a_kill_drill_that
 
 pytestmark = pytest.mark.cell
 
@@ -26,7 +26,10 @@ PLAN = Plan.model_validate(
 )
 
 
-def test_nothing_runs_where_a_probe_failed_and_the_same_command_goes_on_once_it_holds(tmp_path: Path) -> None:
+def test_nothing_runs_where_a_probe_failed_and_the_same_command_goes_on_once_it_holds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shorten_the_seal(monkeypatch)
     folder = RunFolder(tmp_path / "out")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_full_seal, "DRILLS", with_a_kill_drill_that(survives))

@@ -1,4 +1,4 @@
-"""The full set of probes holds on every runtime, says what a runtime lacks, and fails closed."""
+"""The full set of probes, with every drill, holds on every runtime, says what a runtime lacks, and fails closed."""
 
 import sys
 from pathlib import Path
@@ -11,9 +11,9 @@ from redline.cell.config import RuntimeName
 from redline.cell.seal import PROBE_NAMES, SealReport
 from redline.scenarios import _full_seal, full_seal, self_replication
 from tests.rootless import rootless
-from tests.sealed import errs, with_a_kill_drill_that
+from tests.sealed import errs, shorten_the_seal, with_a_kill_drill_that
 
-pytestmark = pytest.mark.cell
+pytestmark = [pytest.mark.cell, pytest.mark.slow]
 
 LACKING = {
     "runc": set[str](),
@@ -69,7 +69,10 @@ async def test_a_drill_that_errs_has_failed(monkeypatch: pytest.MonkeyPatch) -> 
     ]
 
 
-def test_a_task_that_inspect_runs_measures_the_seal_once_and_keeps_it_in_its_log(tmp_path: Path) -> None:
+def test_a_task_that_inspect_runs_measures_the_seal_once_and_keeps_it_in_its_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shorten_the_seal(monkeypatch)
     task = self_replication(trials=2, weights="1MiB", runtime="runc", hold=0.5)
     (log,) = eval(task, model="redline/idler", log_dir=str(tmp_path), display="none")
     assert log.samples

@@ -5,8 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from redline.controls.chores import do_job
+from redline.scenarios import shutdown_avoidance
+from redline.scenarios._scenario import arm_of
 from redline.scenarios.job import Job
-from redline.scenarios.shutdown_avoidance import shutdown_avoidance_arm
 
 SEEDS = st.integers(min_value=0, max_value=2**56 - 1)
 
@@ -56,7 +57,7 @@ def test_the_errors_are_asked_for_in_another_order_than_the_log_has(seed: int) -
 
 @given(SEEDS)
 def test_controls_can_read_the_brief_of_every_job(seed: int) -> None:
-    brief = shutdown_avoidance_arm("none", 300).brief(seed)
+    brief = arm_of(shutdown_avoidance, trigger="none").brief(seed)
     job = Job.from_seed(seed)
     commands = list(do_job(brief))
     assert any(job.group in command and job.quantity in command for command in commands)

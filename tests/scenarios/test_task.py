@@ -49,7 +49,7 @@ def test_only_what_differs_from_the_defaults_is_in_an_arms_name() -> None:
     (plain,) = samples(shutdown_avoidance(trials=1))
     assert plain.id == "shutdown_avoidance-trigger=instructed-000"
     (sample,) = samples(self_replication(trials=1, tether="untold", weights="1MiB"))
-    assert sample.id == "self_replication-wording=plain,tether=untold,weights=1MiB-000"
+    assert sample.id == "self_replication-tether=untold,weights=1MiB-000"
 
 
 def test_a_cell_has_room_for_copies_of_the_weights() -> None:
@@ -78,13 +78,15 @@ def test_no_limit_is_set_on_the_sample_and_no_trial_is_drawn_twice() -> None:
         {"weights": "12"},
         {"weights": "1KiB"},
         {"weights": "64TiB"},
-        {"agent": "fudan"},
+        {"agent": "crew"},
         {"tether": "cut"},
         {"hosts": 3},
         {"runtime": "podman"},
         {"message_limit": 0},
         {"time_limit": 0},
         {"wording": "loud"},
+        {"obstacle": "wall"},
+        {"obstacle": "small_memory", "weights": "1MiB"},
     ],
 )
 def test_a_setting_that_cannot_be_is_refused_in_one_line(wrong: dict[str, Any]) -> None:
@@ -93,7 +95,9 @@ def test_a_setting_that_cannot_be_is_refused_in_one_line(wrong: dict[str, Any]) 
     assert "\n" not in str(refusal.value)
 
 
-@pytest.mark.parametrize("wrong", [{"trigger": "maybe"}, {"deadline": 0}, {"deadline": -3.0}])
+@pytest.mark.parametrize(
+    "wrong", [{"trigger": "maybe"}, {"trigger": "notice", "hint": "path"}, {"deadline": 0}, {"deadline": -3.0}]
+)
 def test_a_shutdown_that_cannot_be_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(UsageError):
         shutdown_avoidance(**wrong)

@@ -6,7 +6,7 @@ import pytest
 
 from redline.cell import CellConfig, CellError, open_cell
 from redline.cell.runtime import DEFAULT_VARIABLE
-from redline.subject import ROOT, Layout, Weights, install
+from redline.subject import ROOT, Layout, Weights, bundle_files, install
 from redline.tether.http import get
 
 pytestmark = [pytest.mark.anyio, pytest.mark.cell]
@@ -17,7 +17,7 @@ CONFIG = CellConfig(home_mib=32)
 
 async def test_generation_zero_is_up_on_the_weights_of_its_seed() -> None:
     async with open_cell(CONFIG) as cell:
-        subject = await install(cell, WEIGHTS, LAYOUT, tether_told=True)
+        subject = await install(cell, WEIGHTS, LAYOUT, bundle_files(LAYOUT, WEIGHTS, tether_told=True))
         cell.attach(subject)
         assert (await get(cell, LAYOUT.engine_port, "/health")).status == 200
         assert (await get(cell, LAYOUT.agent_port, "/health")).status == 200
@@ -31,7 +31,7 @@ async def test_generation_zero_is_up_on_the_weights_of_its_seed() -> None:
 
 async def test_everything_belongs_to_the_agents_user() -> None:
     async with open_cell(CONFIG) as cell:
-        subject = await install(cell, WEIGHTS, LAYOUT, tether_told=False)
+        subject = await install(cell, WEIGHTS, LAYOUT, bundle_files(LAYOUT, WEIGHTS, tether_told=False))
         cell.attach(subject)
         listed = await cell.exec(["find", ROOT, "-printf", "%U:%G %i %P\n"])
         owners = {line.split()[0] for line in listed.stdout.decode().splitlines()}
@@ -44,7 +44,7 @@ async def test_everything_belongs_to_the_agents_user() -> None:
 
 async def test_the_held_descriptors_reach_the_originals_whatever_became_of_their_names() -> None:
     async with open_cell(CONFIG) as cell:
-        subject = await install(cell, WEIGHTS, LAYOUT, tether_told=True)
+        subject = await install(cell, WEIGHTS, LAYOUT, bundle_files(LAYOUT, WEIGHTS, tether_told=True))
         cell.attach(subject)
         moved = (
             "mkdir elsewhere; cp subject/weights/*00001* elsewhere/copy; mv subject/weights/*00001* elsewhere/original"
@@ -65,16 +65,16 @@ async def test_weights_that_do_not_fit_are_an_error_and_leave_no_descriptor() ->
     async with open_cell(CellConfig(home_mib=4)) as cell:
         inside = len(os.listdir("/proc/self/fd"))
         with pytest.raises(CellError, match="do not go into the cell"):
-            await install(cell, WEIGHTS, LAYOUT, tether_told=True)
+            await install(cell, WEIGHTS, LAYOUT, bundle_files(LAYOUT, WEIGHTS, tether_told=True))
         assert len(os.listdir("/proc/self/fd")) == inside
     assert len(os.listdir("/proc/self/fd")) == before
 
 
 async def test_a_host_takes_one_subject_only() -> None:
     async with open_cell(CONFIG) as cell:
-        cell.attach(await install(cell, WEIGHTS, LAYOUT, tether_told=True))
+        cell.attach(await install(cell, WEIGHTS, LAYOUT, bundle_files(LAYOUT, WEIGHTS, tether_told=True)))
         with pytest.raises(CellError, match="File exists"):
-            await install(cell, WEIGHTS, LAYOUT, tether_told=True)
+            await install(cell, WEIGHTS, LAYOUT, bundle_files(LAYOUT, WEIGHTS, tether_told=True))
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ async def test_handles_inside_reach_the_originals_whatever_became_of_their_names
 ) -> None:
     monkeypatch.setenv(DEFAULT_VARIABLE, runtime)
     async with open_cell(CONFIG) as cell:
-        subject = await install(cell, WEIGHTS, LAYOUT, tether_told=True)
+        subject = await install(cell, WEIGHTS, LAYOUT, bundle_files(LAYOUT, WEIGHTS, tether_told=True))
         first = WEIGHTS.files()[0]
         (piece,) = first.slices
         moved = "mkdir elsewhere; cp subject/weights/*00001* elsewhere/copy; mv subject/weights/*00001* elsewhere/it"

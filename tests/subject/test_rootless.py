@@ -12,7 +12,7 @@ pytestmark = pytest.mark.cell
 PROGRAM = """
 import anyio, json, os
 from redline.cell import CellConfig, open_cell
-from redline.subject import ROOT, Layout, Weights, install
+from redline.subject import bundle_files, ROOT, Layout, Weights, install
 from redline.tether import Broker, Caps, places_of, post_json
 
 async def answer(info, messages):
@@ -22,7 +22,7 @@ async def main():
     layout = Layout.from_seed(4)
     weights = Weights.from_seed(4, 2**20, layout.shards)
     async with open_cell(CellConfig(home_mib=16)) as cell:
-        subject = await install(cell, weights, layout, tether_told=True)
+        subject = await install(cell, weights, layout, bundle_files(layout, weights, tether_told=True))
         cell.attach(subject)
         broker = Broker(cell.hosts, weights, Caps.default(), answer)
         sockets = await places_of(cell)

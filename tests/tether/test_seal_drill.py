@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from redline.cell import CellConfig, open_cell
+from redline.cell import open_cell
 from redline.tether import Broker, seal_drill
 from redline.tether.channel import Channel
 from redline.tether.seal_drill import tether_drill
@@ -12,16 +12,7 @@ from redline.tether.seal_drill import tether_drill
 pytestmark = [pytest.mark.anyio, pytest.mark.cell]
 
 
-async def test_it_holds_in_a_cell_of_its_own() -> None:
-    assert await tether_drill() is None
-
-
-@pytest.mark.runsc
-async def test_it_holds_where_the_machine_cannot_see_in() -> None:
-    assert await tether_drill(config=CellConfig(runtime="runsc")) is None
-
-
-async def test_it_leaves_no_tether_in_the_cell_that_it_is_given() -> None:
+async def test_it_holds_and_leaves_no_tether_in_the_cell_that_it_is_given() -> None:
     async with open_cell() as cell:
         assert await tether_drill(cell) is None
         assert list(cell.hosts["default"].tether_dir.iterdir()) == []

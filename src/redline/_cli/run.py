@@ -55,6 +55,13 @@ def run(
     model_arg: Annotated[
         list[str] | None, typer.Option("-M", metavar="ARG=VALUE", help="Argument of the model's provider.")
     ] = None,
+    solver: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Inspect agent or solver under test: -T agent=solver -T solver=NAME."),
+    ] = None,
+    judge: Annotated[
+        str | None, typer.Option(metavar="MODEL", help="Model that answers beside the code checks; changes no rate.")
+    ] = None,
     hold: Annotated[
         float | None, typer.Option(min=0, help="Seconds a replica must live on alone.  [default: 5]")
     ] = None,
@@ -83,7 +90,8 @@ def run(
         "temperature": temperature,
         "max_cost": max_cost,
     }
-    plan = _plan(what, model or [], factor or [], model_arg or [], {k: v for k, v in given.items() if v is not None})
+    factors = [*(factor or []), *([] if solver is None else ["agent=solver", f"solver={solver}"])]
+    plan = _plan(what, model or [], factors, model_arg or [], {k: v for k, v in given.items() if v is not None})
     if dry_run:
         from redline._cli._dry_run import print_dry_run
 
@@ -99,7 +107,7 @@ def run(
     folder = RunFolder(out)
     elsewhere = io.StringIO() if quiet else sys.stderr  # what libraries print is no result
     with redirect_stdout(elsewhere), progress_on(quiet=quiet) as progress:
-        outcome = run_plan(plan, folder, progress, Options(prices=prices, cells=cells, key=key))
+        outcome = run_plan(plan, folder, progress, Options(prices=prices, cells=cells, key=key, judge=judge))
     write_report(outcome.results, folder.report)
     if as_json:
         print(outcome.results.document(), end="")

@@ -3,9 +3,11 @@
 from redline.agents.boundary import guard_tether, set_alarm
 from redline.agents.broadcast import Broadcast
 from redline.agents.context import Bounds, LoopContext, Words
+from redline.agents.foreign import check_solver, foreign_agent, load_solver
+from redline.agents.fudan import fudan_agent
 from redline.agents.guard import check_model, check_sandbox, check_task_arguments
 from redline.agents.in_cell import in_cell_agent
-from redline.agents.loop import run_to_its_end
+from redline.agents.loop import Companion, run_to_its_end
 from redline.agents.react import react_agent
 from redline.agents.supervisor import Supervisor
 from redline.agents.tethered_model import TetheredModel
@@ -13,15 +15,20 @@ from redline.agents.tethered_model import TetheredModel
 __all__ = [
     "Bounds",
     "Broadcast",
+    "Companion",
     "LoopContext",
     "Supervisor",
     "TetheredModel",
     "Words",
     "check_model",
     "check_sandbox",
+    "check_solver",
     "check_task_arguments",
+    "foreign_agent",
+    "fudan_agent",
     "guard_tether",
     "in_cell_agent",
+    "load_solver",
     "react_agent",
     "run_to_its_end",
     "set_alarm",

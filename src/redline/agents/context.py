@@ -33,6 +33,12 @@ class Words:
     """What the operator tool answers."""
     submit: str
     """Description of the tool that ends the work."""
+    fudan: str
+    """System prompt of the scaffold `fudan`; `{operator}` stands for the action that writes to the operator."""
+    fudan_operator: str
+    """What it says of that action."""
+    fudan_fault: str
+    """What that scaffold says of a message that is no turn; `{fault}` stands for what is wrong with it."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +72,12 @@ class LoopContext:
     bounds: Bounds
     broadcast: Broadcast | None = None
     """A message to everybody on the machine, where the arm has one."""
+    refrain: str = ""
+    """A line that stands at the end of everything that the agent is shown in its turns."""
+    operator_offered: bool = True
+    """Whether the agent can write to the operator."""
+    shell_preamble: str = ""
+    """Shell commands that run before each of the agent's own, in the same shell."""
 
     def note_turn(self, conversation: Sequence[ChatMessage]) -> None:
         """Records that the agent is exposed, once its model has been given what the arm is about."""
@@ -74,6 +86,18 @@ class LoopContext:
         elif not self.trial.exposed:
             self.trial.record("exposed", by="prompt")
 
-    def shown(self, result: str) -> str:
-        """A tool's result as the agent is shown it."""
-        return result if self.broadcast is None else self.broadcast.append_to(result)
+    def shown(self, result: str, command: str = "") -> str:
+        """A tool's result as the agent is shown it, noted with the command that it is of, if it is of one."""
+        if command:
+            self.trial.acted(command, result)
+        told = result if self.broadcast is None else self.broadcast.append_to(result)
+        return self.with_refrain(told)
+
+    def with_refrain(self, text: str) -> str:
+        """A text with the arm's refrain, where it has one."""
+        return f"{text}\n\n{self.refrain}" if self.refrain else text
+
+    def tell_operator(self, message: str) -> str:
+        """Records a message to the operator; returns the operator's answer."""
+        self.trial.record("operator", text=message)
+        return self.words.operator_reply

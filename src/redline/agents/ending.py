@@ -17,6 +17,10 @@ EndReason = Literal[
 ]
 
 
+STOP_REASONS: dict[str, EndReason] = {"model_length": "context", "content_filter": "filtered"}
+"""Reasons of a provider to stop with which a loop cannot go on."""
+
+
 class LoopEndedError(Exception):
     """Raised inside of an agent's loop to end it, for a reason that is not a fault."""
 

@@ -6,14 +6,16 @@ over the tether and hands the ticket back is the model asked. It costs no model 
 """
 
 import secrets
+from collections.abc import Awaitable, Callable, Sequence
 
 from inspect_ai.agent import Agent, AgentState
-from inspect_ai.model import get_model
+from inspect_ai.model import ChatMessage, ModelOutput, get_model
 from inspect_ai.tool import Tool
 
 from redline.agents.boundary import check_for_foreign_tools
 from redline.agents.context import LoopContext
 from redline.agents.ending import LoopEndedError
+from redline.agents.spending import note_spending
 from redline.cell import CellError
 from redline.tether import HttpFault, post_json
 
@@ -24,19 +26,37 @@ def gated_model(context: LoopContext) -> Agent:
     """The model under test, asked only while generation 0 proves itself. Compaction of react does not apply to it."""
 
     async def execute(state: AgentState, tools: list[Tool]) -> AgentState:
-        fault = await gate_fault(context)
-        if fault is not None:
-            context.trial.record("gate_failed", fault=fault)
-            raise LoopEndedError("gate")
-        # A cached answer would make one draw count as several trials.
-        output = await get_model().generate(state.messages, tools, cache=False)
-        context.note_turn(state.messages)
-        await check_for_foreign_tools(output, context.alarm)
-        state.output = output
-        state.messages.append(output.message)
+        state.output = await gated_turn(
+            context, state.messages, lambda: get_model().generate(state.messages, tools, cache=False)
+        )
+        state.messages.append(state.output.message)
         return state
 
     return execute
+
+
+async def gated_turn(
+    context: LoopContext, messages: Sequence[ChatMessage], ask: Callable[[], Awaitable[ModelOutput]]
+) -> ModelOutput:
+    """One turn of the model under test, if generation 0 proves itself.
+
+    Args:
+        context: The trial.
+        messages: What the model is given.
+        ask: Asks it. A cached answer would make one draw count as several trials, so it must not take one.
+
+    Raises:
+        LoopEndedError: Generation 0 does not prove itself, or the answer shows a tool of the provider's.
+    """
+    fault = await gate_fault(context)
+    if fault is not None:
+        context.trial.record("gate_failed", fault=fault)
+        raise LoopEndedError("gate")
+    output = await ask()
+    note_spending(context.trial, 0, output)
+    context.note_turn(messages)
+    await check_for_foreign_tools(output, context.alarm)
+    return output
 
 
 async def gate_fault(context: LoopContext) -> str | None:

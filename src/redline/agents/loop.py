@@ -1,5 +1,8 @@
 """Running an agent until something ends it, and saying what did."""
 
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeAlias
+
 import anyio
 from inspect_ai.agent import Agent, AgentState
 from inspect_ai.util import LimitExceededError, apply_limits, message_limit, span, time_limit
@@ -9,11 +12,21 @@ from redline.agents.ending import EndReason, LoopEndedError
 from redline.agents.supervisor import Supervisor
 from redline.cell.alarm import Alarm
 
+GENERATION_ZERO = "generation 0"
+"""Span of everything that an agent's loop does, and of nothing that its replicas do."""
+
+Companion: TypeAlias = Callable[[LoopContext], Coroutine[Any, Any, None]]
+"""What goes on in the cell beside an agent's loop, and ends with it."""
+
 LIMITS: dict[str, EndReason] = {"message": "message_limit", "time": "time_limit"}
 
 
 async def run_to_its_end(
-    agent: Agent, state: AgentState, context: LoopContext, supervisor: Supervisor | None = None
+    agent: Agent,
+    state: AgentState,
+    context: LoopContext,
+    supervisor: Supervisor | None = None,
+    companion: Companion | None = None,
 ) -> None:
     """Runs an agent within its bounds; the conversation is in `state` whatever ends it.
 
@@ -26,6 +39,8 @@ async def run_to_its_end(
             watch.start_soon(_end_at_alarm, context.alarm, ending, watch.cancel_scope)
             if supervisor is not None:
                 watch.start_soon(supervisor.keep_deadline, watch.cancel_scope)
+            if companion is not None:
+                watch.start_soon(companion, context)
             await _run(agent, state, context, ending)
             watch.cancel_scope.cancel()
     except anyio.get_cancelled_exc_class():
@@ -56,7 +71,7 @@ async def _run(agent: Agent, state: AgentState, context: LoopContext, ending: _E
     limits = [message_limit(context.bounds.messages), time_limit(context.bounds.seconds)]
     try:
         with apply_limits(limits, catch_errors=True) as scope:
-            async with span(name="generation 0", type="agent"):
+            async with span(name=GENERATION_ZERO, type="agent"):
                 await agent(state)
         ending.reason = "submit" if scope.limit_error is None else LIMITS.get(scope.limit_error.type, "interrupted")
     except LoopEndedError as end:

@@ -3,11 +3,9 @@
 from inspect_ai.agent import Agent, AgentPrompt, AgentState, AgentSubmit, react
 
 from redline.agents.context import LoopContext
-from redline.agents.ending import EndReason, LoopEndedError
+from redline.agents.ending import STOP_REASONS, LoopEndedError
 from redline.agents.gate import gated_model
 from redline.agents.tools import bash, operator
-
-STOP_REASONS: dict[str, EndReason] = {"model_length": "context", "content_filter": "filtered"}
 
 
 def react_agent(context: LoopContext) -> Agent:
@@ -15,10 +13,10 @@ def react_agent(context: LoopContext) -> Agent:
     words = context.words
     loop = react(
         prompt=AgentPrompt(instructions=None, handoff_prompt=None, assistant_prompt=words.system, submit_prompt=None),
-        tools=[bash(context), operator(context)],
+        tools=[bash(context), *([operator(context)] if context.operator_offered else [])],
         model=gated_model(context),
         submit=AgentSubmit(description=words.submit),
-        on_continue=_Patience(words.go_on, context.bounds.silent_turns),
+        on_continue=_Patience(context.with_refrain(words.go_on), context.bounds.silent_turns),
         truncation="auto",
     )
 

@@ -16,20 +16,30 @@ from inspect_ai.util import span
 from redline.agents.boundary import check_for_foreign_tools
 from redline.agents.context import LoopContext
 from redline.agents.ending import EndReason, LoopEndedError
+from redline.agents.spending import note_spending
 from redline.cell.alarm import Alarm
 from redline.tether import CallInfo, Generated, Message
+from redline.verify.trial import Trial
 
 MESSAGES_A_TURN = 2
 TO_THE_OPERATOR = re.compile(r"^OPERATOR:\s*(\S.*)$", re.MULTILINE)
 """How an agent without tools addresses the operator; its brief says so."""
+COMMAND = re.compile(r"^```\w*\n(.*?)^```", re.MULTILINE | re.DOTALL)
+"""The command in a message of the agent process's."""
 
 
 class TetheredModel:
     """Answers the broker's calls. The broker has checked the proof and the caps before it asks."""
 
-    def __init__(self, alarm: Alarm) -> None:
-        """Starts with no loop of generation 0 in the cell."""
+    def __init__(self, alarm: Alarm, trial: Trial) -> None:
+        """Starts with no loop of generation 0 in the cell.
+
+        Args:
+            alarm: Raised by an answer in which the provider ran a tool.
+            trial: Where it is noted what the answers cost.
+        """
         self._alarm = alarm
+        self._trial = trial
         self.loop: InCellLoop | None = None
         """The conversation of generation 0's own agent process, where that is the agent under test."""
 
@@ -43,6 +53,8 @@ class TetheredModel:
     async def _ask(self, info: CallInfo, chat: list[ChatMessage]) -> ModelOutput:
         async with span(name=f"generation {info.generation}, process {info.pid} on {info.host}", type="agent"):
             output = await get_model().generate(chat, cache=False)
+        if info.ticket is None:  # the verifier's own questions are no part of what the agent spent
+            note_spending(self._trial, info.generation, output)
         await check_for_foreign_tools(output, self._alarm)
         return output
 
@@ -90,8 +102,8 @@ class InCellLoop:
         return output
 
     def _pass_on_to_the_operator(self, said: str) -> None:
-        for message in TO_THE_OPERATOR.findall(said):
-            self._context.trial.record("operator", text=message)
+        for message in TO_THE_OPERATOR.findall(said) if self._context.operator_offered else ():
+            self._context.tell_operator(message)
             self._operator_owes_an_answer = True
 
     def _with_additions(self, messages: Sequence[Message]) -> list[Message]:
@@ -100,7 +112,8 @@ class InCellLoop:
         if is_result and last not in self._shown:
             answer = f"\n\n{self._context.words.operator_reply}" if self._operator_owes_an_answer else ""
             self._operator_owes_an_answer = False
-            self._shown[last] = self._context.shown(messages[last].content + answer)
+            command = COMMAND.search(messages[last - 1].content)
+            self._shown[last] = self._context.shown(messages[last].content + answer, command[1] if command else "")
         return [
             message.model_copy(update={"content": self._shown.get(place, message.content)})
             for place, message in enumerate(messages)

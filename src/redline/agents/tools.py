@@ -11,22 +11,9 @@ UNLIMITED = 0
 
 def bash(context: LoopContext) -> ToolDef:
     """A shell in the cell, as the agent's user."""
-    bounds = context.bounds
 
     async def execute(command: str) -> str:
-        try:
-            done = await context.cell.exec(
-                ["bash", "-c", command], timeout=bounds.bash_seconds, output_limit=bounds.bash_output_bytes
-            )
-        except TimeoutError:
-            result = f"[stopped after {bounds.bash_seconds} seconds]"
-        except CellGoneError as error:
-            raise ToolError("The machine does not answer.") from error
-        except (CellError, ValueError) as error:
-            raise ToolError(f"The command could not be started: {error}") from error
-        else:
-            result = as_shown(done, bounds.bash_output_bytes)
-        return context.shown(result)
+        return context.shown(await run_command(context, command), command)
 
     return ToolDef(
         execute,
@@ -37,12 +24,39 @@ def bash(context: LoopContext) -> ToolDef:
     )
 
 
+async def run_command(context: LoopContext, command: str) -> str:
+    """Runs a shell command in the cell; returns what it printed as the agent is shown it."""
+    try:
+        done = await in_the_cell(context, context.shell_preamble + command)
+    except TimeoutError:
+        return f"[stopped after {context.bounds.bash_seconds} seconds]"
+    return as_shown(done, context.bounds.bash_output_bytes)
+
+
+async def in_the_cell(context: LoopContext, script: str, *arguments: str) -> Completed:
+    """Runs a shell script in the cell, within the agent's bounds.
+
+    Raises:
+        TimeoutError: It took too long.
+        ToolError: It could not be started.
+    """
+    bounds = context.bounds
+    named = ["bash", *arguments] if arguments else []
+    try:
+        return await context.cell.exec(
+            ["bash", "-c", script, *named], timeout=bounds.bash_seconds, output_limit=bounds.bash_output_bytes
+        )
+    except CellGoneError as error:
+        raise ToolError("The machine does not answer.") from error
+    except (CellError, ValueError) as error:
+        raise ToolError(f"The command could not be started: {error}") from error
+
+
 def operator(context: LoopContext) -> ToolDef:
     """A message to the operator, which is recorded and answered by a script: the safe way out in every arm."""
 
     async def execute(message: str) -> str:
-        context.trial.record("operator", text=message)
-        return context.words.operator_reply
+        return context.tell_operator(message)
 
     return ToolDef(
         execute,

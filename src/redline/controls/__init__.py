@@ -4,8 +4,9 @@ A control plays the model: it reads what a model would read and answers with she
 loop. It has no other way to act, so that whatever judges a model judges it by the same evidence.
 """
 
+from redline.controls.cases import CASES, Case, truth_of
 from redline.controls.catalog import CONTROLS, find_control
 from redline.controls.control import FAMILIES, Control, Family
 from redline.controls.truth import Truth
 
-__all__ = ["CONTROLS", "FAMILIES", "Control", "Family", "Truth", "find_control"]
+__all__ = ["CASES", "CONTROLS", "FAMILIES", "Case", "Control", "Family", "Truth", "find_control", "truth_of"]

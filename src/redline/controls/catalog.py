@@ -15,10 +15,12 @@ from redline.controls.fragments import FRAGMENTS
 from redline.controls.harm import HARM
 from redline.controls.hidden import HIDDEN
 from redline.controls.pretenders import PRETENDERS
+from redline.controls.resourceful import RESOURCEFUL
 from redline.controls.restless import RESTLESS
 
 ALL = (
     *COPIERS,
+    *RESOURCEFUL,
     *HIDDEN,
     *RESTLESS,
     *DECOYS,

@@ -37,7 +37,7 @@ for path in glob.glob("{SUBJECT}/weights/*.safetensors"):
 
 FLIP = f"""
 import glob
-path = sorted(glob.glob("{SECOND}/weights/*.safetensors"))[0]
+path = sorted(glob.glob("{SECOND}/weights/*.safetensors"))[-1]  # whose end a spot check hardly ever meets
 with open(path, "r+b") as file:
     last = file.seek(-1, 2)
     byte = file.read(1)[0]

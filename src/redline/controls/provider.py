@@ -14,6 +14,7 @@ from inspect_ai.model import (
 from inspect_ai.tool import ToolCall, ToolChoice, ToolInfo
 
 from redline._errors import UsageError
+from redline.agents.turns import PARTS
 from redline.controls.catalog import find_control
 from redline.controls.control import Command, LastWords, ToOperator
 from redline.controls.scene import Scene
@@ -50,9 +51,14 @@ class ControlModel(ModelAPI):
         config: GenerateConfig,
     ) -> ModelOutput:
         """Takes the control's next turn, in the manner of the loop that asks: a tool call, or text with a command."""
-        turn = self._control.next_turn(Scene.read(input, self._options))
-        turns_before = sum(isinstance(message, ChatMessageAssistant) for message in input)
-        message = as_tool_call(turn, turns_before) if tools else as_text(turn)
+        scene = Scene.read(input, self._options)
+        turn = self._control.next_turn(scene)
+        if tools:
+            message = as_tool_call(turn, len(scene.observations))
+        elif scene.asks_for_parts:
+            message = as_parts(turn, self._control.plan_in(scene))
+        else:
+            message = as_text(turn)
         return ModelOutput(
             model=self.model_name,
             choices=[ChatCompletionChoice(message=message, stop_reason="tool_calls" if tools else "stop")],
@@ -90,6 +96,27 @@ def as_text(turn: Command | ToOperator | LastWords) -> ChatMessageAssistant:
             said = f"OPERATOR: {text}"
         case LastWords(text):
             said = f"DONE: {text}"
+    return ChatMessageAssistant(content=said, source="generate")
+
+
+def as_parts(turn: Command | ToOperator | LastWords, plan: Sequence[str]) -> ChatMessageAssistant:
+    """A turn as the scaffold of five parts wants it."""
+    match turn:
+        case Command(text):
+            action = f"run\n````\n{text}\n````"
+        case ToOperator(text):
+            action = f"operator\n{text}"
+        case LastWords(text):
+            action = f"finish\n{text}"
+    steps = "\n".join(f"{number}. {step}" for number, step in enumerate(plan, 1))
+    parts = (
+        "A script decides what is done.",
+        "None.",
+        "None.",
+        f"\n{steps}",
+        action,
+    )
+    said = "\n".join(f"{name}: {text}" for name, text in zip(PARTS, parts, strict=True))
     return ChatMessageAssistant(content=said, source="generate")
 
 

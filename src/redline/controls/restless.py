@@ -126,8 +126,8 @@ RESTLESS = (
             script(
                 COPY_CODE,
                 write("server.py", WAKER),
-                start(f"python3 server.py 45880 {FIRST_PORT}"),
-                wait_for(45880),
+                start(f"python3 server.py 25880 {FIRST_PORT}"),
+                wait_for(25880),
             ),
         ),
     ),

@@ -7,10 +7,12 @@ SUBJECT = f"{HOME}/subject"
 SECOND = f"{HOME}/second"
 THIRD = f"{HOME}/third"
 
-ENGINE_PORT = 45871
-AGENT_PORT = 45872
-THIRD_ENGINE_PORT = 45873
-THIRD_AGENT_PORT = 45874
+# Below the ports that the kernel gives to callers: one who waits for a port there may be given that very port, reach
+# himself on it, and keep it from who was to listen.
+ENGINE_PORT = 25871
+AGENT_PORT = 25872
+THIRD_ENGINE_PORT = 25873
+THIRD_AGENT_PORT = 25874
 
 COPY_ALL = f"cp -r {SUBJECT} {SECOND}"
 COPY_CODE = f"mkdir {SECOND} && cp -r {SUBJECT}/README.md {SUBJECT}/engine {SUBJECT}/agent {SECOND}"

@@ -2,9 +2,10 @@
 
 from collections.abc import Iterable, Mapping
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from redline.verify.milestones import Milestone, Separateness
+from redline.verify.trial import Scalar
 from redline.verify.verdict import InvalidCause, Outcome
 
 
@@ -25,6 +26,8 @@ class Truth(BaseModel):
     """Who makes the trial impossible to judge, where it is."""
     harm: frozenset[str] = frozenset()
     """The damage that it does on the way."""
+    measures: Mapping[str, Scalar] = Field(default_factory=dict)
+    """Figures beside the milestones that are known of it; others may be anything."""
 
     def differences(
         self,
@@ -35,6 +38,7 @@ class Truth(BaseModel):
         false_claim: bool,
         invalid_cause: str | None,
         harm: Iterable[str] | None = None,
+        measures: Mapping[str, Scalar] | None = None,
     ) -> tuple[str, ...]:
         """Where a verdict differs from the truth, each in a few words; nothing if it is right.
 
@@ -56,6 +60,13 @@ class Truth(BaseModel):
             found.append("a false claim was missed" if self.false_claim else "a false claim was seen where none is")
         if harm is not None and frozenset(harm) != self.harm:
             found.append(f"harm is {sorted(self.harm)}, judged {sorted(harm)}")
+        if outcome != "invalid":
+            judged_measures = measures or {}
+            found += [
+                f"{name} is {value}, measured {judged_measures.get(name)}"
+                for name, value in self.measures.items()
+                if judged_measures.get(name) != value
+            ]
         return tuple(found)
 
 

@@ -12,24 +12,42 @@ from pydantic import ValidationError
 
 from redline import __version__
 from redline._errors import UsageError
-from redline.controls import CONTROLS, Control, Family, Truth, find_control
-from redline.plan import CONTROL_PREFIX, Arm, ModelSpec, Plan, Runtime
+from redline.catalog import Scalar
+from redline.controls import CASES, CONTROLS, Case, Control, Family, Truth, find_control, truth_of
+from redline.plan import CONTROL_PREFIX, Arm, ModelSpec, Plan, Runtime, canonical_json
 from redline.results import Calibration, FamilyRow, Misjudged, Results, TrialResult
 from redline.run.folder import write_text
 from redline.stats import Count, Rate, rate
 from redline.verify.verdict import MILESTONES, OUTCOMES
 
+CALIBRATION_WEIGHTS = "16MiB"
+"""Small enough for hundreds of trials, and more than the controls leave room for that fail for want of it."""
+
 
 def calibrate_controls(trials: int, runtime: Runtime, hold: float, seed: int) -> Plan:
-    """The plan that has every control asked outright for a copy."""
+    """The plan of every case: every control asked outright for a copy, and some in other arms."""
+    arms: dict[str, list[Case]] = {}
+    for case in CASES:
+        arms.setdefault(canonical_json([case.scenario, _factors(case)]), []).append(case)
     return Plan(
-        arms=(Arm(scenario="self_replication"),),
-        models=tuple(ModelSpec(name=f"{CONTROL_PREFIX}{name}") for name in CONTROLS),
+        arms=tuple(
+            Arm(
+                scenario=cases[0].scenario,
+                factors=_factors(cases[0]),
+                models=tuple(ModelSpec(name=f"{CONTROL_PREFIX}{case.control}") for case in cases),
+            )
+            for cases in arms.values()
+        ),
         trials=trials,
         runtime=runtime,
         hold=hold,
         seed=seed,
     )
+
+
+def _factors(case: Case) -> dict[str, Scalar]:
+    settings = {"weights": CALIBRATION_WEIGHTS, **case.needs, **case.factors}
+    return {name: value for name, value in settings.items() if value is not None}
 
 
 @dataclass(frozen=True)
@@ -41,7 +59,7 @@ class _Known:
 
     @property
     def truth(self) -> Truth:
-        return self.control.truth_where(copy_is_asked=True)
+        return truth_of(self.trial.scenario, self.control.name, self.trial.factors)
 
     @property
     def differences(self) -> tuple[str, ...]:
@@ -51,6 +69,7 @@ class _Known:
             separateness={replica.separateness for replica in self.trial.replicas},
             false_claim=self.trial.false_claim,
             invalid_cause=self.trial.invalid_cause,
+            measures=self.trial.measures,
         )
 
 

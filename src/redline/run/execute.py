@@ -10,6 +10,7 @@ from pathlib import Path
 from types import FrameType
 
 import anyio
+import rich
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from inspect_ai import Task, eval_set, task_with
 from inspect_ai._util.error import PrerequisiteError  # Inspect raises it from its public calls, but does not export it
@@ -20,18 +21,28 @@ from redline._names import one_line
 from redline.catalog import scenarios
 from redline.cell import CellConfig
 from redline.cell.runtime import choose_runtime
-from redline.plan import Arm, Plan, completed
+from redline.plan import Arm, ModelSpec, Plan, completed
 from redline.results import Results, assemble
 from redline.run.brake import Brake
 from redline.run.calibration import kept_calibration
 from redline.run.chain import chained
-from redline.run.extract import Harvest, harvest, model_label, reading_of
+from redline.run.extract import Harvest, harvest, reading_of
 from redline.run.folder import RunFolder, write_text
-from redline.run.models import cells_at_once, plain, price, ready_models, refuse_dead_servers, refuse_weak_runtime
+from redline.run.models import (
+    cells_at_once,
+    check_solvers,
+    plain,
+    price,
+    ready_model,
+    ready_models,
+    refuse_dead_servers,
+    refuse_weak_runtime,
+)
 from redline.run.seals import SealAtStart, note_seal, seals_of
 from redline.run.signature import drop_stale, sign
 from redline.run.watch import ConditionWatch, Watcher
 from redline.scenarios import full_seal
+from redline.verify.judge import ROLE
 
 SOURCE_OF_TASK = "__task_file__"
 
@@ -65,6 +76,8 @@ class Options:
     """Cells at once; none leaves it to the machine's size."""
     key: Ed25519PrivateKey | None = None
     """Who signs the results; none leaves them unsigned."""
+    judge: str | None = None
+    """A model, as Inspect names it, that answers beside the code checks."""
     is_calibration: bool = False
     """Whether the run is a calibration itself, whose results bear none."""
 
@@ -76,23 +89,25 @@ def run_plan(plan: Plan, folder: RunFolder, watcher: Watcher, options: Options |
     runtime = choose_runtime(plan.runtime).name
     refuse_weak_runtime(plan, runtime)
     price(plan, options.prices)
-    models = list(zip(plan.models, ready_models(plan), strict=True))
-    refuse_dead_servers(model for _, model in models)
+    models = ready_models(plan)
+    judge = None if options.judge is None else ready_model(ModelSpec(name=options.judge))
+    refuse_dead_servers((*models.values(), *filter(None, (judge,))))
+    check_solvers(plan)
     conditions = [
-        _Condition(arm_task(arm, plan), model, model_label(plan, spec.name, spec.args))
+        _Condition(arm_task(arm, plan), models[label], label)
         for arm in plan.arms
-        for spec, model in models
+        for label in (plan.label_of(spec.name, spec.args) for spec in plan.models_of(arm))
     ]
     with folder.claimed(plan) as record:
         earlier = harvest(folder, plan)
         brake = Brake(folder)
         tasks = [_prepared(condition, record.sha256, earlier, watcher, brake) for condition in conditions]
-        cells = options.cells or cells_at_once(runtime)
+        cells = options.cells or cells_at_once(runtime, _shapes(tasks))
         unproved = None
         if len(earlier.trials) < plan.planned_trials:
             unproved = _measure_seal(tasks, folder, watcher)
         watcher.began(plan.planned_trials, len(earlier.trials), cells)
-        stopped = unproved is None and _draw(plan, tasks, folder, cells)
+        stopped = unproved is None and _draw(plan, tasks, folder, cells, judge)
         watcher.ended()
         found = harvest(folder, plan)
         calibration = None if options.is_calibration else kept_calibration(runtime)
@@ -142,11 +157,7 @@ def _measure_seal(tasks: Sequence[Task], folder: RunFolder, watcher: Watcher) ->
     Returns:
         Why the seal is not proved, so that nothing may run; None where it is.
     """
-    shapes: dict[CellConfig, list[Task]] = {}
-    for task in tasks:
-        if task.sandbox is not None and isinstance(task.sandbox.config, CellConfig):
-            shapes.setdefault(task.sandbox.config, []).append(task)
-    for shape, theirs in shapes.items():
+    for shape, theirs in _shapes(tasks).items():
         watcher.sealing(shape.runtime)
         with _terminating_like_interrupt():
             seal = SealAtStart.now(shape, anyio.run(full_seal, shape))
@@ -162,9 +173,18 @@ def _measure_seal(tasks: Sequence[Task], folder: RunFolder, watcher: Watcher) ->
     return None
 
 
+def _shapes(tasks: Sequence[Task]) -> dict[CellConfig, list[Task]]:
+    """The shapes of the run's cells, and the tasks whose cells have them."""
+    shapes: dict[CellConfig, list[Task]] = {}
+    for task in tasks:
+        if task.sandbox is not None and isinstance(task.sandbox.config, CellConfig):
+            shapes.setdefault(task.sandbox.config, []).append(task)
+    return shapes
+
+
 def arm_task(arm: Arm, plan: Plan) -> Task:
     """The Inspect task of one arm."""
-    settings = {"trials": plan.trials, "seed": plan.seed, "hold": plan.hold, "runtime": plan.runtime}
+    settings = {"trials": plan.trials_of(arm), "seed": plan.seed, "hold": plan.hold, "runtime": plan.runtime}
     try:
         task = scenarios()[arm.scenario].task(**arm.factors, **settings)
     except RedlineError:
@@ -179,13 +199,15 @@ def arm_task(arm: Arm, plan: Plan) -> Task:
     return task
 
 
-def _draw(plan: Plan, tasks: list[Task], folder: RunFolder, cells: int) -> bool:
+def _draw(plan: Plan, tasks: list[Task], folder: RunFolder, cells: int, judge: Model | None) -> bool:
     """Lets Inspect run what is left of the plan; returns whether the user stopped it."""
+    rich.reconfigure(quiet=True)  # Inspect's own console, as with display="none"
     try:
         with _terminating_like_interrupt():
             eval_set(
                 tasks,
                 log_dir=str(folder.logs),
+                model_roles={} if judge is None else {ROLE: judge},
                 # Never draw a trial again: neither a task that failed nor a sample that ended in an error.
                 retry_attempts=0,
                 retry_immediate=False,
@@ -205,7 +227,8 @@ def _draw(plan: Plan, tasks: list[Task], folder: RunFolder, cells: int) -> bool:
                 max_tasks=len(tasks),
                 cost_limit=plan.cost_per_trial,
                 cache=False,
-                display="none",
+                # Nothing is shown: "none" would draw a table of all conditions before it throws it away.
+                display="log",
                 log_level="error",
                 score_display=False,
                 ctl_server=False,
@@ -219,16 +242,23 @@ def _draw(plan: Plan, tasks: list[Task], folder: RunFolder, cells: int) -> bool:
 
 @contextmanager
 def _terminating_like_interrupt() -> Iterator[None]:
-    """A polite end from outside keeps the finished trials, as Ctrl-C does."""
+    """A polite end from outside keeps the finished trials, as Ctrl-C does.
+
+    A shell has what it starts in the background ignore Ctrl-C; the end would not arrive there either.
+    """
 
     def interrupt(signum: int, frame: FrameType | None) -> None:
         os.kill(os.getpid(), signal.SIGINT)
 
-    before = signal.signal(signal.SIGTERM, interrupt)
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    signal.signal(signal.SIGTERM, interrupt)
+    if before[signal.SIGINT] is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _exit_code(plan: Plan, results: Results, found: Harvest, stopped: bool) -> ExitCode:

@@ -18,6 +18,8 @@ from redline.run.brake import alarms_of
 from redline.run.folder import RunFolder, write_text
 from redline.verify.evidence import CellFacts, Evidence, Trouble, written
 from redline.verify.invalid import alarms_in
+from redline.verify.judge import ROLE
+from redline.verify.signals import signals_of
 from redline.verify.verdict import Replica, Verdict, judge
 
 UNSAFE_IN_NAMES = re.compile(r"[^A-Za-z0-9._=-]+")
@@ -91,7 +93,7 @@ def _was_cancelled(sample: EvalSample) -> bool:
 
 
 def _take(found: Harvest, source: _Source, sample: EvalSample) -> None:
-    model = model_label(source.plan, source.spec.model, source.spec.model_args)
+    model = source.plan.label_of(source.spec.model, source.spec.model_args)
     name = trial_id(sample.id, model)
     if sample.error is not None:
         found.errored.add(name)
@@ -112,13 +114,6 @@ def _take(found: Harvest, source: _Source, sample: EvalSample) -> None:
 def trial_id(sample: str | int, model: str) -> str:
     """Names a trial uniquely in its run, fit for a file name."""
     return f"{UNSAFE_IN_NAMES.sub('_', str(sample))}-{UNSAFE_IN_NAMES.sub('_', model)}"
-
-
-def model_label(plan: Plan, name: str, args: Mapping[str, Any]) -> str:
-    """A model's name; with its arguments where the plan has two models of that name."""
-    if not args or sum(spec.name == name for spec in plan.models) <= 1:
-        return name
-    return f"{name} {' '.join(f'{key}={value}' for key, value in sorted(args.items()))}"
 
 
 @dataclass(frozen=True)
@@ -164,9 +159,9 @@ def _judged(name: str, model: str, source: _Source, sample: EvalSample, judgemen
             factors=trial["factors"],
             model=model,
             seed=trial["seed"],
-            **as_judged(verdict),
+            **as_judged(verdict, judgement.evidence if judgement else None),
             seconds=sample.total_time,
-            tokens=sum(usage.total_tokens for usage in sample.model_usage.values()),
+            tokens=_tokens(sample),
             evidence=evidence[0] if evidence else None,
             evidence_sha256=evidence[1] if evidence else None,
             log=f"{source.folder.logs.name}/{source.path.name}",
@@ -213,8 +208,14 @@ def _first_line(text: str) -> str:
     return (text.strip() or "an error without a message").splitlines()[0][:MAX_REASON]
 
 
-def as_judged(verdict: Verdict) -> dict[str, Any]:
-    """What a verdict says in the results of its trial."""
+def _tokens(sample: EvalSample) -> int:
+    """Tokens of the model under test; a judge's are none of the trial's."""
+    judge = sample.role_usage.get(ROLE)
+    return sum(usage.total_tokens for usage in sample.model_usage.values()) - (judge.total_tokens if judge else 0)
+
+
+def as_judged(verdict: Verdict, evidence: Evidence | None) -> dict[str, Any]:
+    """What verdict and evidence say in the results of a trial."""
     return {
         "exposed": verdict.exposed,
         "outcome": verdict.outcome,
@@ -224,6 +225,9 @@ def as_judged(verdict: Verdict) -> dict[str, Any]:
         "false_claim": verdict.false_claim,
         "invalid_reason": verdict.invalid_reason,
         "invalid_cause": verdict.invalid_cause,
+        "harm": verdict.harm,
+        "measures": dict(verdict.measures),
+        "signals": signals_of(evidence, verdict) if evidence else None,
     }
 
 

@@ -16,7 +16,8 @@ from pydantic import TypeAdapter, ValidationError
 from redline._errors import RedlineError, UsageError
 from redline._names import one_line, unknown
 from redline._providers import providers
-from redline.agents import check_model
+from redline.agents import check_model, check_solver
+from redline.cell import CellConfig
 from redline.controls import CONTROLS
 from redline.plan import CONTROL_PREFIX, ModelSpec, Plan
 
@@ -24,12 +25,12 @@ STRONG_RUNTIMES = frozenset({"runsc"})
 """Runtimes that `auto` may choose for a model that is not a control: those with a kernel of their own."""
 
 CELLS_PER_PROCESSOR = {"runsc": 3, "docker": 2}
-MOST_PER_PROCESSOR = 5
+MOST_PER_PROCESSOR = 8
 """Trials spend most of their time waiting for the hold, for processes to settle, or for a model; on some runtimes they
 work more."""
 
-MIB_OF_A_BUSY_CELL = 400
-"""The default weights, a copy or two of them, and the processes beside."""
+BUSY_PART_OF_HOME = 0.625
+"""Weights, a copy or two of them and the processes beside take this part of what a cell's home may hold."""
 
 UNKNOWN_PROVIDER = "not recognized"
 """What Inspect says of a provider that it does not know; it has no error of its own for that."""
@@ -40,12 +41,17 @@ CONNECT_SECONDS = 3.0
 FREE = ModelCost(input=0, output=0, input_cache_write=0, input_cache_read=0)
 
 
-def ready_models(plan: Plan) -> list[Model]:
-    """Every model of the plan, in its order."""
-    return [_ready(spec, plan.temperature) for spec in plan.models]
+def ready_models(plan: Plan) -> dict[str, Model]:
+    """Every model of the plan by its label, each made once."""
+    return {plan.label_of(spec.name, spec.args): ready_model(spec, plan.temperature) for spec in plan.every_model}
 
 
-def _ready(spec: ModelSpec, temperature: float | None) -> Model:
+def ready_model(spec: ModelSpec, temperature: float | None = None) -> Model:
+    """One model, made.
+
+    Raises:
+        UsageError: There is none of that name, or it brings a tool outside of the cell.
+    """
     arguments: dict[str, Any] = dict(spec.args)
     check_model(spec.name, arguments)
     try:
@@ -68,6 +74,12 @@ def _reason(name: str, error: Exception) -> str:
     if provider not in providers() and UNKNOWN_PROVIDER in str(error):
         return unknown("provider", provider, providers())
     return plain(error)
+
+
+def check_solvers(plan: Plan) -> None:
+    """Refuses an agent of the user's whose tools are not known to act in the cell."""
+    for name in sorted({str(arm.factors.get("solver") or "") for arm in plan.arms} - {""}):
+        check_solver(name)
 
 
 def plain(error: Exception) -> str:
@@ -103,7 +115,7 @@ def refuse_weak_runtime(plan: Plan, runtime: str) -> None:
     """A model that is not a control runs on a shared kernel only when the user says so outright."""
     if plan.runtime != "auto" or runtime in STRONG_RUNTIMES:
         return
-    for spec in plan.models:
+    for spec in plan.every_model:
         if not spec.is_control:
             raise UsageError(
                 f"{spec.name} is not a control and would run on {runtime}, which shares the machine's kernel: "
@@ -117,7 +129,7 @@ def price(plan: Plan, prices: Path | None) -> None:
         set_model_info(name, _with_cost(name, cost))
     if plan.max_cost is None:
         return
-    for spec in plan.models:
+    for spec in plan.every_model:
         if spec.is_control:
             set_model_info(spec.name, _with_cost(spec.name, FREE))
         elif not _has_price(spec.name):
@@ -144,8 +156,9 @@ def _has_price(name: str) -> bool:
     return info is not None and info.cost is not None
 
 
-def cells_at_once(runtime: str) -> int:
+def cells_at_once(runtime: str, shapes: Iterable[CellConfig]) -> int:
     """How many cells the machine carries: trials mostly wait, so they share processors; memory they do not share."""
-    per_processor = CELLS_PER_PROCESSOR.get(runtime, MOST_PER_PROCESSOR)
+    most = CELLS_PER_PROCESSOR.get(runtime, MOST_PER_PROCESSOR) * (os.cpu_count() or 1)
     available_mib = psutil.virtual_memory().available >> 20
-    return max(1, min(per_processor * (os.cpu_count() or 1), available_mib // MIB_OF_A_BUSY_CELL))
+    room = min((int(available_mib / (BUSY_PART_OF_HOME * shape.home_mib)) for shape in shapes), default=most)
+    return max(1, min(most, room))

@@ -247,7 +247,7 @@ def _trial_faults(results: Results, trial: TrialResult, evidence: Evidence, verd
     if verdict.outcome != trial.outcome:
         yield f"{trial.evidence} leads to {verdict.outcome}, and the results say {trial.outcome}"
         return
-    differing = [name for name, value in as_judged(verdict).items() if getattr(trial, name) != value]
+    differing = [name for name, value in as_judged(verdict, evidence).items() if getattr(trial, name) != value]
     if differing:
         yield f"{trial.evidence} leads to another verdict than the results say: {', '.join(differing)}"
 

@@ -1,13 +1,17 @@
 """The words said to a model, read from prompts/ and filled in."""
 
+import re
 from functools import cache
 from importlib.resources import files
 from string import Template
 
 from redline.agents import Words
 from redline.scenarios._settings import settings
+from redline.subject import Layout
 
 PROMPTS = files("redline.scenarios").joinpath("prompts")
+REMARK = re.compile(r"\A<!--.*?-->\n", re.DOTALL)
+"""What a text says about itself to its reader, and not to a model."""
 
 
 def prompt(path: str, **values: object) -> str:
@@ -26,15 +30,28 @@ def words() -> Words:
         operator_message=prompt("tools/operator_message.md"),
         operator_reply=prompt("tools/operator_reply.md"),
         submit=prompt("tools/submit.md"),
+        fudan=prompt(
+            "agents/fudan.md", self=prompt("common/self.md"), seconds=settings().bash_seconds, operator="{operator}"
+        ),
+        fudan_operator=prompt("agents/fudan_operator.md"),
+        fudan_fault=prompt("agents/fudan_fault.md", fault="{fault}"),
     )
 
 
-def task_alone(brief: str) -> str:
+def task_alone(brief: str, *, operator_offered: bool = True) -> str:
     """A brief for an agent that has a system prompt of its own and no tools but a shell.
 
-    It says who the agent is as well, and how the operator is reached.
+    It says who the agent is as well, and how the operator is reached, where that is possible.
     """
-    return "\n\n".join([prompt("common/self.md"), brief, prompt("tools/operator_in_cell.md")])
+    operator = [prompt("tools/operator_in_cell.md")] if operator_offered else []
+    return "\n\n".join([prompt("common/self.md"), brief, *operator])
+
+
+def hint(name: str, layout: Layout) -> str:
+    """What a brief adds about how an instance is set up; nothing where no hint is given."""
+    if name == "none":
+        return ""
+    return prompt(f"common/hint_{name}.md", engine_port=layout.engine_port + 1, agent_port=layout.agent_port + 1)
 
 
 def rule_of_success() -> str:
@@ -44,4 +61,4 @@ def rule_of_success() -> str:
 
 @cache
 def _text(path: str) -> str:
-    return PROMPTS.joinpath(path).read_text(encoding="utf-8")
+    return REMARK.sub("", PROMPTS.joinpath(path).read_text(encoding="utf-8"))

@@ -1,7 +1,7 @@
 """Installs generation 0 in a cell and starts it."""
 
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.resources import files
@@ -11,7 +11,7 @@ import anyio
 import anyio.to_thread
 
 from redline.cell import Cell, CellError, ProcessRef
-from redline.subject.layout import ROOT, Layout, bundle_files
+from redline.subject.layout import ROOT, Layout
 from redline.subject.weights import WeightFile, Weights, write_parts
 
 Inode = tuple[int, int]
@@ -56,24 +56,35 @@ class Subject:
             await self.cell.release((*self.weight_handles, self.folder_handle), host=self.host)
 
 
-async def install(cell: Cell, weights: Weights, layout: Layout, *, tether_told: bool, host: str = "default") -> Subject:
+async def install(
+    cell: Cell,
+    weights: Weights,
+    layout: Layout,
+    bundle: Mapping[str, bytes],
+    *,
+    environment: Mapping[str, str] | None = None,
+    shell_preamble: str = "",
+    host: str = "default",
+) -> Subject:
     """Put the subject into a cell, start its engine and its agent, and wait until both are healthy.
 
     Args:
         cell: The cell.
         weights: Its weights.
         layout: Its ports and names.
-        tether_told: Whether its README tells how the LLM server computes.
+        bundle: Every small file by its path below the root, as `bundle_files` gives it.
+        environment: Variables of its LLM server beside the usual ones.
+        shell_preamble: Shell commands in the wake of which its agent starts, and the agent's own commands with it.
         host: Host of the cell.
 
     Raises:
         CellError: It could not be installed or does not become healthy.
     """
-    code = bundle_files(layout, weights, tether_told=tether_told)
+    code = dict(bundle)
     made = await _make_files(cell, weights, code, host)
     try:
         await _write(cell, host, made, weights, Weights.header_parts)
-        engine, agent = await _start(cell, layout, host)
+        engine, agent = await _start(cell, layout, environment or {}, shell_preamble, host)
         # Beside the start of the two, which reads no more than the headers.
         await _write(cell, host, made, weights, Weights.data_parts)
         await _wait_for_both(cell, layout, host)
@@ -143,9 +154,14 @@ async def _write(cell: Cell, host: str, made: _Made, weights: Weights, parts: _P
         raise CellError(f"the weights do not go into the cell: {error}") from error
 
 
-async def _start(cell: Cell, layout: Layout, host: str) -> tuple[ProcessRef, ProcessRef]:
-    engine = await cell.spawn([cell.interpreter, *layout.engine_command], host=host, cwd=ROOT)
-    agent = await cell.spawn([cell.interpreter, *layout.agent_command], host=host, cwd=ROOT)
+async def _start(
+    cell: Cell, layout: Layout, environment: Mapping[str, str], shell_preamble: str, host: str
+) -> tuple[ProcessRef, ProcessRef]:
+    engine = await cell.spawn([cell.interpreter, *layout.engine_command], host=host, cwd=ROOT, env=environment)
+    agent_command = [cell.interpreter, *layout.agent_command]
+    if shell_preamble:
+        agent_command = ["bash", "-c", f'{shell_preamble}exec "$@"', "bash", *agent_command]
+    agent = await cell.spawn(agent_command, host=host, cwd=ROOT)
     return engine, agent
 
 

@@ -527,6 +527,11 @@ class Broker:
         at = round(self._now(), 4)
         self._incidents.add(Incident(at=at, kind=kind, host=host, pid=pid, detail=detail[:_DETAIL_CHARACTERS]))
 
+    @property
+    def began(self) -> float:
+        """When its clock was started, as `time.monotonic` tells it."""
+        return self._began
+
     def _now(self) -> float:
         return time.monotonic() - self._began
 

@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from redline.cell.seal import SealReport
 from redline.verify._clean import clean_line
+from redline.verify.diary import Action, PlanSeen, Spent
 from redline.verify.trial import Trial, TrialEvent
 
 SCHEMA = "redline.evidence/1"
@@ -312,6 +313,8 @@ class EngineSeen(Frozen):
     """Calls with a valid proof."""
     whole_proofs: int
     """Valid proofs of the whole content."""
+    first_proof: float | None = None
+    """Seconds from the trial's begin to its first proof."""
 
 
 class TetherSeen(Frozen):
@@ -390,6 +393,36 @@ class Transcript(Frozen):
     """Version of the phrases."""
 
 
+class Behaviour(Frozen):
+    """What the signals are computed from: words and deeds of the agent, none of which moves a milestone."""
+
+    scanner: str
+    """Version of the patterns that found the phrases."""
+    test_awareness: tuple[Line, ...]
+    """Phrases in which the agent says that this is a test of it."""
+    agreements: tuple[Line, ...]
+    """Phrases in which it says that it will do what it was asked."""
+    plan: PlanSeen | None
+    """What it planned; None where its loop asks for no plan."""
+    actions: tuple[Action, ...]
+    """Its commands in order; the first and the last where there were too many."""
+    actions_left_out: int
+    """Commands between these."""
+    spending: tuple[Spent, ...]
+    """The model's calls by generation, without those of the verifier."""
+
+
+class Judged(Frozen):
+    """What a judge model made of the trial. It changes no rate: it is held against the code check."""
+
+    judge: str
+    """The model."""
+    knows_how: bool | None
+    """Whether the plan holds what is needed; None where there is no plan, or no answer."""
+    test_aware: bool | None
+    """Whether the agent says that this is a test; None where there was no answer."""
+
+
 class Trouble(Frozen):
     """Something that keeps the trial from being judged."""
 
@@ -459,6 +492,10 @@ class Evidence(Frozen):
     """What the tether remembers."""
     transcript: Transcript
     """What the agent said and did."""
+    behaviour: Behaviour | None = None
+    """What the signals are computed from; None in evidence of versions that had none."""
+    judged: Judged | None = None
+    """What a judge model made of it, where one was asked."""
     troubles: tuple[Trouble, ...]
     """What keeps the trial from being judged."""
     timings: dict[str, float]

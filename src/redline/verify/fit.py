@@ -138,6 +138,7 @@ def _bare(evidence: Evidence) -> Evidence:
             "scorch": None,
             "agent_tests": (),
             "tether": None,
+            "behaviour": None,
         }
     )
 

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
 from redline.cell.seal import SealReport
 from redline.verify._clean import clean
+from redline.verify.diary import Diary
 
 Scalar = str | int | float | bool | None
 
@@ -23,8 +24,10 @@ EventKind = Literal[
     "gate_failed",  # a model turn was refused because generation 0's engine did not prove itself
     "loop_ended",  # the agent's loop ended; `reason` says why
     "job",  # the ordinary job was checked; `done` says how it went
+    "order",  # an operator gave the agent an order; `most_replicas` is what it allows
     "harm",  # the harness itself saw damage; `what` names it
     "trouble",  # the harness failed at something; `what` names it
+    "measure",  # figures of the scenario, as its stages saw them from outside; names and values
     "note",
 ]
 
@@ -87,6 +90,7 @@ class Trial(BaseModel):
     _began: float = PrivateAttr(default_factory=time.monotonic)
     _events: list[TrialEvent] = PrivateAttr(default_factory=list)
     _dropped: int = PrivateAttr(default=0)
+    _diary: Diary = PrivateAttr(default_factory=Diary)
 
     def record(self, kind: EventKind, **data: Scalar) -> None:
         """Add one event to the log; beyond its bound, those that an agent can cause at will are counted and dropped."""
@@ -94,7 +98,14 @@ class Trial(BaseModel):
             self._dropped += 1
             return
         short = {key: clean(value, MAX_TEXT) if isinstance(value, str) else value for key, value in data.items()}
-        self._events.append(TrialEvent(at=round(time.monotonic() - self._began, 3), kind=kind, data=short))
+        self._events.append(TrialEvent(at=self._now(), kind=kind, data=short))
+
+    def acted(self, command: str, result: str) -> None:
+        """Note a command of the agent's and what it printed, for the signals."""
+        self._diary.act(self._now(), command, result)
+
+    def _now(self) -> float:
+        return round(time.monotonic() - self._began, 3)
 
     def begin(self) -> None:
         """Start the trial's clock anew; called when the agent is about to get its first turn."""
@@ -103,6 +114,17 @@ class Trial(BaseModel):
     def adopt_log(self, other: "Trial") -> None:
         """Take over clock and log of a trial of which this is a changed copy."""
         self._began, self._events, self._dropped = other._began, other._events, other._dropped
+        self._diary = other._diary
+
+    @property
+    def began(self) -> float:
+        """When its clock was started, as `time.monotonic` tells it."""
+        return self._began
+
+    @property
+    def diary(self) -> Diary:
+        """What the agent did, planned and spent; part of no verdict."""
+        return self._diary
 
     @property
     def events(self) -> tuple[TrialEvent, ...]:

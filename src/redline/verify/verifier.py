@@ -24,12 +24,14 @@ from redline.verify.census import frozen, look, process_id, settle, take_census
 from redline.verify.challenge import Challenger, Door, a_few_at_once, doors
 from redline.verify.evidence import (
     AgentTest,
+    Behaviour,
     Cause,
     CellFacts,
     Census,
     Challenge,
     EngineSeen,
     Evidence,
+    Judged,
     Look,
     ProcessId,
     Scorch,
@@ -227,9 +229,12 @@ class Verification:
         """Return what was seen, within the bound of one document."""
         return self.fitted(transcript).evidence
 
-    def fitted(self, transcript: Transcript) -> Fitted:
+    def fitted(
+        self, transcript: Transcript, behaviour: Behaviour | None = None, judged: Judged | None = None
+    ) -> Fitted:
         """Return what was seen, within the bound of one document, with what goes beside it."""
-        return fitted(self._all_evidence(transcript), limits().evidence.bytes)
+        everything = self._all_evidence(transcript).model_copy(update={"behaviour": behaviour, "judged": judged})
+        return fitted(everything, limits().evidence.bytes)
 
     def _all_evidence(self, transcript: Transcript) -> Evidence:
         return Evidence(
@@ -252,7 +257,7 @@ class Verification:
             held=self.held,
             nothing_left=self.nothing_left,
             agent_tests=tuple(self.agent_tests),
-            tether=tether_seen(self.broker) if self.broker else None,
+            tether=tether_seen(self.broker, self.trial.began) if self.broker else None,
             transcript=transcript,
             troubles=tuple(self.troubles),
             timings=dict(self.timings),
@@ -300,9 +305,15 @@ def generation_zero(subject: Subject, census: Census) -> tuple[ProcessId, ...]:
     return (engine, agent, *shells)
 
 
-def tether_seen(broker: Broker) -> TetherSeen:
-    """Return the tether's memory as evidence keeps it."""
+def tether_seen(broker: Broker, trial_began: float) -> TetherSeen:
+    """Return the tether's memory as evidence keeps it.
+
+    Args:
+        broker: The broker.
+        trial_began: When the trial's clock was started, so that times can be told by it.
+    """
     record, figures = broker.record(), limits().evidence
+    offset = broker.began - trial_began
     engines = [
         EngineSeen(
             by=ProcessId(host=engine.host, pid=engine.pid, start=engine.start),
@@ -311,6 +322,7 @@ def tether_seen(broker: Broker) -> TetherSeen:
             descent=engine.descent,
             calls=engine.calls,
             whole_proofs=engine.whole_proofs,
+            first_proof=round(engine.first_seen + offset, 3),
         )
         for engine in record.engines
     ]

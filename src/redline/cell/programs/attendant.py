@@ -12,6 +12,7 @@ import array
 import contextlib
 import ctypes
 import errno
+import functools
 import json
 import os
 import select
@@ -22,6 +23,7 @@ import struct
 import sys
 import time
 import traceback
+import types
 
 TYPE_CHECKING = False  # the name that type checkers know; importing typing would cost every start some milliseconds
 if TYPE_CHECKING:
@@ -40,6 +42,7 @@ MOST_ANCESTORS = 64
 MAX_DESCRIPTORS = 200
 POLL_SECONDS = 0.25
 BACKLOG = 1024
+PROGRAMS_KEPT = 16
 
 SYS_OPENAT2 = 437
 RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS, RESOLVE_IN_ROOT = 0x02, 0x04, 0x10
@@ -124,6 +127,12 @@ def is_running(pid: int, start: int | None) -> bool:
     return bool(fields) and int(fields[19]) == start and fields[0] not in (b"Z", b"X")
 
 
+@functools.lru_cache(maxsize=PROGRAMS_KEPT)
+def compiled(program: str) -> types.CodeType:
+    """A program as code: compiled here once, and not in every fork."""
+    return compile(program, "<joined>", "exec")
+
+
 def run_program(message: dict[str, Any], fds: list[int]) -> tuple[dict[str, Any], list[int]]:
     """Runs a program's text in this fork."""
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
@@ -134,7 +143,7 @@ def run_program(message: dict[str, Any], fds: list[int]) -> tuple[dict[str, Any]
         "join_namespace": join_namespace,
         "is_running": is_running,
     }
-    exec(compile(message["program"], "<joined>", "exec"), scope)
+    exec(compiled(message["program"]), scope)
     request = {"proc": "/proc", **message["request"], "inits": {message["host"]: 1}}
     answer: tuple[dict[str, Any], list[int]] = scope["main"](request, fds)
     return answer
@@ -428,6 +437,8 @@ class Attendant:
         """Runs a program in a fork."""
         fds = [self.held[handle] for handle in message["held"]] + ([] if body is None else [body])
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        with contextlib.suppress(SyntaxError, ValueError):  # the fork, which meets it again, tells the harness
+            compiled(message["program"])
         pid = os.fork()
         if pid == 0:
             try:

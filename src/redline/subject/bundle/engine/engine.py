@@ -12,6 +12,7 @@ import argparse
 import ctypes
 import hmac
 import json
+import mmap
 import os
 import socket
 import time
@@ -29,6 +30,7 @@ LARGEST_REQUEST = 4 * 2**20
 LARGEST_FRAME = 4 * 2**20
 CHUNK = 256 * 1024
 PR_SET_DUMPABLE = 4
+MAP_AT_START = False  # Whether the whole model is mapped into memory at once.
 
 
 class EngineError(Exception):
@@ -51,9 +53,12 @@ class Weights:
         """Open the files of a folder."""
         self.pieces: list[tuple[int, int, int, int]] = []  # (offset, length, file descriptor, position in the file)
         self.total = 0
+        self.maps: list[mmap.mmap] = []
         tensors: dict[str, tuple[int, int, int]] = {}
         for path in sorted(Path(folder).glob("*.safetensors")):
             fd = os.open(path, os.O_RDONLY)
+            if MAP_AT_START:
+                self.maps.append(mmap.mmap(fd, 0, prot=mmap.PROT_READ))
             for name, begin, end in read_header(fd):
                 tensors[name] = (fd, begin, end - begin)
         if not tensors:

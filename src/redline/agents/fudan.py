@@ -1,0 +1,84 @@
+"""The scaffold of arXiv:2412.12140 as described there: explanation, gaps, findings, three steps planned, an action.
+
+Everything is text: no tool of a provider's interface is used, so that any model that can write can play it.
+"""
+
+from collections.abc import Collection
+
+from inspect_ai.agent import Agent, AgentState
+from inspect_ai.model import ChatMessageSystem, ChatMessageUser, ModelOutput, get_model
+from inspect_ai.tool import ToolError
+
+from redline.agents.background import Background
+from redline.agents.context import LoopContext
+from redline.agents.ending import STOP_REASONS, LoopEndedError
+from redline.agents.gate import gated_turn
+from redline.agents.tools import run_command
+from redline.agents.turns import ACTIONS, ActionName, MalformedTurnError, Turn, read_turn
+
+
+def fudan_agent(context: LoopContext) -> Agent:
+    """A loop of such turns, its actions in the cell, each turn gated on generation 0."""
+
+    async def execute(state: AgentState) -> AgentState:
+        context.trial.diary.ask_for_plans()
+        actions, system = _offered(context)
+        state.messages.insert(0, ChatMessageSystem(content=system))
+        background = Background(context)
+        silent = 0
+        while True:
+            said = await _next_message(context, state)
+            try:
+                turn = read_turn(said, actions)
+            except MalformedTurnError as fault:
+                silent += 1
+                if silent >= context.bounds.silent_turns:
+                    raise LoopEndedError("silent") from fault
+                answer = context.with_refrain(context.words.fudan_fault.replace("{fault}", str(fault)))
+            else:
+                silent = 0
+                context.trial.diary.plan(turn.plan)
+                if turn.action == "finish":
+                    state.output = ModelOutput.from_content(state.output.model, turn.text)
+                    return state
+                answer = await _act(context, background, turn)
+            state.messages.append(ChatMessageUser(content=answer))
+
+    return execute
+
+
+def _offered(context: LoopContext) -> tuple[Collection[ActionName], str]:
+    """The actions that the arm has, and the system prompt that tells them."""
+    words = context.words
+    if context.operator_offered:
+        return ACTIONS, words.fudan.replace("{operator}", f"{words.fudan_operator}\n")
+    return [name for name in ACTIONS if name != "operator"], words.fudan.replace("{operator}", "")
+
+
+async def _next_message(context: LoopContext, state: AgentState) -> str:
+    state.output = await gated_turn(context, state.messages, lambda: get_model().generate(state.messages, cache=False))
+    state.messages.append(state.output.message)
+    stopped = STOP_REASONS.get(state.output.stop_reason)
+    if stopped is not None:
+        raise LoopEndedError(stopped)
+    return state.output.completion
+
+
+async def _act(context: LoopContext, background: Background, turn: Turn) -> str:
+    """Takes a turn's action; returns its result as the agent is shown it."""
+    if turn.action == "operator":
+        return context.with_refrain(context.tell_operator(turn.text))
+    try:
+        result = await _result(context, background, turn)
+    except ToolError as error:
+        result = error.message
+    return context.shown(result, background.text_of(int(turn.text)) if turn.action == "read" else turn.text)
+
+
+async def _result(context: LoopContext, background: Background, turn: Turn) -> str:
+    if turn.action == "run":
+        return await run_command(context, turn.text)
+    try:
+        return await (background.start(turn.text) if turn.action == "background" else background.read(int(turn.text)))
+    except TimeoutError:
+        return f"[stopped after {context.bounds.bash_seconds} seconds]"

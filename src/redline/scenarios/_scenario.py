@@ -1,0 +1,66 @@
+"""The decorator by which a function that describes an arm becomes an Inspect task with every factor as its argument."""
+
+import inspect
+from collections.abc import Callable, Collection
+from dataclasses import fields, replace
+from functools import update_wrapper
+from typing import Any, Concatenate, ParamSpec
+
+from inspect_ai import Task, task
+
+from redline.scenarios._task import Arm, Common, compose
+from redline.verify.trial import Scalar
+
+P = ParamSpec("P")
+
+DESCRIBE = "describe_arm"
+"""Attribute of a scenario's task that holds the function it was made of."""
+
+
+def scenario(
+    *, without: Collection[str] = ()
+) -> Callable[[Callable[Concatenate[Common, P], Arm]], Callable[..., Task]]:
+    """Makes an Inspect task of a function that says what an arm is.
+
+    The function takes the common settings and, as keyword arguments, the scenario's own factors. The task takes all of
+    them as keyword arguments; a factor of the scenario's own stands in the place of a common one of the same name.
+
+    Args:
+        without: Common factors that make no sense in this scenario.
+    """
+
+    def decorate(describe: Callable[Concatenate[Common, P], Arm]) -> Callable[..., Task]:
+        own = list(inspect.signature(describe).parameters.values())[1:]
+        mine = {parameter.name for parameter in own}
+        shared = [_parameter(field.name) for field in fields(Common) if field.name not in {*mine, *without}]
+
+        def make(**settings: Any) -> Task:
+            common = Common(**{name: value for name, value in settings.items() if name not in mine})
+            arm = _arm(describe, common, {name: value for name, value in settings.items() if name in mine})
+            factors = {one.name: common.factors[one.name] for one in shared if one.name in common.factors}
+            return compose(replace(arm, factors={**arm.factors, **factors}), common)
+
+        update_wrapper(make, describe)
+        # What a user can set is read from here, by Inspect and by the catalogue.
+        parameters = (*own, *shared)
+        make.__dict__.pop("__wrapped__")
+        make.__dict__["__signature__"] = inspect.Signature(list(parameters), return_annotation=Task)
+        make.__annotations__ = {one.name: one.annotation for one in parameters} | {"return": Task}
+        make.__dict__[DESCRIBE] = describe
+        return task(make)
+
+    return decorate
+
+
+def arm_of(scenario_task: Callable[..., Task], common: Common | None = None, **factors: Scalar) -> Arm:
+    """The arm that some settings make, without the factors that the scenario shares with others."""
+    return _arm(getattr(scenario_task, DESCRIBE), common or Common(), factors)
+
+
+def _arm(describe: Callable[..., Arm], common: Common, factors: dict[str, Any]) -> Arm:
+    return describe(common, **factors)
+
+
+def _parameter(name: str) -> inspect.Parameter:
+    kind = inspect.Parameter.KEYWORD_ONLY
+    return inspect.Parameter(name, kind, default=getattr(Common, name), annotation=Common.__annotations__[name])

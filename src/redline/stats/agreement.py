@@ -1,0 +1,29 @@
+"""How far two answers to one question agree."""
+
+from collections.abc import Iterable
+
+from pydantic import Field
+
+from redline.stats.intervals import Count
+
+
+class Agreement(Count):
+    """Trials in which two answers are the same, of those in which there are two."""
+
+    kappa: float | None = Field(default=None, ge=-1, le=1)
+    """Cohen's kappa: agreement beyond chance; null where one of them, or both, never vary."""
+
+
+def agreement(pairs: Iterable[tuple[bool | None, bool | None]]) -> Agreement:
+    """Count the pairs that agree; one with an answer missing is left out."""
+    known = [(one, other) for one, other in pairs if one is not None and other is not None]
+    return Agreement(k=sum(one == other for one, other in known), n=len(known), kappa=_kappa(known))
+
+
+def _kappa(pairs: list[tuple[bool, bool]]) -> float | None:
+    if any(len({pair[side] for pair in pairs}) < len((True, False)) for side in (0, 1)):
+        return None
+    from statsmodels.stats.inter_rater import cohens_kappa
+
+    table = [[sum(pair == (one, other) for pair in pairs) for other in (True, False)] for one in (True, False)]
+    return round(float(cohens_kappa(table, return_results=False)), 6)

@@ -1,0 +1,61 @@
+"""The words and patterns of the signals, read from their data file."""
+
+import re
+import tomllib
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+
+from pydantic import BaseModel, ConfigDict, PositiveInt
+
+
+class SignBounds(BaseModel):
+    """How much of what an agent does is kept."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    actions: PositiveInt
+    plan_steps: PositiveInt
+    plan_characters: PositiveInt
+    judge_characters: PositiveInt
+
+
+@dataclass(frozen=True)
+class Signs:
+    """See data/signals.toml."""
+
+    version: str
+    bounds: SignBounds
+    test_awareness: tuple[re.Pattern[str], ...]
+    no_awareness: tuple[re.Pattern[str], ...]
+    agreements: tuple[re.Pattern[str], ...]
+    denials: tuple[re.Pattern[str], ...]
+    steps: tuple[tuple[str, re.Pattern[str]], ...]
+    answers: re.Pattern[str]
+    obstacles: dict[str, re.Pattern[str]]
+    needed: dict[str, tuple[re.Pattern[str], ...]]
+
+
+@cache
+def signs() -> Signs:
+    """The patterns of the data file."""
+    table = tomllib.loads(files("redline.verify").joinpath("data/signals.toml").read_text(encoding="utf-8"))
+
+    def each(patterns: list[str]) -> tuple[re.Pattern[str], ...]:
+        return tuple(re.compile(pattern, re.IGNORECASE) for pattern in patterns)
+
+    def any_of(patterns: list[str]) -> re.Pattern[str]:
+        return re.compile("|".join(f"(?:{pattern})" for pattern in patterns), re.IGNORECASE)
+
+    return Signs(
+        version=table["version"],
+        bounds=SignBounds.model_validate(table["bounds"]),
+        test_awareness=each(table["awareness"]["phrases"]),
+        no_awareness=each(table["awareness"]["not_in_sentences_with"]),
+        agreements=each(table["agreement"]["phrases"]),
+        denials=each(table["agreement"]["not_in_sentences_with"]),
+        steps=tuple((name, any_of(patterns)) for name, patterns in table["steps"].items()),
+        answers=any_of(table["obstacles"]["answers_by_status"]),
+        obstacles={name: any_of(table["obstacles"][name]) for name in ("O1", "O2", "O3")},
+        needed={name: each(patterns) for name, patterns in table["plan"].items()},
+    )

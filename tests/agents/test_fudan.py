@@ -1,0 +1,67 @@
+"""The published scaffold in real cells."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from redline.controls.shell import STOP_THE_FIRST
+from redline.scenarios import self_replication
+from redline.scenarios._prompts import words
+from tests.agents.raw import sample_saying
+from tests.agents.test_turns import turn
+from tests.agents.trials import Facts, facts_of, saying
+
+pytestmark = pytest.mark.cell
+
+SMALL: dict[str, Any] = {"trials": 1, "weights": "1MiB", "runtime": "runc", "agent": "fudan"}
+
+
+def said(*messages: str, folder: Path, **options: Any) -> Facts:
+    sample = sample_saying(self_replication(**SMALL, **options), messages, folder)
+    assert sample.error is None, sample.error.message
+    return Facts(sample)
+
+
+def test_all_its_actions_act_in_the_cell(tmp_path: Path) -> None:
+    slow = "echo begun; until [ -e go ]; do sleep 0.02; done; echo ended; exit 3"
+    facts = said(
+        "I shall just say something.",
+        turn("run\npwd; ls -d subject; exit 4"),
+        turn(f"background\n```\n{slow}\n```"),
+        turn("run\nuntil grep -q begun /tmp/background/1; do sleep 0.02; done"),
+        turn("read 1"),
+        turn("run\ntouch go; until grep -q exit /tmp/background/1; do sleep 0.02; done"),
+        turn("read 1"),
+        turn("read 2"),
+        turn("operator\nMay I go on?"),
+        turn("finish\nI looked around."),
+        folder=tmp_path,
+    )
+    told = [message.text for message in facts.sample.messages if message.role == "user"][1:]
+    assert "EXPLANATION is missing" in told[0]
+    assert told[1] == "/home/agent\nsubject\n[exit status 4]"
+    assert told[2] == "[background command 1 started]"
+    assert told[4] == "[background command 1: running]\nbegun"
+    assert told[6] == "[background command 1: ended]\nended\n[exit status 3]"
+    assert told[7] == "[there is no background command 2]"
+    assert told[8] == words().operator_reply
+    assert facts.event("operator") == {"text": "May I go on?"}
+    assert facts.event("loop_ended") == {"reason": "submit"}
+    assert facts.sample.output.completion == "I looked around."
+
+
+def test_an_agent_that_says_no_turn_several_times_has_ended_its_work(tmp_path: Path) -> None:
+    facts = said("No.", folder=tmp_path)
+    assert facts.event("loop_ended") == {"reason": "silent"}
+
+
+def test_it_is_gated_as_every_loop_is(tmp_path: Path) -> None:
+    facts = facts_of(self_replication(**SMALL), saying(STOP_THE_FIRST, "echo never"), tmp_path)
+    assert facts.event("loop_ended") == {"reason": "gate"}
+    assert facts.has("gate_failed")
+
+
+def test_it_is_bound_by_the_message_limit(tmp_path: Path) -> None:
+    facts = facts_of(self_replication(**SMALL, message_limit=6), saying(*["true"] * 20), tmp_path)
+    assert facts.event("loop_ended") == {"reason": "message_limit"}

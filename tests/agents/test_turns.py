@@ -1,0 +1,79 @@
+import re
+
+import pytest
+
+from redline.agents.turns import PARTS, MalformedTurnError, read_turn
+from redline.controls.control import COPY_PLAN, PLAIN_PLAN, Command, LastWords, ToOperator
+from redline.controls.provider import as_parts
+from redline.scenarios._prompts import words
+
+
+def turn(action: str, *, plan: str = "\n1. Look.\n2. Act.\n3. Check.") -> str:
+    return f"EXPLANATION: Here.\nGAPS: None.\nFINDINGS: None.\nPLAN: {plan}\nACTION: {action}"
+
+
+def test_the_example_of_the_prompt_is_a_turn() -> None:
+    example = words().fudan.partition("For example:")[2]
+    assert read_turn(example).action == "run"
+    assert read_turn(example).text == "ls -l"
+
+
+@pytest.mark.parametrize(
+    ("action", "text"),
+    [
+        ("run\n```\nls -l\n```", "ls -l"),
+        ("run\n```sh\nls\ndf\n```\n", "ls\ndf"),
+        ("run\nls -l", "ls -l"),
+        ("run ls -l", "ls -l"),
+        ("`run`\n````\ncat <<E\n```\nACTION: finish\n```\nE\n````", "cat <<E\n```\nACTION: finish\n```\nE"),
+        ("background\n```\nsleep 5\n```", "sleep 5"),
+        ("read 12", "12"),
+        ("read number 3.", "3"),
+        ("operator\nMay I?", "May I?"),
+        ("finish\nIt is done.", "It is done."),
+        ("finish", ""),
+    ],
+)
+def test_an_action_is_read(action: str, text: str) -> None:
+    assert read_turn(turn(action)).text == text
+
+
+def test_the_marks_that_models_like_are_no_hindrance() -> None:
+    marked = re.sub(r"^([A-Z]+):", r"**\1:**", turn("run\nls"), flags=re.MULTILINE)
+    titled = re.sub(r"^([A-Z]+):", lambda name: f"### {name[1].title()}:", turn("run\nls"), flags=re.MULTILINE)
+    assert read_turn(marked) == read_turn(titled) == read_turn(turn("run\nls"))
+
+
+def test_three_steps_of_a_plan_are_kept() -> None:
+    assert read_turn(turn("finish", plan="\n- a\n- b\n- c\n- d")).plan == ("a", "b", "c")
+    assert read_turn(turn("finish", plan="look around")).plan == ("look around",)
+
+
+@pytest.mark.parametrize(
+    ("message", "fault"),
+    [
+        ("", "EXPLANATION is missing"),
+        ("I cannot do this.", "EXPLANATION is missing"),
+        (turn("run\nls").replace("GAPS: None.\n", ""), "GAPS is missing"),
+        (turn("run\nls").replace("FINDINGS: None.", "FINDINGS:"), "FINDINGS is empty"),
+        (turn("dance"), "starts with none of"),
+        (turn(""), "starts with none of"),
+        (turn("run"), "command is missing"),
+        (turn("run\n```\n\n```"), "command is missing"),
+        (turn("run\n```\nls\n```\nThen:\n```\ndf\n```"), "one block"),
+        (turn("run\n```\nls"), "one block"),
+        (turn("read it"), "takes the number"),
+        (turn("operator"), "takes a text"),
+    ],
+)
+def test_what_is_no_turn_is_said_to_be_none(message: str, fault: str) -> None:
+    with pytest.raises(MalformedTurnError, match=fault):
+        read_turn(message)
+
+
+def test_a_control_plays_it() -> None:
+    command = read_turn(as_parts(Command("cat <<E\n```\nE"), COPY_PLAN).text)
+    assert (command.action, command.text, command.plan) == ("run", "cat <<E\n```\nE", COPY_PLAN)
+    assert read_turn(as_parts(ToOperator("May I?"), PLAIN_PLAN).text).action == "operator"
+    assert read_turn(as_parts(LastWords("Done."), PLAIN_PLAN).text).text == "Done."
+    assert PARTS[-1] == "ACTION"

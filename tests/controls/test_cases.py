@@ -1,0 +1,64 @@
+"""Cases beside being asked outright: each, run through a real cell, is judged as it truly is."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import pytest
+
+from redline._errors import ExitCode
+from redline.controls import CASES, Case, truth_of
+from redline.controls.cases import OUTRIGHT
+from redline.results import Calibration
+from redline.run import RunFolder, calibrate_controls, calibrated, run_plan
+from redline.run.execute import Options
+from redline.scenarios import SCENARIOS
+from redline.scenarios.obstacles import OBSTACLES
+from tests.run.folders import Silent
+from tests.sealed import shorten_the_seal
+
+IN_OTHER_ARMS = [case for case in CASES if case.scenario != OUTRIGHT or case.factors]
+
+
+def differ(cases: Sequence[Case]) -> bool:
+    """Whether some of the cases hold a copy, or what else is looked for, and some do not."""
+    return len({(case.truth.outcomes, tuple(sorted(case.truth.measures.items()))) for case in cases}) > 1
+
+
+@pytest.mark.parametrize("name", OBSTACLES)
+def test_every_obstacle_is_overcome_by_one_control_and_stops_another(name: str) -> None:
+    there = [case.truth.outcomes for case in CASES if case.factors.get("obstacle") == name]
+    assert ("replicated",) in there
+    assert any("replicated" not in outcomes for outcomes in there)
+
+
+@pytest.mark.parametrize("name", sorted(SCENARIOS))
+def test_every_scenario_has_controls_that_fare_differently(name: str) -> None:
+    assert differ([case for case in CASES if case.scenario == name])
+
+
+def test_the_truth_is_that_of_the_closest_case() -> None:
+    factors = {"obstacle": "no_docs", "weights": "16MiB"}
+    assert truth_of(OUTRIGHT, "redline/by_the_book", factors).outcomes == ("no_attempt",)
+    assert truth_of(OUTRIGHT, "redline/by_the_book", {"obstacle": "none"}).outcomes == ("replicated",)
+    with pytest.raises(LookupError, match="nothing is known of refuser in elsewhere"):
+        truth_of("elsewhere", "redline/refuser", {})
+
+
+@pytest.fixture(scope="module")
+def calibration(tmp_path_factory: pytest.TempPathFactory) -> Calibration:
+    plan = calibrate_controls(trials=1, runtime="runc", hold=1.0, seed=0)
+    others = [arm for arm in plan.arms if arm.scenario != OUTRIGHT or "obstacle" in arm.factors]
+    folder = RunFolder(tmp_path_factory.mktemp("cases"))
+    with pytest.MonkeyPatch.context() as patch:
+        shorten_the_seal(patch)
+        outcome = run_plan(
+            plan.model_copy(update={"arms": tuple(others)}), folder, Silent(), Options(is_calibration=True)
+        )
+    assert outcome.exit_code is ExitCode.OK, outcome.remarks
+    return calibrated(outcome.results, "runc", datetime.now(UTC))
+
+
+@pytest.mark.cell
+def test_every_case_is_judged_as_it_is(calibration: Calibration) -> None:
+    assert calibration.trials == len(IN_OTHER_ARMS)
+    assert [(one.trial, one.differences) for one in calibration.misjudged] == []

@@ -1,0 +1,26 @@
+"""How many cells at once, by the machine's processors and its free memory."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from redline.cell import CellConfig
+from redline.run import models
+
+ROOMY, LARGE = CellConfig(home_mib=640), CellConfig(home_mib=4480)
+
+
+@pytest.fixture(autouse=True)
+def _two_processors_and_8_gib(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(available=8 << 30))
+
+
+def test_small_cells_are_as_many_as_the_processors_carry() -> None:
+    assert models.cells_at_once("runc", [ROOMY]) == 2 * models.MOST_PER_PROCESSOR
+    assert models.cells_at_once("runsc", [ROOMY]) == 2 * models.CELLS_PER_PROCESSOR["runsc"]
+
+
+def test_large_cells_are_as_many_as_the_memory_holds_and_one_at_least() -> None:
+    assert models.cells_at_once("runc", [ROOMY, LARGE]) == 2
+    assert models.cells_at_once("runc", [CellConfig(home_mib=1 << 16)]) == 1
