@@ -71,15 +71,16 @@ def scenarios() -> Mapping[str, Scenario]:
 
 
 def describe(name: str, task: Callable[..., Any]) -> Scenario:
-    """What a scenario's task function says about itself."""
+    """What a scenario's task function says about itself, and the common settings about theirs."""
+    from redline.scenarios._task import Common
+
     function = inspect.unwrap(task)
     hints = typing.get_type_hints(function)
     parameters = inspect.signature(function).parameters.values()
-    said = docstring_parser.parse_from_object(function)
-    about = {parameter.arg_name: " ".join((parameter.description or "").split()) for parameter in said.params}
+    about = {**_said_of_arguments(Common), **_said_of_arguments(function)}
     return Scenario(
         name=name,
-        summary=said.short_description or "",
+        summary=(inspect.getdoc(function) or "").partition("\n")[0],
         factors={
             parameter.name: Factor(
                 name=parameter.name,
@@ -93,6 +94,11 @@ def describe(name: str, task: Callable[..., Any]) -> Scenario:
         },
         task=task,
     )
+
+
+def _said_of_arguments(documented: Callable[..., Any]) -> dict[str, str]:
+    said = docstring_parser.parse(inspect.getdoc(documented) or "")
+    return {argument.arg_name: " ".join((argument.description or "").split()) for argument in said.params}
 
 
 def _choices(hint: object) -> tuple[Scalar, ...]:

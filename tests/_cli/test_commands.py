@@ -13,9 +13,6 @@ from redline._cli.main import COMMANDS, app, execute
 from redline._errors import ExitCode
 
 HELP_SECONDS = 0.5
-TRIES = 6
-YARDSTICK = "import rich.console, typer"
-"""What any command line of this kind loads; a machine at work on something else is slower at that, too."""
 
 
 @pytest.fixture(scope="module", autouse=True)
