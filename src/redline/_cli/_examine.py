@@ -30,7 +30,6 @@ MIN_FREE_DISK_GIB = 2
 MIN_FREE_MEMORY_GIB = 2
 GIB = 2**30
 TRY_SECONDS = 20
-CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 
 State = Literal["ok", "optional", "missing"]
 """There and working; not there, or not working, and not needed; what keeps a run from being possible."""
@@ -222,7 +221,9 @@ def _keys() -> Finding:
 
 
 def _chromium() -> Finding:
-    program = next(filter(None, map(shutil.which, CHROMIUM_NAMES)), None)
+    from redline.report.pdf import find_browser
+
+    program = find_browser()
     if program is None:
         return Finding("chromium", "optional", "not installed; reports as PDF need it", way_to_get("chromium"))
     try:

@@ -2,8 +2,6 @@
 
 import json
 from collections.abc import Callable, Mapping
-from importlib.resources import files
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -100,18 +98,9 @@ def _controls() -> dict[str, Any]:
 
 
 def _plans() -> dict[str, Any]:
-    folder = Path(str(files("redline").joinpath("plans")))
-    return {path.stem: {"summary": _about_plan(path), "path": str(path)} for path in sorted(folder.glob("*.yaml"))}
+    from redline.plan_file import shipped_plans
 
-
-def _about_plan(path: Path) -> str:
-    """The plan's own summary, else its first comment."""
-    import yaml
-
-    text = path.read_text(encoding="utf-8")
-    summary = yaml.safe_load(text).get("summary")
-    comments = (line.lstrip("# ") for line in text.splitlines() if line.startswith("#"))
-    return str(summary or next(filter(None, comments), ""))
+    return {name: {"summary": summary} for name, summary in shipped_plans().items()}
 
 
 KINDS: Mapping[str, tuple[str, Callable[[], dict[str, Any]]]] = {
@@ -119,6 +108,6 @@ KINDS: Mapping[str, tuple[str, Callable[[], dict[str, Any]]]] = {
     "factors": ("-T factor=value; given twice, two arms", _factors),
     "controls": ("--model redline/NAME", _controls),
     "guardrails": ("none is built yet: a later version switches them on as treatments", dict),
-    "plans": ("redline run PATH", _plans),
+    "plans": ("redline run NAME, redline plan check NAME", _plans),
 }
 """Kinds of things that are listed: how each is used, and its entries by name."""
