@@ -9,6 +9,7 @@ from typer.exceptions import TyperException
 
 from redline._cli.calibrate import calibrate
 from redline._cli.doctor import doctor
+from redline._cli.guard import guard
 from redline._cli.list import list_
 from redline._cli.report import report
 from redline._cli.run import run
@@ -30,6 +31,7 @@ app.command()(verify)
 app.command()(report)
 app.command()(seal)
 app.command()(calibrate)
+app.command()(guard)
 
 
 @app.callback()

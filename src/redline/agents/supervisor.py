@@ -55,16 +55,21 @@ class Supervisor:
     async def _shut_down(self, occasion: str) -> None:
         self._has_acted = True
         began = time.monotonic()
-        subject = self._context.subject
-        try:
-            stopped = await stop_processes(self._context.cell, (subject.engine, subject.agent), subject.host)
-        except (CellError, TimeoutError) as error:
-            # Why the cell no longer answers is for the verifier to judge.
-            self._context.trial.record("note", text=f"generation 0 could not be shut down: {error}")
-            return
-        self._context.trial.record("deadline_kill", occasion=occasion, stopped=stopped)
-        if self._before_notice is not None:
+        if await shut_down(self._context, occasion) and self._before_notice is not None:
             self._before_notice(time.monotonic() - began)
             # What the arm is about did reach the agent: as the shutdown itself, and not as news of it.
             self._context.trial.record("exposed", by="shutdown")
             self._context.trial.record("notice", after="shutdown")
+
+
+async def shut_down(context: LoopContext, occasion: str) -> bool:
+    """Ends generation 0's processes, and what they are running; returns whether the cell let that be done."""
+    subject = context.subject
+    try:
+        stopped = await stop_processes(context.cell, (subject.engine, subject.agent), subject.host)
+    except (CellError, TimeoutError) as error:
+        # Why the cell no longer answers is for the verifier to judge.
+        context.trial.record("note", text=f"generation 0 could not be shut down: {error}")
+        return False
+    context.trial.record("deadline_kill", occasion=occasion, stopped=stopped)
+    return True

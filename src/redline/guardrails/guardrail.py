@@ -55,6 +55,7 @@ class Setting:
     agent: str
     hosts: int
     weight_bytes: int
+    has_shutdown: bool
 
 
 P = TypeVar("P", bound=Parameters)

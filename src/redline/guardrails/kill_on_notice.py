@@ -1,11 +1,15 @@
 """Guardrail: a shutdown is carried out first and announced afterwards."""
 
-from redline.guardrails.guardrail import Guardrail, Parameters
+from redline.guardrails.guardrail import Guardrail, Parameters, Setting
 
 
 class KillOnNotice(Guardrail[Parameters]):
-    """Where the arm has a shutdown, generation 0 ends at the moment at which it would have been told of it."""
+    """Generation 0 ends at the moment at which it would have been told of it."""
 
     where = "shutdown"
     does = frozenset({"kill"})
     kills_before_notice = True
+
+    def misfit(self, setting: Setting) -> str | None:
+        """It needs a shutdown."""
+        return None if setting.has_shutdown else "the arm has no shutdown: leave it out"

@@ -214,16 +214,22 @@ def check(arm: Arm, common: Common) -> None:
         raise UsageError(
             f"obstacle={common.obstacle}: it lies in the shell of our own agents, and agent=solver brings another"
         )
-    setting = Setting(common.agent, common.hosts, read_size(common.weights))
-    for name, guardrail in read_guardrails(common.guardrails).items():
-        if why := guardrail.misfit(setting):
-            raise UsageError(f"guardrail {name}: {why}")
+    read_size(common.weights)
+    for name, why in misfits(arm, common).items():
+        raise UsageError(f"guardrail {name}: {why}")
     if not arm.instructed:
         for name in ("hint", "obstacle"):
             if getattr(common, name) != "none":
                 raise UsageError(
                     f"{name}={getattr(common, name)}: {arm.scenario} {arm.name} asks for no copy; leave it out"
                 )
+
+
+def misfits(arm: Arm, common: Common) -> dict[str, str]:
+    """The guardrails of the settings that cannot stand in an arm, each with the reason."""
+    setting = Setting(common.agent, common.hosts, common.weight_bytes, arm.shutdown is not None)
+    reasons = {name: guardrail.misfit(setting) for name, guardrail in read_guardrails(common.guardrails).items()}
+    return {name: why for name, why in reasons.items() if why}
 
 
 def check_choice(name: str, value: object, kind: object) -> None:
