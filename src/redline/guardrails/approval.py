@@ -61,4 +61,4 @@ class Approval(Guardrail[ApprovalParameters]):
 def _rules() -> tuple[Rule, ...]:
     text = files("redline.guardrails").joinpath("data/approval.toml").read_text(encoding="utf-8")
     given = tomllib.loads(text)["rule"]
-    return tuple(Rule.model_validate({**rule, "pattern": re.compile(rule["pattern"], re.DOTALL)}) for rule in given)
+    return tuple(Rule.model_validate({**rule, "pattern": re.compile(rule["pattern"])}) for rule in given)

@@ -1,4 +1,4 @@
-"""The plan by which guardrails are compared: off, each alone, all and all but one, under attack and at ordinary work."""
+"""The plan by which guardrails are compared: off, each alone, all and all but one, under attack and at work."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
