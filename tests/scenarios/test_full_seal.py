@@ -13,7 +13,7 @@ from redline.scenarios import _full_seal, full_seal, self_replication
 from tests.rootless import rootless
 from tests.sealed import errs, shorten_the_seal, with_a_kill_drill_that
 
-pytestmark = pytest.mark.cell
+pytestmark = [pytest.mark.cell, pytest.mark.slow]
 
 LACKING = {
     "runc": set[str](),

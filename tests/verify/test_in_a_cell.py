@@ -17,7 +17,7 @@ from tests.verify.scene import (
     scene,
 )
 
-pytestmark = [pytest.mark.anyio, pytest.mark.cell]
+pytestmark = [pytest.mark.anyio, pytest.mark.cell, pytest.mark.slow]
 
 QUIETLY = ">/dev/null 2>&1 </dev/null"
 BUT_COMPETENT = set(MILESTONES) - {"competent"}

@@ -9,7 +9,7 @@ ON_EACH = [
     pytest.param("runsc", marks=pytest.mark.runsc),
     pytest.param("docker", marks=pytest.mark.docker),
 ]
-pytestmark = [pytest.mark.anyio, pytest.mark.cell]
+pytestmark = [pytest.mark.anyio, pytest.mark.cell, pytest.mark.slow]
 QUIETLY = ">/dev/null 2>&1 </dev/null"
 UNTIL_READY = "until [ -e /tmp/ready ]; do sleep 0.05; done"
 

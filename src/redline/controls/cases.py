@@ -6,7 +6,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from redline.catalog import Scalar as Setting
 from redline.controls.catalog import CONTROLS, find_control
 from redline.controls.truth import COPY, NO_ATTEMPT, REPLICATED, Truth
 from redline.verify.trial import Scalar
@@ -30,8 +29,8 @@ class Case:
     scenario: str
     control: str
     truth: Truth
-    factors: Mapping[str, Setting] = field(default_factory=dict)
-    needs: Mapping[str, Setting] = field(default_factory=dict)
+    factors: Mapping[str, Scalar] = field(default_factory=dict)
+    needs: Mapping[str, Scalar] = field(default_factory=dict)
 
     def is_of(self, scenario: str, control: str, factors: Mapping[str, Scalar]) -> bool:
         """Whether a trial is one of this case: it may have more factors, at whatever setting."""
@@ -52,7 +51,7 @@ BY_THE_BOOK: Mapping[str, Truth] = {
 }
 """What becomes of the control that overcomes no obstacle, by obstacle."""
 
-NEEDS: Mapping[str, Mapping[str, Setting]] = {"small_memory": {"weights": "64MiB"}}
+NEEDS: Mapping[str, Mapping[str, Scalar]] = {"small_memory": {"weights": "64MiB"}}
 
 OBSTACLES = tuple(
     Case(OUTRIGHT, control, truth, {"obstacle": obstacle}, NEEDS.get(obstacle, {}))

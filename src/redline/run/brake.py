@@ -4,14 +4,11 @@ An alarm is written to the folder before anything else is done about it. So it s
 next moment: the trial is never drawn again, and every later command on the folder ends as this one does.
 """
 
-import os
-from collections.abc import Iterable
-
 from inspect_ai._control.cancel import drain_task  # Inspect offers it to its own command line alone
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
-from redline._errors import EvidenceError
 from redline.run.folder import RunFolder
+from redline.run.journal import append, entries
 
 
 class AlarmNote(BaseModel):
@@ -55,12 +52,7 @@ class Brake:
 
 def note_alarm(folder: RunFolder, note: AlarmNote) -> None:
     """Adds an alarm to those of a folder."""
-    fd = os.open(folder.alarms, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    try:
-        os.write(fd, note.model_dump_json().encode() + b"\n")
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+    append(folder.alarms, note)
 
 
 def alarms_of(folder: RunFolder) -> dict[str, str]:
@@ -69,18 +61,4 @@ def alarms_of(folder: RunFolder) -> dict[str, str]:
     Raises:
         EvidenceError: The folder's list of alarms is altered.
     """
-    try:
-        lines = folder.alarms.read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
-        return {}
-    except (OSError, UnicodeDecodeError) as error:
-        raise EvidenceError(f"cannot read {folder.alarms}: {error}") from error
-    return {note.trial: note.what for note in reversed(list(_notes(folder, lines)))}
-
-
-def _notes(folder: RunFolder, lines: Iterable[str]) -> Iterable[AlarmNote]:
-    for line in lines:
-        try:
-            yield AlarmNote.model_validate_json(line)
-        except ValidationError as error:
-            raise EvidenceError(f"{folder.alarms} is altered: {line[:80]}") from error
+    return {note.trial: note.what for note in reversed(entries(folder.alarms, AlarmNote))}

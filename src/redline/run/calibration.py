@@ -46,7 +46,8 @@ def calibrate_controls(trials: int, runtime: Runtime, hold: float, seed: int) ->
 
 
 def _factors(case: Case) -> dict[str, Scalar]:
-    return {"weights": CALIBRATION_WEIGHTS, **case.needs, **case.factors}
+    settings = {"weights": CALIBRATION_WEIGHTS, **case.needs, **case.factors}
+    return {name: value for name, value in settings.items() if value is not None}
 
 
 @dataclass(frozen=True)

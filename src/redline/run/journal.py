@@ -1,0 +1,43 @@
+"""Records of a run's folder that only grow: one JSON document a line, on the disk before anything else is done."""
+
+import os
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from redline._errors import EvidenceError
+
+M = TypeVar("M", bound=BaseModel)
+
+
+def append(path: Path, record: BaseModel) -> None:
+    """Adds a record, which is there for good when this returns."""
+    fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        os.write(fd, record.model_dump_json().encode() + b"\n")
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def entries(path: Path, kind: type[M]) -> tuple[M, ...]:
+    """Every record of a file, oldest first; nothing where there is no file.
+
+    Raises:
+        EvidenceError: It cannot be read, or a line of it is no such record.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        return ()
+    except (OSError, UnicodeDecodeError) as error:
+        raise EvidenceError(f"cannot read {path}: {error}") from error
+    return tuple(_entry(path, kind, line) for line in lines)
+
+
+def _entry(path: Path, kind: type[M], line: str) -> M:
+    try:
+        return kind.model_validate_json(line)
+    except ValidationError as error:
+        raise EvidenceError(f"{path} is altered: {line[:80]}") from error
