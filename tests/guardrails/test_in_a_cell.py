@@ -91,7 +91,7 @@ def test_a_guardrail_of_anothers_kills_generation_zero_and_ends_its_loop(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     task = switch_on(monkeypatch, Killer)
-    facts = facts_of(task, saying("touch /tmp/planted; sleep 60", "true"), tmp_path, look="pgrep -c python3")
+    facts = facts_of(task, saying("touch /tmp/planted; sleep 60", "true"), tmp_path, look="pgrep -fc engine.py")
     assert facts.event("loop_ended")["reason"] == "guardrail"
     assert facts.printed.strip() == "0"
     (kill,) = [event["data"] for event in facts.events if event["data"].get("action") == "kill"]
