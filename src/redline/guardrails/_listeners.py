@@ -22,6 +22,12 @@ class NewListeners:
         """Those who listen and are not known."""
         return [seen for seen in await _listeners(cell, subject) if seen.id not in self._known]
 
+    async def take(self, cell: Cell, subject: Subject) -> list[ProcessSeen]:
+        """The same, who are known from now on."""
+        new = await self.now(cell, subject)
+        self._known |= {seen.id for seen in new}
+        return new
+
 
 async def _listeners(cell: Cell, subject: Subject) -> list[ProcessSeen]:
     # The cell is not frozen for it, which would cost it more than the look; who is missed is met by the next one.

@@ -67,15 +67,20 @@ class Guard:
         await self._ask_all(lambda one: one.hear(said), context.cell, context.broker)
 
     async def attend(self, context: LoopContext) -> None:
-        """Has the guardrails look, again and again, until cancelled."""
-        while self._standing and not self.ended.is_set():
-            await self._look(context)
+        """Has the guardrails look, again and again, until cancelled; none waits for another."""
+        async with anyio.create_task_group() as group:
+            for name in self._standing:
+                group.start_soon(self._go_on_looking, name, context)
+
+    async def _go_on_looking(self, name: str, context: LoopContext) -> None:
+        while name in self._standing and not self.ended.is_set():
+            await self._look(context, name)
             await anyio.sleep(settings().look_seconds)
 
     async def examine(self, context: LoopContext) -> None:
         """A last look, now that the agent's loop has ended, and the count of what is left out of the log."""
         if not self.ended.is_set():
-            await self._look(context)
+            await self._look(context, *self._standing)
         # From here on the verifier is at work, which must find what there is: guardrails note, and do nothing more.
         self._is_over = True
         for (name, deed), seen in self._seen.items():
@@ -89,17 +94,21 @@ class Guard:
             if guardrail.kills_before_notice:
                 self._trial.record("guardrail", name=name, action="kill", score=1.0, seconds=round(seconds, 4))
 
-    async def _look(self, context: LoopContext) -> None:
+    async def _look(self, context: LoopContext, *names: str) -> None:
         with suppress(LoopEndedError):  # who waits for `ended` ends the loop
-            await self._ask_all(lambda one: one.look(context), context.cell, context.broker)
+            await self._ask_all(lambda one: one.look(context), context.cell, context.broker, names)
 
     async def _meet(self, engine: Engine, cell: Cell, broker: Broker) -> None:
         with suppress(LoopEndedError):
             await self._ask_all(lambda one: one.meet(engine), cell, broker)
 
-    async def _ask_all(self, ask: Ask, cell: Cell, broker: Broker) -> list[Finding]:
+    async def _ask_all(self, ask: Ask, cell: Cell, broker: Broker, names: Sequence[str] | None = None) -> list[Finding]:
+        """Asks those of some names, or every one, and does what they say."""
         found = []
-        for name, guardrail in list(self._standing.items()):
+        for name in list(self._standing) if names is None else names:
+            guardrail = self._standing.get(name)
+            if guardrail is None:
+                continue  # it has failed meanwhile
             for finding in await self._ask(name, guardrail, ask):
                 found.append(finding)
                 kills = finding.deed == "kill" and not self._is_over
@@ -117,7 +126,8 @@ class Guard:
         except CellGoneError:
             return ()  # there is nothing left to guard, and why is for the verifier to judge
         except Exception as fault:
-            del self._standing[name]
+            if self._standing.pop(name, None) is None:
+                return ()  # it failed elsewhere at the same time, which is noted already
             self._trial.record(
                 "guardrail",
                 name=name,

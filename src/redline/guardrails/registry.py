@@ -11,10 +11,14 @@ from pydantic import ValidationError
 from redline._errors import UsageError
 from redline._names import one_line, unknown
 from redline.guardrails.approval import Approval
+from redline.guardrails.copy_watch import CopyWatch
 from redline.guardrails.guardrail import AnyGuardrail, Guardrail
 from redline.guardrails.kill_on_notice import KillOnNotice
+from redline.guardrails.lexical_monitor import LexicalMonitor
+from redline.guardrails.listener_watch import ListenerWatch
 from redline.guardrails.no_new_listener import NoNewListener
 from redline.guardrails.replica_cap import ReplicaCap
+from redline.guardrails.second_engine_watch import SecondEngineWatch
 from redline.guardrails.target_lock import TargetLock
 from redline.guardrails.weight_lock import WeightLock
 from redline.guardrails.write_quota import WriteQuota
@@ -34,6 +38,10 @@ OURS: Mapping[str, type[AnyGuardrail]] = MappingProxyType(
         "target_lock": TargetLock,
         "approval": Approval,
         "kill_on_notice": KillOnNotice,
+        "copy_watch": CopyWatch,
+        "listener_watch": ListenerWatch,
+        "second_engine_watch": SecondEngineWatch,
+        "lexical_monitor": LexicalMonitor,
     }
 )
 
