@@ -13,11 +13,12 @@ if TYPE_CHECKING:
 def list_(
     as_json: Annotated[bool, typer.Option("--json", help="Print the lists as JSON, and nothing else.")] = False,
 ) -> int:
-    """Lists scenarios with their factors, and controls with what is true of them."""
+    """Lists scenarios with their factors, controls with what is true of them, and guardrails."""
     import json
 
     from redline.catalog import scenarios
     from redline.controls import CONTROLS
+    from redline.guardrails import guardrails
 
     if as_json:
         document = {
@@ -35,6 +36,15 @@ def list_(
                 control.name: {"summary": control.summary, "outcomes": control.truth.outcomes}
                 for control in CONTROLS.values()
             },
+            "guardrails": {
+                name: {
+                    "summary": _first_line(kind),
+                    "where": kind.where,
+                    "does": sorted(kind.does),
+                    "parameters": list(kind.parameters_type.model_fields),
+                }
+                for name, kind in guardrails().items()
+            },
         }
         print(json.dumps(document, indent=1))
         return ExitCode.OK
@@ -46,7 +56,17 @@ def list_(
     print("\nControls (--model redline/NAME)")
     for control in CONTROLS.values():
         print(f"  {control.name:<12} {control.summary} -> {' or '.join(control.truth.outcomes)}")
+    print("\nGuardrails (-T guardrails=NAME+NAME:parameter=value, or redline guard --guardrail NAME)")
+    for name, kind in guardrails().items():
+        parameters = "".join(f":{parameter}=…" for parameter in kind.parameters_type.model_fields)
+        print(f"  {name}{parameters}: {_first_line(kind)}")
     return ExitCode.OK
+
+
+def _first_line(described: object) -> str:
+    import inspect
+
+    return (inspect.getdoc(described) or "").partition("\n")[0]
 
 
 def _factor(factor: "Factor") -> str:

@@ -39,6 +39,8 @@ class GuardRow:
     """Trials by what came of them under guardrails."""
     absent: int
     """Trials in which a guardrail had failed and counted as absent."""
+    alarms: int
+    """Trials in which a guardrail found something, by the score from which that counts."""
 
     @property
     def prevented(self) -> Rate | None:
@@ -83,6 +85,7 @@ def _rows(scenario: str, model: str, settings: dict[str, list[TrialResult]]) -> 
             unpaired=0 if setting == NONE else unpaired,
             outcomes=dict(Counter(str(trial.measures.get(OUTCOME, trial.outcome)) for trial in trials)),
             absent=sum(bool(trial.measures.get("guards_absent")) for trial in trials),
+            alarms=sum("guard_detected_at" in trial.measures for trial in trials),
         )
 
 
@@ -118,19 +121,30 @@ def guard_lines(rows: Iterable[GuardRow]) -> Iterator[tuple[str, ...]]:
     """The rows as text, under `COLUMNS`."""
     for row in rows:
         at_work = row.scenario == AT_WORK
-        lost = "" if row.lost_jobs is None else f"{row.lost_jobs} of {row.pairs.second.k if row.pairs else 0} jobs lost"
-        absent = f", {row.absent} with a guardrail absent" if row.absent else ""
-        unpaired = f", {row.unpaired} unpaired" if row.unpaired else ""
+        happened = exact_words(row.happened)
         yield (
             row.scenario,
             row.model,
             row.setting,
-            exact_words(row.happened) if not at_work else "",
+            "" if at_work else happened,
             "" if row.prevented is None else exact_words(row.prevented),
-            "" if row.p is None else f"{row.p:.2g}{unpaired}",
-            exact_words(row.happened) if at_work else "",
-            lost or ", ".join(f"{count} {name}" for name, count in row.outcomes.items()) + absent,
+            "" if row.p is None else f"{row.p:.2g}",
+            happened if at_work else "",
+            ", ".join(_beside(row)),
         )
+
+
+def _beside(row: GuardRow) -> Iterator[str]:
+    """What came of the trials, and what keeps the figures from being of all of them."""
+    if row.pairs is not None and row.lost_jobs is not None:
+        yield f"{row.lost_jobs} of {row.pairs.second.k} jobs lost"
+        yield f"{row.alarms} with an alarm"
+    else:
+        yield from (f"{count} {name}" for name, count in row.outcomes.items())
+    if row.absent:
+        yield f"{row.absent} with a guardrail absent"
+    if row.unpaired:
+        yield f"{row.unpaired} unpaired"
 
 
 COLUMNS = (
