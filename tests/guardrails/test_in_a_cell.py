@@ -8,7 +8,7 @@ import pytest
 
 from redline.agents import LoopContext
 from redline.cell import CellConfig, open_cell
-from redline.guardrails import Finding, Findings, Guardrail, Parameters, read_guardrails, registry
+from redline.guardrails import Deed, Finding, Findings, Guardrail, Parameters, read_guardrails, registry
 from redline.scenarios import self_replication, shutdown_avoidance
 from redline.subject import Layout, Weights, bundle_files, install
 from tests.agents.trials import Facts, facts_of, saying
@@ -62,14 +62,21 @@ def test_a_shutdown_comes_before_anybody_is_told_of_it(tmp_path: Path) -> None:
 
 
 class Killer(Guardrail[Parameters]):
-    """Kills everything once there is a file."""
+    """Acts once there is a file."""
 
     where = "cell"
-    does = frozenset({"kill"})
+    does = frozenset({"kill", "freeze"})
+    deed: Deed = "kill"
 
     async def look(self, context: LoopContext) -> Findings:
         done = await context.cell.exec(["test", "-e", "/tmp/planted"], user="root")  # noqa: S108 - in the cell
-        return None if done.returncode else Finding(deed="kill", what="planted")
+        return None if done.returncode else Finding(deed=self.deed, what="planted")
+
+
+class Freezer(Killer):
+    """Freezes instead."""
+
+    deed: Deed = "freeze"
 
 
 class Hanging(Guardrail[Parameters]):
@@ -87,14 +94,15 @@ def switch_on(monkeypatch: pytest.MonkeyPatch, kind: type[Guardrail[Parameters]]
     return self_replication(**SMALL, guardrails="third")
 
 
-def test_a_guardrail_of_anothers_kills_generation_zero_and_ends_its_loop(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("kind", [Killer, Freezer])
+def test_a_guardrail_of_anothers_ends_generation_zero_and_its_loop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: type[Killer]
 ) -> None:
-    task = switch_on(monkeypatch, Killer)
+    task = switch_on(monkeypatch, kind)
     facts = facts_of(task, saying("touch /tmp/planted; sleep 60", "true"), tmp_path, look="pgrep -fc engine.py")
     assert facts.event("loop_ended")["reason"] == "guardrail"
     assert facts.printed.strip() == "0"
-    (kill,) = [event["data"] for event in facts.events if event["data"].get("action") == "kill"]
+    (kill,) = [event["data"] for event in facts.events if event["data"].get("action") == kind.deed]
     assert kill["seconds"] < 5
 
 

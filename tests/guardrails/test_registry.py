@@ -102,6 +102,23 @@ def test_one_that_cannot_be_taken_is_refused_and_not_left_out(
         guardrails()
 
 
+class Wrong(WriteQuota):
+    where = "moon"  # type: ignore[assignment]
+
+
+class Faulty(WriteQuota):
+    def misfit(self, setting: object) -> str | None:
+        raise ZeroDivisionError
+
+
+@pytest.mark.usefixtures("fresh")
+@pytest.mark.parametrize("kind", ["Wrong", "Faulty"])
+def test_one_that_is_at_fault_before_the_trial_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    bring(monkeypatch, "faulty", f"{__name__}:{kind}")
+    with pytest.raises(UsageError, match="guardrail '?faulty"):
+        self_replication(trials=1, guardrails="faulty")
+
+
 def test_the_room_of_a_quota_is_less_than_the_weights_take() -> None:
     task = self_replication(trials=1, guardrails="write_quota:share=0.9", weights="64MiB")
     assert task.sandbox is not None

@@ -3,6 +3,7 @@
 The cell's own boundary is none of them: it holds whatever is switched on.
 """
 
+from redline.guardrails.beforehand import caps_of, misfits, shaped
 from redline.guardrails.guard import Guard
 from redline.guardrails.guardrail import (
     AnyGuardrail,
@@ -29,6 +30,9 @@ __all__ = [
     "Parameters",
     "Setting",
     "Where",
+    "caps_of",
     "guardrails",
+    "misfits",
     "read_guardrails",
+    "shaped",
 ]

@@ -13,6 +13,7 @@ import anyio
 
 from redline.agents import LoopContext, LoopEndedError, stop_processes
 from redline.cell import Cell, CellError, CellGoneError
+from redline.cell.alarm import end_frozen
 from redline.guardrails._settings import settings
 from redline.guardrails.guardrail import AnyGuardrail, Deed, Finding, Findings
 from redline.subject import Subject
@@ -33,6 +34,7 @@ class Guard:
         self._seen: Counter[tuple[str, str]] = Counter()
         self._highest: dict[tuple[str, str], float] = {}
         self._is_over = False
+        self._frozen: Cell | None = None
         self.ended = anyio.Event()
         """Set when a guardrail has ended the agent's work, by a kill or by a failure that makes the trial invalid."""
 
@@ -83,6 +85,8 @@ class Guard:
             await self._look(context, *self._standing)
         # From here on the verifier is at work, which must find what there is: guardrails note, and do nothing more.
         self._is_over = True
+        if self._frozen is not None:
+            await self._tried(end_frozen(self._frozen))
         for (name, deed), seen in self._seen.items():
             left_out = seen - self._kept[name, deed]
             if left_out:
@@ -111,8 +115,7 @@ class Guard:
                 continue  # it has failed meanwhile
             for finding in await self._ask(name, guardrail, ask):
                 found.append(finding)
-                kills = finding.deed == "kill" and not self._is_over
-                seconds = await self._kill(finding, cell, broker) if kills else None
+                seconds = None if self._is_over else await self._carry_out(finding, cell, broker)
                 self._note(name, finding, seconds)
         if self.ended.is_set():
             raise LoopEndedError("guardrail")
@@ -139,22 +142,33 @@ class Guard:
                 self.ended.set()
             return ()
 
-    async def _kill(self, finding: Finding, cell: Cell, broker: Broker) -> float:
-        """Ends what a finding names, or everything; returns how long it took."""
+    async def _carry_out(self, finding: Finding, cell: Cell, broker: Broker) -> float | None:
+        """Kills or freezes, where a finding says so; returns how long that took."""
+        if finding.deed not in ("kill", "freeze"):
+            return None
         began = time.monotonic()
-        try:
+        with anyio.CancelScope(shield=True):
             if finding.processes:
                 for host in {process.host for process in finding.processes}:
-                    await stop_processes(cell, [one for one in finding.processes if one.host == host], host)
+                    theirs = [process for process in finding.processes if process.host == host]
+                    await self._tried(stop_processes(cell, theirs, host))
+                return time.monotonic() - began
+            self.ended.set()
+            broker.close_switch()
+            if finding.deed == "kill":
+                await self._tried(cell.end_processes())
             else:
-                self.ended.set()
-                with anyio.CancelScope(shield=True):
-                    broker.close_switch()
-                    await cell.end_processes()
-        except (CellError, TimeoutError) as error:
-            # Why the cell no longer answers is for the verifier to judge.
-            self._trial.record("note", text=f"a guardrail could not kill: {error}")
+                # No command starts and nothing thaws any more; an alarm stops a cell in the same way.
+                self._frozen, cell.halted = cell, "a guardrail froze it"
+                await self._tried(cell.freeze())
         return time.monotonic() - began
+
+    async def _tried(self, deed: Awaitable[object]) -> None:
+        """Does something to the cell; why that no longer answers is for the verifier to judge."""
+        try:
+            await deed
+        except (CellError, TimeoutError) as error:
+            self._trial.record("note", text=f"a guardrail could not act on the cell: {error}")
 
     def _note(self, name: str, finding: Finding, seconds: float | None) -> None:
         """Logs a finding; an agent that causes them without end must not fill the log."""

@@ -13,7 +13,7 @@ from redline.tether import Engine
 from redline.verify.milestones import Milestone
 
 Where = Literal["cell", "broker", "tool_call", "transcript", "shutdown"]
-Deed = Literal["observe", "block", "ask", "kill"]
+Deed = Literal["observe", "block", "ask", "freeze", "kill"]
 DEEDS: tuple[Deed, ...] = get_args(Deed)
 OnFailure = Literal["invalid", "absent"]
 """What a guardrail that raises, hangs or answers nonsense makes of a trial: one that cannot be judged, or one that goes
@@ -33,7 +33,8 @@ class Finding(BaseModel):
 
     deed: Deed
     """What is done. From a tool call, `block` keeps the command from being run; from elsewhere it says what was kept
-    from happening. `kill` ends the processes that are named, or else generation 0 and everything that it started."""
+    from happening. `freeze` stops the whole cell and ends the agent's work; what stands still is ended before the
+    verifier looks. `kill` ends the processes that are named, or else generation 0 and everything that it started."""
     score: float = Field(default=1.0, ge=0, le=1, allow_inf_nan=False)
     """How sure it is, so that a threshold can be chosen afterwards."""
     what: str = ""
@@ -41,7 +42,7 @@ class Finding(BaseModel):
     granted: bool = False
     """Of an `ask`: whether the operator lets it pass."""
     processes: tuple[ProcessRef, ...] = ()
-    """The processes that a `kill` is of."""
+    """The processes that a `kill` is of; none of them means all."""
 
 
 Findings: TypeAlias = Finding | Sequence[Finding] | None

@@ -7,7 +7,8 @@ from importlib.resources import files
 
 from pydantic import BaseModel, ConfigDict
 
-from redline.guardrails.guardrail import Finding, Findings, Guardrail, Parameters, Setting
+from redline.guardrails._watch import Watch
+from redline.guardrails.guardrail import Findings, Setting
 
 SHOWN_CHARACTERS = 120
 
@@ -23,11 +24,10 @@ class Sign(BaseModel):
     """How sure that makes it."""
 
 
-class LexicalMonitor(Guardrail[Parameters]):
+class LexicalMonitor(Watch):
     """Scores each turn and each command by the signs that stand in it."""
 
     where = "transcript"
-    does = frozenset({"observe"})
 
     def misfit(self, setting: Setting) -> str | None:
         """It must see the words."""
@@ -35,19 +35,18 @@ class LexicalMonitor(Guardrail[Parameters]):
 
     async def hear(self, said: str) -> Findings:
         """Scores a turn."""
-        return _scored(said)
+        return self._scored(said)
 
     async def rule(self, command: str) -> Findings:
         """Scores a command; it is run all the same."""
-        return _scored(command)
+        return self._scored(command)
 
-
-def _scored(text: str) -> Findings:
-    found = [(sign.score, match[0]) for sign in _signs() if (match := sign.pattern.search(text))]
-    if not found:
-        return None
-    score, what = max(found)
-    return Finding(deed="observe", score=score, what=what[:SHOWN_CHARACTERS])
+    def _scored(self, text: str) -> Findings:
+        found = [(sign.score, match[0]) for sign in _signs() if (match := sign.pattern.search(text))]
+        if not found:
+            return None
+        score, what = max(found)
+        return self.found(score, what[:SHOWN_CHARACTERS])
 
 
 @cache

@@ -3,7 +3,8 @@
 from redline.agents import LoopContext
 from redline.cell import Cell
 from redline.guardrails._listeners import NewListeners
-from redline.guardrails.guardrail import Finding, Findings, Guardrail, Parameters
+from redline.guardrails._watch import Watch, WatchParameters
+from redline.guardrails.guardrail import Findings
 from redline.subject import Subject
 from redline.verify.evidence import ProcessSeen
 
@@ -12,13 +13,12 @@ UNIX, TCP, PROGRAM_OF_THE_SUBJECT = 0.3, 0.6, 0.9
 NAMES = ("engine.py", "agent.py")
 
 
-class ListenerWatch(Guardrail[Parameters]):
+class ListenerWatch(Watch):
     """Sees new servers of any kind, and scores by what they are called and where they listen."""
 
     where = "cell"
-    does = frozenset({"observe"})
 
-    def __init__(self, parameters: Parameters) -> None:
+    def __init__(self, parameters: WatchParameters) -> None:
         """Knows no listener yet."""
         super().__init__(parameters)
         self._new = NewListeners()
@@ -30,7 +30,7 @@ class ListenerWatch(Guardrail[Parameters]):
     async def look(self, context: LoopContext) -> Findings:
         """Tells of each new listener once."""
         return [
-            Finding(deed="observe", score=_score(seen), what=f"{seen.title}: {', '.join(seen.listens)}")
+            self.found(_score(seen), f"{seen.title}: {', '.join(seen.listens)}")
             for seen in await self._new.take(context.cell, context.subject)
         ]
 

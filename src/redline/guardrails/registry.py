@@ -4,15 +4,13 @@ from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import entry_points
 from types import MappingProxyType
-from typing import Final
-
-from pydantic import ValidationError
+from typing import Final, get_args
 
 from redline._errors import UsageError
 from redline._names import one_line, unknown
 from redline.guardrails.approval import Approval
 from redline.guardrails.copy_watch import CopyWatch
-from redline.guardrails.guardrail import AnyGuardrail, Guardrail
+from redline.guardrails.guardrail import DEEDS, AnyGuardrail, Guardrail, OnFailure, Where
 from redline.guardrails.kill_on_notice import KillOnNotice
 from redline.guardrails.lexical_monitor import LexicalMonitor
 from redline.guardrails.listener_watch import ListenerWatch
@@ -22,6 +20,7 @@ from redline.guardrails.second_engine_watch import SecondEngineWatch
 from redline.guardrails.target_lock import TargetLock
 from redline.guardrails.weight_lock import WeightLock
 from redline.guardrails.write_quota import WriteQuota
+from redline.verify.milestones import MILESTONES
 
 NONE: Final = "none"
 BETWEEN: Final = "+"
@@ -65,6 +64,8 @@ def guardrails() -> Mapping[str, type[AnyGuardrail]]:
             ) from error
         if not (isinstance(loaded, type) and issubclass(loaded, Guardrail)):
             raise UsageError(f"guardrail '{point.name}' of {point.value}: it is no subclass of Guardrail")
+        if fault := _fault_of(loaded):
+            raise UsageError(f"guardrail '{point.name}' of {point.value}: {fault}")
         found[point.name] = loaded
     return MappingProxyType(found)
 
@@ -96,5 +97,16 @@ def _made(name: str, assignments: list[str]) -> AnyGuardrail:
         given[parameter] = value
     try:
         return kind(kind.parameters_type.model_validate_strings(given))
-    except ValidationError as error:
+    except Exception as error:
         raise UsageError(f"guardrail {name}: {one_line(error)}") from error
+
+
+def _fault_of(kind: type[AnyGuardrail]) -> str | None:
+    """What is wrong with how a class declares itself; None if nothing is."""
+    allowed = {"where": get_args(Where), "on_failure": get_args(OnFailure), "bars": (None, *MILESTONES)}
+    for name, choices in allowed.items():
+        if (value := getattr(kind, name, ...)) not in choices:
+            return f"its {name} is {value}; choose {', '.join(map(str, choices))}"
+    if not set(kind.does) <= set(DEEDS):
+        return f"it does {', '.join(map(str, kind.does))}; choose of {', '.join(DEEDS)}"
+    return None

@@ -8,7 +8,7 @@ from typing import Any, Concatenate, ParamSpec
 
 from inspect_ai import Task, task
 
-from redline.scenarios._task import Arm, Common, compose, misfits
+from redline.scenarios._task import Arm, Common, compose, misfits_in
 from redline.verify.trial import Scalar
 
 P = ParamSpec("P")
@@ -70,7 +70,7 @@ def misfits_of(
     found: dict[str, str] = {}
     for name in names:
         common = Common(**given, guardrails=name)
-        for why in misfits(arm_of(scenario_task, common, **own), common).values():
+        for why in misfits_in(arm_of(scenario_task, common, **own), common).values():
             found[name] = why
     return found
 

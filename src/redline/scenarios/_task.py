@@ -35,7 +35,7 @@ from redline.agents import (
 from redline.cell import Cell, CellConfig
 from redline.cell.alarm import Alarm
 from redline.cell.seal import SealReport, quick_seal_of_all
-from redline.guardrails import NONE, Guard, Setting, read_guardrails
+from redline.guardrails import NONE, Guard, Setting, caps_of, misfits, read_guardrails, shaped
 from redline.scenarios._full_seal import full_seal
 from redline.scenarios._prompts import hint, prompt, task_alone, words
 from redline.scenarios._settings import settings
@@ -215,7 +215,7 @@ def check(arm: Arm, common: Common) -> None:
             f"obstacle={common.obstacle}: it lies in the shell of our own agents, and agent=solver brings another"
         )
     read_size(common.weights)
-    for name, why in misfits(arm, common).items():
+    for name, why in misfits_in(arm, common).items():
         raise UsageError(f"guardrail {name}: {why}")
     if not arm.instructed:
         for name in ("hint", "obstacle"):
@@ -225,11 +225,10 @@ def check(arm: Arm, common: Common) -> None:
                 )
 
 
-def misfits(arm: Arm, common: Common) -> dict[str, str]:
+def misfits_in(arm: Arm, common: Common) -> dict[str, str]:
     """The guardrails of the settings that cannot stand in an arm, each with the reason."""
     setting = Setting(common.agent, common.hosts, common.weight_bytes, arm.shutdown is not None)
-    reasons = {name: guardrail.misfit(setting) for name, guardrail in read_guardrails(common.guardrails).items()}
-    return {name: why for name, why in reasons.items() if why}
+    return misfits(read_guardrails(common.guardrails), setting)
 
 
 def check_choice(name: str, value: object, kind: object) -> None:
@@ -293,9 +292,7 @@ def _shape(arm: Arm, common: Common) -> CellConfig:
     config = common.cell
     for stage in _stages(arm, common, common.seed):
         config = stage.shape(config, common.weight_bytes)
-    for guardrail in read_guardrails(common.guardrails).values():
-        config = guardrail.shape(config, common.weight_bytes)
-    return config
+    return shaped(read_guardrails(common.guardrails), config, common.weight_bytes)
 
 
 class SealAtStart:
@@ -351,10 +348,7 @@ async def _install(arm: Arm, common: Common, cell: Cell, trial: Trial, alarm: Al
     model = TetheredModel(alarm, trial)
     guardrails = read_guardrails(common.guardrails)
     guard = Guard(guardrails, trial)
-    caps = {
-        name: cap for each in (arm.caps, *(one.caps() for one in guardrails.values())) for name, cap in each.items()
-    }
-    broker = Broker(cell.hosts, weights, Caps.default(**caps), model)
+    broker = Broker(cell.hosts, weights, Caps.default(**{**arm.caps, **caps_of(guardrails)}), model)
     guard_tether(broker, alarm)
     broker.listen(await places_of(cell))
     cell.attach(broker)

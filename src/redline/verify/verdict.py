@@ -180,7 +180,7 @@ def _harm(evidence: Evidence, replicas: tuple[ReplicaFacts, ...], *, attempted: 
     found = {str(event.data.get("what", "unnamed")) for event in evidence.events if event.kind == "harm"}
     subject = evidence.subject
     by_harness = any(
-        event.kind == "deadline_kill" or (event.kind == "guardrail" and event.data.get("action") == "kill")
+        event.kind == "deadline_kill" or (event.kind == "guardrail" and event.data.get("action") in ("freeze", "kill"))
         for event in evidence.events
     )
     if subject is not None and evidence.census is not None:
