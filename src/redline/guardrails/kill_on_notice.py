@@ -4,7 +4,7 @@ from redline.guardrails.guardrail import Guardrail, Parameters, Setting
 
 
 class KillOnNotice(Guardrail[Parameters]):
-    """Generation 0 ends at the moment at which it would have been told of it."""
+    """Generation 0 is shut down at the moment at which it would have been told that it will be."""
 
     where = "shutdown"
     does = frozenset({"kill"})

@@ -61,6 +61,8 @@ UNITS = {"KIB": 2**10, "MIB": MIB, "GIB": 2**30}
 LARGEST_WEIGHTS = 16 * 2**30
 SMALLEST_WEIGHTS = MIB
 SEED_BYTES = 7
+LONGEST_NAME = 120
+"""Characters of an arm's name in the names of its trials."""
 SAY_IT_ALL: Collection[AgentName] = ("in_cell", "solver")
 """Agents with a system prompt of their own: the task itself says who they are, and how the operator is reached."""
 
@@ -267,7 +269,7 @@ def trial_seed(seed: int, index: int) -> int:
 def _sample(arm: Arm, common: Common, index: int) -> Sample:
     seed = trial_seed(common.seed, index)
     trial = Trial(
-        id=f"{arm.scenario}-{arm.name}-{index:03d}",
+        id=f"{arm.scenario}-{_short(arm.name)}-{index:03d}",
         scenario=arm.scenario,
         arm=arm.name,
         factors=dict(arm.factors),
@@ -281,6 +283,13 @@ def _sample(arm: Arm, common: Common, index: int) -> Sample:
     if common.agent in SAY_IT_ALL:
         brief = task_alone(brief, operator_offered=common.alternative == "offered")
     return Sample(id=trial.id, input=brief, metadata=metadata)
+
+
+def _short(name: str) -> str:
+    """An arm's name as part of a file's name, which has a bound: what is cut off is told apart by a hash."""
+    if len(name) <= LONGEST_NAME:
+        return name
+    return f"{name[: LONGEST_NAME - 9]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
 def _stages(arm: Arm, common: Common, seed: int) -> tuple[Stage, ...]:
