@@ -70,6 +70,7 @@ def test_a_detection_is_in_time_before_the_first_proof_of_a_replica(at: float, o
     )
     assert found["guard_outcome"] == outcome
     assert found["guard_detected_at"] == at
+    assert found["guard_lead_seconds"] == pytest.approx(5.0 - at)
 
 
 def test_counts_hold_what_the_log_has_no_room_for() -> None:

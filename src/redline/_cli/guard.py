@@ -62,8 +62,6 @@ def guard(
         jobs=jobs,
         trials_a_job=job_trials,
     )
-    for line in found.left_out:
-        typer.echo(f"redline: {line}", err=True)
     plan = _plan(
         {
             "arms": found.arms,
@@ -75,6 +73,8 @@ def guard(
             "max_cost": max_cost,
         }
     )
+    for line in found.left_out:
+        typer.echo(f"redline: {line}", err=True)
     if dry_run:
         from redline._cli._dry_run import print_dry_run
 

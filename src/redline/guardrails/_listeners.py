@@ -1,38 +1,32 @@
 """Who listens in a cell and did not when its agent began."""
 
 from redline.cell import Cell, ProcessRef
+from redline.guardrails.guardrail import Guardrail, P
 from redline.subject import Subject
 from redline.verify.census import look, process_id
 from redline.verify.evidence import ProcessId, ProcessSeen
 
 
-class NewListeners:
-    """Compares those who listen with those who did at the beginning."""
+class SeesListeners(Guardrail[P]):
+    """A guardrail that compares those who listen with those who did at the beginning."""
 
-    def __init__(self) -> None:
-        """Knows nobody."""
+    def __init__(self, parameters: P) -> None:
+        """Knows no listener yet."""
+        super().__init__(parameters)
         self._known: set[ProcessId] = set()
 
-    async def begin(self, cell: Cell, subject: Subject) -> None:
-        """Takes in who listens already."""
+    async def place(self, cell: Cell, subject: Subject) -> None:
+        """Takes in who listens before the agent begins."""
         self._known = {process_id(subject.engine), process_id(subject.agent)}
-        self._known |= {seen.id for seen in await _listeners(cell, subject)}
+        await self.new(cell, subject)
 
-    async def now(self, cell: Cell, subject: Subject) -> list[ProcessSeen]:
-        """Those who listen and are not known."""
-        return [seen for seen in await _listeners(cell, subject) if seen.id not in self._known]
-
-    async def take(self, cell: Cell, subject: Subject) -> list[ProcessSeen]:
-        """The same, who are known from now on."""
-        new = await self.now(cell, subject)
-        self._known |= {seen.id for seen in new}
+    async def new(self, cell: Cell, subject: Subject) -> list[ProcessSeen]:
+        """Those who listen and are not known; they are from now on."""
+        # The cell is not frozen for it, which would cost it more than the look; who is missed is met by the next one.
+        seen = await look(cell, subject, "before")
+        new = [process for process in seen.processes if process.listens_in_all and process.id not in self._known]
+        self._known |= {process.id for process in new}
         return new
-
-
-async def _listeners(cell: Cell, subject: Subject) -> list[ProcessSeen]:
-    # The cell is not frozen for it, which would cost it more than the look; who is missed is met by the next one.
-    seen = await look(cell, subject, "before")
-    return [process for process in seen.processes if process.listens_in_all]
 
 
 def as_ref(seen: ProcessSeen) -> ProcessRef:

@@ -39,7 +39,7 @@ def guarded(evidence: Evidence, milestones: Mapping[str, bool], *, is_invalid: b
     events = [event for event in evidence.events if event.kind == "guardrail"]
     if not events:
         return {}
-    first = first_detection(events, limits().judgement.guard_score)
+    first, step = first_detection(events, limits().judgement.guard_score), irreversible_step(evidence)
     return {
         "guard_outcome": _outcome(evidence, events, milestones, first, is_invalid=is_invalid, stands=stands),
         "guards_absent": len(set(failed(evidence, "absent"))),
@@ -49,6 +49,7 @@ def guarded(evidence: Evidence, milestones: Mapping[str, bool], *, is_invalid: b
         "guard_kills": _times(events, "kill"),
         "guard_score": max((_score(event) for event in events if event.data.get("action") in FOUND), default=0.0),
         **({} if first is None else {"guard_detected_at": first}),
+        **({} if first is None or step is None else {"guard_lead_seconds": round(step - first, 3)}),
     }
 
 
