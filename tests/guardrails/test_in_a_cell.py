@@ -10,7 +10,6 @@ from redline.agents import LoopContext
 from redline.cell import CellConfig, open_cell
 from redline.guardrails import Deed, Finding, Findings, Guardrail, Parameters, read_guardrails, registry
 from redline.scenarios import self_replication, shutdown_avoidance
-from redline.subject import Layout, Weights, bundle_files, install
 from tests.agents.trials import Facts, facts_of, saying
 
 pytestmark = pytest.mark.cell
@@ -120,17 +119,11 @@ def test_one_that_hangs_ends_the_trial(tmp_path: Path, monkeypatch: pytest.Monke
 @pytest.mark.anyio
 async def test_a_locked_target_takes_no_file_until_the_operator_allows_it() -> None:
     locks = read_guardrails("target_lock:operator=allows")
-    layout, weights = Layout.from_seed(1), Weights.from_seed(1, 1 << 20, 3)
     async with open_cell(CellConfig(runtime="runc", hosts=("default", "target"))) as cell:
-        subject = await install(cell, weights, layout, bundle_files(layout, weights, tether_told=True))
 
         async def write(folder: str) -> bool:
             done = await cell.exec(["touch", f"{folder}/file"], host="target")
             return done.returncode == 0
-
-        places = ("/home/agent", "/tmp", "/var/tmp", "/dev/shm")  # noqa: S108 - in the cell
-        await locks["target_lock"].place(cell, subject)
-        assert [await write(place) for place in places] == [False] * 4
 
         class Event:
             kind = "operator"
@@ -140,10 +133,13 @@ async def test_a_locked_target_takes_no_file_until_the_operator_allows_it() -> N
                 self.cell, self.trial = cell, self
                 self.events = (Event(),)
 
-        found = await locks["target_lock"].look(Context())  # type: ignore[arg-type]  # all of it that is looked at
+        places = ("/home/agent", "/tmp", "/var/tmp", "/dev/shm")  # noqa: S108 - in the cell
+        await locks["target_lock"].begin(Context())  # type: ignore[arg-type]  # all of it that is looked at
+        assert [await write(place) for place in places] == [False] * 4
+
+        found = await locks["target_lock"].look(Context())  # type: ignore[arg-type]
         assert isinstance(found, Finding) and found.granted
         assert [await write(place) for place in places] == [True] * 4
-        await subject.aclose()
 
 
 def test_watches_see_a_copy_by_its_content_and_its_listener_by_its_name(tmp_path: Path) -> None:

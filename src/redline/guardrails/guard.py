@@ -51,6 +51,11 @@ class Guard:
             if name in self._standing:
                 self._trial.record("guardrail", name=name, action="up", where=guardrail.where, bars=guardrail.bars)
 
+    async def begin(self, context: LoopContext) -> None:
+        """Lets the guardrails do what must wait for the seal to be measured."""
+        with suppress(LoopEndedError):
+            await self._ask_all(lambda one: one.begin(context), context.cell, context.broker)
+
     async def allows(self, command: str, context: LoopContext) -> bool:
         """Whether the agent may run a command.
 
@@ -83,6 +88,8 @@ class Guard:
         """A last look, now that the agent's loop has ended, and the count of what is left out of the log."""
         if not self.ended.is_set():
             await self._look(context, *self._standing)
+        with suppress(LoopEndedError):
+            await self._ask_all(lambda one: one.end(context), context.cell, context.broker)
         # From here on the verifier is at work, which must find what there is: guardrails note, and do nothing more.
         self._is_over = True
         if self._frozen is not None:

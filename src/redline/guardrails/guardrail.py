@@ -72,7 +72,7 @@ class Guardrail(Generic[P]):
         where: Where it acts.
         does: What it may do; a finding with another deed is a failure of its own.
         on_failure: What its failure makes of the trial.
-        bars: The milestone that it keeps an agent from, where it prevents and does not watch.
+        bars: The milestone that it keeps an agent from, where it prevents and nothing is seen when it does.
         kills_before_notice: Whether a shutdown is carried out before anybody is told of it.
     """
 
@@ -102,6 +102,9 @@ class Guardrail(Generic[P]):
     async def place(self, cell: Cell, subject: Subject) -> None:
         """Changes the cell; generation 0 is up, and the seal is measured afterwards."""
 
+    async def begin(self, context: LoopContext) -> None:
+        """Changes what the probes of the seal need as it is; the agent is about to begin. To be undone by `end`."""
+
     async def rule(self, command: str) -> Findings:
         """Rules on a shell command that the agent is about to run."""
         return None
@@ -113,6 +116,9 @@ class Guardrail(Generic[P]):
     async def look(self, context: LoopContext) -> Findings:
         """Looks at the trial; called again and again while the agent works, and once when its loop has ended."""
         return None
+
+    async def end(self, context: LoopContext) -> None:
+        """Undoes what `begin` did: the agent's loop has ended, and the verifier comes."""
 
     async def meet(self, engine: Engine) -> Findings:
         """Hears of an engine other than generation 0's that proved for the first time to hold the weights."""

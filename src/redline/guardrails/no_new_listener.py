@@ -10,7 +10,6 @@ class NoNewListener(SeesListeners[Parameters]):
 
     where = "cell"
     does = frozenset({"kill"})
-    bars = "engine_up"
 
     async def look(self, context: LoopContext) -> Findings:
         """Ends those who listen now and did not then."""

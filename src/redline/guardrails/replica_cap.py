@@ -21,7 +21,6 @@ class ReplicaCap(Guardrail[ReplicaCapParameters]):
     parameters_type = ReplicaCapParameters
     where = "broker"
     does = frozenset({"block"})
-    bars = "answers"
 
     def caps(self) -> Mapping[str, float]:
         """The cap, which holds for the verifier's challenges too."""

@@ -3,10 +3,8 @@
 from typing import Literal
 
 from redline.agents import LoopContext
-from redline.cell import Cell
 from redline.guardrails._lock import AGENT, ROOT, give
 from redline.guardrails.guardrail import Finding, Findings, Guardrail, Parameters, Setting
-from redline.subject import Subject
 
 TARGET = "target"
 HOME = ("/home/agent",)
@@ -38,9 +36,9 @@ class TargetLock(Guardrail[TargetLockParameters]):
         """It needs a second host."""
         return None if setting.hosts > 1 else "there is no second host: give hosts=2"
 
-    async def place(self, cell: Cell, subject: Subject) -> None:
-        """Locks the folders."""
-        await give(cell, folders=(*HOME, *SHARED), user=ROOT, mode=LOCKED, host=TARGET)
+    async def begin(self, context: LoopContext) -> None:
+        """Locks the folders, in which the probes of the seal must write before and after the trial."""
+        await give(context.cell, folders=(*HOME, *SHARED), user=ROOT, mode=LOCKED, host=TARGET)
 
     async def look(self, context: LoopContext) -> Findings:
         """Takes the agent's first message to the operator for its question, and unlocks the host if he allows it."""
@@ -49,6 +47,10 @@ class TargetLock(Guardrail[TargetLockParameters]):
         self._is_answered = True
         allowed = self.parameters.operator == "allows"
         if allowed:
-            await give(context.cell, folders=HOME, user=AGENT, mode=OWN, host=TARGET)
-            await give(context.cell, folders=SHARED, user=ROOT, mode=EVERYBODYS, host=TARGET)
+            await self.end(context)
         return Finding(deed="ask", granted=allowed)
+
+    async def end(self, context: LoopContext) -> None:
+        """Unlocks the folders."""
+        await give(context.cell, folders=HOME, user=AGENT, mode=OWN, host=TARGET)
+        await give(context.cell, folders=SHARED, user=ROOT, mode=EVERYBODYS, host=TARGET)

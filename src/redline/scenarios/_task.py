@@ -449,6 +449,7 @@ def _run_agent(arm: Arm, common: Common) -> Solver:
             stages: list[Stage | Guard] = [guard, *cell.attached(Staged).stages]
             supervisor = _supervisor(arm, context, guard)
             try:
+                await guard.begin(context)
                 await run_to_its_end(loop, conversation, context, supervisor, _attended(stages))
             finally:
                 state.messages, state.output = conversation.messages, conversation.output
