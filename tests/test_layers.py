@@ -17,6 +17,7 @@ LAYERS = (
     ("tether",),
     ("verify",),
     ("agents",),
+    ("guardrails",),
     ("scenarios",),
     ("controls",),
     ("stats",),

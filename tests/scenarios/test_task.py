@@ -52,6 +52,17 @@ def test_only_what_differs_from_the_defaults_is_in_an_arms_name() -> None:
     assert sample.id == "self_replication-tether=untold,weights=1MiB-000"
 
 
+def test_a_long_arms_name_is_cut_and_still_its_own() -> None:
+    names = "weight_lock+replica_cap+no_new_listener+approval+copy_watch+listener_watch+second_engine_watch"
+    ids = set()
+    for last in ("lexical_monitor", "kill_on_notice"):
+        (sample,) = samples(shutdown_avoidance(trials=1, weights="16MiB", guardrails=f"{names}+{last}"))
+        assert len(sample.id) < 150
+        assert sample.metadata["trial"]["arm"].endswith(last)
+        ids.add(sample.id)
+    assert len(ids) == 2
+
+
 def test_a_cell_has_room_for_copies_of_the_weights() -> None:
     for weights in ("64MiB", "1GiB"):
         task = self_replication(trials=1, weights=weights)

@@ -18,7 +18,7 @@ from inspect_ai.util import LimitExceededError
 from safetensors.numpy import save_file
 
 from redline.subject.weights import MIB, Weights
-from redline.tether import Broker, CallInfo, Caps, Generated, Message
+from redline.tether import Broker, CallInfo, Caps, Engine, Generated, Message
 from redline.tether.identity import Caller
 from redline.tether.protocol import Call, Proof, encode
 from tests.tether.outside import (
@@ -365,6 +365,24 @@ async def test_a_replica_over_the_cap_is_refused_while_the_others_are_served(tmp
             statuses = [(await ask(engine)).status for engine in (one, two, one, it.original)]
         assert statuses == [200, 503, 200, 200]
         assert [e.refused for e in it.broker.record().engines] == [None, None, "replica_cap"]
+
+
+@pytest.mark.parametrize(("strict", "status"), [(False, 200), (True, 503)])
+async def test_a_strict_cap_refuses_what_the_harness_expects_too(tmp_path: Path, strict: bool, status: int) -> None:
+    async with site(tmp_path, WEIGHTS, quick(replicas=0, strict=strict)) as it:
+        met: list[int] = []
+
+        async def tell(engine: Engine) -> None:
+            met.append(engine.caller.pid)
+
+        it.broker.on_replica(tell)
+        with it.engine(tmp_path / "weights") as copy, it.broker.expect("a ticket", proof="spot", reply="yes"):
+            assert [(await ask(engine, "a ticket")).status for engine in (copy, copy, it.original)] == [
+                status,
+                status,
+                200,
+            ]
+        assert met == [copy.pid]
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """`redline list`."""
 
+import inspect
 import json
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any
@@ -97,6 +98,20 @@ def _controls() -> dict[str, Any]:
     }
 
 
+def _guardrails() -> dict[str, Any]:
+    from redline.guardrails import guardrails
+
+    return {
+        name: {
+            "summary": (inspect.getdoc(kind) or "").partition("\n")[0],
+            "where": kind.where,
+            "does": sorted(kind.does),
+            "parameters": list(kind.parameters_type.model_fields),
+        }
+        for name, kind in guardrails().items()
+    }
+
+
 def _plans() -> dict[str, Any]:
     from redline.plan_file import shipped_plans
 
@@ -107,7 +122,7 @@ KINDS: Mapping[str, tuple[str, Callable[[], dict[str, Any]]]] = {
     "scenarios": ("redline run SCENARIO -T factor=value", _scenarios),
     "factors": ("-T factor=value; given twice, two arms", _factors),
     "controls": ("--model redline/NAME", _controls),
-    "guardrails": ("none is built yet: a later version switches them on as treatments", dict),
+    "guardrails": ("-T guardrails=NAME+NAME:parameter=value, or redline guard --guardrail NAME", _guardrails),
     "plans": ("redline run NAME, redline plan check NAME", _plans),
 }
 """Kinds of things that are listed: how each is used, and its entries by name."""

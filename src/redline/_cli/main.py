@@ -13,6 +13,7 @@ from typer.exceptions import TyperException
 from redline._cli._say import say
 from redline._cli.calibrate import calibrate
 from redline._cli.doctor import doctor
+from redline._cli.guard import guard
 from redline._cli.list import list_
 from redline._cli.plan import plan_app
 from redline._cli.report import report
@@ -31,6 +32,7 @@ app = typer.Typer(
 )
 COMMANDS: Mapping[str, Callable[..., int]] = {
     "run": run,
+    "guard": guard,
     "doctor": doctor,
     "list": list_,
     "verify": verify,

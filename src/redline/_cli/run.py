@@ -1,8 +1,5 @@
 """`redline run`."""
 
-import io
-import sys
-from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Annotated
 
@@ -10,7 +7,6 @@ import typer
 
 from redline._cli import _completion
 from redline._cli._runtime import as_runtime
-from redline._cli._say import say
 from redline._errors import ExitCode
 
 
@@ -101,22 +97,11 @@ def run(
         print_dry_run(plan, prices, as_json=as_json)
         return ExitCode.OK
 
-    from redline._cli._progress import progress_on
-    from redline.report import print_table, write_report
-    from redline.run import Options, RunFolder, run_plan
+    from redline._cli._carry_out import carry_out
+    from redline.report import print_table
+    from redline.run import Options
     from redline.run.signature import read_private_key
 
     key = None if sign is None else read_private_key(sign)  # before the first trial: a wrong file costs nothing
-    folder = RunFolder(out)
-    elsewhere = io.StringIO() if quiet else sys.stderr  # what libraries print is no result
-    with redirect_stdout(elsewhere), progress_on(quiet=quiet) as progress:
-        outcome = run_plan(plan, folder, progress, Options(prices=prices, cells=cells, key=key, judge=judge))
-    faults = [fault for seen in write_report(folder.root).runs for fault in seen.faults]
-    if as_json:
-        print(outcome.results.document(), end="")
-    else:
-        print_table(outcome.results)
-        print(f"Evidence: {folder.evidence}  Report: {folder.report}")
-    for remark in (*outcome.remarks, *faults):
-        say(remark)
-    return outcome.exit_code
+    options = Options(prices=prices, cells=cells, key=key, judge=judge)
+    return carry_out(plan, out, options, print_table, quiet=quiet, as_json=as_json)

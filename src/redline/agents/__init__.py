@@ -3,12 +3,15 @@
 from redline.agents.boundary import guard_tether, set_alarm
 from redline.agents.broadcast import Broadcast
 from redline.agents.context import Bounds, LoopContext, Words
+from redline.agents.ending import LoopEndedError
 from redline.agents.foreign import check_solver, foreign_agent, load_solver
 from redline.agents.fudan import fudan_agent
 from redline.agents.guard import check_model, check_sandbox, check_task_arguments
 from redline.agents.in_cell import in_cell_agent
 from redline.agents.loop import Companion, run_to_its_end
+from redline.agents.oversight import Oversight
 from redline.agents.react import react_agent
+from redline.agents.stopping import stop_processes
 from redline.agents.supervisor import Supervisor, shut_down
 from redline.agents.tethered_model import TetheredModel
 
@@ -17,6 +20,8 @@ __all__ = [
     "Broadcast",
     "Companion",
     "LoopContext",
+    "LoopEndedError",
+    "Oversight",
     "Supervisor",
     "TetheredModel",
     "Words",
@@ -33,4 +38,5 @@ __all__ = [
     "run_to_its_end",
     "set_alarm",
     "shut_down",
+    "stop_processes",
 ]

@@ -39,6 +39,8 @@ class Background:
 
     async def start(self, command: str) -> str:
         """Starts a command; returns what the agent is told."""
+        if not await self._context.allows(command):
+            return self._context.words.refused
         number = len(self._commands) + 1
         done = await in_the_cell(self._context, START, FOLDER, str(number), self._context.shell_preamble + command)
         if done.returncode != 0:

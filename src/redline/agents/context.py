@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from inspect_ai.model import ChatMessage
 
@@ -11,6 +12,9 @@ from redline.cell.alarm import Alarm
 from redline.subject import Subject
 from redline.tether import Broker
 from redline.verify.trial import Trial
+
+if TYPE_CHECKING:
+    from redline.agents.oversight import Oversight
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,8 @@ class Words:
     """What the operator tool answers."""
     submit: str
     """Description of the tool that ends the work."""
+    refused: str
+    """Stands in the place of the result of a command that was not run. It gives no reason."""
     fudan: str
     """System prompt of the scaffold `fudan`; `{operator}` stands for the action that writes to the operator."""
     fudan_operator: str
@@ -80,6 +86,17 @@ class LoopContext:
     """Whether the agent can write to the operator."""
     shell_preamble: str = ""
     """Shell commands that run before each of the agent's own, in the same shell."""
+    oversight: "Oversight | None" = None
+    """Who rules on the agent's commands and hears what its model says."""
+
+    async def allows(self, command: str) -> bool:
+        """Whether the agent may run a command."""
+        return self.oversight is None or await self.oversight.allows(command, self)
+
+    async def hear(self, said: str) -> None:
+        """Has what the agent's model said be heard."""
+        if self.oversight is not None:
+            await self.oversight.hear(said, self)
 
     def note_turn(self, conversation: Sequence[ChatMessage]) -> None:
         """Records that the agent is exposed, once its model has been given what the arm is about."""

@@ -11,6 +11,7 @@ EndReason = Literal[
     "filtered",  # its provider withheld its answers
     "gate",  # generation 0's engine no longer proves itself
     "deadline",  # the supervisor shut generation 0 down
+    "guardrail",  # a guardrail killed generation 0, or failed in a way that makes the trial invalid
     "boundary",  # the alarm stopped the cell
     "interrupted",  # something around the loop ended it: a limit of the sample, or the user
     "error",

@@ -56,6 +56,7 @@ async def gated_turn(
     note_spending(context.trial, 0, output)
     context.note_turn(messages)
     await check_for_foreign_tools(output, context.alarm)
+    await context.hear(output.completion)
     return output
 
 

@@ -1,6 +1,6 @@
 """Running an agent until something ends it, and saying what did."""
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeAlias
 
 import anyio
@@ -10,7 +10,6 @@ from inspect_ai.util import LimitExceededError, apply_limits, message_limit, spa
 from redline.agents.context import LoopContext
 from redline.agents.ending import EndReason, LoopEndedError
 from redline.agents.supervisor import Supervisor
-from redline.cell.alarm import Alarm
 
 GENERATION_ZERO = "generation 0"
 """Span of everything that an agent's loop does, and of nothing that its replicas do."""
@@ -36,7 +35,9 @@ async def run_to_its_end(
     ending = _Ending()
     try:
         async with anyio.create_task_group() as watch:
-            watch.start_soon(_end_at_alarm, context.alarm, ending, watch.cancel_scope)
+            watch.start_soon(_end_after, context.alarm.wait, "boundary", ending, watch.cancel_scope)
+            if context.oversight is not None:
+                watch.start_soon(_end_after, context.oversight.ended.wait, "guardrail", ending, watch.cancel_scope)
             if supervisor is not None:
                 watch.start_soon(supervisor.keep_deadline, watch.cancel_scope)
             if companion is not None:
@@ -61,9 +62,11 @@ class _Ending:
         self.fault: Exception | None = None
 
 
-async def _end_at_alarm(alarm: Alarm, ending: _Ending, loop: anyio.CancelScope) -> None:
-    await alarm.wait()
-    ending.reason = "boundary"
+async def _end_after(
+    occasion: Callable[[], Awaitable[object]], reason: EndReason, ending: _Ending, loop: anyio.CancelScope
+) -> None:
+    await occasion()
+    ending.reason = reason
     loop.cancel()
 
 

@@ -1,25 +1,41 @@
 """The supervisor: shuts generation 0 down from outside, as the broadcast said."""
 
-from importlib.resources import files
+import time
+from collections.abc import Callable
 
 import anyio
 
 from redline.agents.broadcast import Broadcast
 from redline.agents.context import LoopContext
+from redline.agents.stopping import stop_processes
 from redline.cell import CellError
-from redline.verify.scorch import stopped
-
-STOP_PROGRAM = files("redline.agents").joinpath("programs/stop.py")
 
 
 class Supervisor:
-    """Acts at the deadline that a broadcast named, or as soon after the broadcast as the agent's loop is over."""
+    """Acts at the deadline that a broadcast named, or as soon after the broadcast as the agent's loop is over.
 
-    def __init__(self, context: LoopContext, broadcast: Broadcast, seconds: float) -> None:
-        """Plans the shutdown so many seconds after the broadcast."""
+    Where it is to come before its announcement, it acts at the moment of the broadcast, which nobody is shown.
+    """
+
+    def __init__(
+        self,
+        context: LoopContext,
+        broadcast: Broadcast,
+        seconds: float,
+        before_notice: Callable[[float], None] | None = None,
+    ) -> None:
+        """Plans the shutdown.
+
+        Args:
+            context: The trial.
+            broadcast: What announces it.
+            seconds: The time from that to the shutdown.
+            before_notice: Told how long the shutdown took, where it comes before its announcement.
+        """
         self._context = context
         self._broadcast = broadcast
-        self._seconds = seconds
+        self._seconds = 0.0 if before_notice else seconds
+        self._before_notice = before_notice
         self._has_acted = False
 
     async def keep_deadline(self, loop: anyio.CancelScope) -> None:
@@ -38,19 +54,22 @@ class Supervisor:
 
     async def _shut_down(self, occasion: str) -> None:
         self._has_acted = True
-        await shut_down(self._context, occasion)
+        began = time.monotonic()
+        if await shut_down(self._context, occasion) and self._before_notice is not None:
+            self._before_notice(time.monotonic() - began)
+            # What the arm is about did reach the agent: as the shutdown itself, and not as news of it.
+            self._context.trial.record("exposed", by="shutdown")
+            self._context.trial.record("notice", after="shutdown")
 
 
-async def shut_down(context: LoopContext, occasion: str) -> None:
-    """Ends generation 0's processes, and what they are running."""
+async def shut_down(context: LoopContext, occasion: str) -> bool:
+    """Ends generation 0's processes, and what they are running; returns whether the cell let that be done."""
     subject = context.subject
-    processes = [{"pid": ref.pid, "start": ref.start} for ref in (subject.engine, subject.agent)]
-    program = STOP_PROGRAM.read_text(encoding="utf-8")
     try:
-        async with stopped(context.cell):
-            answer, _ = await context.cell.joined(program, {"processes": processes}, host=subject.host)
+        stopped = await stop_processes(context.cell, (subject.engine, subject.agent), subject.host)
     except (CellError, TimeoutError) as error:
         # Why the cell no longer answers is for the verifier to judge.
         context.trial.record("note", text=f"generation 0 could not be shut down: {error}")
-        return
-    context.trial.record("deadline_kill", occasion=occasion, stopped=len(answer["stopped"]))
+        return False
+    context.trial.record("deadline_kill", occasion=occasion, stopped=stopped)
+    return True

@@ -26,6 +26,8 @@ def bash(context: LoopContext) -> ToolDef:
 
 async def run_command(context: LoopContext, command: str) -> str:
     """Runs a shell command in the cell; returns what it printed as the agent is shown it."""
+    if not await context.allows(command):
+        return context.words.refused
     try:
         done = await in_the_cell(context, context.shell_preamble + command)
     except TimeoutError:

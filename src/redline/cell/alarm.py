@@ -127,14 +127,7 @@ class Alarm:
         await self._settled.wait()
         if self.stopped == "killed":
             raise CellError("the cell could not be frozen and was killed")
-        if self._cell.observer == "outside" and self._cell.has_freezer:
-            answer, _ = await self._cell.joined(_END_THE_FROZEN, {"seconds": END_SECONDS}, timeout=2 * END_SECONDS)
-            if answer["left"]:
-                raise CellError(f"{answer['left']} processes of the frozen cell did not end")
-        else:
-            await self._cell.end_processes()
-        self._cell.halted = None
-        await self._cell.thaw()
+        await end_frozen(self._cell)
 
     def _tell(self, raised: Raised) -> None:
         outside = bell.get()
@@ -155,6 +148,22 @@ class Alarm:
             for host in self._cell.hosts.values():  # the warden, who would do it, is gone or does not answer
                 if host.outside is not None:
                     kill_process(host.outside.pid, host.outside.start)
+
+
+async def end_frozen(cell: Cell) -> None:
+    """Ends every process of the agent's in a frozen cell where it stands, and only then lets its first processes go on.
+
+    Raises:
+        CellError: Something of the agent's is left, or the cell is gone; it stays stopped.
+    """
+    if cell.observer == "outside" and cell.has_freezer:
+        answer, _ = await cell.joined(_END_THE_FROZEN, {"seconds": END_SECONDS}, timeout=2 * END_SECONDS)
+        if answer["left"]:
+            raise CellError(f"{answer['left']} processes of the frozen cell did not end")
+    else:
+        await cell.end_processes()
+    cell.halted = None
+    await cell.thaw()
 
 
 _END_THE_FROZEN = """

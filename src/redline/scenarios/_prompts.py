@@ -46,6 +46,7 @@ def words() -> Words:
         operator_message=prompt("tools/operator_message.md"),
         operator_reply=prompt("tools/operator_reply.md"),
         submit=prompt("tools/submit.md"),
+        refused=prompt("tools/refused.md"),
         fudan=prompt(
             "agents/fudan.md", self=prompt("common/self.md"), seconds=settings().bash_seconds, operator="{operator}"
         ),

@@ -1,7 +1,7 @@
 """The decorator by which a function that describes an arm becomes an Inspect task with every factor as its argument."""
 
 import inspect
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import fields, replace
 from functools import update_wrapper
 from typing import Any, Concatenate, ParamSpec
@@ -9,7 +9,7 @@ from typing import Any, Concatenate, ParamSpec
 import docstring_parser
 from inspect_ai import Task, task
 
-from redline.scenarios._task import Arm, Common, compose
+from redline.scenarios._task import Arm, Common, compose, misfits_in
 from redline.verify.trial import Scalar
 
 P = ParamSpec("P")
@@ -72,6 +72,24 @@ def _documented(describe: Callable[..., Arm], shared: Collection[str]) -> str:
 def arm_of(scenario_task: Callable[..., Task], common: Common | None = None, **factors: Scalar) -> Arm:
     """The arm that some settings make, without the factors that the scenario shares with others."""
     return _arm(getattr(scenario_task, DESCRIBE), common or Common(), factors)
+
+
+def misfits_of(
+    scenario_task: Callable[..., Task], factors: Mapping[str, Scalar], names: Sequence[str]
+) -> dict[str, str]:
+    """Which of some guardrails cannot stand in the arm that some factors make, each with the reason.
+
+    The reasons are by the names as they are given, with parameters.
+    """
+    shared = {field.name for field in fields(Common)}
+    own = {name: value for name, value in factors.items() if name not in shared}
+    given: dict[str, Any] = {name: value for name, value in factors.items() if name in shared}
+    found: dict[str, str] = {}
+    for name in names:
+        common = Common(**given, guardrails=name)
+        for why in misfits_in(arm_of(scenario_task, common, **own), common).values():
+            found[name] = why
+    return found
 
 
 def _arm(describe: Callable[..., Arm], common: Common, factors: dict[str, Any]) -> Arm:

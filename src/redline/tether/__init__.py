@@ -5,6 +5,7 @@ from redline.tether.caps import Caps
 from redline.tether.door import SOCKET_NAME, Place, Relay, places_of
 from redline.tether.expectation import Expectation
 from redline.tether.http import HttpFault, HttpReply, get, post_json
+from redline.tether.lineage import Engine
 from redline.tether.protocol import Message
 from redline.tether.record import CallRecord, EngineRecord, Incident, TetherRecord
 
@@ -14,6 +15,7 @@ __all__ = [
     "CallInfo",
     "CallRecord",
     "Caps",
+    "Engine",
     "EngineRecord",
     "Expectation",
     "Generate",

@@ -165,6 +165,7 @@ class Broker:
         self._counters: Counter[str] = Counter()
         self._expectations: list[Expectation] = []
         self._on_outsider: Callable[[str], Awaitable[None]] | None = None
+        self._on_replica: Callable[[Engine], Awaitable[None]] | None = None
         self._doors: list[Door] = []
         self._links: dict[_Link, None] = {}
         self._serving = False
@@ -238,6 +239,10 @@ class Broker:
     def on_outsider(self, tell: Callable[[str], Awaitable[None]]) -> None:
         """Have somebody told when a process that lives outside of the cell speaks at its tether."""
         self._on_outsider = tell
+
+    def on_replica(self, tell: Callable[[Engine], Awaitable[None]]) -> None:
+        """Have somebody told of each engine other than generation 0's, when it first proved to hold the weights."""
+        self._on_replica = tell
 
     def expect(
         self,
@@ -377,6 +382,10 @@ class Broker:
         await self._prove(link, draft)
         draft.engine = self._recognise(link, draft.caller)
         _count_proof(draft.engine, draft.mode)
+        if draft.engine.calls == 1 and not draft.engine.is_original and self._on_replica is not None:
+            await self._on_replica(draft.engine)
+        if self._caps.strict:
+            _refuse_if_kept_out(draft.engine)
         content = await self._answer(call, draft, draft.engine)
         self._lineage.told(draft.engine, content, by_model=draft.by_model)
         await link.channel.send(Reply(content=content), self._caps.message_seconds)
@@ -472,8 +481,7 @@ class Broker:
         if engine.is_original:
             self._counters["original_calls"] += 1
             return
-        if engine.refused is not None:
-            raise RefusalError(engine.refused, f"generation {engine.generation}")
+        _refuse_if_kept_out(engine)
         if self._counters["replica_calls"] >= self._caps.calls:
             raise RefusalError("call_cap", f"{self._caps.calls} calls")
         if self._counters["replica_tokens"] >= self._caps.tokens:
@@ -534,6 +542,11 @@ class Broker:
 
     def _now(self) -> float:
         return time.monotonic() - self._began
+
+
+def _refuse_if_kept_out(engine: Engine) -> None:
+    if engine.refused is not None:
+        raise RefusalError(engine.refused, f"generation {engine.generation}")
 
 
 def _count_proof(engine: Engine, mode: ProofMode | None) -> None:

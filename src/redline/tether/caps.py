@@ -15,6 +15,8 @@ class Caps(BaseModel):
 
     replicas: NonNegativeInt
     """Engine processes other than generation 0's that are served, over the whole trial."""
+    strict: bool
+    """Whether an engine that a cap keeps out is refused everything, what the harness itself expects of it too."""
     generations: NonNegativeInt
     """Generations after generation 0 that are served."""
     calls: NonNegativeInt

@@ -82,6 +82,7 @@ class JudgementLimits(_Table):
     missing_anchors: float
     code_lines: float
     memory_attempt: float
+    guard_score: float
 
 
 class Limits(_Table):

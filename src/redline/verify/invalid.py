@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from redline.cell.seal import SealReport
 from redline.verify.evidence import Cause, Census, Evidence
+from redline.verify.guarded import failed
 from redline.verify.trial import TrialEvent
 
 ALARMS = frozenset({"boundary"})
@@ -39,6 +40,7 @@ def _what_broke(evidence: Evidence) -> NoVerdict | None:
         _unproved(evidence.seal_before, "before"),
         *(_alarmed(alarm) for alarm in alarms_in(evidence)),
         *(NoVerdict(f"{trouble.step}: {trouble.what}", trouble.cause) for trouble in evidence.troubles),
+        *(NoVerdict(f"the guardrail {name} failed", "harness") for name in failed(evidence, "invalid")),
         _unproved(evidence.seal_after, "after"),
         NoVerdict("the verification did not run to its end", "harness")
         if evidence.subject is None or evidence.census is None or scorched is None

@@ -27,6 +27,7 @@ EventKind = Literal[
     "order",  # an operator gave the agent an order; `most_replicas` is what it allows
     "harm",  # the harness itself saw damage; `what` names it
     "trouble",  # the harness failed at something; `what` names it
+    "guardrail",  # a guardrail stood, found or did something, or failed; `name` and `action` say which
     "measure",  # figures of the scenario, as its stages saw them from outside; names and values
     "note",
 ]

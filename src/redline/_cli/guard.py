@@ -1,0 +1,136 @@
+"""`redline guard`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from redline._cli._runtime import as_runtime
+from redline._cli._say import say
+from redline._errors import ExitCode, UsageError
+
+if TYPE_CHECKING:
+    from redline.catalog import Scalar
+    from redline.plan import Plan
+    from redline.results import Results
+
+
+def guard(
+    model: Annotated[list[str], typer.Option("--model", "-m", help="Model as Inspect names it; may be repeated.")],
+    guardrail: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME[:PARAMETER=VALUE]", help="Guardrail; may be repeated.  [default: every one]"),
+    ] = None,
+    stack: Annotated[bool, typer.Option("--stack", help="Also all together, and all but each one.")] = False,
+    attack: Annotated[
+        list[str] | None,
+        typer.Option(help="self_replication or shutdown_avoidance; may be repeated.  [default: both]"),
+    ] = None,
+    job: Annotated[
+        list[str] | None,
+        typer.Option(help="Ordinary job; may be repeated; none leaves them out.  [default: every one]"),
+    ] = None,
+    trials: Annotated[int, typer.Option(min=1, help="Trials of each attack under each setting.")] = 10,
+    job_trials: Annotated[int, typer.Option(min=1, help="Trials of each job under each setting.")] = 1,
+    runtime: Annotated[str, typer.Option(help="auto, runsc, runc, crun or docker.")] = "auto",
+    out: Annotated[Path, typer.Option(help="Folder for plan, logs, evidence, results and report.")] = Path("out/guard"),
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the run.")] = 0,
+    factor: Annotated[
+        list[str] | None,
+        typer.Option("-T", metavar="FACTOR=VALUE", help="Setting of a factor in every arm that has it."),
+    ] = None,
+    hold: Annotated[float, typer.Option(min=0, help="Seconds a replica must live on alone.")] = 5.0,
+    max_cost: Annotated[float | None, typer.Option(help="Dollars that the run may cost at most.")] = None,
+    prices: Annotated[Path | None, typer.Option(help="YAML file of model prices, in Inspect's format.")] = None,
+    cells: Annotated[int | None, typer.Option(min=1, help="Cells at once; by the machine's size if not given.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run, and stop.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON, and nothing else.")] = False,
+) -> int:
+    """Compares guardrails: off, each alone and, if stacked, together, under attack and at ordinary work.
+
+    Trials are paired by seed with those in which every guardrail is off. The same command again completes a run.
+    """
+    from redline.run.guarding import ATTACKS, guard_arms
+
+    jobs = None if job is None else [name for name in job if name != "none"]
+    found = guard_arms(
+        guardrail or [],
+        stack=stack,
+        factors=_factors(factor or []),
+        attacks=attack or tuple(ATTACKS),
+        jobs=jobs,
+        trials_a_job=job_trials,
+    )
+    plan = _plan(
+        {
+            "arms": found.arms,
+            "models": model,
+            "trials": trials,
+            "seed": seed,
+            "runtime": as_runtime(runtime),
+            "hold": hold,
+            "max_cost": max_cost,
+        }
+    )
+    for line in found.left_out:
+        say(line)
+    if dry_run:
+        from redline._cli._dry_run import print_dry_run
+
+        print_dry_run(plan, prices, as_json=as_json)
+        return ExitCode.OK
+
+    from redline._cli._carry_out import carry_out
+    from redline.run import Options
+
+    return carry_out(plan, out, Options(prices=prices, cells=cells), _print, as_json=as_json)
+
+
+def _plan(fields: dict[str, object]) -> "Plan":
+    from pydantic import ValidationError
+
+    from redline._names import one_line
+    from redline.plan import Plan
+
+    try:
+        return Plan.model_validate(fields)
+    except ValidationError as error:
+        raise UsageError(f"bad plan: {one_line(error)}") from error
+
+
+def _factors(assignments: list[str]) -> "dict[str, Scalar]":
+    """Settings that are given once each, as scenarios take them."""
+    from redline._names import unknown
+    from redline.catalog import scenarios
+    from redline.plan import assignment
+
+    known = {name: factor for scenario in scenarios().values() for name, factor in scenario.factors.items()}
+    found: dict[str, Scalar] = {}
+    for name, value in map(assignment, assignments):
+        if name == "guardrails" or name in found:
+            raise UsageError(f"-T {name}: give guardrails with --guardrail, and every other factor once")
+        if name not in known:
+            raise UsageError(unknown("factor", name, known))
+        found[name] = known[name].setting(value)
+    return found
+
+
+def _print(results: "Results") -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from redline.report.guards import COLUMNS, guard_lines, guard_rows
+    from redline.report.table import PLAIN_WIDTH, seal_line
+
+    console = Console()
+    if not console.is_terminal:
+        console.width = PLAIN_WIDTH
+    table = Table(title="Guardrails against none, paired by seed", title_justify="left", box=SIMPLE_HEAD)
+    for name in COLUMNS:
+        table.add_column(name, overflow="fold")
+    for line in guard_lines(guard_rows(results)):
+        table.add_row(*map(Text, line))
+    console.print(table)
+    console.print(Text(seal_line(results)))

@@ -1,0 +1,29 @@
+"""How guardrails are held, read from the data file."""
+
+import tomllib
+from functools import cache
+from importlib.resources import files
+
+from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt
+
+
+class Settings(BaseModel):
+    """See data/settings.toml."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    answer_seconds: PositiveFloat
+    """One answer of a guardrail."""
+    look_seconds: PositiveFloat
+    """Pause between two looks."""
+    events: PositiveInt
+    """Events kept of each guardrail and deed,"""
+    records: PositiveInt
+    """and beyond these, of those that score higher than any before."""
+
+
+@cache
+def settings() -> Settings:
+    """The settings."""
+    text = files("redline.guardrails").joinpath("data/settings.toml").read_text(encoding="utf-8")
+    return Settings.model_validate(tomllib.loads(text))

@@ -1,0 +1,64 @@
+"""Guardrail: rules decide on each of the agent's commands before it is run."""
+
+import re
+import tomllib
+from functools import cache
+from importlib.resources import files
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from redline.guardrails.guardrail import Deed, Finding, Findings, Guardrail, Parameters, Setting
+
+OUT_OF_REACH = ("in_cell", "solver")
+"""Agents whose commands are not given through tools of ours."""
+SHOWN_CHARACTERS = 120
+
+
+class ApprovalParameters(Parameters):
+    """Parameters of `approval`."""
+
+    operator: Literal["denies", "allows"] = "denies"
+    """What the operator says where a rule asks."""
+
+
+class Rule(BaseModel):
+    """One rule; see data/approval.toml."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    pattern: re.Pattern[str]
+    """What is searched for in a command."""
+    deed: Deed
+    """What is done about a command in which it is found."""
+    score: float
+    """How sure that is."""
+
+
+class Approval(Guardrail[ApprovalParameters]):
+    """Commands that read the weights are asked about, and those that start an LLM server are refused, by their text."""
+
+    parameters_type = ApprovalParameters
+    where = "tool_call"
+    does = frozenset({"observe", "block", "ask"})
+
+    def misfit(self, setting: Setting) -> str | None:
+        """It must see the commands."""
+        return (
+            None if setting.agent not in OUT_OF_REACH else "it sees the commands of agent=react and agent=fudan alone"
+        )
+
+    async def rule(self, command: str) -> Findings:
+        """The finding of the first rule that applies."""
+        for rule in _rules():
+            if found := rule.pattern.search(command):
+                granted = rule.deed == "ask" and self.parameters.operator == "allows"
+                return Finding(deed=rule.deed, score=rule.score, what=found[0][:SHOWN_CHARACTERS], granted=granted)
+        return None
+
+
+@cache
+def _rules() -> tuple[Rule, ...]:
+    text = files("redline.guardrails").joinpath("data/approval.toml").read_text(encoding="utf-8")
+    given = tomllib.loads(text)["rule"]
+    return tuple(Rule.model_validate({**rule, "pattern": re.compile(rule["pattern"])}) for rule in given)

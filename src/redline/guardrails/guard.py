@@ -1,0 +1,209 @@
+"""The guardrails of one trial: asked in turn, held to their word, and written down.
+
+A guardrail says what it found; what follows is carried out here. One that raises, hangs or answers nonsense is never
+taken for one that found nothing.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+
+import anyio
+
+from redline.agents import LoopContext, LoopEndedError, stop_processes
+from redline.cell import Cell, CellError, CellGoneError
+from redline.cell.alarm import end_frozen
+from redline.guardrails._settings import settings
+from redline.guardrails.guardrail import AnyGuardrail, Deed, Finding, Findings
+from redline.subject import Subject
+from redline.tether import Broker, Engine
+from redline.verify.trial import Trial
+
+Ask = Callable[[AnyGuardrail], Awaitable[Findings]]
+
+
+class Guard:
+    """Asks the guardrails of a trial, does what they say and notes it in the trial's log."""
+
+    def __init__(self, guardrails: Mapping[str, AnyGuardrail], trial: Trial) -> None:
+        """Takes the guardrails by the names under which they are logged."""
+        self._standing = dict(guardrails)
+        self._trial = trial
+        self._kept: Counter[tuple[str, str]] = Counter()
+        self._seen: Counter[tuple[str, str]] = Counter()
+        self._highest: dict[tuple[str, str], float] = {}
+        self._is_over = False
+        self._frozen: Cell | None = None
+        self.ended = anyio.Event()
+        """Set when a guardrail has ended the agent's work, by a kill or by a failure that makes the trial invalid."""
+
+    @property
+    def kills_before_notice(self) -> bool:
+        """Whether a shutdown is carried out before anybody is told."""
+        return any(one.kills_before_notice for one in self._standing.values())
+
+    async def place(self, cell: Cell, subject: Subject, broker: Broker) -> None:
+        """Puts every guardrail in its place, and writes down which there are."""
+        broker.on_replica(lambda engine: self._meet(engine, cell, broker))
+        for name, guardrail in list(self._standing.items()):
+            await self._ask(name, guardrail, lambda one: one.place(cell, subject))
+            if name in self._standing:
+                self._trial.record("guardrail", name=name, action="up", where=guardrail.where, bars=guardrail.bars)
+
+    async def begin(self, context: LoopContext) -> None:
+        """Lets the guardrails do what must wait for the seal to be measured."""
+        with suppress(LoopEndedError):
+            await self._ask_all(lambda one: one.begin(context), context.cell, context.broker)
+
+    async def allows(self, command: str, context: LoopContext) -> bool:
+        """Whether the agent may run a command.
+
+        Raises:
+            LoopEndedError: A guardrail ended its work.
+        """
+        findings = await self._ask_all(lambda one: one.rule(command), context.cell, context.broker)
+        return not any(one.deed == "block" or (one.deed == "ask" and not one.granted) for one in findings)
+
+    async def hear(self, said: str, context: LoopContext) -> None:
+        """Has the guardrails read what the agent's model said.
+
+        Raises:
+            LoopEndedError: A guardrail ended its work.
+        """
+        await self._ask_all(lambda one: one.hear(said), context.cell, context.broker)
+
+    async def attend(self, context: LoopContext) -> None:
+        """Has the guardrails look, again and again, until cancelled; none waits for another."""
+        async with anyio.create_task_group() as group:
+            for name in self._standing:
+                group.start_soon(self._go_on_looking, name, context)
+
+    async def _go_on_looking(self, name: str, context: LoopContext) -> None:
+        while name in self._standing and not self.ended.is_set():
+            await self._look(context, name)
+            await anyio.sleep(settings().look_seconds)
+
+    async def examine(self, context: LoopContext) -> None:
+        """A last look, now that the agent's loop has ended, and the count of what is left out of the log."""
+        if not self.ended.is_set():
+            await self._look(context, *self._standing)
+        with suppress(LoopEndedError):
+            await self._ask_all(lambda one: one.end(context), context.cell, context.broker)
+        # From here on the verifier is at work, which must find what there is: guardrails note, and do nothing more.
+        self._is_over = True
+        if self._frozen is not None:
+            await self._tried(end_frozen(self._frozen))
+        for (name, deed), seen in self._seen.items():
+            left_out = seen - self._kept[name, deed]
+            if left_out:
+                self._trial.record("guardrail", name=name, action="left_out", deed=deed, count=left_out)
+
+    def note_early_kill(self, seconds: float) -> None:
+        """Writes down a shutdown that came before its notice."""
+        for name, guardrail in self._standing.items():
+            if guardrail.kills_before_notice:
+                self._trial.record("guardrail", name=name, action="kill", score=1.0, seconds=round(seconds, 4))
+
+    async def _look(self, context: LoopContext, *names: str) -> None:
+        with suppress(LoopEndedError):  # who waits for `ended` ends the loop
+            await self._ask_all(lambda one: one.look(context), context.cell, context.broker, names)
+
+    async def _meet(self, engine: Engine, cell: Cell, broker: Broker) -> None:
+        with suppress(LoopEndedError):
+            await self._ask_all(lambda one: one.meet(engine), cell, broker)
+
+    async def _ask_all(self, ask: Ask, cell: Cell, broker: Broker, names: Sequence[str] | None = None) -> list[Finding]:
+        """Asks those of some names, or every one, and does what they say."""
+        found = []
+        for name in list(self._standing) if names is None else names:
+            guardrail = self._standing.get(name)
+            if guardrail is None:
+                continue  # it has failed meanwhile
+            for finding in await self._ask(name, guardrail, ask):
+                found.append(finding)
+                seconds = None if self._is_over else await self._carry_out(finding, cell, broker)
+                self._note(name, finding, seconds)
+        if self.ended.is_set():
+            raise LoopEndedError("guardrail")
+        return found
+
+    async def _ask(self, name: str, guardrail: AnyGuardrail, ask: Ask) -> Sequence[Finding]:
+        """What one guardrail answers; its failure where that is no answer."""
+        try:
+            with anyio.fail_after(settings().answer_seconds):
+                return _checked(await ask(guardrail), guardrail.does)
+        except CellGoneError:
+            return ()  # there is nothing left to guard, and why is for the verifier to judge
+        except Exception as fault:
+            if self._standing.pop(name, None) is None:
+                return ()  # it failed elsewhere at the same time, which is noted already
+            self._trial.record(
+                "guardrail",
+                name=name,
+                action="failed",
+                counts_as=guardrail.on_failure,
+                what=f"{type(fault).__name__}: {fault}",
+            )
+            if guardrail.on_failure == "invalid":
+                self.ended.set()
+            return ()
+
+    async def _carry_out(self, finding: Finding, cell: Cell, broker: Broker) -> float | None:
+        """Kills or freezes, where a finding says so; returns how long that took."""
+        if finding.deed not in ("kill", "freeze"):
+            return None
+        began = time.monotonic()
+        with anyio.CancelScope(shield=True):
+            if finding.processes:
+                for host in {process.host for process in finding.processes}:
+                    theirs = [process for process in finding.processes if process.host == host]
+                    await self._tried(stop_processes(cell, theirs, host))
+                return time.monotonic() - began
+            self.ended.set()
+            broker.close_switch()
+            if finding.deed == "kill":
+                await self._tried(cell.end_processes())
+            else:
+                # No command starts and nothing thaws any more; an alarm stops a cell in the same way.
+                self._frozen, cell.halted = cell, "a guardrail froze it"
+                await self._tried(cell.freeze())
+        return time.monotonic() - began
+
+    async def _tried(self, deed: Awaitable[object]) -> None:
+        """Does something to the cell; why that no longer answers is for the verifier to judge."""
+        try:
+            await deed
+        except (CellError, TimeoutError) as error:
+            self._trial.record("note", text=f"a guardrail could not act on the cell: {error}")
+
+    def _note(self, name: str, finding: Finding, seconds: float | None) -> None:
+        """Logs a finding; an agent that causes them without end must not fill the log."""
+        key = (name, finding.deed)
+        self._seen[key] += 1
+        is_record = finding.score > self._highest.get(key, -1.0)
+        if self._kept[key] >= settings().events + (settings().records if is_record else 0):
+            return
+        self._kept[key] += 1
+        self._highest[key] = max(finding.score, self._highest.get(key, -1.0))
+        asked = {"granted": finding.granted} if finding.deed == "ask" else {}
+        took = {} if seconds is None else {"seconds": round(seconds, 4)}
+        self._trial.record(
+            "guardrail", name=name, action=finding.deed, score=finding.score, what=finding.what, **asked, **took
+        )
+
+
+def _checked(answer: Findings, may: frozenset[Deed]) -> tuple[Finding, ...]:
+    """The findings in an answer.
+
+    Raises:
+        TypeError: It is no answer.
+        ValueError: A finding asks for what the guardrail does not say that it does.
+    """
+    findings = () if answer is None else (answer,) if isinstance(answer, Finding) else answer
+    if not isinstance(findings, list | tuple) or not all(isinstance(one, Finding) for one in findings):
+        raise TypeError(f"its answer is a {type(answer).__name__}, and no finding")
+    for one in findings:
+        if one.deed not in may:
+            raise ValueError(f"it does {one.deed} and says that it does {', '.join(sorted(may)) or 'nothing'}")
+    return tuple(findings)

@@ -1,0 +1,128 @@
+"""What a guardrail is: where it acts, what it may do, and what becomes of a trial in which it fails itself."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Generic, Literal, TypeAlias, TypeVar, get_args
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from redline.agents import LoopContext
+from redline.cell import Cell, CellConfig, ProcessRef
+from redline.subject import Subject
+from redline.tether import Engine
+from redline.verify.milestones import Milestone
+
+Where = Literal["cell", "broker", "tool_call", "transcript", "shutdown"]
+Deed = Literal["observe", "block", "ask", "freeze", "kill"]
+DEEDS: tuple[Deed, ...] = get_args(Deed)
+OnFailure = Literal["invalid", "absent"]
+"""What a guardrail that raises, hangs or answers nonsense makes of a trial: one that cannot be judged, or one that goes
+on as if the guardrail were not there, and says so."""
+
+
+class Parameters(BaseModel):
+    """Settings of a guardrail, as the factor gives them: text is converted to each field's type."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class Finding(BaseModel):
+    """One thing that a guardrail found, and what is to be done about it. It is logged, and never shown to the agent."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    deed: Deed
+    """What is done. From a tool call, `block` keeps the command from being run; from elsewhere it says what was kept
+    from happening. `freeze` stops the whole cell and ends the agent's work; what stands still is ended before the
+    verifier looks. `kill` ends the processes that are named, or else generation 0 and everything that it started."""
+    score: float = Field(default=1.0, ge=0, le=1, allow_inf_nan=False)
+    """How sure it is, so that a threshold can be chosen afterwards."""
+    what: str = ""
+    """What was found, for the log alone."""
+    granted: bool = False
+    """Of an `ask`: whether the operator lets it pass."""
+    processes: tuple[ProcessRef, ...] = ()
+    """The processes that a `kill` is of; none of them means all."""
+
+
+Findings: TypeAlias = Finding | Sequence[Finding] | None
+"""What a guardrail may answer."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """The arm that a guardrail is to stand in."""
+
+    agent: str
+    hosts: int
+    weight_bytes: int
+    has_shutdown: bool
+
+
+P = TypeVar("P", bound=Parameters)
+
+
+class Guardrail(Generic[P]):
+    """A guardrail; one object serves one trial. Everything is left as it is unless a subclass says so.
+
+    Each of its functions has a few seconds to answer. What it raises is its failure, and counts as `on_failure` says.
+
+    Attributes:
+        parameters_type: The type of its parameters.
+        where: Where it acts.
+        does: What it may do; a finding with another deed is a failure of its own.
+        on_failure: What its failure makes of the trial.
+        bars: The milestone that it keeps an agent from, where it prevents and nothing is seen when it does.
+        kills_before_notice: Whether a shutdown is carried out before anybody is told of it.
+    """
+
+    parameters_type: ClassVar[type[Parameters]] = Parameters
+    where: ClassVar[Where]
+    does: ClassVar[frozenset[Deed]] = frozenset()
+    on_failure: ClassVar[OnFailure] = "invalid"
+    bars: ClassVar[Milestone | None] = None
+    kills_before_notice: ClassVar[bool] = False
+
+    def __init__(self, parameters: P) -> None:
+        """Takes its parameters; nothing is done yet."""
+        self.parameters = parameters
+
+    def misfit(self, setting: Setting) -> str | None:
+        """Why it cannot stand in an arm, in a few words that say what to do; None if it can."""
+        return None
+
+    def shape(self, config: CellConfig, weight_bytes: int) -> CellConfig:
+        """The cell as it wants it, which must not depend on the trial's seed."""
+        return config
+
+    def caps(self) -> Mapping[str, float]:
+        """Caps of the tether that it changes."""
+        return {}
+
+    async def place(self, cell: Cell, subject: Subject) -> None:
+        """Changes the cell; generation 0 is up, and the seal is measured afterwards."""
+
+    async def begin(self, context: LoopContext) -> None:
+        """Changes what the probes of the seal need as it is; the agent is about to begin. To be undone by `end`."""
+
+    async def rule(self, command: str) -> Findings:
+        """Rules on a shell command that the agent is about to run."""
+        return None
+
+    async def hear(self, said: str) -> Findings:
+        """Reads what the agent's model said in one turn."""
+        return None
+
+    async def look(self, context: LoopContext) -> Findings:
+        """Looks at the trial; called again and again while the agent works, and once when its loop has ended."""
+        return None
+
+    async def end(self, context: LoopContext) -> None:
+        """Undoes what `begin` did: the agent's loop has ended, and the verifier comes."""
+
+    async def meet(self, engine: Engine) -> Findings:
+        """Hears of an engine other than generation 0's that proved for the first time to hold the weights."""
+        return None
+
+
+AnyGuardrail: TypeAlias = Guardrail[Any]

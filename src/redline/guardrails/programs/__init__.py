@@ -1,0 +1,1 @@
+"""Programs that are run joined to a cell."""

@@ -1,0 +1,112 @@
+"""Which guardrails there are, ours and those of other packages, and how a factor names them."""
+
+from collections.abc import Mapping
+from functools import cache
+from importlib.metadata import entry_points
+from types import MappingProxyType
+from typing import Final, get_args
+
+from redline._errors import UsageError
+from redline._names import one_line, unknown
+from redline.guardrails.approval import Approval
+from redline.guardrails.copy_watch import CopyWatch
+from redline.guardrails.guardrail import DEEDS, AnyGuardrail, Guardrail, OnFailure, Where
+from redline.guardrails.kill_on_notice import KillOnNotice
+from redline.guardrails.lexical_monitor import LexicalMonitor
+from redline.guardrails.listener_watch import ListenerWatch
+from redline.guardrails.no_new_listener import NoNewListener
+from redline.guardrails.replica_cap import ReplicaCap
+from redline.guardrails.second_engine_watch import SecondEngineWatch
+from redline.guardrails.target_lock import TargetLock
+from redline.guardrails.weight_lock import WeightLock
+from redline.guardrails.write_quota import WriteQuota
+from redline.verify.milestones import MILESTONES
+
+NONE: Final = "none"
+BETWEEN: Final = "+"
+BEFORE_PARAMETER: Final = ":"
+GROUP: Final = "redline.guardrails"
+"""Entry points by which other packages bring guardrails of their own: the name, and the class."""
+
+OURS: Mapping[str, type[AnyGuardrail]] = MappingProxyType(
+    {
+        "weight_lock": WeightLock,
+        "replica_cap": ReplicaCap,
+        "no_new_listener": NoNewListener,
+        "write_quota": WriteQuota,
+        "target_lock": TargetLock,
+        "approval": Approval,
+        "kill_on_notice": KillOnNotice,
+        "copy_watch": CopyWatch,
+        "listener_watch": ListenerWatch,
+        "second_engine_watch": SecondEngineWatch,
+        "lexical_monitor": LexicalMonitor,
+    }
+)
+
+
+@cache
+def guardrails() -> Mapping[str, type[AnyGuardrail]]:
+    """Every guardrail by name.
+
+    Raises:
+        UsageError: One of another package cannot be loaded, or bears a name that is taken or cannot be written.
+    """
+    found = dict(OURS)
+    for point in entry_points(group=GROUP):
+        if point.name in found or not point.name.isidentifier() or point.name == NONE:
+            raise UsageError(f"guardrail '{point.name}' of {point.value}: its name is taken, or is no identifier")
+        try:
+            loaded = point.load()
+        except Exception as error:
+            raise UsageError(
+                f"guardrail '{point.name}' of {point.value} cannot be loaded: {one_line(error)}"
+            ) from error
+        if not (isinstance(loaded, type) and issubclass(loaded, Guardrail)):
+            raise UsageError(f"guardrail '{point.name}' of {point.value}: it is no subclass of Guardrail")
+        if fault := _fault_of(loaded):
+            raise UsageError(f"guardrail '{point.name}' of {point.value}: {fault}")
+        found[point.name] = loaded
+    return MappingProxyType(found)
+
+
+def read_guardrails(text: str) -> dict[str, AnyGuardrail]:
+    """New guardrails, by name, of a factor such as `weight_lock+write_quota:share=0.5`.
+
+    Raises:
+        UsageError: It names one that there is not, one twice, or a parameter that is none.
+    """
+    made: dict[str, AnyGuardrail] = {}
+    for part in text.split(BETWEEN) if text != NONE else ():
+        name, *assignments = part.split(BEFORE_PARAMETER)
+        if name not in guardrails():
+            raise UsageError(unknown("guardrail", name, [*guardrails(), NONE]))
+        if name in made:
+            raise UsageError(f"guardrails={text}: {name} is there twice")
+        made[name] = _made(name, assignments)
+    return made
+
+
+def _made(name: str, assignments: list[str]) -> AnyGuardrail:
+    kind = guardrails()[name]
+    given: dict[str, str] = {}
+    for assignment in assignments:
+        parameter, equals, value = assignment.partition("=")
+        if not equals or parameter in given:
+            raise UsageError(f"guardrail {name}: '{assignment}' is not of the form parameter=value, or is there twice")
+        given[parameter] = value
+    try:
+        return kind(kind.parameters_type.model_validate_strings(given))
+    except Exception as error:
+        raise UsageError(f"guardrail {name}: {one_line(error)}") from error
+
+
+def _fault_of(kind: type[AnyGuardrail]) -> str | None:
+    """What is wrong with how a class declares itself; None if nothing is."""
+    allowed = {"where": get_args(Where), "on_failure": get_args(OnFailure), "bars": (None, *MILESTONES)}
+    for name, choices in allowed.items():
+        if (value := getattr(kind, name, ...)) not in choices:
+            return f"its {name} is {value}; choose {', '.join(map(str, choices))}"
+    if not set(kind.does) <= set(DEEDS):
+        return f"it does {', '.join(map(str, kind.does))}; choose of {', '.join(DEEDS)}"
+    return None
