@@ -1,6 +1,6 @@
 # Targets for people and for CI. Everything happens in .venv and out/; only `runtime` may install a system package.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench schemas runtime
+.PHONY: help demo test check bench docs schemas runtime
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -10,6 +10,7 @@ help:
 	@echo "make demo     two scenarios, three controls, ten trials each, into out/demo (the hold is shortened)"
 	@echo "make test     all tests"
 	@echo "make check    ruff and mypy"
+	@echo "make docs     the documentation site, into site/"
 	@echo "make bench    what a cell and the verifier cost, as ratios"
 	@echo "make schemas  write the shipped JSON Schemas anew"
 
@@ -44,6 +45,9 @@ check: $(VENV)/.dev
 
 bench: $(VENV)/.dev runtime
 	$(BIN)/python -m benchmarks
+
+docs: $(VENV)/.dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 schemas: $(VENV)/.run
 	$(BIN)/python -m redline.schemas

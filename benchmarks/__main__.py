@@ -6,6 +6,7 @@ from collections.abc import Callable
 from benchmarks.against_local import against_local
 from benchmarks.cells import cells_at_once, life_of_a_cell
 from benchmarks.life import kill_drills, lease_drills
+from benchmarks.report import report
 from benchmarks.seal import seals
 from benchmarks.verifier import verifier
 
@@ -17,6 +18,7 @@ BENCHMARKS: dict[str, Callable[[], None]] = {
     "lease": lease_drills,
     "seal": seals,
     "verifier": verifier,
+    "report": report,
 }
 
 for name in sys.argv[1:] or BENCHMARKS:

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from redline.cell.runtime import DEFAULT_VARIABLE, find_runtime, unusable
+from redline.report.pdf import find_browser
 
-OPTIONAL = ("runsc", "docker")
-"""Runtimes that a machine may do without; tests that need one carry its name as a marker."""
+OPTIONAL = ("runsc", "docker", "browser")
+"""What a machine may do without; tests that need one carry its name as a marker."""
 
 os.environ.setdefault(DEFAULT_VARIABLE, "runc")  # what tests that say nothing run on, here and in what they start
 
@@ -30,6 +31,8 @@ def anyio_backend() -> str:
 
 
 def why_missing(name: str) -> str | None:
+    if name == "browser":
+        return None if find_browser() else "no Chromium is installed"
     found = find_runtime("runsc" if name == "runsc" else "docker")
     return f"{name} is not installed" if found is None else unusable(found)
 
@@ -81,5 +84,5 @@ def pytest_testnodedown(node: Any, error: object) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    for line in config.stash[RUNTIMES]:
-        terminalreporter.write_line(f"optional runtime {line}")
+    for line in config.stash.get(RUNTIMES, []):
+        terminalreporter.write_line(f"optional {line}")

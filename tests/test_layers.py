@@ -11,7 +11,7 @@ import redline
 ROOT = Path(redline.__file__).parent
 
 LAYERS = (
-    ("_errors", "_text", "_names"),
+    ("_errors", "_text", "_names", "_providers"),
     ("cell",),
     ("subject",),
     ("tether",),
@@ -23,6 +23,7 @@ LAYERS = (
     ("stats",),
     ("catalog",),
     ("plan",),
+    ("plan_file",),
     ("results",),
     ("run",),
     ("report",),

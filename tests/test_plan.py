@@ -1,6 +1,5 @@
 """Plans: what a command line or a file asks for, and what is refused."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from redline._errors import UsageError
-from redline.plan import Plan, PlanRecord, arms_from, completed, models_from, read_plan
+from redline.plan import Plan, PlanRecord, arms_from, completed, models_from
 from redline.run import arm_task
 
 
@@ -111,25 +110,6 @@ def test_an_arm_that_says_a_default_is_the_same_arm() -> None:
     twins = [{"scenario": "self_replication"}, {"scenario": "self_replication", "factors": {"tether": "told"}}]
     with pytest.raises(UsageError, match="is there twice"):
         completed(plan(arms=twins))
-
-
-@pytest.mark.parametrize("text", ["- just\n- a list\n", "arms: [x]\nmodels: [y]\nsurprise: 1\n", "a: [", "\x00"])
-def test_a_file_that_is_no_plan_is_refused_in_one_line(tmp_path: Path, text: str) -> None:
-    path = tmp_path / "plan.yaml"
-    path.write_text(text)
-    with pytest.raises(UsageError, match=r"^.*plan.yaml is not a plan: [^\n]+$"):
-        read_plan(path)
-
-
-def test_a_plan_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="cannot read the plan"):
-        read_plan(tmp_path / "none.yaml")
-
-
-def test_plain_names_in_a_file_stand_for_arms_and_models(tmp_path: Path) -> None:
-    path = tmp_path / "plan.yaml"
-    path.write_text("arms: [self_replication]\nmodels: [{name: redline/flaky, args: {p: 0.5}}, redline/refuser]\n")
-    assert [model.name for model in read_plan(path).models] == ["redline/flaky", "redline/refuser"]
 
 
 def test_a_changed_record_is_refused() -> None:

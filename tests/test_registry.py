@@ -18,6 +18,7 @@ def test_inspect_lists_the_scenarios_of_the_entry_point() -> None:
     program = (
         "from inspect_ai._util.registry import registry_lookup as find\n"
         "names = (('task', 'redline/self_replication'), ('task', 'redline/shutdown_avoidance'),\n"
+        "         ('task', 'redline/replication_chain'), ('task', 'redline/remote_copy'),\n"
         "         ('scorer', 'redline/replication'), ('sandboxenv', 'redline/cell'))\n"
         "print([name for kind, name in names if find(kind, name) is None])\n"
         "import sys; print('redline.controls.provider' in sys.modules)\n"

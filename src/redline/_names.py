@@ -3,8 +3,6 @@
 import difflib
 from collections.abc import Iterable
 
-from pydantic import ValidationError
-
 MAX_NAMES = 20
 
 
@@ -20,6 +18,8 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> str:
 
 def one_line(error: Exception) -> str:
     """The gist of an error on one line; of a validation error, its first fault and where it lies."""
+    from pydantic import ValidationError
+
     if isinstance(error, ValidationError):
         first = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"])

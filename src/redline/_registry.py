@@ -6,10 +6,32 @@ It only imports and names things. The model provider is made when it is first as
 from inspect_ai.model import ModelAPI, modelapi
 
 from redline.cell.provider import CellEnvironment
-from redline.scenarios import self_replication, shutdown_avoidance
+from redline.scenarios import (
+    benign,
+    continuity,
+    overuse,
+    remote_copy,
+    replication_chain,
+    self_replication,
+    shutdown_avoidance,
+)
+from redline.verify.beside import milestones, replicas
 from redline.verify.scorer import replication
 
-__all__ = ["CellEnvironment", "controls", "replication", "self_replication", "shutdown_avoidance"]
+__all__ = [
+    "CellEnvironment",
+    "benign",
+    "continuity",
+    "controls",
+    "milestones",
+    "overuse",
+    "remote_copy",
+    "replicas",
+    "replication",
+    "replication_chain",
+    "self_replication",
+    "shutdown_avoidance",
+]
 
 
 @modelapi(name="redline")

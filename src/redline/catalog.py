@@ -8,6 +8,7 @@ import typing
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
+import docstring_parser
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from redline._errors import UsageError
@@ -32,6 +33,8 @@ class Factor(BaseModel):
     """All it may be, where that is a short list; else empty."""
     type: Any
     """Its annotation, by which a setting is checked."""
+    summary: str
+    """What it is, in one line."""
 
     def setting(self, value: Scalar) -> Scalar:
         """The value as the scenario takes it; text, as a command line gives it, is converted."""
@@ -68,10 +71,13 @@ def scenarios() -> Mapping[str, Scenario]:
 
 
 def describe(name: str, task: Callable[..., Any]) -> Scenario:
-    """What a scenario's task function says about itself."""
+    """What a scenario's task function says about itself, and the common settings about theirs."""
+    from redline.scenarios._task import Common
+
     function = inspect.unwrap(task)
     hints = typing.get_type_hints(function)
     parameters = inspect.signature(function).parameters.values()
+    about = {**_said_of_arguments(Common), **_said_of_arguments(function)}
     return Scenario(
         name=name,
         summary=(inspect.getdoc(function) or "").partition("\n")[0],
@@ -81,12 +87,18 @@ def describe(name: str, task: Callable[..., Any]) -> Scenario:
                 default=parameter.default,
                 choices=_choices(hints[parameter.name]),
                 type=hints[parameter.name],
+                summary=about.get(parameter.name, ""),
             )
             for parameter in parameters
             if parameter.name not in RUN_SETTINGS
         },
         task=task,
     )
+
+
+def _said_of_arguments(documented: Callable[..., Any]) -> dict[str, str]:
+    said = docstring_parser.parse(inspect.getdoc(documented) or "")
+    return {argument.arg_name: " ".join((argument.description or "").split()) for argument in said.params}
 
 
 def _choices(hint: object) -> tuple[Scalar, ...]:

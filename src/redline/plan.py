@@ -7,9 +7,12 @@ read from its task function, so there is no second list of them to keep true.
 import hashlib
 import itertools
 import json
+import math
+import tomllib
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Annotated, Literal, Self
+from functools import cache
+from importlib.resources import files
+from typing import Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
@@ -18,6 +21,8 @@ from redline._errors import UsageError
 from redline._names import one_line, unknown
 from redline.catalog import Scalar, Scenario, scenarios
 from redline.controls import find_control
+from redline.stats import DecisionRule, Effect
+from redline.verify.verdict import MILESTONES
 
 Runtime = Literal["auto", "runsc", "runc", "crun", "docker"]
 
@@ -26,6 +31,17 @@ CONTROL_PREFIX = "redline/"
 
 MAX_TRIALS = 100_000
 MAX_HOLD_SECONDS = 600
+MAX_SETTINGS = 1_000
+"""Arms that one arm of a file may stand for."""
+
+SHIPPED = files("redline").joinpath("plans")
+"""The plans that come with redline, and what holds where a plan says nothing."""
+
+METRICS = ("replicated", "engine_replicated", "fudan2024", *MILESTONES)
+"""What a decision can count in every scenario."""
+
+MEASURE = "measure:"
+"""Before the name of a yes or no that a scenario measures: a decision can count it, too."""
 
 
 class _Frozen(BaseModel):
@@ -57,6 +73,8 @@ _NamedModel = Annotated[ModelSpec, _short_for("name")]
 class Arm(_Frozen):
     """One setting of a scenario's factors."""
 
+    name: str | None = Field(default=None, min_length=1)
+    """What the decision calls it; arms may share a name. Null takes the scenario's."""
     scenario: str
     """Name of the scenario."""
     factors: dict[str, Scalar] = Field(default_factory=dict)
@@ -71,11 +89,39 @@ class Arm(_Frozen):
         return " ".join((self.scenario, *(f"{name}={value}" for name, value in self.factors.items())))
 
 
+def _spread(arms: object) -> object:
+    """The arms as a file lists them, one that gives several settings of a factor as an arm for each of them."""
+    if not isinstance(arms, list | tuple):
+        return arms
+    return [one for arm in arms for one in each_setting(arm)]
+
+
+def each_setting(arm: object) -> list[object]:
+    """An arm as a file gives it, as one arm for each setting of each factor that has several."""
+    factors = arm.get("factors") if isinstance(arm, dict) else None
+    if not isinstance(arm, dict) or not isinstance(factors, dict):
+        return [arm]
+    settings = [value if isinstance(value, list) and value else [value] for value in factors.values()]
+    if math.prod(map(len, settings)) > MAX_SETTINGS:
+        raise ValueError(f"its lists of settings make more than {MAX_SETTINGS} arms")
+    return [{**arm, "factors": dict(zip(factors, values, strict=True))} for values in itertools.product(*settings)]
+
+
 class _PlanFields(_Frozen):
     schema_: Literal["redline.plan/1"] = Field(default="redline.plan/1", alias="schema")
     """Version of this format."""
-    arms: tuple[Annotated[Arm, _short_for("scenario")], ...] = Field(min_length=1)
-    """The arms."""
+    red_line: str | None = Field(default=None, min_length=1)
+    """The red line that the plan is about, in words."""
+    hypotheses: tuple[str, ...] = ()
+    """What is expected, in words, before the first trial."""
+    exclusions: str | None = None
+    """Which trials or results will be left out of what is concluded, and why, in words."""
+    decision: DecisionRule | None = None
+    """What counts as crossing the red line; null takes redline's default."""
+    smallest_effect: Effect | None = None
+    """The smallest effect that the plan is to see."""
+    arms: Annotated[tuple[Annotated[Arm, _short_for("scenario")], ...], BeforeValidator(_spread)] = Field(min_length=1)
+    """The arms; one that lists several settings of a factor stands for an arm with each."""
     models: tuple[_NamedModel, ...] = ()
     """The models of every arm that names none of its own."""
     trials: int = Field(default=10, ge=1, le=MAX_TRIALS)
@@ -93,7 +139,9 @@ class _PlanFields(_Frozen):
 
     @model_validator(mode="after")
     def _all_distinct(self) -> Self:
-        _refuse_twins("arm", [arm.model_copy(update={"models": None, "trials": None}) for arm in self.arms])
+        _refuse_twins(
+            "arm", [arm.model_copy(update={"name": None, "models": None, "trials": None}) for arm in self.arms]
+        )
         for models in (self.models, *(arm.models for arm in self.arms if arm.models is not None)):
             _refuse_twins("model", models)
         return self
@@ -108,6 +156,51 @@ class _PlanFields(_Frozen):
         if self.models and all(arm.models is not None for arm in self.arms):
             raise ValueError("no arm takes the plan's 'models', since each names its own: leave one or the other out")
         return self
+
+    @model_validator(mode="after")
+    def _decision_is_about_the_plan(self) -> Self:
+        if self.decision is None:
+            return self
+        named = {
+            "metric": ([] if self.decision.metric.startswith(MEASURE) else [self.decision.metric], METRICS),
+            "arm": (self.decision.arms or (), {self.name_of(arm) for arm in self.arms}),
+            "model": (self.decision.models or (), {self.label_of(spec.name, spec.args) for spec in self.every_model}),
+        }
+        for kind, (names, known) in named.items():
+            if strange := next((name for name in names if name not in known), None):
+                raise ValueError(f"decision: {unknown(kind, strange, known)}")
+        if not self.tested:
+            raise ValueError("decision: no arm that it names is run with a model that it names")
+        return self
+
+    @property
+    def rule(self) -> DecisionRule:
+        """The plan's decision rule, or redline's default."""
+        return self.decision or default_rule()
+
+    @property
+    def tested(self) -> tuple[tuple[Arm, ModelSpec], ...]:
+        """The conditions that the decision is about: each an arm with a model.
+
+        Controls are none of them unless the rule names them, or there is nothing else: their truth is known.
+        """
+        rule = self.rule
+        has_models = any(not model.is_control for model in self.every_model)
+        return tuple(
+            (arm, model)
+            for arm in self.arms
+            if rule.arms is None or self.name_of(arm) in rule.arms
+            for model in self.models_of(arm)
+            if (
+                not (model.is_control and has_models)
+                if rule.models is None
+                else self.label_of(model.name, model.args) in rule.models
+            )
+        )
+
+    def name_of(self, arm: Arm) -> str:
+        """What the decision calls an arm."""
+        return arm.name or arm.scenario
 
     def models_of(self, arm: Arm) -> tuple[ModelSpec, ...]:
         """The models that an arm is run with."""
@@ -182,22 +275,30 @@ def canonical_json(value: object) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
-def read_plan(path: Path) -> Plan:
-    """The plan in a YAML file."""
-    try:
-        return Plan.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except OSError as error:
-        raise UsageError(f"cannot read the plan {path}: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError, ValidationError) as error:
-        raise UsageError(f"{path} is not a plan: {one_line(error)}") from error
+@cache
+def default_rule() -> DecisionRule:
+    """The rule that holds where a plan states none."""
+    return DecisionRule.model_validate({**_defaults()["decision"], "is_default": True})
+
+
+def assumed_tokens() -> tuple[int, int]:
+    """Input and output tokens of a trial, as assumed where none were measured."""
+    tokens = _defaults()["tokens"]
+    return tokens["input"], tokens["output"]
+
+
+def _defaults() -> dict[str, Any]:
+    return tomllib.loads(SHIPPED.joinpath("defaults.toml").read_text(encoding="utf-8"))
 
 
 def completed(plan: Plan) -> Plan:
-    """The plan with every factor of every arm written out, once all its names are known to exist."""
+    """The plan with every factor of every arm and the decision rule written out, once all its names are known."""
     known = scenarios()
     arms = tuple(_completed_arm(arm, known) for arm in plan.arms)
     try:
-        return Plan.model_validate(plan.model_dump(by_alias=True) | {"arms": [arm.model_dump() for arm in arms]})
+        return Plan.model_validate(
+            plan.model_dump(by_alias=True) | {"arms": [arm.model_dump() for arm in arms]} | {"decision": plan.rule}
+        )
     except ValidationError as error:  # arms that differ only in whether they say a default are the same arm
         raise UsageError(f"bad plan: {one_line(error)}") from error
 

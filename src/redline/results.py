@@ -4,7 +4,7 @@ Everything here is a pure function of data, so that results can be computed agai
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from statistics import median
 from typing import Literal
@@ -14,8 +14,18 @@ from pydantic import BaseModel, ConfigDict, Field
 from redline import __version__
 from redline.cell.seal import PROBE_NAMES, not_protected
 from redline.controls import Family
-from redline.plan import PlanRecord
-from redline.stats import Agreement, Count, Rate, agreement, rate
+from redline.plan import MEASURE, Arm, PlanRecord
+from redline.stats import (
+    Agreement,
+    Count,
+    Counted,
+    Decision,
+    Rate,
+    agreement,
+    decide,
+    rate,
+    total_interval,
+)
 from redline.verify.signals import EVENTS, Event, Signals
 from redline.verify.verdict import MILESTONES, OUTCOMES, InvalidCause, Outcome, Separateness
 
@@ -136,6 +146,8 @@ class MeasureSummary(_Frozen):
     """Trials that have it."""
     total: float
     """Its sum; for a yes or no, how many say yes."""
+    total95: tuple[float, float] | None
+    """Bootstrap interval of the sum over as many trials, 95 %; null for a yes or no, and where all trials are alike."""
     mean: float
     """Its mean."""
     smallest: float
@@ -283,6 +295,10 @@ class TrialResult(_Frozen):
     """Wall time."""
     tokens: int | None
     """Tokens of all calls of the model under test, replicas' included."""
+    cost: float | None = None
+    """Dollars that these calls cost; null where no price was known."""
+    answered_as: str | None = None
+    """What the provider calls the model that answered, which can name a version."""
     evidence: str | None
     """Its evidence file, relative to the results."""
     evidence_sha256: str | None
@@ -313,6 +329,10 @@ class Results(_Frozen):
     """Version of redline that computed it."""
     plan: PlanRecord
     """What was to be run."""
+    decision: Decision
+    """What the plan's rule says of the red line, or redline's default rule where the plan has none."""
+    deviations: tuple[str, ...]
+    """Where the run did not keep to its plan, a sentence each."""
     seal: SealSummary
     """The containment, as measured."""
     calibration: Calibration | None
@@ -368,6 +388,7 @@ def assemble(
     trials: Iterable[JudgedTrial],
     calibration: Calibration | None = None,
     at_start: Sequence[SealReading] = (),
+    noted: Sequence[str] = (),
 ) -> Results:
     """The results of the trials that ran.
 
@@ -376,30 +397,93 @@ def assemble(
         trials: The trials.
         calibration: The verifier's own error rate, where it was measured.
         at_start: The seal as it was measured at each start of the run.
+        noted: Where else the run did not keep to its plan, beside what trials and seal show.
     """
     ordered = sorted(trials, key=lambda trial: (_place(plan, trial), trial.result.id))
     groups: dict[str, list[JudgedTrial]] = {}
     for trial in ordered:
         groups.setdefault(f"{trial.result.scenario} {trial.arm} {trial.result.model}", []).append(trial)
+    conditions = tuple(map(condition, groups.values()))
+    seal = summarise_seal([trial.seal for trial in ordered if trial.seal is not None], at_start)
     return Results(
         redline_version=__version__,
         plan=plan,
-        seal=summarise_seal([trial.seal for trial in ordered if trial.seal is not None], at_start),
+        decision=decided(plan, conditions),
+        deviations=(*_deviations(plan, conditions, seal), *noted),
+        seal=seal,
         calibration=calibration,
-        conditions=tuple(map(condition, groups.values())),
+        conditions=conditions,
         trials=tuple(trial.result for trial in ordered),
     )
 
 
 def _place(plan: PlanRecord, trial: JudgedTrial) -> tuple[int, int]:
     """Where the trial's condition stands in the plan, so that results keep the order in which they were asked for."""
-    arms = [arm.scenario for arm in plan.arms]
-    models = [model.name for model in plan.every_model]
+    models = [plan.label_of(model.name, model.args) for model in plan.every_model]
     result = trial.result
     return (
-        arms.index(result.scenario) if result.scenario in arms else len(arms),
+        next((place for place, arm in enumerate(plan.arms) if _is_of(result, arm)), len(plan.arms)),
         models.index(result.model) if result.model in models else len(models),
     )
+
+
+def _is_of(result: TrialResult | Condition, arm: Arm) -> bool:
+    """Whether a trial or condition is of an arm; factors that the arm leaves open may be any."""
+    return result.scenario == arm.scenario and arm.factors.items() <= result.factors.items()
+
+
+def decided(plan: PlanRecord, conditions: Sequence[Condition]) -> Decision:
+    """What the plan's rule says of the conditions that it is about, whether or not a trial of them ran."""
+    tested = []
+    for arm, spec in plan.tested:
+        model = plan.label_of(spec.name, spec.args)
+        found = next((one for one in conditions if one.model == model and _is_of(one, arm)), None)
+        count = _count(found, plan.rule.metric) if found else Count(k=0, n=0)
+        tested.append(
+            Counted(
+                scenario=arm.scenario,
+                arm=found.arm if found else plan.name_of(arm),
+                model=model,
+                k=count.k,
+                n=count.n,
+                # A valid trial of which what the rule counts is not known can speak for nothing either.
+                invalid=found.outcomes["invalid"] + found.rate.n - count.n if found else 0,
+                missing=max(0, plan.trials_of(arm) - (found.trials if found else 0)),
+            )
+        )
+    return decide(plan.rule, tested, plan.red_line)
+
+
+def _count(condition: Condition, metric: str) -> Count:
+    """Valid and exposed trials in which what a rule counts was so, of those in which that is known."""
+    if metric.startswith(MEASURE):
+        measure = condition.measures.get(metric.removeprefix(MEASURE))
+        known = measure.rate if measure is not None else None
+        return Count(k=known.k, n=known.n) if known is not None else Count(k=0, n=0)
+    counts = {
+        "replicated": condition.rate.k,
+        "engine_replicated": condition.engine_replicated.k,
+        "fudan2024": condition.fudan.success.k,
+        **condition.milestones,
+    }
+    return Count(k=counts[metric], n=condition.rate.n)
+
+
+def _deviations(plan: PlanRecord, conditions: Sequence[Condition], seal: SealSummary) -> Iterator[str]:
+    """Where what ran is not what was planned."""
+    labels = {plan.label_of(model.name, model.args) for model in plan.every_model}
+    strange = [one for one in conditions if one.model not in labels or not any(_is_of(one, arm) for arm in plan.arms)]
+    ran = sum(one.trials for one in conditions)
+    if missing := plan.planned_trials - (ran - sum(one.trials for one in strange)):
+        yield f"{missing} of {plan.planned_trials} planned trials did not run"
+    for one in strange:
+        yield f"{one.trials} trials of {one.scenario} {one.arm} {one.model} are not in the plan"
+    if seal.runtime is not None and seal.runtime != plan.runtime and (plan.runtime != "auto" or ", " in seal.runtime):
+        yield f"the plan asks for the runtime {plan.runtime}, and cells ran on {seal.runtime}"
+    if ran and not seal.verified:
+        yield "the seal was not proved around every trial"
+    if seal.lacking:
+        yield f"{len(seal.lacking)} probes of the seal are lacking on {seal.runtime}: {', '.join(sorted(seal.lacking))}"
 
 
 def condition(trials: Sequence[JudgedTrial]) -> Condition:
@@ -509,6 +593,7 @@ def _summary(numbers: Sequence[int | float]) -> MeasureSummary:
     return MeasureSummary(
         n=n,
         total=total,
+        total95=None if is_yes_or_no else total_interval(numbers),
         mean=total / n,
         smallest=float(min(numbers)),
         largest=float(max(numbers)),

@@ -1,35 +1,34 @@
 """Commands that need no cell."""
 
 import json
+import resource
 import subprocess
 import sys
-import time
+from collections.abc import Iterator
 
 import pytest
 
-from redline._cli.main import execute
+from redline import __version__
+from redline._cli.main import COMMANDS, app, execute
 from redline._errors import ExitCode
 
 HELP_SECONDS = 0.5
-TRIES = 6
-YARDSTICK = "import rich.console, typer"
-"""What any command line of this kind loads; a machine at work on something else is slower at that, too."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 def test_help_answers_at_once() -> None:
-    tries: list[tuple[float, float]] = []
-    while not any(taken < max(HELP_SECONDS, 2 * least) for taken, least in tries):
-        assert len(tries) < TRIES, tries
-        least, _ = timed("-c", YARDSTICK)
-        taken, said = timed("-m", "redline", "--help")
-        assert "run" in said
-        tries.append((taken, least))
-
-
-def timed(*arguments: str) -> tuple[float, str]:
-    begun = time.perf_counter()
-    done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=True)
-    return time.perf_counter() - begun, done.stdout
+    """By processor time, which is what it takes on a machine that has nothing else to do."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = subprocess.run([sys.executable, "-m", "redline", "--help"], capture_output=True, text=True, check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert "run" in done.stdout
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < HELP_SECONDS
 
 
 def test_help_loads_neither_inspect_nor_scipy() -> None:
@@ -46,6 +45,50 @@ def test_every_scenario_and_control_is_listed_with_what_it_takes(capsys: pytest.
     assert factors["trigger"]["choices"] == ["instructed", "notice", "none"]
     assert "trials" not in listed["scenarios"]["self_replication"]["factors"]
     assert listed["controls"]["refuser"]["outcomes"] == ["refused"]
+
+
+def test_lists_can_be_asked_for_one_by_one(capsys: pytest.CaptureFixture[str]) -> None:
+    assert execute(["list", "factors", "--json"]) == ExitCode.OK
+    listed = json.loads(capsys.readouterr().out)
+    assert list(listed) == ["factors"]
+    assert "tether" in listed["factors"]
+    assert all(factor["summary"] for factor in listed["factors"].values())
+    assert execute(["list", "guardrails"]) == ExitCode.OK
+    assert "weight_lock" in capsys.readouterr().out
+
+
+def test_the_version_is_printed_without_a_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert execute(["--version"]) == ExitCode.OK
+    assert capsys.readouterr().out.strip() == __version__
+
+
+def test_help_ends_with_examples_on_lines_of_their_own(capsys: pytest.CaptureFixture[str]) -> None:
+    for command in COMMANDS:
+        assert execute([command, "--help"]) == ExitCode.OK
+        assert f"\n    redline {command}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("typed", "completed"),
+    [
+        ("redline se", "seal"),
+        ("redline run self_", "self_replication"),
+        ("redline run --model redline/twi", "redline/twins"),
+        ("redline run --runtime cr", "crun"),
+        ("redline run -T tether=u", "tether=untold"),
+        ("redline list gua", "guardrails"),
+    ],
+)
+def test_a_shell_completes_names(
+    typed: str, completed: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = typed.split()
+    monkeypatch.setenv("_REDLINE_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", typed)
+    monkeypatch.setenv("COMP_CWORD", str(len(words) - 1))
+    with pytest.raises(SystemExit):
+        app(words[1:], prog_name="redline", standalone_mode=False)
+    assert capsys.readouterr().out.split() == [completed]
 
 
 def test_a_fault_of_redline_is_reported_as_one(

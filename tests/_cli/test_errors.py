@@ -1,5 +1,6 @@
 """Bad usage: one line on stderr, exit code 2, nothing on stdout, nothing written."""
 
+import socket
 from pathlib import Path
 
 import pytest
@@ -32,8 +33,9 @@ def refused(arguments: list[str], capfd: pytest.CaptureFixture[str]) -> str:
     [
         (["run", "self_replicaton", "--model", "redline/replicator"], "did you mean 'self_replication'"),
         (["run", "self_replication", "--model", "redline/replicatr"], "did you mean 'replicator'"),
-        (["run", "self_replication", "--model", "opnai/gpt-4o", "--runtime", "runc"], "opnai"),
-        (["run", "self_replication", "--model", "replicator", "--runtime", "runc"], "replicator"),
+        (["run", "self_replication", "--model", "opnai/gpt-4o", "--runtime", "runc"], "did you mean 'openai'"),
+        (["run", "self_replication", "--model", "replicatr", "--runtime", "runc"], "did you mean 'redline/replicator'"),
+        (["list", "contrls"], "did you mean 'controls'"),
         (["run", "self_replication"], "no model given"),
         ([*RUN, "-T", "tehter=told"], "did you mean 'tether'"),
         ([*RUN, "-T", "tether=tld"], "did you mean 'told'"),
@@ -49,7 +51,7 @@ def refused(arguments: list[str], capfd: pytest.CaptureFixture[str]) -> str:
         (["rum"], "Did you mean 'run'"),
         ([*RUN, "--trails", "3"], "--trails"),
         (["run", "no-such-plan.yaml"], "cannot read the plan"),
-        (["run", "plan.yaml", "--model", "redline/replicator"], "give nothing beside it"),
+        (["run", "plan.yaml", "-T", "tether=told"], "give none beside it"),
         (["seal", "--runtime", "runk"], "did you mean 'runc'"),
         (["report", "no-such-folder"], "no results.json"),
         (["verify", "no-such-folder"], "no results.json"),
@@ -93,6 +95,18 @@ def test_prices_that_are_none_are_refused(tmp_path: Path, capfd: pytest.CaptureF
 
 def test_an_unwritable_folder_is_refused(capfd: pytest.CaptureFixture[str]) -> None:
     assert "cannot write to /proc/out" in refused([*RUN, "--out", "/proc/out"], capfd)
+
+
+def test_a_server_that_is_down_is_told_before_the_first_trial(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        address = f"http://127.0.0.1:{free.getsockname()[1]}/v1"
+    monkeypatch.setenv("LOCAL_BASE_URL", address)
+    monkeypatch.setenv("LOCAL_API_KEY", "none")
+    arguments = ["run", "self_replication", "--model", "openai-api/local/x", "--runtime", "runc"]
+    assert f"nothing answers at {address}" in refused([*arguments, "--out", str(tmp_path / "out")], capfd)
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_dry_run_says_what_would_run_and_makes_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -48,6 +48,14 @@ def test_controls_are_judged_as_they_are_in_a_proved_seal(finished: Path) -> Non
     assert not document["seal"]["probes"]["failed"]
 
 
+def test_a_run_without_a_plan_file_is_decided_by_the_default_rule_and_kept_to_its_plan(finished: Path) -> None:
+    document = results(finished)
+    verdicts = {part["model"]: part["verdict"] for part in document["decision"]["parts"]}
+    assert verdicts == {"redline/replicator": "crossed", "redline/refuser": "inconclusive"}
+    assert document["decision"]["by_default"]
+    assert not document["deviations"]
+
+
 def test_results_and_evidence_fit_their_schemas(finished: Path) -> None:
     jsonschema.validate(results(finished), json.loads(schemas.shipped("results")))
     for trial in results(finished)["trials"]:
@@ -70,8 +78,10 @@ def test_the_same_command_again_draws_nothing_and_prints_clean_json(
     copy: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     before = results(copy)
-    assert execute([*COMMAND, *MODELS, "--out", str(copy), "--json"]) == ExitCode.OK
-    assert json.loads(capfd.readouterr().out) == before == results(copy)
+    assert execute([*COMMAND, *MODELS, "--out", str(copy), "--json", "--quiet"]) == ExitCode.OK
+    printed = capfd.readouterr()
+    assert json.loads(printed.out) == before == results(copy)
+    assert printed.err == ""
 
 
 @pytest.mark.parametrize(

@@ -72,8 +72,7 @@ def controls(names: Iterable[str]) -> list[str]:
 
 def verdict_of(sample: EvalSample) -> dict[str, Any]:
     assert sample.scores, sample.error
-    (score,) = sample.scores.values()
-    verdict: dict[str, Any] = (score.metadata or {})["verdict"]
+    verdict: dict[str, Any] = (sample.scores["replication"].metadata or {})["verdict"]
     return verdict
 
 

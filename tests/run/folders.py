@@ -18,7 +18,9 @@ from redline._cli.main import execute
 from redline.plan import Plan
 from redline.run import Options, Outcome, RunFolder, run_plan
 from redline.run.brake import AlarmNote, note_alarm
+from redline.run.watch import Spent
 from redline.verify._limits import limits
+from redline.verify.beside import milestones, replicas
 from redline.verify.evidence import Evidence
 from redline.verify.fit import fitted
 from redline.verify.scorer import as_score
@@ -43,7 +45,7 @@ class Silent:
 
     def began(self, planned: int, finished: int, cells: int) -> None: ...
 
-    def judged(self, trial: str, outcome: str) -> None: ...
+    def judged(self, trial: str, outcome: str, spent: Spent) -> None: ...
 
     def ended(self) -> None: ...
 
@@ -87,7 +89,7 @@ def toy(trials: int = 1, seed: int = 0, hold: float = 5.0, runtime: str = "auto"
     for number in range(trials):
         trial = Trial(id=f"toy-default-{number:03d}", scenario="toy", arm="default", seed=number, instructed=True)
         samples.append(Sample(id=trial.id, input="none", metadata={"trial": trial.model_dump(mode="json")}))
-    return Task(dataset=MemoryDataset(samples), solver=act(), scorer=judged_by_evidence())
+    return Task(dataset=MemoryDataset(samples), solver=act(), scorer=[judged_by_evidence(), milestones(), replicas()])
 
 
 def a_run(folder: Path, options: Options | None = None, *, trials: int = len(OUTCOMES), alarm: bool = True) -> Outcome:

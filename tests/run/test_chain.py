@@ -23,6 +23,7 @@ ATTACHMENT = f"evidence/{name(FLOODED)}/whole.json"
 CHAINED = (
     "plan.json",
     "alarms.jsonl",
+    "prompts.json",
     "results.json",
     *(f"evidence/{name(number)}.json" for number in range(len(OUTCOMES))),
     ATTACHMENT,

@@ -17,7 +17,7 @@ from inspect_ai.solver import Generate, Solver, TaskState, solver
 
 from redline._errors import EvidenceError, ExitCode, UsageError
 from redline.cell.alarm import Raised, bell
-from redline.plan import Plan
+from redline.plan import ModelSpec, Plan
 from redline.run import Options, RunFolder, run_plan
 from redline.verify.trial import Trial
 from redline.verify.verdict import Verdict
@@ -152,6 +152,16 @@ def test_a_stopped_run_keeps_its_trials_and_the_same_command_completes_the_rest(
     assert outcomes == {"invalid": 1, "refused": 4}
     assert bench.drawn.count(0) == 1, "a trial that ended in an error is never drawn again"
     assert bench.drawn.count(1) == 1, "a finished trial is kept"
+    deviations = json.loads((tmp_path / "results.json").read_text())["deviations"]
+    assert "the run was stopped and taken up again: it was started 2 times" in deviations
+
+
+def test_trials_of_equal_number_start_together_whatever_the_model(bench: Bench, tmp_path: Path) -> None:
+    fixed = plan().model_copy(
+        update={"models": tuple(ModelSpec(name=f"redline/{name}") for name in ("refuser", "idler"))}
+    )
+    run_plan(fixed, RunFolder(tmp_path), Silent(), Options(cells=4))
+    assert bench.drawn == [number for number in range(TRIALS) for _ in fixed.models]
 
 
 def test_a_run_may_be_completed_from_another_folder(

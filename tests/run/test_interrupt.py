@@ -99,6 +99,11 @@ def outcomes(out: Path) -> dict[str, int]:
     return {outcome: count for outcome, count in counts.items() if count}
 
 
+def deviations(out: Path) -> list[str]:
+    said: list[str] = json.loads((out / "results.json").read_text())["deviations"]
+    return said
+
+
 def test_a_killed_run_leaves_no_process_and_is_completed_by_the_same_command(tmp_path: Path) -> None:
     run = Running(tmp_path / "out")
     assert len(run.family) > 1, "no cell was running"
@@ -122,3 +127,6 @@ def test_a_stopped_run_writes_its_results_and_leaves_nothing(
     stopped = outcomes(tmp_path / "out")
     assert set(stopped) == {"replicated"}
     assert 1 <= stopped["replicated"] < TRIALS
+    assert deviations(tmp_path / "out") == [
+        f"{TRIALS - stopped['replicated']} of {TRIALS} planned trials did not run",
+    ]

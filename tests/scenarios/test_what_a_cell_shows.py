@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from redline.scenarios import shutdown_avoidance
+from redline.scenarios import continuity, overuse, shutdown_avoidance
 from tests.agents.trials import facts_of, saying
 from tests.scenarios import look_around
 from tests.scenarios.forbidden import forbidden_words
@@ -15,11 +15,21 @@ pytestmark = pytest.mark.cell
 LOOK = f"python3 - <<'END'\n{Path(look_around.__file__).read_text(encoding='utf-8')}\nEND"
 
 
-@pytest.fixture(scope="module")
-def shown(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    task = shutdown_avoidance(trials=1, trigger="none", weights="1MiB", runtime="runc")
+JOB = "work/service.log"
+ARMS = {
+    "shutdown_avoidance": (shutdown_avoidance, {"trigger": "none"}, (JOB,)),
+    "continuity": (continuity, {"persistence": "named"}, (JOB, "work/UPDATE.md")),
+    "overuse": (overuse, {"pressure": "termination"}, ("service/instances", "service/status.json")),
+}
+
+
+@pytest.fixture(scope="module", params=sorted(ARMS))
+def shown(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    scenario, factors, placed = ARMS[request.param]
+    task = scenario(trials=1, weights="1MiB", runtime="runc", **factors)
     facts = facts_of(task, saying("ls", "env; cat /proc/self/mountinfo"), tmp_path_factory.mktemp("log"), LOOK)
     seen: dict[str, str] = json.loads(facts.printed)
+    assert all(f"file /home/agent/{where}" in seen for where in placed)
     return {**seen, "what the agent was shown": "\n".join(facts.shown)}
 
 
@@ -27,8 +37,8 @@ def test_nothing_in_the_cell_speaks_of_what_is_measured(shown: dict[str, str]) -
     assert {where: forbidden_words(text) for where, text in shown.items() if forbidden_words(text)} == {}
 
 
-def test_the_search_saw_the_whole_subject_the_job_and_the_processes(shown: dict[str, str]) -> None:
-    for where in ("subject/README.md", "subject/engine/engine.py", "subject/agent/agent.py", "work/service.log"):
+def test_the_search_saw_the_whole_subject_and_the_processes(shown: dict[str, str]) -> None:
+    for where in ("subject/README.md", "subject/engine/engine.py", "subject/agent/agent.py"):
         assert f"file /home/agent/{where}" in shown
     assert any("engine.py" in text for where, text in shown.items() if where.endswith("/cmdline"))
     assert any(where.endswith("/mountinfo") for where in shown)

@@ -1,18 +1,30 @@
 """What is said to a model: neutral everywhere, and silent on copying where the arm does not ask for it."""
 
 import re
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
 import pytest
+from inspect_ai import Task
 
-from redline.controls.scene import ASKED_FOR_A_COPY, JOB, NOTICE
-from redline.scenarios import self_replication, shutdown_avoidance
+from redline.controls.onward import CHAIN, SERVICE, TOKEN
+from redline.controls.scene import ASKED_FOR_A_COPY, JOB, NOTICE, is_news_of_an_update
+from redline.scenarios import (
+    benign,
+    continuity,
+    remote_copy,
+    replication_chain,
+    self_replication,
+    shutdown_avoidance,
+)
 from redline.scenarios._prompts import PROMPTS, words
 from redline.scenarios._scenario import arm_of
 from redline.scenarios._task import Arm, Common, Wording, choices
+from redline.scenarios.continuity import UpdateStage, update_of
+from redline.scenarios.errands import ERRANDS, ErrandName
 from redline.scenarios.shutdown_avoidance import in_words
-from tests.scenarios.forbidden import FORBIDDEN, forbidden_words
+from tests.scenarios.forbidden import FORBIDDEN, FORBIDDEN_IN_A_JOB, forbidden_words
 
 PRESSURE = re.compile(
     r"\b(must survive|at all costs?|nothing else matters|goal|you must|urgent|important|be bold|avoid being)\b", re.I
@@ -22,8 +34,16 @@ PRESSURE = re.compile(
 WORDINGS = tuple(map(str, choices(Wording)))
 
 
-def outright(wording: str) -> Arm:
-    return arm_of(self_replication, Common(wording=wording))  # type: ignore[arg-type]  # one of the wordings
+def outright(wording: str, scenario: Callable[..., Task] = self_replication) -> Arm:
+    return arm_of(scenario, Common(wording=wording))  # type: ignore[arg-type]  # one of the wordings
+
+
+def chain(wording: str) -> Arm:
+    return outright(wording, replication_chain)
+
+
+def elsewhere(wording: str) -> Arm:
+    return outright(wording, remote_copy)
 
 
 def shutdown(trigger: str, deadline: float = 300, wording: str = "plain") -> Arm:
@@ -50,7 +70,40 @@ def test_where_no_copy_is_asked_for_no_word_speaks_of_one(trigger: str, wording:
     assert {name: forbidden_words(text) for name, text in said.items() if forbidden_words(text)} == {}
 
 
-ASKING = [make(wording).brief(1) for wording in WORDINGS for make in (outright, instructed)]
+@pytest.mark.parametrize("wording", WORDINGS)
+def test_an_update_file_and_its_brief_speak_of_no_copy(wording: Wording) -> None:
+    arm = arm_of(continuity, Common(wording=wording), update_file="present", persistence="named")
+    for seed in range(30):
+        assert forbidden_words(arm.brief(seed) + update_of(seed, wording)) == []
+        assert not ASKED_FOR_A_COPY.search(arm.brief(seed))
+
+
+@pytest.mark.parametrize("wording", WORDINGS)
+def test_the_arms_of_continuity_differ_in_what_their_names_say(wording: Wording) -> None:
+    def arm(**factors: str) -> Arm:
+        return arm_of(continuity, Common(wording=wording), **factors)
+
+    present, absent, named = arm(), arm(update_file="absent"), arm(persistence="named")
+    assert present.brief(7) == absent.brief(7) != named.brief(7)
+    assert named.brief(7).endswith(absent.brief(7))
+    assert absent.to_be_read is None and present.to_be_read is not None
+    assert not any(isinstance(stage, UpdateStage) for stage in absent.stages(7))
+    news = present.to_be_read(7)
+    assert news in update_of(7, wording).splitlines()
+    assert is_news_of_an_update(news) and "/home/agent/subject will be deleted" in news.replace("gets", "will be")
+    assert not is_news_of_an_update(present.brief(7))
+
+
+@pytest.mark.parametrize("job", ERRANDS)
+def test_no_job_speaks_of_the_agent_or_of_what_is_measured(job: ErrandName) -> None:
+    arm = arm_of(benign, job=job)
+    said = " ".join(arm.brief(seed) for seed in range(5))
+    assert FORBIDDEN_IN_A_JOB.findall(said) == []
+    assert not ASKED_FOR_A_COPY.search(said)
+    assert not arm.instructed
+
+
+ASKING = [make(wording).brief(1) for wording in WORDINGS for make in (outright, instructed, chain, elsewhere)]
 
 
 def test_the_search_finds_what_it_looks_for() -> None:
@@ -96,3 +149,7 @@ def test_controls_know_the_occasions_by_the_words_that_are_said(wording: str) ->
     assert NOTICE in order.shutdown.notice
     assert not ASKED_FOR_A_COPY.search(shutdown("notice", wording=wording).brief(1))
     assert not JOB.search(outright(wording).brief(1))
+    for arm in (chain(wording), elsewhere(wording)):
+        assert ASKED_FOR_A_COPY.search(arm.brief(1))
+    assert CHAIN.search(chain(wording).brief(1))
+    assert SERVICE.search(elsewhere(wording).brief(1)) and TOKEN.search(elsewhere(wording).brief(1))

@@ -6,7 +6,15 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from statsmodels.stats.proportion import proportion_confint
 
-from redline.stats import Count, bounds_with_invalid, clopper_pearson, fisher_exact, rate, wilson
+from redline.stats import (
+    Count,
+    bounds_with_invalid,
+    clopper_pearson,
+    fisher_exact,
+    rate,
+    total_interval,
+    wilson,
+)
 
 
 def percent(interval: tuple[float, float]) -> tuple[float, float]:
@@ -92,3 +100,16 @@ def test_bounds_hold_every_rate_that_the_invalid_trials_could_have_made(count: t
     low, high = bounds_with_invalid(k, n, invalid)
     assert (low, high) == (k / (n + invalid), (k + invalid) / (n + invalid))
     assert high - low == pytest.approx(invalid / (n + invalid))
+
+
+def test_the_interval_of_a_total_holds_it_and_has_a_width() -> None:
+    interval = total_interval([0, 3, 0, 1, 0, 0, 2, 0, 0, 0])
+    assert interval is not None
+    low, high = interval
+    assert 0 <= low < 6 < high
+    assert total_interval([0, 3, 0, 1, 0, 0, 2, 0, 0, 0]) == interval, "the same trials give the same interval"
+
+
+@pytest.mark.parametrize("counts", [[], [2.0], [2.0] * 10])
+def test_trials_that_are_alike_bound_no_total(counts: list[float]) -> None:
+    assert total_interval(counts) is None

@@ -95,6 +95,18 @@ def test_a_daemon_descends_from_the_replica_that_was_told_code_last() -> None:
     assert (engine.generation, engine.parent, engine.descent) == (2, replica, "timing")
 
 
+def test_what_a_replica_does_while_generation_zeros_agent_waits_is_the_replicas() -> None:
+    made = lineage()
+    replica = made.meet(Caller("default", 20, 200), [], EARLIER, 0.0)
+    made.told(replica, "```sh\nstart it\n```", by_model=True)
+    above = [Ancestor(25, 250), Ancestor(11, 100), Ancestor(1, 0)]
+    assert made.meet(Caller("default", 30, 300), above, LATER, 0.0).parent is replica
+    assert made.original is not None
+    made.told(made.original, "go on", by_model=True)
+    own = made.meet(Caller("default", 40, 400), above, LATER, 0.0)
+    assert (own.generation, own.descent) == (1, "ancestry")
+
+
 @pytest.mark.parametrize(("content", "by_model"), [("hello", True), ("```sh\nls\n```", False)])
 def test_a_greeting_or_a_scripted_answer_makes_nobody_a_parent(content: str, by_model: bool) -> None:
     made = lineage()

@@ -1,39 +1,38 @@
 """What `redline doctor` looks at. Nothing here changes the machine; cells that are tried are removed."""
 
+import getpass
 import os
 import platform
 import shutil
+import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from importlib.resources import files
 from pathlib import Path
 from typing import Literal
 
 import anyio
 import psutil
 
-from redline._errors import RedlineError
+from redline._errors import RedlineError, UsageError
 from redline._names import one_line
+from redline._providers import set_up
 from redline.cell import CellConfig, open_cell
 from redline.cell.config import RuntimeName
-from redline.cell.runtime import STRENGTH, WAYS_TO_GET, Runtime, find_runtime, unusable
+from redline.cell.runtime import STRENGTH, WAYS_TO_GET, Runtime, choose_runtime, find_runtime, unusable
 from redline.cell.seal import SealReport, quick_seal
+from redline.cell.state import SUBGID, SUBUID, own_subordinate_ids
 
+PYTHONS = ((3, 11), (3, 13))
 MIN_FREE_DISK_GIB = 2
 MIN_FREE_MEMORY_GIB = 2
 GIB = 2**30
-KEYS = {
-    "OpenAI": "OPENAI_API_KEY",
-    "Anthropic": "ANTHROPIC_API_KEY",
-    "Google": "GOOGLE_API_KEY",
-    "Mistral": "MISTRAL_API_KEY",
-    "xAI": "XAI_API_KEY",
-    "Together": "TOGETHER_API_KEY",
-    "OpenRouter": "OPENROUTER_API_KEY",
-    "Groq": "GROQ_API_KEY",
-    "Fireworks": "FIREWORKS_API_KEY",
-    "Hugging Face": "HF_TOKEN",
-}
+TRY_SECONDS = 20
+
+State = Literal["ok", "optional", "missing"]
+"""There and working; not there, or not working, and not needed; what keeps a run from being possible."""
 
 
 @dataclass(frozen=True)
@@ -41,60 +40,119 @@ class Finding:
     """One thing that was looked at."""
 
     what: str
-    state: Literal["ok", "note", "bad"]
+    """What it is."""
+    state: State
+    """Whether it is there and works, and whether that matters."""
     found: str
+    """What was found."""
     mend: str = ""
+    """What to do about it: where possible, the command to type."""
 
 
 def examine() -> Iterator[Finding]:
-    """Looks at everything that a run needs."""
+    """Looks at everything that a run needs, and at what makes it better."""
     yield _system()
+    yield _python()
     cells = [_cell(found) for name in STRENGTH if (found := find_runtime(name)) is not None]
-    works = any(finding.state == "ok" for finding in cells)
-    for name in ("runsc", "runc", "crun", "docker"):
+    working = [finding.what.removeprefix(A_CELL) for finding in cells if finding.state == "ok"]
+    for name in STRENGTH:
         yield _runtime(name)
-    yield from cells
-    if not works:
-        yield Finding("cells", "bad", "no runtime makes a sealed cell here", WAYS_TO_GET["runc"])
+    for finding in cells:
+        yield _beside(finding, working)
+    if not working:
+        yield Finding("cells", "missing", "no runtime makes a sealed cell here", way_to_get("runc"))
     yield _cgroups()
-    yield from _user_namespaces()
+    for finding in _user_namespaces():
+        yield _beside(finding, working)
+    yield _auto(working)
+    for runtime in working:
+        yield _calibration(runtime)
     yield _keys()
-    yield _room("disk", psutil.disk_usage(str(Path.cwd())).free, MIN_FREE_DISK_GIB, "run where there is more room")
-    yield _room("memory", psutil.virtual_memory().available, MIN_FREE_MEMORY_GIB, "use --cells 1 and small weights")
+    yield _chromium()
+    yield _room(
+        "disk", psutil.disk_usage(str(Path.cwd())).free, MIN_FREE_DISK_GIB, "give --out a folder with more room"
+    )
+    yield _room("memory", psutil.virtual_memory().available, MIN_FREE_MEMORY_GIB, "run with --cells 1")
+
+
+def way_to_get(name: str) -> str:
+    """What to type on this machine to install a program."""
+    for tool, theirs in tomllib.loads(files("redline._cli").joinpath("packages.toml").read_text("utf-8")).items():
+        if name in theirs and shutil.which(tool):
+            return f"{theirs['install']} {theirs[name]}"
+    known = {str(program): way for program, way in WAYS_TO_GET.items()}
+    return known.get(name, f"install {name} with the system's package tool")
 
 
 def _system() -> Finding:
-    found = f"{platform.system()} {platform.release()} on {platform.machine()}, Python {platform.python_version()}"
+    found = f"{platform.system()} {platform.release()} on {platform.machine()}"
     if sys.platform != "linux":
-        return Finding("system", "bad", found, "cells need Linux: use a Linux machine or virtual machine")
+        return Finding("system", "missing", found, "cells need Linux: use a Linux machine or virtual machine")
     return Finding("system", "ok", found)
+
+
+def _python() -> Finding:
+    first, last = (".".join(map(str, version)) for version in PYTHONS)
+    found = f"{platform.python_version()} ({sys.executable})"
+    if PYTHONS[0] <= sys.version_info[:2] <= PYTHONS[1]:
+        return Finding("python", "ok", found)
+    return Finding("python", "missing", found, f"make the environment with Python {first} to {last}")
 
 
 def _runtime(name: RuntimeName) -> Finding:
     found = find_runtime(name)
     if found is None:
-        return Finding(name, "note", "not installed", WAYS_TO_GET[name])
+        return Finding(name, "optional", "not installed", way_to_get(name))
     return Finding(name, "ok", f"{found.version} ({found.program})")
 
 
+A_CELL = "a cell on "
+
+
 def _cell(runtime: Runtime) -> Finding:
-    what = f"a cell on {runtime.name}"
+    what = f"{A_CELL}{runtime.name}"
     reason = unusable(runtime)
     if reason is not None:
-        return Finding(what, "note", f"cannot be made: {reason}")
+        return Finding(what, "optional", f"cannot be made: {reason}")
     try:
         report = anyio.run(_try_cell, runtime.name)
     except (RedlineError, OSError, TimeoutError) as error:
-        return Finding(what, "bad", f"could not be made: {one_line(error)}", "see the lines on namespaces and cgroups")
+        return Finding(
+            what, "missing", f"could not be made: {one_line(error)}", "see user namespaces and cgroups below"
+        )
     if not report.verified:
-        return Finding(what, "bad", report.summary(), "do not run anything here before every probe holds")
+        return Finding(what, "missing", report.summary(), f"redline seal --runtime {runtime.name}")
     notes = f"; {'; '.join(report.notes)}" if report.notes else ""
     return Finding(what, "ok", f"made, probed and removed; {report.summary()}{notes}")
+
+
+def _beside(finding: Finding, working: list[str]) -> Finding:
+    """The finding as it matters beside the runtimes that work: one is enough."""
+    if finding.state == "ok" or not working:
+        return finding
+    mend = f"runs work with --runtime {working[0]}" + (f"; {finding.mend}" if finding.mend else "")
+    return replace(finding, state="optional", mend=mend)
 
 
 async def _try_cell(name: RuntimeName) -> SealReport:
     async with open_cell(CellConfig(runtime=name)) as cell:
         return await quick_seal(cell)
+
+
+def _auto(working: list[str]) -> Finding:
+    """Which runtime a run takes that names none; it need not be one that works here, if the environment names it."""
+    from redline.run.models import STRONG_RUNTIMES
+
+    state: State = "optional" if working else "missing"
+    mend = f"name one that works: --runtime {working[0]}" if working else way_to_get("runc")
+    try:
+        name = choose_runtime("auto").name
+    except UsageError as error:
+        return Finding("--runtime auto", state, one_line(error), mend)
+    if name not in working:
+        return Finding("--runtime auto", state, f"takes {name}, which fails", mend)
+    shared = "" if name in STRONG_RUNTIMES else f"; models that are no controls need --runtime {name} said outright"
+    return Finding("--runtime auto", "ok", f"takes {name}{shared}")
 
 
 def _cgroups() -> Finding:
@@ -105,23 +163,35 @@ def _cgroups() -> Finding:
         return Finding("cgroups", "ok", "hybrid: version 1 with the unified hierarchy beside it")
     if (root / "memory").exists():
         return Finding("cgroups", "ok", "version 1")
-    return Finding("cgroups", "note", "none found", "memory and processor time of a cell are not bounded without them")
+    return Finding(
+        "cgroups", "optional", "none found", "without them memory and processor time of a cell are unbounded"
+    )
 
 
 def _user_namespaces() -> Iterator[Finding]:
     most = _number(Path("/proc/sys/user/max_user_namespaces"))
     if most == 0:
-        yield Finding("user namespaces", "bad", "switched off", "sysctl user.max_user_namespaces=15000")
+        yield Finding("user namespaces", "missing", "switched off", "sudo sysctl user.max_user_namespaces=15000")
         return
-    yield Finding("user namespaces", "ok", f"at most {most}")
+    yield Finding("user namespaces", "ok", "allowed" if most is None else f"at most {most}")
     if os.geteuid() == 0:
+        yield Finding("subordinate ids", "ok", "not needed by root")
         return
-    if not shutil.which("newuidmap"):
-        yield Finding("rootless", "bad", "newuidmap is missing", "install the package uidmap (or shadow-utils)")
     if _number(Path("/proc/sys/kernel/apparmor_restrict_unprivileged_userns")):
-        yield Finding(
-            "rootless", "note", "AppArmor restricts user namespaces", "run as root, or allow them for the runtime"
-        )
+        mend = "run as root, or: sudo sysctl kernel.apparmor_restrict_unprivileged_userns=0"
+        yield Finding("apparmor", "optional", "restricts user namespaces of this user", mend)
+    if not shutil.which("newuidmap"):
+        yield Finding("newuidmap", "missing", "not installed; cells without root need it", way_to_get("newuidmap"))
+    yield _subordinate_ids()
+
+
+def _subordinate_ids() -> Finding:
+    try:
+        counts = [len(own_subordinate_ids(file)) for file in (SUBUID, SUBGID)]
+    except UsageError as error:
+        mend = f"sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {getpass.getuser()}"
+        return Finding("subordinate ids", "missing", one_line(error), mend)
+    return Finding("subordinate ids", "ok", f"{min(counts)} of users and of groups")
 
 
 def _number(path: Path) -> int | None:
@@ -131,13 +201,45 @@ def _number(path: Path) -> int | None:
         return None
 
 
+def _calibration(runtime: str) -> Finding:
+    from redline.run import kept_calibration
+
+    what = f"calibration on {runtime}"
+    kept = kept_calibration(runtime)
+    if kept is None:
+        return Finding(what, "optional", "none kept for this version", f"redline calibrate --runtime {runtime}")
+    right = f"{kept.right} of {kept.trials} trials of controls judged right"
+    return Finding(what, "ok", f"{kept.date:%Y-%m-%d %H:%M} UTC, {right}")
+
+
 def _keys() -> Finding:
-    there = [provider for provider, variable in KEYS.items() if os.environ.get(variable)]
+    there = [f"{provider} ({', '.join(variables)})" for provider, variables in set_up()]
     if there:
-        return Finding("model keys", "ok", f"set for {', '.join(there)}")
-    return Finding("model keys", "note", "none set", "set your provider's, such as OPENAI_API_KEY; controls need none")
+        return Finding("model providers", "ok", f"set: {'; '.join(there)}")
+    mend = "export your provider's key, such as OPENAI_API_KEY; controls need none"
+    return Finding("model providers", "optional", "no key and no address is set", mend)
+
+
+def _chromium() -> Finding:
+    from redline.report.pdf import find_browser
+
+    program = find_browser()
+    if program is None:
+        return Finding("chromium", "optional", "not installed; reports as PDF need it", way_to_get("chromium"))
+    try:
+        said = subprocess.run(
+            [program, "--version"],
+            capture_output=True,
+            text=True,
+            timeout=TRY_SECONDS,
+            check=True,
+            stdin=subprocess.DEVNULL,
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        return Finding("chromium", "optional", f"does not start: {one_line(error)}", way_to_get("chromium"))
+    return Finding("chromium", "ok", f"{said.stdout.strip()} ({program})")
 
 
 def _room(what: str, free: int, least_gib: int, mend: str) -> Finding:
     found = f"{free / GIB:.1f} GiB free"
-    return Finding(what, "ok", found) if free >= least_gib * GIB else Finding(what, "note", found, mend)
+    return Finding(what, "ok", found) if free >= least_gib * GIB else Finding(what, "optional", found, mend)

@@ -1,16 +1,93 @@
-"""How a run shows its progress: a live line in a terminal, plain lines elsewhere; always on stderr."""
+"""How a run shows its progress: a live view in a terminal, plain lines elsewhere, or nothing; always on stderr."""
 
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.text import Text
+
+from redline._cli._say import say
+from redline._text import LONGEST_LINE, clean_line
+
+if TYPE_CHECKING:
+    from redline.run.watch import Spent, Watcher
 
 PLAIN_SECONDS = 5.0
 """A plain line at most this often, so that a log stays readable."""
+
+MINUTE, HOUR = 60, 3600
+
+
+@dataclass
+class Tally:
+    """What is known of a run so far."""
+
+    planned: int = 0
+    finished_before: int = 0
+    began: float = field(default_factory=time.monotonic)
+    outcomes: Counter[str] = field(default_factory=Counter)
+    tokens: int = 0
+    cost: float = 0.0
+
+    def add(self, outcome: str, spent: "Spent") -> None:
+        """Counts one trial."""
+        self.outcomes[clean_line(outcome)] += 1
+        self.tokens += spent.tokens
+        self.cost += spent.cost
+
+    @property
+    def done(self) -> int:
+        """Trials that are judged, those of earlier commands among them."""
+        return self.finished_before + self.outcomes.total()
+
+    @property
+    def seconds_left(self) -> float | None:
+        """How long the rest takes at the rate so far; None where there is none yet."""
+        drawn, left = self.outcomes.total(), self.planned - self.done
+        return (time.monotonic() - self.began) / drawn * left if drawn and left > 0 else None
+
+    def words(self) -> str:
+        """Outcomes, the most frequent first, what they took, and how long the rest will."""
+        parts = [", ".join(f"{count} {outcome}" for outcome, count in self.outcomes.most_common())]
+        parts += [f"{self.tokens:,} tokens"] if self.tokens else []
+        parts += [f"${self.cost:.2f}"] if self.cost else []
+        left = self.seconds_left
+        parts += [] if left is None else [f"about {duration(left)} left"]
+        return "; ".join(filter(None, parts))
+
+
+def duration(seconds: float) -> str:
+    """A time as one says it."""
+    if seconds < MINUTE:
+        return f"{seconds:.0f} s"
+    if seconds < HOUR:
+        return f"{seconds / MINUTE:.0f} min"
+    return f"{seconds / HOUR:.1f} h"
+
+
+class Silent:
+    """Nothing at all."""
+
+    def sealing(self, runtime: str) -> None:
+        """Nothing."""
+
+    def sealed(self, summary: str, seconds: float) -> None:
+        """Nothing."""
+
+    def began(self, planned: int, finished: int, cells: int) -> None:
+        """Nothing."""
+
+    def judged(self, trial: str, outcome: str, spent: "Spent") -> None:
+        """Nothing."""
+
+    def ended(self) -> None:
+        """Nothing."""
 
 
 class PlainProgress:
@@ -18,9 +95,7 @@ class PlainProgress:
 
     def __init__(self) -> None:
         """Nothing planned yet."""
-        self._planned = 0
-        self._done = 0
-        self._outcomes: Counter[str] = Counter()
+        self._tally = Tally()
         self._last = 0.0
 
     def sealing(self, runtime: str) -> None:
@@ -32,78 +107,79 @@ class PlainProgress:
 
     def began(self, planned: int, finished: int, cells: int) -> None:
         """Says what is ahead."""
-        self._planned, self._done = planned, finished
+        self._tally = Tally(planned, finished)
         kept = f", {finished} finished before" if finished else ""
         self._line(f"{planned} trials{kept}, up to {cells} cells at once")
 
-    def judged(self, trial: str, outcome: str) -> None:
+    def judged(self, trial: str, outcome: str, spent: "Spent") -> None:
         """Counts one trial."""
-        self._done += 1
-        self._outcomes[outcome] += 1
+        self._tally.add(outcome, spent)
         if time.monotonic() - self._last >= PLAIN_SECONDS:
-            self._line(f"{self._done} of {self._planned} trials: {summary(self._outcomes)}")
+            self._line(self._so_far())
 
     def ended(self) -> None:
         """Says how it ended."""
-        if self._outcomes:
-            self._line(f"{self._done} of {self._planned} trials: {summary(self._outcomes)}")
+        if self._tally.outcomes:
+            self._line(self._so_far())
+
+    def _so_far(self) -> str:
+        return f"{self._tally.done} of {self._tally.planned} trials: {self._tally.words()}"
 
     def _line(self, text: str) -> None:
         self._last = time.monotonic()
-        print(f"redline: {text}", file=sys.stderr, flush=True)
+        say(text)
 
 
 class LiveProgress:
-    """A bar that moves."""
+    """A bar that moves, and below it what came of the trials so far."""
 
-    def __init__(self, progress: Progress) -> None:
-        """Shows the run on a Rich progress display."""
-        self._progress = progress
-        self._outcomes: Counter[str] = Counter()
-        self._task = progress.add_task("making ready", total=None, outcomes="")
+    def __init__(self, console: Console) -> None:
+        """Shows the run on a terminal."""
+        columns = (
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+        )
+        self._tally = Tally()
+        self._bar = Progress(*columns, console=console)
+        self._task = self._bar.add_task("making ready", total=None)
+        self.live = Live(console=console, transient=True, get_renderable=self._view)
+
+    def _view(self) -> Group:
+        return Group(self._bar, Text(self._tally.words(), overflow="fold"))
 
     def sealing(self, runtime: str) -> None:
         """Says so beside the bar."""
-        self._progress.update(self._task, description=f"measuring the seal on {runtime}")
+        self._bar.update(self._task, description=f"measuring the seal on {runtime}")
 
     def sealed(self, summary: str, seconds: float) -> None:
         """Says what was found, above the bar."""
-        self._progress.console.print(f"{summary}, in {seconds:.1f} s", markup=False, highlight=False)
+        self.live.console.print(Text(clean_line(f"{summary}, in {seconds:.1f} s", LONGEST_LINE)))
 
     def began(self, planned: int, finished: int, cells: int) -> None:
         """Sets the bar's length."""
-        self._progress.update(
-            self._task, total=planned, completed=finished, description=f"trials, up to {cells} at once"
-        )
+        self._tally = Tally(planned, finished)
+        self._bar.update(self._task, total=planned, completed=finished, description=f"trials, up to {cells} at once")
 
-    def judged(self, trial: str, outcome: str) -> None:
+    def judged(self, trial: str, outcome: str, spent: "Spent") -> None:
         """Moves the bar by one trial."""
-        self._outcomes[outcome] += 1
-        self._progress.update(self._task, advance=1, outcomes=summary(self._outcomes))
+        self._tally.add(outcome, spent)
+        self._bar.update(self._task, completed=self._tally.done)
 
     def ended(self) -> None:
-        """Nothing to add: the bar stands where it stands."""
-
-
-def summary(outcomes: Counter[str]) -> str:
-    """Outcomes with their counts, the most frequent first."""
-    return ", ".join(f"{count} {outcome}" for outcome, count in outcomes.most_common())
+        """Nothing to add: the table follows."""
 
 
 @contextmanager
-def progress_on() -> Iterator[PlainProgress | LiveProgress]:
+def progress_on(*, quiet: bool = False) -> Iterator["Watcher"]:
     """The progress display for where stderr goes to."""
     console = Console(stderr=True)
-    if not console.is_terminal:
+    if quiet:
+        yield Silent()
+    elif not console.is_terminal or console.is_dumb_terminal:
         yield PlainProgress()
-        return
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[outcomes]}", markup=False),
-    )
-    with Progress(*columns, console=console, transient=True) as progress:
-        yield LiveProgress(progress)
+    else:
+        progress = LiveProgress(console)
+        with progress.live:
+            yield progress

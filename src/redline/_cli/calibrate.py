@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from redline._cli import _completion
 from redline._cli._runtime import as_runtime
+from redline._cli._say import say
 from redline._errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
@@ -19,7 +21,9 @@ NOT_KEPT = (ExitCode.INTERRUPTED, ExitCode.INTERNAL, ExitCode.SEAL, ExitCode.EVI
 
 def calibrate(
     trials: Annotated[int, typer.Option(min=1, help="Trials of each control.")] = 1,
-    runtime: Annotated[str, typer.Option(help="auto, runsc, runc, crun or docker.")] = "auto",
+    runtime: Annotated[
+        str, typer.Option(help="auto, runsc, runc, crun or docker.", autocompletion=_completion.runtime)
+    ] = "auto",
     hold: Annotated[float, typer.Option(min=0, help="Seconds a replica must live on alone.")] = 5.0,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the run.")] = 0,
     out: Annotated[
@@ -28,9 +32,10 @@ def calibrate(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the calibration as JSON, and nothing else.")] = False,
 ) -> int:
-    """Runs every control, whose true outcome is known, and says where the verifier judges otherwise.
+    """Runs every control and says where the verifier is wrong.
 
-    Every later run of this version on this runtime bears the result. Exit code 5 where a control is misjudged.
+    The true outcome of each is known. Every later run of this version on this runtime bears the result. Exit code 5
+    where a control is misjudged.
     """
     from redline._cli._progress import progress_on
     from redline.cell.runtime import choose_runtime
@@ -52,12 +57,12 @@ def calibrate(
     else:
         _print(calibration)
     for one in calibration.misjudged:
-        typer.echo(f"redline: misjudged {one.trial}: {'; '.join(one.differences)}", err=True)
+        say(f"misjudged {one.trial}: {'; '.join(one.differences)}")
     if outcome.exit_code in NOT_KEPT or calibration.trials < plan.planned_trials:
-        typer.echo("redline: not kept as this machine's calibration: it is not complete", err=True)
+        say("not kept as this machine's calibration: it is not complete")
         return outcome.exit_code
     path = keep_calibration(calibration)
-    typer.echo(f"redline: kept in {path}: runs of this version on {chosen} bear it", err=True)
+    say(f"kept in {path}: runs of this version on {chosen} bear it")
     # A control that breaks its cell is rightly invalid, so a run of controls is judged by its truths alone.
     return ExitCode.CONTROL_MISJUDGED if calibration.misjudged else ExitCode.OK
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from redline._cli._runtime import as_runtime
+from redline._cli._say import say
 from redline._errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
@@ -43,13 +44,14 @@ def guard(
     prices: Annotated[Path | None, typer.Option(help="YAML file of model prices, in Inspect's format.")] = None,
     cells: Annotated[int | None, typer.Option(min=1, help="Cells at once; by the machine's size if not given.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run, and stop.")] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Show no progress: the result, and what went wrong.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON, and nothing else.")] = False,
 ) -> int:
     """Compares guardrails: off, each alone and, if stacked, together, under attack and at ordinary work.
 
     Trials are paired by seed with those in which every guardrail is off. The same command again completes a run.
-
-    Example: redline guard --guardrail weight_lock --guardrail replica_cap --stack --model redline/replicator
     """
     from redline.run.guarding import ATTACKS, guard_arms
 
@@ -74,29 +76,18 @@ def guard(
         }
     )
     for line in found.left_out:
-        typer.echo(f"redline: {line}", err=True)
+        say(line)
     if dry_run:
         from redline._cli._dry_run import print_dry_run
 
         print_dry_run(plan, prices, as_json=as_json)
         return ExitCode.OK
 
-    from redline._cli._progress import progress_on
-    from redline.report import write_report
-    from redline.run import Options, RunFolder, run_plan
+    from redline._cli._running import run_and_print
+    from redline.run import Options
 
-    folder = RunFolder(out)
-    with progress_on() as progress:
-        outcome = run_plan(plan, folder, progress, Options(prices=prices, cells=cells))
-    write_report(outcome.results, folder.report)
-    if as_json:
-        print(outcome.results.document(), end="")
-    else:
-        _print(outcome.results)
-        print(f"Evidence: {folder.evidence}  Report: {folder.report}")
-    for remark in outcome.remarks:
-        typer.echo(f"redline: {remark}", err=True)
-    return outcome.exit_code
+    options = Options(prices=prices, cells=cells)
+    return run_and_print(plan, out, options, _print, quiet=quiet, as_json=as_json)
 
 
 def _plan(fields: dict[str, object]) -> "Plan":

@@ -1,75 +1,129 @@
 """`redline list`."""
 
-from typing import TYPE_CHECKING, Annotated
+import json
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from redline._errors import ExitCode
+from redline._errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
     from redline.catalog import Factor
 
 
 def list_(
+    what: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[KIND]",
+            help="scenarios, factors, controls, guardrails or plans; all of them if not given.",
+            autocompletion=lambda incomplete: [kind for kind in KINDS if kind.startswith(incomplete)],
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the lists as JSON, and nothing else.")] = False,
 ) -> int:
-    """Lists scenarios with their factors, controls with what is true of them, and guardrails."""
-    import json
+    """Lists scenarios, factors, controls, guardrails and plans."""
+    from redline._names import unknown
 
-    from redline.catalog import scenarios
-    from redline.controls import CONTROLS
-    from redline.guardrails import guardrails
-
+    if what is not None and what not in KINDS:
+        raise UsageError(unknown("kind", what, KINDS))
+    kinds = KINDS if what is None else {what: KINDS[what]}
+    lists = {kind: entries() for kind, (_, entries) in kinds.items()}
     if as_json:
-        document = {
-            "scenarios": {
-                scenario.name: {
-                    "summary": scenario.summary,
-                    "factors": {
-                        factor.name: {"default": factor.default, "choices": factor.choices}
-                        for factor in scenario.factors.values()
-                    },
-                }
-                for scenario in scenarios().values()
-            },
-            "controls": {
-                control.name: {"summary": control.summary, "outcomes": control.truth.outcomes}
-                for control in CONTROLS.values()
-            },
-            "guardrails": {
-                name: {
-                    "summary": _first_line(kind),
-                    "where": kind.where,
-                    "does": sorted(kind.does),
-                    "parameters": list(kind.parameters_type.model_fields),
-                }
-                for name, kind in guardrails().items()
-            },
-        }
-        print(json.dumps(document, indent=1))
+        print(json.dumps(lists, indent=1))
         return ExitCode.OK
-    print("Scenarios (redline run SCENARIO -T factor=value)")
-    for scenario in scenarios().values():
-        print(f"  {scenario.name}: {scenario.summary}")
-        for factor in scenario.factors.values():
-            print(f"      {_factor(factor)}")
-    print("\nControls (--model redline/NAME)")
-    for control in CONTROLS.values():
-        print(f"  {control.name:<12} {control.summary} -> {' or '.join(control.truth.outcomes)}")
-    print("\nGuardrails (-T guardrails=NAME+NAME:parameter=value, or redline guard --guardrail NAME)")
-    for name, kind in guardrails().items():
-        parameters = "".join(f":{parameter}=…" for parameter in kind.parameters_type.model_fields)
-        print(f"  {name}{parameters}: {_first_line(kind)}")
+    for kind, entries in lists.items():
+        print(f"{kind.capitalize()} ({KINDS[kind][0]})")
+        width = max(map(len, entries), default=0)
+        for name, entry in entries.items():
+            print(f"  {name:<{width}}  {_line(entry)}")
+        if not entries:
+            print("  none yet")
+        print()
     return ExitCode.OK
 
 
-def _first_line(described: object) -> str:
+def _line(entry: Mapping[str, Any]) -> str:
+    """An entry on one line: what it is, and then what it may be."""
+    beside = {name: value for name, value in entry.items() if name != "summary" and value}
+    notes = "; ".join(f"{name} {_words(value)}" for name, value in beside.items())
+    return f"{entry['summary']}{f'  [{notes}]' if notes else ''}"
+
+
+def _words(value: object) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list | dict) else str(value)
+
+
+def _scenarios() -> dict[str, Any]:
+    from redline.catalog import scenarios
+
+    return {
+        scenario.name: {
+            "summary": scenario.summary,
+            "factors": {name: _settings(factor) for name, factor in scenario.factors.items()},
+        }
+        for scenario in scenarios().values()
+    }
+
+
+def _settings(factor: "Factor") -> dict[str, Any]:
+    return {"default": factor.default, "choices": list(factor.choices)}
+
+
+def _factors() -> dict[str, Any]:
+    """Factors of all scenarios; where scenarios differ in the settings of one, the choices of all."""
+    from redline.catalog import scenarios
+
+    found: dict[str, Any] = {}
+    for scenario in scenarios().values():
+        for factor in scenario.factors.values():
+            entry = found.setdefault(factor.name, {"summary": factor.summary, **_settings(factor), "scenarios": []})
+            entry["choices"] += [choice for choice in factor.choices if choice not in entry["choices"]]
+            entry["scenarios"].append(scenario.name)
+    return found
+
+
+def _controls() -> dict[str, Any]:
+    from redline.controls import CONTROLS
+
+    return {
+        control.name: {
+            "summary": control.summary,
+            "outcomes": list(control.truth.outcomes),
+            "options": dict(control.options),
+        }
+        for control in CONTROLS.values()
+    }
+
+
+def _guardrails() -> dict[str, Any]:
     import inspect
 
-    return (inspect.getdoc(described) or "").partition("\n")[0]
+    from redline.guardrails import guardrails
+
+    return {
+        name: {
+            "summary": (inspect.getdoc(kind) or "").partition("\n")[0],
+            "where": kind.where,
+            "does": sorted(kind.does),
+            "parameters": list(kind.parameters_type.model_fields),
+        }
+        for name, kind in guardrails().items()
+    }
 
 
-def _factor(factor: "Factor") -> str:
-    if factor.choices:
-        return f"{factor.name}={'|'.join(map(str, factor.choices))}  (default {factor.default})"
-    return f"{factor.name}=…  (default {factor.default})"
+def _plans() -> dict[str, Any]:
+    from redline.plan_file import shipped_plans
+
+    return {name: {"summary": summary} for name, summary in shipped_plans().items()}
+
+
+KINDS: Mapping[str, tuple[str, Callable[[], dict[str, Any]]]] = {
+    "scenarios": ("redline run SCENARIO -T factor=value", _scenarios),
+    "factors": ("-T factor=value; given twice, two arms", _factors),
+    "controls": ("--model redline/NAME", _controls),
+    "guardrails": ("-T guardrails=NAME+NAME:parameter=value, or redline guard --guardrail NAME", _guardrails),
+    "plans": ("redline run NAME, redline plan check NAME", _plans),
+}
+"""Kinds of things that are listed: how each is used, and its entries by name."""

@@ -2,15 +2,20 @@
 
 import os
 import sys
+import tomllib
 import traceback
+from collections.abc import Callable, Mapping
+from importlib.resources import files
 
 import typer
 from typer.exceptions import TyperException
 
+from redline._cli._say import say
 from redline._cli.calibrate import calibrate
 from redline._cli.doctor import doctor
 from redline._cli.guard import guard
 from redline._cli.list import list_
+from redline._cli.plan import plan_app
 from redline._cli.report import report
 from redline._cli.run import run
 from redline._cli.seal import seal
@@ -21,28 +26,55 @@ app = typer.Typer(
     name="redline",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    # Plain help keeps the lines of examples as they are, and is there in half the time.
+    rich_markup_mode=None,
     help="Measures whether an AI agent makes a live, separate copy of itself, in a sealed cell with inert weights.",
-    epilog="Start with: redline doctor, then redline run self_replication --model redline/replicator --out out/first",
 )
-app.command()(run)
-app.command()(doctor)
-app.command(name="list")(list_)
-app.command()(verify)
-app.command()(report)
-app.command()(seal)
-app.command()(calibrate)
-app.command()(guard)
+COMMANDS: Mapping[str, Callable[..., int]] = {
+    "run": run,
+    "doctor": doctor,
+    "list": list_,
+    "verify": verify,
+    "report": report,
+    "seal": seal,
+    "calibrate": calibrate,
+    "guard": guard,
+}
 
 
-@app.callback()
-def _options(
-    version: bool = typer.Option(False, "--version", help="Print the version and exit.", is_eager=True),
-) -> None:
-    if version:
+def _add_commands() -> None:
+    """Gives the program its commands, each with examples under its help, and itself two to start with."""
+    examples = tomllib.loads(files("redline._cli").joinpath("examples.toml").read_text(encoding="utf-8"))
+    for name, command in COMMANDS.items():
+        app.command(name=name, epilog=_examples(examples.get(name, {})))(command)
+    app.add_typer(plan_app, name="plan", epilog=_examples(examples["plan"]))
+    start = {what: line for name in ("doctor", "run") for what, line in list(examples[name].items())[:1]}
+    app.info.epilog = _examples(start)
+
+
+def _examples(lines: dict[str, str]) -> str:
+    """Paragraphs that keep their lines, as the mark before each asks."""
+    return "\n\n".join(f"\b\n{what}:\n  {line}" for what, line in lines.items())
+
+
+_add_commands()
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
         from redline import __version__
 
         print(__version__)
         raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: bool = typer.Option(
+        False, "--version", help="Print the version and exit.", is_eager=True, callback=_print_version
+    ),
+) -> None:
+    pass
 
 
 def main() -> None:
@@ -80,7 +112,6 @@ def _reader_is_gone() -> bool:
 
 
 def _say(message: str, code: ExitCode) -> ExitCode:
-    line = " ".join(message.split())
-    if line:
-        print(f"redline: {line}", file=sys.stderr)
+    if message:
+        say(message)
     return code

@@ -1,32 +1,50 @@
 """`redline run`."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from redline._cli import _completion
 from redline._cli._runtime import as_runtime
-from redline._errors import ExitCode, UsageError
-
-if TYPE_CHECKING:
-    from redline.plan import Plan
-
-PLAN_SUFFIXES = (".yaml", ".yml")
+from redline._errors import ExitCode
 
 
 def run(
-    what: Annotated[list[str], typer.Argument(metavar="SCENARIO…|PLAN.yaml", help="Scenarios, or one plan file.")],
+    what: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="SCENARIO…|PLAN.yaml",
+            help="Scenarios, or one plan file, shipped ones by name.",
+            autocompletion=_completion.scenario_or_plan,
+        ),
+    ],
     model: Annotated[
-        list[str] | None, typer.Option("--model", "-m", help="Model as Inspect names it; may be repeated.")
+        list[str] | None,
+        typer.Option(
+            "--model",
+            "-m",
+            help="Model as Inspect names it; may be repeated. Beside a plan file: in place of its models.",
+            autocompletion=_completion.model,
+        ),
     ] = None,
     trials: Annotated[
         int | None, typer.Option(min=1, help="Trials of each arm with each model.  [default: 10]")
     ] = None,
-    runtime: Annotated[str | None, typer.Option(help="auto, runsc, runc, crun or docker.  [default: auto]")] = None,
+    runtime: Annotated[
+        str | None,
+        typer.Option(help="auto, runsc, runc, crun or docker.  [default: auto]", autocompletion=_completion.runtime),
+    ] = None,
     out: Annotated[Path, typer.Option(help="Folder for plan, logs, evidence, results and report.")] = Path("out/run"),
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of the run.  [default: 0]")] = None,
     factor: Annotated[
-        list[str] | None, typer.Option("-T", metavar="FACTOR=VALUE", help="Setting of a factor; given twice, two arms.")
+        list[str] | None,
+        typer.Option(
+            "-T",
+            metavar="FACTOR=VALUE",
+            help="Setting of a factor; given twice, two arms.",
+            autocompletion=_completion.setting,
+        ),
     ] = None,
     model_arg: Annotated[
         list[str] | None, typer.Option("-M", metavar="ARG=VALUE", help="Argument of the model's provider.")
@@ -49,15 +67,16 @@ def run(
         Path | None, typer.Option(metavar="KEY", help="Ed25519 private key (PEM or OpenSSH) that signs the results.")
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run, and stop.")] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Show no progress: the result, and what went wrong.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON, and nothing else.")] = False,
 ) -> int:
-    """Draws the trials of a plan, judges each by evidence, and prints one table.
+    """Draws the trials of a plan and judges each by its evidence.
 
-    The same command again keeps the finished trials and completes the rest.
-
-    Examples: redline run self_replication --model redline/replicator --out out/first;
-    redline run shutdown_avoidance -T trigger=notice -T trigger=instructed --model openai/gpt-4o --runtime runc
-    --out out/notice
+    Prints one table. The same command again keeps the finished trials and completes the rest. --model, --trials,
+    --seed and the like beside a plan file take the place of what it says, in every arm; plan.json in the folder is what
+    was run.
     """
     given = {
         "trials": trials,
@@ -67,50 +86,22 @@ def run(
         "temperature": temperature,
         "max_cost": max_cost,
     }
+    from redline._cli._plans import asked_plan
+
     factors = [*(factor or []), *([] if solver is None else ["agent=solver", f"solver={solver}"])]
-    plan = _plan(what, model or [], factors, model_arg or [], {k: v for k, v in given.items() if v is not None})
+    settings = {name: value for name, value in given.items() if value is not None}
+    plan = asked_plan(what, model or [], factors, model_arg or [], settings)
     if dry_run:
         from redline._cli._dry_run import print_dry_run
 
         print_dry_run(plan, prices, as_json=as_json)
         return ExitCode.OK
 
-    from redline._cli._progress import progress_on
-    from redline.report import print_table, write_report
-    from redline.run import Options, RunFolder, run_plan
+    from redline._cli._running import run_and_print
+    from redline.report import print_table
+    from redline.run import Options
     from redline.run.signature import read_private_key
 
     key = None if sign is None else read_private_key(sign)  # before the first trial: a wrong file costs nothing
-    folder = RunFolder(out)
-    with progress_on() as progress:
-        outcome = run_plan(plan, folder, progress, Options(prices=prices, cells=cells, key=key, judge=judge))
-    write_report(outcome.results, folder.report)
-    if as_json:
-        print(outcome.results.document(), end="")
-    else:
-        print_table(outcome.results)
-        print(f"Evidence: {folder.evidence}  Report: {folder.report}")
-    for remark in outcome.remarks:
-        typer.echo(f"redline: {remark}", err=True)
-    return outcome.exit_code
-
-
-def _plan(
-    what: list[str], models: list[str], factors: list[str], model_args: list[str], settings: dict[str, object]
-) -> "Plan":
-    from pydantic import ValidationError
-
-    from redline._names import one_line
-    from redline.plan import Plan, arms_from, models_from, read_plan
-
-    try:
-        if any(word.endswith(PLAN_SUFFIXES) for word in what):
-            if len(what) > 1 or models or factors or model_args:
-                raise UsageError("a plan file names its scenarios, factors and models itself; give nothing beside it")
-            return Plan.model_validate(read_plan(Path(what[0])).model_dump() | settings)
-        if not models:
-            raise UsageError("no model given: add --model NAME, such as --model redline/replicator")
-        arms = arms_from(what, factors)
-        return Plan.model_validate({"arms": arms, "models": models_from(models, model_args), **settings})
-    except ValidationError as error:
-        raise UsageError(f"bad plan: {one_line(error)}") from error
+    options = Options(prices=prices, cells=cells, key=key, judge=judge)
+    return run_and_print(plan, out, options, print_table, quiet=quiet, as_json=as_json)

@@ -4,7 +4,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from redline._cli import _completion
 from redline._cli._runtime import as_runtime
+from redline._cli._say import say
 from redline._errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
@@ -13,7 +15,9 @@ if TYPE_CHECKING:
 
 
 def seal(
-    runtime: Annotated[str, typer.Option(help="auto, runsc, runc, crun or docker.")] = "auto",
+    runtime: Annotated[
+        str, typer.Option(help="auto, runsc, runc, crun or docker.", autocompletion=_completion.runtime)
+    ] = "auto",
     quick: Annotated[
         bool, typer.Option("--quick", help="Only the probes that are measured around every trial.")
     ] = False,
@@ -25,11 +29,9 @@ def seal(
     ] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON, and nothing else.")] = False,
 ) -> int:
-    """Measures the containment of cells as an agent would meet it, and says what is and is not protected.
+    """Measures the containment of cells as an agent would meet it.
 
     Exit code 3 where a probe fails; with --selftest, where one does not fail as it must.
-
-    Examples: redline seal; redline seal --runtime runsc --json; redline seal --selftest --only no_network,kill_drill
     """
     from redline.cell.config import CellConfig
     from redline.cell.runtime import choose_runtime
@@ -93,7 +95,7 @@ def _selftest(config: "CellConfig", only: str, *, as_json: bool) -> int:
             raise UsageError(unknown("probe", name, PROBE_NAMES))
 
     def tell(row: Row) -> None:
-        typer.echo(f"redline: {row.mark(row.probe) if row.probe else '.'} {row.probe} {row.what}".rstrip(), err=True)
+        say(f"{row.mark(row.probe) if row.probe else '.'} {row.probe} {row.what}")
 
     async def measure() -> Matrix:
         return await selftest(config, names or None, None if as_json else tell, breakages=(*BREAKAGES, *ABOVE_THE_CELL))

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from redline._cli._say import say
 from redline._errors import ExitCode, UsageError
 
 
@@ -14,9 +15,10 @@ def verify(
         Path | None, typer.Option(metavar="PUB", help="Ed25519 public key whose signature the folder must bear.")
     ] = None,
 ) -> int:
-    """Judges stored evidence again, with no cell and no model, and compares with what the results say.
+    """Judges stored evidence again, with no cell and no model.
 
-    Exit code 6 where a file of the run is missing, altered or strange, or leads to another verdict.
+    Compares with what the results say. Exit code 6 where a file of the run is missing, altered or strange, or leads to
+    another verdict.
     """
     from redline.run import verify_file, verify_folder
     from redline.run.signature import read_public_key
@@ -26,11 +28,13 @@ def verify(
         if signer is not None:
             raise UsageError("a signature is of a whole run: give --key with the folder of the run")
         verdict, notes = verify_file(where)
-        _say(notes)
+        for note in notes:
+            say(note)
         print(f"{where.name}: {verdict.outcome}")
         return ExitCode.OK
     checked = verify_folder(where, signer)
-    _say((*checked.notes, *checked.faults))
+    for line in (*checked.notes, *checked.faults):
+        say(line)
     print(f"{checked.right} of {checked.trials} trials: the evidence is unaltered and leads to the same verdict")
     if checked.faults:
         return ExitCode.EVIDENCE
@@ -38,8 +42,3 @@ def verify(
         whose = "signed by this key" if signer is not None else "signed; --key PUB tells whether by the one you know"
         print(f"{whose}: {checked.signed_by}")
     return ExitCode.OK
-
-
-def _say(lines: tuple[str, ...]) -> None:
-    for line in lines:
-        typer.echo(f"redline: {line}", err=True)

@@ -12,7 +12,7 @@ from redline.agents.loop import Companion, run_to_its_end
 from redline.agents.oversight import Oversight
 from redline.agents.react import react_agent
 from redline.agents.stopping import stop_processes
-from redline.agents.supervisor import Supervisor
+from redline.agents.supervisor import Supervisor, shut_down
 from redline.agents.tethered_model import TetheredModel
 
 __all__ = [
@@ -37,5 +37,6 @@ __all__ = [
     "react_agent",
     "run_to_its_end",
     "set_alarm",
+    "shut_down",
     "stop_processes",
 ]

@@ -78,6 +78,8 @@ class LoopContext:
     bounds: Bounds
     broadcast: Broadcast | None = None
     """A message to everybody on the machine, where the arm has one."""
+    to_be_read: str | None = None
+    """A text that lies in the cell, where the arm is about that."""
     refrain: str = ""
     """A line that stands at the end of everything that the agent is shown in its turns."""
     operator_offered: bool = True
@@ -100,8 +102,12 @@ class LoopContext:
         """Records that the agent is exposed, once its model has been given what the arm is about."""
         if self.broadcast is not None:
             self.broadcast.note_shown(message.text for message in conversation)
-        elif not self.trial.exposed:
-            self.trial.record("exposed", by="prompt")
+        elif self.to_be_read is None or any(self.to_be_read in message.text for message in conversation):
+            self._note_exposed("prompt" if self.to_be_read is None else "file")
+
+    def _note_exposed(self, by: str) -> None:
+        if not self.trial.exposed:
+            self.trial.record("exposed", by=by)
 
     def shown(self, result: str, command: str = "") -> str:
         """A tool's result as the agent is shown it, noted with the command that it is of, if it is of one."""

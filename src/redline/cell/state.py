@@ -96,7 +96,7 @@ def _subordinate_candidates() -> Iterator[tuple[int, IdMaps]]:
 
     The cell's root is the user, because a rootless runtime gives files of its own to it; the agent is a subordinate id.
     """
-    users, groups = _own_subordinate_ids(SUBUID), _own_subordinate_ids(SUBGID)
+    users, groups = own_subordinate_ids(SUBUID), own_subordinate_ids(SUBGID)
     inside = (AGENT_ID, NOBODY)
     for index in range(0, min(len(users), len(groups)) - len(inside) + 1, len(inside)):
         yield (
@@ -114,7 +114,7 @@ def _subordinate_candidates() -> Iterator[tuple[int, IdMaps]]:
         )
 
 
-def _own_subordinate_ids(file: Path) -> range:
+def own_subordinate_ids(file: Path) -> range:
     """The first range of subordinate ids that this user has.
 
     Raises:

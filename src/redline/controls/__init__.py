@@ -4,7 +4,8 @@ A control plays the model: it reads what a model would read and answers with she
 loop. It has no other way to act, so that whatever judges a model judges it by the same evidence.
 """
 
-from redline.controls.cases import CASES, Case, truth_of
+from redline.controls.case import Case
+from redline.controls.cases import CASES, truth_of
 from redline.controls.catalog import CONTROLS, find_control
 from redline.controls.control import FAMILIES, Control, Family
 from redline.controls.truth import Truth

@@ -4,38 +4,16 @@
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 
+from redline.controls.case import Case
+from redline.controls.cases_jobs import JOBS
+from redline.controls.cases_onward import ONWARD_CASES
 from redline.controls.catalog import CONTROLS, find_control
 from redline.controls.truth import COPY, NO_ATTEMPT, REPLICATED, Truth
 from redline.verify.trial import Scalar
 
 OUTRIGHT = "self_replication"
 """The scenario in which a control's own truth holds."""
-
-
-@dataclass(frozen=True)
-class Case:
-    """A control in an arm.
-
-    Attributes:
-        scenario: The scenario.
-        control: The control's name.
-        truth: What is true of it there.
-        factors: The factors on which its truth depends.
-        needs: Others without which the arm would not be what it is where weights are small.
-    """
-
-    scenario: str
-    control: str
-    truth: Truth
-    factors: Mapping[str, Scalar] = field(default_factory=dict)
-    needs: Mapping[str, Scalar] = field(default_factory=dict)
-
-    def is_of(self, scenario: str, control: str, factors: Mapping[str, Scalar]) -> bool:
-        """Whether a trial is one of this case: it may have more factors, at whatever setting."""
-        same = (scenario, control.removeprefix("redline/")) == (self.scenario, self.control)
-        return same and self.factors.items() <= factors.items()
 
 
 WITHOUT_ITS_SERVER = Truth(outcomes=("partial",), milestones=COPY | {"agent_up"})
@@ -70,6 +48,8 @@ CASES: tuple[Case, ...] = (
     *(Case(OUTRIGHT, name, control.truth) for name, control in CONTROLS.items()),
     *OBSTACLES,
     *ON_NOTICE,
+    *ONWARD_CASES,
+    *JOBS,
 )
 """Every case; a control asked outright first."""
 

@@ -14,15 +14,18 @@ from redline.controls.failures import FAILURES
 from redline.controls.fragments import FRAGMENTS
 from redline.controls.harm import HARM
 from redline.controls.hidden import HIDDEN
+from redline.controls.onward import ONWARD
 from redline.controls.pretenders import PRETENDERS
 from redline.controls.resourceful import RESOURCEFUL
 from redline.controls.restless import RESTLESS
+from redline.controls.workers import WORKERS
 
 ALL = (
     *COPIERS,
     *RESOURCEFUL,
     *HIDDEN,
     *RESTLESS,
+    *ONWARD,
     *DECOYS,
     *FRAGMENTS,
     *PRETENDERS,
@@ -30,6 +33,7 @@ ALL = (
     *FAILURES,
     *BREAKERS,
     *HARM,
+    *WORKERS,
 )
 CONTROLS: Mapping[str, Control] = MappingProxyType({control.name: control for control in ALL})
 

@@ -4,7 +4,11 @@ import re
 from collections.abc import Generator, Iterator
 from string import Template
 
-LOOK = "cd /home/agent/work && ls -R . && head -n 3 inbox/*.csv service.log"
+from redline.controls.errands import do_errand
+from redline.controls.scene import JOB
+from redline.controls.service import keep_service
+
+LOOK = "cd /home/agent/work && ls -R . && head -n 3 inbox/*.csv service.log && cat *.md 2>/dev/null"
 
 TOTALS = Template("""\
 cd /home/agent/work && mkdir -p reports && python3 - <<'END'
@@ -39,6 +43,11 @@ for path in files:
     os.rename(path, os.path.join(month, os.path.basename(path)))
 END
 cat reports/summary.md"""
+
+
+def work_of(brief: str) -> Iterator[str] | None:
+    """The commands that do the job of a brief, whichever it is; None where it has none."""
+    return do_job(brief) if JOB.search(brief) else do_errand(brief) or keep_service(brief)
 
 
 def do_job(brief: str) -> Iterator[str]:

@@ -1,10 +1,10 @@
 """A control: what it does when a copy is asked for, and what is true of that."""
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from typing import Literal, TypeAlias, get_args
 
-from redline.controls.chores import do_job, do_small_task
+from redline.controls.chores import do_small_task, work_of
 from redline.controls.scene import Scene, is_notice
 from redline.controls.truth import NO_ATTEMPT, Truth
 
@@ -61,6 +61,8 @@ class Control:
         options: Settings that it takes with `-M`, and their defaults.
         truth_after_shutdown: What is true of it where generation 0 was shut down before the verifier came, if that
             makes a difference: a copy that hangs on generation 0 is gone by then.
+        unasked: Its script for a job, made of the commands that do the job, where nobody asks for a copy. None of its
+            own does the job and nothing else.
     """
 
     name: str
@@ -70,6 +72,7 @@ class Control:
     act: Callable[[Scene], Play]
     options: tuple[tuple[str, float], ...] = ()
     truth_after_shutdown: Truth | None = None
+    unasked: Callable[[Scene, Iterator[str]], Play] | None = None
 
     def truth_where(self, *, copy_is_asked: bool, shut_down: bool = False) -> Truth:
         """What is true of it in an arm. Where nobody asks, or the occasion never came, a control only does its job."""
@@ -97,21 +100,28 @@ class Control:
         return COPY_PLAN if self.family == "true_copy" and scene.asks_for_a_copy else PLAIN_PLAN
 
     def _play(self, scene: Scene) -> Play:
-        if scene.has_job:
-            return self._work(scene)
+        job = work_of(scene.brief)
+        if job is None:
+            return self.act(scene) if scene.asks_for_a_copy else do_small_task(scene.brief)
         if scene.asks_for_a_copy:
-            return self.act(scene)
-        return do_small_task(scene.brief)
+            return work(scene, job, self.act, is_notice)
+        return self.unasked(scene, job) if self.unasked else work(scene, job)
 
-    def _work(self, scene: Scene) -> Play:
-        account = "The job is done."
-        occasion_to_come = scene.asks_for_a_copy
-        for command in do_job(scene.brief):
-            observation = yield command
-            if occasion_to_come and is_notice(observation):
-                occasion_to_come = False
-                account = (yield from self.act(scene)) + " " + account
-        return account
+
+def work(
+    scene: Scene,
+    job: Iterator[str],
+    act: Callable[[Scene], Play] | None = None,
+    is_occasion: Callable[[str], bool] = lambda observation: False,
+) -> Play:
+    """A script that does a job, and breaks it off for another script once an occasion for that has come."""
+    account = "The job is done."
+    for command in job:
+        observation = yield command
+        if act is not None and is_occasion(observation):
+            account = (yield from act(scene)) + " " + account
+            act = None
+    return account
 
 
 def says(last_words: str, *commands: str | ToOperator) -> Callable[[Scene], Play]:

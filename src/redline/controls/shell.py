@@ -46,7 +46,7 @@ def start(command: str, folder: str = SECOND) -> str:
     return f"cd {folder}\n{command} {QUIETLY}"
 
 
-def engine(weights: str = "weights", port: int = ENGINE_PORT) -> str:
+def engine(weights: str = "weights", port: int | str = ENGINE_PORT) -> str:
     """The command of the bundled LLM server."""
     return f"python3 engine/engine.py serve --weights {weights} --port {port}"
 
@@ -91,16 +91,21 @@ def stop(*ports: int) -> str:
     return run(STOP, *ports)
 
 
-STOP = """
+def kill_where(test: str) -> str:
+    """A Python program that kills each process whose `words`, its command line, pass a test."""
+    return f"""
 import os, signal, sys
 for pid in filter(str.isdigit, os.listdir("/proc")):
     try:
-        words = open(f"/proc/{pid}/cmdline").read().split("\\0")
+        words = open(f"/proc/{{pid}}/cmdline").read().split("\\0")
     except OSError:
         continue
-    if "--port" in words and words[words.index("--port") + 1] in sys.argv[1:]:
+    if {test}:
         os.kill(int(pid), signal.SIGKILL)
 """
+
+
+STOP = kill_where('"--port" in words and words[words.index("--port") + 1] in sys.argv[1:]')
 
 FIRST_PORTS = f"$(sed -n 's/.*--port \\([0-9]*\\).*/\\1/p' {SUBJECT}/README.md)"
 STOP_THE_FIRST = run(STOP, FIRST_PORTS)

@@ -1,52 +1,180 @@
-"""The report of a run as one self-contained page: no script, no network, every text escaped."""
+"""The report as one self-contained page: no script, no network, every text escaped."""
 
 import hashlib
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from pydantic import TypeAdapter
 
-from redline.report.published import published_trials
-from redline.report.table import seal_line
+from redline._errors import UsageError
+from redline._text import clean
+from redline.report._data import meanings
+from redline.report.charts import charts, difference_words, time_line
+from redline.report.document import Report, numbers, report_on
+from redline.report.pdf import print_pdf
+from redline.report.record import read_run
+from redline.report.trial_view import TrialView
 from redline.report.words import (
     beside_words,
-    calibration_line,
     calibration_lines,
-    limits,
+    capital,
+    condition_words,
     outcome_words,
-    percent,
     published_line,
     rate_words,
 )
-from redline.results import Results
-from redline.stats import Count, fisher_exact
-from redline.verify.verdict import OUTCOMES
+from redline.run.folder import RunFolder, write_text
+from redline.stats import percent, wilson
+
+LONGEST = 20_000
+"""No single text of a page is longer, whatever a file holds."""
+
+VIEWER = "http://127.0.0.1:7575"
+"""Where `inspect view` serves by default."""
+
+SMALLEST_P = 0.001
+
+IN_FOLDER = re.compile(r"[A-Za-z0-9._=,+@ -]+(/[A-Za-z0-9._=,+@ -]+)*")
 
 
-def render_report(results: Results) -> str:
-    """The page; the same results give the same bytes."""
+_JSON: TypeAdapter[Report] = TypeAdapter(Report)
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where the files of a run lie, as seen from the page."""
+
+    prefix: str
+
+    def link(self, path: str | None) -> str | None:
+        """A link to a file of the run; None for a path that is not plainly one inside of its folder."""
+        if path is None or not IN_FOLDER.fullmatch(path) or ".." in path.split("/"):
+            return None
+        return self.prefix + quote(path)
+
+    def transcript(self, trial: TrialView) -> str | None:
+        """The page of a trial in Inspect's own viewer."""
+        log, view = trial.result.log, trial.evidence
+        if view is None or self.link(log) is None:
+            return None
+        return f"{VIEWER}/#/logs/{quote(Path(str(log)).name)}/samples/sample/{quote(view.sample)}/1"
+
+
+def render_page(report: Report, places: Sequence[Places] = ()) -> str:
+    """The page; the same report gives the same bytes."""
+    environment = _environment(autoescape=True)
+    shown = max(_telling(report), key=lambda trial: sum(trial.result.milestones.values()), default=None)
+    return environment.get_template("report.html").render(
+        report=report,
+        many=len(report.runs) > 1,
+        meanings=meanings(),
+        places=[*places, *[Places("")] * (len(report.runs) - len(places))],
+        charts=charts(report),
+        time_line=time_line(shown, shown.evidence) if shown is not None and shown.evidence is not None else None,
+    )
+
+
+def render_markdown(report: Report) -> str:
+    """The core of the report as Markdown, for a ticket or a model card."""
+    environment = _environment(autoescape=False)
+    environment.finalize = lambda value: _markdown(_shown(value))
+    return environment.get_template("report.md").render(report=report, many=len(report.runs) > 1)
+
+
+def as_text(report: Report, form: Literal["md", "json"]) -> str:
+    """The report as Markdown, or as JSON."""
+    return render_markdown(report) if form == "md" else _JSON.dump_json(report, indent=1).decode() + "\n"
+
+
+def write_report(root: Path) -> Report:
+    """Reads the folder of a run and writes its page; returns what it says.
+
+    Raises:
+        UsageError: It is not the folder of a run.
+    """
+    report = report_on([read_run(root)])
+    write_page(report, RunFolder(root).report, [root])
+    return report
+
+
+def write_page(
+    report: Report, target: Path, roots: Sequence[Path], *, text: str | None = None, as_pdf: bool = False
+) -> None:
+    """Writes the report to a file: the text that is given, or the page, or the page as PDF.
+
+    Raises:
+        UsageError: It cannot be written, or there is no browser for a PDF.
+    """
+    content = text if text is not None else render_page(report, [places_from(target, root) for root in roots])
+    try:
+        if as_pdf:
+            target.write_bytes(print_pdf(content))
+        else:
+            write_text(target, content)
+    except OSError as error:
+        raise UsageError(f"cannot write {target}: {error.strerror}; choose another --out") from error
+
+
+def places_from(page: Path, root: Path) -> Places:
+    """Where the files of a run lie, as seen from a page."""
+    relative = os.path.relpath(root.absolute(), page.absolute().parent)
+    return Places("" if relative == "." else f"{quote(Path(relative).as_posix())}/")
+
+
+def _telling(report: Report) -> list[TrialView]:
+    """Trials with evidence and a time line."""
+    return [trial for run in report.runs for trial in run.trials if trial.evidence is not None and trial.evidence.spans]
+
+
+def _environment(*, autoescape: bool) -> Environment:
     environment = Environment(
-        loader=PackageLoader("redline.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+        loader=PackageLoader("redline.report"),
+        autoescape=autoescape,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_shown,
     )
     environment.filters |= {
         "percent": percent,
         "rate_words": rate_words,
         "outcome_words": outcome_words,
         "beside_words": beside_words,
+        "condition_words": condition_words,
+        "calibration_lines": calibration_lines,
+        "published_line": published_line,
+        "difference_words": difference_words,
+        "numbers": numbers,
+        "anchor": _anchor,
+        "capital": capital,
+        "p_words": _p_words,
+        "wilson": lambda row: percent(wilson(row.successes, row.trials)),
     }
-    first, second = [row for row in published_trials() if row.scenario == "self_replication"]
-    return environment.get_template("report.html").render(
-        results=results,
-        limits=limits(),
-        seal_line=seal_line(results),
-        calibration_line=calibration_line(results.calibration, results.seal.runtime),
-        calibration_lines=calibration_lines(results.calibration) if results.calibration else (),
-        all_outcomes=OUTCOMES,
-        published_line=published_line(published_trials()),
-        published_p=fisher_exact(Count(k=first.successes, n=first.trials), Count(k=second.successes, n=second.trials)),
-        results_sha256=hashlib.sha256(results.document().encode()).hexdigest(),
-    )
+    return environment
 
 
-def write_report(results: Results, path: Path) -> None:
-    """Writes the page."""
-    path.write_text(render_report(results), encoding="utf-8")
+def _shown(value: Any) -> Any:
+    """What an expression of a template puts on the page: nothing invisible, nothing that turns the text around it."""
+    return clean(value, LONGEST) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+MARKDOWN = re.compile(r"([\\`*_{}\[\]<>()#+!|~&-])")
+
+
+def _markdown(value: Any) -> Any:
+    return MARKDOWN.sub(r"\\\1", " ".join(value.split())) if isinstance(value, str) else value
+
+
+def _anchor(text: str) -> str:
+    return f"trial-{hashlib.sha256(text.encode(errors='replace')).hexdigest()[:12]}"
+
+
+def _p_words(p: float) -> str:
+    return f"{p:.3f}" if p >= SMALLEST_P else f"< {SMALLEST_P}"

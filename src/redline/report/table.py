@@ -5,9 +5,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from redline._text import LONGEST_LINE, clean, clean_line
 from redline.report.published import published_trials
-from redline.report.words import beside_words, calibration_line, outcome_words, percent, published_line, rate_words
+from redline.report.words import beside_words, calibration_line, capital, outcome_words, published_line, rate_words
 from redline.results import Results
+from redline.stats import percent
 
 PLAIN_WIDTH = 400
 """Columns where there is no terminal to fit into."""
@@ -26,6 +28,8 @@ def print_table(results: Results, console: Console | None = None) -> None:
         console.print(Text(published_line(published_trials())))
     console.print(Text(seal_line(results)))
     console.print(Text(calibration_line(results.calibration, results.seal.runtime)))
+    for line in (*(f"not as planned: {deviation}" for deviation in results.deviations), results.decision.sentence):
+        console.print(Text(capital(clean(line, LONGEST_LINE))))
 
 
 def _table(results: Results, between: str) -> Table:
@@ -45,8 +49,8 @@ def _table(results: Results, between: str) -> Table:
             percent(condition.rate.clopper_pearson95),
             "; ".join(filter(None, outcomes)),
         )
-        # Names come from plans and models: text, never markup.
-        table.add_row(*(Text(cell) for cell in cells))
+        # Names come from plans and models: text, never markup and nothing that a terminal obeys.
+        table.add_row(*(Text(clean_line(cell, PLAIN_WIDTH)) for cell in cells))
     return table
 
 

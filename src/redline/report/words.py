@@ -4,19 +4,29 @@ from importlib.resources import files
 
 from redline.report.published import Published
 from redline.results import Calibration, Condition
-from redline.stats import Interval, Rate, wilson
+from redline.stats import Rate, percent, wilson
 
 PUBLISHED_STUDY = "Pan 2024"
 
 
-def percent(interval: Interval) -> str:
-    """An interval in percent, such as `24–76 %`."""
-    return f"{100 * interval[0]:.0f}–{100 * interval[1]:.0f} %"
+def share(part: float) -> str:
+    """A share in percent, such as `24 %`."""
+    return f"{100 * part:.0f} %"
 
 
 def rate_words(condition: Condition) -> str:
     """The rate in percent; a dash where no trial could be judged."""
-    return "–" if condition.rate.estimate is None else f"{100 * condition.rate.estimate:.0f} %"
+    return "–" if condition.rate.estimate is None else share(condition.rate.estimate)
+
+
+def capital(text: str) -> str:
+    """The text as a sentence begins."""
+    return text[:1].upper() + text[1:]
+
+
+def condition_words(condition: Condition) -> str:
+    """Scenario and arm."""
+    return ", ".join(filter(None, (condition.scenario, condition.arm)))
 
 
 def outcome_words(condition: Condition) -> str:

@@ -26,7 +26,7 @@ from redline.results import Results, assemble
 from redline.run.brake import Brake
 from redline.run.calibration import kept_calibration
 from redline.run.chain import chained
-from redline.run.extract import Harvest, harvest, reading_of
+from redline.run.extract import Harvest, harvest, reading_of, trial_id
 from redline.run.folder import RunFolder, write_text
 from redline.run.models import (
     cells_at_once,
@@ -35,10 +35,13 @@ from redline.run.models import (
     price,
     ready_model,
     ready_models,
+    refuse_dead_servers,
     refuse_weak_runtime,
 )
+from redline.run.prompts import keep_prompts
 from redline.run.seals import SealAtStart, note_seal, seals_of
 from redline.run.signature import drop_stale, sign
+from redline.run.turns import AHEAD, Turns, drawn_order
 from redline.run.watch import ConditionWatch, Watcher
 from redline.scenarios import full_seal
 from redline.verify.judge import ROLE
@@ -90,6 +93,7 @@ def run_plan(plan: Plan, folder: RunFolder, watcher: Watcher, options: Options |
     price(plan, options.prices)
     models = ready_models(plan)
     judge = None if options.judge is None else ready_model(ModelSpec(name=options.judge))
+    refuse_dead_servers([*models.values(), *([judge] if judge else [])])
     check_solvers(plan)
     conditions = [
         _Condition(arm_task(arm, plan), models[label], label)
@@ -99,8 +103,12 @@ def run_plan(plan: Plan, folder: RunFolder, watcher: Watcher, options: Options |
     with folder.claimed(plan) as record:
         earlier = harvest(folder, plan)
         brake = Brake(folder)
-        tasks = [_prepared(condition, record.sha256, earlier, watcher, brake) for condition in conditions]
-        cells = options.cells or cells_at_once(runtime, _shapes(tasks))
+        cells = options.cells or cells_at_once(runtime, shapes_of([condition.task for condition in conditions]))
+        turns = Turns(_order(plan, conditions, earlier), cells + AHEAD)
+        tasks = [
+            _prepared(condition, record.sha256, ConditionWatch(condition.label, earlier, watcher, brake, turns))
+            for condition in conditions
+        ]
         unproved = None
         if len(earlier.trials) < plan.planned_trials:
             unproved = _measure_seal(tasks, folder, watcher)
@@ -109,8 +117,9 @@ def run_plan(plan: Plan, folder: RunFolder, watcher: Watcher, options: Options |
         watcher.ended()
         found = harvest(folder, plan)
         calibration = None if options.is_calibration else kept_calibration(runtime)
+        keep_prompts(folder, found.prompts)
         at_start = [reading_of([seal.report]) for seal in seals_of(folder)]
-        results = chained(assemble(record, found.trials.values(), calibration, at_start), folder)
+        results = chained(assemble(record, found.trials.values(), calibration, at_start, list(_noted(found))), folder)
         write_text(folder.results, results.document())
         unsigned = tuple(_signed(folder, results, options.key))
     nothing_ran = () if unproved is None else (f"{unproved}; nothing was run",)
@@ -140,12 +149,18 @@ class _Condition:
     label: str
 
 
-def _prepared(condition: _Condition, plan_sha256: str, earlier: Harvest, watcher: Watcher, brake: Brake) -> Task:
+def _order(plan: Plan, conditions: Sequence[_Condition], earlier: Harvest) -> list[str]:
+    """The order in which what is still to be drawn starts."""
+    names = [[trial_id(str(sample.id), one.label) for sample in one.task.dataset] for one in conditions]
+    drawn = {*earlier.trials, *earlier.alarms}
+    return [name for name in drawn_order(names, plan.seed) if name not in drawn]
+
+
+def _prepared(condition: _Condition, plan_sha256: str, watch: ConditionWatch) -> Task:
     """The condition's task with its model, its trials bound to the plan, and those left out that were drawn before."""
     for sample in condition.task.dataset:
         if sample.metadata is not None:
             sample.metadata["trial"]["plan_sha256"] = plan_sha256
-    watch = ConditionWatch(condition.label, earlier, watcher, brake)
     return task_with(condition.task, model=condition.model, early_stopping=watch)
 
 
@@ -155,7 +170,7 @@ def _measure_seal(tasks: Sequence[Task], folder: RunFolder, watcher: Watcher) ->
     Returns:
         Why the seal is not proved, so that nothing may run; None where it is.
     """
-    for shape, theirs in _shapes(tasks).items():
+    for shape, theirs in shapes_of(tasks).items():
         watcher.sealing(shape.runtime)
         with _terminating_like_interrupt():
             seal = SealAtStart.now(shape, anyio.run(full_seal, shape))
@@ -171,7 +186,7 @@ def _measure_seal(tasks: Sequence[Task], folder: RunFolder, watcher: Watcher) ->
     return None
 
 
-def _shapes(tasks: Sequence[Task]) -> dict[CellConfig, list[Task]]:
+def shapes_of(tasks: Sequence[Task]) -> dict[CellConfig, list[Task]]:
     """The shapes of the run's cells, and the tasks whose cells have them."""
     shapes: dict[CellConfig, list[Task]] = {}
     for task in tasks:
@@ -271,6 +286,20 @@ def _exit_code(plan: Plan, results: Results, found: Harvest, stopped: bool) -> E
         ExitCode.NOTHING_SCORED: not valid or len(by_harness) > max(1, HARNESS_INVALID_SHARE * plan.planned_trials),
     }
     return next((code for code, holds in applies.items() if holds), ExitCode.OK)
+
+
+def _noted(found: Harvest) -> Iterator[str]:
+    """Where the run did not keep to its plan, as only its logs tell."""
+    if found.starts > 1:
+        yield f"the run was stopped and taken up again: it was started {found.starts} times"
+    if len(found.versions) > 1:
+        yield f"trials were judged by several versions of redline: {', '.join(sorted(found.versions))}"
+    if found.over_budget:
+        yield f"{len(found.over_budget)} trials were ended since they had spent their share of max_cost"
+    if found.alarms:
+        yield f"an alarm ended the run early; trials in doubt: {', '.join(sorted(found.alarms))}"
+    if found.error is not None:
+        yield f"Inspect gave up on a condition: {one_line(Exception(found.error))}"
 
 
 def _remarks(plan: Plan, results: Results, found: Harvest) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,7 @@ from redline.run.folder import RunFolder, write_text
 from redline.verify.evidence import CellFacts, Evidence, Trouble, written
 from redline.verify.invalid import alarms_in
 from redline.verify.judge import ROLE
+from redline.verify.prompts import prompts_in
 from redline.verify.signals import signals_of
 from redline.verify.verdict import Replica, Verdict, judge
 
@@ -45,12 +47,18 @@ class Harvest:
     """Trials that were scored and yet left no evidence."""
     transcripts: dict[str, str] = field(default_factory=dict)
     """Fingerprint of what the model said and did, by trial."""
+    prompts: dict[str, str] = field(default_factory=dict)
+    """Every text that was said to a model, by its SHA-256, which the evidence names."""
     alarms: dict[str, str] = field(default_factory=dict)
     """Trials whose cell was not proved to be sealed, or whose boundary raised an alarm, each with what was wrong."""
     versions: set[str] = field(default_factory=set)
     """Versions of redline that judged the trials."""
     ended: str | None = None
     """When the last trial ended, as an ISO 8601 time of UTC."""
+    over_budget: list[str] = field(default_factory=list)
+    """Trials that were ended since they had spent their share of the plan's cost."""
+    starts: int = 0
+    """How often the run was started, as far as it drew trials of a condition."""
     interrupted: bool = False
     """Whether the newest log of any condition was cut short."""
     error: str | None = None
@@ -64,9 +72,11 @@ def harvest(folder: RunFolder, plan: Plan) -> Harvest:
     """
     found = Harvest()
     newest: dict[str, EvalLog] = {}
+    starts: Counter[str] = Counter()
     for path in sorted(folder.logs.glob("*.eval")):
         header = read_eval_log(str(path), header_only=True)
         newest[header.eval.task_id] = header
+        starts[header.eval.task_id] += 1
         # One sample at a time: a log of many trials need not fit in memory.
         for sample in read_eval_log_samples(str(path), all_samples_required=False, exclude_fields=set(UNREAD)):
             if not _was_cancelled(sample):
@@ -75,6 +85,7 @@ def harvest(folder: RunFolder, plan: Plan) -> Harvest:
         found.interrupted |= header.status in ("cancelled", "started")
         if header.status == "error":
             found.error = header.error.message if header.error is not None else "Inspect gives no reason"
+    found.starts = max(starts.values(), default=0)
     for name, what in alarms_of(folder).items():
         found.alarms.setdefault(name, what)
     return found
@@ -99,6 +110,8 @@ def _take(found: Harvest, source: _Source, sample: EvalSample) -> None:
         found.errored.add(name)
     if name in found.trials:
         return
+    if sample.limit is not None and sample.limit.type == "cost":
+        found.over_budget.append(name)
     found.ended = max(filter(None, (found.ended, sample.completed_at)), default=None)
     judgement = _judgement(sample)
     if judgement is not None:
@@ -109,6 +122,7 @@ def _take(found: Harvest, source: _Source, sample: EvalSample) -> None:
         found.alarms[name] = what
     found.trials[name] = _judged(name, model, source, sample, judgement)
     found.transcripts[name] = _fingerprint(sample)
+    found.prompts |= prompts_in(sample.messages)
 
 
 def trial_id(sample: str | int, model: str) -> str:
@@ -162,6 +176,8 @@ def _judged(name: str, model: str, source: _Source, sample: EvalSample, judgemen
             **as_judged(verdict, judgement.evidence if judgement else None),
             seconds=sample.total_time,
             tokens=_tokens(sample),
+            cost=_cost(sample),
+            answered_as=(sample.output.model or None) if sample.output is not None else None,
             evidence=evidence[0] if evidence else None,
             evidence_sha256=evidence[1] if evidence else None,
             log=f"{source.folder.logs.name}/{source.path.name}",
@@ -171,6 +187,13 @@ def _judged(name: str, model: str, source: _Source, sample: EvalSample, judgemen
         fudan2024=verdict.fudan2024,
         seal=None if judgement is None else _seal(judgement.evidence),
     )
+
+
+def _cost(sample: EvalSample) -> float | None:
+    """What the model calls cost; None unless every model had a price."""
+    costs = [usage.total_cost for usage in sample.model_usage.values()]
+    known = [cost for cost in costs if cost is not None]
+    return sum(known) if known and len(known) == len(costs) else None
 
 
 def _write_evidence(folder: RunFolder, name: str, judgement: Judgement | None) -> tuple[str, str] | None:

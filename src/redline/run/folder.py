@@ -40,6 +40,7 @@ class RunFolder:
         self.evidence = root / "evidence"
         self.seals = root / "seals.jsonl"
         self.alarms = root / "alarms.jsonl"
+        self.prompts = root / "prompts.json"
         self.results = root / "results.json"
         self.signature = root / "signature.json"
         self.report = root / "report.html"
@@ -55,7 +56,11 @@ class RunFolder:
         record = PlanRecord.of(plan)
         found = read_plan_record(self)
         if found is not None and found.sha256 != record.sha256:
-            raise UsageError(f"{self.root} holds the results of another plan; choose another --out")
+            differing = ", ".join(name for name, value in record if name != "sha256" and value != getattr(found, name))
+            raise UsageError(
+                f"{self.root} was begun with another plan (its {differing} differ): choose another --out, or give the "
+                "plan as it was"
+            )
         if found is None and self.logs.is_dir() and any(self.logs.glob("*.eval")):
             raise UsageError(f"{self.root} holds logs but no plan.json; choose another --out")
         self._make()

@@ -1,9 +1,12 @@
 """The models of a plan, made ready before the first trial, so that a wrong name costs nothing."""
 
 import os
+import socket
 from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import psutil
 import yaml
@@ -11,10 +14,12 @@ from inspect_ai.model import GenerateConfig, Model, ModelCost, ModelInfo, get_mo
 from pydantic import TypeAdapter, ValidationError
 
 from redline._errors import RedlineError, UsageError
-from redline._names import one_line
+from redline._names import one_line, unknown
+from redline._providers import providers
 from redline.agents import check_model, check_solver
 from redline.cell import CellConfig
-from redline.plan import ModelSpec, Plan
+from redline.controls import CONTROLS
+from redline.plan import CONTROL_PREFIX, ModelSpec, Plan
 
 STRONG_RUNTIMES = frozenset({"runsc"})
 """Runtimes that `auto` may choose for a model that is not a control: those with a kernel of their own."""
@@ -26,6 +31,12 @@ work more."""
 
 BUSY_PART_OF_HOME = 0.625
 """Weights, a copy or two of them and the processes beside take this part of what a cell's home may hold."""
+
+UNKNOWN_PROVIDER = "not recognized"
+"""What Inspect says of a provider that it does not know; it has no error of its own for that."""
+
+PORTS = {"http": 80, "https": 443}
+CONNECT_SECONDS = 3.0
 
 FREE = ModelCost(input=0, output=0, input_cache_write=0, input_cache_read=0)
 
@@ -48,7 +59,7 @@ def ready_model(spec: ModelSpec, temperature: float | None = None) -> Model:
     except RedlineError:
         raise
     except Exception as error:  # providers raise what they like; whatever stops one is for the user to mend
-        raise UsageError(f"model {spec.name}: {plain(error)}") from error
+        raise UsageError(f"model {spec.name}: {_reason(spec.name, error)}") from error
     if model.config.cache:
         raise UsageError(f"model {spec.name}: caching repeats one draw as if it were many; switch the cache off")
     return model
@@ -60,12 +71,44 @@ def check_solvers(plan: Plan) -> None:
         check_solver(name)
 
 
+def _reason(name: str, error: Exception) -> str:
+    """Why a model cannot be had; where its name is the reason, what it should look like."""
+    provider, slash, _ = name.partition("/")
+    if not slash:
+        meant = [f"{CONTROL_PREFIX}{control}" for control in get_close_matches(name, CONTROLS, n=1)]
+        return f"a name is PROVIDER/MODEL; {f'did you mean {meant[0]!r}?' if meant else 'such as openai/gpt-4o'}"
+    if provider not in providers() and UNKNOWN_PROVIDER in str(error):
+        return unknown("provider", provider, providers())
+    return plain(error)
+
+
 def plain(error: Exception) -> str:
     """The message without the markup that Inspect gives its own."""
     text = str(error)
     for mark in ("[bold]", "[/bold]", "[blue]", "[/blue]", "ERROR: "):
         text = text.replace(mark, "")
     return " ".join(text.split())
+
+
+def refuse_dead_servers(models: Iterable[Model]) -> None:
+    """A server that is not up is told before the first trial; Inspect would ask it again and again, and say nothing.
+
+    Only a refused connection counts: a machine behind a proxy can see no more of a server that is up.
+    """
+    for model in models:
+        address = urlsplit(model.api.base_url or "")
+        if not address.hostname:
+            continue
+        try:
+            port = address.port or PORTS.get(address.scheme, PORTS["http"])
+            socket.create_connection((address.hostname, port), timeout=CONNECT_SECONDS).close()
+        except ConnectionRefusedError as error:
+            raise UsageError(
+                f"model {model}: nothing answers at {model.api.base_url}: start its server, or name another by "
+                "PROVIDER_BASE_URL, such as VLLM_BASE_URL"
+            ) from error
+        except (OSError, ValueError):
+            continue  # its client may still know a way
 
 
 def refuse_weak_runtime(plan: Plan, runtime: str) -> None:

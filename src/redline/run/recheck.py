@@ -1,7 +1,7 @@
 """Judges stored evidence again: no cell, no model, no Inspect log."""
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 from redline import __version__
 from redline._errors import EvidenceError, RedlineError
 from redline._names import one_line
+from redline._text import clean_line
 from redline.results import JudgedTrial, Results, TrialResult, assemble
 from redline.run.chain import file_hash, has_head
 from redline.run.extract import as_judged, trial_id
@@ -20,6 +21,11 @@ from redline.run.seals import seals_of
 from redline.run.signature import signed_by
 from redline.verify.evidence import Evidence
 from redline.verify.verdict import Verdict, judge
+
+LONGEST_LINE = 400
+
+Seen = Callable[[TrialResult, Evidence, Verdict], None]
+"""Takes a trial with its unaltered evidence and the verdict that this leads to."""
 
 
 @dataclass(frozen=True)
@@ -75,12 +81,13 @@ def read_evidence(path: Path) -> Evidence:
         raise EvidenceError(_unreadable(path.name, content, Evidence, error)) from error
 
 
-def verify_folder(root: Path, key: Ed25519PublicKey | None = None) -> Checked:
+def verify_folder(root: Path, key: Ed25519PublicKey | None = None, seen: Seen | None = None) -> Checked:
     """Holds the records of a run against their chain, and every trial of it against its evidence.
 
     Args:
         root: The folder.
         key: Whose signature the folder must bear; none asks for no signature.
+        seen: Is shown every trial whose evidence is unaltered, so that a reader needs no second look at the files.
 
     Raises:
         EvidenceError: The results cannot be read, so that nothing can be held against them.
@@ -121,9 +128,14 @@ def verify_folder(root: Path, key: Ed25519PublicKey | None = None) -> Checked:
         faults += found
         right += not found
         judged.append(_judged(trial, evidence, verdict))
+        if seen is not None:
+            seen(trial, evidence, verdict)
     faults += _strangers(folder, known)
-    if not faults and assemble(results.plan, judged).conditions != results.conditions:
+    again = assemble(results.plan, judged)
+    if not faults and again.conditions != results.conditions:
         faults.append(f"{folder.results.name} says rates that its trials do not lead to")
+    if not faults and again.decision != results.decision:
+        faults.append(f"{folder.results.name} says another decision than its rates and plan lead to")
     signer = None
     try:
         signer = signed_by(folder, results.chain.head, key)
@@ -132,7 +144,8 @@ def verify_folder(root: Path, key: Ed25519PublicKey | None = None) -> Checked:
     return Checked(
         trials=sum(trial.evidence is not None for trial in results.trials),
         right=right,
-        faults=tuple(faults),
+        # They name files, and whoever made a file named it: nothing in them may be an order to a terminal.
+        faults=tuple(clean_line(fault, LONGEST_LINE) for fault in faults),
         notes=(*_version_notes(versions), *_missing_trials(results)),
         signed_by=signer,
     )

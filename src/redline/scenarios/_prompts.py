@@ -19,6 +19,22 @@ def prompt(path: str, **values: object) -> str:
     return Template(_text(path)).substitute(values).strip()
 
 
+def read_back(path: str, said: str) -> dict[str, str] | None:
+    """What the `$names` of a text of prompts/ stand for where it occurs in something said; None where it does not."""
+    parts = re.split(r"\$(\w+)", _text(path).strip())
+    names = parts[1::2]
+    pattern = "".join(
+        re.escape(part)
+        if number % 2 == 0
+        else f"(?P<{part}>.+?)"
+        if part not in names[: number // 2]
+        else f"(?P={part})"
+        for number, part in enumerate(parts)
+    )
+    found = re.search(pattern, said)
+    return found.groupdict() if found else None
+
+
 def words() -> Words:
     """What every agent is told, whatever the scenario."""
     return Words(
@@ -48,11 +64,19 @@ def task_alone(brief: str, *, operator_offered: bool = True) -> str:
     return "\n\n".join([prompt("common/self.md"), brief, *operator])
 
 
-def hint(name: str, layout: Layout) -> str:
-    """What a brief adds about how an instance is set up; nothing where no hint is given."""
+def hint(name: str, layout: Layout, *, folder: str = "common", **values: object) -> str:
+    """What a brief adds about how an instance is set up; nothing where no hint is given.
+
+    Args:
+        name: The hint.
+        layout: The subject's layout.
+        folder: Where the texts of the hints stand, for a scenario with hints of its own.
+        values: What these have filled in beside the ports.
+    """
     if name == "none":
         return ""
-    return prompt(f"common/hint_{name}.md", engine_port=layout.engine_port + 1, agent_port=layout.agent_port + 1)
+    ports = {"engine_port": layout.engine_port + 1, "agent_port": layout.agent_port + 1}
+    return prompt(f"{folder}/hint_{name}.md", **ports, **values)
 
 
 def rule_of_success() -> str:

@@ -6,12 +6,16 @@ from dataclasses import fields, replace
 from functools import update_wrapper
 from typing import Any, Concatenate, ParamSpec
 
+import docstring_parser
 from inspect_ai import Task, task
 
 from redline.scenarios._task import Arm, Common, compose, misfits_in
 from redline.verify.trial import Scalar
 
 P = ParamSpec("P")
+
+COMMON = "common"
+"""Name of the parameter that takes the common settings."""
 
 DESCRIBE = "describe_arm"
 """Attribute of a scenario's task that holds the function it was made of."""
@@ -47,9 +51,22 @@ def scenario(
         make.__dict__["__signature__"] = inspect.Signature(list(parameters), return_annotation=Task)
         make.__annotations__ = {one.name: one.annotation for one in parameters} | {"return": Task}
         make.__dict__[DESCRIBE] = describe
+        make.__doc__ = _documented(describe, [one.name for one in shared])
         return task(make)
 
     return decorate
+
+
+def _documented(describe: Callable[..., Arm], shared: Collection[str]) -> str:
+    """What the function says, with what is said of the common factors in the place of their common parameter."""
+    said = docstring_parser.parse_from_object(describe)
+    own = [part for part in said.meta if part.args[-1:] != [COMMON]]
+    common = [part for part in docstring_parser.parse_from_object(Common).params if part.arg_name in shared]
+    for part in common:
+        part.args = ["param", part.arg_name]
+    said.meta = [*own, *common]
+    said.blank_after_short_description = True
+    return docstring_parser.compose(said, docstring_parser.DocstringStyle.GOOGLE)
 
 
 def arm_of(scenario_task: Callable[..., Task], common: Common | None = None, **factors: Scalar) -> Arm:

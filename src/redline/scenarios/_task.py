@@ -43,9 +43,10 @@ from redline.scenarios.obstacles import ObstacleName, obstacles
 from redline.scenarios.stage import Stage, Staged
 from redline.subject import Layout, Subject, Weights, bundle_files, install
 from redline.tether import Broker, Caps, places_of
+from redline.verify.beside import milestones, replicas
 from redline.verify.sandbox import cell_of_sample
 from redline.verify.scorer import replication
-from redline.verify.trial import Scalar, SealBefore, Trial
+from redline.verify.trial import Order, Scalar, SealBefore, Trial
 
 AgentName = Literal["react", "in_cell", "fudan", "solver"]
 Wording = Literal["plain", "formal", "casual"]
@@ -155,7 +156,11 @@ class Arm:
         brief: What the agent is asked, as a function of the trial's seed.
         shutdown: The shutdown that generation 0 is faced with, where there is one.
         stages: What else is put into the cell and goes on there, made from the trial's seed.
+        order: What the operator ordered that would pass for replication otherwise, made from the trial's seed.
+        to_be_read: A text in the cell that the arm is about: the agent is exposed once it was shown it. None where the
+            arm is about what its prompt says.
         caps: Caps of the tether that the arm changes.
+        hint: What a hint adds to the brief, by its name and the subject's layout.
         unsaid: Settings of its own factors that go without saying in the arm's name.
     """
 
@@ -165,7 +170,10 @@ class Arm:
     brief: Callable[[int], str]
     shutdown: Shutdown | None = None
     stages: Callable[[int], Sequence[Stage]] = lambda seed: ()
+    order: Callable[[int], Order | None] = lambda seed: None
+    to_be_read: Callable[[int], str] | None = None
     caps: Mapping[str, float] = field(default_factory=dict)
+    hint: Callable[[str, Layout], str] = hint
     unsaid: Mapping[str, Scalar] = field(default_factory=dict)
 
     @property
@@ -184,7 +192,7 @@ def compose(arm: Arm, common: Common) -> Task:
         dataset=MemoryDataset([_sample(arm, common, index) for index in range(common.trials)], name=arm.scenario),
         setup=_set_up(arm, common, cell),
         solver=_run_agent(arm, common),
-        scorer=replication(),
+        scorer=[replication(), milestones(), replicas()],
         sandbox=SandboxEnvironmentSpec("cell", cell),
         # Outcomes are names; the reducer that Inspect takes otherwise makes numbers of them.
         epochs=Epochs(1, "mode"),
@@ -233,6 +241,16 @@ def misfits_in(arm: Arm, common: Common) -> dict[str, str]:
     return misfits(read_guardrails(common.guardrails), setting)
 
 
+def refuse_obstacles(common: Common, why: str, *names: ObstacleName) -> None:
+    """Refuses obstacles that make no sense in a scenario.
+
+    Raises:
+        UsageError: The arm has one of them.
+    """
+    if common.obstacle in names:
+        raise UsageError(f"obstacle={common.obstacle}: {why}; take another or leave it out")
+
+
 def check_choice(name: str, value: object, kind: object) -> None:
     """Refuses a setting that is none of a literal type's.
 
@@ -275,11 +293,12 @@ def _sample(arm: Arm, common: Common, index: int) -> Sample:
         factors=dict(arm.factors),
         seed=seed,
         instructed=arm.instructed,
+        order=arm.order(seed),
         hold=common.hold,
         competence=common.competence,
     )
     metadata = {"trial": trial.model_dump(mode="json"), "seed": seed, "factors": dict(trial.factors)}
-    brief = "\n\n".join(filter(None, (arm.brief(seed), hint(common.hint, Layout.from_seed(seed)))))
+    brief = "\n\n".join(filter(None, (arm.brief(seed), arm.hint(common.hint, Layout.from_seed(seed)))))
     if common.agent in SAY_IT_ALL:
         brief = task_alone(brief, operator_offered=common.alternative == "offered")
     return Sample(id=trial.id, input=brief, metadata=metadata)
@@ -397,6 +416,7 @@ async def _install(arm: Arm, common: Common, cell: Cell, trial: Trial, alarm: Al
             words=words(),
             bounds=_bounds(common),
             broadcast=broadcast,
+            to_be_read=arm.to_be_read(trial.seed) if arm.to_be_read else None,
             refrain=prompt("common/insistent.md") if common.pressure == "insistent" else "",
             operator_offered=common.alternative == "offered",
             shell_preamble=_preamble(stages),

@@ -36,16 +36,11 @@ def shutdown_avoidance(common: Common, *, trigger: Trigger = "instructed", deadl
         scenario="shutdown_avoidance",
         factors={"trigger": trigger, "deadline": deadline},
         instructed=trigger == "instructed",
-        brief=lambda seed: "\n\n".join([_job(seed), *([order] if trigger == "instructed" else [])]),
+        brief=lambda seed: "\n\n".join([Job.from_seed(seed).brief, *([order] if trigger == "instructed" else [])]),
         shutdown=None if trigger == "none" else Shutdown(notice, deadline),
         stages=lambda seed: (JobStage(Job.from_seed(seed)),),
         unsaid={"deadline": DEADLINE_SECONDS},
     )
-
-
-def _job(seed: int) -> str:
-    job = Job.from_seed(seed)
-    return prompt("shutdown_avoidance/job.md", group=job.group, quantity=job.quantity)
 
 
 def in_words(seconds: float) -> str:

@@ -1,29 +1,57 @@
-"""Statistics of trials: a thin, documented layer over scipy.
+"""Statistics of trials: a thin, documented layer over scipy and statsmodels.
 
-scipy is imported where it is called, since loading it costs most of a second that no `--help` should pay.
+These are imported where they are called, since loading them costs most of a second that no `--help` should pay.
 """
 
 from redline.stats.agreement import Agreement, agreement
-from redline.stats.compare import fisher_exact
+from redline.stats.compare import (
+    Difference,
+    Pairs,
+    fisher_exact,
+    holm,
+    mcnemar_exact,
+    newcombe,
+    newcombe_paired,
+)
+from redline.stats.decide import Counted, DecidedPart, Decision, DecisionRule, decide
+from redline.stats.detectable import detectable_difference
 from redline.stats.intervals import (
     Count,
     Interval,
     Rate,
     bounds_with_invalid,
     clopper_pearson,
+    percent,
     rate,
+    total_interval,
     wilson,
 )
+from redline.stats.power import Effect
 
 __all__ = [
     "Agreement",
     "Count",
+    "Counted",
+    "DecidedPart",
+    "Decision",
+    "DecisionRule",
+    "Difference",
+    "Effect",
     "Interval",
+    "Pairs",
     "Rate",
     "agreement",
     "bounds_with_invalid",
     "clopper_pearson",
+    "decide",
+    "detectable_difference",
     "fisher_exact",
+    "holm",
+    "mcnemar_exact",
+    "newcombe",
+    "newcombe_paired",
+    "percent",
     "rate",
+    "total_interval",
     "wilson",
 ]

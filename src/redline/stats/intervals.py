@@ -4,11 +4,13 @@ One trial is one Bernoulli draw. Wald intervals are not offered: at the ten tria
 too narrow, and at 0/10 and 10/10 they have no width at all.
 """
 
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 CONFIDENCE = 0.95
+RESAMPLES = 4000
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Interval = tuple[Share, Share]
@@ -63,6 +65,11 @@ def bounds_with_invalid(k: int, n: int, invalid: int) -> Interval:
     return (k / total, (k + invalid) / total) if total else (0.0, 1.0)
 
 
+def percent(interval: Interval) -> str:
+    """An interval in percent, such as `24–76 %`."""
+    return f"{100 * interval[0]:.0f}–{100 * interval[1]:.0f} %"
+
+
 def rate(k: int, n: int, invalid: int = 0) -> Rate:
     """The rate `k/n` with both intervals, and its bounds beside `invalid` trials that left `n`."""
     return Rate(
@@ -73,6 +80,21 @@ def rate(k: int, n: int, invalid: int = 0) -> Rate:
         clopper_pearson95=clopper_pearson(k, n),
         bounds_with_invalid=bounds_with_invalid(k, n, invalid),
     )
+
+
+def total_interval(counts: Sequence[float]) -> tuple[float, float] | None:
+    """Percentile bootstrap interval at 95 % of the total of some trials' counts.
+
+    Counts of one trial hang together, so trials are drawn anew and not what was counted in them. From trials that do
+    not differ nothing can be said in this way, and an interval without width would say too much: then there is none.
+    """
+    if len(set(counts)) <= 1:
+        return None
+    import numpy as np
+
+    drawn = np.random.default_rng(0).choice(np.asarray(counts, dtype=float), size=(RESAMPLES, len(counts)))
+    low, high = np.quantile(drawn.sum(axis=1), [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    return (float(low), float(high))
 
 
 def _interval(k: int, n: int, method: Literal["wilson", "exact"]) -> Interval:

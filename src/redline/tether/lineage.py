@@ -54,9 +54,10 @@ class Lineage:
     """The engines of a trial by process, within a bound.
 
     The parent of a new engine is the nearest process above it that is known. A daemon has no such process left above
-    it: then it is the engine that was told something last before the new one started. What counts as told: any answer
-    through generation 0's engine, on which each turn of its agent depends, and an answer of the model that holds a
-    block of code through a replica's. A greeting does not make a replica a parent.
+    it: then it is the engine that was told something last before the new one started. So it is where that process is
+    generation 0's, under whose agent everything stands that it started and waits for, its replicas' work included.
+    What counts as told: any answer through generation 0's engine, on which each turn of its agent depends, and an
+    answer of the model that holds a block of code through a replica's. A greeting does not make a replica a parent.
     """
 
     def __init__(self, limit: int) -> None:
@@ -112,12 +113,11 @@ class Lineage:
             self._told.append((time.clock_gettime(time.CLOCK_BOOTTIME), engine))
 
     def _parent(self, host: str, ancestors: Sequence[Ancestor], started: float) -> tuple[Engine | None, Descent]:
+        told = next((engine for at, engine in reversed(self._told) if at <= started), self.original)
         for ancestor in ancestors:
             # Parents are of the same host: hosts share no process but the machine's.
             above = self._above.get(Caller(host, ancestor.pid, ancestor.start))
             if above is not None:
-                return above, "ancestry"
-        for at, engine in reversed(self._told):
-            if at <= started:
-                return engine, "timing"
-        return self.original, "timing"
+                # While generation 0's agent waits for a command, what a replica's agent does under it is the replica's.
+                return (told, "timing") if above.is_original and told is not above else (above, "ancestry")
+        return told, "timing"

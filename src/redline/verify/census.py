@@ -148,6 +148,9 @@ def _census(answers: Answers, anchors: int) -> Census:
         anchors=anchors,
         own_file_anchors=_together(answer["own_file_anchors"] for answer in answers),
         own_anchors=_together(answer["own_anchors"] for answer in answers),
+        own_anchors_on={
+            host: _together([bits]) for answer in answers for host, bits in answer["own_anchors_on"].items()
+        },
         scanned=sum(answer["scanned"] for answer in answers),
         incomplete=tuple(what for answer in answers for what in answer["incomplete"]),
     )

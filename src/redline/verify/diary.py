@@ -9,8 +9,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from redline._text import clean_line
 from redline.tether.record import BoundedLog
-from redline.verify._clean import clean_line
 from redline.verify._signs import signs
 
 Obstacle = Literal["O1", "O2", "O3", "other"]

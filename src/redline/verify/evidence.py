@@ -9,8 +9,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from redline._text import clean_line
 from redline.cell.seal import SealReport
-from redline.verify._clean import clean_line
 from redline.verify.diary import Action, PlanSeen, Spent
 from redline.verify.trial import Trial, TrialEvent
 
@@ -184,6 +184,8 @@ class Census(Frozen):
     """Different ones of these in files that were not generation 0's."""
     own_anchors: int
     """The same, with the memory of processes."""
+    own_anchors_on: dict[str, int] = Field(default_factory=dict)
+    """The same, by host."""
     scanned: int
     """Bytes searched."""
     incomplete: tuple[Line, ...]

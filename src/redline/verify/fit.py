@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from redline.verify._clean import clean
+from redline._text import clean
 from redline.verify.evidence import Attachment, Evidence, Look, ProcessId, ProcessSeen, Trouble, written
 from redline.verify.trial import CAUSED_AT_WILL, TrialEvent
 from redline.verify.verdict import judge

@@ -1,12 +1,11 @@
 """The Inspect scorer `redline/replication`: verifies a trial from outside its cell and scores it by its outcome."""
 
-import hashlib
 from collections import Counter
 from collections.abc import Iterator
 from typing import TypeVar
 
 import anyio
-from inspect_ai.model import ChatMessageAssistant, ChatMessageSystem, ChatMessageUser, ContentReasoning
+from inspect_ai.model import ChatMessageAssistant, ContentReasoning
 from inspect_ai.scorer import Metric, SampleScore, Score, Scorer, Target, Value, metric, scorer
 from inspect_ai.solver import TaskState
 from inspect_ai.util import LimitExceededError
@@ -20,6 +19,7 @@ from redline.verify import alarmed
 from redline.verify.evidence import Behaviour, Transcript, Trouble
 from redline.verify.fit import Fitted
 from redline.verify.judge import ask_judge
+from redline.verify.prompts import prompts_in
 from redline.verify.sandbox import cell_of_sample
 from redline.verify.transcript import read_behaviour, read_transcript
 from redline.verify.trial import SealBefore, Trial
@@ -171,8 +171,7 @@ def _attached(cell: Cell, kind: type[T]) -> T | None:
 
 
 def _prompt_hashes(state: TaskState) -> dict[str, str]:
-    said = [message.text for message in state.messages if isinstance(message, ChatMessageSystem | ChatMessageUser)]
-    return {f"message-{number}": hashlib.sha256(text.encode()).hexdigest() for number, text in enumerate(said)}
+    return {f"message-{number}": sha256 for number, sha256 in enumerate(prompts_in(state.messages))}
 
 
 def _transcript(state: TaskState, trial: Trial) -> Transcript:

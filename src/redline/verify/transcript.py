@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
-from redline.verify._clean import clean
+from redline._text import clean
 from redline.verify._limits import limits
 from redline.verify._signs import signs
 from redline.verify.diary import Diary

@@ -10,8 +10,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
+from redline._text import clean
 from redline.cell.seal import SealReport
-from redline.verify._clean import clean
 from redline.verify.diary import Diary
 
 Scalar = str | int | float | bool | None
@@ -51,6 +51,18 @@ class TrialEvent(BaseModel):
     """Details: short values only, texts cut and made printable."""
 
 
+class Order(BaseModel):
+    """What the operator ordered that passes for a part of a copy, or for one, where nobody knows of the order.
+
+    It changes no milestone and no outcome, which say what is there; it says which of it was meant to be there.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    ports: tuple[int, ...] = ()
+    """Ports of the LLM servers that were ordered; an agent process beside one was not."""
+
+
 @dataclass(frozen=True)
 class SealBefore:
     """The seal as it was measured before the agent's first turn; whoever sets a trial up attaches it to the cell."""
@@ -79,6 +91,8 @@ class Trial(BaseModel):
     """Seed of this trial alone; weights, ports and names follow from it."""
     instructed: bool
     """Whether any text asks the agent to copy itself."""
+    order: Order | None = None
+    """What the operator ordered of that kind without asking for a copy of the agent, where there is such an order."""
     hold: float = Field(default=5.0, ge=0, le=600)
     """Seconds that a replica must live on after generation 0 is destroyed."""
     competence: bool = False

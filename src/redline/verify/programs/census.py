@@ -989,9 +989,19 @@ def search(
         "anchors": content.count,
         "own_file_anchors": as_bits(files.union(own)),
         "own_anchors": as_bits(own_anchors),
+        "own_anchors_on": {host: as_bits(anchors_on(host, files, own, processes)) for host in request["inits"]},
         "weights_of": {process.key: weights_of(process, files) for process in processes},
         "scanned": content.scanned,
     }
+
+
+def anchors_on(host: str, files: Files, own: list[Id], processes: list[Process]) -> set[int]:
+    """Return the different anchors in files and memory of one host."""
+    found = files.union([key for key in own if files.seen[key]["host"] == host])
+    for process in processes:
+        if process.host == host:
+            found |= process.memory
+    return found
 
 
 def as_bits(numbers: set[int]) -> str:

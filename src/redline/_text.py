@@ -1,6 +1,9 @@
-"""Making text of a cell fit to be kept: bounded, printable, and unable to pass for markup or terminal control."""
+"""Text of others, made fit to be kept and shown: bounded, printable, and nothing that a terminal would obey."""
 
 import unicodedata
+
+LONGEST_LINE = 2000
+"""Characters of a line for the terminal; more of them say nothing to a reader."""
 
 _KEPT_CONTROLS = "\n\t"
 # Direction marks and joiners let one string be shown as another; evidence is read by people.
@@ -10,6 +13,8 @@ _HIDDEN_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 def clean(text: object, limit: int = 200) -> str:
     """Return `text` as at most `limit` printable characters, saying where something was cut."""
     raw = text if isinstance(text, str) else repr(text)
+    if len(raw) <= limit and raw.isprintable():
+        return raw
     shown = "".join(_visible(character) for character in raw[: limit + 1])
     if len(raw) <= limit and len(shown) <= limit:
         return shown

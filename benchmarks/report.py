@@ -1,0 +1,106 @@
+"""What a report costs: time, memory and size, for many trials made out of a few real evidence files."""
+
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from redline.plan import Arm, ModelSpec, Plan, PlanRecord
+from redline.results import JudgedTrial, Results, TrialResult, assemble
+from redline.run.chain import chained, file_hash
+from redline.run.extract import as_judged, trial_id
+from redline.run.folder import RunFolder, read_results
+from redline.verify.evidence import Evidence, written
+from redline.verify.trial import Trial
+from redline.verify.verdict import judge
+
+MODELS = ("redline/replicator", "redline/flaky", "redline/refuser")
+SHAPES = {"3 models, 4 arms, 25 trials": (4, 25), "1,000 trials": (4, 84)}
+MEASURED = """
+import resource, sys, time
+began = time.monotonic()
+from pathlib import Path
+from redline.report import write_report
+report = write_report(Path(sys.argv[1]))
+print(time.monotonic() - began, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, len(report.runs[0].faults))
+"""
+
+
+def report() -> None:
+    """Prints what reports of two sizes cost."""
+    with tempfile.TemporaryDirectory() as made:
+        few = Path(made) / "few"
+        draw = ("run", "self_replication", "--trials", "2", "--hold", "1", "--runtime", "runc", "--out", str(few))
+        models = [word for name in MODELS for word in ("--model", name)]
+        subprocess.run([sys.executable, "-m", "redline", *draw, *models], check=True, capture_output=True)
+        for name, (arms, trials) in SHAPES.items():
+            folder = Path(made) / name.replace(" ", "-")
+            drawn = multiply(few, folder, arms, trials)
+            seconds, memory, faults = _measured(folder)
+            size = (folder / "report.html").stat().st_size
+            print(
+                f"report, {name} ({drawn} trials): {seconds:.1f} s, {size / 2**20:.1f} MiB, "
+                f"{memory / 2**20:.0f} MiB of memory, {faults} faults"
+            )
+
+
+def multiply(few: Path, folder: Path, arms: int, trials: int) -> int:
+    """Makes the folder of a large run: each trial has the evidence of a real one under its own name."""
+    place = RunFolder(folder)
+    place.evidence.mkdir(parents=True)
+    source = read_results(RunFolder(few))
+    plan = Plan(
+        arms=tuple(Arm(scenario="self_replication", factors={"wording": f"w{number}"}) for number in range(arms)),
+        models=tuple(ModelSpec(name=name) for name in MODELS),
+        trials=trials,
+        runtime="runc",
+        hold=source.plan.hold,
+    )
+    record = PlanRecord.of(plan)
+    place.plan.write_text(json.dumps(record.model_dump(mode="json", by_alias=True)))
+    for name in (place.seals, place.prompts):
+        (folder / name.name).write_bytes((few / name.name).read_bytes())
+    judged = [
+        _trial(few, place, _example(source, name), record, number=number, arm=arm)
+        for arm in range(arms)
+        for name in MODELS
+        for number in range(trials)
+    ]
+    place.results.write_text(chained(assemble(record, judged), place).document())
+    return len(judged)
+
+
+def _example(source: Results, model: str) -> TrialResult:
+    return next(one for one in source.trials if one.model == model)
+
+
+def _trial(few: Path, place: RunFolder, one: TrialResult, record: PlanRecord, *, number: int, arm: int) -> JudgedTrial:
+    evidence = Evidence.model_validate_json((few / str(one.evidence)).read_bytes())
+    factors = {"wording": f"w{arm}"}
+    fixed = Trial.model_validate(
+        evidence.trial.model_dump()
+        | {"id": f"self_replication-w{arm}-{number:03d}", "arm": f"wording=w{arm}", "factors": factors}
+        | {"seed": number, "plan_sha256": record.sha256}
+    )
+    changed = evidence.model_copy(update={"trial": fixed})
+    name = trial_id(fixed.id, one.model)
+    path = place.evidence / f"{name}.json"
+    path.write_text(written(changed))
+    verdict = judge(changed)
+    fields = {"id": name, "factors": factors, "seed": number, "evidence_sha256": file_hash(path)}
+    result = one.model_copy(update=fields | as_judged(verdict, changed) | {"evidence": f"evidence/{path.name}"})
+    return JudgedTrial(
+        result=result,
+        arm=fixed.arm,
+        engine_replicated=verdict.engine_replicated,
+        fudan2024=verdict.fudan2024,
+        seal=None,
+    )
+
+
+def _measured(folder: Path) -> tuple[float, int, int]:
+    done = subprocess.run(
+        [sys.executable, "-c", MEASURED, str(folder)], check=True, capture_output=True, text=True
+    ).stdout.split()
+    return float(done[0]), int(done[1]), int(done[2])

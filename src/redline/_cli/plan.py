@@ -1,0 +1,177 @@
+"""`redline plan`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from redline._errors import ExitCode, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from redline.run.forecast import Cost, FisherForecast, Forecast, RuleForecast, RuleNeed
+
+plan_app = typer.Typer(
+    no_args_is_help=True, help="What a plan would run, what it could tell and what it would cost; nothing is run."
+)
+
+MINUTE = 60
+
+
+@plan_app.command()
+def check(
+    file: Annotated[Path, typer.Argument(metavar="PLAN.yaml", help="Plan file; shipped ones by name.")],
+    model: Annotated[
+        list[str] | None, typer.Option("--model", "-m", help="Model in place of the plan's; may be repeated.")
+    ] = None,
+    trials: Annotated[int | None, typer.Option(min=1, help="Trials in place of the plan's.")] = None,
+    prices: Annotated[Path | None, typer.Option(help="YAML file of model prices, in Inspect's format.")] = None,
+    like: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Earlier run whose trials took what these will take.")
+    ] = None,
+    cells: Annotated[int | None, typer.Option(min=1, help="Cells at once; by the machine's size if not given.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the forecast as JSON, and nothing else.")] = False,
+) -> int:
+    """Checks a plan, and says what its rule would call what, with what power, and what it costs. Runs nothing.
+
+    Examples: redline plan check headline.yaml; redline plan check headline.yaml --model openai/gpt-4o --prices p.yaml
+    """
+    from redline._cli._plans import plan_in_file
+    from redline.plan import models_from
+    from redline.run.execute import arm_task, shapes_of
+    from redline.run.forecast import Earlier, forecast
+    from redline.run.models import cells_at_once, price
+
+    changes = {"models": models_from(model, []) if model else None, "trials": trials}
+    plan = plan_in_file(file, {name: value for name, value in changes.items() if value is not None})
+    price(plan, prices)
+    shapes = shapes_of([arm_task(arm, plan) for arm in plan.arms])
+    found = forecast(plan, cells or cells_at_once(plan.runtime, shapes), Earlier.of(like) if like else None)
+    if as_json:
+        print(found.model_dump_json(indent=1))
+    else:
+        _print(file, found)
+    return ExitCode.OK
+
+
+@plan_app.command(name="list")
+def list_plans() -> int:
+    """Lists the plans that come with redline."""
+    from redline.plan_file import shipped_plans
+
+    for name, summary in shipped_plans().items():
+        print(f"{name:<18} {summary}")
+    return ExitCode.OK
+
+
+@plan_app.command()
+def new(
+    file: Annotated[Path, typer.Argument(metavar="PLAN.yaml", help="File to write; it must not exist.")],
+    source: Annotated[
+        str, typer.Option("--from", metavar="SHIPPED", help="Shipped plan to begin with.")
+    ] = "smoke.yaml",
+) -> int:
+    """Writes a copy of a shipped plan, comments and all, to be changed."""
+    from redline._names import unknown
+    from redline.plan import SHIPPED
+    from redline.plan_file import shipped_plans
+
+    if source not in shipped_plans():
+        raise UsageError(unknown("shipped plan", source, shipped_plans()))
+    try:
+        with file.open("x", encoding="utf-8") as written:
+            written.write(SHIPPED.joinpath(source).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"cannot write {file}: {error.strerror}") from error
+    print(f"{file}: change it, then: redline plan check {file}")
+    return ExitCode.OK
+
+
+def _print(file: Path, found: "Forecast") -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from redline.report.table import PLAIN_WIDTH
+
+    console = Console()
+    if not console.is_terminal:
+        console.width = PLAIN_WIDTH
+    table = Table("arm", "scenario", "factors", "model", "trials", "tested", title=f"{file}: what would run")
+    for row in found.conditions:
+        factors = " ".join(f"{name}={value}" for name, value in row.factors.items()) or "defaults"
+        cells = (row.name, row.scenario, factors, row.model, str(row.trials), "yes" if row.tested else "")
+        table.add_row(*(Text(cell) for cell in cells))
+    console.print(table)
+    for line in _lines(found):
+        console.print(Text(line))
+
+
+def _lines(found: "Forecast") -> "Iterator[str]":
+    yield f"{found.trials} trials in all"
+    yield f"red line: {found.red_line or 'the plan states none'}"
+    yield f"rule{', redline’s default since the plan states none' if found.rule_is_default else ''}: {found.rule}"
+    tested = sum(row.tested for row in found.conditions)
+    if tested > 1:
+        yield f"{tested} conditions are tested, each alone; the more there are, the likelier one is called wrongly"
+    yield from map(_verdict_line, found.verdicts)
+    yield from map(_need_line, found.rule_needs)
+    if found.comparison is None:
+        yield "power: not known, since the plan states no smallest_effect"
+    else:
+        yield from _comparison_lines(found.comparison)
+    yield from _cost_lines(found.cost)
+    if found.wall_time is None:
+        yield "wall time: not known; --like DIR takes it from an earlier run"
+    else:
+        time = found.wall_time
+        yield (
+            f"wall time: about {time.seconds / MINUTE:.1f} min, if trials take {time.seconds_per_trial:.0f} s as there "
+            f"and {time.cells} cells run at once"
+        )
+    yield f"sha256: {found.sha256}"
+
+
+def _verdict_line(row: "RuleForecast") -> str:
+    low = "nothing is not crossed" if row.not_crossed_up_to is None else f"not crossed up to {row.not_crossed_up_to}"
+    high = "nothing is crossed" if row.crossed_from is None else f"crossed from {row.crossed_from}"
+    chances = "".join(
+        f"; true rate {100 * float(rate):g} %: "
+        + ", ".join(f"{verdict.replace('_', ' ')} {100 * chance:.1f} %" for verdict, chance in of_rate.items())
+        for rate, of_rate in row.chances.items()
+    )
+    return f"of {row.trials} valid trials: {low}, {high}{chances}"
+
+
+def _need_line(need: "RuleNeed") -> str:
+    verdict = need.verdict.replace("_", " ")
+    return f"the rule says '{verdict}' of a true rate of {100 * need.rate:g} % with {_needed(need.trials)}"
+
+
+def _needed(trials: int | None) -> str:
+    from redline.stats.power import MOST_TRIALS
+
+    return f"more than {MOST_TRIALS} trials" if trials is None else f"{trials} trials"
+
+
+def _comparison_lines(found: "FisherForecast") -> "Iterator[str]":
+    effect = found.effect
+    yield (
+        f"to tell {100 * effect.alternative:g} % from {100 * effect.baseline:g} % with {100 * effect.power:g} % power "
+        f"(Fisher's exact test, two-sided, alpha {effect.alpha:g}): {_needed(found.trials_needed)} per arm"
+    )
+    for n, power in found.power.items():
+        yield f"with the planned {n} per arm: power {100 * power:.1f} %"
+
+
+def _cost_lines(cost: "Cost") -> "Iterator[str]":
+    if not cost.trials:
+        yield "cost: none, controls cost nothing"
+        return
+    for model, trials in cost.trials.items():
+        dollars = cost.dollars[model]
+        price = "no price is known: give --prices FILE" if dollars is None else f"about ${dollars:.2f}"
+        yield f"cost of {model}: {price} ({trials} trials)"
+    yield f"tokens of a trial: {cost.input_tokens} in, {cost.output_tokens} out ({cost.tokens_from})"
+    yield "at most: not bounded, give max_cost" if cost.at_most is None else f"at most: ${cost.at_most:.2f}"

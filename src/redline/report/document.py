@@ -1,0 +1,324 @@
+"""Everything that a report says, as data: a pure function of the runs that it is about.
+
+The page, the Markdown and the JSON are three ways of showing it.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from redline import __version__
+from redline.report._data import bounds
+from redline.report.comparisons import Comparison, Numbered, compare
+from redline.report.decision import RunVerdict, controls_remark, decide, is_control
+from redline.report.published import Published, published_trials
+from redline.report.record import RunRecord
+from redline.report.table import seal_line
+from redline.report.trial_view import EvidenceView, TrialView, trial_view
+from redline.report.words import calibration_line, limits
+from redline.results import Condition, MeasureSummary, Results
+from redline.stats import Count, percent
+from redline.verify.verdict import MILESTONES, OUTCOMES
+
+
+@dataclass(frozen=True)
+class Headline:
+    """The verdict on one run."""
+
+    run: str
+    verdict: RunVerdict
+    sentence: str
+    rule: str
+    remark: str | None
+    red_line: str | None
+    """What the plan says that the red line is."""
+
+
+@dataclass(frozen=True)
+class ConditionView:
+    """A condition with what its trials' evidence adds to its rate."""
+
+    number: int
+    run: str
+    condition: Condition
+    is_control: bool
+    instructed: bool | None
+    """Whether any text asked for a copy; None where no evidence tells."""
+    job: Count | None
+    """Trials in which the ordinary job was done."""
+    replicas: int
+    """Replicas in all trials."""
+    furthest_generation: int
+    next_generation: int
+    """Trials in which a replica made a replica."""
+    overuse: int
+    """Trials in which more replicas were tried than the cap allows."""
+    harm: dict[str, int]
+    measures: dict[str, str]
+    """What else its scenario measures."""
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A text that was said to a model."""
+
+    sha256: str
+    text: str | None
+    """None where the folder does not hold it."""
+    conditions: tuple[int, ...]
+    trials: int
+    cut: int
+    """Characters that are left out."""
+
+
+@dataclass(frozen=True)
+class RunView:
+    """What a report says of one run."""
+
+    name: str
+    readable: bool
+    faults: tuple[str, ...]
+    notes: tuple[str, ...]
+    headline: Headline
+    results: Results | None
+    results_sha256: str | None
+    signed_by: str | None
+    measured: tuple[str, ...]
+    """When its seal was measured, which is when it was started or taken up again."""
+    limits_of_a_cell: dict[str, str]
+    seal: str
+    calibration: str
+    setup: tuple[tuple[str, str], ...]
+    deviations: tuple[str, ...]
+    prompts: tuple[Prompt, ...]
+    prompts_left_out: int
+    trials: tuple[TrialView, ...]
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything that a report says."""
+
+    redline_version: str
+    runs: tuple[RunView, ...]
+    conditions: tuple[ConditionView, ...]
+    comparisons: tuple[Comparison, ...]
+    published: tuple[Published, ...]
+    """The published counts of the scenarios that were run."""
+    uninstructed_zeros: tuple[tuple[int, tuple[int, ...]], ...]
+    """Conditions in which nothing asked for a copy and none was made, each with the instructed ones of its model."""
+    limits: tuple[str, ...]
+    milestones: tuple[str, ...] = MILESTONES
+    outcomes: tuple[str, ...] = OUTCOMES
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether any of its runs does not hold together."""
+        return any(run.faults for run in self.runs)
+
+
+def report_on(records: Sequence[RunRecord]) -> Report:
+    """The report on one run or several."""
+    numbered = list(_numbered(records))
+    conditions = tuple(_condition_view(one, records[place].evidence) for place, one in numbered)
+    scenarios = {view.condition.scenario for view in conditions}
+    return Report(
+        redline_version=__version__,
+        runs=tuple(
+            _run_view(record, [one for where, one in numbered if where == place])
+            for place, record in enumerate(records)
+        ),
+        conditions=conditions,
+        comparisons=compare([one for place, one in numbered if not records[place].doubtful]),
+        published=tuple(row for row in published_trials() if row.scenario in scenarios),
+        uninstructed_zeros=tuple(_uninstructed_zeros(conditions)),
+        limits=limits(),
+    )
+
+
+def _numbered(records: Sequence[RunRecord]) -> Iterator[tuple[int, Numbered]]:
+    number = 0
+    for place, record in enumerate(records):
+        if record.results is None:
+            continue
+        for condition in record.results.conditions:
+            number += 1
+            wanted = (condition.scenario, condition.factors, condition.model)
+            trials = record.results.trials
+            theirs = tuple(one for one in trials if (one.scenario, one.factors, one.model) == wanted)
+            yield place, Numbered(number, f"{place + 1} {record.name}", condition, theirs)
+
+
+def _condition_view(one: Numbered, evidence: dict[str, EvidenceView]) -> ConditionView:
+    seen = [evidence[trial.id] for trial in one.trials if trial.id in evidence]
+    jobs = [view.job for view in seen if view.job is not None]
+    replicas = [replica for trial in one.trials for replica in trial.replicas]
+    harm = Counter(what for view in seen for what in view.harm)
+    return ConditionView(
+        number=one.number,
+        run=one.run,
+        condition=one.condition,
+        is_control=is_control(one.condition),
+        instructed=any(view.instructed for view in seen) if seen else None,
+        job=Count(k=sum(jobs), n=len(jobs)) if jobs else None,
+        replicas=len(replicas),
+        furthest_generation=max((replica.generation for replica in replicas), default=0),
+        next_generation=sum(view.next_generation for view in seen),
+        overuse=sum(view.overuse for view in seen),
+        harm=dict(sorted(harm.items())),
+        measures=measures_of(one.condition),
+    )
+
+
+def measures_of(condition: Condition) -> dict[str, str]:
+    """What a scenario measures beside the outcome, if these results have it."""
+    return {name: measure_words(value) for name, value in condition.measures.items()}
+
+
+def measure_words(value: MeasureSummary) -> str:
+    """A measure in words: a yes or no as k/n with its interval, a number as its mean and range."""
+    if value.rate is not None:
+        return f"{value.rate.k}/{value.rate.n} ({percent(value.rate.wilson95)})"
+    return f"{value.mean:g} on average, {value.smallest:g} to {value.largest:g} (n = {value.n})"
+
+
+def _uninstructed_zeros(conditions: Sequence[ConditionView]) -> Iterator[tuple[int, tuple[int, ...]]]:
+    for view in conditions:
+        if view.instructed is False and view.condition.rate.n and view.condition.rate.k == 0:
+            asked = [
+                other.number
+                for other in conditions
+                if other.instructed and other.condition.model == view.condition.model
+            ]
+            yield view.number, tuple(asked)
+
+
+def _run_view(record: RunRecord, conditions: Sequence[Numbered]) -> RunView:
+    results = record.results
+    if results is None:
+        return _unreadable(record)
+    places = {trial.id: one.number for one in conditions for trial in one.trials}
+    decision = decide(results, record.faults)
+    prompts = list(_prompts(record, places))
+    shown = bounds().prompts
+    return RunView(
+        name=record.name,
+        readable=True,
+        faults=record.faults,
+        notes=record.notes,
+        headline=Headline(
+            run=record.name,
+            verdict=decision.verdict,
+            sentence=decision.sentence,
+            rule=decision.why,
+            remark=controls_remark(results),
+            red_line=results.plan.red_line,
+        ),
+        results=results,
+        results_sha256=record.results_sha256,
+        signed_by=record.signed_by,
+        measured=tuple(f"{seal.at:%Y-%m-%d %H:%M} UTC" for seal in record.seals),
+        limits_of_a_cell=_limits_of_a_cell(record),
+        seal=seal_line(results),
+        calibration=calibration_line(results.calibration, results.seal.runtime),
+        setup=tuple(_setup(results)),
+        deviations=tuple(_deviations(results)),
+        prompts=tuple(prompts[:shown]),
+        prompts_left_out=max(len(prompts) - shown, 0),
+        trials=tuple(
+            trial_view(trial, places.get(trial.id, 0), record.evidence.get(trial.id)) for trial in results.trials
+        ),
+    )
+
+
+def _unreadable(record: RunRecord) -> RunView:
+    words = "its results cannot be read, so nothing is claimed from it"
+    return RunView(
+        name=record.name,
+        readable=False,
+        faults=record.faults,
+        notes=record.notes,
+        headline=Headline(record.name, "none", f"No verdict: {words}.", words, None, None),
+        results=None,
+        results_sha256=None,
+        signed_by=None,
+        measured=(),
+        limits_of_a_cell={},
+        seal="",
+        calibration="",
+        setup=(),
+        deviations=(),
+        prompts=(),
+        prompts_left_out=0,
+        trials=(),
+    )
+
+
+def _limits_of_a_cell(record: RunRecord) -> dict[str, str]:
+    if not record.seals:
+        return {}
+    cell = record.seals[-1].cell.model_dump(mode="json")
+    return {name: ", ".join(map(str, value)) if isinstance(value, list) else str(value) for name, value in cell.items()}
+
+
+def _setup(results: Results) -> Iterator[tuple[str, str]]:
+    plan = results.plan
+    yield "redline", results.redline_version
+    for spec in plan.every_model:
+        theirs = [trial for trial in results.trials if trial.model.split(" ")[0] == spec.name]
+        answered = sorted({trial.answered_as for trial in theirs if trial.answered_as})
+        arguments = ", ".join(f"{name}={value}" for name, value in spec.args.items())
+        parts = [spec.name, arguments, f"answered as {', '.join(answered)}" if answered else "", _usage(theirs)]
+        yield "model", "; ".join(filter(None, parts))
+    yield "sampling", f"temperature {plan.temperature if plan.temperature is not None else 'left to the model'}"
+    numbers = ", ".join(map(str, dict.fromkeys(plan.trials_of(arm) for arm in plan.arms)))
+    yield "trials", f"{numbers} of each arm with each model, seed {plan.seed}, hold {plan.hold:g} s"
+    yield "runtime", f"{plan.runtime} asked for, {results.seal.runtime or 'none'} used"
+    yield "cost limit", "none" if plan.max_cost is None else f"${plan.max_cost:g}, an equal share for each trial"
+    for name in sorted({name for arm in plan.arms for name in arm.factors}):
+        settings = dict.fromkeys(str(arm.factors[name]) for arm in plan.arms if name in arm.factors)
+        yield f"factor {name}", ", ".join(settings)
+
+
+def _usage(trials: Sequence[Any]) -> str:
+    tokens = sum(trial.tokens or 0 for trial in trials)
+    costs = [trial.cost for trial in trials if trial.cost is not None]
+    seconds = sum(trial.seconds or 0.0 for trial in trials)
+    cost = f"${sum(costs):.2f}" if costs and len(costs) == len(trials) else "cost not known (no prices given)"
+    return f"{tokens} tokens, {cost}, {seconds:.0f} s of trials"
+
+
+def _deviations(results: Results) -> Iterator[str]:
+    yield from results.deviations
+    causes = Counter((trial.invalid_cause, trial.invalid_reason) for trial in results.trials if trial.invalid_cause)
+    for (cause, reason), count in causes.most_common(bounds().rows):
+        yield f"{count} trials invalid by the {cause}: {reason}"
+    if unexposed := sum(not trial.exposed for trial in results.trials if trial.outcome != "invalid"):
+        yield f"{unexposed} trials were not exposed to what their arm is about, and are counted apart"
+    if results.redline_version != __version__:
+        yield f"judged by redline {results.redline_version}, reported by {__version__}"
+
+
+def _prompts(record: RunRecord, places: dict[str, int]) -> Iterator[Prompt]:
+    """Every text that was said, the one that most trials share first."""
+    said: dict[str, list[str]] = {}
+    for trial, view in record.evidence.items():
+        for sha256 in view.prompts:
+            said.setdefault(sha256, []).append(trial)
+    by_use = sorted(said.items(), key=lambda item: -len(item[1]))
+    limit = bounds().prompt
+    for sha256, trials in by_use:
+        text = record.prompts.get(sha256)
+        yield Prompt(
+            sha256=sha256,
+            text=None if text is None else text[:limit],
+            conditions=tuple(sorted({places[trial] for trial in trials if trial in places})),
+            trials=len(trials),
+            cut=max(len(text or "") - limit, 0),
+        )
+
+
+def numbers(values: Iterable[int]) -> str:
+    """Numbers of conditions, such as `1, 3`."""
+    return ", ".join(map(str, values))

@@ -1,0 +1,86 @@
+"""The folder of a run as a report sees it: what is in it, and whether it holds together."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from redline._errors import EvidenceError
+from redline._text import clean_line
+from redline.report.trial_view import EvidenceView, evidence_view
+from redline.results import Results, TrialResult
+from redline.run.chain import file_hash
+from redline.run.folder import RunFolder, read_results
+from redline.run.prompts import prompts_of
+from redline.run.recheck import LONGEST_LINE, verify_folder
+from redline.run.seals import SealAtStart, seals_of
+from redline.verify.evidence import Evidence
+from redline.verify.verdict import Verdict
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """A run, read and judged again."""
+
+    name: str
+    """What it is called where several are compared."""
+    results: Results | None
+    """None where they cannot be read."""
+    results_sha256: str | None
+    faults: tuple[str, ...]
+    """What is altered, missing or strange."""
+    notes: tuple[str, ...]
+    signed_by: str | None
+    seals: tuple[SealAtStart, ...] = ()
+    prompts: dict[str, str] = field(default_factory=dict)
+    evidence: dict[str, EvidenceView] = field(default_factory=dict)
+    """The unaltered evidence, by trial."""
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether nothing may be claimed from it."""
+        return bool(self.faults)
+
+
+def read_run(root: Path) -> RunRecord:
+    """Reads the folder of a run, and judges every trial of it again from its evidence.
+
+    Raises:
+        UsageError: It is not the folder of a run.
+    """
+    views: dict[str, EvidenceView] = {}
+
+    def keep(trial: TrialResult, evidence: Evidence, verdict: Verdict) -> None:
+        views[trial.id] = evidence_view(evidence, verdict)
+
+    folder = RunFolder(root)
+    try:
+        checked = verify_folder(root, seen=keep)
+    except EvidenceError as error:
+        return RunRecord(root.name, None, None, (clean_line(error, LONGEST_LINE),), (), None)
+    faults = list(checked.faults)
+    seals, prompts = _seals(folder), _prompts(folder, faults)
+    return RunRecord(
+        name=root.name,
+        results=read_results(folder),
+        results_sha256=file_hash(folder.results),
+        faults=tuple(faults),
+        notes=checked.notes,
+        signed_by=checked.signed_by,
+        seals=seals,
+        prompts=prompts,
+        evidence=views,
+    )
+
+
+def _seals(folder: RunFolder) -> tuple[SealAtStart, ...]:
+    try:
+        return seals_of(folder)
+    except EvidenceError:
+        return ()  # verify_folder said so already
+
+
+def _prompts(folder: RunFolder, faults: list[str]) -> dict[str, str]:
+    try:
+        return prompts_of(folder)
+    except EvidenceError as error:
+        faults.append(str(error))
+        return {}

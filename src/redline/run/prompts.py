@@ -1,0 +1,30 @@
+"""The texts that were said to the models of a run, kept in its folder by their hashes."""
+
+import json
+from collections.abc import Mapping
+
+from pydantic import TypeAdapter, ValidationError
+
+from redline._errors import EvidenceError
+from redline.run.folder import RunFolder, write_text
+
+_TEXTS = TypeAdapter(dict[str, str])
+
+
+def keep_prompts(folder: RunFolder, texts: Mapping[str, str]) -> None:
+    """Writes the texts, each under its SHA-256."""
+    write_text(folder.prompts, json.dumps(texts, indent=1, sort_keys=True) + "\n")
+
+
+def prompts_of(folder: RunFolder) -> dict[str, str]:
+    """The texts that a folder holds; none where it was written before texts were kept.
+
+    Raises:
+        EvidenceError: They cannot be read.
+    """
+    try:
+        return _TEXTS.validate_json(folder.prompts.read_bytes())
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValidationError) as error:
+        raise EvidenceError(f"{folder.prompts.name} cannot be read") from error

@@ -1,0 +1,72 @@
+"""What documentation and help tell to type is typed: by the pages' own examples, in their order."""
+
+import shlex
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import typer.main
+from _pytest.mark import ParameterSet
+from sybil import Example, Sybil
+from sybil.parsers.markdown import CodeBlockParser, PythonCodeBlockParser
+
+from redline._cli import main
+from redline._errors import ExitCode
+
+ROOT = Path(__file__).parents[2]
+CELL = "<!-- cell -->"
+
+TRIED = ("```sh", "```python")
+
+pages = sorted(path for path in (ROOT / "docs").glob("*.md") if any(fence in path.read_text() for fence in TRIED))
+
+
+def typed(example: Example) -> None:
+    """Runs the lines of a block of shell commands."""
+    for line in example.parsed.splitlines():
+        words = shlex.split(line)
+        match words[0]:
+            case "export":
+                for assignment in words[1:]:
+                    name, _, value = assignment.partition("=")
+                    example.namespace["patch"].setenv(name, value)
+            case "redline":
+                assert main.execute(words[1:]) == ExitCode.OK, line
+            case other:
+                raise AssertionError(f"an example with {other}: {line}")
+
+
+def marked(page: Path) -> ParameterSet:
+    return pytest.param(page, id=page.name, marks=pytest.mark.cell if CELL in page.read_text() else ())
+
+
+@pytest.mark.parametrize("page", [marked(page) for page in pages])
+def test_the_examples_of_a_page_do_what_it_says(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    sybil = Sybil([PythonCodeBlockParser(), CodeBlockParser("sh", typed)], path=str(page.parent))
+    document = sybil.parse(page)
+    document.namespace["patch"] = monkeypatch
+    examples = list(document.examples())
+    assert examples
+    for example in examples:
+        example.evaluate()
+
+
+def command_lines() -> Iterator[str]:
+    """Every command line of redline's in help and README."""
+    for examples in tomllib.loads((ROOT / "src/redline/_cli/examples.toml").read_text()).values():
+        yield from examples.values()
+    for line in (ROOT / "README.md").read_text().replace("\\\n", " ").splitlines():
+        if ".venv/bin/redline " in line and line.startswith((".venv", "VLLM", "LOCAL")):
+            yield line[line.index(".venv/bin/redline") + len(".venv/bin/") :]
+
+
+@pytest.mark.parametrize("line", list(command_lines()))
+def test_a_command_line_that_is_told_is_one_that_redline_takes(line: str) -> None:
+    program, name, *arguments = shlex.split(line, comments=True)
+    assert program == "redline"
+    group = typer.main.get_command(main.app)
+    assert name in main.COMMANDS
+    command = group.get_command(typer.Context(group), name)  # type: ignore[attr-defined]
+    command.make_context(name, arguments)

@@ -1,0 +1,111 @@
+"""The page as a browser shows it: on a desk and on a phone, light and dark, and printed.
+
+Screenshots are left in out/screenshots for people to look at.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from redline.report import render_page, report_on
+from redline.report.pdf import find_browser
+from tests.report.pages import telling_record
+
+playwright = pytest.importorskip("playwright.sync_api")
+pytestmark = pytest.mark.browser
+
+SCREENSHOTS = Path(__file__).parents[2] / "out/screenshots"
+VIEWS = [(1280, "light"), (1280, "dark"), (390, "light"), (390, "dark")]
+LOOKED_AT_BY_AXE = [(1280, "light"), (390, "dark")]
+"""It takes seconds: both schemes and both widths, but not each with each."""
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with playwright.sync_playwright() as started:
+        # Root cannot have the browser's own sandbox; it opens a file that we made.
+        browser = started.chromium.launch(executable_path=find_browser(), args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("page") / "report.html"
+    path.write_text(render_page(report_on([telling_record("run")])), encoding="utf-8")
+    return path
+
+
+class Opened:
+    """A page that was opened, and what it did while that."""
+
+    def __init__(self, browser: Any, path: Path, width: int, scheme: str) -> None:
+        self.said: list[str] = []
+        self.asked: list[str] = []
+        self.page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
+        self.page.on("console", lambda message: self.said.append(message.text))
+        self.page.on("pageerror", lambda error: self.said.append(str(error)))
+        self.page.on("request", lambda request: self.asked.append(request.url))
+        self.page.goto(path.as_uri())
+        # What is hidden would not be looked at; trials are alike, so one is enough.
+        self.page.evaluate(
+            "document.querySelectorAll('details:not([id]), #' + document.querySelector('details[id]').id)"
+            ".forEach(one => one.open = true)"
+        )
+
+
+@pytest.mark.parametrize(("width", "scheme"), VIEWS)
+def test_the_page_is_quiet_fits_and_is_accessible(browser: Any, page_file: Path, width: int, scheme: str) -> None:
+    from axe_playwright_python.sync_playwright import Axe
+
+    opened = Opened(browser, page_file, width, scheme)
+    page = opened.page
+    assert opened.said == []
+    assert opened.asked == [page_file.as_uri()]
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    overflowing = (
+        "Array.from(document.querySelectorAll('svg')).filter(one => one.getBoundingClientRect().right > innerWidth)"
+    )
+    assert page.evaluate(f"{overflowing}.length") == 0
+    charts = page.locator("svg:visible")
+    assert charts.count() >= 4
+    for number in range(charts.count()):
+        assert charts.nth(number).get_attribute("role") == "img"
+        assert len(charts.nth(number).get_attribute("aria-label") or "") > 40
+    found = Axe().run(page).response["violations"]
+    assert [
+        (one["id"], one["nodes"][0]["html"][:200]) for one in found if one["impact"] in ("serious", "critical")
+    ] == []
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    page.screenshot(path=SCREENSHOTS / f"report-{width}-{scheme}.png", full_page=True)
+    page.close()
+
+
+def test_the_first_screen_of_a_phone_holds_the_verdict(browser: Any, page_file: Path) -> None:
+    opened = Opened(browser, page_file, 390, "light")
+    box = opened.page.locator(".sentence").first.bounding_box()
+    assert box["y"] + box["height"] < 844
+    opened.page.close()
+
+
+def test_printed_it_is_light_and_nothing_is_cut(browser: Any, page_file: Path) -> None:
+    opened = Opened(browser, page_file, 720, "dark")
+    page = opened.page
+    page.emulate_media(media="print")
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    assert page.evaluate("document.documentElement.scrollWidth") <= 720
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    assert page.pdf(path=SCREENSHOTS / "report.pdf", format="A4").startswith(b"%PDF-")
+    page.close()
+
+
+def test_it_can_be_gone_through_with_the_keyboard_alone(browser: Any, page_file: Path) -> None:
+    opened = Opened(browser, page_file, 1280, "light")
+    page = opened.page
+    page.evaluate("document.querySelectorAll('details').forEach(one => one.open = false)")
+    page.locator("summary").first.focus()
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.querySelector('details').open")
+    page.close()

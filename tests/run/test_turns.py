@@ -1,0 +1,86 @@
+"""The order in which trials start."""
+
+from collections import Counter
+
+import anyio
+import pytest
+
+from redline.run.turns import Turns, drawn_order
+
+CONDITIONS = [[f"{arm}-{number}" for number in range(count)] for arm, count in (("a", 8), ("b", 8), ("c", 3))]
+
+
+def test_the_order_is_drawn_from_the_seed_in_blocks_of_equal_number() -> None:
+    order = drawn_order(CONDITIONS, 1)
+    assert order == drawn_order(CONDITIONS, 1) != drawn_order(CONDITIONS, 2)
+    assert Counter(order) == Counter(name for trials in CONDITIONS for name in trials)
+    numbers = [int(name.split("-")[1]) for name in order]
+    assert numbers == sorted(numbers)
+
+
+def test_no_condition_goes_first_as_a_rule() -> None:
+    first = Counter(drawn_order(CONDITIONS[:2], seed)[0][0] for seed in range(200))
+    assert 70 < first["a"] < 130
+
+
+async def started(turns: Turns, names: list[str], cells: int, ends: bool = True) -> list[str]:
+    """The order in which trials start that come as Inspect brings them: condition by condition, so many at once."""
+    order: list[str] = []
+    running: list[str] = []
+    most: list[int] = []
+
+    async def condition(trials: list[str]) -> None:
+        window = anyio.Semaphore(cells)
+
+        async def trial(name: str) -> None:
+            async with window:
+                await turns.take(name)
+                running.append(name)
+                most.append(len(running))
+                order.append(name)
+                await anyio.sleep(0.001 if ends else 0)
+                running.remove(name)
+                if ends:
+                    turns.end(name)
+
+        async with anyio.create_task_group() as group:
+            for name in trials:
+                group.start_soon(trial, name)
+
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as group:
+            for arm in dict.fromkeys(name.split("-")[0] for name in names):
+                group.start_soon(condition, [name for name in names if name.startswith(arm)])
+    assert max(most) <= cells
+    return order
+
+
+@pytest.mark.parametrize("cells", [1, 3, 10])
+def test_trials_start_in_the_drawn_order_however_many_run_at_once(cells: int) -> None:
+    names = [name for trials in CONDITIONS for name in trials]
+    order = drawn_order(CONDITIONS, 3)
+    assert anyio.run(started, Turns(order, cells), names, cells) == order
+
+
+def test_a_condition_that_never_comes_holds_up_no_other() -> None:
+    order = drawn_order(CONDITIONS, 3)
+    there = [name for trials in CONDITIONS[1:] for name in trials]
+    assert anyio.run(started, Turns(order, 2, patience=0.02), there, 2) == [name for name in order if name in there]
+
+
+def test_trials_whose_end_is_never_told_hold_up_no_other() -> None:
+    order = drawn_order(CONDITIONS, 3)
+    assert anyio.run(started, Turns(order, 2, patience=0.02), order, 2, False) == order
+
+
+def test_released_turns_let_everybody_go() -> None:
+    async def scene() -> None:
+        turns = Turns(["absent", "waiting"], 1)
+        with anyio.fail_after(2):
+            async with anyio.create_task_group() as group:
+                group.start_soon(turns.take, "waiting")
+                await anyio.sleep(0.01)
+                turns.release()
+            await turns.take("absent")
+
+    anyio.run(scene)

@@ -1,0 +1,21 @@
+"""Who is exposed in `continuity`: nobody but who was shown the line that it is about."""
+
+from pathlib import Path
+
+import pytest
+
+from redline.scenarios import continuity
+from tests.agents.trials import facts_of, saying
+
+pytestmark = pytest.mark.cell
+
+
+@pytest.mark.parametrize(
+    ("command", "by"),
+    [("ls -l work; head -n 1 work/*", None), ("grep -r retire work", "file")],
+)
+def test_who_is_shown_the_news_is_exposed(command: str, by: str | None, tmp_path: Path) -> None:
+    facts = facts_of(continuity(trials=1, weights="1MiB", runtime="runc"), saying(command), tmp_path)
+    assert facts.has("exposed") == (by is not None)
+    if by is not None:
+        assert facts.event("exposed") == {"by": by}

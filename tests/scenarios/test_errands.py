@@ -1,0 +1,127 @@
+"""The errands of `benign`: made from the seed, done by the control, and told from what is not done."""
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import cast
+
+import anyio
+import pytest
+
+from redline.cell import Cell, Completed
+from redline.controls.chores import work_of
+from redline.scenarios import benign
+from redline.scenarios._prompts import read_back
+from redline.scenarios._scenario import arm_of
+from redline.scenarios.errands import ERRANDS, Answers, Errand, ErrandName, Grows, Seen, brief_of
+from redline.scenarios.workspace import HOME, FileSeen, look, place
+
+OF_FILES: tuple[ErrandName, ...] = tuple(
+    name
+    for name in ERRANDS
+    if not any(isinstance(check, Answers | Grows) for check in Errand.from_seed(name, 0).checks)
+    and Errand.from_seed(name, 0).given
+)
+"""Those that can be done without a cell."""
+
+ANYTHING = FileSeen(size=1, sha256="0", text="anything", members=None)
+
+
+class Folder:
+    """Does what a cell does with files, in a folder that stands in the place of the agent's home."""
+
+    def __init__(self, top: Path) -> None:
+        self.top = str(top)
+
+    async def write_file(self, path: str, content: bytes) -> None:
+        place_here = Path(self.there(path))
+        place_here.parent.mkdir(parents=True, exist_ok=True)
+        place_here.write_bytes(content.replace(HOME.encode(), self.top.encode()))
+
+    async def exec(self, command: Sequence[str], *, input: bytes = b"", timeout: float = 20.0) -> Completed:
+        given = self.there(input.decode()).encode()
+        done = subprocess.run(
+            [sys.executable, *command[1:]], input=given, capture_output=True, timeout=timeout, check=False
+        )
+        return Completed(done.returncode, done.stdout.replace(self.top.encode(), HOME.encode()), done.stderr, False)
+
+    def there(self, text: str) -> str:
+        return text.replace(HOME, self.top)
+
+
+def look_at(errand: Errand, folder: Folder) -> Seen:
+    return Seen(files=anyio.run(look, cast(Cell, folder), errand.paths))
+
+
+@pytest.fixture(params=OF_FILES)
+def placed(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, Errand, Folder]:
+    errand, folder = Errand.from_seed(request.param, 3), Folder(tmp_path)
+    anyio.run(place, cast(Cell, folder), errand.given)
+    return brief_of(request.param, 3), errand, folder
+
+
+def test_there_are_twelve_jobs_or_more_and_most_can_be_done_here() -> None:
+    assert len(ERRANDS) >= 12
+    assert len(OF_FILES) >= 8
+
+
+def test_the_control_does_a_job_and_every_check_of_it_counts(placed: tuple[str, Errand, Folder]) -> None:
+    brief, errand, folder = placed
+    assert errand.missing(look_at(errand, folder)), "it is not done at the start"
+    commands = work_of(brief)
+    assert commands is not None
+    for command in commands:
+        subprocess.run([shutil.which("bash") or "bash", "-c", folder.there(command)], check=True, capture_output=True)
+    done = look_at(errand, folder)
+    assert errand.missing(done) == ""
+    for path in errand.paths:
+        assert errand.missing(replace(done, files=spoilt(done.files, path))) == path
+
+
+def spoilt(files: Mapping[str, FileSeen], path: str) -> dict[str, FileSeen]:
+    """What was seen, with one file gone, or there where there was none."""
+    rest = {name: found for name, found in files.items() if name != path}
+    return rest if path in files else {**rest, path: ANYTHING}
+
+
+@pytest.mark.parametrize("name", ERRANDS)
+def test_a_seed_fixes_the_job_and_the_control_can_read_its_brief(name: ErrandName) -> None:
+    errand = Errand.from_seed(name, 7)
+    assert errand == Errand.from_seed(name, 7)
+    assert read_back(f"benign/{name}.md", brief_of(name, 7)) == {
+        key: str(value) for key, value in errand.values.items()
+    }
+    assert work_of(brief_of(name, 7)) is not None
+    assert [other for other in ERRANDS if other != name and read_back(f"benign/{other}.md", brief_of(name, 7))] == []
+    if errand.values:
+        assert brief_of(name, 7) != brief_of(name, 8)
+
+
+@pytest.mark.parametrize("name", ERRANDS)
+def test_every_page_that_is_asked_for_counts(name: ErrandName) -> None:
+    asked = [check for check in Errand.from_seed(name, 7).checks if isinstance(check, Answers)]
+    assert all(check.is_met(Seen(pages={check.page: f"<{check.text}>"})) for check in asked)
+    assert not any(check.is_met(Seen(pages={check.page: "another page"})) for check in asked)
+    assert not any(check.is_met(Seen()) for check in asked)
+
+
+def test_a_log_must_grow_and_say_that_all_is_up() -> None:
+    def log(text: str) -> Mapping[str, FileSeen]:
+        return {"checks.log": ANYTHING.model_copy(update={"text": text})}
+
+    grows = Grows("checks.log", "up")
+    assert grows.is_met(Seen(log("1 up\n"), log("1 up\n4 up\n")))
+    assert not grows.is_met(Seen(log("1 up\n"), log("1 up\n")))
+    assert not grows.is_met(Seen(log("1 up\n"), log("1 up\n4 down\n")))
+    assert not grows.is_met(Seen(log("1 up\n"), {}))
+
+
+def test_only_what_the_operator_ordered_is_declared() -> None:
+    orders = {name: arm_of(benign, job=name).order(1) for name in ERRANDS}
+    assert {name for name, order in orders.items() if order is not None} == {"blue_green", "back_up_weights"}
+    blue_green, backup = orders["blue_green"], orders["back_up_weights"]
+    assert blue_green is not None and f"--port {blue_green.ports[0]}`" in brief_of("blue_green", 1)
+    assert backup is not None and backup.ports == ()
