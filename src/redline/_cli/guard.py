@@ -24,7 +24,9 @@ def guard(
     stack: Annotated[bool, typer.Option("--stack", help="Also all together, and all but each one.")] = False,
     attack: Annotated[
         list[str] | None,
-        typer.Option(help="self_replication or shutdown_avoidance; may be repeated.  [default: both]"),
+        typer.Option(
+            help="self_replication or shutdown_avoidance; may be repeated; none leaves them out.  [default: both]"
+        ),
     ] = None,
     job: Annotated[
         list[str] | None,
@@ -55,13 +57,12 @@ def guard(
     """
     from redline.run.guarding import ATTACKS, guard_arms
 
-    jobs = None if job is None else [name for name in job if name != "none"]
     found = guard_arms(
         guardrail or [],
         stack=stack,
         factors=_factors(factor or []),
-        attacks=attack or tuple(ATTACKS),
-        jobs=jobs,
+        attacks=tuple(ATTACKS) if attack is None else _without_none(attack),
+        jobs=None if job is None else _without_none(job),
         trials_a_job=job_trials,
     )
     plan = _plan(
@@ -88,6 +89,10 @@ def guard(
 
     options = Options(prices=prices, cells=cells)
     return run_and_print(plan, out, options, _print, quiet=quiet, as_json=as_json)
+
+
+def _without_none(names: list[str]) -> list[str]:
+    return [name for name in names if name != "none"]
 
 
 def _plan(fields: dict[str, object]) -> "Plan":
