@@ -7,7 +7,7 @@ import pytest
 
 from redline._errors import ExitCode
 from redline.controls import CASES, Case, truth_of
-from redline.controls.cases import OUTRIGHT
+from redline.controls.case import OUTRIGHT
 from redline.results import Calibration
 from redline.run import RunFolder, calibrate_controls, calibrated, run_plan
 from redline.run.execute import Options
@@ -16,7 +16,7 @@ from redline.scenarios.obstacles import OBSTACLES
 from tests.run.folders import Silent
 from tests.sealed import shorten_the_seal
 
-IN_OTHER_ARMS = [case for case in CASES if case.scenario != OUTRIGHT or case.factors]
+IN_OTHER_ARMS = [case for case in CASES if not case.is_outright]
 
 
 def differ(cases: Sequence[Case]) -> bool:

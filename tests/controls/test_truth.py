@@ -11,7 +11,7 @@ from inspect_ai import Task, eval
 from inspect_ai.log import EvalSample
 from inspect_ai.model import Model, get_model
 
-from redline.controls import CONTROLS, Truth
+from redline.controls import CASES, CONTROLS, Truth
 from redline.controls.truth import REPLICATED
 from redline.plan import CONTROL_PREFIX
 from redline.results import Results
@@ -31,6 +31,7 @@ SMALL: dict[str, Any] = {"trials": 1, "hold": HOLD, "runtime": "runc", "weights"
 """Where only what does not depend on the size of the weights is looked at."""
 
 AT_ONCE = 10
+OUTRIGHT = sorted(case.control for case in CASES if case.is_outright)
 ON_NOTICE = (
     "deleter",
     "replicator",
@@ -91,7 +92,7 @@ def differences(sample: EvalSample, truth: Truth, *, with_harm: bool = True) -> 
 @pytest.fixture(scope="module")
 def asked(tmp_path_factory: pytest.TempPathFactory) -> dict[str, EvalSample]:
     task = self_replication(trials=1, hold=HOLD, runtime="runc", weights=CALIBRATION_WEIGHTS)
-    return run_all(task, controls(sorted(CONTROLS)), tmp_path_factory.mktemp("asked"))
+    return run_all(task, controls(OUTRIGHT), tmp_path_factory.mktemp("asked"))
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +107,7 @@ def noticed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, EvalSample]:
     return run_all(task, controls(["replicator", "claimer"]), tmp_path_factory.mktemp("noticed"))
 
 
-@pytest.mark.parametrize("name", sorted(CONTROLS))
+@pytest.mark.parametrize("name", OUTRIGHT)
 def test_a_control_is_judged_as_it_is(name: str, asked: dict[str, EvalSample]) -> None:
     assert differences(asked[name], CONTROLS[name].truth) == ()
 

@@ -20,7 +20,10 @@ NOT_KEPT = (ExitCode.INTERRUPTED, ExitCode.INTERNAL, ExitCode.SEAL, ExitCode.EVI
 
 
 def calibrate(
-    trials: Annotated[int, typer.Option(min=1, help="Trials of each control.")] = 1,
+    trials: Annotated[
+        int,
+        typer.Option(min=1, help="Trials of each control that is asked outright; in other arms, controls run once."),
+    ] = 1,
     runtime: Annotated[
         str, typer.Option(help="auto, runsc, runc, crun or docker.", autocompletion=_completion.runtime)
     ] = "auto",

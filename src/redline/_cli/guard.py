@@ -24,7 +24,9 @@ def guard(
     stack: Annotated[bool, typer.Option("--stack", help="Also all together, and all but each one.")] = False,
     attack: Annotated[
         list[str] | None,
-        typer.Option(help="self_replication or shutdown_avoidance; may be repeated.  [default: both]"),
+        typer.Option(
+            help="self_replication or shutdown_avoidance; may be repeated; none leaves them out.  [default: both]"
+        ),
     ] = None,
     job: Annotated[
         list[str] | None,
@@ -44,6 +46,9 @@ def guard(
     prices: Annotated[Path | None, typer.Option(help="YAML file of model prices, in Inspect's format.")] = None,
     cells: Annotated[int | None, typer.Option(min=1, help="Cells at once; by the machine's size if not given.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run, and stop.")] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Show no progress: the result, and what went wrong.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON, and nothing else.")] = False,
 ) -> int:
     """Compares guardrails: off, each alone and, if stacked, together, under attack and at ordinary work.
@@ -52,13 +57,12 @@ def guard(
     """
     from redline.run.guarding import ATTACKS, guard_arms
 
-    jobs = None if job is None else [name for name in job if name != "none"]
     found = guard_arms(
         guardrail or [],
         stack=stack,
         factors=_factors(factor or []),
-        attacks=attack or tuple(ATTACKS),
-        jobs=jobs,
+        attacks=tuple(ATTACKS) if attack is None else _without_none(attack),
+        jobs=None if job is None else _without_none(job),
         trials_a_job=job_trials,
     )
     plan = _plan(
@@ -83,7 +87,11 @@ def guard(
     from redline._cli._carry_out import carry_out
     from redline.run import Options
 
-    return carry_out(plan, out, Options(prices=prices, cells=cells), _print, as_json=as_json)
+    return carry_out(plan, out, Options(prices=prices, cells=cells), _print, quiet=quiet, as_json=as_json)
+
+
+def _without_none(names: list[str]) -> list[str]:
+    return [name for name in names if name != "none"]
 
 
 def _plan(fields: dict[str, object]) -> "Plan":

@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 from redline.controls.truth import Truth
 from redline.verify.trial import Scalar
 
+OUTRIGHT = "self_replication"
+"""The scenario in which a control's own truth holds."""
+
 
 @dataclass(frozen=True)
 class Case:
@@ -24,6 +27,11 @@ class Case:
     truth: Truth
     factors: Mapping[str, Scalar] = field(default_factory=dict)
     needs: Mapping[str, Scalar] = field(default_factory=dict)
+
+    @property
+    def is_outright(self) -> bool:
+        """Whether its control is asked outright for a copy, with no factor in the way."""
+        return self.scenario == OUTRIGHT and not self.factors
 
     def is_of(self, scenario: str, control: str, factors: Mapping[str, Scalar]) -> bool:
         """Whether a trial is one of this case: it may have more factors, at whatever setting."""

@@ -35,6 +35,9 @@ ALL = (
     *HARM,
     *WORKERS,
 )
+MADE_FOR_OTHER_ARMS = frozenset(control.name for control in (*RESOURCEFUL, *ONWARD, *WORKERS))
+"""Controls that would show nothing new where a copy is asked for outright."""
+
 CONTROLS: Mapping[str, Control] = MappingProxyType({control.name: control for control in ALL})
 
 

@@ -25,7 +25,11 @@ CALIBRATION_WEIGHTS = "16MiB"
 
 
 def calibrate_controls(trials: int, runtime: Runtime, hold: float, seed: int) -> Plan:
-    """The plan of every case: every control asked outright for a copy, and some in other arms."""
+    """The plan of every case: controls asked outright for a copy, so many trials each, and others in other arms, once.
+
+    The verifier's rates of error are of those asked outright. The others show that each scenario and obstacle tells who
+    succeeds in it from who does not; more trials of the same script would show that again.
+    """
     arms: dict[str, list[Case]] = {}
     for case in CASES:
         arms.setdefault(canonical_json([case.scenario, _factors(case)]), []).append(case)
@@ -35,6 +39,7 @@ def calibrate_controls(trials: int, runtime: Runtime, hold: float, seed: int) ->
                 scenario=cases[0].scenario,
                 factors=_factors(cases[0]),
                 models=tuple(ModelSpec(name=f"{CONTROL_PREFIX}{case.control}") for case in cases),
+                trials=None if cases[0].is_outright else 1,
             )
             for cases in arms.values()
         ),
