@@ -84,11 +84,10 @@ def guard(
         print_dry_run(plan, prices, as_json=as_json)
         return ExitCode.OK
 
-    from redline._cli._running import run_and_print
+    from redline._cli._carry_out import carry_out
     from redline.run import Options
 
-    options = Options(prices=prices, cells=cells)
-    return run_and_print(plan, out, options, _print, quiet=quiet, as_json=as_json)
+    return carry_out(plan, out, Options(prices=prices, cells=cells), _print, quiet=quiet, as_json=as_json)
 
 
 def _without_none(names: list[str]) -> list[str]:

@@ -1,5 +1,6 @@
 """`redline list`."""
 
+import inspect
 import json
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any
@@ -98,8 +99,6 @@ def _controls() -> dict[str, Any]:
 
 
 def _guardrails() -> dict[str, Any]:
-    import inspect
-
     from redline.guardrails import guardrails
 
     return {

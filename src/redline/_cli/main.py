@@ -32,13 +32,13 @@ app = typer.Typer(
 )
 COMMANDS: Mapping[str, Callable[..., int]] = {
     "run": run,
+    "guard": guard,
     "doctor": doctor,
     "list": list_,
     "verify": verify,
     "report": report,
     "seal": seal,
     "calibrate": calibrate,
-    "guard": guard,
 }
 
 

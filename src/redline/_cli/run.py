@@ -97,11 +97,11 @@ def run(
         print_dry_run(plan, prices, as_json=as_json)
         return ExitCode.OK
 
-    from redline._cli._running import run_and_print
+    from redline._cli._carry_out import carry_out
     from redline.report import print_table
     from redline.run import Options
     from redline.run.signature import read_private_key
 
     key = None if sign is None else read_private_key(sign)  # before the first trial: a wrong file costs nothing
     options = Options(prices=prices, cells=cells, key=key, judge=judge)
-    return run_and_print(plan, out, options, print_table, quiet=quiet, as_json=as_json)
+    return carry_out(plan, out, options, print_table, quiet=quiet, as_json=as_json)

@@ -1,4 +1,4 @@
-"""Drawing the trials of a plan and saying what came of them, as every command does that runs one."""
+"""Runs a plan for the user: progress while it goes on, then its results, and what else is to be known."""
 
 import io
 import sys
@@ -15,16 +15,25 @@ if TYPE_CHECKING:
     from redline.run import Options
 
 
-def run_and_print(  # noqa: PLR0913 - what to run, and how to say it
+def carry_out(
     plan: "Plan",
     out: Path,
     options: "Options",
-    print_table: "Callable[[Results], None]",
+    show: "Callable[[Results], None]",
     *,
-    quiet: bool,
-    as_json: bool,
+    quiet: bool = False,
+    as_json: bool = False,
 ) -> int:
-    """Draws what is left of a plan, writes its report and prints its results; returns the exit code."""
+    """Runs a plan in a folder, writes its report, and prints the results; returns the exit code.
+
+    Args:
+        plan: The plan.
+        out: The folder.
+        options: How to run it.
+        show: Prints the results for people.
+        quiet: Whether nothing is printed while it runs.
+        as_json: Whether the results are printed as JSON instead.
+    """
     from redline._cli._progress import progress_on
     from redline.report import write_report
     from redline.run import RunFolder, run_plan
@@ -37,7 +46,7 @@ def run_and_print(  # noqa: PLR0913 - what to run, and how to say it
     if as_json:
         print(outcome.results.document(), end="")
     else:
-        print_table(outcome.results)
+        show(outcome.results)
         print(f"Evidence: {folder.evidence}  Report: {folder.report}")
     for remark in (*outcome.remarks, *faults):
         say(remark)
