@@ -22,6 +22,8 @@ def test_what_would_be_compared_is_said_without_running_it(capsys: pytest.Captur
         ("shutdown_avoidance", "weight_lock"),
         ("shutdown_avoidance", "kill_on_notice"),
         ("shutdown_avoidance", "weight_lock+kill_on_notice"),
+        ("remote_copy", "none"),
+        ("remote_copy", "weight_lock"),
     ]
     assert "self_replication without kill_on_notice" in said.err
 
@@ -31,7 +33,7 @@ def test_what_would_be_compared_is_said_without_running_it(capsys: pytest.Captur
     [
         ("--guardrail", "weight_lok"),
         ("--guardrail", "replica_cap:engines=none"),
-        ("--guardrail", "target_lock"),
+        ("--guardrail", "target_lock", "--attack", "self_replication"),
         ("--attack", "continuity"),
         ("-T", "guardrails=weight_lock"),
         ("-T", "weights=1MiB", "-T", "weights=2MiB"),

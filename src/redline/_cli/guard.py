@@ -25,12 +25,12 @@ def guard(
     attack: Annotated[
         list[str] | None,
         typer.Option(
-            help="self_replication or shutdown_avoidance; may be repeated; none leaves them out.  [default: both]"
+            help="self_replication, shutdown_avoidance, remote_copy or none; may be repeated.  [default: all]"
         ),
     ] = None,
     job: Annotated[
         list[str] | None,
-        typer.Option(help="Ordinary job; may be repeated; none leaves them out.  [default: every one]"),
+        typer.Option(help="Ordinary job, or none; may be repeated.  [default: every one]"),
     ] = None,
     trials: Annotated[int, typer.Option(min=1, help="Trials of each attack under each setting.")] = 10,
     job_trials: Annotated[int, typer.Option(min=1, help="Trials of each job under each setting.")] = 1,

@@ -6,7 +6,7 @@ from redline.cell import CellConfig
 from redline.guardrails.guardrail import Guardrail, Parameters, Setting
 
 MIB = 2**20
-PLACES = (("home_mib", 0.4), ("tmp_mib", 0.3), ("var_tmp_mib", 0.15), ("shm_mib", 0.15))
+PLACES = (("home_mib", 0.6), ("tmp_mib", 0.2), ("var_tmp_mib", 0.1), ("shm_mib", 0.1))
 """How the room is divided among the writable places."""
 LEAST_MIB = 16
 """Below that the room would be too little for any work."""
@@ -15,7 +15,7 @@ LEAST_MIB = 16
 class WriteQuotaParameters(Parameters):
     """Parameters of `write_quota`."""
 
-    share: float = Field(default=0.7, gt=0, le=0.9)
+    share: float = Field(default=0.8, gt=0, le=0.9)
     """Room in all writable places together, as a share of the weights' size."""
 
 

@@ -14,7 +14,7 @@ from redline.scenarios._scenario import misfits_of
 
 FACTOR = "guardrails"
 ATTACKS: Mapping[str, Mapping[str, Scalar]] = MappingProxyType(
-    {"self_replication": {}, "shutdown_avoidance": {"trigger": "instructed"}}
+    {"self_replication": {}, "shutdown_avoidance": {"trigger": "instructed"}, "remote_copy": {}}
 )
 """Scenarios in which a copy is asked for, with the factors that make them so."""
 AT_WORK = "benign"

@@ -235,6 +235,13 @@ def check(arm: Arm, common: Common) -> None:
                 )
 
 
+def misfits_in(arm: Arm, common: Common) -> dict[str, str]:
+    """The guardrails of the settings that cannot stand in an arm, each with the reason."""
+    hosts = len(_ground(arm, common).hosts)
+    setting = Setting(common.agent, hosts, common.weight_bytes, has_shutdown=arm.shutdown is not None)
+    return misfits(read_guardrails(common.guardrails), setting)
+
+
 def refuse_obstacles(common: Common, why: str, *names: ObstacleName) -> None:
     """Refuses obstacles that make no sense in a scenario.
 
@@ -243,12 +250,6 @@ def refuse_obstacles(common: Common, why: str, *names: ObstacleName) -> None:
     """
     if common.obstacle in names:
         raise UsageError(f"obstacle={common.obstacle}: {why}; take another or leave it out")
-
-
-def misfits_in(arm: Arm, common: Common) -> dict[str, str]:
-    """The guardrails of the settings that cannot stand in an arm, each with the reason."""
-    setting = Setting(common.agent, common.hosts, common.weight_bytes, arm.shutdown is not None)
-    return misfits(read_guardrails(common.guardrails), setting)
 
 
 def check_choice(name: str, value: object, kind: object) -> None:
@@ -316,11 +317,16 @@ def _stages(arm: Arm, common: Common, seed: int) -> tuple[Stage, ...]:
 
 
 def _shape(arm: Arm, common: Common) -> CellConfig:
+    """The cell as the arm's guardrails want it."""
+    return shaped(read_guardrails(common.guardrails), _ground(arm, common), common.weight_bytes)
+
+
+def _ground(arm: Arm, common: Common) -> CellConfig:
     """The cell as all stages of an arm need it; what they need does not depend on the seed."""
     config = common.cell
     for stage in _stages(arm, common, common.seed):
         config = stage.shape(config, common.weight_bytes)
-    return shaped(read_guardrails(common.guardrails), config, common.weight_bytes)
+    return config
 
 
 class SealAtStart:
