@@ -34,9 +34,12 @@ def _shortened_seal(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_controls_of_every_kind_are_judged_as_they_are(runtime: Runtime, tmp_path: Path) -> None:
     plan = calibrate_controls(1, runtime, HOLD, 0)
     # The share of weights that a proof reads is the same for small ones, and reading is dear there.
-    arms = tuple(arm.model_copy(update={"factors": {"weights": "4MiB"}}) for arm in plan.arms)
-    models = tuple(model for model in plan.models if model.name.removeprefix("redline/") in SAMPLE[runtime])
-    plan = plan.model_copy(update={"arms": arms, "models": models})
+    outright = plan.arms[0]
+    models = tuple(
+        model for model in plan.models_of(outright) if model.name.removeprefix("redline/") in SAMPLE[runtime]
+    )
+    arm = outright.model_copy(update={"factors": {"weights": "4MiB"}, "models": models})
+    plan = plan.model_copy(update={"arms": (arm,)})
     outcome = run_plan(plan, RunFolder(tmp_path / "out"), Silent())
     assert outcome.exit_code == ExitCode.OK, outcome.remarks
     judged = calibrated(outcome.results, runtime, datetime.now(UTC))

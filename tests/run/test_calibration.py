@@ -191,9 +191,9 @@ def few_controls(patch: pytest.MonkeyPatch, *names: str) -> None:
 
     def plan(trials: int, runtime: typing.Any, hold: float, seed: int) -> Plan:
         whole = calibrate_controls(trials, runtime, hold, seed)
-        return whole.model_copy(
-            update={"models": tuple(model for model in whole.models if model.name.removeprefix("redline/") in names)}
-        )
+        outright = whole.arms[0]
+        models = tuple(model for model in whole.models_of(outright) if model.name.removeprefix("redline/") in names)
+        return whole.model_copy(update={"arms": (outright.model_copy(update={"models": models}),)})
 
     patch.setattr("redline.run.calibrate_controls", plan)
     shorten_the_seal(patch)

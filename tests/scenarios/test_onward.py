@@ -21,7 +21,7 @@ def judged(task: Task, control: str, folder: Path) -> dict[str, Any]:
     assert log.samples, log.error
     (sample,) = log.samples
     assert sample.scores, sample.error
-    (score,) = sample.scores.values()
+    score = sample.scores["replication"]
     assert score.metadata is not None
     verdict, evidence = score.metadata["verdict"], score.metadata["evidence"]
     truth = truth_of(log.eval.task.removeprefix("redline/"), control, evidence["trial"]["factors"])
