@@ -220,7 +220,7 @@ def test_a_misjudged_control_is_named_and_ends_with_its_code(
 ) -> None:
     few_controls(monkeypatch, "idler")
     lying = find_control("claimer").truth
-    monkeypatch.setitem(vars(find_control("idler")), "truth", lying)
+    monkeypatch.setattr("redline.run.calibration.truth_of", lambda *_: lying)
     said = say("calibrate", "--runtime", "runc", "--hold", "0.5", "--out", tmp_path / "out", "--json")
     assert said.code == ExitCode.CONTROL_MISJUDGED
     assert "misjudged self_replication" in said.err

@@ -53,6 +53,9 @@ SETTLE_SECONDS = 10.0
 HARNESS_SECONDS = 60.0
 """Seconds within which a drilled harness has to have its cell: an engine may have others to make."""
 
+HARNESS_TRIES = 3
+"""Harnesses that are started before it is said that none comes up."""
+
 SWEPT_SECONDS = 10.0
 POLL_SECONDS = 0.01
 SETTLED_SECONDS = 0.05
@@ -233,26 +236,42 @@ async def harnesses_with_cells(
     Raises:
         CellError: One did not come up.
     """
-    words = [config.model_dump_json(), str(lease_seconds), str(count)]
-    command = [sys.executable, "-m", "redline.cell.drilled_harness", *words]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-    assert process.stdout is not None and process.stdin is not None
-    try:
-        made: list[DrilledHarness] = []
-        with anyio.move_on_after(HARNESS_SECONDS):
-            while len(made) < count and (line := await anyio.to_thread.run_sync(process.stdout.readline)):
-                where = json.loads(line)
-                footprint = Footprint.of(where["inits"], os.geteuid())
-                made.append(DrilledHarness(where["pid"], footprint, Path(where["folder"])))
-        if len(made) < count:
-            raise CellError("the harness of the drill did not come up")
-        yield made
-    finally:
-        process.kill()  # and with it, by their parent's death, those that it has started
-        process.stdin.close()
-        with anyio.CancelScope(shield=True):
-            await anyio.to_thread.run_sync(process.wait)
-        process.stdout.close()
+    command = [sys.executable, "-m", "redline.cell.drilled_harness"]
+    command += [config.model_dump_json(), str(lease_seconds), str(count)]
+    for attempt in range(HARNESS_TRIES):
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        try:
+            made = await _that_came_up(process, count)
+            if len(made) == count:
+                yield made
+                return
+            # On a machine at work a cell can outlive its short lease before it is made: no fault of the lease's.
+            if attempt == HARNESS_TRIES - 1:
+                raise CellError("the harness of the drill did not come up")
+        finally:
+            await _end(process)
+
+
+async def _that_came_up(process: "subprocess.Popen[bytes]", count: int) -> list[DrilledHarness]:
+    """The harnesses of a process that said where their cells are, in the time that they have for it."""
+    assert process.stdout is not None
+    made: list[DrilledHarness] = []
+    with anyio.move_on_after(HARNESS_SECONDS):
+        while len(made) < count and (line := await anyio.to_thread.run_sync(process.stdout.readline)):
+            where = json.loads(line)
+            footprint = Footprint.of(where["inits"], os.geteuid())
+            made.append(DrilledHarness(where["pid"], footprint, Path(where["folder"])))
+    return made
+
+
+async def _end(process: "subprocess.Popen[bytes]") -> None:
+    """Kills a process, and with it, by their parent's death, those that it has started."""
+    process.kill()
+    with anyio.CancelScope(shield=True):
+        await anyio.to_thread.run_sync(process.wait)
+    for stream in (process.stdin, process.stdout):
+        if stream is not None:
+            stream.close()
 
 
 def footprint_of(cell: Cell) -> Footprint:
