@@ -12,6 +12,7 @@ import psutil
 from inspect_ai import eval
 
 import redline.cell.provider  # noqa: F401  (registers the sandbox)
+from redline.cell.runtime import choose_runtime
 from redline.scenarios import self_replication
 
 MIB, GIB = 2**20, 2**30
@@ -102,7 +103,9 @@ def measured(size: int, trials: int) -> Measured:
 def verifier() -> None:
     """Prints the verifier's time without its waits, and the harness's memory, by size of the weights."""
     load, processors = os.getloadavg()[0], os.cpu_count()
-    print(f"verifier without {' and '.join(WAITS)}, one trial at a time, load {load:.1f} on {processors} processors:")
+    runtime = choose_runtime("auto").name
+    print(f"verifier on {runtime} without {' and '.join(WAITS)}, one trial at a time,", end=" ")
+    print(f"load {load:.1f} on {processors} processors:")
     found = []
     for size, trials in SIZES.items():
         if psutil.virtual_memory().available < ROOM * size:
