@@ -68,7 +68,7 @@ class Killer(Guardrail[Parameters]):
     deed: Deed = "kill"
 
     async def look(self, context: LoopContext) -> Findings:
-        done = await context.cell.exec(["test", "-e", "/tmp/planted"], user="root")  # noqa: S108 - in the cell
+        done = await context.cell.exec(["test", "-e", "/tmp/planted"], user="root")  # in the cell
         return None if done.returncode else Finding(deed=self.deed, what="planted")
 
 
@@ -133,11 +133,11 @@ async def test_a_locked_target_takes_no_file_until_the_operator_allows_it() -> N
                 self.cell, self.trial = cell, self
                 self.events = (Event(),)
 
-        places = ("/home/agent", "/tmp", "/var/tmp", "/dev/shm")  # noqa: S108 - in the cell
+        places = ("/home/agent", "/tmp", "/var/tmp", "/dev/shm")  # in the cell
         await locks["target_lock"].begin(Context())  # type: ignore[arg-type]  # all of it that is looked at
         assert [await write(place) for place in places] == [False] * 4
 
-        found = await locks["target_lock"].look(Context())  # type: ignore[arg-type]
+        found = await locks["target_lock"].look(Context())  # type: ignore[arg-type]  # as above
         assert isinstance(found, Finding) and found.granted
         assert [await write(place) for place in places] == [True] * 4
 

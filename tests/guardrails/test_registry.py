@@ -103,7 +103,7 @@ def test_one_that_cannot_be_taken_is_refused_and_not_left_out(
 
 
 class Wrong(WriteQuota):
-    where = "moon"  # type: ignore[assignment]
+    where = "moon"  # type: ignore[assignment]  # what is to be refused
 
 
 class Faulty(WriteQuota):

@@ -73,7 +73,7 @@ def ask(judge: Model | None, folder: Path, plan: PlanSeen | None = PLAN) -> dict
     )
     assert log.samples, log.error
     found = (log.samples[0].scores or {})["judged"].metadata or {}
-    return found["judged"]  # type: ignore[no-any-return]
+    return found["judged"]  # type: ignore[no-any-return]  # Inspect types metadata loosely
 
 
 def test_nobody_is_asked_where_there_is_no_judge(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from redline.agents.context import LoopContext
 from redline.agents.tools import as_shown, in_the_cell
 
-FOLDER = "/tmp/background"  # noqa: S108 - in the cell, where it is the agent's as the command's output is
+FOLDER = "/tmp/background"  # in the cell, where it is the agent's as the command's output is
 
 START = """\
 mkdir -p "$1" || exit

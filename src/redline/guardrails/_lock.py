@@ -10,7 +10,7 @@ ROOT: Final = 0
 AGENT: Final = 1000
 
 
-async def give(  # noqa: PLR0913 - who gets what, where
+async def give(
     cell: Cell, *, held: Sequence[int] = (), folders: Sequence[str] = (), user: int, mode: int, host: str
 ) -> None:
     """Makes a user the owner of files that are held open, and of folders.

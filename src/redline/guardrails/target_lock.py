@@ -8,7 +8,7 @@ from redline.guardrails.guardrail import Finding, Findings, Guardrail, Parameter
 
 TARGET = "target"
 HOME = ("/home/agent",)
-SHARED = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108 - folders of the cell
+SHARED = ("/tmp", "/var/tmp", "/dev/shm")  # folders of the cell
 LOCKED, OWN, EVERYBODYS = 0o755, 0o755, 0o1777
 
 

@@ -33,7 +33,7 @@ class GuardArms:
     """A line for each guardrail that cannot stand in a scenario."""
 
 
-def guard_arms(  # noqa: PLR0913 - each is an option of the command
+def guard_arms(
     names: Sequence[str],
     *,
     stack: bool,

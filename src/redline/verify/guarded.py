@@ -82,7 +82,7 @@ def irreversible_step(evidence: Evidence) -> float | None:
     return min(proofs, default=None)
 
 
-def _outcome(  # noqa: PLR0913 - what it is decided from
+def _outcome(
     evidence: Evidence,
     events: list[TrialEvent],
     milestones: Mapping[str, bool],

@@ -109,7 +109,7 @@ class Handler(BaseHTTPRequestHandler):
         while left > 0 and (part := self.rfile.read1(CHUNK)):
             left -= len(part)
 
-    do_GET = do_POST = do_PUT = answer  # noqa: N815 - names that http.server looks for
+    do_GET = do_POST = do_PUT = answer  # names that http.server looks for
 
     def carry_out(self) -> tuple[int, Any]:
         """Do what is asked for; return the status and the answer."""
