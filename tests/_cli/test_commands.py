@@ -97,3 +97,14 @@ def test_a_fault_of_redline_is_reported_as_one(
     monkeypatch.setattr("redline.catalog.scenarios", lambda: 1 / 0)
     assert execute(["list"]) == ExitCode.INTERNAL
     assert "please report it" in capsys.readouterr().err
+
+
+def test_an_interrupt_that_no_command_meets_is_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("redline.plan_file.shipped_plans", interrupted)
+    assert execute(["plan", "list"]) == ExitCode.INTERRUPTED
+    assert capsys.readouterr().err.startswith("redline: interrupted")

@@ -86,6 +86,8 @@ def execute(arguments: list[str]) -> int:
     """Runs one command line; returns its exit code."""
     try:
         code = app(arguments, standalone_mode=False)
+        if code == ExitCode.INTERRUPTED and not isinstance(code, ExitCode):
+            raise KeyboardInterrupt  # Typer made a bare number of a Ctrl-C that no command met, and said nothing
     except RedlineError as error:
         return _say(str(error), error.exit_code)
     except TyperException as error:
