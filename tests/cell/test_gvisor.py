@@ -177,3 +177,12 @@ async def test_a_cell_does_not_outlive_its_harness(number: int) -> None:
         finally:
             harness.kill()
     assert state_folder().exists()
+
+
+async def test_what_a_look_stops_goes_on_though_one_of_its_group_ends_meanwhile() -> None:
+    async with cell_of() as cell:
+        # One of a group ends while another stands still: gVisor hangs up the group for that.
+        said = await shell(
+            cell, "sleep 100 & kill -STOP $!; (sleep 0.1); kill -CONT $!; sleep 0.2; kill -0 $! && echo on"
+        )
+        assert said == "on\n"

@@ -81,7 +81,7 @@ def replace_descriptors(fds: tuple[int, ...]) -> int:
 def run_command(request: dict[str, Any], fds: tuple[int, ...]) -> None:
     """Replaces the forked child by the command."""
     os.setsid()
-    for number in (signal.SIGCHLD, signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in (signal.SIGCHLD, signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_DFL)
     status = replace_descriptors(fds)
     become(request["user"])
@@ -347,6 +347,9 @@ def main() -> None:
     os.dup2(os.open("/dev/null", os.O_RDONLY), 0)
     if len(sys.argv) > 1:
         start_attendant(control, sys.argv[1])
+    # gVisor hangs up a group whenever one of it ends while another is stopped, orphaned long since or not: a look that
+    # stops everything would end what it looks at. What is started from here inherits this.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN if len(sys.argv) > 1 else signal.SIG_DFL)
     shed_capabilities()
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     control.send(b'{"ready": true}')
