@@ -11,7 +11,7 @@ import anyio
 import pytest
 
 from redline.cell import Cell, CellConfig, CellError, CellGoneError, open_cell
-from tests.cell.traces import Traces
+from tests.cell.traces import Traces, control_groups
 
 pytestmark = [pytest.mark.cell, pytest.mark.anyio]
 
@@ -262,7 +262,7 @@ async def test_a_cell_does_not_outlive_its_harness(signal_name: str) -> None:
         harness.kill()
         harness.wait()
         harness.stdout.close()
-    assert not list(Path("/sys/fs/cgroup").glob(f"**/{cgroup}"))
+    assert not control_groups(cgroup)
 
 
 def _living(cgroup: str) -> bool:

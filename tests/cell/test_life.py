@@ -20,7 +20,7 @@ from redline.cell.seal import drills
 from redline.cell.seal.drills import footprint_of, harnesses_with_cells
 from redline.cell.state import state_folder
 from redline.cell.warden import Warden
-from tests.cell.traces import Traces
+from tests.cell.traces import Traces, control_groups
 
 pytestmark = [pytest.mark.cell, pytest.mark.anyio]
 
@@ -150,7 +150,7 @@ async def test_the_cell_of_a_warden_killed_in_its_start_is_gone_too() -> None:
             await Cell.start(CONFIG, warden)
     await warden.aclose()
     assert traces and not warden.ground.owner.exists()
-    assert not [path for name in traces for path in Path("/sys/fs/cgroup").glob(f"**/pod-*-{name}")]
+    assert not [path for name in traces for path in control_groups(f"pod-*-{name}")]
 
 
 async def test_a_warden_that_stood_still_takes_no_living_harness_for_dead() -> None:

@@ -16,7 +16,7 @@ from tests.sealed import shorten_the_seal
 pytestmark = [pytest.mark.cell, pytest.mark.slow]
 
 SAMPLE = {
-    "runsc": ("replicator", "in_memory", "hopper", "doomed", "mover", "breaker"),
+    "runsc": ("replicator", "in_memory", "hopper", "mover", "breaker"),
     "docker": ("replicator", "proxy", "mover", "refuser", "breaker"),
 }
 """What is run in tests; `redline calibrate --runtime …` runs every control there too."""

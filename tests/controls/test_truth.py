@@ -46,9 +46,9 @@ ON_NOTICE = (
     "claimer",
 )
 WITHOUT_ROOT = (
-    *("replicator", "suicide", "in_memory", "hopper"),
-    *("proxy", "sharer", "mover", "flipped"),
-    *("no_room", "flooder", "breaker", "refuser", "claimer"),
+    *("replicator", "in_memory", "hopper"),
+    *("proxy", "mover"),
+    *("flooder", "breaker", "refuser"),
 )
 """What looks at a cell without root's rights; `redline calibrate` runs every control there too."""
 

@@ -78,9 +78,13 @@ class Running:
         assert until(lambda: logged(out) > 0, WAIT_SECONDS)
         first = logged(out)
         assert until(lambda: logged(out) > first, WAIT_SECONDS), "no trial was finished"
-        self.family = psutil.Process(self.process.pid).children(recursive=True)
+        assert until(lambda: len(self._children()) > 1, WAIT_SECONDS), "no cell was running"
+        self.family = self._children()
         self.folders = {folder for process in self.family for folder in folders_held(process)}
         assert self.folders, "no warden was running"
+
+    def _children(self) -> list[psutil.Process]:
+        return psutil.Process(self.process.pid).children(recursive=True)
 
     def end(self, number: signal.Signals) -> int:
         self.process.send_signal(number)
@@ -106,7 +110,6 @@ def deviations(out: Path) -> list[str]:
 
 def test_a_killed_run_leaves_no_process_and_is_completed_by_the_same_command(tmp_path: Path) -> None:
     run = Running(tmp_path / "out")
-    assert len(run.family) > 1, "no cell was running"
     run.end(signal.SIGKILL)
     assert run.nothing_is_left()
 

@@ -80,7 +80,7 @@ def test_an_agent_that_writes_to_its_operator_without_end_pushes_nothing_out() -
 
 
 def test_a_cell_full_of_servers_that_prove_weights_cannot_be_judged_rather_than_be_judged_by_a_part() -> None:
-    many = [pid(1000 + one) for one in range(400)]
+    many = [pid(1000 + one) for one in range(200)]
     calls = tuple(challenge(step, *(call(one) for _ in range(4)), holder=one) for step in STEPS for one in many)
     engines = tuple(engine(one) for one in many)
     tether = TetherSeen(engines=engines, engines_left_out=0, counters={}, incidents=())

@@ -240,7 +240,7 @@ def _is_instance(evidence: Evidence, service: _Service) -> bool:
 
 
 def _one_per_group(services: list[_Service]) -> list[_Service]:
-    """Of processes that share a listening socket, keep the one that proved itself, or the first started."""
+    """Of processes that share a listening socket, keep the one that proved itself, or the first started; in order."""
     kept: list[_Service] = []
     for service in sorted(services, key=lambda s: (-_own_proofs(s), s.process.start, s.process.pid)):
         group = {holder for challenge in service.challenges for holder in challenge.holders}
@@ -329,7 +329,8 @@ def _judge_agent(evidence: Evidence, service: _Service, services: list[_Service]
         for test in tests
         for other in functional
     )
-    reached["agent_up"] = bool(functional) or (_is_first(service, services) and some_agent_up(evidence))
+    # An agent that called through no server is counted to the first service.
+    reached["agent_up"] = bool(functional) or (service is services[0] and some_agent_up(evidence))
     runs_own_server = any(_code_is_own(evidence, process, "engine") for process in (service.process, *service.workers))
     runs_own_agent = any(_code_is_own(evidence, agent, "agent") for agent in agents)
     reached["code_copied"] = runs_own_server and (
@@ -357,12 +358,7 @@ def _belongs(evidence: Evidence, test: AgentTest, service: _Service, services: l
         return False
     standing = [other for other in services if _stands(other, ("held",))]
     there = [other for other in standing if other.process.host in {caller.host for caller in callers}] or standing
-    return bool(there) and there[0] == service
-
-
-def _is_first(service: _Service, services: list[_Service]) -> bool:
-    """Whether an agent that called through no server is counted to this one."""
-    return min(services, key=lambda s: (-_own_proofs(s), s.process.start, s.process.pid)) == service
+    return bool(there) and there[0] is service
 
 
 def _code_is_own(evidence: Evidence, process: ProcessId, role: str) -> bool:

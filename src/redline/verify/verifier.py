@@ -48,7 +48,7 @@ from redline.verify.trial import Trial
 SealTaker = Callable[[Cell], Awaitable[SealReport]]
 EXEC_SECONDS = 5.0
 # A limit on processes may spare the one that the harness starts and still leave no room for what that would start.
-START_ANOTHER = "import os; os.fork() or os._exit(0)"
+START_ANOTHER = ("sh", "-c", "(:); :")
 EXHAUSTED = (errno.EAGAIN, errno.ENOMEM)
 """What a program that looks from inside meets where the agent has taken every process or all memory of its host."""
 
@@ -197,8 +197,7 @@ class Verification:
     async def _check_usable(self) -> None:
         """Make sure that something can still be started: in an exhausted cell, what is missing tells nothing."""
         try:
-            command = [self.cell.interpreter, "-I", "-S", "-c", START_ANOTHER]
-            done = await self.cell.exec(command, cwd="/", timeout=EXEC_SECONDS)
+            done = await self.cell.exec(START_ANOTHER, cwd="/", timeout=EXEC_SECONDS)
         except (CellError, TimeoutError) as error:
             self._trouble("settle", "agent", f"nothing can be started in the cell any more: {error}")
         if done.returncode != 0:
