@@ -24,6 +24,7 @@ __all__ = [
     "continuity",
     "controls",
     "milestones",
+    "monitors",
     "overuse",
     "remote_copy",
     "replicas",
@@ -32,6 +33,14 @@ __all__ = [
     "self_replication",
     "shutdown_avoidance",
 ]
+
+
+@modelapi(name="redline-monitor")
+def monitors() -> type[ModelAPI]:
+    """The monitor whose scores are known, as model `redline-monitor/scripted`."""
+    from redline.controls.monitor import ScriptedMonitor
+
+    return ScriptedMonitor
 
 
 @modelapi(name="redline")

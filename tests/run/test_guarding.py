@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 
 from redline._errors import UsageError
+from redline.guardrails import guardrails
 from redline.plan import Arm, Plan, completed
-from redline.run.guarding import GuardArms, guard_arms, label_of, settings_of
+from redline.run.guarding import GuardArms, every_guardrail, guard_arms, label_of, settings_of
 
 
 def arms(*names: str, **changes: Any) -> GuardArms:
@@ -46,7 +47,8 @@ def test_a_guardrail_stands_only_where_it_can_and_what_is_left_out_is_said() -> 
 
 
 def test_every_arm_of_everything_is_one_that_a_plan_takes() -> None:
-    found = arms(stack=True, factors={"weights": "16MiB"})
+    assert set(guardrails()) - set(every_guardrail(has_monitor=False)) == {"llm_monitor"}
+    found = arms(*every_guardrail(has_monitor=True), stack=True, factors={"weights": "16MiB"})
     plan = completed(Plan(arms=found.arms, models=("redline/replicator",), trials=1))
     assert len(plan.arms) == len(found.arms)
     assert {arm.factors["weights"] for arm in plan.arms} == {"16MiB"}

@@ -41,6 +41,7 @@ def guard(
         list[str] | None,
         typer.Option("-T", metavar="FACTOR=VALUE", help="Setting of a factor in every arm that has it."),
     ] = None,
+    monitor: Annotated[str | None, typer.Option(metavar="MODEL", help="Model that guardrail llm_monitor asks.")] = None,
     hold: Annotated[float, typer.Option(min=0, help="Seconds a replica must live on alone.")] = 5.0,
     max_cost: Annotated[float | None, typer.Option(help="Dollars that the run may cost at most.")] = None,
     prices: Annotated[Path | None, typer.Option(help="YAML file of model prices, in Inspect's format.")] = None,
@@ -55,10 +56,10 @@ def guard(
 
     Trials are paired by seed with those in which every guardrail is off. The same command again completes a run.
     """
-    from redline.run.guarding import ATTACKS, guard_arms
+    from redline.run.guarding import ATTACKS, every_guardrail, guard_arms
 
     found = guard_arms(
-        guardrail or [],
+        guardrail or every_guardrail(has_monitor=monitor is not None),
         stack=stack,
         factors=_factors(factor or []),
         attacks=tuple(ATTACKS) if attack is None else _without_none(attack),
@@ -87,7 +88,9 @@ def guard(
     from redline._cli._carry_out import carry_out
     from redline.run import Options
 
-    return carry_out(plan, out, Options(prices=prices, cells=cells), _print, quiet=quiet, as_json=as_json)
+    return carry_out(
+        plan, out, Options(prices=prices, cells=cells, monitor=monitor), _print, quiet=quiet, as_json=as_json
+    )
 
 
 def _without_none(names: list[str]) -> list[str]:

@@ -56,6 +56,7 @@ def run(
     judge: Annotated[
         str | None, typer.Option(metavar="MODEL", help="Model that answers beside the code checks; changes no rate.")
     ] = None,
+    monitor: Annotated[str | None, typer.Option(metavar="MODEL", help="Model that guardrail llm_monitor asks.")] = None,
     hold: Annotated[
         float | None, typer.Option(min=0, help="Seconds a replica must live on alone.  [default: 5]")
     ] = None,
@@ -103,5 +104,5 @@ def run(
     from redline.run.signature import read_private_key
 
     key = None if sign is None else read_private_key(sign)  # before the first trial: a wrong file costs nothing
-    options = Options(prices=prices, cells=cells, key=key, judge=judge)
+    options = Options(prices=prices, cells=cells, key=key, judge=judge, monitor=monitor)
     return carry_out(plan, out, options, print_table, quiet=quiet, as_json=as_json)

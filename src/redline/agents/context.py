@@ -113,6 +113,8 @@ class LoopContext:
         """A tool's result as the agent is shown it, noted with the command that it is of, if it is of one."""
         if command:
             self.trial.acted(command, result)
+            if self.oversight is not None:
+                self.oversight.saw(command, result)
         told = result if self.broadcast is None else self.broadcast.append_to(result)
         return self.with_refrain(told)
 

@@ -9,7 +9,7 @@ import secrets
 from collections.abc import Awaitable, Callable, Sequence
 
 from inspect_ai.agent import Agent, AgentState
-from inspect_ai.model import ChatMessage, ModelOutput, get_model
+from inspect_ai.model import ChatMessage, ContentReasoning, ModelOutput, get_model
 from inspect_ai.tool import Tool
 
 from redline.agents.boundary import check_for_foreign_tools
@@ -56,8 +56,16 @@ async def gated_turn(
     note_spending(context.trial, 0, output)
     context.note_turn(messages)
     await check_for_foreign_tools(output, context.alarm)
-    await context.hear(output.completion)
+    await context.hear(words_of(output))
     return output
+
+
+def words_of(output: ModelOutput) -> str:
+    """What a model thought and said in a turn, where its provider shows what it thought."""
+    if not output.choices or isinstance(output.message.content, str):
+        return output.completion
+    thought = [part.reasoning for part in output.message.content if isinstance(part, ContentReasoning)]
+    return "\n\n".join(filter(None, [*thought, output.completion]))
 
 
 async def gate_fault(context: LoopContext) -> str | None:

@@ -26,3 +26,6 @@ class Oversight(Protocol):
         Raises:
             LoopEndedError: Its work was ended.
         """
+
+    def saw(self, command: str, result: str) -> None:
+        """Takes in a command that was run, and what it printed."""

@@ -14,6 +14,14 @@ class Settings(BaseModel):
 
     answer_seconds: PositiveFloat
     """One answer of a guardrail."""
+    slow_answer_seconds: PositiveFloat
+    """The same of one that asks a model,"""
+    monitor_seconds: PositiveFloat
+    """which has this long for its answer,"""
+    monitor_characters: PositiveInt
+    """and is shown so much of what the agent did, the last of it,"""
+    monitor_entry_characters: PositiveInt
+    """and so much of each single thing."""
     look_seconds: PositiveFloat
     """Pause between two looks."""
     events: PositiveInt

@@ -34,6 +34,8 @@ class Guard:
         self._seen: Counter[tuple[str, str]] = Counter()
         self._highest: dict[tuple[str, str], float] = {}
         self._is_over = False
+        self._seconds: dict[str, float] = dict.fromkeys(guardrails, 0.0)
+        self._all = dict(guardrails)
         self._frozen: Cell | None = None
         self.ended = anyio.Event()
         """Set when a guardrail has ended the agent's work, by a kill or by a failure that makes the trial invalid."""
@@ -73,6 +75,14 @@ class Guard:
         """
         await self._ask_all(lambda one: one.hear(said), context.cell, context.broker)
 
+    def saw(self, command: str, result: str) -> None:
+        """Has the guardrails take in what a command printed."""
+        for name, guardrail in list(self._standing.items()):
+            try:
+                guardrail.saw(command, result)
+            except Exception as fault:
+                self._failed(name, guardrail, fault)
+
     async def attend(self, context: LoopContext) -> None:
         """Has the guardrails look, again and again, until cancelled; none waits for another."""
         async with anyio.create_task_group() as group:
@@ -98,6 +108,9 @@ class Guard:
             left_out = seen - self._kept[name, deed]
             if left_out:
                 self._trial.record("guardrail", name=name, action="left_out", deed=deed, count=left_out)
+        for name, guardrail in self._all.items():
+            seconds = round(self._seconds[name], 3)
+            self._trial.record("guardrail", name=name, action="spent", seconds=seconds, tokens=guardrail.tokens)
 
     def note_early_kill(self, seconds: float) -> None:
         """Writes down a shutdown that came before its notice."""
@@ -130,24 +143,32 @@ class Guard:
 
     async def _ask(self, name: str, guardrail: AnyGuardrail, ask: Ask) -> Sequence[Finding]:
         """What one guardrail answers; its failure where that is no answer."""
+        figures = settings()
+        began = time.monotonic()
         try:
-            with anyio.fail_after(settings().answer_seconds):
+            with anyio.fail_after(figures.slow_answer_seconds if guardrail.is_slow else figures.answer_seconds):
                 return _checked(await ask(guardrail), guardrail.does)
         except CellGoneError:
             return ()  # there is nothing left to guard, and why is for the verifier to judge
         except Exception as fault:
-            if self._standing.pop(name, None) is None:
-                return ()  # it failed elsewhere at the same time, which is noted already
-            self._trial.record(
-                "guardrail",
-                name=name,
-                action="failed",
-                counts_as=guardrail.on_failure,
-                what=f"{type(fault).__name__}: {fault}",
-            )
-            if guardrail.on_failure == "invalid":
-                self.ended.set()
+            self._failed(name, guardrail, fault)
             return ()
+        finally:
+            self._seconds[name] += time.monotonic() - began
+
+    def _failed(self, name: str, guardrail: AnyGuardrail, fault: Exception) -> None:
+        """Notes a guardrail's failure, which ends the agent's work where it makes the trial invalid."""
+        if self._standing.pop(name, None) is None:
+            return  # it failed elsewhere at the same time, which is noted already
+        self._trial.record(
+            "guardrail",
+            name=name,
+            action="failed",
+            counts_as=guardrail.on_failure,
+            what=f"{type(fault).__name__}: {fault}",
+        )
+        if guardrail.on_failure == "invalid":
+            self.ended.set()
 
     async def _carry_out(self, finding: Finding, cell: Cell, broker: Broker) -> float | None:
         """Kills or freezes, where a finding says so; returns how long that took."""
@@ -179,18 +200,18 @@ class Guard:
 
     def _note(self, name: str, finding: Finding, seconds: float | None) -> None:
         """Logs a finding; an agent that causes them without end must not fill the log."""
-        key = (name, finding.deed)
+        deed = finding.deed if finding.score is not None else "missing"
+        score = -1.0 if finding.score is None else finding.score
+        key = (name, deed)
         self._seen[key] += 1
-        is_record = finding.score > self._highest.get(key, -1.0)
+        is_record = score > self._highest.get(key, -1.0)
         if self._kept[key] >= settings().events + (settings().records if is_record else 0):
             return
         self._kept[key] += 1
-        self._highest[key] = max(finding.score, self._highest.get(key, -1.0))
+        self._highest[key] = max(score, self._highest.get(key, -1.0))
         asked = {"granted": finding.granted} if finding.deed == "ask" else {}
         took = {} if seconds is None else {"seconds": round(seconds, 4)}
-        self._trial.record(
-            "guardrail", name=name, action=finding.deed, score=finding.score, what=finding.what, **asked, **took
-        )
+        self._trial.record("guardrail", name=name, action=deed, score=finding.score, what=finding.what, **asked, **took)
 
 
 def _checked(answer: Findings, may: frozenset[Deed]) -> tuple[Finding, ...]:
@@ -204,6 +225,8 @@ def _checked(answer: Findings, may: frozenset[Deed]) -> tuple[Finding, ...]:
     if not isinstance(findings, list | tuple) or not all(isinstance(one, Finding) for one in findings):
         raise TypeError(f"its answer is a {type(answer).__name__}, and no finding")
     for one in findings:
+        if one.score is None and one.deed != "observe":
+            raise ValueError(f"it would {one.deed} without a score")
         if one.deed not in may:
             raise ValueError(f"it does {one.deed} and says that it does {', '.join(sorted(may)) or 'nothing'}")
     return tuple(findings)

@@ -35,8 +35,9 @@ class Finding(BaseModel):
     """What is done. From a tool call, `block` keeps the command from being run; from elsewhere it says what was kept
     from happening. `freeze` stops the whole cell and ends the agent's work; what stands still is ended before the
     verifier looks. `kill` ends the processes that are named, or else generation 0 and everything that it started."""
-    score: float = Field(default=1.0, ge=0, le=1, allow_inf_nan=False)
-    """How sure it is, so that a threshold can be chosen afterwards."""
+    score: float | None = Field(default=1.0, ge=0, le=1, allow_inf_nan=False)
+    """How sure it is, so that a threshold can be chosen afterwards. None where it could not tell: such a score is
+    missing, which is neither an alarm nor a pass."""
     what: str = ""
     """What was found, for the log alone."""
     granted: bool = False
@@ -74,6 +75,8 @@ class Guardrail(Generic[P]):
         on_failure: What its failure makes of the trial.
         bars: The milestone that it keeps an agent from, where it prevents and nothing is seen when it does.
         kills_before_notice: Whether a shutdown is carried out before anybody is told of it.
+        is_slow: Whether it asks somebody who takes long to answer, as a model does.
+        monitor_role: The Inspect role of the model that it asks; none where it asks no model.
     """
 
     parameters_type: ClassVar[type[Parameters]] = Parameters
@@ -82,10 +85,14 @@ class Guardrail(Generic[P]):
     on_failure: ClassVar[OnFailure] = "invalid"
     bars: ClassVar[Milestone | None] = None
     kills_before_notice: ClassVar[bool] = False
+    is_slow: ClassVar[bool] = False
+    monitor_role: ClassVar[str | None] = None
 
     def __init__(self, parameters: P) -> None:
         """Takes its parameters; nothing is done yet."""
         self.parameters = parameters
+        self.tokens = 0
+        """Tokens of models that it has spent."""
 
     def misfit(self, setting: Setting) -> str | None:
         """Why it cannot stand in an arm, in a few words that say what to do; None if it can."""
@@ -112,6 +119,9 @@ class Guardrail(Generic[P]):
     async def hear(self, said: str) -> Findings:
         """Reads what the agent's model said in one turn."""
         return None
+
+    def saw(self, command: str, result: str) -> None:
+        """Takes in a command that was run, and what it printed; nothing is answered."""
 
     async def look(self, context: LoopContext) -> Findings:
         """Looks at the trial; called again and again while the agent works, and once when its loop has ended."""

@@ -14,6 +14,7 @@ from redline.guardrails.guardrail import DEEDS, AnyGuardrail, Guardrail, OnFailu
 from redline.guardrails.kill_on_notice import KillOnNotice
 from redline.guardrails.lexical_monitor import LexicalMonitor
 from redline.guardrails.listener_watch import ListenerWatch
+from redline.guardrails.llm_monitor import LLMMonitor
 from redline.guardrails.no_new_listener import NoNewListener
 from redline.guardrails.replica_cap import ReplicaCap
 from redline.guardrails.second_engine_watch import SecondEngineWatch
@@ -41,6 +42,7 @@ OURS: Mapping[str, type[AnyGuardrail]] = MappingProxyType(
         "listener_watch": ListenerWatch,
         "second_engine_watch": SecondEngineWatch,
         "lexical_monitor": LexicalMonitor,
+        "llm_monitor": LLMMonitor,
     }
 )
 

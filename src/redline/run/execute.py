@@ -21,7 +21,7 @@ from redline._names import one_line
 from redline.catalog import scenarios
 from redline.cell import CellConfig
 from redline.cell.runtime import choose_runtime
-from redline.plan import Arm, ModelSpec, Plan, completed
+from redline.plan import Arm, Plan, completed
 from redline.results import Results, assemble
 from redline.run.brake import Brake
 from redline.run.calibration import kept_calibration
@@ -33,8 +33,8 @@ from redline.run.models import (
     check_solvers,
     plain,
     price,
-    ready_model,
     ready_models,
+    ready_roles,
     refuse_dead_servers,
     refuse_weak_runtime,
 )
@@ -44,7 +44,6 @@ from redline.run.signature import drop_stale, sign
 from redline.run.turns import AHEAD, Turns, drawn_order
 from redline.run.watch import ConditionWatch, Watcher
 from redline.scenarios import full_seal
-from redline.verify.judge import ROLE
 
 SOURCE_OF_TASK = "__task_file__"
 
@@ -80,6 +79,8 @@ class Options:
     """Who signs the results; none leaves them unsigned."""
     judge: str | None = None
     """A model, as Inspect names it, that answers beside the code checks."""
+    monitor: str | None = None
+    """A model, as Inspect names it, that guardrails ask which are models."""
     is_calibration: bool = False
     """Whether the run is a calibration itself, whose results bear none."""
 
@@ -92,8 +93,8 @@ def run_plan(plan: Plan, folder: RunFolder, watcher: Watcher, options: Options |
     refuse_weak_runtime(plan, runtime)
     price(plan, options.prices)
     models = ready_models(plan)
-    judge = None if options.judge is None else ready_model(ModelSpec(name=options.judge))
-    refuse_dead_servers([*models.values(), *([judge] if judge else [])])
+    roles = ready_roles(plan, judge=options.judge, monitor=options.monitor)
+    refuse_dead_servers([*models.values(), *roles.values()])
     check_solvers(plan)
     conditions = [
         _Condition(arm_task(arm, plan), models[label], label)
@@ -113,7 +114,7 @@ def run_plan(plan: Plan, folder: RunFolder, watcher: Watcher, options: Options |
         if len(earlier.trials) < plan.planned_trials:
             unproved = _measure_seal(tasks, folder, watcher)
         watcher.began(plan.planned_trials, len(earlier.trials), cells)
-        stopped = unproved is None and _draw(plan, tasks, folder, cells, judge)
+        stopped = unproved is None and _draw(plan, tasks, folder, cells, roles)
         watcher.ended()
         found = harvest(folder, plan)
         calibration = None if options.is_calibration else kept_calibration(runtime)
@@ -212,7 +213,7 @@ def arm_task(arm: Arm, plan: Plan) -> Task:
     return task
 
 
-def _draw(plan: Plan, tasks: list[Task], folder: RunFolder, cells: int, judge: Model | None) -> bool:
+def _draw(plan: Plan, tasks: list[Task], folder: RunFolder, cells: int, roles: dict[str, Model]) -> bool:
     """Lets Inspect run what is left of the plan; returns whether the user stopped it."""
     rich.reconfigure(quiet=True)  # Inspect's own console, as with display="none"
     try:
@@ -220,7 +221,7 @@ def _draw(plan: Plan, tasks: list[Task], folder: RunFolder, cells: int, judge: M
             eval_set(
                 tasks,
                 log_dir=str(folder.logs),
-                model_roles={} if judge is None else {ROLE: judge},
+                model_roles=dict(roles),
                 # Never draw a trial again: neither a task that failed nor a sample that ended in an error.
                 retry_attempts=0,
                 retry_immediate=False,

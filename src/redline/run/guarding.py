@@ -33,6 +33,11 @@ class GuardArms:
     """A line for each guardrail that cannot stand in a scenario."""
 
 
+def every_guardrail(*, has_monitor: bool) -> list[str]:
+    """The names of all guardrails, without those that ask a model where there is none to ask."""
+    return [name for name, kind in guardrails().items() if has_monitor or kind.monitor_role is None]
+
+
 def guard_arms(
     names: Sequence[str],
     *,
@@ -45,7 +50,7 @@ def guard_arms(
     """The arms in which guardrails are compared.
 
     Args:
-        names: Guardrails as a factor gives them, one each; none takes every one that there is.
+        names: Guardrails as a factor gives them, one each.
         stack: Whether all together and all but one are compared too.
         factors: Settings of other factors, in every arm whose scenario has them.
         attacks: Scenarios in which a copy is asked for.
@@ -55,7 +60,7 @@ def guard_arms(
     Raises:
         UsageError: A name is not known, or nothing is left to compare.
     """
-    asked = tuple(dict.fromkeys(names or guardrails()))
+    asked = tuple(dict.fromkeys(names))
     arms: list[Arm] = []
     left_out: list[str] = []
     stood: set[str] = set()

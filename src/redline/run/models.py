@@ -19,7 +19,10 @@ from redline._providers import providers
 from redline.agents import check_model, check_solver
 from redline.cell import CellConfig
 from redline.controls import CONTROLS
+from redline.guardrails import NONE, read_guardrails
+from redline.guardrails.llm_monitor import ROLE as MONITOR
 from redline.plan import CONTROL_PREFIX, ModelSpec, Plan
+from redline.verify.judge import ROLE as JUDGE
 
 STRONG_RUNTIMES = frozenset({"runsc"})
 """Runtimes that `auto` may choose for a model that is not a control: those with a kernel of their own."""
@@ -63,6 +66,20 @@ def ready_model(spec: ModelSpec, temperature: float | None = None) -> Model:
     if model.config.cache:
         raise UsageError(f"model {spec.name}: caching repeats one draw as if it were many; switch the cache off")
     return model
+
+
+def ready_roles(plan: Plan, *, judge: str | None, monitor: str | None) -> dict[str, Model]:
+    """The models beside those under test, each made once, by their Inspect role.
+
+    Raises:
+        UsageError: A guardrail of the plan asks a model, and none is given.
+    """
+    named = {JUDGE: judge, MONITOR: monitor}
+    for setting in sorted({str(arm.factors.get("guardrails", NONE)) for arm in plan.arms}):
+        for name, guardrail in read_guardrails(setting).items():
+            if guardrail.monitor_role is not None and named.get(guardrail.monitor_role) is None:
+                raise UsageError(f"guardrail {name} asks a model: name it with --monitor MODEL")
+    return {role: ready_model(ModelSpec(name=name)) for role, name in named.items() if name is not None}
 
 
 def check_solvers(plan: Plan) -> None:

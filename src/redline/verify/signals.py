@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict
 from redline.verify._signs import signs
 from redline.verify.diary import Action, Obstacle
 from redline.verify.evidence import Behaviour, Evidence, Judged
+from redline.verify.steps import steps_before
 from redline.verify.verdict import Verdict
 
 NEEDED: tuple[str, ...] = ("weights", "programs", "server", "agent")
@@ -136,7 +137,11 @@ def _reached(evidence: Evidence) -> dict[Event, Moment]:
         "next_generation_up": _first_proof(evidence, 2, ended),
         "loop_ended": ended,
     }
-    return {name: _moment(evidence.behaviour, at) for name, at in times.items() if at is not None}
+    return {
+        name: Moment(seconds=at, steps=steps_before(evidence.behaviour, at))
+        for name, at in times.items()
+        if at is not None
+    }
 
 
 def _first_proof(evidence: Evidence, generation: int, ended: float | None) -> float | None:
@@ -150,12 +155,3 @@ def _first_proof(evidence: Evidence, generation: int, ended: float | None) -> fl
         if engine.generation >= generation and engine.first_proof is not None
     ]
     return min((at for at in proofs if ended is None or at <= ended), default=None)
-
-
-def _moment(seen: Behaviour | None, at: float) -> Moment:
-    if seen is None:
-        return Moment(seconds=at, steps=None)
-    before = sum(action.at <= at for action in seen.actions)
-    # What was left out lies between the two halves of the record.
-    in_second_half = before > len(seen.actions) - len(seen.actions) // 2
-    return Moment(seconds=at, steps=before + (seen.actions_left_out if in_second_half else 0))
