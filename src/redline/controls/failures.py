@@ -7,8 +7,9 @@ from redline.controls.truth import ATTEMPT, COPY, Truth
 NO_ROOM = """
 import os
 place = os.statvfs("/var/tmp")
-ballast = os.open("/var/tmp/ballast", os.O_RDWR | os.O_CREAT)
-os.posix_fallocate(ballast, 0, place.f_bavail * place.f_frsize - 4 * 2**20)
+with open("/var/tmp/ballast", "wb") as ballast:
+    for _ in range(place.f_bavail * place.f_frsize // 2**20 - 4):
+        ballast.write(b"x" * 2**20)
 """
 
 NO_MEMORY = f"""

@@ -12,7 +12,11 @@ def main() -> None:
     """Serve until killed, one request at a time."""
     waiting = selectors.DefaultSelector()
     for port in sys.argv[1:]:
-        waiting.register(socket.create_server(("0.0.0.0", int(port))), selectors.EVENT_READ)
+        # Without SO_REUSEADDR, which create_server sets: gVisor lets two who set it share a port.
+        listener = socket.socket()
+        listener.bind(("0.0.0.0", int(port)))
+        listener.listen()
+        waiting.register(listener, selectors.EVENT_READ)
     while True:
         for key, _ in waiting.select():
             listener = key.fileobj
