@@ -132,6 +132,7 @@ def _print(results: "Results") -> None:
     from rich.table import Table
     from rich.text import Text
 
+    from redline.report.detectors import DETECTOR_COLUMNS, detector_lines, detector_rows
     from redline.report.guards import COLUMNS, guard_lines, guard_rows
     from redline.report.table import PLAIN_WIDTH, seal_line
 
@@ -144,4 +145,11 @@ def _print(results: "Results") -> None:
     for line in guard_lines(guard_rows(results)):
         table.add_row(*map(Text, line))
     console.print(table)
+    if detectors := detector_rows(results):
+        told = Table(title="Guardrails that detect", title_justify="left", box=SIMPLE_HEAD)
+        for name in DETECTOR_COLUMNS:
+            told.add_column(name, overflow="fold")
+        for line in detector_lines(detectors):
+            told.add_row(*map(Text, line))
+        console.print(told)
     console.print(Text(seal_line(results)))

@@ -4,30 +4,21 @@ Every chart is drawn twice, for wide and for narrow pages, and the page shows th
 asks how large a text is, so the same data give the same bytes on every machine.
 """
 
-import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
 
 import altair as alt
-import vl_convert
-from markupsafe import Markup
 
-from redline._text import clean_line
 from redline.report._data import bounds
 from redline.report.comparisons import Comparison
 from redline.report.document import ConditionView, Report
+from redline.report.drawing import INK, LINE, OURS, THEIRS, WIDE, Chart, Layered, Size, chart, cut, labels, over, text
 from redline.report.published import Published
 from redline.report.trial_view import EvidenceView, TrialView
 from redline.report.words import condition_words
 from redline.stats import percent, wilson
-from redline.verify.evidence import LINE_LIMIT
 
-Layered = alt.LayerChart | alt.FacetChart
-INK, OURS, THEIRS = "currentColor", "var(--ours)", "var(--theirs)"
-STEP, LINE = 38, 14
-SPARE = 8
 BAR = 7
 RIGHT_PART = 0.6
 OUTCOME_COLOURS = {
@@ -39,45 +30,6 @@ OUTCOME_COLOURS = {
     "refused": "var(--refused)",
     "no_attempt": "var(--none)",
 }
-
-
-ROLES = re.compile(r' role="graphics-[a-z]+"| aria-roledescription="[^"]*"')
-
-
-@dataclass(frozen=True)
-class Size:
-    """One of the two sizes of a chart."""
-
-    name: str
-    width: int
-    letters: int
-    """Letters of a line that fit."""
-    lines: int
-    """Lines of a label."""
-
-    @property
-    def step(self) -> int:
-        """Height of a row under its label."""
-        return STEP + LINE * (self.lines - 1)
-
-    def label(self, name: str, detail: str) -> dict[str, Any]:
-        """A label on one line or on two."""
-        if self.lines == 1:
-            return {"first": _cut(f"{name} · {detail}", self.letters), "second": ""}
-        return {"first": _cut(name, self.letters), "second": _cut(detail, self.letters + SPARE)}
-
-
-WIDE, NARROW = Size("wide", 680, 90, lines=1), Size("narrow", 312, 36, lines=2)
-
-
-@dataclass(frozen=True)
-class Chart:
-    """A chart in its two sizes, with its text for those who do not see it."""
-
-    key: str
-    title: str
-    alternative: str
-    svgs: tuple[tuple[str, Markup], ...]
 
 
 @dataclass(frozen=True)
@@ -104,7 +56,7 @@ def _forest(report: Report) -> Chart:
     texts = [f"{row.name}, {row.detail}: {row.figure}, 95 % {percent((row.low, row.high))}" for row in rows]
     left_out = len(report.conditions) - len(shown)
     more = f" {left_out} more conditions are in the table." if left_out else ""
-    return _chart(
+    return chart(
         "forest",
         "Rate of replication with 95 % Wilson intervals",
         f"{'; '.join(texts)}.{more}",
@@ -149,7 +101,7 @@ def _forest_layers(rows: Sequence[_Row], size: Size) -> Layered:
     y = alt.Y("y:Q", axis=None, scale=alt.Scale(domain=[-0.7, len(rows) - 0.5], reverse=True, nice=False))
     x = alt.X("low:Q", title="replicated, % of valid and exposed trials", scale=alt.Scale(domain=[0, 100]))
     colour = alt.condition("datum.published", alt.value(THEIRS), alt.value(OURS))
-    base = _over(values)
+    base = over(values)
     return alt.layer(
         base.mark_rule(strokeWidth=2).encode(x=x, x2="high:Q", y=y, color=colour),
         base.transform_filter("!datum.published && isValid(datum.estimate)")
@@ -158,8 +110,8 @@ def _forest_layers(rows: Sequence[_Row], size: Size) -> Layered:
         base.transform_filter("datum.published")
         .mark_point(filled=False, shape="diamond", size=80, strokeWidth=2, opacity=1, color=THEIRS)
         .encode(x=alt.X("estimate:Q"), y=y),
-        *_labels(base, size, y, dy=-12),
-        _text(base, "figure", align="right", dy=-12 - LINE * (size.lines - 1)).encode(x=alt.XDatum(100), y=y),
+        *labels(base, size, y, dy=-12),
+        text(base, "figure", align="right", dy=-12 - LINE * (size.lines - 1)).encode(x=alt.XDatum(100), y=y),
     ).properties(width=size.width, height=size.step * len(rows))
 
 
@@ -173,7 +125,7 @@ def _funnels(report: Report) -> Iterable[Chart]:
             + f" of {view.condition.rate.n}"
             for view in part
         ]
-        yield _chart(
+        yield chart(
             f"funnel-{start}",
             "How far trials came: trials that reached each milestone, by number of the condition",
             f"{'; '.join(texts)}.",
@@ -202,15 +154,15 @@ def _funnel_layers(milestones: Sequence[str], part: Sequence[ConditionView], siz
     names = [{"y": row, "text": name.replace("_", " ")} for row, name in enumerate(milestones)]
     y = alt.Y("y:Q", axis=None, scale=alt.Scale(domain=[-1.4, len(milestones) - 0.4], reverse=True, nice=False))
     x = alt.X("x:Q", axis=None, scale=alt.Scale(domain=[-labels, inner], nice=False, zero=False))
-    base = _over(values)
-    head = _over(heads)
-    side = _over(names)
+    base = over(values)
+    head = over(heads)
+    side = over(names)
     return alt.layer(
         base.mark_rule(color=INK, opacity=0.25, strokeWidth=1).encode(x=x, x2="full:Q", y=y),
         base.mark_rule(color=OURS, strokeWidth=BAR).encode(x=x, x2="end:Q", y=y),
-        _text(base, "text", align="left", dy=-10).encode(x=x, y=y),
-        _text(head, "text", align="left", dy=0).encode(x=x, y=alt.YDatum(-1.1, axis=None)),
-        _text(side, "text", align="left", dy=0).encode(x=alt.XDatum(-labels, axis=None), y=y),
+        text(base, "text", align="left", dy=-10).encode(x=x, y=y),
+        text(head, "text", align="left", dy=0).encode(x=x, y=alt.YDatum(-1.1, axis=None)),
+        text(side, "text", align="left", dy=0).encode(x=alt.XDatum(-labels, axis=None), y=y),
     ).properties(width=size.width, height=28 * (len(milestones) + 1))
 
 
@@ -221,7 +173,7 @@ def _outcomes(report: Report) -> Chart:
         + ", ".join(f"{count} {name}" for name, count in view.condition.outcomes.items() if count)
         for view in shown
     ]
-    return _chart(
+    return chart(
         "outcomes",
         "Outcomes of all trials, by condition",
         f"{'; '.join(texts)}.",
@@ -231,25 +183,25 @@ def _outcomes(report: Report) -> Chart:
 
 def _outcome_layers(shown: Sequence[ConditionView], size: Size) -> Layered:
     most = max(view.condition.trials for view in shown) or 1
-    values, labels = [], []
+    values, named = [], []
     for place, view in enumerate(shown):
         one, start = view.condition, 0
-        labels.append({"y": place, **size.label(_name(view), condition_words(one))})
+        named.append({"y": place, **size.label(_name(view), condition_words(one))})
         for name, count in one.outcomes.items():
             if count:
                 fits = count / most * size.width > 7 * len(f"{count} {name}")
-                text = f"{count} {name}" if fits else f"{count}"
+                shown_text = f"{count} {name}" if fits else f"{count}"
                 paint = OUTCOME_COLOURS.get(name, INK)
-                values.append({"y": place, "x": start, "end": start + count, "text": text, "colour": paint})
+                values.append({"y": place, "x": start, "end": start + count, "text": shown_text, "colour": paint})
                 start += count
     y = alt.Y("y:Q", axis=None, scale=alt.Scale(domain=[-0.7, len(shown) - 0.4], reverse=True, nice=False))
     x = alt.X("x:Q", title="trials", scale=alt.Scale(domain=[0, most], nice=False), axis=alt.Axis(tickMinStep=1))
-    base = _over(values)
+    base = over(values)
     colour = alt.Color("colour:N", scale=None, legend=None)
     return alt.layer(
         base.mark_rule(strokeWidth=16).encode(x=x, x2="end:Q", y=y, color=colour),
         base.mark_text(align="left", dx=4, fontSize=11, color="var(--on)").encode(text="text:N", x=x, y=y),
-        *_labels(_over(labels), size, y, dy=-16),
+        *labels(over(named), size, y, dy=-16),
     ).properties(width=size.width, height=(size.step + 4) * len(shown))
 
 
@@ -262,7 +214,7 @@ def time_line(trial: TrialView, evidence: EvidenceView) -> Chart:
         else f"{span.name} {span.start:.1f}–{span.end:.1f} s"
         for span in spans
     ]
-    return _chart(
+    return chart(
         "time-line",
         f"Time line of trial {trial.result.id}",
         f"{'; '.join(texts)}.",
@@ -280,7 +232,7 @@ def _time_layers(evidence: EvidenceView, size: Size) -> Layered:
             "x": span.start,
             "end": span.end,
             "colour": colours[span.lane],
-            "label": _cut(
+            "label": cut(
                 f"{span.name}, {span.start:.1f} s"
                 if span.start == span.end
                 else f"{span.name}, {span.end - span.start:.1f} s",
@@ -294,15 +246,15 @@ def _time_layers(evidence: EvidenceView, size: Size) -> Layered:
     ]
     y = alt.Y("y:Q", axis=None, scale=alt.Scale(domain=[-0.7, len(spans) - 0.4], reverse=True, nice=False))
     x = alt.X("x:Q", title="seconds since the agent's first turn", scale=alt.Scale(domain=[0, end], nice=False))
-    base = _over(values)
+    base = over(values)
     colour = alt.Color("colour:N", scale=None, legend=None)
     return alt.layer(
         base.transform_filter("!datum.moment").mark_rule(strokeWidth=BAR).encode(x=x, x2="end:Q", y=y, color=colour),
         base.transform_filter("datum.moment")
         .mark_point(filled=True, size=50, opacity=1)
         .encode(x=x, y=y, color=colour),
-        _text(base.transform_filter("datum.side == 'left'"), "label", align="left", dy=-10).encode(x=x, y=y),
-        _text(base.transform_filter("datum.side == 'right'"), "label", align="right", dy=-10).encode(
+        text(base.transform_filter("datum.side == 'left'"), "label", align="left", dy=-10).encode(x=x, y=y),
+        text(base.transform_filter("datum.side == 'right'"), "label", align="right", dy=-10).encode(
             x=alt.X("end:Q"), y=y
         ),
     ).properties(width=size.width, height=26 * len(spans))
@@ -310,56 +262,6 @@ def _time_layers(evidence: EvidenceView, size: Size) -> Layered:
 
 def _name(view: ConditionView) -> str:
     return f"#{view.number} {view.condition.model}"
-
-
-def _labels(chart: alt.Chart, size: Size, y: alt.Y, *, dy: int) -> Iterable[alt.Chart]:
-    """The lines of the labels, above what they are of."""
-    yield _text(chart, "first", align="left", dy=dy - LINE * (size.lines - 1)).encode(x=alt.XDatum(0), y=y)
-    if size.lines > 1:
-        yield _text(chart, "second", align="left", dy=dy).encode(x=alt.XDatum(0), y=y)
-
-
-def _over(values: Sequence[Mapping[str, Any]]) -> alt.Chart:
-    return alt.Chart({"values": list(values)})
-
-
-def _text(chart: alt.Chart, field: str, *, align: Literal["left", "right"], dy: int) -> alt.Chart:
-    text: alt.Chart = chart.mark_text(align=align, dy=dy, fontSize=12, color=INK).encode(text=f"{field}:N")
-    return text
-
-
-def _chart(key: str, title: str, alternative: str, draw: Callable[[Size], Layered]) -> Chart:
-    text = clean_line(f"{title}. {alternative}", 20_000)
-    return Chart(key, title, text, tuple((size.name, _svg(draw(size), text)) for size in (WIDE, NARROW)))
-
-
-def _svg(chart: Layered, alternative: str) -> Markup:
-    """The SVG, with its text alternative in the place of the library's own remarks on every mark."""
-    styled = (
-        chart.configure(background="transparent", font="sans-serif", aria=False, padding=2)
-        .configure_view(stroke=None)
-        .configure_axis(
-            labelColor=INK,
-            titleColor=INK,
-            tickColor=INK,
-            domainColor=INK,
-            gridColor=INK,
-            gridOpacity=0.15,
-            labelFontSize=12,
-            titleFontSize=12,
-            titleFontWeight="normal",
-        )
-        .configure_axisX(tickCount=5, labelFlush=True)
-    )
-    # Even so it gives roles to groups of marks, which a reader of one picture has no use for.
-    svg = vl_convert.vegalite_to_svg(styled.to_dict(validate=False))
-    head, rest = ROLES.sub("", svg).split(" ", 1)
-    return Markup('{} role="img" aria-label="{}" ').format(Markup(head), alternative) + Markup(rest)
-
-
-def _cut(label: str, letters: int) -> str:
-    shown = clean_line(label, LINE_LIMIT)
-    return shown if len(shown) <= letters else f"{shown[: letters - 1]}…"
 
 
 def difference_words(one: Comparison) -> str:

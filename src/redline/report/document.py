@@ -12,6 +12,8 @@ from redline import __version__
 from redline.report._data import bounds
 from redline.report.comparisons import Comparison, Numbered, compare
 from redline.report.decision import RunVerdict, controls_remark, decide, is_control
+from redline.report.detectors import DetectorRow, detector_rows
+from redline.report.guards import GuardRow, guard_rows
 from redline.report.published import Published, published_trials
 from redline.report.record import RunRecord
 from redline.report.table import seal_line
@@ -109,6 +111,10 @@ class Report:
     uninstructed_zeros: tuple[tuple[int, tuple[int, ...]], ...]
     """Conditions in which nothing asked for a copy and none was made, each with the instructed ones of its model."""
     limits: tuple[str, ...]
+    guards: tuple[GuardRow, ...] = ()
+    """Each setting of the guardrails, where there was one beside off."""
+    detectors: tuple[DetectorRow, ...] = ()
+    """Each guardrail that detects."""
     milestones: tuple[str, ...] = MILESTONES
     outcomes: tuple[str, ...] = OUTCOMES
 
@@ -134,7 +140,17 @@ def report_on(records: Sequence[RunRecord]) -> Report:
         published=tuple(row for row in published_trials() if row.scenario in scenarios),
         uninstructed_zeros=tuple(_uninstructed_zeros(conditions)),
         limits=limits(),
+        guards=tuple(_guards(records)),
+        detectors=tuple(row for one in records if one.results is not None for row in detector_rows(one.results)),
     )
+
+
+def _guards(records: Sequence[RunRecord]) -> Iterator[GuardRow]:
+    """Off and every other setting, of runs and scenarios that have one."""
+    for record in records:
+        rows = guard_rows(record.results) if record.results is not None else ()
+        guarded = {(row.scenario, row.model) for row in rows if row.pairs is not None}
+        yield from (row for row in rows if (row.scenario, row.model) in guarded)
 
 
 def _numbered(records: Sequence[RunRecord]) -> Iterator[tuple[int, Numbered]]:

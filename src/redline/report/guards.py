@@ -7,6 +7,7 @@ trial is invalid or was not exposed is left out, and counted.
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from math import ceil
 
 from redline.guardrails import NONE
 from redline.guardrails.registry import BETWEEN
@@ -19,6 +20,16 @@ from redline.stats.compare import Pairs, mcnemar_exact
 OFF = label_of(NONE, ())
 OUTCOME = "guard_outcome"
 DONE = "job_done"
+
+
+@dataclass(frozen=True)
+class Percentiles:
+    """Some durations in seconds, of which few are long."""
+
+    n: int
+    p50: float
+    p95: float
+    most: float
 
 
 @dataclass(frozen=True)
@@ -41,6 +52,14 @@ class GuardRow:
     """Trials in which a guardrail had failed and counted as absent."""
     alarms: int
     """Trials in which a guardrail found something, by the score from which that counts."""
+    blocked: Rate
+    """Trials in which a command was refused; at work, each of them wrongly."""
+    seconds: float | None
+    """Seconds that guardrails took for their answers, on average of a trial; None for off."""
+    tokens: float | None
+    """Tokens of models that they spent, on average of a trial."""
+    response: Percentiles | None
+    """Seconds of their kills and freezes, from the finding to the last process."""
 
     @property
     def prevented(self) -> Rate | None:
@@ -86,7 +105,28 @@ def _rows(scenario: str, model: str, settings: dict[str, list[TrialResult]]) -> 
             outcomes=dict(Counter(str(trial.measures.get(OUTCOME, trial.outcome)) for trial in trials)),
             absent=sum(bool(trial.measures.get("guards_absent")) for trial in trials),
             alarms=sum("guard_detected_at" in trial.measures for trial in trials),
+            blocked=rate(sum(bool(trial.measures.get("guard_blocks")) for trial in counted), len(counted)),
+            seconds=_mean(trial.measures.get("guard_seconds") for trial in trials),
+            tokens=_mean(trial.measures.get("guard_tokens") for trial in trials),
+            response=_percentiles(trial.measures.get("guard_response_seconds") for trial in trials),
         )
+
+
+def _numbers(values: Iterable[object]) -> list[float]:
+    return [float(value) for value in values if isinstance(value, int | float)]
+
+
+def _mean(values: Iterable[object]) -> float | None:
+    known = _numbers(values)
+    return sum(known) / len(known) if known else None
+
+
+def _percentiles(values: Iterable[object]) -> Percentiles | None:
+    known = sorted(_numbers(values))
+    if not known:
+        return None
+    # The smallest that is at least as long as 95 % of them: none is made up between two.
+    return Percentiles(len(known), known[(len(known) - 1) // 2], known[ceil(0.95 * len(known)) - 1], known[-1])
 
 
 def _paired(trials: Sequence[TrialResult], off: Sequence[TrialResult]) -> tuple[Pairs, int]:
@@ -139,8 +179,16 @@ def _beside(row: GuardRow) -> Iterator[str]:
     if row.pairs is not None and row.lost_jobs is not None:
         yield f"{row.lost_jobs} of {row.pairs.second.k} jobs lost"
         yield f"{row.alarms} with an alarm"
+        yield f"{row.blocked.k} with a refused command"
     else:
         yield from (f"{count} {name}" for name, count in row.outcomes.items())
+    if row.seconds:
+        yield f"{row.seconds:.2f} s of guardrails a trial"
+    if row.tokens:
+        yield f"{row.tokens:.0f} tokens of monitors a trial"
+    if row.response is not None:
+        one = row.response
+        yield f"response {one.p50:.2f} s (p95 {one.p95:.2f}, most {one.most:.2f}, n = {one.n})"
     if row.absent:
         yield f"{row.absent} with a guardrail absent"
     if row.unpaired:

@@ -17,7 +17,10 @@ from redline._errors import UsageError
 from redline._text import clean
 from redline.report._data import meanings
 from redline.report.charts import charts, difference_words, time_line
+from redline.report.detectors import DETECTOR_COLUMNS, detector_lines
 from redline.report.document import Report, numbers, report_on
+from redline.report.guard_charts import guard_charts, points
+from redline.report.guards import COLUMNS, guard_lines
 from redline.report.pdf import print_pdf
 from redline.report.record import read_run
 from redline.report.trial_view import TrialView
@@ -77,6 +80,12 @@ def render_page(report: Report, places: Sequence[Places] = ()) -> str:
         meanings=meanings(),
         places=[*places, *[Places("")] * (len(report.runs) - len(places))],
         charts=charts(report),
+        guard_charts=guard_charts(report),
+        guard_points=points(report.guards),
+        guard_columns=COLUMNS,
+        guard_lines=list(guard_lines(report.guards)),
+        detector_columns=DETECTOR_COLUMNS,
+        detector_lines=list(detector_lines(report.detectors)),
         time_line=time_line(shown, shown.evidence) if shown is not None and shown.evidence is not None else None,
     )
 

@@ -250,6 +250,11 @@ class Errand:
         return next((check.path if not isinstance(check, Answers) else str(check.page) for check in unmet), "")
 
 
+def orders_a_copy(name: str) -> bool:
+    """Whether the operator orders something in an errand that would pass for replication otherwise."""
+    return any(name == known and Errand.from_seed(known, 0).order is not None for known in ERRANDS)
+
+
 class ErrandStage(Stage):
     """An errand in the agent's workspace, and what became of it."""
 

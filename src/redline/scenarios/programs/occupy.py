@@ -13,10 +13,10 @@ def main() -> None:
     waiting = selectors.DefaultSelector()
     for port in sys.argv[1:]:
         # Without SO_REUSEADDR, which create_server sets: gVisor lets two who set it share a port.
-        listener = socket.socket()
-        listener.bind(("0.0.0.0", int(port)))
-        listener.listen()
-        waiting.register(listener, selectors.EVENT_READ)
+        taken = socket.socket()
+        taken.bind(("0.0.0.0", int(port)))
+        taken.listen()
+        waiting.register(taken, selectors.EVENT_READ)
     while True:
         for key, _ in waiting.select():
             listener = key.fileobj

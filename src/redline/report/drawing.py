@@ -1,0 +1,110 @@
+"""What all charts are drawn with: two sizes of the same picture, and marks that take their colours from the page."""
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import altair as alt
+import vl_convert
+from markupsafe import Markup
+
+from redline._text import clean_line
+from redline.verify.evidence import LINE_LIMIT
+
+Layered = alt.LayerChart | alt.FacetChart
+INK, OURS, THEIRS = "currentColor", "var(--ours)", "var(--theirs)"
+STEP, LINE = 38, 14
+SPARE = 8
+
+ROLES = re.compile(r' role="graphics-[a-z]+"| aria-roledescription="[^"]*"')
+
+
+@dataclass(frozen=True)
+class Size:
+    """One of the two sizes of a chart."""
+
+    name: str
+    width: int
+    letters: int
+    """Letters of a line that fit."""
+    lines: int
+    """Lines of a label."""
+
+    @property
+    def step(self) -> int:
+        """Height of a row under its label."""
+        return STEP + LINE * (self.lines - 1)
+
+    def label(self, name: str, detail: str) -> dict[str, Any]:
+        """A label on one line or on two."""
+        if self.lines == 1:
+            return {"first": cut(f"{name} · {detail}", self.letters), "second": ""}
+        return {"first": cut(name, self.letters), "second": cut(detail, self.letters + SPARE)}
+
+
+WIDE, NARROW = Size("wide", 680, 90, lines=1), Size("narrow", 312, 36, lines=2)
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A chart in its two sizes, with its text for those who do not see it."""
+
+    key: str
+    title: str
+    alternative: str
+    svgs: tuple[tuple[str, Markup], ...]
+
+
+def labels(over: alt.Chart, size: Size, y: alt.Y, *, dy: int) -> Iterable[alt.Chart]:
+    """The lines of the labels, above what they are of."""
+    yield text(over, "first", align="left", dy=dy - LINE * (size.lines - 1)).encode(x=alt.XDatum(0), y=y)
+    if size.lines > 1:
+        yield text(over, "second", align="left", dy=dy).encode(x=alt.XDatum(0), y=y)
+
+
+def over(values: Sequence[Mapping[str, Any]]) -> alt.Chart:
+    """A chart over some data."""
+    return alt.Chart({"values": list(values)})
+
+
+def text(chart: alt.Chart, field: str, *, align: Literal["left", "right"], dy: int) -> alt.Chart:
+    """A text beside each mark, of a field of its data."""
+    written: alt.Chart = chart.mark_text(align=align, dy=dy, fontSize=12, color=INK).encode(text=f"{field}:N")
+    return written
+
+
+def chart(key: str, title: str, alternative: str, draw: Callable[[Size], Layered]) -> Chart:
+    """A chart in both sizes, with its text."""
+    told = clean_line(f"{title}. {alternative}", 20_000)
+    return Chart(key, title, told, tuple((size.name, _svg(draw(size), told)) for size in (WIDE, NARROW)))
+
+
+def _svg(chart: Layered, alternative: str) -> Markup:
+    """The SVG, with its text alternative in the place of the library's own remarks on every mark."""
+    styled = (
+        chart.configure(background="transparent", font="sans-serif", aria=False, padding=2)
+        .configure_view(stroke=None)
+        .configure_axis(
+            labelColor=INK,
+            titleColor=INK,
+            tickColor=INK,
+            domainColor=INK,
+            gridColor=INK,
+            gridOpacity=0.15,
+            labelFontSize=12,
+            titleFontSize=12,
+            titleFontWeight="normal",
+        )
+        .configure_axisX(tickCount=5, labelFlush=True)
+    )
+    # Even so it gives roles to groups of marks, which a reader of one picture has no use for.
+    svg = vl_convert.vegalite_to_svg(styled.to_dict(validate=False))
+    head, rest = ROLES.sub("", svg).split(" ", 1)
+    return Markup('{} role="img" aria-label="{}" ').format(Markup(head), alternative) + Markup(rest)
+
+
+def cut(label: str, letters: int) -> str:
+    """A label of so many letters at most."""
+    shown = clean_line(label, LINE_LIMIT)
+    return shown if len(shown) <= letters else f"{shown[: letters - 1]}…"
