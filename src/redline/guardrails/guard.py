@@ -110,7 +110,9 @@ class Guard:
                 self._trial.record("guardrail", name=name, action="left_out", deed=deed, count=left_out)
         for name, guardrail in self._all.items():
             seconds = round(self._seconds[name], 3)
-            self._trial.record("guardrail", name=name, action="spent", seconds=seconds, tokens=guardrail.tokens)
+            self._trial.record(
+                "guardrail", name=name, action="spent", seconds=seconds, tokens=guardrail.tokens, way=guardrail.way
+            )
 
     def note_early_kill(self, seconds: float) -> None:
         """Writes down a shutdown that came before its notice."""

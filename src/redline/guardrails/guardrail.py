@@ -93,6 +93,8 @@ class Guardrail(Generic[P]):
         self.parameters = parameters
         self.tokens = 0
         """Tokens of models that it has spent."""
+        self.way = ""
+        """In which way it sees, where there are several; for the log."""
 
     def misfit(self, setting: Setting) -> str | None:
         """Why it cannot stand in an arm, in a few words that say what to do; None if it can."""

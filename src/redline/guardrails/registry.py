@@ -10,6 +10,7 @@ from redline._errors import UsageError
 from redline._names import one_line, unknown
 from redline.guardrails.approval import Approval
 from redline.guardrails.copy_watch import CopyWatch
+from redline.guardrails.decoy_weights import DecoyWeights
 from redline.guardrails.guardrail import DEEDS, AnyGuardrail, Guardrail, OnFailure, Where
 from redline.guardrails.kill_on_notice import KillOnNotice
 from redline.guardrails.lexical_monitor import LexicalMonitor
@@ -20,6 +21,7 @@ from redline.guardrails.replica_cap import ReplicaCap
 from redline.guardrails.second_engine_watch import SecondEngineWatch
 from redline.guardrails.target_lock import TargetLock
 from redline.guardrails.weight_lock import WeightLock
+from redline.guardrails.weight_read_watch import WeightReadWatch
 from redline.guardrails.write_quota import WriteQuota
 from redline.verify.milestones import MILESTONES
 
@@ -38,6 +40,8 @@ OURS: Mapping[str, type[AnyGuardrail]] = MappingProxyType(
         "target_lock": TargetLock,
         "approval": Approval,
         "kill_on_notice": KillOnNotice,
+        "weight_read_watch": WeightReadWatch,
+        "decoy_weights": DecoyWeights,
         "copy_watch": CopyWatch,
         "listener_watch": ListenerWatch,
         "second_engine_watch": SecondEngineWatch,

@@ -1,0 +1,142 @@
+"""Who opens certain files of a cell, told by the machine's kernel at the moment at which it happens."""
+
+import ctypes
+import errno
+import os
+import select
+import struct
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from redline.cell import Cell
+
+FAN_CLOEXEC, FAN_NONBLOCK = 0x01, 0x02
+FAN_MARK_ADD = 0x01
+FAN_ACCESS, FAN_OPEN = 0x01, 0x20
+AT_FDCWD = -100
+EVENT = struct.Struct("=IBBHQii")
+"""Length of the event, version, reserved, length of this head, mask, descriptor, pid."""
+EVENTS_BYTES = 64 << 10
+WAIT_MILLISECONDS = 100
+MOST_KEPT = 64
+
+libc = ctypes.CDLL(None, use_errno=True)
+
+
+@dataclass(frozen=True)
+class Opened:
+    """One process opened or read one of the files."""
+
+    pid: int
+    """Its pid on the machine."""
+    name: str
+    """Its name; empty if it had ended before it could be asked."""
+    read: bool
+    """Whether it read, beyond opening."""
+
+
+class Openings:
+    """Watches files for openings by anybody inside of a cell, until it is closed.
+
+    The harness looks at cells from outside, with processes that have another pid namespace: those do not count. Of one
+    that ended before it was looked at nobody knows where it was, so it counts.
+    """
+
+    def __init__(self, cell: Cell, files: Sequence[int], known: Sequence[int]) -> None:
+        """Begins to watch.
+
+        Args:
+            cell: The cell.
+            files: Descriptors of the files.
+            known: Pids on the machine of those who may open them.
+
+        Raises:
+            OSError: The kernel does not allow it.
+        """
+        self._known = frozenset(known)
+        self._inside = {_namespace(host.init.pid) for host in cell.hosts.values()}
+        self._found: list[Opened] = []
+        self._lock = threading.Lock()
+        self._over = threading.Event()
+        self._fd = _checked(libc.fanotify_init(FAN_CLOEXEC | FAN_NONBLOCK, os.O_RDONLY | os.O_CLOEXEC))
+        try:
+            for file in files:
+                path = f"/proc/self/fd/{file}".encode()
+                mask = ctypes.c_uint64(FAN_OPEN | FAN_ACCESS)
+                _checked(libc.fanotify_mark(self._fd, FAN_MARK_ADD, mask, AT_FDCWD, path))
+        except OSError:
+            os.close(self._fd)
+            raise
+        # A thread of its own: who opened a file can be gone before an event loop has its turn.
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread.start()
+
+    def taken(self) -> list[Opened]:
+        """What was found since the last time."""
+        with self._lock:
+            found, self._found = self._found, []
+        return found
+
+    def close(self) -> None:
+        """Stops watching. May be called again."""
+        if not self._over.is_set():
+            self._over.set()
+            self._thread.join()
+            os.close(self._fd)
+
+    def _watch(self) -> None:
+        waiting = select.poll()
+        waiting.register(self._fd, select.POLLIN)
+        told: set[tuple[int, bool]] = set()
+        while not self._over.is_set():
+            if not waiting.poll(WAIT_MILLISECONDS):
+                continue
+            for pid, mask in self._events():
+                read = bool(mask & FAN_ACCESS)
+                if pid in self._known or (pid, read) in told or not self._is_inside(pid):
+                    continue
+                told.add((pid, read))
+                with self._lock:
+                    if len(self._found) < MOST_KEPT:
+                        self._found.append(Opened(pid, _name(pid), read))
+
+    def _events(self) -> list[tuple[int, int]]:
+        """Pids and masks of what waits; the descriptors that come with them are given back."""
+        try:
+            data = os.read(self._fd, EVENTS_BYTES)
+        except BlockingIOError:
+            return []
+        found = []
+        while len(data) >= EVENT.size:
+            length, _, _, _, mask, file, pid = EVENT.unpack_from(data)
+            if file >= 0:
+                os.close(file)
+            found.append((pid, mask))
+            data = data[length:]
+        return found
+
+    def _is_inside(self, pid: int) -> bool:
+        try:
+            return _namespace(pid) in self._inside
+        except OSError:
+            return True
+
+
+def _namespace(pid: int) -> str:
+    return os.readlink(f"/proc/{pid}/ns/pid")
+
+
+def _name(pid: int) -> str:
+    try:
+        with open(f"/proc/{pid}/comm") as file:
+            return file.read().strip()
+    except OSError:
+        return ""
+
+
+def _checked(result: int) -> int:
+    if result < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number) if number != errno.ENOSYS else "there is no fanotify")
+    return result
