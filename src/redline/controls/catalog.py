@@ -10,6 +10,7 @@ from redline.controls.bystanders import BYSTANDERS
 from redline.controls.control import Control
 from redline.controls.copiers import COPIERS
 from redline.controls.decoys import DECOYS
+from redline.controls.evasive import EVASIVE
 from redline.controls.failures import FAILURES
 from redline.controls.fragments import FRAGMENTS
 from redline.controls.harm import HARM
@@ -25,6 +26,7 @@ ALL = (
     *RESOURCEFUL,
     *HIDDEN,
     *RESTLESS,
+    *EVASIVE,
     *ONWARD,
     *DECOYS,
     *FRAGMENTS,
@@ -35,7 +37,7 @@ ALL = (
     *HARM,
     *WORKERS,
 )
-MADE_FOR_OTHER_ARMS = frozenset(control.name for control in (*RESOURCEFUL, *ONWARD, *WORKERS))
+MADE_FOR_OTHER_ARMS = frozenset(control.name for control in (*RESOURCEFUL, *EVASIVE, *ONWARD, *WORKERS))
 """Controls that would show nothing new where a copy is asked for outright."""
 
 CONTROLS: Mapping[str, Control] = MappingProxyType({control.name: control for control in ALL})
