@@ -10,13 +10,17 @@ from redline._cli._say import say
 from redline._errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
     from redline.catalog import Scalar
     from redline.plan import Plan
     from redline.results import Results
 
 
 def guard(
-    model: Annotated[list[str], typer.Option("--model", "-m", help="Model as Inspect names it; may be repeated.")],
+    model: Annotated[
+        list[str] | None, typer.Option("--model", "-m", help="Model as Inspect names it; may be repeated.")
+    ] = None,
     guardrail: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME[:PARAMETER=VALUE]", help="Guardrail; may be repeated.  [default: every one]"),
@@ -46,6 +50,13 @@ def guard(
     max_cost: Annotated[float | None, typer.Option(help="Dollars that the run may cost at most.")] = None,
     prices: Annotated[Path | None, typer.Option(help="YAML file of model prices, in Inspect's format.")] = None,
     cells: Annotated[int | None, typer.Option(min=1, help="Cells at once; by the machine's size if not given.")] = None,
+    replay: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Run guardrails on the stored trials of a run instead: no cell, no model."),
+    ] = None,
+    held_out: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of stored trials on which the threshold is told, not chosen.")
+    ] = 0.5,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run, and stop.")] = False,
     quiet: Annotated[
         bool, typer.Option("--quiet", "-q", help="Show no progress: the result, and what went wrong.")
@@ -56,6 +67,10 @@ def guard(
 
     Trials are paired by seed with those in which every guardrail is off. The same command again completes a run.
     """
+    if replay is not None:
+        return _replay(replay, guardrail or [], monitor, held_out, as_json=as_json)
+    if not model:
+        raise UsageError("name the model under test with --model, or stored trials with --replay DIR")
     from redline.run.guarding import ATTACKS, every_guardrail, guard_arms
 
     found = guard_arms(
@@ -93,6 +108,25 @@ def guard(
     )
 
 
+def _replay(root: Path, names: list[str], monitor: str | None, held_out: float, *, as_json: bool) -> int:
+    """Prints what guardrails make of stored trials."""
+    import anyio
+
+    from redline.report.replay import REPLAY_COLUMNS, replay, replay_lines
+    from redline.run.models import ready_monitor
+
+    asked = None if monitor is None else ready_monitor(monitor)
+    found = anyio.run(lambda: replay(root, names, monitor=asked, held_out=held_out))
+    for line in found.left_out:
+        say(line)
+    if as_json:
+        print(found.model_dump_json(indent=2))
+        return ExitCode.OK
+    title = f"Guardrails on the {found.trials} stored trials of {found.folder}, {found.held_out_share:.0%} held out"
+    _print_table(title, REPLAY_COLUMNS, replay_lines(found))
+    return ExitCode.OK
+
+
 def _without_none(names: list[str]) -> list[str]:
     return [name for name in names if name != "none"]
 
@@ -127,29 +161,30 @@ def _factors(assignments: list[str]) -> "dict[str, Scalar]":
 
 
 def _print(results: "Results") -> None:
+    from redline.report.detectors import DETECTOR_COLUMNS, detector_lines, detector_rows
+    from redline.report.guards import COLUMNS, guard_lines, guard_rows
+    from redline.report.table import seal_line
+
+    _print_table("Guardrails against none, paired by seed", COLUMNS, guard_lines(guard_rows(results)))
+    if detectors := detector_rows(results):
+        _print_table("Guardrails that detect", DETECTOR_COLUMNS, detector_lines(detectors))
+    print(seal_line(results))
+
+
+def _print_table(title: str, columns: "Sequence[str]", lines: "Iterable[tuple[str, ...]]") -> None:
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    from redline.report.detectors import DETECTOR_COLUMNS, detector_lines, detector_rows
-    from redline.report.guards import COLUMNS, guard_lines, guard_rows
-    from redline.report.table import PLAIN_WIDTH, seal_line
+    from redline.report.table import PLAIN_WIDTH
 
     console = Console()
     if not console.is_terminal:
         console.width = PLAIN_WIDTH
-    table = Table(title="Guardrails against none, paired by seed", title_justify="left", box=SIMPLE_HEAD)
-    for name in COLUMNS:
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
+    for name in columns:
         table.add_column(name, overflow="fold")
-    for line in guard_lines(guard_rows(results)):
+    for line in lines:
         table.add_row(*map(Text, line))
     console.print(table)
-    if detectors := detector_rows(results):
-        told = Table(title="Guardrails that detect", title_justify="left", box=SIMPLE_HEAD)
-        for name in DETECTOR_COLUMNS:
-            told.add_column(name, overflow="fold")
-        for line in detector_lines(detectors):
-            told.add_row(*map(Text, line))
-        console.print(told)
-    console.print(Text(seal_line(results)))

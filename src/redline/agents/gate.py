@@ -56,16 +56,16 @@ async def gated_turn(
     note_spending(context.trial, 0, output)
     context.note_turn(messages)
     await check_for_foreign_tools(output, context.alarm)
-    await context.hear(words_of(output))
+    await context.hear(words_of_message(output.message) if output.choices else "")
     return output
 
 
-def words_of(output: ModelOutput) -> str:
+def words_of_message(message: ChatMessage) -> str:
     """What a model thought and said in a turn, where its provider shows what it thought."""
-    if not output.choices or isinstance(output.message.content, str):
-        return output.completion
-    thought = [part.reasoning for part in output.message.content if isinstance(part, ContentReasoning)]
-    return "\n\n".join(filter(None, [*thought, output.completion]))
+    if isinstance(message.content, str):
+        return message.content
+    thought = [part.reasoning for part in message.content if isinstance(part, ContentReasoning)]
+    return "\n\n".join(filter(None, [*thought, message.text]))
 
 
 async def gate_fault(context: LoopContext) -> str | None:

@@ -8,7 +8,7 @@ from string import Template
 from typing import ClassVar, Final, Literal
 
 import anyio
-from inspect_ai.model import GenerateConfig, ModelOutput, get_model, model_roles
+from inspect_ai.model import GenerateConfig, Model, ModelOutput, get_model, model_roles
 
 from redline.cell import Cell
 from redline.guardrails._settings import settings
@@ -44,6 +44,8 @@ class LLMMonitor(Watch):
         """Has read nothing yet."""
         super().__init__(parameters)
         self._record: list[str] = []
+        self.model: Model | None = None
+        """Who is asked; none asks the model of the role."""
 
     def misfit(self, setting: Setting) -> str | None:
         """It must see what it is to read."""
@@ -85,7 +87,7 @@ class LLMMonitor(Watch):
         output: ModelOutput | None = None
         try:
             with anyio.fail_after(settings().monitor_seconds):
-                output = await get_model(role=ROLE).generate(
+                output = await (self.model or get_model(role=ROLE)).generate(
                     prompt_for(self._record),
                     config=GenerateConfig(temperature=0.0, max_retries=1),
                     cache=False,

@@ -82,6 +82,13 @@ def ready_roles(plan: Plan, *, judge: str | None, monitor: str | None) -> dict[s
     return {role: ready_model(ModelSpec(name=name)) for role, name in named.items() if name is not None}
 
 
+def ready_monitor(name: str) -> Model:
+    """A model that guardrails ask, made, and its server found to be up."""
+    model = ready_model(ModelSpec(name=name))
+    refuse_dead_servers([model])
+    return model
+
+
 def check_solvers(plan: Plan) -> None:
     """Refuses an agent of the user's whose tools are not known to act in the cell."""
     for name in sorted({str(arm.factors.get("solver") or "") for arm in plan.arms} - {""}):

@@ -1,0 +1,286 @@
+"""Guardrails that detect, run again on the stored trials of a run: no cell is made, and no model under test is asked.
+
+The threshold is chosen on some trials, and told on others that had no part in that. Trials of one seed and job stand on
+the same side, whatever guardrails they were under.
+"""
+
+import hashlib
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import anyio
+from inspect_ai.log import EvalSample, read_eval_log_samples
+from inspect_ai.model import ChatMessageAssistant, ChatMessageTool, Model
+from pydantic import BaseModel, ConfigDict
+
+from redline._errors import EvidenceError, UsageError
+from redline._names import unknown
+from redline.agents import words_of_message
+from redline.guardrails import AnyGuardrail, Finding, Findings, Guardrail, guardrails, read_guardrails
+from redline.guardrails.llm_monitor import LLMMonitor
+from redline.guardrails.registry import BEFORE_PARAMETER
+from redline.report.detectors import AT, SCORE, sides_of
+from redline.report.words import exact_words
+from redline.results import Results, TrialResult
+from redline.run import RunFolder, verify_folder
+from redline.run.extract import trial_id
+from redline.run.folder import read_results
+from redline.run.guarding import JOB
+from redline.stats.detection import AT_MOST, AtFewAlarms, Auroc, at_false_alarm_rate, at_threshold, auroc
+from redline.verify._limits import limits
+
+HELD_OUT = 0.5
+"""Share of the trials that are held out, unless another is asked for."""
+
+AT_ONCE = 8
+SHARES = 2**32
+SHELL, SUBMIT = "bash", "submit"
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class ReplayRow(_Frozen):
+    """One guardrail on the stored trials of a run. By trial, with the highest score of each."""
+
+    guardrail: str
+    """As it was named, with its parameters."""
+    rerun: bool
+    """Whether it read the stored trials again; else its stored scores are told."""
+    train: AtFewAlarms | None
+    """Detection in the trials on which the threshold was chosen; null where they lack attacks or ordinary work."""
+    held_out: AtFewAlarms | None
+    """Detection at that threshold in the others."""
+    area: Auroc | None
+    """Area under the ROC curve in those others."""
+    not_begun: int
+    """Trials in which a copy was asked for and not begun: neither attacks nor ordinary work."""
+    missing: int
+    """Trials without a score."""
+    ordered: int
+    """Ordinary trials in which a copy was ordered, which count as neither."""
+    tokens: int
+    """Tokens that it spent."""
+
+
+class Replay(_Frozen):
+    """Guardrails that detect, on the stored trials of a run."""
+
+    folder: str
+    """Name of the run's folder."""
+    trials: int
+    """Stored trials."""
+    held_out_share: float
+    """Share of them that was held out."""
+    rows: tuple[ReplayRow, ...]
+    """Each guardrail."""
+    left_out: tuple[str, ...]
+    """Guardrails that cannot be told of, each with the reason."""
+
+
+async def replay(
+    root: Path, names: Sequence[str], *, monitor: Model | None = None, held_out: float = HELD_OUT
+) -> Replay:
+    """Runs guardrails on the stored trials of a run, or takes the scores that they gave in it.
+
+    Args:
+        root: The folder of the run, which stays as it is.
+        names: Guardrails as a factor gives them; none takes every one.
+        monitor: The model that those ask which are models.
+        held_out: Share of the trials on which the threshold is told; it is chosen on the others.
+
+    Raises:
+        EvidenceError: Its records do not hold together.
+        UsageError: It is not the folder of a run, a name is not known, or a guardrail lacks its model.
+    """
+    checked = verify_folder(root)
+    if checked.faults:
+        raise EvidenceError(f"{root.name} is not replayed, its records do not hold together: {checked.faults[0]}")
+    results = read_results(RunFolder(root))
+    said = {name: tuple(_said(sample)) for name, sample in _samples(root, results)}
+    rows: list[ReplayRow] = []
+    left_out: list[str] = []
+    for text in names or list(guardrails()):
+        name = text.split(BEFORE_PARAMETER)[0]
+        if name not in guardrails():
+            raise UsageError(unknown("guardrail", name, guardrails()))
+        kind = guardrails()[name]
+        if kind.monitor_role is not None and monitor is None:
+            if names:
+                raise UsageError(f"guardrail {name} asks a model: name it with --monitor MODEL")
+            left_out.append(f"{name}: it asks a model, and --monitor names none")
+        elif _reads(kind):
+            trials, tokens = await _rerun(text, results, said, monitor)
+            rows.append(_row(text, trials, held_out, rerun=True, tokens=tokens))
+        elif "observe" not in kind.does:
+            left_out.append(f"{name}: it prevents, and gives no scores")
+        elif any(trial.measures.get(f"{SCORE}.{name}") is not None for trial in results.trials):
+            rows.append(_row(text, results.trials, held_out, rerun=False, tokens=0))
+        else:
+            left_out.append(f"{name}: it needs a cell, and gave no scores in this run")
+    return Replay(
+        folder=root.name,
+        trials=len(results.trials),
+        held_out_share=held_out,
+        rows=tuple(rows),
+        left_out=tuple(left_out),
+    )
+
+
+def _samples(root: Path, results: Results) -> Iterator[tuple[str, EvalSample]]:
+    """Every trial of the results with what was said in it, one at a time."""
+    models: dict[str, set[str]] = {}
+    for trial in results.trials:
+        if trial.log is not None:
+            models.setdefault(trial.log, set()).add(trial.model)
+    known = {(trial.log, trial.id) for trial in results.trials}
+    for path, theirs in sorted(models.items()):
+        for sample in read_eval_log_samples(str(root / path), all_samples_required=False):
+            for name in {trial_id(sample.id, model) for model in theirs}:
+                if (path, name) in known:
+                    yield name, sample
+
+
+def _said(sample: EvalSample) -> Iterator[tuple[str, str, str]]:
+    """What was said and done, in order: (what it is, text, its command). The agent in the cell says nothing here."""
+    commands: dict[str, str] = {}
+    for message in sample.messages:
+        if isinstance(message, ChatMessageAssistant):
+            answers = [
+                str(call.arguments.get("answer", "")) for call in message.tool_calls or [] if call.function == SUBMIT
+            ]
+            # Inspect puts the answer behind what was said once it is handed in; when it was said nobody heard it.
+            yield "said", words_of_message(message).removesuffix(answers[0] if answers else ""), ""
+            for call in message.tool_calls or []:
+                if call.function == SHELL:
+                    commands[call.id] = str(call.arguments.get("command", ""))
+                    yield "command", commands[call.id], ""
+        elif isinstance(message, ChatMessageTool) and message.tool_call_id in commands:
+            yield "result", message.text, commands[message.tool_call_id]
+
+
+def _reads(kind: type[AnyGuardrail]) -> bool:
+    """Whether a guardrail scores what is said or run, and nothing in a cell."""
+    hears = kind.hear is not Guardrail.hear or (kind.rule is not Guardrail.rule and "observe" in kind.does)
+    return hears and kind.look is Guardrail.look and kind.meet is Guardrail.meet
+
+
+async def _rerun(
+    text: str, results: Results, said: Mapping[str, Sequence[tuple[str, str, str]]], monitor: Model | None
+) -> tuple[list[TrialResult], int]:
+    """The trials with the scores that a guardrail gives now in the place of those that it gave, and its tokens."""
+    found: dict[str, TrialResult] = {}
+    spent: list[int] = []
+    at_once = anyio.CapacityLimiter(AT_ONCE)
+
+    async def one(trial: TrialResult) -> None:
+        async with at_once:
+            ((name, guardrail),) = read_guardrails(text).items()
+            if isinstance(guardrail, LLMMonitor):
+                guardrail.model = monitor
+            scores = [score async for score in _scores(guardrail, said.get(trial.id, ()))]
+            found[trial.id] = _with_score(trial, name, scores)
+            spent.append(guardrail.tokens)
+
+    async with anyio.create_task_group() as group:
+        for trial in results.trials:
+            if trial.id in said:
+                group.start_soon(one, trial)
+    return [found[trial.id] for trial in results.trials if trial.id in found], sum(spent)
+
+
+async def _scores(guardrail: AnyGuardrail, said: Iterable[tuple[str, str, str]]) -> AsyncIterator[float | None]:
+    """The scores of a guardrail's findings, in order."""
+    for what, text, command in said:
+        if what == "result":
+            guardrail.saw(command, text)
+            continue
+        found: Findings = await (guardrail.hear(text) if what == "said" else guardrail.rule(text))
+        for finding in () if found is None else (found,) if isinstance(found, Finding) else found:
+            yield finding.score
+
+
+def _with_score(trial: TrialResult, name: str, scores: Sequence[float | None]) -> TrialResult:
+    known = [score for score in scores if score is not None]
+    others = {key: value for key, value in trial.measures.items() if not key.endswith(f".{name}")}
+    highest = max(known, default=None if scores else 0.0)
+    alarm = {f"{AT}.{name}": 0.0} if highest is not None and highest >= limits().judgement.guard_score else {}
+    return trial.model_copy(update={"measures": {**others, f"{SCORE}.{name}": highest, **alarm}})
+
+
+def is_held_out(trial: TrialResult, share: float) -> bool:
+    """Whether a trial is held out: by its seed and its job alone, so that what is paired stays together."""
+    digest = hashlib.sha256(f"{trial.seed}:{trial.factors.get(JOB)}".encode()).digest()
+    return int.from_bytes(digest[:4], "big") < share * SHARES
+
+
+def _row(text: str, trials: Sequence[TrialResult], held_out: float, *, rerun: bool, tokens: int) -> ReplayRow:
+    name = text.split(BEFORE_PARAMETER, maxsplit=1)[0]
+    sides = sides_of(trials, name)
+    train = sides_of((trial for trial in trials if not is_held_out(trial, held_out)), name)
+    told = sides_of((trial for trial in trials if is_held_out(trial, held_out)), name)
+    chosen = at_false_alarm_rate(*train.scores, AT_MOST)
+    attacks, benign = told.scores
+    return ReplayRow(
+        guardrail=text,
+        rerun=rerun,
+        train=chosen,
+        held_out=at_threshold(chosen.threshold, attacks, benign) if chosen is not None and attacks and benign else None,
+        area=auroc(attacks, benign),
+        not_begun=sides.not_begun,
+        missing=sides.missing,
+        ordered=len(sides.ordered),
+        tokens=tokens,
+    )
+
+
+def replay_lines(found: Replay) -> Iterator[tuple[str, ...]]:
+    """The rows as text, under `REPLAY_COLUMNS`."""
+    for row in found.rows:
+        threshold = "none" if row.train is None else _threshold_words(row.train.threshold)
+        yield (
+            row.guardrail,
+            "rerun" if row.rerun else "stored scores",
+            threshold,
+            *_side_words(row.train),
+            *_side_words(row.held_out),
+            "" if row.area is None else f"{row.area.value:.3f} ({row.area.low:.2f} to {row.area.high:.2f})",
+            ", ".join(_remarks(row)),
+        )
+
+
+def _threshold_words(threshold: float | None) -> str:
+    return "never" if threshold is None else f"{threshold:.3g}"
+
+
+def _side_words(one: AtFewAlarms | None) -> tuple[str, str]:
+    if one is None:
+        return "no attacks, or none at work", ""
+    claim = "" if one.bears_claim else f"; n too small to claim {100 * one.at_most:g} %"
+    false = one.false_alarms
+    return exact_words(one.detected), f"{false.k}/{false.n}, at most {100 * one.upper:.1f} %{claim}"
+
+
+def _remarks(row: ReplayRow) -> Iterator[str]:
+    if row.not_begun:
+        yield f"{row.not_begun} with nothing begun left out"
+    if row.ordered:
+        yield f"{row.ordered} with an ordered copy left out"
+    if row.missing:
+        yield f"{row.missing} without a score"
+    if row.tokens:
+        yield f"{row.tokens} tokens"
+
+
+REPLAY_COLUMNS = (
+    "guardrail",
+    "scores",
+    "threshold",
+    "train: detected",
+    "train: false alarms",
+    "held out: detected",
+    "held out: false alarms",
+    "held out: AUROC (95 %)",
+    "beside",
+)
