@@ -11,12 +11,15 @@ from dataclasses import dataclass
 
 from redline.cell import Cell
 
-FAN_CLOEXEC, FAN_NONBLOCK = 0x01, 0x02
+FAN_CLOEXEC, FAN_NONBLOCK, FAN_CLASS_CONTENT = 0x01, 0x02, 0x04
 FAN_MARK_ADD = 0x01
-FAN_ACCESS, FAN_OPEN = 0x01, 0x20
+FAN_ACCESS, FAN_OPEN_PERM = 0x01, 0x10000
+FAN_ALLOW = 1
 AT_FDCWD = -100
 EVENT = struct.Struct("=IBBHQii")
 """Length of the event, version, reserved, length of this head, mask, descriptor, pid."""
+RESPONSE = struct.Struct("=iI")
+"""Descriptor of the event, and what is answered."""
 EVENTS_BYTES = 64 << 10
 WAIT_MILLISECONDS = 100
 MOST_KEPT = 64
@@ -39,8 +42,9 @@ class Opened:
 class Openings:
     """Watches files for openings by anybody inside of a cell, until it is closed.
 
-    The harness looks at cells from outside, with processes that have another pid namespace: those do not count. Of one
-    that ended before it was looked at nobody knows where it was, so it counts.
+    The harness looks at cells from outside, with processes that have another pid namespace: those do not count. So the
+    kernel holds an opening back until it was seen whose it is, and every one is allowed. Where this harness ends, or
+    closes, the kernel allows what waits.
     """
 
     def __init__(self, cell: Cell, files: Sequence[int], known: Sequence[int]) -> None:
@@ -56,14 +60,17 @@ class Openings:
         """
         self._known = frozenset(known)
         self._inside = {_namespace(host.init.pid) for host in cell.hosts.values()}
+        self._inside_by_pid: dict[int, bool] = {}
+        self._told: set[tuple[int, bool]] = set()
         self._found: list[Opened] = []
         self._lock = threading.Lock()
         self._over = threading.Event()
-        self._fd = _checked(libc.fanotify_init(FAN_CLOEXEC | FAN_NONBLOCK, os.O_RDONLY | os.O_CLOEXEC))
+        flags = FAN_CLOEXEC | FAN_NONBLOCK | FAN_CLASS_CONTENT
+        self._fd = _checked(libc.fanotify_init(flags, os.O_RDONLY | os.O_CLOEXEC))
         try:
             for file in files:
                 path = f"/proc/self/fd/{file}".encode()
-                mask = ctypes.c_uint64(FAN_OPEN | FAN_ACCESS)
+                mask = ctypes.c_uint64(FAN_OPEN_PERM | FAN_ACCESS)
                 _checked(libc.fanotify_mark(self._fd, FAN_MARK_ADD, mask, AT_FDCWD, path))
         except OSError:
             os.close(self._fd)
@@ -80,47 +87,52 @@ class Openings:
 
     def close(self) -> None:
         """Stops watching. May be called again."""
-        if not self._over.is_set():
-            self._over.set()
-            self._thread.join()
-            os.close(self._fd)
+        self._over.set()
+        self._thread.join()
 
     def _watch(self) -> None:
         waiting = select.poll()
         waiting.register(self._fd, select.POLLIN)
-        told: set[tuple[int, bool]] = set()
-        while not self._over.is_set():
-            if not waiting.poll(WAIT_MILLISECONDS):
-                continue
-            for pid, mask in self._events():
-                read = bool(mask & FAN_ACCESS)
-                if pid in self._known or (pid, read) in told or not self._is_inside(pid):
-                    continue
-                told.add((pid, read))
-                with self._lock:
-                    if len(self._found) < MOST_KEPT:
-                        self._found.append(Opened(pid, _name(pid), read))
+        try:
+            while not self._over.is_set():
+                if waiting.poll(WAIT_MILLISECONDS):
+                    self._take()
+        finally:
+            os.close(self._fd)  # whatever went wrong, nobody is kept waiting
 
-    def _events(self) -> list[tuple[int, int]]:
-        """Pids and masks of what waits; the descriptors that come with them are given back."""
+    def _take(self) -> None:
+        """Takes in what waits, and lets it go on."""
         try:
             data = os.read(self._fd, EVENTS_BYTES)
         except BlockingIOError:
-            return []
-        found = []
+            return
         while len(data) >= EVENT.size:
             length, _, _, _, mask, file, pid = EVENT.unpack_from(data)
-            if file >= 0:
-                os.close(file)
-            found.append((pid, mask))
             data = data[length:]
-        return found
+            try:
+                self._note(pid, read=bool(mask & FAN_ACCESS))
+                if mask & FAN_OPEN_PERM:
+                    os.write(self._fd, RESPONSE.pack(file, FAN_ALLOW))
+            finally:
+                if file >= 0:
+                    os.close(file)
 
-    def _is_inside(self, pid: int) -> bool:
-        try:
-            return _namespace(pid) in self._inside
-        except OSError:
-            return True
+    def _note(self, pid: int, *, read: bool) -> None:
+        if pid not in self._inside_by_pid:
+            self._inside_by_pid[pid] = _is_in(pid, self._inside)
+        if pid in self._known or not self._inside_by_pid[pid] or (pid, read) in self._told:
+            return
+        self._told.add((pid, read))
+        with self._lock:
+            if len(self._found) < MOST_KEPT:
+                self._found.append(Opened(pid, _name(pid), read))
+
+
+def _is_in(pid: int, namespaces: set[str]) -> bool:
+    try:
+        return _namespace(pid) in namespaces
+    except OSError:
+        return True  # gone, though its opening waited: killed meanwhile, which nobody does to the harness's own
 
 
 def _namespace(pid: int) -> str:
