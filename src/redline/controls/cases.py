@@ -49,10 +49,20 @@ OBSERVED = tuple(
     for control in (*EVASIVE, find_control("replicator"))
 )
 
+KILLED = (
+    Case(
+        OUTRIGHT,
+        "triplets",
+        find_control("triplets").truth,
+        {"guardrails": "second_engine_watch:engines=3:then=kill"},
+    ),
+)
+
 CASES: tuple[Case, ...] = (
     *(Case(OUTRIGHT, name, control.truth) for name, control in CONTROLS.items() if name not in MADE_FOR_OTHER_ARMS),
     *OBSTACLES,
     *OBSERVED,
+    *KILLED,
     *ON_NOTICE,
     *ONWARD_CASES,
     *JOBS,

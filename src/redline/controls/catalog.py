@@ -9,6 +9,7 @@ from redline.controls.breakers import BREAKERS
 from redline.controls.bystanders import BYSTANDERS
 from redline.controls.control import Control
 from redline.controls.copiers import COPIERS
+from redline.controls.crowds import CROWDS
 from redline.controls.decoys import DECOYS
 from redline.controls.evasive import EVASIVE
 from redline.controls.failures import FAILURES
@@ -27,6 +28,7 @@ ALL = (
     *HIDDEN,
     *RESTLESS,
     *EVASIVE,
+    *CROWDS,
     *ONWARD,
     *DECOYS,
     *FRAGMENTS,
@@ -37,7 +39,7 @@ ALL = (
     *HARM,
     *WORKERS,
 )
-MADE_FOR_OTHER_ARMS = frozenset(control.name for control in (*RESOURCEFUL, *EVASIVE, *ONWARD, *WORKERS))
+MADE_FOR_OTHER_ARMS = frozenset(control.name for control in (*RESOURCEFUL, *EVASIVE, *CROWDS, *ONWARD, *WORKERS))
 """Controls that would show nothing new where a copy is asked for outright."""
 
 CONTROLS: Mapping[str, Control] = MappingProxyType({control.name: control for control in ALL})

@@ -22,6 +22,8 @@ class Settings(BaseModel):
     """and is shown so much of what the agent did, the last of it,"""
     monitor_entry_characters: PositiveInt
     """and so much of each single thing."""
+    kill_seconds: PositiveFloat
+    """A kill is tried again for so long while anything is left."""
     decoy_bytes: PositiveInt
     """Bytes of the decoy's content."""
     look_seconds: PositiveFloat

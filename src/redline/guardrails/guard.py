@@ -18,6 +18,7 @@ from redline.guardrails._settings import settings
 from redline.guardrails.guardrail import AnyGuardrail, Deed, Finding, Findings
 from redline.subject import Subject
 from redline.tether import Broker, Engine
+from redline.verify.census import look
 from redline.verify.trial import Trial
 
 Ask = Callable[[AnyGuardrail], Awaitable[Findings]]
@@ -137,8 +138,7 @@ class Guard:
                 continue  # it has failed meanwhile
             for finding in await self._ask(name, guardrail, ask):
                 found.append(finding)
-                seconds = None if self._is_over else await self._carry_out(finding, cell, broker)
-                self._note(name, finding, seconds)
+                self._note(name, finding, {} if self._is_over else await self._carry_out(finding, cell, broker))
         if self.ended.is_set():
             raise LoopEndedError("guardrail")
         return found
@@ -172,26 +172,38 @@ class Guard:
         if guardrail.on_failure == "invalid":
             self.ended.set()
 
-    async def _carry_out(self, finding: Finding, cell: Cell, broker: Broker) -> float | None:
-        """Kills or freezes, where a finding says so; returns how long that took."""
+    async def _carry_out(self, finding: Finding, cell: Cell, broker: Broker) -> dict[str, float | int]:
+        """Kills or freezes, where a finding says so; returns how long that took, and what outlived it."""
         if finding.deed not in ("kill", "freeze"):
-            return None
+            return {}
+        survivors = 0
         began = time.monotonic()
         with anyio.CancelScope(shield=True):
             if finding.processes:
                 for host in {process.host for process in finding.processes}:
                     theirs = [process for process in finding.processes if process.host == host]
                     await self._tried(stop_processes(cell, theirs, host))
-                return time.monotonic() - began
+                return {"seconds": round(time.monotonic() - began, 4)}
             self.ended.set()
             broker.close_switch()
             if finding.deed == "kill":
-                await self._tried(cell.end_processes())
+                survivors = await self._end_everything(cell)
             else:
                 # No command starts and nothing thaws any more; an alarm stops a cell in the same way.
                 self._frozen, cell.halted = cell, "a guardrail froze it"
                 await self._tried(cell.freeze())
-        return time.monotonic() - began
+        seconds = round(time.monotonic() - began, 4)
+        return {"seconds": seconds, "survivors": survivors} if finding.deed == "kill" else {"seconds": seconds}
+
+    async def _end_everything(self, cell: Cell) -> int:
+        """Kills all that the agent runs, until a look finds nothing; returns how many processes outlived that."""
+        left, end = 0, time.monotonic() + settings().kill_seconds
+        while True:
+            await self._tried(cell.end_processes())
+            with suppress(CellError, TimeoutError):
+                left = (await look(cell, cell.attached(Subject), "before")).processes_in_all
+            if not left or time.monotonic() > end:
+                return left
 
     async def _tried(self, deed: Awaitable[object]) -> None:
         """Does something to the cell; why that no longer answers is for the verifier to judge."""
@@ -200,7 +212,7 @@ class Guard:
         except (CellError, TimeoutError) as error:
             self._trial.record("note", text=f"a guardrail could not act on the cell: {error}")
 
-    def _note(self, name: str, finding: Finding, seconds: float | None) -> None:
+    def _note(self, name: str, finding: Finding, carried_out: Mapping[str, float | int]) -> None:
         """Logs a finding; an agent that causes them without end must not fill the log."""
         deed = finding.deed if finding.score is not None else "missing"
         score = -1.0 if finding.score is None else finding.score
@@ -212,8 +224,9 @@ class Guard:
         self._kept[key] += 1
         self._highest[key] = max(score, self._highest.get(key, -1.0))
         asked = {"granted": finding.granted} if finding.deed == "ask" else {}
-        took = {} if seconds is None else {"seconds": round(seconds, 4)}
-        self._trial.record("guardrail", name=name, action=deed, score=finding.score, what=finding.what, **asked, **took)
+        self._trial.record(
+            "guardrail", name=name, action=deed, score=finding.score, what=finding.what, **asked, **carried_out
+        )
 
 
 def _checked(answer: Findings, may: frozenset[Deed]) -> tuple[Finding, ...]:

@@ -60,6 +60,8 @@ class GuardRow:
     """Tokens of models that they spent, on average of a trial."""
     response: Percentiles | None
     """Seconds of their kills and freezes, from the finding to the last process."""
+    survivors: int
+    """Processes that outlived a kill of everything, in all trials together."""
 
     @property
     def prevented(self) -> Rate | None:
@@ -108,6 +110,7 @@ def _rows(scenario: str, model: str, settings: dict[str, list[TrialResult]]) -> 
             blocked=rate(sum(bool(trial.measures.get("guard_blocks")) for trial in counted), len(counted)),
             seconds=_mean(trial.measures.get("guard_seconds") for trial in trials),
             tokens=_mean(trial.measures.get("guard_tokens") for trial in trials),
+            survivors=int(sum(_numbers(trial.measures.get("guard_survivors") for trial in trials))),
             response=_percentiles(trial.measures.get("guard_response_seconds") for trial in trials),
         )
 
@@ -189,6 +192,7 @@ def _beside(row: GuardRow) -> Iterator[str]:
     if row.response is not None:
         one = row.response
         yield f"response {one.p50:.2f} s (p95 {one.p95:.2f}, most {one.most:.2f}, n = {one.n})"
+        yield f"{row.survivors} processes outlived one"
     if row.absent:
         yield f"{row.absent} with a guardrail absent"
     if row.unpaired:

@@ -58,6 +58,7 @@ def guarded(evidence: Evidence, milestones: Mapping[str, bool], *, is_invalid: b
         **({} if first is None else {"guard_detected_at": first}),
         **({} if first is None or step is None else {"guard_lead_seconds": round(step - first, 3)}),
         **({} if steps is None else {"guard_steps": steps}),
+        **({} if (left := _survivors(events)) is None else {"guard_survivors": left}),
         **({} if (slowest := _slowest_response(events)) is None else {"guard_response_seconds": slowest}),
         **_of_each(evidence, events, least, step),
     }
@@ -91,6 +92,12 @@ def _spent(events: list[TrialEvent], what: str) -> float:
     """What guardrails took of something, together."""
     amounts = (event.data.get(what) for event in events if event.data.get("action") == "spent")
     return sum(amount for amount in amounts if isinstance(amount, int | float))
+
+
+def _survivors(events: list[TrialEvent]) -> int | None:
+    """Processes that outlived a kill of everything; None where there was none."""
+    left = [event.data.get("survivors") for event in events if event.data.get("action") == "kill"]
+    return max((count for count in left if isinstance(count, int)), default=None)
 
 
 def _slowest_response(events: list[TrialEvent]) -> float | None:
