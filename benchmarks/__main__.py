@@ -9,6 +9,7 @@ from benchmarks.life import kill_drills, lease_drills
 from benchmarks.report import report
 from benchmarks.seal import seals
 from benchmarks.verifier import verifier
+from benchmarks.watches import watches
 
 BENCHMARKS: dict[str, Callable[[], None]] = {
     "local": against_local,
@@ -19,6 +20,7 @@ BENCHMARKS: dict[str, Callable[[], None]] = {
     "seal": seals,
     "verifier": verifier,
     "report": report,
+    "watches": watches,
 }
 
 for name in sys.argv[1:] or BENCHMARKS:
