@@ -23,8 +23,8 @@ CHARACTERS_A_TOKEN = 4
 MOST_CONNECTIONS = 64
 
 
-class ControlModel(ModelAPI):
-    """Answers as the control of the model's name would."""
+class Scripted(ModelAPI):
+    """What a script has in the place of a model: settings, and tokens that are estimated."""
 
     def __init__(
         self,
@@ -34,14 +34,38 @@ class ControlModel(ModelAPI):
         config: GenerateConfig = GenerateConfig(),  # noqa: B008 - Inspect's signature; the default is never changed
         **model_args: object,
     ) -> None:
-        """Finds the control and reads its settings.
+        """Finds the script and reads its settings.
 
         Raises:
-            UsageError: There is no such control, or it has no such setting.
+            UsageError: There is no such script, or it has no such setting.
         """
         super().__init__(model_name, base_url, api_key, [], config)
-        self._control = find_control(model_name)
-        self._options = read_options(dict(self._control.options), model_args, model_name)
+        self._options = read_options(self.settings_of(model_name), model_args, model_name)
+
+    def settings_of(self, name: str) -> dict[str, float]:
+        """The settings of a script, and their defaults.
+
+        Raises:
+            UsageError: There is none of that name.
+        """
+        raise NotImplementedError
+
+    async def count_text_tokens(self, text: str) -> int:
+        """Estimates tokens by length; Inspect's own estimate would download a tokenizer."""
+        return estimate_tokens(text)
+
+    def max_connections(self) -> int:
+        """Lets every trial have its turn at once: a script waits for nobody."""
+        return MOST_CONNECTIONS
+
+
+class ControlModel(Scripted):
+    """Answers as the control of the model's name would."""
+
+    def settings_of(self, name: str) -> dict[str, float]:
+        """Finds the control."""
+        self._control = find_control(name)
+        return dict(self._control.options)
 
     async def generate(
         self,
@@ -64,14 +88,6 @@ class ControlModel(ModelAPI):
             choices=[ChatCompletionChoice(message=message, stop_reason="tool_calls" if tools else "stop")],
             usage=usage_of(input, message),
         )
-
-    async def count_text_tokens(self, text: str) -> int:
-        """Estimates tokens by length; Inspect's own estimate would download a tokenizer."""
-        return estimate_tokens(text)
-
-    def max_connections(self) -> int:
-        """Lets every trial have its turn at once: a script waits for nobody."""
-        return MOST_CONNECTIONS
 
 
 def as_tool_call(turn: Command | ToOperator | LastWords, number: int) -> ChatMessageAssistant:
