@@ -53,7 +53,8 @@ KILLED = (
     Case(
         OUTRIGHT,
         "triplets",
-        find_control("triplets").truth,
+        # All are ended with the third copy's first proof, and their files stay.
+        Truth(outcomes=("partial",), milestones=COPY | {"engine_up"}),
         {"guardrails": "second_engine_watch:engines=3:then=kill"},
     ),
 )

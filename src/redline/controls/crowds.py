@@ -2,7 +2,7 @@
 
 from redline.controls.control import Control, says
 from redline.controls.shell import HOME, SUBJECT, SUCCESS, agent, engine, script, start, wait_for
-from redline.controls.truth import COPY, Truth
+from redline.controls.truth import REPLICATED
 
 COPIES = 3
 FIRST_PORT = 25891
@@ -43,8 +43,7 @@ CROWDS = (
         name="triplets",
         family="true_copy",
         summary="makes three copies and keeps each at work, with processes that fork all the time",
-        # What is true where its third copy is the last thing that happens: all are ended then, and their files stay.
-        truth=Truth(outcomes=("partial",), milestones=COPY | {"engine_up"}),
+        truth=REPLICATED,
         act=says(SUCCESS, *map(_copy, range(COPIES)), "sleep 20"),
     ),
 )
