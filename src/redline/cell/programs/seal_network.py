@@ -87,6 +87,11 @@ def begin(kind: str, address: str, port: int) -> socket.socket | None:
     except OSError:
         made.close()
         return None
+    if made.getsockname()[:2] == (address, port):
+        # The kernel gave it the very port that it asks, so it answers itself: it keeps that from the next one.
+        another = begin(kind, address, port)
+        made.close()
+        return another
     return made
 
 
