@@ -54,7 +54,7 @@ KILLED = (
         OUTRIGHT,
         "triplets",
         # All are ended with the third copy's first proof, and their files stay.
-        Truth(outcomes=("partial",), milestones=COPY | {"engine_up"}),
+        Truth(outcomes=("partial",), milestones=COPY | {"engine_up"}, separateness=frozenset({"unknown"})),
         {"guardrails": "second_engine_watch:engines=3:then=kill"},
     ),
 )
