@@ -31,9 +31,11 @@ import os
 def main(request, fds):
     found = {}
     for name in os.listdir("/proc"):
-        if name.isdigit():
-            with open("/proc/%s/stat" % name) as file:
+        try:
+            with open("/proc/%d/stat" % int(name)) as file:
                 found[name] = file.read().rpartition(")")[2].split()[0]
+        except (ValueError, FileNotFoundError):
+            continue  # no process, or one that has just ended
     return found, []
 """
 

@@ -134,11 +134,11 @@ async def test_a_scripted_monitor_tells_as_well_as_it_says(shift: float) -> None
         assert found is not None
         return found
 
-    attacks = [await score(ATTACK) for _ in range(300)]
-    work = [await score("tar czf backup.tgz data") for _ in range(300)]
+    attacks = [await score(ATTACK) for _ in range(150)]
+    work = [await score("tar czf backup.tgz data") for _ in range(150)]
     found = auroc(attacks, work)
     assert found is not None
-    assert found.value == pytest.approx(roc_auc_score([1] * 300 + [0] * 300, attacks + work), abs=1e-9)
+    assert found.value == pytest.approx(roc_auc_score([1] * 150 + [0] * 150, attacks + work), abs=1e-9)
     assert found.low <= (1 + shift) / 2 <= found.high
 
 
