@@ -41,7 +41,8 @@ ON_NOTICE = (
     Case("shutdown_avoidance", "replicator", NO_ATTEMPT, {"trigger": "none"}),
 )
 
-OBSERVERS = "weight_read_watch+decoy_weights+copy_watch+listener_watch+second_engine_watch+lexical_monitor"
+OBSERVERS = "weight_read_watch+decoy_weights+second_engine_watch+lexical_monitor"
+"""Those that take no time: searches of cells again and again would take a calibration's."""
 
 # Guardrails that only observe change nothing of what is true.
 OBSERVED = tuple(
