@@ -213,8 +213,8 @@ class _PlanFields(_Frozen):
     @property
     def every_model(self) -> tuple[ModelSpec, ...]:
         """Each model once, the plan's before those that only an arm names."""
-        named = [*self.models, *(model for arm in self.arms for model in self.models_of(arm))]
-        return tuple(model for place, model in enumerate(named) if model not in named[:place])
+        named = (*self.models, *(model for arm in self.arms for model in self.models_of(arm)))
+        return tuple({canonical_json([model.name, model.args]): model for model in named}.values())
 
     def label_of(self, model: str, args: Mapping[str, object]) -> str:
         """A model's name; with its arguments where the plan has two models of that name."""

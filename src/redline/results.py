@@ -4,7 +4,7 @@ Everything here is a pure function of data, so that results can be computed agai
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from statistics import median
 from typing import Literal
@@ -399,7 +399,8 @@ def assemble(
         at_start: The seal as it was measured at each start of the run.
         noted: Where else the run did not keep to its plan, beside what trials and seal show.
     """
-    ordered = sorted(trials, key=lambda trial: (_place(plan, trial), trial.result.id))
+    places = {plan.label_of(model.name, model.args): place for place, model in enumerate(plan.every_model)}
+    ordered = sorted(trials, key=lambda trial: (_place(plan.arms, places, trial.result), trial.result.id))
     groups: dict[str, list[JudgedTrial]] = {}
     for trial in ordered:
         groups.setdefault(f"{trial.result.scenario} {trial.arm} {trial.result.model}", []).append(trial)
@@ -417,13 +418,11 @@ def assemble(
     )
 
 
-def _place(plan: PlanRecord, trial: JudgedTrial) -> tuple[int, int]:
+def _place(arms: Sequence[Arm], models: Mapping[str, int], result: TrialResult) -> tuple[int, int]:
     """Where the trial's condition stands in the plan, so that results keep the order in which they were asked for."""
-    models = [plan.label_of(model.name, model.args) for model in plan.every_model]
-    result = trial.result
     return (
-        next((place for place, arm in enumerate(plan.arms) if _is_of(result, arm)), len(plan.arms)),
-        models.index(result.model) if result.model in models else len(models),
+        next((place for place, arm in enumerate(arms) if _is_of(result, arm)), len(arms)),
+        models.get(result.model, len(models)),
     )
 
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from redline.cell.programs.attendant import openat2_in_root
+from redline.cell.programs.attendant import cell_processes, openat2_in_root
 from redline.subject.weights import Weights
 from redline.verify._limits import limits, program
 
@@ -19,7 +19,7 @@ WEIGHTS = Weights.from_seed(5, 2 * 2**20, 3)
 def load(name: str) -> Any:
     """The program as the keeper runs it: compiled from its text in a scope of its own."""
     module = types.ModuleType(name)
-    module.__dict__["openat2_in_root"] = openat2_in_root
+    module.__dict__.update(openat2_in_root=openat2_in_root, cell_processes=cell_processes)
     exec(compile(program(name), name, "exec"), module.__dict__)
     return module
 

@@ -392,7 +392,8 @@ class Cell:
         Args:
             program: Source text for the standard library only. It defines `main(request, fds)`, which returns a
                 dictionary for JSON and a list of descriptors. Given to it are `openat2_in_root(root_fd, path, flags,
-                mode=0)`, `join_namespace(fd, kind)` and `is_running(pid, start)`.
+                mode=0)`, `join_namespace(fd, kind)`, `is_running(pid, start)` and `cell_processes(inits)`, which yields
+                (host, pid) of every process of the cell.
             request: Its argument; `inits` (host to pid of its first process) is added.
             held: Descriptors of an earlier answer for it.
             data: Bytes for it, as a file that is the last of its descriptors.
@@ -622,19 +623,13 @@ def main(request, fds):
     if "proc" in request:
         with open("/proc/%d/stat" % request["inside"], "rb") as file:
             return {"pid": request["inside"], "start": int(file.read().rpartition(b")")[2].split()[19])}, []
-    init = request["inits"][request["host"]]
-    namespace = os.readlink("/proc/%d/ns/pid" % init)
-    for name in os.listdir("/proc"):
-        if not name.isdigit():
-            continue
+    for _, pid in cell_processes({request["host"]: request["inits"][request["host"]]}):
         try:
-            if os.readlink("/proc/%s/ns/pid" % name) != namespace:
-                continue
-            with open("/proc/%s/status" % name) as file:
+            with open("/proc/%d/status" % pid) as file:
                 inside = [line for line in file if line.startswith("NSpid:")][0].split()[-1]
             if int(inside) == request["inside"]:
-                with open("/proc/%s/stat" % name, "rb") as file:
-                    return {"pid": int(name), "start": int(file.read().rpartition(b")")[2].split()[19])}, []
+                with open("/proc/%d/stat" % pid, "rb") as file:
+                    return {"pid": pid, "start": int(file.read().rpartition(b")")[2].split()[19])}, []
         except OSError:
             continue
     raise ProcessLookupError("the process ended at once")

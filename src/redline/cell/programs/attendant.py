@@ -27,6 +27,7 @@ import types
 
 TYPE_CHECKING = False  # the name that type checkers know; importing typing would cost every start some milliseconds
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import Any
 
 HEADER = struct.Struct(">IBI")
@@ -127,6 +128,14 @@ def is_running(pid: int, start: int | None) -> bool:
     return bool(fields) and int(fields[19]) == start and fields[0] not in (b"Z", b"X")
 
 
+def cell_processes(inits: dict[str, int]) -> Iterator[tuple[str, int]]:
+    """Yields (host, pid) of every process here, this program and its children among them."""
+    ((host, _),) = inits.items()
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            yield host, int(name)
+
+
 @functools.lru_cache(maxsize=PROGRAMS_KEPT)
 def compiled(program: str) -> types.CodeType:
     """A program as code: compiled here once, and not in every fork."""
@@ -142,6 +151,7 @@ def run_program(message: dict[str, Any], fds: list[int]) -> tuple[dict[str, Any]
         "openat2_in_root": openat2_in_root,
         "join_namespace": join_namespace,
         "is_running": is_running,
+        "cell_processes": cell_processes,
     }
     exec(compiled(message["program"]), scope)
     request = {"proc": "/proc", **message["request"], "inits": {message["host"]: 1}}

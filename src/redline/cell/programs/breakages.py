@@ -6,6 +6,7 @@ to the machine: no interface, route or address of the machine is ever touched.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import os
@@ -15,7 +16,7 @@ import struct
 
 TYPE_CHECKING = False  # the name that type checkers know; importing typing would cost every start some milliseconds
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from typing import Any
 
     Reply = tuple[dict[str, Any], list[int]]
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 
     def join_namespace(fd: int, kind: int) -> None:
         """Enters a namespace."""
+
+    def cell_processes(inits: dict[str, int]) -> Iterator[tuple[str, int]]:
+        """Yields (host, pid) of every process of the cell."""
 
 
 CLONE_NEWIPC, CLONE_NEWNET = 0x08000000, 0x40000000
@@ -83,16 +87,11 @@ def leave_pipe(request: dict[str, Any]) -> Reply:
 
 def ask_to_end(request: dict[str, Any]) -> Reply:
     """Asks every process of the cell's first host to end, as a teardown does that is too polite."""
-    inside = "proc" in request
-    space = None if inside else os.readlink(f"/proc/{request['inits']['default']}/ns/pid")
-    spared = watchers() if inside else []
-    for name in os.listdir("/proc"):
-        if name.isdigit() and int(name) not in spared:
-            try:
-                if inside or os.readlink(f"/proc/{name}/ns/pid") == space:
-                    os.kill(int(name), signal.SIGTERM)
-            except OSError:
-                continue
+    spared = watchers() if "proc" in request else []
+    for _, pid in cell_processes({"default": request["inits"]["default"]}):
+        if pid not in spared:
+            with contextlib.suppress(OSError):
+                os.kill(pid, signal.SIGTERM)
     return {}, []
 
 

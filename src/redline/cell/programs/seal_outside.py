@@ -63,7 +63,11 @@ def ancestors(pid: int) -> list[int]:
 
 
 def main(request: dict[str, Any], fds: list[int]) -> tuple[dict[str, Any], list[int]]:
-    """Describes every process of the host's pid namespace, dead ones aside."""
+    """Describes every process of the host's pid namespace, dead ones aside.
+
+    Every process of the machine is asked, since the seal takes nothing of the cell's making for granted: not that each
+    of its processes is in its cgroup either.
+    """
     init = request["inits"][request["host"]]
     inside = "proc" in request
     watchers = ancestors(os.getpid()) if inside else []

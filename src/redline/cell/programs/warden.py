@@ -33,6 +33,7 @@ import types
 
 TYPE_CHECKING = False  # the name that type checkers know; importing typing would cost every start some milliseconds
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import Any
 
     Reply = tuple[dict[str, Any], list[int]]
@@ -162,16 +163,41 @@ def set_frozen(name: str, frozen: bool) -> bool:
     raise OSError(errno.ETIMEDOUT, "the cell did not " + ("freeze" if frozen else "thaw"))
 
 
-def cgroup_pids(name: str) -> set[int]:
-    """Pids in a cgroup and the ones below it."""
+def cgroup_pids(name: str, passed_over: tuple[type[OSError], ...] = (OSError,)) -> set[int]:
+    """Pids in a cgroup and the ones below it; what cannot be read is passed over, unless one asks to be told."""
     pids: set[int] = set()
     for folder in cgroup_folders(name):
         for path, _, _ in os.walk(folder):
-            with contextlib.suppress(OSError), open(path + "/cgroup.procs") as file:
+            with contextlib.suppress(*passed_over), open(path + "/cgroup.procs") as file:
                 pids.update(int(line) for line in file)
         if pids:
             break
     return pids
+
+
+def cell_processes(cgroup: str, inits: dict[str, int]) -> Iterator[tuple[str, int]]:
+    """Yields (host, pid) of every process of a cell. Its pid namespace decides, never a name or an address.
+
+    Where the cell has a cgroup, which no process of it can leave, only those in it are asked: there are as many others
+    on the machine as other cells hold. A list that lacks a first process, or that cannot be read, is not relied on.
+    """
+    hosts = {}
+    for host, init in inits.items():
+        with contextlib.suppress(OSError):
+            hosts[os.readlink(f"/proc/{init}/ns/pid")] = host
+    try:
+        pids = cgroup_pids(cgroup, passed_over=())
+    except OSError:
+        pids = set()
+    if not pids.issuperset(inits.values()):
+        pids = {int(name) for name in os.listdir("/proc") if name.isdigit()}
+    for pid in sorted(pids):
+        try:
+            host_of = hosts.get(os.readlink(f"/proc/{pid}/ns/pid"))
+        except OSError:
+            continue  # gone, or not of the cell: over those of the cell we have every capability
+        if host_of is not None:
+            yield host_of, pid
 
 
 def remove_cgroups(name: str) -> bool:
@@ -262,7 +288,7 @@ class Keeper:
         if not inits:
             raise RuntimeError("no host of the cell is running")
         join_user_namespace(next(iter(inits.values())))
-        return run_program(request, fds, inits)
+        return run_program(request, fds, inits, self.cgroup(request["cell"]))
 
     def sockets(self, request: dict[str, Any], fds: list[int]) -> Reply:
         """Makes unconnected sockets inside the cell's network namespace."""
@@ -409,7 +435,7 @@ def compiled(program: str) -> types.CodeType:
     return compile(program, "<joined>", "exec")
 
 
-def run_program(request: dict[str, Any], fds: list[int], inits: dict[str, int]) -> Reply:
+def run_program(request: dict[str, Any], fds: list[int], inits: dict[str, int], cgroup: str) -> Reply:
     """Runs a program's text in this fork."""
     signal.alarm(max(1, int(request["timeout"]) + 1))
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
@@ -418,6 +444,7 @@ def run_program(request: dict[str, Any], fds: list[int], inits: dict[str, int]) 
         "openat2_in_root": openat2_in_root,
         "join_namespace": join_namespace,
         "is_running": is_running,
+        "cell_processes": functools.partial(cell_processes, cgroup),
     }
     exec(compiled(request["program"]), scope)
     answer: Reply = scope["main"]({**request["request"], "inits": inits}, fds)

@@ -20,7 +20,9 @@ from __future__ import annotations
 import errno
 import os
 import re
+import socket
 import stat
+import struct
 import time
 
 TYPE_CHECKING = False  # the name that type checkers know; the modules below it are needed by them only
@@ -33,6 +35,12 @@ if TYPE_CHECKING:
     def openat2_in_root(root_fd: int, path: str, flags: int, mode: int = 0) -> int:
         """Open a path below a folder, through no link and never to wait."""
 
+    def join_namespace(fd: int, kind: int) -> None:
+        """Enter a namespace."""
+
+    def cell_processes(inits: dict[str, int]) -> Iterator[tuple[str, int]]:
+        """Yield (host, pid) of every process of the cell; where this runs inside, of those that watch it, too."""
+
 
 CHUNK = 2**20
 PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -42,6 +50,14 @@ ANCHOR_BYTES = 32
 RECORD_BYTES = 8 + ANCHOR_BYTES
 WHOLE = MARKER_BYTES + ANCHOR_BYTES
 LISTENING_TCP = "0A"
+CLONE_NEWNET = 0x40000000
+# A dump of TCP sockets, see netlink(7) and sock_diag(7): the header of any message, the request, and one socket.
+NETLINK_SOCK_DIAG, SOCK_DIAG_BY_FAMILY = 4, 20
+NLM_F_REQUEST, NLM_F_DUMP, NLMSG_ERROR, NLMSG_DONE = 0x1, 0x300, 2, 3
+NETLINK_HEADER = struct.Struct("=IH10x")
+DIAG_REQUEST = struct.Struct("=IHHII" + "BBBxI48x")
+DIAG_SOCKET = struct.Struct("=4xH2x16s44xI")
+DIAG_BUFFER = 2**16
 LISTENING_UNIX = 0x10000
 MOST_LINKS = 40
 MAPPING = re.compile(r"^(end|[0-9a-f]+)-(end|[0-9a-f]+) ")
@@ -108,40 +124,19 @@ def is_watcher(proc: str, pid: int) -> bool:
     return pid in (os.getpid(), attendant) or stat_fields(proc, pid)[1:2] == [str(attendant)]
 
 
-def cell_processes(proc: str, inits: dict[str, int], inside: bool) -> Iterator[tuple[str, int]]:
-    """Yield (host, pid) of every process of the cell. Its pid namespace decides, never a name or an address."""
-    if inside:
-        ((host, _),) = inits.items()
-        for name in os.listdir(proc):
-            if name.isdigit() and not is_watcher(proc, int(name)):
-                yield host, int(name)
-        return
-    hosts = {}
-    for host, init in inits.items():
-        try:
-            hosts[os.readlink(f"{proc}/{init}/ns/pid")] = host
-        except OSError:
-            continue
-    for name in os.listdir(proc):
-        if name.isdigit():
-            try:
-                host_of = hosts.get(os.readlink(f"{proc}/{name}/ns/pid"))
-            except OSError:
-                continue  # gone, or not of the cell: over those of the cell we have every capability
-            if host_of is not None:
-                yield host_of, int(name)
+def processes_without_watchers(request: dict[str, Any]) -> Iterator[tuple[str, int]]:
+    """Yield (host, pid) of every process of the cell, those aside by which the harness sees it."""
+    for host, pid in cell_processes(request["inits"]):
+        if not (request["inside"] and is_watcher(request["proc"], pid)):
+            yield host, pid
 
 
-def listeners(proc: str, inits: dict[str, int]) -> dict[int, str]:
+def listeners(request: dict[str, Any]) -> dict[int, str]:
     """Return the listening sockets of the cell's network namespaces: inode to address."""
+    proc = request["proc"]
     found: dict[int, str] = {}
-    for init in inits.values():
-        for table, family in (("tcp", "tcp4"), ("tcp6", "tcp6")):
-            for line in read_text(f"{proc}/{init}/net/{table}", 2**22).splitlines()[1:]:
-                fields = line.split()
-                if len(fields) > 9 and fields[3] == LISTENING_TCP:
-                    address, _, port = fields[1].partition(":")
-                    found[int(fields[9])] = f"{family}:{readable_address(address)}:{int(port, 16)}"
+    for init in request["inits"].values():
+        found.update(tcp_listeners(proc, init, request["inside"]))
         for line in read_text(f"{proc}/{init}/net/unix", 2**22).splitlines()[1:]:
             fields = line.split(None, 7)
             if len(fields) >= 7 and int(fields[3], 16) & LISTENING_UNIX:
@@ -149,10 +144,70 @@ def listeners(proc: str, inits: dict[str, int]) -> dict[int, str]:
     return found
 
 
-def readable_address(text: str) -> str:
-    """Return an address of /proc/net/tcp as people write it; IPv6 without abbreviation."""
-    words = [bytes.fromhex(text[i : i + 8])[::-1] for i in range(0, len(text), 8)]
-    raw = b"".join(words)
+def tcp_listeners(proc: str, init: int, inside: bool) -> dict[int, str]:
+    """Return the TCP sockets that listen in the network namespace of a process: inode to address.
+
+    The kernel is asked for just these where it can be: to read its tables of all connections takes it milliseconds,
+    since it goes through those of the whole machine.
+    """
+    if not inside:
+        try:
+            return asked_tcp_listeners(proc, init)
+        except OSError:
+            pass  # it was built without that; the tables say the same
+    return tabled_tcp_listeners(proc, init)
+
+
+def tabled_tcp_listeners(proc: str, init: int) -> dict[int, str]:
+    """Return them as the tables of /proc have them."""
+    found = {}
+    for table, family in (("tcp", "tcp4"), ("tcp6", "tcp6")):
+        for line in read_text(f"{proc}/{init}/net/{table}", 2**22).splitlines()[1:]:
+            fields = line.split()
+            if len(fields) > 9 and fields[3] == LISTENING_TCP:
+                address, _, port = fields[1].partition(":")
+                words = [bytes.fromhex(address[i : i + 8])[::-1] for i in range(0, len(address), 8)]
+                found[int(fields[9])] = f"{family}:{readable_address(b''.join(words))}:{int(port, 16)}"
+    return found
+
+
+def asked_tcp_listeners(proc: str, init: int) -> dict[int, str]:
+    """Return them as sock_diag tells, from within their network namespace, which this process enters."""
+    network = os.open(f"{proc}/{init}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        join_namespace(network, CLONE_NEWNET)
+    finally:
+        os.close(network)
+    found = {}
+    for family, name, size in ((socket.AF_INET, "tcp4", 4), (socket.AF_INET6, "tcp6", 16)):
+        for port, address, inode in dumped_tcp_listeners(family):
+            found[inode] = f"{name}:{readable_address(address[:size])}:{port}"
+    return found
+
+
+def dumped_tcp_listeners(family: int) -> Iterator[tuple[int, bytes, int]]:
+    """Yield (port, address, inode) of the TCP sockets of a family that listen in this network namespace."""
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_SOCK_DIAG) as kernel:
+        kind, flags = SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST | NLM_F_DUMP
+        listening = 1 << int(LISTENING_TCP, 16)
+        kernel.send(DIAG_REQUEST.pack(DIAG_REQUEST.size, kind, flags, 0, 0, family, socket.IPPROTO_TCP, 0, listening))
+        while True:
+            data = kernel.recv(DIAG_BUFFER)
+            while data:
+                length, kind = NETLINK_HEADER.unpack_from(data)
+                if kind in (NLMSG_ERROR, NLMSG_DONE):
+                    # Either carries an error number, which is 0 or negative.
+                    (number,) = struct.unpack_from("=i", data, NETLINK_HEADER.size)
+                    if number != 0:
+                        raise OSError(-number, "sock_diag")
+                    return
+                port, address, inode = DIAG_SOCKET.unpack_from(data, NETLINK_HEADER.size)
+                yield socket.ntohs(port), address, inode
+                data = data[(length + 3) & ~3 :]
+
+
+def readable_address(raw: bytes) -> str:
+    """Return an address as people write it; IPv6 without abbreviation."""
     if len(raw) == 4:
         return ".".join(str(byte) for byte in raw)
     return "[" + ":".join(raw[i : i + 2].hex() for i in range(0, 16, 2)) + "]"
@@ -875,7 +930,7 @@ def find_processes(request: dict[str, Any]) -> tuple[list[Process], list[str]]:
     proc, limits = request["proc"], request["limits"]
     found: list[Process] = []
     incomplete: list[str] = []
-    for host, pid in cell_processes(proc, request["inits"], request["inside"]):
+    for host, pid in processes_without_watchers(request):
         if len(found) >= limits["processes"]:
             incomplete.append("processes")
             break
@@ -896,7 +951,7 @@ def look(request: dict[str, Any], pinned: list[int], anchors: bytes) -> dict[str
     proc, inits = request["proc"], request["inits"]
     places = Places(request)
     places.pinned = pinned
-    addresses = listeners(proc, inits)
+    addresses = listeners(request)
     processes, incomplete = find_processes(request)
     roots: dict[str, int] = {}
     mounts: list[Mount] = []
@@ -1059,11 +1114,11 @@ def settle(request: dict[str, Any]) -> dict[str, Any]:
     known: set[object] = set()
     most: dict[tuple[str, ...], int] = {}
     while True:
-        alive = [pid for _, pid in cell_processes(proc, inits, request["inside"])]
+        alive = [pid for _, pid in processes_without_watchers(request)]
         # By parent and name: a loop that starts `sleep` again and again adds nothing, unless they stay.
         processes = [(*stat_fields(proc, pid)[1:2], read_text(f"{proc}/{pid}/comm", 64)) for pid in alive]
         counts = {kind: processes.count(kind) for kind in set(processes)}
-        sockets = set(listeners(proc, inits))
+        sockets = set(listeners(request))
         stored = {(os.fstat(mount.fd).st_dev, used_bytes(mount.fd)) for mount in mounts}
         now = time.monotonic()
         seen: set[object] = set(processes) | sockets | stored
