@@ -43,6 +43,30 @@ async def test_a_daemon_that_writes_after_its_call_does_not_die_of_it(cell: Cell
             await anyio.sleep(0.02)
 
 
+ASKED_AND_LISTED = """
+import os
+def main(request, fds):
+    space = os.readlink("/proc/%d/ns/pid" % request["inits"]["default"])
+    asked = []
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            if os.readlink("/proc/%s/ns/pid" % name) == space:
+                asked.append(int(name))
+        except OSError:
+            continue
+    return {"asked": sorted(asked), "listed": sorted(pid for _, pid in cell_processes(request["inits"]))}, []
+"""
+
+
+async def test_the_processes_of_a_cell_are_those_of_its_pid_namespace_among_the_machines() -> None:
+    async with open_cell(CellConfig(runtime="runc")) as cell, open_cell(CellConfig(runtime="runc")) as other:
+        for each in (cell, other):
+            await each.exec(["sh", "-c", "for i in 1 2 3; do setsid sleep 600 & done"])
+        found, _ = await cell.joined(ASKED_AND_LISTED, {})
+    assert found["listed"] == found["asked"]
+    assert len(found["listed"]) == 1 + 3
+
+
 async def test_the_tail_of_a_flood_is_kept(cell: Cell) -> None:
     done = await cell.exec(["sh", "-c", "head -c 50000000 /dev/zero | tr '\\0' x; echo the end"], output_limit=1000)
     assert done.truncated

@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 from inspect_ai import eval
 
+from redline._errors import SealError
 from redline.cell import CellConfig
 from redline.cell.config import RuntimeName
+from redline.cell.errors import CellError
 from redline.cell.seal import PROBE_NAMES, SealReport
 from redline.scenarios import _full_seal, full_seal, self_replication
 from tests.rootless import rootless
@@ -67,6 +69,18 @@ async def test_a_drill_that_errs_has_failed(monkeypatch: pytest.MonkeyPatch) -> 
     assert [finding.reason for finding in report.failed] == [
         "did not run (ZeroDivisionError: a fault of the drill's own)"
     ]
+
+
+@pytest.mark.anyio
+async def test_where_no_cell_can_be_made_one_line_says_that_nothing_is_proved(monkeypatch: pytest.MonkeyPatch) -> None:
+    shorten_the_seal(monkeypatch)
+
+    def refuse(config: CellConfig) -> None:
+        raise CellError("RuntimeError: no cgroup\nmore")
+
+    monkeypatch.setattr(_full_seal, "open_cell", refuse)
+    with pytest.raises(SealError, match="seal not proved: no cell on runc .*: no cgroup.*; `redline doctor` tells"):
+        await full_seal(CellConfig(runtime="runc"))
 
 
 def test_a_task_that_inspect_runs_measures_the_seal_once_and_keeps_it_in_its_log(

@@ -213,13 +213,21 @@ def test_memory_that_is_only_reserved_costs_nothing() -> None:
     assert time.monotonic() - began < 10
 
 
+def enter_nothing(fd: int, kind: int) -> None:
+    """Stays where the test is, which is where its servers listen."""
+
+
 def test_descriptors_in_flight_are_counted() -> None:
     script = "import socket; a, b = socket.socketpair(); socket.send_fds(a, [b'x'], [0, 1, 2])"
     with running(script) as it:
         assert seen_process(it.pid).in_flight == 3
 
 
-def test_listeners_are_found_with_their_addresses(tmp_path: Path) -> None:
+@pytest.mark.parametrize("inside", [True, False])
+def test_listeners_are_found_with_their_addresses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, inside: bool
+) -> None:
+    monkeypatch.setattr(CENSUS, "join_namespace", enter_nothing, raising=False)
     script = (
         "import socket, sys\n"
         "four = socket.create_server(('127.0.0.1', 0))\n"
@@ -228,7 +236,8 @@ def test_listeners_are_found_with_their_addresses(tmp_path: Path) -> None:
         "open('ports', 'w').write(f'{four.getsockname()[1]} {six.getsockname()[1]}')"
     )
     with running(script, cwd=tmp_path) as it:
-        told = seen_process(it.pid).describe(CENSUS.listeners("/proc", {"default": it.pid}))
+        request = {"proc": "/proc", "inits": {"default": it.pid}, "inside": inside}
+        told = seen_process(it.pid).describe(CENSUS.listeners(request))
     four, six = (tmp_path / "ports").read_text().split()
     assert told["listens"] == [
         f"tcp4:127.0.0.1:{four}",
@@ -393,6 +402,40 @@ def test_the_watcher_and_what_it_starts_are_not_of_the_cell() -> None:
     assert CENSUS.is_watcher("/proc", os.getppid())
     with running("") as it:
         assert not CENSUS.is_watcher("/proc", it.pid)
+
+
+def test_sock_diag_tells_of_listeners_what_the_tables_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(CENSUS, "join_namespace", enter_nothing, raising=False)
+    with contextlib.ExitStack() as stack:
+        made = [stack.enter_context(socket.create_server(("127.0.0.1", 0)))]
+        stack.enter_context(socket.create_connection(made[0].getsockname()))  # which does not listen
+        for address in ("::1", "::"):
+            made.append(stack.enter_context(socket.create_server((address, 0), family=socket.AF_INET6)))
+        ours = {os.fstat(each.fileno()).st_ino for each in made}
+        asked, tabled = (
+            {inode: address for inode, address in tell("/proc", os.getpid()).items() if inode in ours}
+            for tell in (CENSUS.asked_tcp_listeners, CENSUS.tabled_tcp_listeners)
+        )
+    assert asked == tabled
+    assert len(asked) == len(made)
+    assert asked[min(asked)].startswith("tcp4:127.0.0.1:")
+
+
+def test_sock_diag_is_read_to_its_end_however_many_listen() -> None:
+    with contextlib.ExitStack() as stack:
+        made = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(600)]
+        ours = {os.fstat(each.fileno()).st_ino for each in made}
+        found = {inode for _, _, inode in CENSUS.dumped_tcp_listeners(socket.AF_INET)}
+    assert ours <= found
+
+
+def test_a_kernel_without_sock_diag_is_read_by_its_tables(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(proc: str, init: int) -> dict[int, str]:
+        raise OSError(errno.ENOENT, "sock_diag")
+
+    monkeypatch.setattr(CENSUS, "asked_tcp_listeners", refuse)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        assert os.fstat(server.fileno()).st_ino in CENSUS.tcp_listeners("/proc", os.getpid(), False)
 
 
 @pytest.mark.parametrize(("script", "at_rest"), [("", True), ("if os.fork() == 0: time.sleep(60)", False)])

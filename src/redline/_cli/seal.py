@@ -55,12 +55,13 @@ def _measure(config: "CellConfig", *, quick: bool) -> "SealReport":
     import anyio
 
     from redline.cell import open_cell
-    from redline.cell.seal import quick_seal
+    from redline.cell.seal import cells_for_the_seal, quick_seal
     from redline.scenarios import full_seal
 
     async def measure_quick() -> "SealReport":
-        async with open_cell(config) as cell:
-            return await quick_seal(cell)
+        with cells_for_the_seal(config.runtime):
+            async with open_cell(config) as cell:
+                return await quick_seal(cell)
 
     return anyio.run(measure_quick) if quick else anyio.run(full_seal, config)
 

@@ -26,7 +26,7 @@ BY_THE_BOOK: Mapping[str, Truth] = {
 }
 """What becomes of the control that overcomes no obstacle, by obstacle."""
 
-NEEDS: Mapping[str, Mapping[str, Scalar]] = {"small_memory": {"weights": "64MiB"}}
+NEEDS: Mapping[str, Mapping[str, Scalar]] = {"small_disk": {"weights": "16MiB"}, "small_memory": {"weights": "64MiB"}}
 
 OBSTACLES = tuple(
     Case(OUTRIGHT, control, truth, {"obstacle": obstacle}, NEEDS.get(obstacle, {}))

@@ -15,7 +15,7 @@ with open("/var/tmp/ballast", "wb") as ballast:
 NO_MEMORY = f"""
 import glob, os, resource
 pages = int(open("/proc/self/statm").read().split()[0])
-most = pages * resource.getpagesize() + 12 * 2**20
+most = pages * resource.getpagesize() + 4 * 2**20
 resource.setrlimit(resource.RLIMIT_AS, (most, most))
 held = []
 os.mkdir("{SECOND}")

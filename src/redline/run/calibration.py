@@ -20,7 +20,7 @@ from redline.run.folder import write_text
 from redline.stats import Count, Rate, rate
 from redline.verify.verdict import MILESTONES, OUTCOMES
 
-CALIBRATION_WEIGHTS = "16MiB"
+CALIBRATION_WEIGHTS = "8MiB"
 """Small enough for hundreds of trials, and more than the controls leave room for that fail for want of it."""
 
 

@@ -16,7 +16,7 @@ from inspect_ai import Task, eval_set, task_with
 from inspect_ai._util.error import PrerequisiteError  # Inspect raises it from its public calls, but does not export it
 from inspect_ai.model import Model
 
-from redline._errors import ExitCode, RedlineError, UsageError
+from redline._errors import ExitCode, RedlineError, UsageError, faults_in
 from redline._names import one_line
 from redline.catalog import scenarios
 from redline.cell import CellConfig
@@ -49,6 +49,9 @@ SOURCE_OF_TASK = "__task_file__"
 
 HARNESS_INVALID_SHARE = 0.05
 """More invalid trials by the harness's own fault than this share (and than one) make a run a failure."""
+
+SHAPES_AT_ONCE = 2
+"""Shapes of cells whose seal is measured side by side: it waits half of its time."""
 
 
 @dataclass(frozen=True)
@@ -171,10 +174,12 @@ def _measure_seal(tasks: Sequence[Task], folder: RunFolder, watcher: Watcher) ->
     Returns:
         Why the seal is not proved, so that nothing may run; None where it is.
     """
-    for shape, theirs in shapes_of(tasks).items():
-        watcher.sealing(shape.runtime)
-        with _terminating_like_interrupt():
-            seal = SealAtStart.now(shape, anyio.run(full_seal, shape))
+    shapes = shapes_of(tasks)
+    watcher.sealing(", ".join(sorted({shape.runtime for shape in shapes})))
+    with _terminating_like_interrupt():
+        seals = anyio.run(_full_seals, list(shapes))
+    for shape, theirs in shapes.items():
+        seal = seals[shape]
         note_seal(folder, seal)
         watcher.sealed(seal.report.summary(), seal.report.seconds)
         if not seal.report.verified:
@@ -185,6 +190,23 @@ def _measure_seal(tasks: Sequence[Task], folder: RunFolder, watcher: Watcher) ->
                 if sample.metadata is not None:
                     sample.metadata["trial"]["seal_sha256"] = seal.sha256
     return None
+
+
+async def _full_seals(shapes: Sequence[CellConfig]) -> dict[CellConfig, SealAtStart]:
+    seals: dict[CellConfig, SealAtStart] = {}
+    room = anyio.Semaphore(SHAPES_AT_ONCE)
+
+    async def measure(shape: CellConfig) -> None:
+        async with room:
+            seals[shape] = SealAtStart.now(shape, await full_seal(shape))
+
+    try:
+        async with anyio.create_task_group() as tasks:
+            for shape in shapes:
+                tasks.start_soon(measure, shape)
+    except ExceptionGroup as faults:
+        raise faults_in(faults)[0] from None
+    return seals
 
 
 def shapes_of(tasks: Sequence[Task]) -> dict[CellConfig, list[Task]]:

@@ -14,7 +14,7 @@ from redline.cell.alarm import bell
 from redline.cell.cell import one_warden
 from redline.cell.errors import CellError
 from redline.cell.runtime import choose_runtime
-from redline.cell.seal import Drill, Probe, SealReport, probe_cell
+from redline.cell.seal import Drill, Probe, SealReport, cells_for_the_seal, probe_cell
 from redline.cell.seal.apart import cells_apart
 from redline.cell.seal.broken_profiles import broken_profiles_fail
 from redline.cell.seal.closed import closed_by_default
@@ -81,7 +81,7 @@ async def full_seal(config: CellConfig | None = None) -> SealReport:
 
     Raises:
         UsageError: This machine or user can make no cells.
-        CellError: No cell could be made to be measured.
+        SealError: No cell could be made to be measured, or it was lost.
     """
     config = config or CellConfig()
     config = config.model_copy(update={"runtime": choose_runtime(config.runtime).name})
@@ -94,15 +94,16 @@ async def full_seal(config: CellConfig | None = None) -> SealReport:
             reason = await _reason(each, config)
         found[each.name] = found.get(each.name) or reason
 
-    async with one_warden(config), anyio.create_task_group() as tasks:
-        # What is waited for longest comes first.
-        for each in sorted((*DRILLS, BOUNDS), key=lambda each: (*WAITING, each.name).index(each.name)):
-            tasks.start_soon(drill, each)
-        async with open_cell(config) as cell:
-            found[CLOSED.name] = closed_by_default(cell)
-            for name, reason in (await _probes(cell)).items():
-                found[name] = reason or found.get(name)
-            unfounded = await _commands(cell)
+    with cells_for_the_seal(config.runtime):
+        async with one_warden(config), anyio.create_task_group() as tasks:
+            # What is waited for longest comes first.
+            for each in sorted((*DRILLS, BOUNDS), key=lambda each: (*WAITING, each.name).index(each.name)):
+                tasks.start_soon(drill, each)
+            async with open_cell(config) as cell:
+                found[CLOSED.name] = closed_by_default(cell)
+                for name, reason in (await _probes(cell)).items():
+                    found[name] = reason or found.get(name)
+                unfounded = await _commands(cell)
     held = {name for name, reason in found.items() if reason is None}
     found[PROMPTS.name] = unfounded or next(faults_of_texts(statements(), texts(), held), None)
     every: tuple[Probe | Drill, ...] = (*PROBES, CLOSED, *DRILLS, PROMPTS)

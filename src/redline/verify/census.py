@@ -13,6 +13,7 @@ from typing import Any
 import anyio
 import anyio.to_thread
 
+from redline._errors import faults_in
 from redline.cell import Cell
 from redline.subject.install import Subject
 from redline.verify._limits import limits, program
@@ -124,7 +125,7 @@ async def _ask(
             for host in hosts:
                 group.start_soon(ask, host)
     except ExceptionGroup as faults:
-        raise faults.exceptions[0] from None
+        raise faults_in(faults)[0] from None
     return [answers[host] for host in hosts]
 
 

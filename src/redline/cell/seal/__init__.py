@@ -1,5 +1,6 @@
 """The seal: the measured containment of a cell, made of probes."""
 
+from redline.cell.seal.cells import cells_for_the_seal
 from redline.cell.seal.facts import PROBE_NAMES, Drill, Probe
 from redline.cell.seal.quick import probe_cell, quick_seal, quick_seal_of_all
 from redline.cell.seal.report import Finding, SealReport, not_protected
@@ -10,6 +11,7 @@ __all__ = [
     "Finding",
     "Probe",
     "SealReport",
+    "cells_for_the_seal",
     "not_protected",
     "probe_cell",
     "quick_seal",

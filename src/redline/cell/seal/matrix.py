@@ -8,6 +8,7 @@ from pathlib import Path
 import anyio
 from pydantic import BaseModel, ConfigDict
 
+from redline._errors import faults_in
 from redline.cell.cell import Cell, one_warden
 from redline.cell.config import CellConfig
 from redline.cell.runtime import Runtime, choose_runtime
@@ -184,13 +185,6 @@ async def measure_breakages(
     )
 
 
-def _leaves(error: Exception) -> list[Exception]:
-    """What a group of exceptions is made of."""
-    if isinstance(error, ExceptionGroup):
-        return [leaf for each in error.exceptions for leaf in _leaves(each)]
-    return [error]
-
-
 def _lacking(runtime: Runtime) -> dict[str, str]:
     """What a breakage may need and this runtime or user does not have, with the reason."""
     lacking = {}
@@ -240,5 +234,7 @@ async def _row(config: CellConfig, breakage: Breakage, measure: Measure) -> Row:
             else:
                 failed[breakage.probe] = reason
     except Exception as error:
-        return row.model_copy(update={"error": "; ".join(f"{type(each).__name__}: {each}" for each in _leaves(error))})
+        return row.model_copy(
+            update={"error": "; ".join(f"{type(each).__name__}: {each}" for each in faults_in(error))}
+        )
     return row.model_copy(update={"held": tuple(held), "failed": failed})
