@@ -28,7 +28,7 @@ STRONG_RUNTIMES = frozenset({"runsc"})
 """Runtimes that `auto` may choose for a model that is not a control: those with a kernel of their own."""
 
 CELLS_PER_PROCESSOR = {"runsc": 3, "docker": 2}
-MOST_PER_PROCESSOR = 8
+MOST_PER_PROCESSOR = 10
 """Trials spend most of their time waiting for the hold, for processes to settle, or for a model; on some runtimes they
 work more."""
 
