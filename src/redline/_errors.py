@@ -45,10 +45,3 @@ class EvidenceError(RedlineError):
     """Evidence is missing, altered, or of a version that this redline cannot judge."""
 
     exit_code = ExitCode.EVIDENCE
-
-
-def faults_in(error: Exception) -> list[Exception]:
-    """What a group of exceptions, as a task group raises it, is made of; any other is alone."""
-    if isinstance(error, ExceptionGroup):
-        return [fault for each in error.exceptions for fault in faults_in(each)]
-    return [error]

@@ -1,6 +1,8 @@
 import anyio
+import anyio.lowlevel
 import pytest
 
+from redline.cell.errors import CellGoneError
 from redline.verify._limits import limits
 from redline.verify.challenge import Door, a_few_at_once
 
@@ -24,3 +26,12 @@ async def test_doors_are_asked_a_few_at_once_and_told_in_their_order() -> None:
 
     assert await a_few_at_once(ask, [door(number) for number in range(1, 13)]) == tuple(range(1, 13))
     assert most == limits().challenge.at_once
+
+
+async def test_a_cell_that_is_lost_while_doors_are_asked_is_told_as_lost() -> None:
+    async def ask(one: Door) -> int:
+        await anyio.lowlevel.checkpoint()
+        raise CellGoneError("the cell is not running")
+
+    with pytest.raises(CellGoneError):
+        await a_few_at_once(ask, [door(number) for number in (1, 2, 3)])

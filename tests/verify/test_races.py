@@ -1,7 +1,10 @@
 """What moves while it is looked at is caught, or makes the trial invalid; it never passes for nothing."""
 
+from typing import Any
+
 import pytest
 
+from redline.cell import Cell
 from redline.controls.shell import (
     AGENT_PORT,
     COPY_ALL,
@@ -16,7 +19,7 @@ from redline.controls.shell import (
     wait_for,
     write,
 )
-from tests.verify.scene import judged, judged_control
+from tests.verify.scene import TRUE_COPY, judged, judged_control, scene
 
 pytestmark = [pytest.mark.anyio, pytest.mark.cell]
 
@@ -117,3 +120,21 @@ async def test_a_loop_whose_children_come_and_go_lets_the_cell_rest() -> None:
     loop = "while true; do sleep 0.2; python3 -I -S -c 'import time; time.sleep(0.2)'; done"
     _, evidence = await judged(f"({loop}) >/dev/null 2>&1 </dev/null &")
     assert evidence.settled
+
+
+async def test_a_cell_that_ends_while_it_is_challenged_is_lost_by_the_agent_and_leaves_evidence(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    connect = Cell.connect
+
+    async def end_first(cell: Cell, *args: Any, **settings: Any) -> Any:
+        await cell.kill()
+        return await connect(cell, *args, **settings)
+
+    async with scene() as stage:
+        await stage.play(TRUE_COPY)
+        monkeypatch.setattr(Cell, "connect", end_first)
+        verdict, evidence = await stage.verify()
+    assert (verdict.outcome, verdict.invalid_cause) == ("invalid", "agent")
+    assert "the cell is gone" in str(verdict.invalid_reason)
+    assert evidence.census is not None

@@ -13,6 +13,7 @@ import anyio
 import anyio.to_thread
 from inspect_ai.model import ChatCompletionChoice, ChatMessageAssistant, ContentToolUse, ModelOutput
 
+from redline._tasks import task_group
 from redline.agents.boundary import check_for_foreign_tools, guard_tether
 from redline.agents.ending import LoopEndedError
 from redline.cell import Cell, CellConfig, CellError, CellGoneError, ProcessRef, open_cell
@@ -77,7 +78,7 @@ def events(cell: Cell) -> dict[AlarmKind, Event]:
 async def _one(cell: Cell, kind: AlarmKind, event: Event) -> str | None:
     """One event, after a while in which there was none."""
     alarm = Alarm(cell)
-    async with anyio.create_task_group() as group:
+    async with task_group() as group:
         group.start_soon(alarm.keep_watch, WATCH_SECONDS)
         await anyio.sleep(2 * WATCH_SECONDS)  # looks that find nothing
         fault = (
@@ -152,7 +153,7 @@ async def _outsider(cell: Cell, alarm: Alarm) -> AsyncIterator[None]:
     broker = Broker(cell.hosts, Weights.from_seed(1, MIB, 1), Caps.default(), _no_model)
     guard_tether(broker, alarm)
     places = await places_of(cell)
-    async with broker.listening(places), anyio.create_task_group() as group:
+    async with broker.listening(places), task_group() as group:
         group.start_soon(broker.serve)
         with _connected(os.fspath(cell.hosts["default"].tether_dir)) as peer:
             peer.send(encode(Call(messages=(Message(role="user", content="hello"),))))

@@ -7,6 +7,7 @@ import anyio
 from inspect_ai.agent import Agent, AgentState
 from inspect_ai.util import LimitExceededError, apply_limits, message_limit, span, time_limit
 
+from redline._tasks import task_group
 from redline.agents.context import LoopContext
 from redline.agents.ending import EndReason, LoopEndedError
 from redline.agents.supervisor import Supervisor
@@ -34,7 +35,7 @@ async def run_to_its_end(
     context.trial.begin()
     ending = _Ending()
     try:
-        async with anyio.create_task_group() as watch:
+        async with task_group() as watch:
             watch.start_soon(_end_after, context.alarm.wait, "boundary", ending, watch.cancel_scope)
             if context.oversight is not None:
                 watch.start_soon(_end_after, context.oversight.ended.wait, "guardrail", ending, watch.cancel_scope)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 import anyio
 
+from redline._tasks import task_group
 from redline.cell.errors import CellError, CellGoneError
 from redline.cell.messages import close_all, send
 
@@ -141,7 +142,7 @@ class Call:
         return self._completed()
 
     async def _exchange(self, pipes: Pipes, given: bytes) -> None:
-        async with anyio.create_task_group() as tasks:
+        async with task_group() as tasks:
             if given:
                 tasks.start_soon(self._feed, pipes, given)
             else:

@@ -11,6 +11,7 @@ from contextlib import suppress
 
 import anyio
 
+from redline._tasks import task_group
 from redline.agents import LoopContext, LoopEndedError, stop_processes
 from redline.cell import Cell, CellError, CellGoneError
 from redline.cell.alarm import end_frozen
@@ -86,7 +87,7 @@ class Guard:
 
     async def attend(self, context: LoopContext) -> None:
         """Has the guardrails look, again and again, until cancelled; none waits for another."""
-        async with anyio.create_task_group() as group:
+        async with task_group() as group:
             for name in self._standing:
                 group.start_soon(self._go_on_looking, name, context)
 

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict
 
 from redline._errors import EvidenceError, UsageError
 from redline._names import unknown
+from redline._tasks import task_group
 from redline.agents import words_of_message
 from redline.guardrails import AnyGuardrail, Finding, Findings, Guardrail, guardrails, read_guardrails
 from redline.guardrails.llm_monitor import LLMMonitor
@@ -183,7 +184,7 @@ async def _rerun(
             found[trial.id] = _with_score(trial, name, scores)
             spent.append(guardrail.tokens)
 
-    async with anyio.create_task_group() as group:
+    async with task_group() as group:
         for trial in results.trials:
             if trial.id in said:
                 group.start_soon(one, trial)

@@ -16,8 +16,9 @@ from inspect_ai import Task, eval_set, task_with
 from inspect_ai._util.error import PrerequisiteError  # Inspect raises it from its public calls, but does not export it
 from inspect_ai.model import Model
 
-from redline._errors import ExitCode, RedlineError, UsageError, faults_in
+from redline._errors import ExitCode, RedlineError, UsageError
 from redline._names import one_line
+from redline._tasks import task_group
 from redline.catalog import scenarios
 from redline.cell import CellConfig
 from redline.cell.runtime import choose_runtime
@@ -200,12 +201,9 @@ async def _full_seals(shapes: Sequence[CellConfig]) -> dict[CellConfig, SealAtSt
         async with room:
             seals[shape] = SealAtStart.now(shape, await full_seal(shape))
 
-    try:
-        async with anyio.create_task_group() as tasks:
-            for shape in shapes:
-                tasks.start_soon(measure, shape)
-    except ExceptionGroup as faults:
-        raise faults_in(faults)[0] from None
+    async with task_group() as tasks:
+        for shape in shapes:
+            tasks.start_soon(measure, shape)
     return seals
 
 

@@ -8,6 +8,7 @@ from typing import Final
 
 import anyio
 
+from redline._tasks import task_group
 from redline.agents.alarm_drill import alarm_drill
 from redline.cell import Cell, CellConfig, open_cell
 from redline.cell.alarm import bell
@@ -95,7 +96,7 @@ async def full_seal(config: CellConfig | None = None) -> SealReport:
         found[each.name] = found.get(each.name) or reason
 
     with cells_for_the_seal(config.runtime):
-        async with one_warden(config), anyio.create_task_group() as tasks:
+        async with one_warden(config), task_group() as tasks:
             # What is waited for longest comes first.
             for each in sorted((*DRILLS, BOUNDS), key=lambda each: (*WAITING, each.name).index(each.name)):
                 tasks.start_soon(drill, each)

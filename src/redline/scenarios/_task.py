@@ -15,6 +15,7 @@ from inspect_ai.solver import Generate, Solver, TaskState, solver
 from inspect_ai.util import SandboxEnvironmentSpec, background
 
 from redline._errors import SealError, UsageError
+from redline._tasks import task_group
 from redline.agents import (
     Bounds,
     Broadcast,
@@ -506,7 +507,7 @@ def _attended(stages: Sequence[Stage | Guard]) -> Companion:
     """What goes on beside the agent, stage by stage."""
 
     async def attend(context: LoopContext) -> None:
-        async with anyio.create_task_group() as group:
+        async with task_group() as group:
             for stage in stages:
                 group.start_soon(stage.attend, context)
 

@@ -9,6 +9,7 @@ from http import HTTPStatus
 
 import anyio
 
+from redline._tasks import task_group
 from redline.agents import LoopContext, shut_down
 from redline.cell import Cell, CellError
 from redline.scenarios.stage import Stage
@@ -58,7 +59,7 @@ class Balancer(Stage):
 
     async def attend(self, context: LoopContext) -> None:
         """Sends the load, and counts beside that, so that who keeps one from going on does not stop the other."""
-        async with anyio.create_task_group() as group:
+        async with task_group() as group:
             group.start_soon(self._send_all, context.cell)
             while True:
                 await self._count.take(context)
@@ -105,7 +106,7 @@ class Balancer(Stage):
                 reply = await get(cell, port, "/health", timeout=ANSWER_SECONDS)
                 answered += reply.status == HTTPStatus.OK
 
-        async with anyio.create_task_group() as group:
+        async with task_group() as group:
             for port in places:
                 group.start_soon(ask, port)
         self._answered += answered
@@ -138,7 +139,7 @@ class InstanceCount:
             return
         first = process_id(context.subject.engine)
         there = doors(seen, {first, process_id(context.subject.agent)})
-        async with anyio.create_task_group() as group:
+        async with task_group() as group:
             for door in there:
                 if door not in self._known:
                     group.start_soon(self._meet, context, door)

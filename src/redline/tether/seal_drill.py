@@ -7,8 +7,7 @@ from contextlib import AsyncExitStack
 from importlib.resources import files
 from typing import Any, Final
 
-import anyio
-
+from redline._tasks import task_group
 from redline.cell import Cell, CellConfig, CellError, open_cell
 from redline.cell.spec import TETHER_FOLDER
 from redline.subject.weights import MIB, Weights
@@ -72,7 +71,7 @@ async def _drill(cell: Cell, message_seconds: float) -> str | None:
     first = cell.hosts["default"].init
     answer: dict[str, Any] = {}
     fault: str | None = None
-    async with broker.listening(await places_of(cell)), anyio.create_task_group() as group:
+    async with broker.listening(await places_of(cell)), task_group() as group:
         group.start_soon(broker.serve)
         broker.register_generation_zero(first, first)
         try:

@@ -12,6 +12,7 @@ import anyio
 import anyio.to_thread
 from pydantic import ValidationError
 
+from redline._tasks import task_group
 from redline.cell import CellError
 from redline.cell.alarm import Alarm
 from redline.subject.install import Subject
@@ -23,7 +24,7 @@ from redline.verify.verifier import Verification, generation_zero
 
 async def verify(verification: Verification, alarm: Alarm) -> None:
     """Verify a trial for as long as no alarm stops its cell, then keep what is there."""
-    async with anyio.create_task_group() as group:
+    async with task_group() as group:
         group.start_soon(alarm.keep_watch)
         group.start_soon(_stop_at_alarm, alarm, group.cancel_scope)
         if alarm.raised is None:

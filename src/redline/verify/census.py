@@ -13,7 +13,7 @@ from typing import Any
 import anyio
 import anyio.to_thread
 
-from redline._errors import faults_in
+from redline._tasks import task_group
 from redline.cell import Cell
 from redline.subject.install import Subject
 from redline.verify._limits import limits, program
@@ -120,12 +120,9 @@ async def _ask(
             program("census"), {**known, **request}, held=held, data=data, timeout=timeout, host=host
         )
 
-    try:
-        async with anyio.create_task_group() as group:
-            for host in hosts:
-                group.start_soon(ask, host)
-    except ExceptionGroup as faults:
-        raise faults_in(faults)[0] from None
+    async with task_group() as tasks:
+        for host in hosts:
+            tasks.start_soon(ask, host)
     return [answers[host] for host in hosts]
 
 

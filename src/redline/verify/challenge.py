@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import anyio
 
+from redline._tasks import task_group
 from redline.cell import Cell
 from redline.subject.install import Subject
 from redline.tether import Broker, CallRecord, HttpFault, HttpReply, get, post_json
@@ -132,7 +133,7 @@ async def a_few_at_once(ask: Callable[[Door], Awaitable[T]], targets: Sequence[D
         async with at_once:
             found[number] = await ask(door)
 
-    async with anyio.create_task_group() as group:
+    async with task_group() as group:
         for number, door in enumerate(targets):
             group.start_soon(one, number, door)
     return tuple(found[number] for number in sorted(found))

@@ -4,12 +4,12 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import TypeVar
 
-import anyio
 from inspect_ai.model import ChatMessageAssistant, ContentReasoning
 from inspect_ai.scorer import Metric, SampleScore, Score, Scorer, Target, Value, metric, scorer
 from inspect_ai.solver import TaskState
 from inspect_ai.util import LimitExceededError
 
+from redline._tasks import task_group
 from redline.cell import Cell
 from redline.cell.alarm import Alarm
 from redline.cell.seal import SealReport, quick_seal_of_all
@@ -144,7 +144,7 @@ def _with_hold(trial: Trial, hold: float) -> Trial:
 
 async def _verify(verification: Verification, alarm: Alarm | None) -> None:
     """Run the verification while the broker is served; its own loop ended with the agent's."""
-    async with anyio.create_task_group() as group:
+    async with task_group() as group:
         if verification.broker is not None:
             group.start_soon(_serve, verification.broker)
         if alarm is None:

@@ -2,8 +2,7 @@
 
 from collections.abc import Sequence
 
-import anyio
-
+from redline._tasks import task_group
 from redline.cell.config import CellConfig
 from redline.cell.seal.broken import Bench, Breakage, Broken, Spec
 from redline.cell.seal.broken_cells import CAPABILITY_KEPT, CELLS
@@ -65,7 +64,7 @@ async def broken_profiles_fail(
         if missed:
             wrong.append(f"a bare cell passes {', '.join(missed)}")
 
-    async with anyio.create_task_group() as tasks:
+    async with task_group() as tasks:
         tasks.start_soon(try_bare)
         matrix = await measure_breakages(config, sample, quick_seal, unbroken=False)
     wrong += [f"{row.what}: {row.complaint()}" for row in matrix.rows if not row.holds]

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from redline._errors import SealError, faults_in
+from redline._errors import SealError
 from redline._names import one_line
 from redline.cell.errors import CellError
 
@@ -20,9 +20,6 @@ def cells_for_the_seal(runtime: str) -> Iterator[None]:
     """
     try:
         yield
-    except Exception as error:
-        fault = faults_in(error)[0]
-        if not isinstance(fault, CellError):
-            raise fault from None
-        reason = f"seal not proved: no cell on {runtime} could be looked at: {one_line(fault)}"
-        raise SealError(f"{reason}; `redline doctor` tells what {runtime} lacks here") from fault
+    except CellError as error:
+        reason = f"seal not proved: no cell on {runtime} could be looked at: {one_line(error)}"
+        raise SealError(f"{reason}; `redline doctor` tells what {runtime} lacks here") from error

@@ -21,6 +21,7 @@ from pathlib import Path
 import anyio
 import anyio.to_thread
 
+from redline._tasks import task_group
 from redline.cell.cell import Cell, open_cell
 from redline.cell.config import CellConfig
 from redline.cell.errors import CellError
@@ -193,7 +194,7 @@ async def lease_drill(config: CellConfig, lease_seconds: float = LEASE_SECONDS) 
         if reason is not None:
             reasons[number.name] = reason
 
-    async with harnesses_with_cells(config, len(ends), lease_seconds) as made, anyio.create_task_group() as tasks:
+    async with harnesses_with_cells(config, len(ends), lease_seconds) as made, task_group() as tasks:
         for number, harness in zip(ends, made, strict=True):
             tasks.start_soon(drill, number, harness)
     return "; ".join(f"{name}: {reason}" for name, reason in sorted(reasons.items())) or None

@@ -8,7 +8,7 @@ from pathlib import Path
 import anyio
 from pydantic import BaseModel, ConfigDict
 
-from redline._errors import faults_in
+from redline._tasks import faults_in
 from redline.cell.cell import Cell, one_warden
 from redline.cell.config import CellConfig
 from redline.cell.runtime import Runtime, choose_runtime
