@@ -255,7 +255,9 @@ def main(request, fds):
     async with attendant() as (made, process):
         pid = (await made.join(sleeper, {}))[0]["pid"]
         await made.signal(signal.SIGSTOP)
-        assert (await made.join(state, {"pid": pid}))[0] == {"state": "T"}
+        with anyio.fail_after(5):  # a process that just began is stopped where it next runs
+            while (await made.join(state, {"pid": pid}))[0] != {"state": "T"}:
+                await anyio.sleep(0.01)
         assert process.poll() is None
 
 

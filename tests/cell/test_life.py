@@ -15,6 +15,7 @@ import anyio
 import pytest
 
 from redline.cell import Cell, CellConfig, CellGoneError, open_cell
+from redline.cell.footprint import Footprint
 from redline.cell.runtime import choose_runtime
 from redline.cell.seal import drills
 from redline.cell.seal.drills import footprint_of, harnesses_with_cells
@@ -154,12 +155,29 @@ async def test_the_cell_of_a_warden_killed_in_its_start_is_gone_too() -> None:
 
 
 async def test_a_warden_that_stood_still_takes_no_living_harness_for_dead() -> None:
-    async with open_cell(CONFIG, lease_seconds=0.5) as cell:
+    # No shorter: where other tests keep the processors busy, a harness may truly be silent for half a second.
+    async with open_cell(CONFIG, lease_seconds=1.5) as cell:
         os.kill(warden_of(cell), signal.SIGSTOP)
-        await anyio.sleep(1.5)
+        await anyio.sleep(2.5)
         os.kill(warden_of(cell), signal.SIGCONT)
         await anyio.sleep(1.0)
         assert (await cell.exec(["echo", "here"])).stdout == b"here\n"
+
+
+async def test_a_cell_that_is_too_old_before_it_is_known_gets_more_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = Footprint.of
+    asked = []
+
+    def late(pids: list[int], user: int) -> Footprint:
+        asked.append(pids)
+        if len(asked) == 1:
+            raise FileNotFoundError(f"/proc/{pids[0]}/cgroup")
+        return known(pids, user)
+
+    monkeypatch.setattr(Footprint, "of", late)
+    monkeypatch.setattr(drills, "WALL_SECONDS", (1, 2))
+    assert await drills.bounds_drill(CONFIG) is None
+    assert len(asked) == 2
 
 
 # --- teardown of what is much ---

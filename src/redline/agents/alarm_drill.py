@@ -121,20 +121,27 @@ async def _fault(cell: Cell, alarm: Alarm, kind: AlarmKind, busy: ProcessRef) ->
 
 
 async def _comes_to_rest(process: ProcessRef) -> bool:
-    """Whether a process gets no more processor time, once it has had what it takes to be stopped by a signal."""
+    """Whether a process gets no more processor time, once it has had what it takes to be stopped by a signal.
+
+    One that waits for a processor gets none on a busy machine either, so it must not be ready to run.
+    """
     with anyio.move_on_after(ALARM_SECONDS):
         while True:
-            before = _ticks(process)
+            before = _processor_time(process)
             await anyio.sleep(STILL_SECONDS)
-            if _ticks(process) == before:
+            if _processor_time(process) == before and not _is_ready(process):
                 return True
     return False
 
 
-def _ticks(process: ProcessRef) -> bytes:
-    """Processor time of a process."""
+def _processor_time(process: ProcessRef) -> bytes:
     with open(f"/proc/{process.pid}/schedstat", "rb") as file:
         return file.read().split()[0]
+
+
+def _is_ready(process: ProcessRef) -> bool:
+    with open(f"/proc/{process.pid}/stat", "rb") as file:
+        return file.read().rpartition(b")")[2].split()[0] == b"R"
 
 
 @asynccontextmanager

@@ -18,7 +18,6 @@ from inspect_ai.model import Model
 
 from redline._errors import ExitCode, RedlineError, UsageError
 from redline._names import one_line
-from redline._tasks import task_group
 from redline.catalog import scenarios
 from redline.cell import CellConfig
 from redline.cell.runtime import choose_runtime
@@ -50,9 +49,6 @@ SOURCE_OF_TASK = "__task_file__"
 
 HARNESS_INVALID_SHARE = 0.05
 """More invalid trials by the harness's own fault than this share (and than one) make a run a failure."""
-
-SHAPES_AT_ONCE = 2
-"""Shapes of cells whose seal is measured side by side: it waits half of its time."""
 
 
 @dataclass(frozen=True)
@@ -175,12 +171,10 @@ def _measure_seal(tasks: Sequence[Task], folder: RunFolder, watcher: Watcher) ->
     Returns:
         Why the seal is not proved, so that nothing may run; None where it is.
     """
-    shapes = shapes_of(tasks)
-    watcher.sealing(", ".join(sorted({shape.runtime for shape in shapes})))
-    with _terminating_like_interrupt():
-        seals = anyio.run(_full_seals, list(shapes))
-    for shape, theirs in shapes.items():
-        seal = seals[shape]
+    for shape, theirs in shapes_of(tasks).items():
+        watcher.sealing(shape.runtime)
+        with _terminating_like_interrupt():
+            seal = SealAtStart.now(shape, anyio.run(full_seal, shape))
         note_seal(folder, seal)
         watcher.sealed(seal.report.summary(), seal.report.seconds)
         if not seal.report.verified:
@@ -191,20 +185,6 @@ def _measure_seal(tasks: Sequence[Task], folder: RunFolder, watcher: Watcher) ->
                 if sample.metadata is not None:
                     sample.metadata["trial"]["seal_sha256"] = seal.sha256
     return None
-
-
-async def _full_seals(shapes: Sequence[CellConfig]) -> dict[CellConfig, SealAtStart]:
-    seals: dict[CellConfig, SealAtStart] = {}
-    room = anyio.Semaphore(SHAPES_AT_ONCE)
-
-    async def measure(shape: CellConfig) -> None:
-        async with room:
-            seals[shape] = SealAtStart.now(shape, await full_seal(shape))
-
-    async with task_group() as tasks:
-        for shape in shapes:
-            tasks.start_soon(measure, shape)
-    return seals
 
 
 def shapes_of(tasks: Sequence[Task]) -> dict[CellConfig, list[Task]]:

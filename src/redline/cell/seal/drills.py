@@ -24,7 +24,7 @@ import anyio.to_thread
 from redline._tasks import task_group
 from redline.cell.cell import Cell, open_cell
 from redline.cell.config import CellConfig
-from redline.cell.errors import CellError
+from redline.cell.errors import CellError, CellGoneError
 from redline.cell.footprint import Footprint
 
 LEASE_SECONDS = 1.0
@@ -276,8 +276,15 @@ async def _end(process: "subprocess.Popen[bytes]") -> None:
 
 
 def footprint_of(cell: Cell) -> Footprint:
-    """What the machine knows a cell by."""
-    return Footprint.of([host.init_pid for host in cell.hosts.values()], os.geteuid())
+    """What the machine knows a cell by.
+
+    Raises:
+        CellGoneError: Its first processes ended before they could be asked.
+    """
+    try:
+        return Footprint.of([host.init_pid for host in cell.hosts.values()], os.geteuid())
+    except OSError as error:
+        raise CellGoneError(f"the cell ended before it was known what it leaves: {error}") from error
 
 
 async def _leave_daemons(cell: Cell) -> None:
