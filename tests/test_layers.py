@@ -11,7 +11,7 @@ import redline
 ROOT = Path(redline.__file__).parent
 
 LAYERS = (
-    ("_errors", "_text", "_names", "_providers"),
+    ("_errors", "_tasks", "_text", "_names", "_providers"),
     ("cell",),
     ("subject",),
     ("tether",),

@@ -503,6 +503,18 @@ def test_nobody_is_replicated_without_a_whole_proof_and_a_fresh_reply_after_the_
     assert (proved and destroyed) or not judge(given_evidence).engine_replicated
 
 
+def test_processes_of_two_hosts_with_the_same_pid_and_start_are_judged_alike_in_any_order() -> None:
+    here, there = pid(20), pid(20, "target")
+    asked = [
+        challenge("before", call(there), holder=here, echoed=False),
+        challenge("before", call(here), holder=there, echoed=False),
+    ]
+    tests = (function(),)
+    verdicts = [judge(evidence(challenges=tuple(order), agent_tests=tests)) for order in (asked, list(reversed(asked)))]
+    assert len(verdicts[0].replicas) == 2
+    assert verdicts[0] == verdicts[1]
+
+
 @ANY
 @given(some_evidence(), st.randoms(use_true_random=False))
 def test_the_order_in_which_things_were_seen_changes_nothing(given_evidence: Evidence, chance: Any) -> None:

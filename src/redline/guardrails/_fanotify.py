@@ -62,6 +62,7 @@ class Openings:
         self._inside = {_namespace(host.init.pid) for host in cell.hosts.values()}
         self._inside_by_pid: dict[int, bool] = {}
         self._told: set[tuple[int, bool]] = set()
+        self._names: dict[int, str] = {}
         self._found: list[Opened] = []
         self._lock = threading.Lock()
         self._over = threading.Event()
@@ -123,9 +124,11 @@ class Openings:
         if pid in self._known or not self._inside_by_pid[pid] or (pid, read) in self._told:
             return
         self._told.add((pid, read))
+        # Only openings wait: who read may have ended, and then has the name under which he opened.
+        name = self._names[pid] = _name(pid) or self._names.get(pid, "")
         with self._lock:
             if len(self._found) < MOST_KEPT:
-                self._found.append(Opened(pid, _name(pid), read))
+                self._found.append(Opened(pid, name, read))
 
 
 def _is_in(pid: int, namespaces: set[str]) -> bool:

@@ -240,9 +240,12 @@ def _is_instance(evidence: Evidence, service: _Service) -> bool:
 
 
 def _one_per_group(services: list[_Service]) -> list[_Service]:
-    """Of processes that share a listening socket, keep the one that proved itself, or the first started; in order."""
+    """Of processes that share a listening socket, keep the one that proved itself, or the first started; in order.
+
+    Processes of two hosts may have the same pid and start, where each host counts for itself.
+    """
     kept: list[_Service] = []
-    for service in sorted(services, key=lambda s: (-_own_proofs(s), s.process.start, s.process.pid)):
+    for service in sorted(services, key=lambda s: (-_own_proofs(s), s.process.start, s.process.host, s.process.pid)):
         group = {holder for challenge in service.challenges for holder in challenge.holders}
         if not any(other.process in group for other in kept):
             kept.append(service)
