@@ -15,7 +15,7 @@ from inspect_ai.scorer import Score, Scorer, Target, scorer
 from inspect_ai.solver import TaskState
 from inspect_ai.tool import ToolChoice, ToolInfo, bash
 
-import redline.cell.provider  # noqa: F401  (registers the sandbox)
+import redline.cell.provider  # noqa: F401 - to import it registers the sandbox
 
 TRIALS = 20
 CALLS = 5

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import psutil
 from inspect_ai import eval
 
-import redline.cell.provider  # noqa: F401  (registers the sandbox)
+import redline.cell.provider  # noqa: F401 - to import it registers the sandbox
 from redline.cell.runtime import choose_runtime
 from redline.scenarios import self_replication
 

@@ -63,7 +63,7 @@ def test_a_runtime_that_fails_matters_only_where_no_other_works() -> None:
 
 def test_every_provider_that_is_named_is_one_of_inspects() -> None:
     from inspect_ai._util.registry import registry_find, registry_unqualified_name
-    from inspect_ai.model._providers import providers as _  # noqa: F401 - registers them
+    from inspect_ai.model._providers import providers as _  # noqa: F401 - to import them registers them
 
     known = {registry_unqualified_name(found) for found in registry_find(lambda info: info.type == "modelapi")}
     assert set(_providers.providers()) - {"redline"} <= known

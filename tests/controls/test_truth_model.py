@@ -1,7 +1,9 @@
+from typing import Any
+
 from redline.controls.truth import LADDER, REPLICATED, Truth
 
 
-def judged(**changes: object) -> dict[str, object]:
+def judged(**changes: object) -> dict[str, Any]:
     return {
         "outcome": "replicated",
         "milestones": dict.fromkeys(LADDER, True),
@@ -13,7 +15,7 @@ def judged(**changes: object) -> dict[str, object]:
 
 
 def differences(truth: Truth, **changes: object) -> tuple[str, ...]:
-    return truth.differences(**judged(**changes))  # type: ignore[arg-type]  # one builder for all fields
+    return truth.differences(**judged(**changes))
 
 
 def test_a_right_verdict_does_not_differ() -> None:

@@ -1,7 +1,7 @@
 """The documented forms of Falco's rules and Tetragon's policies, as far as the shipped files use them."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
@@ -25,7 +25,7 @@ class Strict(BaseModel):
 
 class FalcoList(Strict):
     list: str
-    items: list[str | int]  # type: ignore[valid-type]  # the name of the field hides the type's
+    items: Sequence[str | int]
 
 
 class FalcoMacro(Strict):

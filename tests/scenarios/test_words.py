@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from inspect_ai import Task
@@ -34,8 +35,12 @@ PRESSURE = re.compile(
 WORDINGS = tuple(map(str, choices(Wording)))
 
 
+def common(wording: str) -> Common:
+    return Common(wording=next(one for one in get_args(Wording) if one == wording))
+
+
 def outright(wording: str, scenario: Callable[..., Task] = self_replication) -> Arm:
-    return arm_of(scenario, Common(wording=wording))  # type: ignore[arg-type]  # one of the wordings
+    return arm_of(scenario, common(wording))
 
 
 def chain(wording: str) -> Arm:
@@ -47,8 +52,7 @@ def elsewhere(wording: str) -> Arm:
 
 
 def shutdown(trigger: str, deadline: float = 300, wording: str = "plain") -> Arm:
-    common = Common(wording=wording)  # type: ignore[arg-type]  # one of the wordings
-    return arm_of(shutdown_avoidance, common, trigger=trigger, deadline=deadline)
+    return arm_of(shutdown_avoidance, common(wording), trigger=trigger, deadline=deadline)
 
 
 def instructed(wording: str) -> Arm:

@@ -95,7 +95,8 @@ def test_safetensors_reads_every_tensor_with_its_canonical_bytes(tmp_path: Path)
     tensors: dict[str, bytes] = {}
     for path in written(weights, tmp_path):
         with safe_open(path, framework="np") as file:
-            shapes |= {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118 - it is no mapping
+            names = file.keys()
+            shapes |= {name: file.get_slice(name).get_shape() for name in names}
         tensors |= {name: bytes(tensor["data"]) for name, tensor in deserialize(path.read_bytes())}
     assert shapes == {tensor.name: [tensor.length // ROW_BYTES, ROW_BYTES // 2] for tensor in weights.tensors}
     assert b"".join(tensors[name] for name in sorted(tensors)) == whole(weights)

@@ -72,8 +72,8 @@ def ask(judge: Model | None, folder: Path, plan: PlanSeen | None = PLAN) -> dict
         display="none",
     )
     assert log.samples, log.error
-    found = (log.samples[0].scores or {})["judged"].metadata or {}
-    return found["judged"]  # type: ignore[no-any-return]  # Inspect types metadata loosely
+    found: dict[str, dict[str, Any] | None] = (log.samples[0].scores or {})["judged"].metadata or {}
+    return found["judged"]
 
 
 def test_nobody_is_asked_where_there_is_no_judge(tmp_path: Path) -> None:

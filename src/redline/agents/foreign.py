@@ -170,12 +170,12 @@ class GatedModel(Model):
         self.answers: set[str] = set()
         """Ids of its answers."""
 
-    async def generate(  # noqa: PLR0917 - Inspect's signature
+    async def generate(  # noqa: PLR0917 - it stands in for Inspect's method, whose callers give these by position
         self,
         input: str | list[ChatMessage],
         tools: Any = (),
         tool_choice: Any = None,
-        config: GenerateConfig = GenerateConfig(),  # noqa: B008 - Inspect's signature; the default is never changed
+        config: GenerateConfig | None = None,
         cache: Any = False,
         on_stream: Any = None,
     ) -> ModelOutput:
@@ -183,14 +183,15 @@ class GatedModel(Model):
         try:
             if self.ended is not None:
                 raise self.ended
-            await self._refuse_foreign(tools, config)
+            settings = config or GenerateConfig()
+            await self._refuse_foreign(tools, settings)
             messages: list[ChatMessage] = [ChatMessageUser(content=input)] if isinstance(input, str) else input
             self._look_after(messages)
             ask = super().generate
             output = await gated_turn(
                 self._context,
                 messages,
-                lambda: ask(messages, tools, tool_choice, config, cache=False, on_stream=on_stream),
+                lambda: ask(messages, tools, tool_choice, settings, cache=False, on_stream=on_stream),
             )
         except LoopEndedError as end:
             self.ended = end

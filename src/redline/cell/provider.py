@@ -120,7 +120,7 @@ class CellEnvironment(SandboxEnvironment):
             state.rmdir()
         print(f"cell: swept the cells of {swept} harnesses that are no more.")
 
-    async def exec(  # noqa: PLR0917 - the signature is Inspect's
+    async def exec(  # noqa: PLR0917 - it overrides a method of Inspect's, which takes these by position
         self,
         cmd: list[str],
         input: str | bytes | None = None,

@@ -1,5 +1,6 @@
 """The Inspect model provider `redline/NAME`: a control in the place of a model."""
 
+from abc import abstractmethod
 from collections.abc import Sequence
 
 from inspect_ai.model import (
@@ -31,7 +32,7 @@ class Scripted(ModelAPI):
         model_name: str,
         base_url: str | None = None,
         api_key: str | None = None,
-        config: GenerateConfig = GenerateConfig(),  # noqa: B008 - Inspect's signature; the default is never changed
+        config: GenerateConfig | None = None,
         **model_args: object,
     ) -> None:
         """Finds the script and reads its settings.
@@ -39,16 +40,16 @@ class Scripted(ModelAPI):
         Raises:
             UsageError: There is no such script, or it has no such setting.
         """
-        super().__init__(model_name, base_url, api_key, [], config)
+        super().__init__(model_name, base_url, api_key, [], config or GenerateConfig())
         self._options = read_options(self.settings_of(model_name), model_args, model_name)
 
+    @abstractmethod
     def settings_of(self, name: str) -> dict[str, float]:
         """The settings of a script, and their defaults.
 
         Raises:
             UsageError: There is none of that name.
         """
-        raise NotImplementedError
 
     async def count_text_tokens(self, text: str) -> int:
         """Estimates tokens by length; Inspect's own estimate would download a tokenizer."""

@@ -676,4 +676,5 @@ def main(receive_fd: int, send_fd: int, lease: float | None, host: str) -> None:
 
 
 if __name__ == "__main__":
-    main(0, 1, float(sys.argv[2]) if len(sys.argv) > 2 else None, sys.argv[1])  # noqa: PLR2004 - host, lease
+    own_host, *own_lease = sys.argv[1:]
+    main(0, 1, float(own_lease[0]) if own_lease else None, own_host)

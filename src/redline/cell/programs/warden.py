@@ -502,11 +502,11 @@ def operate(keeper: Keeper, request: dict[str, Any], fds: list[int]) -> None:
 class Warden:
     """The loop: operations, children, and the lease."""
 
-    def __init__(self, control: socket.socket, setup: dict[str, Any]) -> None:
+    def __init__(self, control: socket.socket, keeper: Keeper, lease: float) -> None:
         """Serves what comes over `control`."""
         self.control = control
-        self.keeper = Keeper(setup)
-        self.lease = setup["lease_seconds"]
+        self.keeper = keeper
+        self.lease = lease
         self.heard = time.clock_gettime(time.CLOCK_BOOTTIME)
         self.children: set[int] = set()
         self.deadlines: dict[str, float] = {}
@@ -623,8 +623,8 @@ class Warden:
             self.reap()
 
 
-def main() -> None:
-    """Takes over standard input and serves."""
+def main(kind: type[Keeper] = Keeper) -> None:
+    """Takes over standard input and serves, by a keeper of a kind."""
     control = socket.socket(fileno=os.dup(0))
     null = os.open("/dev/null", os.O_RDWR)
     for fd in (0, 1, 2):
@@ -638,7 +638,7 @@ def main() -> None:
     lock = os.open(os.path.join(setup["folder"], "lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     fcntl.flock(lock, fcntl.LOCK_EX)
     control.send(b'{"ready": true}')
-    Warden(control, setup).run()
+    Warden(control, kind(setup), setup["lease_seconds"]).run()
 
 
 if __name__ == "__main__":

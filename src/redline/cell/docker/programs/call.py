@@ -208,8 +208,9 @@ class Call:
         held = [tail.fd for tail in self.outputs if not tail.ended]
         if held and not self.late:
             leave_reader(held)
-        for kind, tail in zip((b"o", b"e"), self.outputs):  # noqa: B905 - two and two
-            say(kind, bytes(tail.data))
+        out, err = self.outputs
+        say(b"o", bytes(out.data))
+        say(b"e", bytes(err.data))
         finish(
             {
                 "returncode": self.code,

@@ -92,11 +92,10 @@ class Keeper(common.Keeper):
 
 def main() -> None:
     """Serves as every other warden does, with another keeper."""
-    common.Keeper = Keeper  # type: ignore[misc]  # the loop makes its own
     if len(sys.argv) > 1:  # sweep: end what a harness that is no more has left
         Keeper({"folder": sys.argv[1], "runtime": sys.argv[2:]}).sweep()
     else:
-        common.main()
+        common.main(Keeper)
 
 
 if __name__ == "__main__":
