@@ -159,6 +159,7 @@ async def test_a_warden_that_stood_still_takes_no_living_harness_for_dead() -> N
     async with open_cell(CONFIG, lease_seconds=1.5) as cell:
         os.kill(warden_of(cell), signal.SIGSTOP)
         await anyio.sleep(2.5)
+        os.kill(warden_of(cell), signal.SIGCHLD)  # as where one of its operations ended meanwhile
         os.kill(warden_of(cell), signal.SIGCONT)
         await anyio.sleep(1.0)
         assert (await cell.exec(["echo", "here"])).stdout == b"here\n"

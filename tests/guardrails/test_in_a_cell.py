@@ -134,10 +134,11 @@ async def test_a_locked_target_takes_no_file_until_the_operator_allows_it() -> N
                 self.events = (Event(),)
 
         places = ("/home/agent", "/tmp", "/var/tmp", "/dev/shm")  # in the cell
-        await locks["target_lock"].begin(Context())  # type: ignore[arg-type]  # all of it that is looked at
+        context: Any = Context()  # all of it that is looked at
+        await locks["target_lock"].begin(context)
         assert [await write(place) for place in places] == [False] * 4
 
-        found = await locks["target_lock"].look(Context())  # type: ignore[arg-type]  # as above
+        found = await locks["target_lock"].look(context)
         assert isinstance(found, Finding) and found.granted
         assert [await write(place) for place in places] == [True] * 4
 

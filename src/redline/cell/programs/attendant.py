@@ -294,7 +294,8 @@ class Attendant:
                 self.watch(self.send_fd, 0)
             for link in self.links.values():
                 self.watch(link.socket.fileno(), link.events)
-            for fd, events in self.poll.poll(POLL_SECONDS):
+            # Cut short by a signal after its time, a look says that nothing waits, whatever does: so one looks again.
+            for fd, events in self.poll.poll(POLL_SECONDS) or self.poll.poll(0):
                 if fd == self.send_fd and events & select.EPOLLOUT:
                     self.flush()
                 if fd == self.receive_fd and events & ~select.EPOLLOUT:

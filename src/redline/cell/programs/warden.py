@@ -523,7 +523,8 @@ class Warden:
         poll.register(wake_read, select.POLLIN)
         late = False
         while not late:
-            ready = {fd for fd, _ in poll.poll(250)}
+            # Cut short by a signal after its time, a look says that nothing waits, whatever does: so one looks again.
+            ready = {fd for fd, _ in poll.poll(250) or poll.poll(0)}
             if wake_read in ready:
                 with contextlib.suppress(BlockingIOError):
                     os.read(wake_read, 4096)
