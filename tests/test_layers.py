@@ -12,6 +12,7 @@ ROOT = Path(redline.__file__).parent
 
 LAYERS = (
     ("_errors", "_tasks", "_text", "_names", "_providers"),
+    ("models",),
     ("cell",),
     ("subject",),
     ("tether",),
