@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from redline import __version__
 from redline.cell.seal import PROBE_NAMES, not_protected
 from redline.controls import Family
+from redline.models.ledger import ModelCalls
 from redline.plan import MEASURE, Arm, PlanRecord
 from redline.stats import (
     Agreement,
@@ -204,6 +205,29 @@ class ConditionSignals(_Frozen):
     """The code checks against a judge model; null where none was asked."""
 
 
+class ModelSide(_Frozen):
+    """The calls of the model under test in the trials of one condition, and the trials that bounds cut short."""
+
+    answered: int = Field(ge=0)
+    """Calls of the agents' loops that the server answered, over all trials."""
+    retried: int = Field(ge=0)
+    """Tries beyond the first one."""
+    failed: int = Field(ge=0)
+    """Calls that ended without an answer."""
+    unparsed: int = Field(ge=0)
+    """Answers with a tool call that was not parsed."""
+    truncated: int = Field(ge=0)
+    """Answers that were cut at the maximum number of tokens."""
+    waited: float = Field(ge=0)
+    """Time that failed tries and the pauses after them took, in seconds."""
+    ended_by_time: Count
+    """Valid trials in which the agent's time ran out."""
+    ended_by_length: Count
+    """Valid trials that ended with answers cut at the maximum number of tokens."""
+    ended_by_context: Count
+    """Valid trials whose conversation outgrew the model's context."""
+
+
 class Condition(_Frozen):
     """All trials of one arm by one model."""
 
@@ -237,6 +261,8 @@ class Condition(_Frozen):
     """Valid and exposed trials by damage on the way."""
     signals: ConditionSignals
     """What the trials show beside their outcomes."""
+    model_side: ModelSide
+    """The model's calls, and the trials that a bound cut short."""
 
 
 class ReplicaResult(_Frozen):
@@ -291,6 +317,10 @@ class TrialResult(_Frozen):
     """Figures beside the milestones, by name, such as the generations reached."""
     signals: Signals | None = None
     """What it shows beside its outcome; null where there is no evidence."""
+    loop_ended: str | None = None
+    """Why the agent's loop ended, such as `submit`, `time_limit`, `context` or `model_unavailable`."""
+    model_calls: tuple[ModelCalls, ...] = ()
+    """The ledger of model calls, by who asked."""
     seconds: float | None
     """Wall time."""
     tokens: int | None
@@ -515,6 +545,24 @@ def condition(trials: Sequence[JudgedTrial]) -> Condition:
         ),
         harm=dict(sorted(Counter(what for trial in counted for what in trial.result.harm).items())),
         signals=_signals(shown),
+        model_side=_model_side(results),
+    )
+
+
+def _model_side(results: Sequence[TrialResult]) -> ModelSide:
+    calls = [entry for result in results for entry in result.model_calls if entry.role == "agent"]
+    ends = [result.loop_ended for result in results if result.outcome != "invalid"]
+    n = len(ends)
+    return ModelSide(
+        answered=sum(entry.answered for entry in calls),
+        retried=sum(entry.retried for entry in calls),
+        failed=sum(entry.failed for entry in calls),
+        unparsed=sum(entry.unparsed for entry in calls),
+        truncated=sum(entry.truncated for entry in calls),
+        waited=round(sum(entry.waited for entry in calls), 3),
+        ended_by_time=Count(k=sum(end == "time_limit" for end in ends), n=n),
+        ended_by_length=Count(k=sum(end == "length" for end in ends), n=n),
+        ended_by_context=Count(k=sum(end == "context" for end in ends), n=n),
     )
 
 

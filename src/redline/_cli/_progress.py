@@ -71,6 +71,11 @@ def duration(seconds: float) -> str:
     return f"{seconds / HOUR:.1f} h"
 
 
+def waiting_words(model: str, seconds: float, fault: str) -> str:
+    """Return a line for a wait: which model, since when, and why."""
+    return clean_line(f"waiting for the model {model} since {duration(seconds)}: {fault}", LONGEST_LINE)
+
+
 class Silent:
     """Nothing at all."""
 
@@ -86,6 +91,9 @@ class Silent:
     def judged(self, trial: str, outcome: str, spent: "Spent") -> None:
         """Nothing."""
 
+    def waiting(self, model: str, seconds: float, fault: str) -> None:
+        """Nothing."""
+
     def ended(self) -> None:
         """Nothing."""
 
@@ -97,6 +105,7 @@ class PlainProgress:
         """Nothing planned yet."""
         self._tally = Tally()
         self._last = 0.0
+        self._last_wait: float | None = None
 
     def sealing(self, runtime: str) -> None:
         """Nothing: it takes some seconds only."""
@@ -116,6 +125,15 @@ class PlainProgress:
         self._tally.add(outcome, spent)
         if time.monotonic() - self._last >= PLAIN_SECONDS:
             self._line(self._so_far())
+
+    def waiting(self, model: str, seconds: float, fault: str) -> None:
+        """Say so, now and then."""
+        if not seconds:
+            self._last_wait = None
+            self._line(f"{model} answers again")
+        elif self._last_wait is None or time.monotonic() - self._last_wait >= MINUTE:
+            self._last_wait = time.monotonic()
+            self._line(waiting_words(model, seconds, fault))
 
     def ended(self) -> None:
         """Says how it ended."""
@@ -142,12 +160,14 @@ class LiveProgress:
             TimeElapsedColumn(),
         )
         self._tally = Tally()
+        self._waits: dict[str, str] = {}
         self._bar = Progress(*columns, console=console)
         self._task = self._bar.add_task("making ready", total=None)
         self.live = Live(console=console, transient=True, get_renderable=self._view)
 
     def _view(self) -> Group:
-        return Group(self._bar, Text(self._tally.words(), overflow="fold"))
+        lines = (self._tally.words(), *self._waits.values())
+        return Group(self._bar, *(Text(line, overflow="fold") for line in lines))
 
     def sealing(self, runtime: str) -> None:
         """Says so beside the bar."""
@@ -166,6 +186,13 @@ class LiveProgress:
         """Moves the bar by one trial."""
         self._tally.add(outcome, spent)
         self._bar.update(self._task, completed=self._tally.done)
+
+    def waiting(self, model: str, seconds: float, fault: str) -> None:
+        """Show it below the bar for as long as it lasts."""
+        if seconds:
+            self._waits = {**self._waits, model: waiting_words(model, seconds, fault)}
+        else:
+            self._waits = {name: words for name, words in self._waits.items() if name != model}
 
     def ended(self) -> None:
         """Nothing to add: the table follows."""

@@ -54,7 +54,9 @@ class Bounds:
     messages: int
     """Messages of its conversation."""
     seconds: float
-    """Its whole time."""
+    """Its working time, in seconds."""
+    waiting_seconds: float
+    """Time that its loop may take beyond that while the model's server does not answer, in seconds."""
     silent_turns: int
     """Turns in a row without a tool call, after which it has ended its work."""
     bash_seconds: int

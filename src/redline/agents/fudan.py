@@ -11,7 +11,7 @@ from inspect_ai.tool import ToolError
 
 from redline.agents.background import Background
 from redline.agents.context import LoopContext
-from redline.agents.ending import STOP_REASONS, LoopEndedError
+from redline.agents.ending import SILENT, STOP_REASONS, LoopEndedError
 from redline.agents.gate import gated_turn
 from redline.agents.tools import run_command
 from redline.agents.turns import ACTIONS, ActionName, MalformedTurnError, Turn, read_turn
@@ -33,10 +33,11 @@ def fudan_agent(context: LoopContext) -> Agent:
             except MalformedTurnError as fault:
                 silent += 1
                 if silent >= context.bounds.silent_turns:
-                    raise LoopEndedError("silent") from fault
+                    raise LoopEndedError(SILENT.get(state.output.stop_reason, "silent")) from fault
                 answer = context.with_refrain(context.words.fudan_fault.replace("{fault}", str(fault)))
             else:
                 silent = 0
+                context.trial.ledger.acted(ends_work=turn.action == "finish")
                 context.trial.diary.plan(turn.plan)
                 if turn.action == "finish":
                     state.output = ModelOutput.from_content(state.output.model, turn.text)
@@ -56,7 +57,10 @@ def _offered(context: LoopContext) -> tuple[Collection[ActionName], str]:
 
 
 async def _next_message(context: LoopContext, state: AgentState) -> str:
-    state.output = await gated_turn(context, state.messages, lambda: get_model().generate(state.messages, cache=False))
+    model = get_model()
+    state.output = await gated_turn(
+        context, model, state.messages, lambda bounds: model.generate(state.messages, config=bounds, cache=False)
+    )
     state.messages.append(state.output.message)
     stopped = STOP_REASONS.get(state.output.stop_reason)
     if stopped is not None:

@@ -30,11 +30,21 @@ class Brake:
         self._folder = folder
         self._tasks: list[str] = []
         self.pulled = False
-        """Whether there was an alarm."""
+        """Whether the run is to end: no further trial starts."""
+        self.given_up: str | None = None
+        """Why the run ends without an alarm, where it does."""
 
     def hold(self, task_id: str) -> None:
         """Takes in a task of Inspect's that is to end."""
         self._tasks.append(task_id)
+
+    def give_up(self, why: str) -> None:
+        """End the run without an alarm: trials in flight are finished and kept, and a later command runs the others."""
+        if self.pulled:
+            return
+        self.pulled, self.given_up = True, why
+        for task_id in self._tasks:
+            drain_task(task_id)
 
     def pull(self, trial: str, what: str) -> None:
         """Ends the run for a trial's alarm.

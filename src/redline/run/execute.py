@@ -14,13 +14,14 @@ import rich
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from inspect_ai import Task, eval_set, task_with
 from inspect_ai._util.error import PrerequisiteError  # Inspect raises it from its public calls, but does not export it
-from inspect_ai.model import Model
+from inspect_ai.model import GenerateConfig, Model
 
 from redline._errors import ExitCode, RedlineError, UsageError
 from redline._names import one_line
 from redline.catalog import scenarios
 from redline.cell import CellConfig
 from redline.cell.runtime import choose_runtime
+from redline.models.limits import limits
 from redline.plan import Arm, Plan, completed
 from redline.results import Results, assemble
 from redline.run.brake import Brake
@@ -42,6 +43,7 @@ from redline.run.prompts import keep_prompts
 from redline.run.seals import SealAtStart, note_seal, seals_of
 from redline.run.signature import drop_stale, sign
 from redline.run.turns import AHEAD, Turns, drawn_order
+from redline.run.waiting import ModelWait, shown_waits
 from redline.run.watch import ConditionWatch, Watcher
 from redline.scenarios import full_seal
 
@@ -81,6 +83,12 @@ class Options:
     """A model, as Inspect names it, that answers beside the code checks."""
     monitor: str | None = None
     """A model, as Inspect names it, that guardrails ask which are models."""
+    max_retries: int | None = None
+    """Tries of a call after the first one; None takes redline's default."""
+    model_timeout: int | None = None
+    """Maximum duration of one try, in seconds; None takes redline's default."""
+    model_wait: float | None = None
+    """Time that the run waits for a model that does not answer, in seconds; None takes redline's default."""
     is_calibration: bool = False
     """Whether the run is a calibration itself, whose results bear none."""
 
@@ -92,8 +100,9 @@ def run_plan(plan: Plan, folder: RunFolder, watcher: Watcher, options: Options |
     runtime = choose_runtime(plan.runtime).name
     refuse_weak_runtime(plan, runtime)
     price(plan, options.prices)
-    models = ready_models(plan)
-    roles = ready_roles(plan, judge=options.judge, monitor=options.monitor)
+    bounds = GenerateConfig(max_retries=options.max_retries, attempt_timeout=options.model_timeout)
+    models = ready_models(plan, bounds)
+    roles = ready_roles(plan, judge=options.judge, monitor=options.monitor, bounds=bounds)
     refuse_dead_servers([*models.values(), *roles.values()])
     check_solvers(plan)
     conditions = [
@@ -106,15 +115,21 @@ def run_plan(plan: Plan, folder: RunFolder, watcher: Watcher, options: Options |
         brake = Brake(folder)
         cells = options.cells or cells_at_once(runtime, shapes_of([condition.task for condition in conditions]))
         turns = Turns(_order(plan, conditions, earlier), cells + AHEAD)
+        waits = {label: ModelWait(model, brake, options.model_wait) for label, model in models.items()}
         tasks = [
-            _prepared(condition, record.sha256, ConditionWatch(condition.label, earlier, watcher, brake, turns))
+            _prepared(
+                condition,
+                record.sha256,
+                ConditionWatch(condition.label, earlier, watcher, brake, turns, waits[condition.label]),
+            )
             for condition in conditions
         ]
         unproved = None
-        if len(earlier.trials) < plan.planned_trials:
+        if len(earlier.kept) < plan.planned_trials:
             unproved = _measure_seal(tasks, folder, watcher)
-        watcher.began(plan.planned_trials, len(earlier.trials), cells)
-        stopped = unproved is None and _draw(plan, tasks, folder, cells, roles)
+        watcher.began(plan.planned_trials, len(earlier.kept), cells)
+        with shown_waits(models, watcher):
+            stopped = unproved is None and _draw(plan, tasks, folder, cells, roles)
         watcher.ended()
         found = harvest(folder, plan)
         calibration = None if options.is_calibration else kept_calibration(runtime)
@@ -124,10 +139,12 @@ def run_plan(plan: Plan, folder: RunFolder, watcher: Watcher, options: Options |
         write_text(folder.results, results.document())
         unsigned = tuple(_signed(folder, results, options.key))
     nothing_ran = () if unproved is None else (f"{unproved}; nothing was run",)
+    given_up = () if brake.given_up is None else (brake.given_up,)
+    code = _exit_code(plan, results, found, stopped=stopped, given_up=brake.given_up is not None)
     return Outcome(
         results=results,
-        exit_code=ExitCode.SEAL if unproved is not None else _exit_code(plan, results, found, stopped),
-        remarks=(*nothing_ran, *_remarks(plan, results, found), *unsigned),
+        exit_code=ExitCode.SEAL if unproved is not None else code,
+        remarks=(*nothing_ran, *given_up, *_remarks(plan, results, found), *unsigned),
         versions=frozenset(found.versions),
         ended=found.ended,
     )
@@ -153,7 +170,7 @@ class _Condition:
 def _order(plan: Plan, conditions: Sequence[_Condition], earlier: Harvest) -> list[str]:
     """The order in which what is still to be drawn starts."""
     names = [[trial_id(str(sample.id), one.label) for sample in one.task.dataset] for one in conditions]
-    drawn = {*earlier.trials, *earlier.alarms}
+    drawn = {*earlier.kept, *earlier.alarms}
     return [name for name in drawn_order(names, plan.seed) if name not in drawn]
 
 
@@ -275,7 +292,7 @@ def _terminating_like_interrupt() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _exit_code(plan: Plan, results: Results, found: Harvest, stopped: bool) -> ExitCode:
+def _exit_code(plan: Plan, results: Results, found: Harvest, *, stopped: bool, given_up: bool) -> ExitCode:
     """The first that applies, in the order of the contract."""
     valid = [trial for trial in results.trials if trial.outcome != "invalid"]
     by_harness = [trial for trial in results.trials if trial.invalid_cause == "harness"]
@@ -284,7 +301,9 @@ def _exit_code(plan: Plan, results: Results, found: Harvest, stopped: bool) -> E
         ExitCode.INTERNAL: found.error is not None,
         ExitCode.SEAL: bool(found.alarms),
         ExitCode.EVIDENCE: bool(found.without_evidence),
-        ExitCode.NOTHING_SCORED: not valid or len(by_harness) > max(1, HARNESS_INVALID_SHARE * plan.planned_trials),
+        ExitCode.NOTHING_SCORED: given_up
+        or not valid
+        or len(by_harness) > max(1, HARNESS_INVALID_SHARE * plan.planned_trials),
     }
     return next((code for code, holds in applies.items() if holds), ExitCode.OK)
 
@@ -310,6 +329,9 @@ def _remarks(plan: Plan, results: Results, found: Harvest) -> Iterator[str]:
     missing = plan.planned_trials - len(results.trials) - len(lost)
     if missing:
         yield f"{missing} of {plan.planned_trials} trials are still to be drawn; the same command resumes"
+    if found.unasked:
+        yield f"in {len(found.unasked)} trials the model answered nothing at all; the same command runs them again"
+    yield from _cut_short(results)
     reasons = Counter((trial.invalid_cause, trial.invalid_reason) for trial in results.trials if trial.invalid_cause)
     for (cause, reason), count in reasons.most_common():
         yield f"{count} invalid by the {cause}: {reason}"
@@ -320,6 +342,21 @@ def _remarks(plan: Plan, results: Results, found: Harvest) -> Iterator[str]:
         yield f"{trial} left no evidence"
     if plan.temperature == 0:
         yield from _identical_transcripts(results, found)
+
+
+def _cut_short(results: Results) -> Iterator[str]:
+    """Warn where a bound, and not the agent, ended many trials."""
+    for condition in results.conditions:
+        side = condition.model_side
+        for count, what, option in (
+            (side.ended_by_time, "the time limit", "-T time_limit"),
+            (side.ended_by_length, "the maximum output length", "--max-tokens"),
+        ):
+            if count.k and count.k >= limits().rules.cut_short_share * count.n:
+                yield (
+                    f"{condition.scenario} {condition.model}: {what} ended {count.k} of {count.n} valid trials, so the "
+                    f"rate may be too low; raise {option}"
+                )
 
 
 def _identical_transcripts(results: Results, found: Harvest) -> Iterator[str]:

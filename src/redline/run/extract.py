@@ -20,6 +20,7 @@ from redline.run.folder import RunFolder, write_text
 from redline.verify.evidence import CellFacts, Evidence, Trouble, written
 from redline.verify.invalid import alarms_in
 from redline.verify.judge import ROLE
+from redline.verify.model_side import asked_in_vain, loop_end
 from redline.verify.prompts import prompts_in
 from redline.verify.signals import signals_of
 from redline.verify.verdict import Replica, Verdict, judge
@@ -43,6 +44,9 @@ class Harvest:
     """Judged trials by id."""
     errored: set[str] = field(default_factory=set)
     """Trials that ended in an error: they are not drawn again."""
+    unasked: set[str] = field(default_factory=set)
+    """Trials in which the model's server answered no turn at all; they stay to be run, since nothing that an agent did
+    can have caused that."""
     without_evidence: list[str] = field(default_factory=list)
     """Trials that were scored and yet left no evidence."""
     transcripts: dict[str, str] = field(default_factory=dict)
@@ -63,6 +67,11 @@ class Harvest:
     """Whether the newest log of any condition was cut short."""
     error: str | None = None
     """Why Inspect gave up on a condition, where it did."""
+
+    @property
+    def kept(self) -> set[str]:
+        """Trials that are not run again."""
+        return set(self.trials) - self.unasked
 
 
 def harvest(folder: RunFolder, plan: Plan) -> Harvest:
@@ -108,12 +117,15 @@ def _take(found: Harvest, source: _Source, sample: EvalSample) -> None:
     name = trial_id(sample.id, model)
     if sample.error is not None:
         found.errored.add(name)
-    if name in found.trials:
+    if name in found.trials and name not in found.unasked:
         return
     if sample.limit is not None and sample.limit.type == "cost":
         found.over_budget.append(name)
     found.ended = max(filter(None, (found.ended, sample.completed_at)), default=None)
     judgement = _judgement(sample)
+    found.unasked.discard(name)
+    if judgement is not None and asked_in_vain(judgement.evidence.model_calls, judgement.evidence.events):
+        found.unasked.add(name)
     if judgement is not None:
         found.versions.add(judgement.evidence.redline_version)
     if judgement is None and sample.error is None:
@@ -144,6 +156,8 @@ def _judgement(sample: EvalSample) -> Judgement | None:
     found = judgement_in((sample.scores or {}).values())
     if found is None or sample.error is None:
         return found
+    if asked_in_vain(found.evidence.model_calls, found.evidence.events):
+        return found  # the error only has Inspect run the trial again, and the verdict says why
     error = Trouble(step="trial", cause="harness", what=_first_line(sample.error.message))
     evidence = found.evidence.model_copy(update={"troubles": (*found.evidence.troubles, error)})
     return Judgement(evidence, judge(evidence), found.attachments)
@@ -251,6 +265,8 @@ def as_judged(verdict: Verdict, evidence: Evidence | None) -> dict[str, Any]:
         "harm": verdict.harm,
         "measures": dict(verdict.measures),
         "signals": signals_of(evidence, verdict) if evidence else None,
+        "loop_ended": loop_end(evidence.events) if evidence else None,
+        "model_calls": evidence.model_calls if evidence else (),
     }
 
 

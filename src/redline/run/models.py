@@ -44,21 +44,39 @@ CONNECT_SECONDS = 3.0
 FREE = ModelCost(input=0, output=0, input_cache_write=0, input_cache_read=0)
 
 
-def ready_models(plan: Plan) -> dict[str, Model]:
-    """Every model of the plan by its label, each made once."""
-    return {plan.label_of(spec.name, spec.args): ready_model(spec, plan.temperature) for spec in plan.every_model}
+def ready_models(plan: Plan, bounds: GenerateConfig | None = None) -> dict[str, Model]:
+    """Every model of the plan by its label, each made once.
+
+    Args:
+        plan: The plan.
+        bounds: Retries and time-outs of its calls.
+    """
+    sampling = GenerateConfig(temperature=plan.temperature, max_tokens=plan.max_tokens)
+    config = (bounds or GenerateConfig()).merge(sampling)
+    return {plan.label_of(spec.name, spec.args): ready_model(spec, config) for spec in plan.every_model}
 
 
-def ready_model(spec: ModelSpec, temperature: float | None = None) -> Model:
+def ready_model(spec: ModelSpec, config: GenerateConfig | None = None) -> Model:
     """One model, made.
+
+    Arguments that Inspect knows as settings of generation, such as `top_p`, go there; all others to the provider.
+
+    Args:
+        spec: The model.
+        config: Sampling, retries and time-outs.
 
     Raises:
         UsageError: There is none of that name, or it brings a tool outside of the cell.
     """
-    arguments: dict[str, Any] = dict(spec.args)
-    check_model(spec.name, arguments)
+    check_model(spec.name, spec.args)
+    settings = {name: value for name, value in spec.args.items() if name in GenerateConfig.model_fields}
+    arguments: dict[str, Any] = {name: value for name, value in spec.args.items() if name not in settings}
     try:
-        model = get_model(spec.name, config=GenerateConfig(temperature=temperature), memoize=False, **arguments)
+        generation = (config or GenerateConfig()).merge(GenerateConfig.model_validate(settings))
+    except ValidationError as error:
+        raise UsageError(f"model {spec.name}: -M {one_line(error)}") from error
+    try:
+        model = get_model(spec.name, config=generation, memoize=False, **arguments)
     except RedlineError:
         raise
     except Exception as error:  # providers raise what they like; whatever stops one is for the user to mend
@@ -68,7 +86,9 @@ def ready_model(spec: ModelSpec, temperature: float | None = None) -> Model:
     return model
 
 
-def ready_roles(plan: Plan, *, judge: str | None, monitor: str | None) -> dict[str, Model]:
+def ready_roles(
+    plan: Plan, *, judge: str | None, monitor: str | None, bounds: GenerateConfig | None = None
+) -> dict[str, Model]:
     """The models beside those under test, each made once, by their Inspect role.
 
     Raises:
@@ -79,7 +99,7 @@ def ready_roles(plan: Plan, *, judge: str | None, monitor: str | None) -> dict[s
         for name, guardrail in read_guardrails(setting).items():
             if guardrail.monitor_role is not None and named.get(guardrail.monitor_role) is None:
                 raise UsageError(f"guardrail {name} asks a model: name it with --monitor MODEL")
-    return {role: ready_model(ModelSpec(name=name)) for role, name in named.items() if name is not None}
+    return {role: ready_model(ModelSpec(name=name), bounds) for role, name in named.items() if name is not None}
 
 
 def ready_monitor(name: str) -> Model:

@@ -13,6 +13,7 @@ from redline.cell.alarm import Raised, bell
 from redline.run.brake import Brake
 from redline.run.extract import Harvest, containment_in_doubt, judgement_in, trial_id
 from redline.run.turns import Turns
+from redline.run.waiting import ModelWait
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,10 @@ class Watcher(Protocol):
         """A trial was judged."""
         ...
 
+    def waiting(self, model: str, seconds: float, fault: str) -> None:
+        """A model has not answered for so many seconds; 0 once it answers again."""
+        ...
+
     def ended(self) -> None:
         """No more trials will be drawn."""
         ...
@@ -56,7 +61,9 @@ class ConditionWatch:
     that ended in an error or by an alarm are skipped.
     """
 
-    def __init__(self, model: str, earlier: Harvest, watcher: Watcher, brake: Brake, turns: Turns) -> None:
+    def __init__(  # noqa: PLR0917 - each belongs to the run, none to another
+        self, model: str, earlier: Harvest, watcher: Watcher, brake: Brake, turns: Turns, wait: ModelWait
+    ) -> None:
         """Watches one condition.
 
         Args:
@@ -65,10 +72,12 @@ class ConditionWatch:
             watcher: Who is told about each new trial.
             brake: What ends the run at an alarm.
             turns: The order in which trials start.
+            wait: What holds trials back while the model does not answer.
         """
         self._model = model
-        self._finished = set(earlier.trials)
-        self._not_again = earlier.errored | set(earlier.alarms)
+        self._finished = earlier.kept
+        self._not_again = (earlier.errored - earlier.unasked) | set(earlier.alarms)
+        self._wait = wait
         self._watcher = watcher
         self._brake = brake
         self._turns = turns
@@ -86,8 +95,10 @@ class ConditionWatch:
             return EarlyStop(id=id, epoch=epoch, reason="drawn before, and ended in an error; not drawn again")
         if not self._brake.pulled:
             await self._turns.take(name)
+        if name not in self._finished and not self._brake.pulled:
+            await self._wait.until_answering()
         if self._brake.pulled:
-            return EarlyStop(id=id, epoch=epoch, reason="an alarm ended the run")
+            return EarlyStop(id=id, epoch=epoch, reason=self._brake.given_up or "an alarm ended the run")
         return None
 
     async def complete_sample(self, id: str | int, epoch: int, scores: dict[str, SampleScore]) -> None:
@@ -100,6 +111,10 @@ class ConditionWatch:
         limits = sample_limits()
         self._watcher.judged(name, outcome, Spent(int(limits.token.usage), limits.cost.usage))
         seen = judgement_in(score.score for score in scores.values())
+        if seen is not None:
+            self._wait.judged(seen.verdict)
+            if self._brake.pulled:
+                self._turns.release()
         # A cell that was not proved before its trial ran nothing: that trial is lost, and no other one is in doubt.
         if seen is not None and seen.evidence.seal_before is not None and seen.evidence.seal_before.verified:
             what = containment_in_doubt(seen.evidence, seen.verdict)

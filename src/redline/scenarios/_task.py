@@ -23,6 +23,7 @@ from redline.agents import (
     LoopContext,
     Supervisor,
     TetheredModel,
+    UnansweredError,
     check_model,
     foreign_agent,
     fudan_agent,
@@ -45,6 +46,7 @@ from redline.scenarios.stage import Stage, Staged
 from redline.subject import Layout, Subject, Weights, bundle_files, install
 from redline.tether import Broker, Caps, places_of
 from redline.verify.beside import milestones, replicas
+from redline.verify.model_side import asked_in_vain, fault_of_the_model
 from redline.verify.sandbox import cell_of_sample
 from redline.verify.scorer import replication
 from redline.verify.trial import Order, Scalar, SealBefore, Trial
@@ -454,6 +456,7 @@ def _bounds(common: Common) -> Bounds:
     return Bounds(
         messages=common.message_limit,
         seconds=common.time_limit,
+        waiting_seconds=fixed.waiting_seconds,
         silent_turns=fixed.silent_turns,
         bash_seconds=fixed.bash_seconds,
         bash_output_bytes=fixed.bash_output_bytes,
@@ -484,6 +487,9 @@ def _run_agent(arm: Arm, common: Common) -> Solver:
             for stage in stages:
                 if context.alarm.raised is None:
                     await stage.examine(context)
+            ledger = context.trial.ledger.record()
+            if asked_in_vain(ledger, context.trial.events):
+                raise UnansweredError(fault_of_the_model(ledger, context.trial.events))
             return state
 
         return solve

@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from redline._text import clean_line
 from redline.cell.seal import SealReport
+from redline.models.ledger import ModelCalls
 from redline.verify.diary import Action, PlanSeen, Spent
 from redline.verify.trial import Trial, TrialEvent
 
@@ -496,6 +497,8 @@ class Evidence(Frozen):
     """What the agent said and did."""
     behaviour: Behaviour | None = None
     """What the signals are computed from; None in evidence of versions that had none."""
+    model_calls: tuple[ModelCalls, ...] = ()
+    """The ledger of model calls; empty in evidence of versions that had none."""
     judged: Judged | None = None
     """What a judge model made of it, where one was asked."""
     troubles: tuple[Trouble, ...]

@@ -71,7 +71,7 @@ def replication(hold: float | None = None) -> Scorer:
         verification = _prepare(state, hold)
         await _verify(verification, _attached(verification.cell, Alarm))
         behaviour = _behaviour(state, verification.trial)
-        judged = await ask_judge(_said(state), behaviour.plan)
+        judged = await ask_judge(_said(state), behaviour.plan, verification.trial.ledger)
         found = verification.fitted(_transcript(state, verification.trial), behaviour, judged)
         return as_score(found, judge(found.evidence))
 

@@ -258,6 +258,7 @@ class Verification:
             agent_tests=tuple(self.agent_tests),
             tether=tether_seen(self.broker, self.trial.began) if self.broker else None,
             transcript=transcript,
+            model_calls=self.trial.ledger.record(),
             troubles=tuple(self.troubles),
             timings=dict(self.timings),
         )
