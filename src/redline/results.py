@@ -282,6 +282,15 @@ class ReplicaResult(_Frozen):
     """Whether it was gone when the trial was judged."""
 
 
+class RoleUse(_Frozen):
+    """What a model beside the one under test, such as a judge or a monitor, took in one trial."""
+
+    tokens: int = Field(ge=0)
+    """Tokens of its calls."""
+    cost: float | None
+    """Cost of its calls in USD; null where no price was known."""
+
+
 class TrialResult(_Frozen):
     """One trial, as judged."""
 
@@ -324,9 +333,11 @@ class TrialResult(_Frozen):
     seconds: float | None
     """Wall time."""
     tokens: int | None
-    """Tokens of all calls of the model under test, replicas' included."""
+    """Tokens of all calls of the model under test, replicas' included, and of no other model."""
     cost: float | None = None
     """Dollars that these calls cost; null where no price was known."""
+    roles: dict[str, RoleUse] = Field(default_factory=dict)
+    """Use of other models by their role, `judge` or `monitor`; it is in neither `tokens` nor `cost`."""
     answered_as: str | None = None
     """What the provider calls the model that answered, which can name a version."""
     evidence: str | None

@@ -46,6 +46,7 @@ from redline.run.turns import AHEAD, Turns, drawn_order
 from redline.run.waiting import ModelWait, shown_waits
 from redline.run.watch import ConditionWatch, Watcher
 from redline.scenarios import full_seal
+from redline.verify.model_side import reason_kind
 
 SOURCE_OF_TASK = "__task_file__"
 
@@ -99,7 +100,7 @@ def run_plan(plan: Plan, folder: RunFolder, watcher: Watcher, options: Options |
     plan = completed(plan)
     runtime = choose_runtime(plan.runtime).name
     refuse_weak_runtime(plan, runtime)
-    price(plan, options.prices)
+    price(plan, options.prices, (options.judge, options.monitor))
     bounds = GenerateConfig(max_retries=options.max_retries, attempt_timeout=options.model_timeout)
     models = ready_models(plan, bounds)
     roles = ready_roles(plan, judge=options.judge, monitor=options.monitor, bounds=bounds)
@@ -332,8 +333,11 @@ def _remarks(plan: Plan, results: Results, found: Harvest) -> Iterator[str]:
     if found.unasked:
         yield f"in {len(found.unasked)} trials the model answered nothing at all; the same command runs them again"
     yield from _cut_short(results)
-    reasons = Counter((trial.invalid_cause, trial.invalid_reason) for trial in results.trials if trial.invalid_cause)
-    for (cause, reason), count in reasons.most_common():
+    invalid = [trial for trial in results.trials if trial.invalid_cause]
+    kinds = Counter((trial.invalid_cause, reason_kind(trial.invalid_reason or "")) for trial in invalid)
+    for (cause, kind), count in kinds.most_common():
+        # Reasons of one kind differ in tries and seconds: the first stands for all.
+        reason = next(trial.invalid_reason for trial in invalid if reason_kind(trial.invalid_reason or "") == kind)
         yield f"{count} invalid by the {cause}: {reason}"
     evidence = {trial.id: trial.evidence for trial in results.trials}
     for trial, what in found.alarms.items():

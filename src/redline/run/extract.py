@@ -13,13 +13,14 @@ from inspect_ai.model import ChatMessageAssistant
 from inspect_ai.scorer import Score
 
 from redline.cell.seal import SealReport
+from redline.guardrails.llm_monitor import ROLE as MONITOR
 from redline.plan import Plan, canonical_json
-from redline.results import JudgedTrial, ReplicaResult, SealReading, TrialResult
+from redline.results import JudgedTrial, ReplicaResult, RoleUse, SealReading, TrialResult
 from redline.run.brake import alarms_of
 from redline.run.folder import RunFolder, write_text
 from redline.verify.evidence import CellFacts, Evidence, Trouble, written
 from redline.verify.invalid import alarms_in
-from redline.verify.judge import ROLE
+from redline.verify.judge import ROLE as JUDGE
 from redline.verify.model_side import asked_in_vain, loop_end
 from redline.verify.prompts import prompts_in
 from redline.verify.signals import signals_of
@@ -31,6 +32,9 @@ CANCELLED = "CancelledError"
 """How Inspect names the error of a sample that a Ctrl-C ended: such a trial was not drawn to its end."""
 
 MAX_REASON = 300
+
+ROLES = (JUDGE, MONITOR)
+"""Models beside the one under test."""
 
 UNREAD = frozenset({"events", "store", "attachments", "events_data"})
 """Parts of a logged sample that can be large and say nothing about the verdict."""
@@ -191,6 +195,7 @@ def _judged(name: str, model: str, source: _Source, sample: EvalSample, judgemen
             seconds=sample.total_time,
             tokens=_tokens(sample),
             cost=_cost(sample),
+            roles=_roles(sample),
             answered_as=(sample.output.model or None) if sample.output is not None else None,
             evidence=evidence[0] if evidence else None,
             evidence_sha256=evidence[1] if evidence else None,
@@ -204,10 +209,21 @@ def _judged(name: str, model: str, source: _Source, sample: EvalSample, judgemen
 
 
 def _cost(sample: EvalSample) -> float | None:
-    """What the model calls cost; None unless every model had a price."""
-    costs = [usage.total_cost for usage in sample.model_usage.values()]
+    """Return what the calls of the model under test cost, in USD; None unless every one of its answers had a price."""
+    roles = [usage for role, usage in sample.role_usage.items() if role in ROLES]
+    costs = [usage.total_cost for usage in (*sample.model_usage.values(), *roles)]
     known = [cost for cost in costs if cost is not None]
-    return sum(known) if known and len(known) == len(costs) else None
+    if not known or len(known) != len(costs):
+        return None
+    return max(0.0, sum(known[: len(sample.model_usage)]) - sum(known[len(sample.model_usage) :]))
+
+
+def _roles(sample: EvalSample) -> dict[str, RoleUse]:
+    return {
+        role: RoleUse(tokens=usage.total_tokens, cost=usage.total_cost)
+        for role, usage in sorted(sample.role_usage.items())
+        if role in ROLES
+    }
 
 
 def _write_evidence(folder: RunFolder, name: str, judgement: Judgement | None) -> tuple[str, str] | None:
@@ -246,9 +262,9 @@ def _first_line(text: str) -> str:
 
 
 def _tokens(sample: EvalSample) -> int:
-    """Tokens of the model under test; a judge's are none of the trial's."""
-    judge = sample.role_usage.get(ROLE)
-    return sum(usage.total_tokens for usage in sample.model_usage.values()) - (judge.total_tokens if judge else 0)
+    """Return the tokens of the model under test; those of a judge or a monitor are none of the trial's."""
+    others = sum(usage.total_tokens for role, usage in sample.role_usage.items() if role in ROLES)
+    return max(0, sum(usage.total_tokens for usage in sample.model_usage.values()) - others)
 
 
 def as_judged(verdict: Verdict, evidence: Evidence | None) -> dict[str, Any]:

@@ -167,17 +167,26 @@ def refuse_weak_runtime(plan: Plan, runtime: str) -> None:
             )
 
 
-def price(plan: Plan, prices: Path | None) -> None:
-    """Gives Inspect the prices by which it keeps to a cost limit; refuses a model that has none."""
+def price(plan: Plan, prices: Path | None, others: Iterable[str | None] = ()) -> None:
+    """Give Inspect the prices by which it keeps to a cost limit; refuse a model that has none.
+
+    Args:
+        plan: The plan.
+        prices: File of prices.
+        others: Names of the models beside those under test, such as a judge and a monitor.
+
+    Raises:
+        UsageError: The run has a maximum cost, and a model has no price.
+    """
     for name, cost in _read_prices(prices).items():
         set_model_info(name, _with_cost(name, cost))
     if plan.max_cost is None:
         return
-    for spec in plan.every_model:
-        if spec.is_control:
-            set_model_info(spec.name, _with_cost(spec.name, FREE))
-        elif not _has_price(spec.name):
-            raise UsageError(f"no price is known for {spec.name}, so --max-cost cannot be kept: give --prices FILE")
+    for name in (*(spec.name for spec in plan.every_model), *filter(None, others)):
+        if name.startswith(CONTROL_PREFIX):
+            set_model_info(name, _with_cost(name, FREE))
+        elif not _has_price(name):
+            raise UsageError(f"no price is known for {name}, so --max-cost cannot be kept: give --prices FILE")
 
 
 def _read_prices(path: Path | None) -> Mapping[str, ModelCost]:

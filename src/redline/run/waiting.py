@@ -12,7 +12,7 @@ from redline.models.ask import health_of, probe
 from redline.models.faults import fix_for
 from redline.models.limits import limits
 from redline.run.brake import Brake
-from redline.verify.model_side import PREFIX
+from redline.verify.model_side import PREFIX, reason_kind
 from redline.verify.verdict import Verdict
 
 SHOWN_EVERY_SECONDS = 1.0
@@ -59,7 +59,7 @@ class ModelWait:
         if not (verdict.outcome == "invalid" and verdict.invalid_cause == "harness" and reason.startswith(PREFIX)):
             self._reason, self._in_a_row = None, 0
             return
-        kind = reason.partition(" after ")[0]
+        kind = reason_kind(reason)
         self._in_a_row = self._in_a_row + 1 if kind == self._reason else 1
         self._reason = kind
         if self._in_a_row >= limits().wait.same_reason:

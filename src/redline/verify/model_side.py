@@ -44,6 +44,11 @@ def fault_of_the_model(calls: Iterable[ModelCalls], events: Iterable[TrialEvent]
     return None if reason is None else f"{PREFIX}{reason}"
 
 
+def reason_kind(reason: str) -> str:
+    """Return a reason without tries and seconds, by which reasons of one kind differ."""
+    return reason.partition(" after ")[0] if reason.startswith(PREFIX) else reason
+
+
 def loop_end(events: Iterable[TrialEvent]) -> str | None:
     """Return why the agent's loop ended, as its log has it."""
     ends = [str(event.data.get("reason")) for event in events if event.kind == "loop_ended"]
