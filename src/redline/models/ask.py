@@ -222,6 +222,7 @@ def _clean(output: ModelOutput) -> None:
         for call in message.tool_calls or []:
             call.arguments = _sendable_json(call.arguments)
             call.function, call.id = sendable(call.function), sendable(call.id)
+    output.completion = sendable(output.completion)
 
 
 def _tell_apart(output: ModelOutput, messages: Sequence[ChatMessage]) -> None:
