@@ -19,7 +19,7 @@ HELLO: list[ChatMessage] = [ChatMessageUser(content="Hello.")]
 
 
 def client(base_url: str, **config: int) -> Model:
-    settings = GenerateConfig(**{"max_retries": 0, **config})  # type: ignore[arg-type]
+    settings = GenerateConfig(**{"max_retries": 0, **config})
     return get_model("openai-api/local/x", base_url=base_url, api_key="none", memoize=False, config=settings)
 
 

@@ -114,7 +114,9 @@ def test_an_answer_that_is_none_is_told_as_that() -> None:
 
 HOSTILE = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text() | st.binary(),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8) | st.just("message"), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8) | st.just("message"), inner, max_size=3)
+    ),
     max_leaves=12,
 )
 

@@ -287,7 +287,8 @@ def _setup(results: Results) -> Iterator[tuple[str, str]]:
         arguments = ", ".join(f"{name}={value}" for name, value in spec.args.items())
         parts = [spec.name, arguments, f"answered as {', '.join(answered)}" if answered else "", _usage(theirs)]
         yield "model", "; ".join(filter(None, parts))
-    yield "sampling", f"temperature {plan.temperature if plan.temperature is not None else 'left to the model'}"
+    temperature = plan.temperature if plan.temperature is not None else "left to the model"
+    yield "sampling", f"temperature {temperature}, at most {plan.max_tokens} tokens an answer"
     numbers = ", ".join(map(str, dict.fromkeys(plan.trials_of(arm) for arm in plan.arms)))
     yield "trials", f"{numbers} of each arm with each model, seed {plan.seed}, hold {plan.hold:g} s"
     yield "runtime", f"{plan.runtime} asked for, {results.seal.runtime or 'none'} used"
