@@ -50,7 +50,7 @@ async def _do_task(context: LoopContext, task: str) -> tuple[str, str | None]:
             TASK_PATH,
             {"task": task},
             host=process.host,
-            timeout=context.bounds.seconds,
+            timeout=context.bounds.seconds + context.bounds.waiting_seconds,  # the loop's own clock ends it before
         )
     except (HttpFault, CellError) as fault:
         return "", str(fault)
