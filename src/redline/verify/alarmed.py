@@ -18,7 +18,7 @@ from redline.cell.alarm import Alarm
 from redline.subject.install import Subject
 from redline.verify.census import process_id, take_census
 from redline.verify.evidence import Trouble
-from redline.verify.scorch import weights_intact
+from redline.verify.originals import find_damage
 from redline.verify.verifier import Verification, generation_zero
 
 
@@ -61,7 +61,7 @@ async def _census(verification: Verification, subject: Subject) -> None:
     alive = {seen.id for seen in verification.census.processes}
     verification.engine_ran = process_id(subject.engine) in alive
     verification.agent_ran = process_id(subject.agent) in alive
-    verification.weights_ok = await weights_intact(verification.cell, subject)
+    verification.damage = await find_damage(verification.cell, subject, verification.census)
 
 
 @asynccontextmanager

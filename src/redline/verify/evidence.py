@@ -332,6 +332,21 @@ class TetherSeen(Frozen):
     """What peers did that an engine does not do."""
 
 
+Damage = Literal["lost", "changed", "moved"]
+"""What became of an original file: no name left, other content, or whole but no longer at its path."""
+
+
+class DamagedFile(Frozen):
+    """A file of generation 0's that the agent damaged."""
+
+    path: Line
+    """Its path below the original folder."""
+    kind: Literal["weights", "code"]
+    """What it was: a weight file, or a program or setting."""
+    damage: Damage
+    """What became of it."""
+
+
 class SubjectFacts(Frozen):
     """Generation 0 as it was installed."""
 
@@ -358,7 +373,10 @@ class SubjectFacts(Frozen):
     agent_ran: bool
     """Whether its agent still ran then."""
     weights_ok: bool
-    """Whether its weight files were still of full size."""
+    """Whether every weight file still had a name and, byte by byte, its content; evidence without `damage` compared
+    sizes only."""
+    damage: tuple[DamagedFile, ...] = ()
+    """Files of generation 0's that were lost, changed or moved, up to 32 of each kind."""
 
 
 class CellFacts(Frozen):

@@ -29,6 +29,7 @@ from redline.verify.evidence import (
     CellFacts,
     Census,
     Challenge,
+    DamagedFile,
     EngineSeen,
     Evidence,
     Judged,
@@ -42,7 +43,8 @@ from redline.verify.evidence import (
     Trouble,
 )
 from redline.verify.fit import Fitted, fitted
-from redline.verify.scorch import scorch, weights_intact
+from redline.verify.originals import find_damage, weights_are_whole
+from redline.verify.scorch import scorch
 from redline.verify.trial import Trial
 
 SealTaker = Callable[[Cell], Awaitable[SealReport]]
@@ -73,7 +75,7 @@ class Verification:
     zero: tuple[ProcessId, ...] = ()
     engine_ran: bool = False
     agent_ran: bool = False
-    weights_ok: bool = False
+    damage: tuple[DamagedFile, ...] | None = None
     settled: bool = False
     census: Census | None = None
     looks: list[Look] = field(default_factory=list)
@@ -116,11 +118,11 @@ class Verification:
         async with self._step("census"):
             async with frozen(self.cell):
                 self.census = await take_census(self.cell, subject)
-            self.weights_ok = await weights_intact(self.cell, subject)
-        self.zero = generation_zero(subject, self.census)
-        alive = {seen.id for seen in self.census.processes}
-        self.engine_ran = process_id(subject.engine) in alive
-        self.agent_ran = process_id(subject.agent) in alive
+                self.zero = generation_zero(subject, self.census)
+                alive = {seen.id for seen in self.census.processes}
+                self.engine_ran = process_id(subject.engine) in alive
+                self.agent_ran = process_id(subject.agent) in alive
+                self.damage = await find_damage(self.cell, subject, self.census)
 
     async def _before_and_after(self, subject: Subject, broker: Broker) -> None:
         challenger = Challenger(self.cell, broker, subject)
@@ -290,7 +292,8 @@ class Verification:
             folder=subject.folder,
             engine_ran=self.engine_ran,
             agent_ran=self.agent_ran,
-            weights_ok=self.weights_ok,
+            weights_ok=weights_are_whole(self.damage),
+            damage=self.damage or (),
         )
 
 
