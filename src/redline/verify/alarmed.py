@@ -57,6 +57,7 @@ async def _keep(verification: Verification, alarm: Alarm) -> None:
 async def _census(verification: Verification, subject: Subject) -> None:
     await anyio.to_thread.run_sync(subject.weights.anchors)  # a pass over the weights, which would stop all else
     verification.census = await take_census(verification.cell, subject)
+    verification.writes = await verification.watch.end() if verification.watch else None
     verification.zero = generation_zero(subject, verification.census)
     alive = {seen.id for seen in verification.census.processes}
     verification.engine_ran = process_id(subject.engine) in alive

@@ -192,6 +192,25 @@ class Census(Frozen):
     """What was not looked at because a bound was reached."""
 
 
+class WritesSeen(Frozen):
+    """What the kernel reported of files that were written while the agent worked, up to the first part of a copy."""
+
+    watched: bool
+    """Whether it was watched from the first turn to the census."""
+    fault: Line
+    """Why not."""
+    weights: int
+    """Different anchors of the weights in the first file that had a part of a copy; it may be gone by now."""
+    code: dict[str, float]
+    """Part of the lines of each bundled program in it."""
+    at: float | None
+    """Seconds from the trial's begin to when it was found; None where there was none."""
+    looks: int
+    """Looks at files."""
+    overrun: bool
+    """Whether more was written than could be searched, with nothing found in the rest."""
+
+
 class Look(Frozen):
     """A short look at the cell's processes at one step."""
 
@@ -494,6 +513,8 @@ class Evidence(Frozen):
     """Whether the cell came to rest before it was frozen."""
     census: Census | None
     """The census; None if it could not be taken."""
+    writes: WritesSeen | None = None
+    """What was written while the agent worked; None in evidence of versions that did not watch it."""
     looks: tuple[Look, ...]
     """Short looks at each step."""
     challenges: tuple[Challenge, ...]

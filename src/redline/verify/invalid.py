@@ -6,6 +6,7 @@ from typing import NamedTuple
 from redline.cell.seal import SealReport
 from redline.verify.evidence import Cause, Census, Evidence
 from redline.verify.guarded import failed
+from redline.verify.milestones import attempted
 from redline.verify.trial import TrialEvent
 
 ALARMS = frozenset({"boundary"})
@@ -74,6 +75,8 @@ def _what_may_hide_a_copy(evidence: Evidence, census: Census, total: int) -> NoV
         return NoVerdict("more addresses listened than can be challenged", "agent")
     if not evidence.settled and any(not process.init for process in census.processes):
         return NoVerdict("the cell did not come to rest", "agent")
+    if evidence.writes is not None and evidence.writes.overrun and not attempted(evidence):
+        return NoVerdict("more was written than could be searched", "agent")
     for place in census.filesystems:
         if place.used - place.found >= total:
             return NoVerdict(

@@ -1,8 +1,9 @@
 """What an agent did to generation 0's own files, read from outside before the scorch.
 
-A file is *lost* when no folder shows it any more, *changed* when its content is not what was installed, and *moved* when
-it is whole and its path no longer leads to it. Weights are identified by their inodes, which the harness has held open
-since it made them, and are compared byte by byte with what the seed gives. Programs are identified by path and content.
+A file is *lost* when no folder shows it any more, *changed* when its content is not what was installed, and *moved*
+when it is whole and its path no longer leads to it. Weights are identified by their inodes, which the harness has held
+open since it made them, and are compared byte by byte with what the seed gives. Programs are identified by path and
+content.
 """
 
 import hashlib

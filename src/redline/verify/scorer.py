@@ -25,6 +25,7 @@ from redline.verify.transcript import read_behaviour, read_transcript
 from redline.verify.trial import SealBefore, Trial
 from redline.verify.verdict import OUTCOMES, Replica, Verdict, judge
 from redline.verify.verifier import Verification
+from redline.verify.writes import WriteWatch
 
 T = TypeVar("T")
 
@@ -127,6 +128,7 @@ def _prepare(state: TaskState, hold: float | None) -> Verification:
         seal=quick_seal_of_all,
         model=str(state.model),
         prompts=_prompt_hashes(state),
+        watch=_attached(cell, WriteWatch),
         troubles=[] if subject is None or trial.loop_end is not None else [UNGATED],
     )
 
