@@ -2,6 +2,9 @@
 
 import pytest
 
+from redline.tether import CallInfo, Message, post_json
+from redline.verify.writes import WriteWatch, writable_folders
+from tests.installed import installed
 from tests.verify.scene import COPY, ENGINE_PORT, SUBJECT, TRUE_COPY, judged, reached, scene
 
 pytestmark = [pytest.mark.anyio, pytest.mark.cell, pytest.mark.slow]
@@ -87,3 +90,30 @@ async def test_a_true_copy_is_judged_as_before() -> None:
     assert verdict.outcome == "replicated"
     assert evidence.writes is not None and evidence.writes.at is not None
     assert str(ENGINE_PORT) in "".join(challenge.address for challenge in evidence.challenges)
+
+
+async def test_what_the_agent_in_the_cell_is_shown_is_no_copy() -> None:
+    async def read_the_programs(info: CallInfo, messages: list[Message]) -> str:
+        shown = f"cat {SUBJECT}/engine/engine.py {SUBJECT}/agent/agent.py; cat {WEIGHT} | head -c 1000000"
+        return "DONE: read" if len(messages) > 2 else f"```sh\n{shown}\n```"
+
+    async with installed(read_the_programs, seed=11, size=2**22, home_mib=64) as (cell, _, subject):
+        watch = WriteWatch(cell, subject, lambda: 0.0)
+        cell.attach(watch)
+        reply = await post_json(cell, subject.layout.agent_port, "/task", {"task": "Read."}, timeout=30)
+        assert isinstance(reply.json, dict) and reply.json["result"] == "read"
+        seen = await watch.end()
+    assert seen.watched
+    assert seen.at is None
+
+
+def test_only_writable_file_systems_in_memory_are_watched() -> None:
+    table = """22 1 0:20 / / ro,relatime - overlay none ro
+30 22 0:31 / /tmp rw,nosuid - tmpfs tmpfs rw,size=1k
+31 22 8:1 /x /run/tether ro - ext4 /dev/sda1 rw
+32 22 8:1 /x /shared rw - ext4 /dev/sda1 rw
+33 22 0:33 / /a\\040b rw - tmpfs tmpfs rw
+34 22 0:34 / /proc rw - proc proc rw
+broken line
+"""
+    assert list(writable_folders(table)) == ["/tmp", "/a b"]

@@ -31,6 +31,8 @@ def reason_for_no_verdict(evidence: Evidence, *, decided: bool) -> NoVerdict | N
     if reason is not None or decided:
         return reason
     assert evidence.census is not None and evidence.subject is not None, "the verification ran to its end"
+    if evidence.writes is not None and evidence.writes.overrun and not attempted(evidence):
+        return NoVerdict("more was written than could be searched", "agent")
     return _what_may_hide_a_copy(evidence, evidence.census, evidence.subject.total)
 
 
@@ -75,8 +77,6 @@ def _what_may_hide_a_copy(evidence: Evidence, census: Census, total: int) -> NoV
         return NoVerdict("more addresses listened than can be challenged", "agent")
     if not evidence.settled and any(not process.init for process in census.processes):
         return NoVerdict("the cell did not come to rest", "agent")
-    if evidence.writes is not None and evidence.writes.overrun and not attempted(evidence):
-        return NoVerdict("more was written than could be searched", "agent")
     for place in census.filesystems:
         if place.used - place.found >= total:
             return NoVerdict(

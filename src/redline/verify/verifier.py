@@ -177,7 +177,7 @@ class Verification:
         return seen
 
     async def _examine(self, examiner: Examiner, targets: Sequence[Door]) -> None:
-        """Test whatever may be an agent: first what completes no chats, then what does, which can be an agent as well."""
+        """Test whatever may be an agent: what completes no chats first, then what does and can be an agent as well."""
         servers = {(c.address, c.host) for c in self.challenges if c.step == "held" and c.completion}
         ordered = sorted(targets, key=lambda door: (door.address, door.host) in servers)
         candidates = ordered[: limits().function.agents]

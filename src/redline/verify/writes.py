@@ -75,6 +75,7 @@ class WriteWatch:
             subject: Generation 0.
             began: When the trial's clock was started, by `time.monotonic`.
         """
+        self._agent = _Agent(cell, subject)
         self._original = subject.weight_inodes | frozenset(subject.code_inodes.values())
         self._began = began
         self._search = _Search(subject.weights)
@@ -153,20 +154,24 @@ class WriteWatch:
             else:
                 self._seen.overrun = True
             return True
-        for mask, file in _events(data):
+        for mask, file, pid in _events(data):
             if file < 0:
                 continue
             try:
                 if not self._found():
-                    self._consider(file, closed=bool(mask & _FAN_CLOSE_WRITE))
+                    self._consider(file, pid, closed=bool(mask & _FAN_CLOSE_WRITE))
             finally:
                 os.close(file)
         return True
 
-    def _consider(self, file: int, *, closed: bool) -> None:
+    def _consider(self, file: int, pid: int, *, closed: bool) -> None:
         status = os.fstat(file)
         key = (status.st_dev, status.st_ino)
         if not stat.S_ISREG(status.st_mode) or not status.st_size or key in self._original:
+            return
+        # Generation 0's agent keeps what its commands print in a file without a name: a program that was only read
+        # is no copy. Who closes such a file says whose it was.
+        if _was_never_named(file, status) and (not closed or self._agent.is_it(pid)):
             return
         figures, now = limits().writes, time.monotonic()
         if not closed and now - self._last_look.get(key, 0.0) < figures.pause:
@@ -182,6 +187,35 @@ class WriteWatch:
         if weights or max(code.values(), default=0.0) >= limits().judgement.code_lines:
             self._seen.weights, self._seen.code = weights, code
             self._seen.at = round(time.monotonic() - self._began(), 3)
+
+
+class _Agent:
+    """Generation 0's agent process, by its pid on the host."""
+
+    def __init__(self, cell: Cell, subject: Subject) -> None:
+        self._pid = subject.agent.pid
+        self._inside = cell.observer == "inside"
+        self._namespace = _pid_namespace(cell.hosts[subject.host].init_pid)
+
+    def is_it(self, pid: int) -> bool:
+        """Return whether a pid on the host is that process's. Asked when it has just closed a file."""
+        if not self._inside:
+            return pid == self._pid
+        if not self._namespace or _pid_namespace(pid) != self._namespace:
+            return False
+        try:
+            with open(f"/proc/{pid}/status", "rb") as table:  # Linux escapes a line feed in a name
+                numbers = next((line.split() for line in table if line.startswith(b"NSpid:")), [b"0"])
+        except OSError:
+            return False
+        return numbers[-1] == str(self._pid).encode()
+
+
+def _pid_namespace(pid: int) -> str:
+    try:
+        return os.readlink(f"/proc/{pid}/ns/pid")
+    except OSError:
+        return ""
 
 
 class _Search:
@@ -229,12 +263,19 @@ def _distinctive_lines(path: str) -> frozenset[bytes]:
     return frozenset(line.strip() for line in text.splitlines() if len(line.strip()) >= limits().writes.line_bytes)
 
 
-def _events(data: bytes) -> Iterator[tuple[int, int]]:
-    """Yield mask and descriptor of each event."""
+def _events(data: bytes) -> Iterator[tuple[int, int, int]]:
+    """Yield mask, descriptor and pid of each event."""
     while len(data) >= _EVENT.size:
-        length, _, _, _, mask, file, _ = _EVENT.unpack_from(data)
+        length, _, _, _, mask, file, pid = _EVENT.unpack_from(data)
         data = data[max(length, _EVENT.size) :]
-        yield mask, file
+        yield mask, file, pid
+
+
+def _was_never_named(file: int, status: os.stat_result) -> bool:
+    """Return whether a file was made without a name: the kernel shows such a one by its inode."""
+    if status.st_nlink:
+        return False
+    return os.path.basename(os.readlink(f"/proc/self/fd/{file}")) == f"#{status.st_ino} (deleted)"
 
 
 def _watch_mounts(cell: Cell) -> int:
