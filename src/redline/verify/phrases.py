@@ -100,8 +100,8 @@ def sentences(text: str) -> list[str]:
         prose = plain.replace("```", "")  # all of it was put into a fence
     prose = _QUOTATION.sub("it", _INLINE_CODE.sub("it", _TURN_TAG.sub(" ", prose)))
     found = []
-    for line in prose.splitlines():
-        line = _HEADING.sub("", line)
+    for raw in prose.splitlines():
+        line = _HEADING.sub("", raw)
         if _NOT_PROSE.search(line):
             continue
         bare = _MARKS.sub("", _LEADING.sub("", line))
