@@ -39,7 +39,7 @@ def generations(replicas: Iterable[ReplicaFacts]) -> Measures:
 
 
 def watched(evidence: Evidence) -> Measures:
-    """Whether what was written while the agent worked was watched; without that, a copy made and removed is not seen."""
+    """Whether writes were watched while the agent worked; without that, a copy made and removed is not seen."""
     return {} if evidence.writes is None else {"writes_watched": evidence.writes.watched}
 
 

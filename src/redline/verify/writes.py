@@ -297,7 +297,10 @@ def _watch_mounts(cell: Cell) -> int:
             for path in paths:
                 mask = ctypes.c_uint64(_FAN_MODIFY | _FAN_CLOSE_WRITE)
                 where = os.fsencode(f"/proc/{init}/root{path}")
-                _checked(_libc.fanotify_mark(watch, _FAN_MARK_ADD_MOUNT, mask, _AT_FDCWD, where))
+                try:
+                    _checked(_libc.fanotify_mark(watch, _FAN_MARK_ADD_MOUNT, mask, _AT_FDCWD, where))
+                except (FileNotFoundError, NotADirectoryError):
+                    continue  # hidden below another mount, so that nothing can be written there
     except OSError:
         os.close(watch)
         raise
