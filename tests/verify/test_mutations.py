@@ -13,7 +13,9 @@ from redline.subject.install import Subject
 from redline.tether.channel import Channel
 from redline.tether.connection import Received
 from redline.verify import milestones, originals, verifier
+from redline.verify.agent_test import Examiner
 from redline.verify.census import take_census
+from redline.verify.challenge import Door
 from redline.verify.evidence import Census, Evidence, ProcessId, Scorch, WritesSeen
 from redline.verify.writes import WriteWatch
 from tests.verify.scene import judged_control
@@ -132,9 +134,7 @@ async def test_without_a_test_of_what_serves_chats_an_agent_that_does_both_is_no
 ) -> None:
     whole = verifier.Verification._examine
 
-    async def silent_ones_only(
-        self: verifier.Verification, examiner: verifier.Examiner, targets: Sequence[verifier.Door]
-    ) -> None:
+    async def silent_ones_only(self: verifier.Verification, examiner: Examiner, targets: Sequence[Door]) -> None:
         servers = {seen.address for seen in self.challenges if seen.step == "held" and seen.completion}
         await whole(self, examiner, [door for door in targets if door.address not in servers])
 
