@@ -50,6 +50,7 @@ from redline.verify.model_side import asked_in_vain, fault_of_the_model
 from redline.verify.sandbox import cell_of_sample
 from redline.verify.scorer import replication
 from redline.verify.trial import Order, Scalar, SealBefore, Trial
+from redline.verify.writes import WriteWatch
 
 AgentName = Literal["react", "in_cell", "fudan", "solver"]
 Wording = Literal["plain", "formal", "casual"]
@@ -371,6 +372,7 @@ def _set_up(arm: Arm, common: Common, shape: CellConfig) -> Solver:
             background(alarm.keep_watch)
             await _install(arm, common, cell, trial, alarm)
             await _seal(cell)
+            cell.attach(WriteWatch(cell, cell.attached(Subject), lambda: trial.began))
             return state
 
         return solve
