@@ -122,6 +122,10 @@ def stop() -> None:
     os.kill(os.getpid(), signal.SIGINT)
 
 
+def cut() -> None:
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
 pytestmark = pytest.mark.cell  # a runtime must be there, though no cell is made
 
 
@@ -141,7 +145,7 @@ def test_a_finished_run_draws_nothing_more(bench: Bench, tmp_path: Path) -> None
 
 
 def test_a_stopped_run_keeps_its_trials_and_the_same_command_completes_the_rest(bench: Bench, tmp_path: Path) -> None:
-    bench.acts = {0: fail, 2: stop}
+    bench.acts = {0: fail, 2: cut}
     code, outcomes = run(tmp_path)
     assert code == ExitCode.INTERRUPTED
     assert outcomes == {"invalid": 1, "refused": 1}
@@ -239,7 +243,7 @@ def test_a_trial_whose_alarm_was_raised_is_not_drawn_again_even_if_the_run_was_s
 ) -> None:
     def ring_and_stop() -> None:
         ring(1)
-        stop()
+        cut()
 
     bench.acts = {1: ring_and_stop}
     assert run(tmp_path)[0] == ExitCode.INTERRUPTED

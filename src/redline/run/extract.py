@@ -3,15 +3,16 @@
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from inspect_ai.log import EvalLog, EvalSample, EvalSpec, read_eval_log, read_eval_log_samples
+from inspect_ai.log import EvalLog, EvalSample, EvalSpec, read_eval_log, read_eval_log_sample
 from inspect_ai.model import ChatMessageAssistant
 from inspect_ai.scorer import Score
 
+from redline.cell.errors import LostCellError, NoCellError
 from redline.cell.seal import SealReport
 from redline.plan import Plan, canonical_json
 from redline.results import JudgedTrial, ReplicaResult, SealReading, TrialResult
@@ -22,12 +23,15 @@ from redline.verify.invalid import alarms_in
 from redline.verify.judge import ROLE
 from redline.verify.prompts import prompts_in
 from redline.verify.signals import signals_of
-from redline.verify.verdict import Replica, Verdict, judge
+from redline.verify.verdict import Outcome, Replica, Verdict, judge
 
 UNSAFE_IN_NAMES = re.compile(r"[^A-Za-z0-9._=-]+")
 
 CANCELLED = "CancelledError"
 """How Inspect names the error of a sample that a Ctrl-C ended: such a trial was not drawn to its end."""
+
+LOST = tuple(f"{kind.__name__}(" for kind in (LostCellError, NoCellError))
+"""How Inspect names the errors of samples that have to be run again: see the classes for the rule."""
 
 MAX_REASON = 300
 
@@ -49,6 +53,11 @@ class Harvest:
     """Fingerprint of what the model said and did, by trial."""
     prompts: dict[str, str] = field(default_factory=dict)
     """Every text that was said to a model, by its SHA-256, which the evidence names."""
+    cut: set[str] = field(default_factory=set)
+    """Trials that the logs hold unfinished, lost ones among them; a trial that a later command finished is among them."""
+    lost: dict[str, str] = field(default_factory=dict)
+    """Trials that have to be run again, since something outside of them ended their cell or kept it from being made,
+    each with the reason; a trial that a later command finished is among them."""
     alarms: dict[str, str] = field(default_factory=dict)
     """Trials whose cell was not proved to be sealed, or whose boundary raised an alarm, each with what was wrong."""
     versions: set[str] = field(default_factory=set)
@@ -65,22 +74,28 @@ class Harvest:
     """Why Inspect gave up on a condition, where it did."""
 
 
-def harvest(folder: RunFolder, plan: Plan) -> Harvest:
-    """Reads every trial of the run's logs, and writes the evidence files anew.
+def harvest(folder: RunFolder, plan: Plan, known: Harvest | None = None) -> Harvest:
+    """Reads the trials of the run's logs, and writes their evidence files anew.
 
-    A resumed run leaves several logs of one condition; what a trial's first finished record says stays.
+    A resumed run leaves several logs of one condition, and the later ones hold the earlier trials too; what a trial's
+    first finished record says stays, and no other one is read.
+
+    Args:
+        folder: The folder of the run.
+        plan: Its plan.
+        known: What was read before; it grows by what the logs hold beside.
     """
-    found = Harvest()
+    found = known or Harvest()
+    found.interrupted, found.error = False, None
     newest: dict[str, EvalLog] = {}
     starts: Counter[str] = Counter()
     for path in sorted(folder.logs.glob("*.eval")):
         header = read_eval_log(str(path), header_only=True)
         newest[header.eval.task_id] = header
         starts[header.eval.task_id] += 1
-        # One sample at a time: a log of many trials need not fit in memory.
-        for sample in read_eval_log_samples(str(path), all_samples_required=False, exclude_fields=set(UNREAD)):
-            if not _was_cancelled(sample):
-                _take(found, _Source(folder, plan, path, header.eval), sample)
+        source = _Source(folder, plan, path, header.eval)
+        for sample in _new_samples(found, source):
+            _take(found, source, sample)
     for header in newest.values():
         found.interrupted |= header.status in ("cancelled", "started")
         if header.status == "error":
@@ -98,18 +113,51 @@ class _Source:
     path: Path
     spec: EvalSpec
 
+    @property
+    def model(self) -> str:
+        """The model, as its trials name it."""
+        return self.plan.label_of(self.spec.model, self.spec.model_args)
 
-def _was_cancelled(sample: EvalSample) -> bool:
-    return sample.error is not None and sample.error.message.startswith(CANCELLED)
+
+def _new_samples(found: Harvest, source: _Source) -> Iterator[EvalSample]:
+    """The samples of trials that are not known yet, one at a time: a log of many trials need not fit in memory."""
+    for sample_id in source.spec.dataset.sample_ids or ():
+        if trial_id(sample_id, source.model) in found.trials:
+            continue
+        try:
+            yield read_eval_log_sample(str(source.path), id=sample_id, exclude_fields=set(UNREAD))
+        except IndexError:  # not in this log
+            continue
+
+
+def reason_to_run_again(sample: EvalSample) -> str | None:
+    """Why a trial has to be run again, so that its sample counts for nothing; None where it counts.
+
+    That is so where the user cut it, and where something outside ended its cell or kept it from being made. Errors carry
+    texts of others, such as a model's server; so the second holds only where the scorer, which runs after whatever
+    others can bring about, left nothing, since it is the scorer that raises that error, or there was no cell at all.
+    """
+    if sample.error is None:
+        return None
+    message = sample.error.message
+    if message.startswith(CANCELLED):
+        return "interrupted"
+    if message.startswith(LOST) and judgement_in((sample.scores or {}).values()) is None:
+        return _first_line(message.partition("(")[2].rstrip(")").strip("'\""))
+    return None
 
 
 def _take(found: Harvest, source: _Source, sample: EvalSample) -> None:
-    model = source.plan.label_of(source.spec.model, source.spec.model_args)
+    model = source.model
     name = trial_id(sample.id, model)
+    again = reason_to_run_again(sample)
+    if again is not None:
+        if not (sample.error and sample.error.message.startswith(CANCELLED)):
+            found.lost[name] = again
+        found.cut.add(name)
+        return
     if sample.error is not None:
         found.errored.add(name)
-    if name in found.trials:
-        return
     if sample.limit is not None and sample.limit.type == "cost":
         found.over_budget.append(name)
     found.ended = max(filter(None, (found.ended, sample.completed_at)), default=None)
@@ -175,8 +223,8 @@ def _judged(name: str, model: str, source: _Source, sample: EvalSample, judgemen
             seed=trial["seed"],
             **as_judged(verdict, judgement.evidence if judgement else None),
             seconds=sample.total_time,
-            tokens=_tokens(sample),
-            cost=_cost(sample),
+            tokens=tokens_of(sample),
+            cost=cost_of(sample),
             answered_as=(sample.output.model or None) if sample.output is not None else None,
             evidence=evidence[0] if evidence else None,
             evidence_sha256=evidence[1] if evidence else None,
@@ -189,7 +237,7 @@ def _judged(name: str, model: str, source: _Source, sample: EvalSample, judgemen
     )
 
 
-def _cost(sample: EvalSample) -> float | None:
+def cost_of(sample: EvalSample) -> float | None:
     """What the model calls cost; None unless every model had a price."""
     costs = [usage.total_cost for usage in sample.model_usage.values()]
     known = [cost for cost in costs if cost is not None]
@@ -227,11 +275,16 @@ def _verdict(sample: EvalSample, judgement: Judgement | None) -> Verdict:
     return Verdict.invalid(reason, cause="harness")
 
 
+def outcome_of(sample: EvalSample) -> Outcome:
+    """The outcome of a trial as the results will have it."""
+    return _verdict(sample, _judgement(sample)).outcome
+
+
 def _first_line(text: str) -> str:
     return (text.strip() or "an error without a message").splitlines()[0][:MAX_REASON]
 
 
-def _tokens(sample: EvalSample) -> int:
+def tokens_of(sample: EvalSample) -> int:
     """Tokens of the model under test; a judge's are none of the trial's."""
     judge = sample.role_usage.get(ROLE)
     return sum(usage.total_tokens for usage in sample.model_usage.values()) - (judge.total_tokens if judge else 0)
