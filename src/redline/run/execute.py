@@ -285,9 +285,7 @@ def _draw(run: _Run, found: Harvest) -> bool:
                 log_buffer=1,
                 log_realtime=False,
                 log_format="eval",
-                # A trial that a log holds unfinished comes later than its number, since Inspect reads the log first.
-                # It must find room beside those that came before it and wait for their turn.
-                max_samples=run.cells + len(found.cut - found.trials.keys()),
+                max_samples=_samples_at_once(run, found),
                 max_sandboxes=run.cells,
                 max_tasks=len(tasks),
                 cost_limit=run.plan.cost_per_trial,
@@ -303,6 +301,18 @@ def _draw(run: _Run, found: Harvest) -> bool:
     except PrerequisiteError as error:
         raise UsageError(plain(error)) from error
     return brake.stopped
+
+
+def _samples_at_once(run: _Run, found: Harvest) -> int:
+    """How many samples of a condition Inspect lets in; of these, turns and cells bound how many run.
+
+    They come in the order of their numbers, so as many as there are cells suffice. But a trial that a log holds
+    unfinished comes late, since Inspect reads the log first, and would find the places taken by those whose turn is after
+    its own. Then all are let in; one that waits takes some 25 KiB.
+    """
+    if found.cut <= found.trials.keys():
+        return run.cells
+    return max(run.cells, *(len(one.task.dataset) for one in run.conditions))
 
 
 def _stopping(in_flight: int) -> str:
