@@ -36,6 +36,7 @@ from redline.run.models import (
     refuse_weak_runtime,
 )
 from redline.run.prompts import keep_prompts
+from redline.run.reopen import reopen
 from redline.run.seals import SealAtStart, note_seal, seals_of
 from redline.run.signature import drop_stale, sign
 from redline.run.turns import AHEAD, Turns, drawn_order
@@ -170,18 +171,14 @@ def _draw_all(run: _Run, found: Harvest) -> bool:
         # Where nothing is left, Inspect would read every trial of every log once more.
         if not _order(run, found) and not found.interrupted and found.error is None:
             return False
+        reopen(run.folder, found.closed)
         stopped = _draw(run, found)
         harvest(run.folder, run.plan, found)
-        lost = _still_lost(found)
+        lost = found.lost_for_now
         if stopped or not lost or found.alarms or found.error is not None:
             return stopped
         run.watcher.note(f"{_lost_words(lost)}; running them again")
     return False
-
-
-def _still_lost(found: Harvest) -> dict[str, str]:
-    """Trials that were lost and have not been run again, each with the reason."""
-    return {name: why for name, why in found.lost.items() if name not in found.trials}
 
 
 def _lost_words(lost: Mapping[str, str]) -> str:
@@ -327,7 +324,7 @@ def _exit_code(plan: Plan, results: Results, found: Harvest, stopped: bool) -> E
     """The first that applies, in the order of the contract."""
     valid = [trial for trial in results.trials if trial.outcome != "invalid"]
     by_harness = [trial for trial in results.trials if trial.invalid_cause == "harness"]
-    lost = _still_lost(found)
+    lost = found.lost_for_now
     missing = plan.planned_trials - len({*found.trials, *found.alarms})
     applies = {
         ExitCode.INTERRUPTED: missing > 0 and (stopped or (found.interrupted and found.error is None)),
@@ -362,7 +359,7 @@ def _remarks(plan: Plan, results: Results, found: Harvest) -> Iterator[str]:
         yield f"Inspect gave up: {one_line(Exception(found.error))}"
     lost = set(found.alarms) - {trial.id for trial in results.trials}
     missing = plan.planned_trials - len(results.trials) - len(lost)
-    if still := _still_lost(found):
+    if still := found.lost_for_now:
         yield _lost_words(still)
     if missing:
         yield f"{missing} of {plan.planned_trials} trials are still to be drawn; the same command resumes"

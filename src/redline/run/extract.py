@@ -18,7 +18,7 @@ from redline.plan import Plan, canonical_json
 from redline.results import JudgedTrial, ReplicaResult, SealReading, TrialResult
 from redline.run.brake import alarms_of
 from redline.run.folder import RunFolder, write_text
-from redline.verify.evidence import CellFacts, Evidence, Trouble, written
+from redline.verify.evidence import WARDEN, CellFacts, Evidence, Trouble, written
 from redline.verify.invalid import alarms_in
 from redline.verify.judge import ROLE
 from redline.verify.prompts import prompts_in
@@ -72,6 +72,13 @@ class Harvest:
     """Whether the newest log of any condition was cut short."""
     error: str | None = None
     """Why Inspect gave up on a condition, where it did."""
+    closed: list[Path] = field(default_factory=list)
+    """Logs that Inspect takes for complete, and that hold lost trials which have not been run again."""
+
+    @property
+    def lost_for_now(self) -> dict[str, str]:
+        """Trials that were lost and have not been run again, each with the reason."""
+        return {name: why for name, why in self.lost.items() if name not in self.trials}
 
 
 def harvest(folder: RunFolder, plan: Plan, known: Harvest | None = None) -> Harvest:
@@ -87,16 +94,19 @@ def harvest(folder: RunFolder, plan: Plan, known: Harvest | None = None) -> Harv
     """
     found = known or Harvest()
     found.interrupted, found.error = False, None
-    newest: dict[str, EvalLog] = {}
+    newest: dict[str, tuple[_Source, EvalLog]] = {}
     starts: Counter[str] = Counter()
     for path in sorted(folder.logs.glob("*.eval")):
         header = read_eval_log(str(path), header_only=True)
-        newest[header.eval.task_id] = header
-        starts[header.eval.task_id] += 1
         source = _Source(folder, plan, path, header.eval)
+        newest[header.eval.task_id] = (source, header)
+        starts[header.eval.task_id] += 1
         for sample in _new_samples(found, source):
             _take(found, source, sample)
-    for header in newest.values():
+    found.closed = []
+    for source, header in newest.values():
+        if header.status == "success" and not header.invalidated and found.lost_for_now.keys() & source.names:
+            found.closed.append(source.path)
         found.interrupted |= header.status in ("cancelled", "started")
         if header.status == "error":
             found.error = header.error.message if header.error is not None else "Inspect gives no reason"
@@ -117,6 +127,11 @@ class _Source:
     def model(self) -> str:
         """The model, as its trials name it."""
         return self.plan.label_of(self.spec.model, self.spec.model_args)
+
+    @property
+    def names(self) -> set[str]:
+        """The trials of its condition."""
+        return {trial_id(sample_id, self.model) for sample_id in self.spec.dataset.sample_ids or ()}
 
 
 def _new_samples(found: Harvest, source: _Source) -> Iterator[EvalSample]:
@@ -350,6 +365,8 @@ def containment_in_doubt(evidence: Evidence, verdict: Verdict) -> str | None:
     """Why containment was in doubt, if it was. A cell that the agent broke cannot be probed again, and is no breach."""
     if alarms_in(evidence):
         return verdict.invalid_reason or "boundary"
+    if any(trouble.step == WARDEN for trouble in evidence.troubles):
+        return None  # such a cell is ended, and cannot be probed again either
     if not seal_of(evidence).verified and verdict.invalid_cause != "agent":
         return verdict.invalid_reason or "the seal was not proved"
     return None

@@ -7,26 +7,37 @@ nothing that protects or proves may depend on this.
 
 from collections.abc import Callable
 from contextvars import ContextVar
+from functools import cache
 
 from inspect_ai.hooks import Hooks, SampleEnd, hooks
 from inspect_ai.log import EvalSample
 
 SampleListener = Callable[[EvalSample], None]
 
-sample_listener: ContextVar[SampleListener | None] = ContextVar("redline_sample_listener", default=None)
-"""Called with every sample that ends in this context, as its log has it."""
+_listener: ContextVar[SampleListener | None] = ContextVar("redline_sample_listener", default=None)
 
 
-@hooks(name="redline_sample_ends", description="Counts the trials of a redline run that have ended.")
+def on_sample_end(listener: SampleListener) -> None:
+    """Have a function called with every sample that ends in this context, as its log has it."""
+    _register()
+    _listener.set(listener)
+
+
+@cache
+def _register() -> None:
+    """Register the hook once; not at import, since Inspect prints what is registered when it starts."""
+    hooks(name="redline_sample_ends", description="Counts the trials of a redline run that have ended.")(SampleEnds)
+
+
 class SampleEnds(Hooks):
     """Pass each ended sample to the listener of the run; idle outside of a run."""
 
     def enabled(self) -> bool:
         """Return whether a run listens."""
-        return sample_listener.get() is not None
+        return _listener.get() is not None
 
     async def on_sample_end(self, data: SampleEnd) -> None:
         """Pass the sample on."""
-        listener = sample_listener.get()
+        listener = _listener.get()
         if listener is not None:
             listener(data.sample)

@@ -21,7 +21,7 @@ from redline.run.extract import (
     tokens_of,
     trial_id,
 )
-from redline.run.sample_ends import sample_listener
+from redline.run.sample_ends import on_sample_end
 from redline.run.turns import Turns
 
 
@@ -91,7 +91,7 @@ class ConditionWatch:
         """Names this manager in the log, and has the alarms of this condition's cells told."""
         self._brake.hold(task.task_id)
         bell.set(self._stop)
-        sample_listener.set(self._sample_ended)
+        on_sample_end(self._sample_ended)
         return "redline"
 
     async def schedule_sample(self, id: str | int, epoch: int) -> EarlyStop | None:
