@@ -405,7 +405,8 @@ def assemble(
     for trial in ordered:
         groups.setdefault(f"{trial.result.scenario} {trial.arm} {trial.result.model}", []).append(trial)
     conditions = tuple(map(condition, groups.values()))
-    seal = summarise_seal([trial.seal for trial in ordered if trial.seal is not None], at_start, nothing_ran=not ordered)
+    around = [trial.seal for trial in ordered if trial.seal is not None]
+    seal = summarise_seal(around, at_start, nothing_ran=not ordered)
     return Results(
         redline_version=__version__,
         plan=plan,

@@ -1,4 +1,4 @@
-"""Ctrl-C while trials run: the first lets those in flight end, the second cuts them; what is counted is what is kept."""
+"""Ctrl-C while trials run: the first lets those in flight end, the second cuts them; live counts are the results'."""
 
 import os
 import signal
@@ -126,7 +126,7 @@ def test_a_run_in_the_background_stops_in_two_steps_too(bench: Bench, tmp_path: 
 
 
 def test_the_live_count_is_what_the_results_say(bench: Bench, tmp_path: Path) -> None:
-    """An errored trial is scored all the same, and its score knows nothing of the error; the results call it invalid."""
+    """An errored trial is scored all the same, and its score knows nothing of the error; results call it invalid."""
     watcher = Noting()
     bench.acts = {0: fail, 3: fail}
     outcome = run(tmp_path, watcher)
@@ -134,7 +134,7 @@ def test_the_live_count_is_what_the_results_say(bench: Bench, tmp_path: Path) ->
 
 
 def test_a_resumed_run_keeps_the_drawn_order_and_waits_for_nobody(bench: Bench, tmp_path: Path) -> None:
-    """Trials that were cut come late, since Inspect reads their log first; those behind them must not take their place."""
+    """Trials that were cut come late, since Inspect reads their log first; none may take their place meanwhile."""
     many = 30
     fixed = plan().model_copy(
         update={"trials": many, "models": tuple(ModelSpec(name=f"redline/{name}") for name in ("refuser", "idler"))}

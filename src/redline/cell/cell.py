@@ -528,7 +528,7 @@ class Cell:
             await run_command(host.control, {"op": "signal", "signal": number}, b"", START_TIMEOUT, 1 << 10)
 
     def responsive(self) -> bool:
-        """Whether every host's first process still runs; if not, something inside ended it, or the cell's warden did."""
+        """Whether every host's first process still runs; if not, something inside ended it, or the warden did."""
         return (
             self.alive
             and all(is_running(host.init.pid, host.init.start) for host in self.hosts.values())

@@ -36,8 +36,8 @@ MOMENT = 0.05
 """Seconds in which the end of a process shows, after its sockets have closed."""
 
 IDLE_SHARE = 0.5
-"""A harness that used less processor time than this share of a gap between two beats did not work in it: it was stopped,
-as by a signal, by Ctrl-Z, by swapping or with the whole machine. One that worked all the time was busy by its own doing."""
+"""A harness that used less processor time than this share of a gap between two beats did not work in it: it was
+stopped, as by a signal, by Ctrl-Z, by swapping or with the whole machine. One that worked was busy by its own doing."""
 
 END_SECONDS = 10.0
 """So long a warden that found its harness late may take to end its cells and itself."""

@@ -37,6 +37,7 @@ from redline.run.models import (
 )
 from redline.run.prompts import keep_prompts
 from redline.run.reopen import reopen
+from redline.run.room import check_room
 from redline.run.seals import SealAtStart, note_seal, seals_of
 from redline.run.signature import drop_stale, sign
 from redline.run.turns import AHEAD, Turns, drawn_order
@@ -104,9 +105,12 @@ def run_plan(plan: Plan, folder: RunFolder, watcher: Watcher, options: Options |
         for arm in plan.arms
         for label in (plan.label_of(spec.name, spec.args) for spec in plan.models_of(arm))
     ]
+    shapes = shapes_of([condition.task for condition in conditions])
+    cells = options.cells or cells_at_once(runtime, shapes)
+    if options.cells and (warning := check_room(options.cells, shapes)) is not None:
+        watcher.note(warning)
     with folder.claimed(plan) as record:
         found = harvest(folder, plan)
-        cells = options.cells or cells_at_once(runtime, shapes_of([condition.task for condition in conditions]))
         run = _Run(plan, record.sha256, folder, watcher, conditions, cells, roles)
         unproved = None
         if len(found.trials) < plan.planned_trials:
@@ -304,8 +308,8 @@ def _samples_at_once(run: _Run, found: Harvest) -> int:
     """How many samples of a condition Inspect lets in; of these, turns and cells bound how many run.
 
     They come in the order of their numbers, so as many as there are cells suffice. But a trial that a log holds
-    unfinished comes late, since Inspect reads the log first, and would find the places taken by those whose turn is after
-    its own. Then all are let in; one that waits takes some 25 KiB.
+    unfinished comes late, since Inspect reads the log first, and would find the places taken by those whose turn is
+    after its own. Then all are let in; one that waits takes some 25 KiB.
     """
     if found.cut <= found.trials.keys():
         return run.cells

@@ -54,7 +54,7 @@ class Harvest:
     prompts: dict[str, str] = field(default_factory=dict)
     """Every text that was said to a model, by its SHA-256, which the evidence names."""
     cut: set[str] = field(default_factory=set)
-    """Trials that the logs hold unfinished, lost ones among them; a trial that a later command finished is among them."""
+    """Trials of which a log holds an unfinished record, lost ones among them; some may have been finished later."""
     lost: dict[str, str] = field(default_factory=dict)
     """Trials that have to be run again, since something outside of them ended their cell or kept it from being made,
     each with the reason; a trial that a later command finished is among them."""
@@ -148,9 +148,9 @@ def _new_samples(found: Harvest, source: _Source) -> Iterator[EvalSample]:
 def reason_to_run_again(sample: EvalSample) -> str | None:
     """Why a trial has to be run again, so that its sample counts for nothing; None where it counts.
 
-    That is so where the user cut it, and where something outside ended its cell or kept it from being made. Errors carry
-    texts of others, such as a model's server; so the second holds only where the scorer, which runs after whatever
-    others can bring about, left nothing, since it is the scorer that raises that error, or there was no cell at all.
+    That is so where the user cut it, and where something outside ended its cell or kept it from being made. Errors
+    carry texts of others, such as a model's server; so the second holds only where the scorer left nothing, which runs
+    after whatever others can bring about: it is the scorer that raises that error, or there was no cell at all.
     """
     if sample.error is None:
         return None

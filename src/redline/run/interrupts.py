@@ -20,8 +20,8 @@ Handler = Callable[[int, FrameType | None], Any]
 class Interrupts:
     """What SIGINT and SIGTERM do while trials run.
 
-    A signal handler may run between any two instructions of the event loop, so it only writes to a pipe; a thread passes
-    the request on to the loop.
+    A signal handler may run between any two instructions of the event loop, so it only writes to a pipe; a thread
+    passes the request on to the loop.
     """
 
     def __init__(self, ask: Callable[[], None], stop: Callable[[], None]) -> None:

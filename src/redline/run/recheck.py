@@ -96,11 +96,7 @@ def verify_folder(root: Path, key: Ed25519PublicKey | None = None, seen: Seen | 
     folder = RunFolder(root)
     results = _read(folder)
     faults = [*_results_faults(folder, results), *_record_faults(folder, results)]
-    at_start: tuple[SealAtStart, ...] = ()
-    try:
-        at_start = seals_of(folder)
-    except EvidenceError as error:
-        faults.append(str(error))
+    at_start = _seals(folder, faults)
     seals = {seal.sha256 for seal in at_start}
     judged: list[JudgedTrial] = []
     versions = {results.redline_version}
@@ -152,6 +148,15 @@ def verify_folder(root: Path, key: Ed25519PublicKey | None = None, seen: Seen | 
         notes=(*_version_notes(versions), *_missing_trials(results)),
         signed_by=signer,
     )
+
+
+def _seals(folder: RunFolder, faults: list[str]) -> tuple[SealAtStart, ...]:
+    """What was measured at the starts of the run; that it cannot be read is added to the faults."""
+    try:
+        return seals_of(folder)
+    except EvidenceError as error:
+        faults.append(str(error))
+        return ()
 
 
 def _read(folder: RunFolder) -> Results:
