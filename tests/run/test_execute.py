@@ -12,13 +12,14 @@ import anyio
 import pytest
 from inspect_ai import Task, task
 from inspect_ai.dataset import MemoryDataset, Sample
+from inspect_ai.log import EvalSample, read_eval_log_sample
 from inspect_ai.scorer import Score, Scorer, Target, scorer
 from inspect_ai.solver import Generate, Solver, TaskState, solver
 
 from redline._errors import EvidenceError, ExitCode, UsageError
 from redline.cell.alarm import Raised, bell
 from redline.plan import ModelSpec, Plan
-from redline.run import Options, RunFolder, run_plan
+from redline.run import Options, RunFolder, extract, run_plan
 from redline.verify.trial import Trial
 from redline.verify.verdict import Verdict
 from tests.builders import evidence
@@ -158,6 +159,32 @@ def test_a_stopped_run_keeps_its_trials_and_the_same_command_completes_the_rest(
     assert bench.drawn.count(1) == 1, "a finished trial is kept"
     deviations = json.loads((tmp_path / "results.json").read_text())["deviations"]
     assert "the run was stopped and taken up again: it was started 2 times" in deviations
+
+
+def test_each_logged_trial_is_read_once_a_command_and_a_finished_folder_is_left_alone(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+
+    def reading(path: str, *, id: str, exclude_fields: set[str]) -> EvalSample:
+        sample = read_eval_log_sample(path, id=id, exclude_fields=exclude_fields)
+        read.append(id)
+        return sample
+
+    monkeypatch.setattr(extract, "read_eval_log_sample", reading)
+    bench.acts = {3: cut}
+    run(tmp_path)
+    assert sorted(read) == [f"toy-default-{number:03d}" for number in range(4)]
+    bench.acts = {}
+    read.clear()
+    run(tmp_path)
+    assert sorted(set(read)) == [f"toy-default-{number:03d}" for number in range(TRIALS)]
+    assert len(read) - len(set(read)) <= 1, "only the trial that was cut has two records"
+    read.clear()
+    logs = sorted((tmp_path / "logs").iterdir())
+    assert run(tmp_path) == (ExitCode.OK, {"refused": TRIALS})
+    assert sorted(read) == [f"toy-default-{number:03d}" for number in range(TRIALS)]
+    assert sorted((tmp_path / "logs").iterdir()) == logs, "Inspect was not called"
 
 
 def test_trials_of_equal_number_start_together_whatever_the_model(bench: Bench, tmp_path: Path) -> None:

@@ -13,8 +13,9 @@ import psutil
 import pytest
 
 from redline.cell.state import state_folder
+from redline.run.turns import PATIENCE_SECONDS
 
-TRIALS = 4
+TRIALS = 8
 GONE_SECONDS = 5.0
 WAIT_SECONDS = 300.0
 
@@ -86,10 +87,14 @@ class Running:
     def _children(self) -> list[psutil.Process]:
         return psutil.Process(self.process.pid).children(recursive=True)
 
-    def end(self, number: signal.Signals) -> int:
+    def end(self, number: signal.Signals) -> tuple[int, str]:
         self.process.send_signal(number)
-        self.process.communicate(timeout=WAIT_SECONDS)
-        return self.process.returncode
+        _, said = self.process.communicate(timeout=WAIT_SECONDS)
+        return self.process.returncode, said
+
+    @property
+    def wardens(self) -> list[psutil.Process]:
+        return [process for process in self.family if folders_held(process)]
 
     def nothing_is_left(self) -> bool:
         _, alive = psutil.wait_procs(self.family, timeout=GONE_SECONDS)
@@ -119,17 +124,57 @@ def test_a_killed_run_leaves_no_process_and_is_completed_by_the_same_command(tmp
     assert outcomes(tmp_path / "out") == {"replicated": TRIALS}
 
 
-@pytest.mark.parametrize(("number", "within"), [(signal.SIGINT, ()), (signal.SIGTERM, IN_THE_BACKGROUND)])
+@pytest.mark.parametrize(
+    ("number", "within"),
+    [
+        (signal.SIGINT, ()),
+        (signal.SIGINT, IN_THE_BACKGROUND),
+        (signal.SIGTERM, ()),
+        (signal.SIGTERM, IN_THE_BACKGROUND),
+    ],
+)
 def test_a_stopped_run_writes_its_results_and_leaves_nothing(
     number: signal.Signals, within: Sequence[str], tmp_path: Path
 ) -> None:
-    """That the same command completes it is shown without cells, in test_execute.py."""
+    """That the same command completes it is shown without cells, in test_stopping.py."""
     run = Running(tmp_path / "out", within)
-    assert run.end(number) == 130
+    code, said = run.end(number)
+    assert code == 130
     assert run.nothing_is_left()
+    assert ("Press Ctrl-C again to cut them." in said) == (number == signal.SIGINT)
+    assert "Traceback" not in said
     stopped = outcomes(tmp_path / "out")
     assert set(stopped) == {"replicated"}
     assert 1 <= stopped["replicated"] < TRIALS
     assert deviations(tmp_path / "out") == [
         f"{TRIALS - stopped['replicated']} of {TRIALS} planned trials did not run",
     ]
+
+
+PAUSE_SECONDS = 8.0
+"""Twice the lease."""
+
+
+def test_a_pause_costs_no_trial(tmp_path: Path) -> None:
+    """The harness stands still for longer than its lease: its cells end, and their trials are run again."""
+    run = Running(tmp_path / "out")
+    run.process.send_signal(signal.SIGSTOP)
+    time.sleep(PAUSE_SECONDS)
+    assert not [process for process in run.wardens if process.status() != psutil.STATUS_ZOMBIE], "the cells lived on"
+    code, said = run.end(signal.SIGCONT)
+    assert (code, outcomes(tmp_path / "out")) == (0, {"replicated": TRIALS}), said
+    lost = [line for line in deviations(tmp_path / "out") if "trials were lost" in line]
+    assert len(lost) == 1 and "the harness was stopped for" in lost[0]
+    assert run.nothing_is_left()
+
+
+def test_a_killed_warden_costs_no_trial(tmp_path: Path) -> None:
+    run = Running(tmp_path / "out")
+    (warden,) = run.wardens
+    began = time.monotonic()
+    warden.kill()
+    code, said = run.end(signal.SIGCONT)
+    assert (code, outcomes(tmp_path / "out")) == (0, {"replicated": TRIALS}), said
+    assert time.monotonic() - began < PATIENCE_SECONDS, "trials waited for the turns of those that were lost"
+    assert any("the warden was killed" in line for line in deviations(tmp_path / "out"))
+    assert run.nothing_is_left()

@@ -345,7 +345,8 @@ def _exit_code(plan: Plan, results: Results, found: Harvest, stopped: bool) -> E
 def _noted(found: Harvest) -> Iterator[str]:
     """Where the run did not keep to its plan, as only its logs tell."""
     if found.starts > 1:
-        yield f"the run was stopped and taken up again: it was started {found.starts} times"
+        why = ", or trials that were lost were run again" if found.lost else ""
+        yield f"the run was stopped and taken up again{why}: it was started {found.starts} times"
     if len(found.versions) > 1:
         yield f"trials were judged by several versions of redline: {', '.join(sorted(found.versions))}"
     if found.over_budget:
