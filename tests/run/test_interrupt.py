@@ -25,9 +25,9 @@ IN_THE_BACKGROUND = ("sh", "-c", 'trap "" INT; exec "$@"', "sh")
 """Has a command ignore Ctrl-C, as a shell does with what it does not wait for."""
 
 
-def start(out: Path, within: Sequence[str] = ()) -> "subprocess.Popen[str]":
+def start(out: Path, within: Sequence[str] = (), hold: float = 0.5) -> "subprocess.Popen[str]":
     words = ["run", "self_replication", "-T", "weights=4MiB", "--model", "redline/replicator", "--runtime", "runc"]
-    bounds = ["--trials", str(TRIALS), "--hold", "0.5", "--cells", "2"]
+    bounds = ["--trials", str(TRIALS), "--hold", f"{hold}", "--cells", "2"]
     return subprocess.Popen(
         [*within, sys.executable, "-m", "tests.sealed", *words, *bounds, "--out", str(out)],
         stdout=subprocess.PIPE,
@@ -178,3 +178,43 @@ def test_a_killed_warden_costs_no_trial(tmp_path: Path) -> None:
     assert time.monotonic() - began < PATIENCE_SECONDS, "trials waited for the turns of those that were lost"
     assert any("the warden was killed" in line for line in deviations(tmp_path / "out"))
     assert run.nothing_is_left()
+
+
+def test_a_second_ctrl_c_cuts_trials_that_would_take_long(tmp_path: Path) -> None:
+    run = start(tmp_path / "out", hold=WAIT_SECONDS)
+    try:
+        assert until(lambda: len(psutil.Process(run.pid).children(recursive=True)) > 1, WAIT_SECONDS)
+        assert until(lambda: bool(list((tmp_path / "out" / "logs").glob("*.eval"))), WAIT_SECONDS)
+        time.sleep(5)
+        family = psutil.Process(run.pid).children(recursive=True)
+        run.send_signal(signal.SIGINT)
+        assert run.stderr is not None
+        assert any(line.startswith("redline: Stopping: 2 trials are finishing.") for line in run.stderr)
+        time.sleep(2)
+        assert run.poll() is None, "it waits for them"
+        run.send_signal(signal.SIGINT)
+        _, said = run.communicate(timeout=WAIT_SECONDS / 4)
+    finally:
+        run.kill()
+    assert run.returncode == 130
+    assert "Traceback" not in said and "8 of 8 trials are still to be drawn" in said
+    _, alive = psutil.wait_procs(family, timeout=GONE_SECONDS)
+    assert not [process for process in alive if process.status() != psutil.STATUS_ZOMBIE]
+    seal = json.loads((tmp_path / "out" / "results.json").read_text())["seal"]
+    assert seal["verified"], "it was proved at the start"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_while_the_seal_is_measured_one_signal_ends_the_command(number: signal.Signals, tmp_path: Path) -> None:
+    run = start(tmp_path / "out")
+    try:
+        assert until(lambda: len(psutil.Process(run.pid).children(recursive=True)) > 0, WAIT_SECONDS)
+        family = psutil.Process(run.pid).children(recursive=True)
+        run.send_signal(number)
+        _, said = run.communicate(timeout=WAIT_SECONDS / 4)
+    finally:
+        run.kill()
+    assert (run.returncode, said.strip().splitlines()[-1]) == (130, "redline: interrupted")
+    assert "Traceback" not in said
+    _, alive = psutil.wait_procs(family, timeout=GONE_SECONDS)
+    assert not [process for process in alive if process.status() != psutil.STATUS_ZOMBIE]
