@@ -164,9 +164,11 @@ async def _look_for_the_warden(verification: Verification) -> None:
     Raises:
         LostCellError: Something outside stopped the harness or killed the warden. The trial is run again.
     """
-    after = verification.seal_after
-    if after is not None and (after.found_something or (after.verified and not verification.troubles)):
+    before, after = verification.seal_before, verification.seal_after
+    if any(seal is not None and seal.found_something for seal in (before, after)):
         return  # what probes found is never put down to something else
+    if after is not None and after.verified and not verification.troubles:
+        return
     end = await verification.cell.warden_end()
     if end is None:
         return
