@@ -3,11 +3,13 @@
 import os
 import subprocess
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from redline._errors import ExitCode
+from redline.run import RunFolder, read_results
 from redline.run.folder import MIN_FREE_BYTES
 from tests.run.folders import Said, say
 from tests.run.test_execute import TRIALS, Bench, bench
@@ -29,13 +31,11 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", place], check=True)
 
 
-def fill(place: Path, spare: int) -> Path:
+def fill(place: Path, spare: int) -> None:
     """Fills the disk but for so many bytes."""
-    ballast = place / "ballast"
-    with ballast.open("wb", buffering=0) as file:
+    with (place / "ballast").open("wb", buffering=0) as file:
         room = os.statvfs(place)
         os.posix_fallocate(file.fileno(), 0, room.f_bavail * room.f_frsize - spare)
-    return ballast
 
 
 def run(out: Path) -> Said:
@@ -47,7 +47,7 @@ def run(out: Path) -> Said:
 def test_a_full_disk_is_one_line_and_the_same_command_completes_the_run(
     bench: Bench, small_disk: Path, spare: int
 ) -> None:
-    bench.acts = {2: lambda: fill(small_disk, spare) and None}
+    bench.acts = {2: partial(fill, small_disk, spare)}
     out = small_disk / "out"
     said = run(out)
     assert said.code in (ExitCode.USAGE, ExitCode.INTERNAL)
@@ -59,4 +59,4 @@ def test_a_full_disk_is_one_line_and_the_same_command_completes_the_run(
     said = run(out)
     assert said.code == ExitCode.OK, said.err
     assert bench.drawn.count(0) == bench.drawn.count(1) == 1, "finished trials are kept"
-    assert say("verify", out).code == ExitCode.OK
+    assert [trial.outcome for trial in read_results(RunFolder(out)).trials] == ["refused"] * TRIALS
