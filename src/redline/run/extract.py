@@ -72,6 +72,8 @@ class Harvest:
     """Whether the newest log of any condition was cut short."""
     error: str | None = None
     """Why Inspect gave up on a condition, where it did."""
+    read: set[tuple[Path, str | int]] = field(default_factory=set)
+    """Records that were read, by log and sample."""
     closed: list[Path] = field(default_factory=list)
     """Logs that Inspect takes for complete, and that hold lost trials which have not been run again."""
 
@@ -137,12 +139,14 @@ class _Source:
 def _new_samples(found: Harvest, source: _Source) -> Iterator[EvalSample]:
     """The samples of trials that are not known yet, one at a time: a log of many trials need not fit in memory."""
     for sample_id in source.spec.dataset.sample_ids or ():
-        if trial_id(sample_id, source.model) in found.trials:
+        if trial_id(sample_id, source.model) in found.trials or (source.path, sample_id) in found.read:
             continue
         try:
-            yield read_eval_log_sample(str(source.path), id=sample_id, exclude_fields=set(UNREAD))
-        except IndexError:  # not in this log
+            sample = read_eval_log_sample(str(source.path), id=sample_id, exclude_fields=set(UNREAD))
+        except IndexError:  # not in this log, or not yet
             continue
+        found.read.add((source.path, sample_id))
+        yield sample
 
 
 def reason_to_run_again(sample: EvalSample) -> str | None:
