@@ -178,12 +178,12 @@ def test_each_logged_trial_is_read_once_a_command_and_a_finished_folder_is_left_
     bench.acts = {}
     read.clear()
     run(tmp_path)
-    assert sorted(set(read)) == [f"toy-default-{number:03d}" for number in range(TRIALS)]
-    assert len(read) - len(set(read)) <= 1, "only the trial that was cut has two records"
+    once = sorted([*(f"toy-default-{number:03d}" for number in range(TRIALS)), "toy-default-003"])
+    assert sorted(read) == once, "only the trial that was cut has two records"
     read.clear()
     logs = sorted((tmp_path / "logs").iterdir())
     assert run(tmp_path) == (ExitCode.OK, {"refused": TRIALS})
-    assert sorted(read) == [f"toy-default-{number:03d}" for number in range(TRIALS)]
+    assert sorted(read) == once
     assert sorted((tmp_path / "logs").iterdir()) == logs, "Inspect was not called"
 
 
