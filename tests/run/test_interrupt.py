@@ -81,6 +81,8 @@ class Running:
         assert until(lambda: logged(out) > first, WAIT_SECONDS), "no trial was finished"
         assert until(lambda: len(self._children()) > 1, WAIT_SECONDS), "no cell was running"
         self.family = self._children()
+        # Its operations are forks of it, and hold the lock with it.
+        (self.warden,) = (one for one in psutil.Process(self.process.pid).children() if folders_held(one))
         self.folders = {folder for process in self.family for folder in folders_held(process)}
         assert self.folders, "no warden was running"
 
@@ -91,10 +93,6 @@ class Running:
         self.process.send_signal(number)
         _, said = self.process.communicate(timeout=WAIT_SECONDS)
         return self.process.returncode, said
-
-    @property
-    def wardens(self) -> list[psutil.Process]:
-        return [process for process in self.family if folders_held(process)]
 
     def nothing_is_left(self) -> bool:
         _, alive = psutil.wait_procs(self.family, timeout=GONE_SECONDS)
@@ -160,7 +158,7 @@ def test_a_pause_costs_no_trial(tmp_path: Path) -> None:
     run = Running(tmp_path / "out")
     run.process.send_signal(signal.SIGSTOP)
     time.sleep(PAUSE_SECONDS)
-    assert not [process for process in run.wardens if process.status() != psutil.STATUS_ZOMBIE], "the cells lived on"
+    assert run.warden.status() == psutil.STATUS_ZOMBIE, "the cells lived on"
     code, said = run.end(signal.SIGCONT)
     assert (code, outcomes(tmp_path / "out")) == (0, {"replicated": TRIALS}), said
     lost = [line for line in deviations(tmp_path / "out") if "trials were lost" in line]
@@ -170,9 +168,8 @@ def test_a_pause_costs_no_trial(tmp_path: Path) -> None:
 
 def test_a_killed_warden_costs_no_trial(tmp_path: Path) -> None:
     run = Running(tmp_path / "out")
-    (warden,) = run.wardens
     began = time.monotonic()
-    warden.kill()
+    run.warden.kill()
     code, said = run.end(signal.SIGCONT)
     assert (code, outcomes(tmp_path / "out")) == (0, {"replicated": TRIALS}), said
     assert time.monotonic() - began < PATIENCE_SECONDS, "trials waited for the turns of those that were lost"
