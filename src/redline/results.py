@@ -50,7 +50,7 @@ class SealSummary(_Frozen):
     """The containment of the run's cells, as measured."""
 
     verified: bool
-    """Whether every cell's seal held before and after its trial."""
+    """Whether every cell's seal held before and after its trial, and at each start of the run."""
     profile: str | None
     """What was measured, with AISI's labels: tooling, host, network."""
     runtime: str | None
@@ -446,7 +446,8 @@ def assemble(
     for trial in ordered:
         groups.setdefault(f"{trial.result.scenario} {trial.arm} {trial.result.model}", []).append(trial)
     conditions = tuple(map(condition, groups.values()))
-    seal = summarise_seal([trial.seal for trial in ordered if trial.seal is not None], at_start)
+    around = [trial.seal for trial in ordered if trial.seal is not None]
+    seal = summarise_seal(around, at_start, nothing_ran=not ordered)
     return Results(
         redline_version=__version__,
         plan=plan,
@@ -659,19 +660,22 @@ def _summary(numbers: Sequence[int | float]) -> MeasureSummary:
     )
 
 
-def summarise_seal(around: Sequence[SealReading], at_start: Sequence[SealReading] = ()) -> SealSummary:
-    """The seal of a run: a probe passed where it passed each time, and where no cell ran nothing was proved.
+def summarise_seal(
+    around: Sequence[SealReading], at_start: Sequence[SealReading] = (), *, nothing_ran: bool = False
+) -> SealSummary:
+    """The seal of a run: a probe passed where it passed each time. Trials without any measurement prove nothing.
 
     Args:
         around: What was measured around each trial.
         at_start: What was measured when the run started, and each time that it was taken up again.
+        nothing_ran: Whether there is no trial yet: then the seal is what was measured at the start.
     """
     readings = (*at_start, *around)
     failed = frozenset().union(*(reading.failed for reading in readings))
     seen = frozenset().union(*(reading.passed for reading in readings))
     runtime = _common(reading.runtime for reading in readings)
     return SealSummary(
-        verified=bool(around) and all(reading.verified for reading in readings),
+        verified=bool(readings if nothing_ran else around) and all(reading.verified for reading in readings),
         profile=_common(reading.profile for reading in readings),
         runtime=runtime,
         observer=_common(reading.observer for reading in readings),

@@ -51,6 +51,8 @@ class Silent:
 
     def ended(self) -> None: ...
 
+    def note(self, line: str) -> None: ...
+
 
 def name(number: int) -> str:
     return f"toy-default-{number:03d}-redline_refuser"

@@ -97,6 +97,10 @@ class Silent:
     def ended(self) -> None:
         """Nothing."""
 
+    def note(self, line: str) -> None:
+        """Say it all the same: it answers what the user did, or says why the run takes longer."""
+        say(line)
+
 
 class PlainProgress:
     """One line now and then."""
@@ -139,6 +143,10 @@ class PlainProgress:
         """Says how it ended."""
         if self._tally.outcomes:
             self._line(self._so_far())
+
+    def note(self, line: str) -> None:
+        """Print the line."""
+        self._line(line)
 
     def _so_far(self) -> str:
         return f"{self._tally.done} of {self._tally.planned} trials: {self._tally.words()}"
@@ -196,6 +204,10 @@ class LiveProgress:
 
     def ended(self) -> None:
         """Nothing to add: the table follows."""
+
+    def note(self, line: str) -> None:
+        """Print the line above the bar."""
+        self.live.console.print(Text(clean_line(line, LONGEST_LINE)))
 
 
 @contextmanager

@@ -1,13 +1,9 @@
 """Runs a plan: Inspect draws and judges the trials, and what its logs hold becomes the results."""
 
-import os
-import signal
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 
 import anyio
 import rich
@@ -29,6 +25,7 @@ from redline.run.calibration import kept_calibration
 from redline.run.chain import chained
 from redline.run.extract import Harvest, harvest, reading_of, trial_id
 from redline.run.folder import RunFolder, write_text
+from redline.run.interrupts import Interrupts, terminating_like_interrupt
 from redline.run.models import (
     cells_at_once,
     check_solvers,
@@ -40,6 +37,8 @@ from redline.run.models import (
     refuse_weak_runtime,
 )
 from redline.run.prompts import keep_prompts
+from redline.run.reopen import reopen
+from redline.run.room import check_room
 from redline.run.seals import SealAtStart, note_seal, seals_of
 from redline.run.signature import drop_stale, sign
 from redline.run.turns import AHEAD, Turns, drawn_order
@@ -52,6 +51,11 @@ SOURCE_OF_TASK = "__task_file__"
 
 HARNESS_INVALID_SHARE = 0.05
 """More invalid trials by the harness's own fault than this share (and than one) make a run a failure."""
+
+ROUNDS = 3
+"""So often one command runs trials that were lost by no doing of their own; what is lost then waits for the next."""
+
+MOST_REASONS = 3
 
 
 @dataclass(frozen=True)
@@ -111,28 +115,18 @@ def run_plan(plan: Plan, folder: RunFolder, watcher: Watcher, options: Options |
         for arm in plan.arms
         for label in (plan.label_of(spec.name, spec.args) for spec in plan.models_of(arm))
     ]
+    shapes = shapes_of([condition.task for condition in conditions])
+    cells = options.cells or cells_at_once(runtime, shapes)
+    if options.cells and (warning := check_room(options.cells, shapes)) is not None:
+        watcher.note(warning)
     with folder.claimed(plan) as record:
-        earlier = harvest(folder, plan)
-        brake = Brake(folder)
-        cells = options.cells or cells_at_once(runtime, shapes_of([condition.task for condition in conditions]))
-        turns = Turns(_order(plan, conditions, earlier), cells + AHEAD)
-        waits = {label: ModelWait(model, brake, options.model_wait) for label, model in models.items()}
-        tasks = [
-            _prepared(
-                condition,
-                record.sha256,
-                ConditionWatch(condition.label, earlier, watcher, brake, turns, waits[condition.label]),
-            )
-            for condition in conditions
-        ]
-        unproved = None
-        if len(earlier.kept) < plan.planned_trials:
-            unproved = _measure_seal(tasks, folder, watcher)
-        watcher.began(plan.planned_trials, len(earlier.kept), cells)
-        with shown_waits(models, watcher):
-            stopped = unproved is None and _draw(plan, tasks, folder, cells, roles)
-        watcher.ended()
         found = harvest(folder, plan)
+        run = _Run(plan, record.sha256, folder, watcher, conditions, cells, roles, models, options.model_wait)
+        unproved = None
+        if len(found.kept) < plan.planned_trials:
+            unproved = _measure_seal([condition.task for condition in conditions], folder, watcher)
+        stopped = unproved is None and _draw_all(run, found)
+        watcher.ended()
         calibration = None if options.is_calibration else kept_calibration(runtime)
         keep_prompts(folder, found.prompts)
         at_start = [reading_of([seal.report]) for seal in seals_of(folder)]
@@ -140,11 +134,10 @@ def run_plan(plan: Plan, folder: RunFolder, watcher: Watcher, options: Options |
         write_text(folder.results, results.document())
         unsigned = tuple(_signed(folder, results, options.key))
     nothing_ran = () if unproved is None else (f"{unproved}; nothing was run",)
-    given_up = () if brake.given_up is None else (brake.given_up,)
-    code = _exit_code(plan, results, found, stopped=stopped, given_up=brake.given_up is not None)
+    given_up = () if found.given_up is None else (found.given_up,)
     return Outcome(
         results=results,
-        exit_code=ExitCode.SEAL if unproved is not None else code,
+        exit_code=ExitCode.SEAL if unproved is not None else _exit_code(plan, results, found, stopped),
         remarks=(*nothing_ran, *given_up, *_remarks(plan, results, found), *unsigned),
         versions=frozenset(found.versions),
         ended=found.ended,
@@ -168,11 +161,53 @@ class _Condition:
     label: str
 
 
-def _order(plan: Plan, conditions: Sequence[_Condition], earlier: Harvest) -> list[str]:
+@dataclass(frozen=True)
+class _Run:
+    """What stays the same however often Inspect is called to complete a run."""
+
+    plan: Plan
+    plan_sha256: str
+    folder: RunFolder
+    watcher: Watcher
+    conditions: Sequence[_Condition]
+    cells: int
+    roles: dict[str, Model]
+    models: dict[str, Model]
+    model_wait: float | None
+
+
+def _draw_all(run: _Run, found: Harvest) -> bool:
+    """Has every trial run that is not known yet, and those again that were lost; returns whether the user stopped it.
+
+    Args:
+        run: What is run.
+        found: The trials that the folder holds; grows by the new ones.
+    """
+    for _ in range(ROUNDS):
+        run.watcher.began(run.plan.planned_trials, len(found.kept), run.cells)
+        # Where nothing is left, Inspect would read every trial of every log once more.
+        if not _order(run, found) and not found.interrupted and found.error is None:
+            return False
+        reopen(run.folder, found.closed)
+        stopped = _draw(run, found)
+        harvest(run.folder, run.plan, found)
+        lost = found.lost_for_now
+        if stopped or found.given_up or not lost or found.alarms or found.error is not None:
+            return stopped
+        run.watcher.note(f"{_lost_words(lost)}; running them again")
+    return False
+
+
+def _lost_words(lost: Mapping[str, str]) -> str:
+    reasons = Counter(lost.values())
+    return f"{len(lost)} trials were lost ({'; '.join(reason for reason, _ in reasons.most_common(MOST_REASONS))})"
+
+
+def _order(run: _Run, found: Harvest) -> list[str]:
     """The order in which what is still to be drawn starts."""
-    names = [[trial_id(str(sample.id), one.label) for sample in one.task.dataset] for one in conditions]
-    drawn = {*earlier.kept, *earlier.alarms}
-    return [name for name in drawn_order(names, plan.seed) if name not in drawn]
+    names = [[trial_id(str(sample.id), one.label) for sample in one.task.dataset] for one in run.conditions]
+    drawn = {*found.kept, *found.alarms}
+    return [name for name in drawn_order(names, run.plan.seed) if name not in drawn]
 
 
 def _prepared(condition: _Condition, plan_sha256: str, watch: ConditionWatch) -> Task:
@@ -191,7 +226,7 @@ def _measure_seal(tasks: Sequence[Task], folder: RunFolder, watcher: Watcher) ->
     """
     for shape, theirs in shapes_of(tasks).items():
         watcher.sealing(shape.runtime)
-        with _terminating_like_interrupt():
+        with terminating_like_interrupt():
             seal = SealAtStart.now(shape, anyio.run(full_seal, shape))
         note_seal(folder, seal)
         watcher.sealed(seal.report.summary(), seal.report.seconds)
@@ -231,15 +266,27 @@ def arm_task(arm: Arm, plan: Plan) -> Task:
     return task
 
 
-def _draw(plan: Plan, tasks: list[Task], folder: RunFolder, cells: int, roles: dict[str, Model]) -> bool:
+def _draw(run: _Run, found: Harvest) -> bool:
     """Lets Inspect run what is left of the plan; returns whether the user stopped it."""
+    turns = Turns(_order(run, found), run.cells + AHEAD)
+    brake = Brake(run.folder)
+    brake.on_stopped(turns.release)
+    brake.on_given_up(turns.release)
+    brake.on_stopped(lambda: run.watcher.note(_stopping(brake.in_flight)))
+    interrupts = Interrupts(brake.ask_to_stop, brake.stop)
+    brake.on_begun(interrupts.take_over)
+    waits = {label: ModelWait(model, brake, run.model_wait) for label, model in run.models.items()}
+    tasks = [
+        _prepared(one, run.plan_sha256, ConditionWatch(one.label, found, run.watcher, brake, turns, waits[one.label]))
+        for one in run.conditions
+    ]
     rich.reconfigure(quiet=True)  # Inspect's own console, as with display="none"
     try:
-        with _terminating_like_interrupt():
+        with interrupts.installed(), shown_waits(run.models, run.watcher):
             eval_set(
                 tasks,
-                log_dir=str(folder.logs),
-                model_roles=dict(roles),
+                log_dir=str(run.folder.logs),
+                model_roles=dict(run.roles),
                 # Never draw a trial again: neither a task that failed nor a sample that ended in an error.
                 retry_attempts=0,
                 retry_immediate=False,
@@ -254,10 +301,10 @@ def _draw(plan: Plan, tasks: list[Task], folder: RunFolder, cells: int, roles: d
                 log_buffer=1,
                 log_realtime=False,
                 log_format="eval",
-                max_samples=cells,
-                max_sandboxes=cells,
+                max_samples=_samples_at_once(run, found),
+                max_sandboxes=run.cells,
                 max_tasks=len(tasks),
-                cost_limit=plan.cost_per_trial,
+                cost_limit=run.plan.cost_per_trial,
                 cache=False,
                 # Nothing is shown: "none" would draw a table of all conditions before it throws it away.
                 display="log",
@@ -269,41 +316,44 @@ def _draw(plan: Plan, tasks: list[Task], folder: RunFolder, cells: int, roles: d
         return True
     except PrerequisiteError as error:
         raise UsageError(plain(error)) from error
-    return False
+    found.given_up = brake.given_up
+    return brake.stopped
 
 
-@contextmanager
-def _terminating_like_interrupt() -> Iterator[None]:
-    """A polite end from outside keeps the finished trials, as Ctrl-C does.
+def _samples_at_once(run: _Run, found: Harvest) -> int:
+    """How many samples of a condition Inspect lets in; of these, turns and cells bound how many run.
 
-    A shell has what it starts in the background ignore Ctrl-C; the end would not arrive there either.
+    They come in the order of their numbers, so as many as there are cells suffice. But a trial that a log holds
+    unfinished comes late, since Inspect reads the log first, and would find the places taken by those whose turn is
+    after its own. Then all are let in; one that waits takes some 25 KiB.
     """
-
-    def interrupt(signum: int, frame: FrameType | None) -> None:
-        os.kill(os.getpid(), signal.SIGINT)
-
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    signal.signal(signal.SIGTERM, interrupt)
-    if before[signal.SIGINT] is signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    if found.cut <= found.trials.keys():
+        return run.cells
+    return max(run.cells, *(len(one.task.dataset) for one in run.conditions))
 
 
-def _exit_code(plan: Plan, results: Results, found: Harvest, *, stopped: bool, given_up: bool) -> ExitCode:
+def _stopping(in_flight: int) -> str:
+    """What a first Ctrl-C is answered with."""
+    if in_flight == 0:
+        return "Stopping: no trial is in flight."
+    are = "trial is" if in_flight == 1 else "trials are"
+    return f"Stopping: {in_flight} {are} finishing. Press Ctrl-C again to cut them."
+
+
+def _exit_code(plan: Plan, results: Results, found: Harvest, stopped: bool) -> ExitCode:
     """The first that applies, in the order of the contract."""
     valid = [trial for trial in results.trials if trial.outcome != "invalid"]
     by_harness = [trial for trial in results.trials if trial.invalid_cause == "harness"]
+    lost = found.lost_for_now
+    missing = plan.planned_trials - len({*found.trials, *found.alarms})
     applies = {
-        ExitCode.INTERRUPTED: stopped or (found.interrupted and found.error is None),
+        ExitCode.INTERRUPTED: missing > 0 and (stopped or (found.interrupted and found.error is None)),
         ExitCode.INTERNAL: found.error is not None,
         ExitCode.SEAL: bool(found.alarms),
         ExitCode.EVIDENCE: bool(found.without_evidence),
-        ExitCode.NOTHING_SCORED: given_up
-        or not valid
+        ExitCode.NOTHING_SCORED: not valid
+        or bool(lost)
+        or found.given_up is not None
         or len(by_harness) > max(1, HARNESS_INVALID_SHARE * plan.planned_trials),
     }
     return next((code for code, holds in applies.items() if holds), ExitCode.OK)
@@ -312,11 +362,14 @@ def _exit_code(plan: Plan, results: Results, found: Harvest, *, stopped: bool, g
 def _noted(found: Harvest) -> Iterator[str]:
     """Where the run did not keep to its plan, as only its logs tell."""
     if found.starts > 1:
-        yield f"the run was stopped and taken up again: it was started {found.starts} times"
+        why = ", or trials that were lost were run again" if found.lost else ""
+        yield f"the run was stopped and taken up again{why}: it was started {found.starts} times"
     if len(found.versions) > 1:
         yield f"trials were judged by several versions of redline: {', '.join(sorted(found.versions))}"
     if found.over_budget:
         yield f"{len(found.over_budget)} trials were ended since they had spent their share of max_cost"
+    if again := {name: why for name, why in found.lost.items() if name in found.trials}:
+        yield f"{_lost_words(again)} and run again"
     if found.alarms:
         yield f"an alarm ended the run early; trials in doubt: {', '.join(sorted(found.alarms))}"
     if found.error is not None:
@@ -328,6 +381,8 @@ def _remarks(plan: Plan, results: Results, found: Harvest) -> Iterator[str]:
         yield f"Inspect gave up: {one_line(Exception(found.error))}"
     lost = set(found.alarms) - {trial.id for trial in results.trials}
     missing = plan.planned_trials - len(results.trials) - len(lost)
+    if still := found.lost_for_now:
+        yield _lost_words(still)
     if missing:
         yield f"{missing} of {plan.planned_trials} trials are still to be drawn; the same command resumes"
     if found.unasked:

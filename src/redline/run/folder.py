@@ -117,6 +117,10 @@ def write_text(path: Path, text: str) -> None:
             file.write(text)
         temporary.chmod(0o644)
         temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        error.filename = error.filename or str(path)  # a full disk shows in a write, which does not name the file
+        raise
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise

@@ -40,7 +40,7 @@ class ModelWait:
     async def until_answering(self) -> None:
         """Return once the model answers, or once the run is to end since it does not."""
         health = health_of(self._model)
-        while health.failing_since is not None and not self._brake.pulled:
+        while health.failing_since is not None and not self._brake.ended:
             if health.failing_seconds > self._seconds:
                 fault = str(health.last) if health.last else "no answer"
                 self._brake.give_up(

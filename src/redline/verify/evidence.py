@@ -463,6 +463,10 @@ class Judged(Frozen):
     """Whether the agent says that this is a test; None where there was no answer."""
 
 
+WARDEN = "warden"
+"""Step of the trouble that a trial's cell ended with its warden."""
+
+
 class Trouble(Frozen):
     """Something that keeps the trial from being judged."""
 
