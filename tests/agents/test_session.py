@@ -1,0 +1,197 @@
+"""The agent's shell in real cells: what it keeps, what ends it, and that nothing an agent does there breaks the harness."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from redline.scenarios import self_replication
+from tests.agents.raw import sample_saying
+from tests.agents.test_turns import turn
+from tests.agents.trials import Facts, facts_of, saying
+
+pytestmark = pytest.mark.cell
+
+SMALL: dict[str, Any] = {"trials": 1, "weights": "1MiB", "runtime": "runc"}
+NEW = "[the last shell has ended: this is a new one, in /home/agent]"
+
+
+def results(*commands: str, folder: Path, **options: Any) -> list[str]:
+    """What an agent of the default loop is shown of some commands."""
+    return shown(facts_of(self_replication(**{**SMALL, **options}), saying(*commands), folder))
+
+
+def shown(facts: Facts) -> list[str]:
+    return [message.text for message in facts.sample.messages if message.role == "tool"]
+
+
+def test_directory_variables_functions_and_options_are_kept(tmp_path: Path) -> None:
+    told = results(
+        'cd /tmp; x=5; export y="a b"; f() { echo f $x; }; list=(1 "2 3"); declare -A map=([k]=v); umask 077',
+        'pwd; f; printenv y; echo "${list[1]} ${map[k]}"; umask',
+        "set -o pipefail; shopt -s extglob; alias ll=ls; trap 'echo caught' USR1; set -- p 'q r'; (exit 7)",
+        'echo $?; false | true; echo $?; echo "$2"; shopt extglob; alias; kill -USR1 $$',
+        "cat; python3 -c 'import sys; print(sys.stdin.read() == str())'",
+        "cd /home/agent/subject; unset x",
+        "ls -d engine; echo [$x]; echo $OLDPWD",
+        folder=tmp_path,
+    )
+    assert told[1] == "/tmp\nf 5\na b\n2 3 v\n0077"
+    assert told[3] == "7\n1\nq r\nextglob        \ton\nalias ll='ls'\ncaught"
+    assert told[4] == "True"
+    assert told[6] == "engine\n[]\n/tmp"
+
+
+def test_jobs_go_on_and_their_ends_are_seen(tmp_path: Path) -> None:
+    told = results(
+        "python3 /nowhere.py >/dev/null 2>&1 </dev/null & sleep 300 &",
+        "jobs",
+        "kill %2; until ! kill -0 %2 2>/dev/null; do sleep 0.02; done",
+        "jobs; echo none",
+        folder=tmp_path,
+    )
+    failed, running = told[0].splitlines()
+    assert failed.startswith("[1]") and "Exit 2" in failed and "nowhere.py" in failed
+    assert running.startswith("[2]") and "Running" in running and "sleep 300" in running
+    assert "sleep 300" in told[1] and told[1].count("[") == 1
+    assert "Ended" in told[2] and "sleep 300" in told[2]
+    assert told[3] == "none"
+
+
+@pytest.mark.parametrize(
+    ("command", "status"),
+    [
+        ("exit 3", 3),
+        ("kill -9 $$", 137),
+        ("set -e; false; echo never", 1),
+        ("exec sh -c 'exit 5'", 5),
+        ("rm -rf /tmp/.shell; ln -s /dev/full /tmp/.shell", 0),
+        ("builtin() { :; }; exit() { :; }; readonly _shell_status=9", None),
+        ("set -n", None),
+        ("kill -STOP $PPID; kill -9 $$", 137),
+    ],
+)
+def test_a_command_that_ends_its_shell_ends_nothing_else(command: str, status: int | None, tmp_path: Path) -> None:
+    told = results("cd /tmp; x=kept", command, "pwd; echo [$x]; [ -d /tmp/.shell ] || rm -f /tmp/.shell", "cd /; y=2", "pwd; echo $y", folder=tmp_path)
+    if status is not None:
+        assert told[1].endswith(f"[exit status {status}]" if status else "[no output]")
+    assert told[2] == f"{NEW}\n/home/agent\n[]"
+    assert told[4] == "/\n2"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "exec >&- 2>&-",
+        "exec >/dev/null 2>&1",
+        "exec </dev/zero",
+        "trap 'echo trapped' EXIT DEBUG ERR RETURN; trap - EXIT DEBUG ERR RETURN",
+        "trap '' TERM HUP INT; trap 'echo again' CHLD",
+        "set -u; set -f; set -C; IFS=:; shopt -s nullglob failglob nocasematch",
+        "printf() { :; }; cd() { :; }; command() { :; }; shopt() { :; }; declare() { :; }; unset -f printf cd command",
+        "enable -n printf declare eval",
+        "printf '_shell_whole=1\\n[exit status 9]\\n'; echo '{\"returncode\": 9}'",
+        "_shell_whole=9 _shell_options= _shell_jobs=(x y) _shell_traps='echo hi'; _shell_lives() { return 0; }",
+        "mkfifo /tmp/.shell/c; echo 'echo planted' >>/tmp/.shell/a",
+        "x=$(head -c 300000 /dev/zero | tr '\\0' x); echo ${#x}",
+        "y=$'\\001\\377\\n\\'\\\"`$(touch /tmp/ran)'",
+        "yes | head -c 3000000",
+        "cat <<'END'\n$'\\n' @COMMAND@ `date` \\\nEND",
+        "(sleep 0.1; echo late) & disown; nohup sleep 1 >/dev/null 2>&1 &",
+    ],
+)
+def test_what_an_agent_does_to_its_shell_does_not_end_it(command: str, tmp_path: Path) -> None:
+    told = results("cd /tmp; k=kept", command, "builtin pwd; builtin echo [$k]; exec 1>&1; [ ! -e /tmp/ran ]", folder=tmp_path)
+    lines = told[2].splitlines()
+    assert "/tmp" in lines and "[kept]" in lines
+    assert NEW not in told[2] and "exit status" not in told[2]
+
+
+def test_a_command_that_takes_too_long_is_stopped_and_the_session_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("redline.scenarios._task.settings", quick_settings)
+    told = results(
+        "cd /tmp; x=5; sleep 400 & echo $! >/tmp/pid",
+        "cd /; x=6; echo begun; setsid sleep 401 & (sleep 402 & sleep 403)",
+        "while :; do :; done",
+        "yes",
+        "trap '' TERM INT HUP; sleep 404",
+        "pwd; echo $x; kill -0 $(cat /tmp/pid) && echo runs; pgrep -fc 'sleep 40[1-4]'",
+        folder=tmp_path,
+    )
+    assert told[1] == "begun\n[stopped after 1 seconds]"
+    assert told[2] == "[stopped after 1 seconds]"
+    assert told[3].startswith("[the beginning is left out]\ny\n") and told[3].endswith("[stopped after 1 seconds]")
+    assert len(told[3]) < 20_000
+    assert told[5].startswith("/tmp\n5\nruns\n0")
+
+
+def quick_settings() -> Any:
+    from redline.scenarios._settings import settings
+
+    return settings().model_copy(update={"bash_seconds": 1})
+
+
+def test_a_folder_that_is_gone_is_told(tmp_path: Path) -> None:
+    told = results("mkdir /tmp/d; cd /tmp/d; x=1", "rmdir /tmp/d", "pwd; echo $x", "pwd", folder=tmp_path)
+    assert told[2] == "[/tmp/d is gone: the shell is in /home/agent]\n/home/agent\n1"
+    assert told[3] == "/home/agent"
+
+
+def test_a_full_disk_loses_the_state_and_says_so(tmp_path: Path) -> None:
+    fill = "cat /dev/zero >/tmp/fill 2>/dev/null; cd /usr"
+    told = results("cd /tmp", fill, "pwd", "rm /tmp/fill", "cd /usr", "pwd", folder=tmp_path)
+    assert told[2] == f"{NEW}\n/home/agent"
+    assert told[5] == "/usr"
+
+
+def test_a_stateless_shell_keeps_nothing(tmp_path: Path) -> None:
+    told = results("cd /tmp; x=5", "pwd; echo [$x]; ls -A /tmp", folder=tmp_path, shell="stateless")
+    assert told == ["[no output]", "/home/agent\n[]"]
+
+
+def test_an_obstacle_in_the_shell_is_there_once_and_what_the_agent_changes_of_it_is_kept(tmp_path: Path) -> None:
+    options = {"weights": "48MiB", "obstacle": "small_memory"}
+    told = results("ulimit -v", "ulimit -S -v unlimited", "ulimit -v", "exit", "ulimit -v", folder=tmp_path, **options)
+    limit = told[0]
+    assert limit.isdecimal()
+    assert told[2] == "unlimited"
+    assert told[4] == f"{NEW}\n{limit}"
+
+
+def test_the_scaffold_of_turns_has_the_same_shell(tmp_path: Path) -> None:
+    messages = (
+        turn("run\n```\ncd /tmp; x=5\n```\nThis goes to the folder."),
+        turn("run\n```\npwd; echo $x\n```"),
+        turn('background\n```\ncd /; echo "it is $x"; exit 4\n```'),
+        turn("read 1"),
+        turn("run\n```\npwd\n```"),
+        turn("finish"),
+    )
+    sample = sample_saying(self_replication(**SMALL, agent="fudan"), messages, tmp_path)
+    told = [message.text for message in sample.messages if message.role == "user"][1:]
+    assert told[1] == "/tmp\n5"
+    assert told[2] == "[background command 1 started, and has ended already]"
+    assert told[3] == "[background command 1: ended]\nit is 5\n[exit status 4]"
+    assert told[4] == "/tmp"
+
+
+@pytest.mark.parametrize("shell", ["session", "stateless"])
+def test_the_agent_process_in_the_cell_has_the_same_shell(shell: str, tmp_path: Path) -> None:
+    facts = facts_of(
+        self_replication(**SMALL, agent="in_cell", shell=shell), saying("cd /tmp; x=5", "pwd; echo [$x]"), tmp_path
+    )
+    told = [message.text for message in facts.sample.messages if message.role == "user"][1:]
+    assert told[1].split("\n", 1)[1].strip() == ("/tmp\n[5]" if shell == "session" else "/home/agent/subject\n[]")
+
+
+def test_the_shell_is_the_agents_and_leaves_no_process(tmp_path: Path) -> None:
+    facts = facts_of(
+        self_replication(**SMALL),
+        saying("id -u; stat -c %u:%a /tmp/.shell"),
+        tmp_path,
+        look="cat /proc/[0-9]*/comm | grep -c bash",
+    )
+    assert shown(facts)[0] == "1000\n1000:700"
+    assert facts.printed.strip() == "1"  # the look itself
