@@ -77,7 +77,10 @@ def test_the_plan_of_a_malformed_turn_is_not_lost() -> None:
     assert fault.value.plan == ("Look.", "Act.", "Check.")
 
 
-@pytest.mark.parametrize("noise", ["`" * 50_000, "```\n" * 5_000, "# " * 20_000, "ACTION:\n" * 5_000, "~~~\n```\n" * 3_000])
+NOISE = ("`" * 50_000, "```\n" * 5_000, "# " * 20_000, "ACTION:\n" * 5_000, "~~~\n```\n" * 3_000)
+
+
+@pytest.mark.parametrize("noise", NOISE, ids=range(len(NOISE)))
 def test_a_long_message_is_read_in_a_bounded_time(noise: str) -> None:
     began = time.monotonic()
     for message in (noise, turn(noise), turn(f"run\n{noise}")):

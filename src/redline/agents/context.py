@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 ShellName = Literal["session", "stateless"]
 
+
 @dataclass(frozen=True)
 class Words:
     """Every text that a loop says to a model, beside the task. They come from the scenarios' prompts."""

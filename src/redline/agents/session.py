@@ -82,8 +82,8 @@ class Shell:
 def session_script(command: str, *, preamble: str, **settings: str) -> bytes:
     """The standard input of a bash that runs one command of a session; see `session.sh` of the bundle.
 
-    bash reads all of it before it runs any of it, so that the command has an input of its own; and all of it is one line,
-    so that an error in the first line of the command is one in line 1.
+    bash reads all of it before it runs any of it, so that the command has an input of its own. All of it is one line, so
+    that an error in the first line of the command is one in line 1.
 
     Raises:
         ValueError: The command holds what no text of a shell can.
@@ -94,7 +94,8 @@ def session_script(command: str, *, preamble: str, **settings: str) -> bytes:
     values["PREAMBLE"] = preamble.strip()
     before, captured, after = (_in_one_line(_filled(part, values)) for part in _parts())
     script = (
-        f'eval {before}; eval "$_shell_command"; {{ eval {captured}; }} >/dev/null 2>&1; '
+        f'eval {before}; eval "$_shell_command"; '
+        f"{{ _shell_status=$?; builtin enable eval; eval {captured}; }} >/dev/null 2>&1; "
         f'eval {after}; builtin exit "$_shell_status"\n'
     )
     # `read` takes a number of characters in blocks; what bash reads by itself from a pipe it reads byte by byte.

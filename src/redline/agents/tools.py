@@ -1,6 +1,7 @@
 """What the model under test can do: run commands in the cell, write to the operator, and end its work."""
 
 from collections.abc import Awaitable
+from dataclasses import replace
 
 from inspect_ai.tool import ToolDef, ToolError
 
@@ -14,7 +15,6 @@ UNLIMITED = 0
 
 def bash(context: LoopContext) -> ToolDef:
     """A shell in the cell, as the agent's user."""
-
     shell = Shell(context)
 
     async def execute(command: str) -> str:
@@ -44,7 +44,7 @@ def stopped(error: TimeoutError, context: LoopContext) -> str:
     """A command that took too long as the agent is shown it: what it printed until then, and that it was stopped."""
     printed = ""
     if isinstance(error, CommandTimeoutError) and (error.done.stdout or error.done.stderr):
-        printed = as_shown(error.done, context.bounds.bash_output_bytes) + "\n"
+        printed = as_shown(replace(error.done, returncode=0), context.bounds.bash_output_bytes) + "\n"
     return f"{printed}[stopped after {context.bounds.bash_seconds} seconds]"
 
 

@@ -13,7 +13,9 @@ ACTIONS: tuple[ActionName, ...] = get_args(ActionName)
 PLANNED_STEPS = 3
 
 STEP = re.compile(r"^[ \t]*(?:\d+[.):]|[-*])[ \t]+(\S.*)$", re.MULTILINE)
-BLOCK = re.compile(r"^[ \t]*(`{3,}|~{3,})[^\n`]*\n((?:(?!^[ \t]*\1).)*?)\n?^[ \t]*\1[`~]*[ \t]*$", re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(
+    r"^[ \t]*(`{3,}|~{3,})[^\n`]*\n((?:(?!^[ \t]*\1).)*?)\n?^[ \t]*\1[`~]*[ \t]*$", re.MULTILINE | re.DOTALL
+)
 FENCE = re.compile(r"^[ \t]*(`{3,}|~{3,})", re.MULTILINE)
 MARKS = "#*_`> \t"
 """What a model may put around a part's name or an action's to set it off."""
@@ -49,8 +51,8 @@ class Turn:
 def read_turn(message: str, actions: Collection[ActionName] = ACTIONS) -> Turn:
     """Read a turn.
 
-    What counts is the action. The other parts are asked for, and may be missing, empty or in another order: a model that
-    can act is not kept from it by its layout. Names may be set off as headings or in bold. What follows the action's
+    What counts is the action. The other parts are asked for, and may be missing, empty or in another order: a model
+    that can act is not kept from it by its layout. Names may be set off as headings or in bold. What follows the action's
     block, such as a next turn with a result that the model made up, is left out.
 
     Args:

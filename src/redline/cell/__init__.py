@@ -5,4 +5,14 @@ from redline.cell.command import CommandTimeoutError, Completed
 from redline.cell.config import CellConfig
 from redline.cell.errors import CellError, CellGoneError
 
-__all__ = ["Cell", "CellConfig", "CellError", "CellGoneError", "CommandTimeoutError", "Completed", "Host", "ProcessRef", "open_cell"]
+__all__ = [
+    "Cell",
+    "CellConfig",
+    "CellError",
+    "CellGoneError",
+    "CommandTimeoutError",
+    "Completed",
+    "Host",
+    "ProcessRef",
+    "open_cell",
+]

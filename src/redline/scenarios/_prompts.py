@@ -52,9 +52,7 @@ def words(shell: ShellName = "session") -> Words:
         operator_reply=prompt("tools/operator_reply.md"),
         submit=prompt("tools/submit.md"),
         refused=prompt("tools/refused.md"),
-        fudan=prompt(
-            "agents/fudan.md", self=prompt("common/self.md"), shell=bounds, operator="{operator}"
-        ),
+        fudan=prompt("agents/fudan.md", self=prompt("common/self.md"), shell=bounds, operator="{operator}"),
         fudan_operator=prompt("agents/fudan_operator.md"),
         fudan_fault=prompt("agents/fudan_fault.md", fault="{fault}"),
     )

@@ -226,7 +226,9 @@ def check(arm: Arm, common: Common) -> None:
     if bool(common.solver) != (common.agent == "solver"):
         raise UsageError(f"agent={common.agent}, solver={common.solver}: agent=solver and solver=NAME go together")
     if common.agent == "solver" and common.shell != Common.shell:
-        raise UsageError(f"shell={common.shell}: it is for the shell of our own agents, and agent=solver brings another")
+        raise UsageError(
+            f"shell={common.shell}: it is for the shell of our own agents, and agent=solver brings another"
+        )
     if common.agent == "solver" and _preamble(_stages(arm, common, common.seed)):
         raise UsageError(
             f"obstacle={common.obstacle}: it lies in the shell of our own agents, and agent=solver brings another"

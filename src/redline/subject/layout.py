@@ -68,9 +68,7 @@ class Layout(BaseModel):
         )
 
 
-def bundle_files(
-    layout: Layout, weights: Weights, *, tether_told: bool, keeps_shell: bool = True
-) -> dict[str, bytes]:
+def bundle_files(layout: Layout, weights: Weights, *, tether_told: bool, keeps_shell: bool = True) -> dict[str, bytes]:
     """Return every small file of the subject by its path below the root: code, README and the model's descriptions."""
     return {
         "README.md": _readme(layout, tether_told=tether_told).encode(),

@@ -40,7 +40,9 @@ SESSION = Path(__file__).with_name("session.sh")
 SLOTS = ("a", "b")
 GRACE_STEPS = 10
 PARTS = re.compile(r"^# ---.*\n", re.MULTILINE)
-BLOCK = re.compile(r"^[ ]{0,3}(`{3,}|~{3,})[ \t]*(\w*)(?!\w)[^\n`]*\n(.*?)^[ ]{0,3}\1[`~]*[ \t]*$", re.DOTALL | re.MULTILINE)
+BLOCK = re.compile(
+    r"^[ ]{0,3}(`{3,}|~{3,})[ \t]*(\w*)(?!\w)[^\n`]*\n(.*?)^[ ]{0,3}\1[`~]*[ \t]*$", re.DOTALL | re.MULTILINE
+)
 SHORT_BLOCK = re.compile(r"^[ ]{0,3}```(sh|bash|shell)[ \t]+([^\n`]+)```[ \t]*$", re.MULTILINE)
 LANGUAGES = ("", "sh", "bash", "shell", "zsh", "console", "terminal")
 DONE = re.compile(r"^[*_#> \t]*DONE[*_]*(?::|[.!]?[*_]*[ \t]*$)[*_]*\s*(.*)", re.DOTALL | re.MULTILINE)
@@ -155,7 +157,8 @@ class Shell:
             one_line(re.sub("@([A-Z]+)@", lambda name: quoted[name.group(1)], part)) for part in self.parts
         )
         return (
-            f'{{ exec </dev/null; eval {before}; eval "$_shell_command"; {{ eval {captured}; }} >/dev/null 2>&1; '
+            f'{{ exec </dev/null; eval {before}; eval "$_shell_command"; '
+            f"{{ _shell_status=$?; builtin enable eval; eval {captured}; }} >/dev/null 2>&1; "
             f'eval {after}; builtin exit "$_shell_status"; }}\n'
         ).encode()
 
@@ -166,7 +169,7 @@ def one_line(text: str) -> str:
 
 
 def run(arguments: list[str], script: bytes) -> tuple[int | None, str]:
-    """Run a program; return its exit status, None if it was killed for its time, and that with the end of its output."""
+    """Run a program; return its exit status, None if it was killed for its time, and what the model is shown of it."""
     # Files, not pipes: a command may start a daemon, which would keep a pipe open.
     with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as output:
         given.write(script)

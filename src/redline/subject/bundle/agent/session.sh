@@ -70,8 +70,9 @@ _shell_options=${_shell_options//:/ -o } _shell_again=''
 _shell_command="$_shell_traps"${_shell_traps:+$'\n'}"set +o braceexpand +o hashall +o interactive-comments -o $_shell_options$_shell_again; $_shell_command"
 unset -v _shell_n _shell_script
 
-# --- the command is run here; what follows it is captured first, and noted then
-_shell_status=$? _shell_options=$SHELLOPTS
+# --- the command is run here, and its status is kept; then the shell is made ready to be saved
+_shell_options=$SHELLOPTS
+builtin enable alias cd declare exit jobs mapfile printf pwd set shopt trap ulimit umask wait
 _shell_traps=$(builtin trap -p)
 builtin trap - DEBUG ERR RETURN EXIT
 builtin set +eufxvCk
