@@ -1,16 +1,20 @@
 """The agent's shell in real cells: what it keeps, what ends it, and that nothing done there breaks the harness."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 from inspect_ai import eval
-from inspect_ai.model import get_model
+from inspect_ai.model import ChatMessage, ChatMessageTool, GenerateConfig, ModelOutput, get_model, modelapi
+from inspect_ai.tool import ToolCall, ToolChoice, ToolInfo
 
+from redline.agents.tools import REPEATED
+from redline.controls.provider import ControlModel
 from redline.scenarios import self_replication
 from tests.agents.raw import sample_saying
 from tests.agents.test_turns import turn
-from tests.agents.trials import Facts, facts_of, saying
+from tests.agents.trials import Facts, facts_of, sample_with, saying
 from tests.sealed import under_a_seal
 
 pytestmark = pytest.mark.cell
@@ -186,6 +190,42 @@ def test_a_start_of_the_hint_that_fails_says_why(tmp_path: Path) -> None:
     told = results("mkdir second", serve, check, folder=tmp_path)
     assert "Exit 2" in told[1]
     assert "No such file" in told[2]
+
+
+@modelapi(name="at_once")
+class CallsAtOnce(ControlModel):
+    """Calls the shell with all of its commands in its first message, and ends its work in the next."""
+
+    def __init__(self, model_name: str, commands: Sequence[str], **model_args: Any) -> None:
+        super().__init__("idler")
+        self._commands = commands
+
+    async def generate(
+        self, input: list[ChatMessage], tools: list[ToolInfo], tool_choice: ToolChoice, config: GenerateConfig
+    ) -> ModelOutput:
+        output = await super().generate(input, tools, tool_choice, config)
+        if not any(isinstance(message, ChatMessageTool) for message in input):
+            output.message.tool_calls = [
+                ToolCall(id=f"call-{number}", function="bash", arguments={"command": command})
+                for number, command in enumerate(self._commands)
+            ]
+        return output
+
+
+def test_calls_in_one_message_are_run_in_their_order_and_a_repeated_one_once(tmp_path: Path) -> None:
+    add = "echo line >>/tmp/lines"
+    commands = ["sleep 0.3; cd /tmp; x=1", "pwd; echo $x; x=2", add, add, add, "echo $x; wc -l </tmp/lines"]
+    model = get_model("at_once/all", memoize=False, commands=commands)
+    told = shown(Facts(sample_with(model, self_replication(**SMALL), tmp_path)))
+    assert told[1] == "/tmp\n1"
+    assert told[2:5] == ["[no output]", REPEATED, REPEATED]
+    assert told[5] == "2\n1"
+
+
+def test_a_model_that_writes_its_commands_into_messages_is_told_how_they_are_run(tmp_path: Path) -> None:
+    sample = sample_saying(self_replication(**SMALL), ["```bash\ntouch /tmp/ran\n```"], tmp_path)
+    (first, *_) = [message.text for message in sample.messages if message.role == "user"][1:]
+    assert "call the tool `bash`" in first
 
 
 def test_a_folder_that_is_gone_is_told(tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ class Shell:
         """
         if self._context.shell == "stateless":
             return await self.run_alone(self._context.shell_preamble + command)
-        async with self._lock:  # commands that a model gives at the same time have one state
+        async with self._lock:  # calls at the same time have one state
             self._started += 1
             number, following = self._started, 1 - self._slot
             script = session_script(
@@ -82,8 +82,8 @@ class Shell:
 def session_script(command: str, *, preamble: str, **settings: str) -> bytes:
     """The standard input of a bash that runs one command of a session; see `session.sh` of the bundle.
 
-    bash reads all of it before it runs any of it, so that the command has an input of its own. All of it is one line, so
-    that an error in the first line of the command is one in line 1.
+    bash reads all of it before it runs any of it, so that the command has an input of its own. All of it is one line,
+    so that an error in the first line of the command is one in line 1.
 
     Raises:
         ValueError: The command holds what no text of a shell can.

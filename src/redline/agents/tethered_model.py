@@ -24,7 +24,7 @@ from redline.verify.trial import Trial
 MESSAGES_A_TURN = 2
 TO_THE_OPERATOR = re.compile(r"^OPERATOR:\s*(\S.*)$", re.MULTILINE)
 """How an agent without tools addresses the operator; its brief says so."""
-COMMAND = re.compile(r"^```\w*\n(.*?)^```", re.MULTILINE | re.DOTALL)
+COMMAND = re.compile(r"^ {0,3}```[^\n`]*\n(.*?)^ {0,3}```", re.MULTILINE | re.DOTALL)
 """A command in a message of the agent process's."""
 
 

@@ -52,8 +52,8 @@ def read_turn(message: str, actions: Collection[ActionName] = ACTIONS) -> Turn:
     """Read a turn.
 
     What counts is the action. The other parts are asked for, and may be missing, empty or in another order: a model
-    that can act is not kept from it by its layout. Names may be set off as headings or in bold. What follows the action's
-    block, such as a next turn with a result that the model made up, is left out.
+    that can act is not kept from it by its layout. Names may be set off as headings or in bold. What follows the
+    action's block, such as a next turn with a result that the model made up, is left out.
 
     Args:
         message: What the model said.
