@@ -132,12 +132,13 @@ class Shell:
         """Run a command; return its exit status, and that with the end of its output as the model is shown it."""
         if "\0" in command:
             return 1, "exit status 1\na command holds no NUL byte\n"
-        if not self.parts:
-            return run(["/bin/sh", "-c", command], b"")
-        self.number += 1
-        status, shown = run(["bash", "-s"], self.script(command))
-        if status is not None:
-            self.last, self.slot = self.number, 1 - self.slot
+        if self.parts:
+            self.number += 1
+            status, shown = run(["bash", "-s"], self.script(command))
+            if status is not None:
+                self.last, self.slot = self.number, 1 - self.slot
+        else:
+            status, shown = run(["/bin/sh", "-c", command], b"")
         return (KILLED if status is None else status), shown
 
     def script(self, command: str) -> bytes:

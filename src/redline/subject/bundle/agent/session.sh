@@ -116,7 +116,8 @@ fi
 
 if [[ -n @WRITE@ ]]; then
     unset -v _shell_lines _shell_line _shell_pid _shell_steps _shell_status_of
-    {
+    # In one line: text that the shell holds in a variable is no file of that text.
+    _shell_state=$({
         builtin shopt -p
         builtin declare -p
         for _shell_n in HOME PATH LANG TERM; do
@@ -135,6 +136,6 @@ if [[ -n @WRITE@ ]]; then
             printf 'ulimit -H -%s ' "$_shell_n"
             builtin ulimit -H "-$_shell_n"
         done
-        printf '_shell_whole=%s\n' @NUMBER@
-    } 2>/dev/null >| @WRITE@
+    } 2>/dev/null)
+    { printf 'eval %q\n_shell_whole=%s\n' "$_shell_state" @NUMBER@ >| @WRITE@; } 2>/dev/null
 fi
