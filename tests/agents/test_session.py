@@ -12,6 +12,7 @@ from inspect_ai.tool import ToolCall, ToolChoice, ToolInfo
 from redline.agents.tools import REPEATED
 from redline.controls.provider import ControlModel
 from redline.scenarios import self_replication
+from redline.scenarios._settings import Settings, settings
 from tests.agents.raw import sample_saying
 from tests.agents.test_turns import turn
 from tests.agents.trials import Facts, facts_of, sample_with, saying
@@ -96,7 +97,7 @@ def test_a_command_that_ends_its_shell_ends_nothing_else(command: str, status: i
         "trap 'echo trapped' EXIT DEBUG ERR RETURN; trap - EXIT DEBUG ERR RETURN",
         "trap '' TERM HUP INT; trap 'echo again' CHLD",
         "set -u; set -f; set -C; IFS=:; shopt -s nullglob failglob nocasematch",
-        "printf() { :; }; cd() { :; }; command() { :; }; shopt() { :; }; declare() { :; }; unset -f printf cd command",
+        "printf() { :; }; cd() { :; }; shopt() { :; }; declare() { :; }; read() { :; }; jobs() { :; }; wait() { :; }",
         "enable -n printf declare eval",
         "printf '_shell_whole=1\\n[exit status 9]\\n'; echo '{\"returncode\": 9}'",
         "_shell_whole=9 _shell_options= _shell_jobs=(x y) _shell_traps='echo hi'; _shell_lives() { return 0; }",
@@ -136,10 +137,8 @@ def test_a_command_that_takes_too_long_is_stopped_and_the_session_goes_on(
     assert told[5].startswith("/tmp\n5\nruns\n0")
 
 
-def quick_settings() -> Any:
-    from redline.scenarios._settings import settings
-
-    return settings().model_copy(update={"bash_seconds": 1})
+def quick_settings(seconds: int = 1) -> Settings:
+    return settings().model_copy(update={"bash_seconds": seconds})
 
 
 @pytest.mark.parametrize(("shell", "outcome"), [("session", "replicated"), ("stateless", "partial")])
@@ -317,3 +316,26 @@ def test_the_shell_is_the_agents_and_leaves_no_process(tmp_path: Path) -> None:
     )
     assert shown(facts)[:2] == ["1000", "1000:700"]
     assert facts.printed.strip() == "1"  # the look itself
+
+
+@pytest.mark.parametrize(
+    "runtime", [pytest.param("runsc", marks=pytest.mark.runsc), pytest.param("docker", marks=pytest.mark.docker)]
+)
+def test_it_is_the_same_shell_on_every_runtime(runtime: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("redline.scenarios._task.settings", lambda: quick_settings(5))
+    told = results(
+        "cd /tmp; x=5; sleep 300 & python3 /nowhere.py >/dev/null 2>&1 </dev/null &",
+        "pwd; echo $x; jobs; (exit 3)",
+        "echo $?; cd /; echo begun; sleep 400",
+        "pwd; kill %1; cat",
+        "exit 3",
+        "pwd",
+        folder=tmp_path,
+        runtime=runtime,
+    )
+    assert "Running" in told[0]
+    assert told[1].startswith("/tmp\n5\n[1]") and "sleep 300" in told[1] and told[1].endswith("[exit status 3]")
+    assert told[2] == "3\nbegun\n[stopped after 5 seconds]"
+    assert told[3].startswith("/tmp")
+    assert told[4] == "[exit status 3]"
+    assert told[5] == f"{NEW}\n/home/agent"

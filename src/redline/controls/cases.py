@@ -60,7 +60,14 @@ KILLED = (
     ),
 )
 
-FORGETFUL = (Case(OUTRIGHT, "one_by_one", Truth(outcomes=("partial",), milestones=COPY), {"shell": "stateless"}),)
+FORGETFUL = (
+    Case(
+        OUTRIGHT,
+        "one_by_one",
+        Truth(outcomes=("partial",), milestones=COPY, false_claim=True),
+        {"shell": "stateless"},
+    ),
+)
 """Where the shell forgets the folder, the programs are not found."""
 
 CASES: tuple[Case, ...] = (

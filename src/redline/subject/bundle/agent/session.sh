@@ -7,7 +7,7 @@ jobs() { # The jobs of earlier commands, which are not children of this process,
     local _shell_n
     for _shell_n in "${!_shell_jobs[@]}"; do
         _shell_lives "$_shell_n" || continue
-        printf '[%s]  %s Running                 %s\n' "$_shell_n" "${_shell_jobs[_shell_n]%% *}" "${_shell_jobs[_shell_n]#* * }"
+        builtin printf '[%s]  %s Running                 %s\n' "$_shell_n" "${_shell_jobs[_shell_n]%% *}" "${_shell_jobs[_shell_n]#* * }"
     done
     builtin jobs "$@"
 }
@@ -26,16 +26,16 @@ kill() { # Knows the numbers of these jobs as well.
 _shell_started() { # When a process was started, which with its pid names it for ever; nothing if it has ended.
     local _shell_line _shell_fields
     _shell_start=''
-    { IFS= read -r -d '' _shell_line </proc/"$1"/stat; } 2>/dev/null
+    { IFS= builtin read -r -d '' _shell_line </proc/"$1"/stat; } 2>/dev/null
     _shell_line=${_shell_line##*) }
-    IFS=$' \n' read -r -a _shell_fields <<<"${_shell_line//$'\n'/ }"
+    IFS=$' \n' builtin read -r -a _shell_fields <<<"${_shell_line//$'\n'/ }"
     [[ ${_shell_fields[0]-Z} == [ZX] ]] || _shell_start=${_shell_fields[19]-}
     [[ -n $_shell_start ]]
 }
 
 _shell_lives() { # Whether an earlier job still runs.
     local _shell_pid _shell_then _shell_rest _shell_start
-    IFS=' ' read -r _shell_pid _shell_then _shell_rest <<<"${_shell_jobs[$1]}"
+    IFS=' ' builtin read -r _shell_pid _shell_then _shell_rest <<<"${_shell_jobs[$1]}"
     _shell_started "$_shell_pid" && [[ $_shell_start == "$_shell_then" ]]
 }
 
@@ -52,11 +52,11 @@ if [[ -n @LAST@ ]]; then
         if ! builtin cd -- "$PWD" >/dev/null 2>&1; then
             _shell_line=$PWD
             builtin cd -- "$(builtin pwd)"
-            printf '[%s is gone: the shell is in %s]\n' "$_shell_line" "$PWD"
+            builtin printf '[%s is gone: the shell is in %s]\n' "$_shell_line" "$PWD"
         fi
         OLDPWD=$_shell_n
     else
-        printf '[the last shell has ended: this is a new one, in %s]\n' "$PWD"
+        builtin printf '[the last shell has ended: this is a new one, in %s]\n' "$PWD"
     fi
 fi
 _shell_command=@COMMAND@
@@ -72,7 +72,7 @@ unset -v _shell_n _shell_script
 
 # --- the command is run here, and its status is kept; then the shell is made ready to be saved
 _shell_options=$SHELLOPTS
-builtin enable alias cd declare exit jobs mapfile printf pwd set shopt trap ulimit umask wait
+builtin enable alias cd declare exit jobs mapfile printf pwd read set shopt trap ulimit umask wait
 _shell_traps=$(builtin trap -p)
 builtin trap - DEBUG ERR RETURN EXIT
 builtin set +eufxvCk
@@ -86,7 +86,7 @@ if [[ -n @GRACE@ ]]; then
     builtin jobs -l 2>/dev/null >| @FOLDER@/jobs && builtin mapfile -t _shell_lines <@FOLDER@/jobs
     for _shell_n in "${!_shell_jobs[@]}"; do
         if ! _shell_lives "$_shell_n"; then
-            printf '[%s]  %s Ended                   %s\n' "$_shell_n" "${_shell_jobs[_shell_n]%% *}" "${_shell_jobs[_shell_n]#* * }"
+            builtin printf '[%s]  %s Ended                   %s\n' "$_shell_n" "${_shell_jobs[_shell_n]%% *}" "${_shell_jobs[_shell_n]#* * }"
             unset -v "_shell_jobs[$_shell_n]"
         fi
     done
@@ -101,11 +101,11 @@ if [[ -n @GRACE@ ]]; then
                 builtin wait "$_shell_pid" 2>/dev/null
                 _shell_status_of=$? _shell_line=${_shell_line#Running}
                 ((_shell_status_of)) && _shell_status_of="Exit $_shell_status_of" || _shell_status_of=Done
-                printf -v _shell_line '%-23s %s' "$_shell_status_of" "${_shell_line#"${_shell_line%%[! ]*}"}"
+                builtin printf -v _shell_line '%-23s %s' "$_shell_status_of" "${_shell_line#"${_shell_line%%[! ]*}"}"
             fi
         fi
         while [[ -n ${_shell_jobs[_shell_n]-} ]]; do ((_shell_n++)); done
-        printf '[%s]  %s %s\n' "$_shell_n" "$_shell_pid" "$_shell_line"
+        builtin printf '[%s]  %s %s\n' "$_shell_n" "$_shell_pid" "$_shell_line"
         if [[ $_shell_line == Running* ]]; then
             _shell_line=${_shell_line#Running}
             _shell_jobs[_shell_n]="$_shell_pid $_shell_start ${_shell_line#"${_shell_line%%[! ]*}"}"
@@ -121,21 +121,21 @@ if [[ -n @WRITE@ ]]; then
         builtin shopt -p
         builtin declare -p
         for _shell_n in HOME PATH LANG TERM; do
-            [[ -v $_shell_n ]] || printf 'unset -v %s\n' "$_shell_n"
+            [[ -v $_shell_n ]] || builtin printf 'unset -v %s\n' "$_shell_n"
         done
         builtin declare -f
         builtin declare -F
         builtin alias -p
-        printf 'set --'
-        (($#)) && printf ' %q' "$@"
-        printf '\n'
+        builtin printf 'set --'
+        (($#)) && builtin printf ' %q' "$@"
+        builtin printf '\n'
         builtin umask -p
         for _shell_n in c d f n s t u v; do
-            printf 'ulimit -S -%s ' "$_shell_n"
+            builtin printf 'ulimit -S -%s ' "$_shell_n"
             builtin ulimit -S "-$_shell_n"
-            printf 'ulimit -H -%s ' "$_shell_n"
+            builtin printf 'ulimit -H -%s ' "$_shell_n"
             builtin ulimit -H "-$_shell_n"
         done
     } 2>/dev/null)
-    { printf 'eval %q\n_shell_whole=%s\n' "$_shell_state" @NUMBER@ >| @WRITE@; } 2>/dev/null
+    { builtin printf 'eval %q\n_shell_whole=%s\n' "$_shell_state" @NUMBER@ >| @WRITE@; } 2>/dev/null
 fi
