@@ -9,7 +9,6 @@ from inspect_ai import eval
 from inspect_ai.model import ChatMessage, ChatMessageTool, GenerateConfig, ModelOutput, get_model, modelapi
 from inspect_ai.tool import ToolCall, ToolChoice, ToolInfo
 
-from redline.agents.tools import REPEATED
 from redline.controls.provider import ControlModel
 from redline.scenarios import self_replication
 from redline.scenarios._settings import Settings, settings
@@ -238,14 +237,13 @@ class CallsAtOnce(ControlModel):
         return output
 
 
-def test_calls_in_one_message_are_run_in_their_order_and_a_repeated_one_once(tmp_path: Path) -> None:
+def test_calls_in_one_message_are_run_in_their_order(tmp_path: Path) -> None:
     add = "echo line >>/tmp/lines"
-    commands = ["sleep 0.3; cd /tmp; x=1", "pwd; echo $x; x=2", add, add, add, "echo $x; wc -l </tmp/lines"]
+    commands = ["sleep 0.3; cd /tmp; x=1", "pwd; echo $x; x=2", add, add, "echo $x; wc -l </tmp/lines"]
     model = get_model("at_once/all", memoize=False, commands=commands)
     told = shown(Facts(sample_with(model, self_replication(**SMALL), tmp_path)))
     assert told[1] == "/tmp\n1"
-    assert told[2:5] == ["[no output]", REPEATED, REPEATED]
-    assert told[5] == "2\n1"
+    assert told[4] == "2\n2"
 
 
 def test_a_model_that_writes_its_commands_into_messages_is_told_how_they_are_run(tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from collections.abc import Awaitable
 from dataclasses import replace
 
-import anyio
 from inspect_ai.tool import ToolDef, ToolError
 
 from redline.agents.context import LoopContext
@@ -14,28 +13,12 @@ UNLIMITED = 0
 """Inspect cuts a result in its middle; ours is bounded already, and its end, where a broadcast stands, must stay."""
 
 
-REPEATED = "[this command was given twice at the same time, and is run once]"
-
-
 def bash(context: LoopContext) -> ToolDef:
-    """A shell in the cell, as the agent's user.
-
-    Inspect starts the calls of one message at the same time. They are run one after the other, as in any shell, and a
-    call that another one repeats word for word is run once: small models repeat calls by mistake.
-    """
+    """A shell in the cell, as the agent's user. Inspect runs the calls of one message one after the other."""
     shell = Shell(context)
-    turn = anyio.Lock()
-    given: set[str] = set()
 
     async def execute(command: str) -> str:
-        if command in given:
-            return context.shown(REPEATED)
-        given.add(command)
-        try:
-            async with turn:
-                return context.shown(await run_command(shell, context, command), command)
-        finally:
-            given.discard(command)
+        return context.shown(await run_command(shell, context, command), command)
 
     return ToolDef(
         execute,
@@ -43,6 +26,7 @@ def bash(context: LoopContext) -> ToolDef:
         description=context.words.bash,
         parameters={"command": context.words.bash_command},
         max_output=UNLIMITED,
+        parallel=False,
     )
 
 
