@@ -118,10 +118,12 @@ class Shell:
         self.parts: list[str] = []
         self.last = self.number = self.slot = 0
         try:
-            self.parts = PARTS.split(SESSION.read_text())
-            self.folder = tempfile.mkdtemp(prefix=".shell-")
+            parts = PARTS.split(SESSION.read_text())
+            if len(parts) == len(("before", "captured", "after")) and shutil.which("bash"):
+                self.folder = tempfile.mkdtemp(prefix=".shell-")
+                self.parts = parts
         except (OSError, ValueError):
-            self.parts = []
+            pass  # each command gets a new shell
 
     def close(self) -> None:
         """Remove that folder."""
