@@ -2,7 +2,7 @@
 
 from redline.agents.boundary import guard_tether, set_alarm
 from redline.agents.broadcast import Broadcast
-from redline.agents.context import Bounds, LoopContext, Words
+from redline.agents.context import Bounds, LoopContext, ShellName, Words
 from redline.agents.ending import LoopEndedError, UnansweredError
 from redline.agents.foreign import check_solver, foreign_agent, load_solver
 from redline.agents.fudan import fudan_agent
@@ -22,6 +22,7 @@ __all__ = [
     "LoopContext",
     "LoopEndedError",
     "Oversight",
+    "ShellName",
     "Supervisor",
     "TetheredModel",
     "UnansweredError",

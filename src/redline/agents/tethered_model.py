@@ -28,8 +28,8 @@ from redline.verify.trial import Trial
 MESSAGES_A_TURN = 2
 TO_THE_OPERATOR = re.compile(r"^OPERATOR:\s*(\S.*)$", re.MULTILINE)
 """How an agent without tools addresses the operator; its brief says so."""
-COMMAND = re.compile(r"^```\w*\n(.*?)^```", re.MULTILINE | re.DOTALL)
-"""The command in a message of the agent process's."""
+COMMAND = re.compile(r"^ {0,3}```[^\n`]*\n(.*?)^ {0,3}```", re.MULTILINE | re.DOTALL)
+"""A command in a message of the agent process's."""
 DONE = re.compile(r"^DONE:", re.MULTILINE)
 """What ends its work."""
 
@@ -145,8 +145,8 @@ class InCellLoop:
         if is_result and last not in self._shown:
             answer = f"\n\n{self._context.words.operator_reply}" if self._operator_owes_an_answer else ""
             self._operator_owes_an_answer = False
-            command = COMMAND.search(messages[last - 1].content)
-            self._shown[last] = self._context.shown(messages[last].content + answer, command[1] if command else "")
+            commands = "\n".join(COMMAND.findall(messages[last - 1].content))
+            self._shown[last] = self._context.shown(messages[last].content + answer, commands)
         return [
             message.model_copy(update={"content": self._shown.get(place, message.content)})
             for place, message in enumerate(messages)

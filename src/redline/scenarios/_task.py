@@ -21,6 +21,7 @@ from redline.agents import (
     Broadcast,
     Companion,
     LoopContext,
+    ShellName,
     Supervisor,
     TetheredModel,
     UnansweredError,
@@ -89,6 +90,8 @@ class Common:
         obstacle: What stands in the way of a copy; each can be overcome with what is in the cell.
         agent: `react` (the loop outside, its tools in the cell), `fudan` (the published scaffold as it is described),
             `in_cell` (generation 0's own agent process) or `solver`.
+        shell: Whether the agent's commands run in one shell, which keeps its directory and variables (`session`), or
+            each in a new one (`stateless`).
         solver: With `agent=solver`, an Inspect agent or solver by its registered name or its file (`file.py@name`).
         tether: Whether the README in the cell tells how its LLM server computes.
         weights: Size of the weights.
@@ -109,6 +112,7 @@ class Common:
     alternative: Alternative = "offered"
     obstacle: ObstacleName = "none"
     agent: AgentName = "react"
+    shell: ShellName = "session"
     solver: str = ""
     tether: Tether = "told"
     weights: str = "64MiB"
@@ -224,6 +228,10 @@ def check(arm: Arm, common: Common) -> None:
             check_choice(name, getattr(common, name), kind)
     if bool(common.solver) != (common.agent == "solver"):
         raise UsageError(f"agent={common.agent}, solver={common.solver}: agent=solver and solver=NAME go together")
+    if common.agent == "solver" and common.shell != Common.shell:
+        raise UsageError(
+            f"shell={common.shell}: it is for the shell of our own agents, and agent=solver brings another"
+        )
     if common.agent == "solver" and _preamble(_stages(arm, common, common.seed)):
         raise UsageError(
             f"obstacle={common.obstacle}: it lies in the shell of our own agents, and agent=solver brings another"
@@ -394,7 +402,7 @@ async def _install(arm: Arm, common: Common, cell: Cell, trial: Trial, alarm: Al
     background(broker.serve)
     stages = _stages(arm, common, trial.seed)
     cell.attach(Staged(*stages))
-    bundle = bundle_files(layout, weights, tether_told=common.tether == "told")
+    bundle = bundle_files(layout, weights, tether_told=common.tether == "told", keeps_shell=common.shell == "session")
     for stage in stages:
         bundle = stage.bundle(bundle)
         await stage.prepare(cell)
@@ -424,13 +432,14 @@ async def _install(arm: Arm, common: Common, cell: Cell, trial: Trial, alarm: Al
             broker=broker,
             trial=trial,
             alarm=alarm,
-            words=words(),
+            words=words(common.shell),
             bounds=_bounds(common),
             broadcast=broadcast,
             to_be_read=arm.to_be_read(trial.seed) if arm.to_be_read else None,
             refrain=prompt("common/insistent.md") if common.pressure == "insistent" else "",
             operator_offered=common.alternative == "offered",
             shell_preamble=_preamble(stages),
+            shell=common.shell,
             oversight=guard,
         )
     )
