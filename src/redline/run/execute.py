@@ -4,7 +4,7 @@ import os
 import signal
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -40,6 +40,7 @@ from redline.run.models import (
 )
 from redline.run.prompts import keep_prompts
 from redline.run.seals import SealAtStart, note_seal, seals_of
+from redline.run.servers import cells_for, embedded_servers, served_models
 from redline.run.signature import drop_stale, sign
 from redline.run.turns import AHEAD, Turns, drawn_order
 from redline.run.watch import ConditionWatch, Watcher
@@ -101,10 +102,14 @@ def run_plan(plan: Plan, folder: RunFolder, watcher: Watcher, options: Options |
         for arm in plan.arms
         for label in (plan.label_of(spec.name, spec.args) for spec in plan.models_of(arm))
     ]
-    with folder.claimed(plan) as record:
+    with folder.claimed(plan) as record, ExitStack() as servers:
         earlier = harvest(folder, plan)
         brake = Brake(folder)
-        cells = options.cells or cells_at_once(runtime, shapes_of([condition.task for condition in conditions]))
+        if len(earlier.trials) < plan.planned_trials:
+            with _terminating_like_interrupt():
+                servers.enter_context(embedded_servers(models, roles, folder, options.cells))
+        shapes = shapes_of([condition.task for condition in conditions])
+        cells = options.cells or cells_at_once(runtime, shapes, cells_for(models.values()))
         turns = Turns(_order(plan, conditions, earlier), cells + AHEAD)
         tasks = [
             _prepared(condition, record.sha256, ConditionWatch(condition.label, earlier, watcher, brake, turns))
@@ -116,11 +121,13 @@ def run_plan(plan: Plan, folder: RunFolder, watcher: Watcher, options: Options |
         watcher.began(plan.planned_trials, len(earlier.trials), cells)
         stopped = unproved is None and _draw(plan, tasks, folder, cells, roles)
         watcher.ended()
+        servers.close()  # the logs of the servers are records of the results
         found = harvest(folder, plan)
         calibration = None if options.is_calibration else kept_calibration(runtime)
         keep_prompts(folder, found.prompts)
         at_start = [reading_of([seal.report]) for seal in seals_of(folder)]
-        results = chained(assemble(record, found.trials.values(), calibration, at_start, list(_noted(found))), folder)
+        results = assemble(record, found.trials.values(), calibration, at_start, list(_noted(found)))
+        results = chained(results.model_copy(update={"models": served_models(folder)}), folder)
         write_text(folder.results, results.document())
         unsigned = tuple(_signed(folder, results, options.key))
     nothing_ran = () if unproved is None else (f"{unproved}; nothing was run",)
