@@ -28,7 +28,10 @@ async def _ask(url: str, key: str | None) -> int | None:
     try:
         # httpx bounds each read; a server that sends a byte now and then is bounded by the scope alone.
         with anyio.fail_after(ASK_SECONDS):
-            async with httpx.AsyncClient(timeout=ASK_SECONDS) as client, client.stream("GET", url, headers=headers) as said:
+            async with (
+                httpx.AsyncClient(timeout=ASK_SECONDS) as client,
+                client.stream("GET", url, headers=headers) as said,
+            ):
                 if said.status_code != httpx.codes.OK:
                     return None
                 async for block in said.aiter_bytes():

@@ -19,12 +19,16 @@ class UnusableModelError(UsageError, PrerequisiteError):
         self.message = message
 
 
+def missing_packages() -> list[str]:
+    """Return those that are not installed."""
+    return [name for name in PACKAGES if find_spec(name) is None]
+
+
 def check_extra() -> None:
     """Refuse to go on without the packages of the extra `local`.
 
     Raises:
         UnusableModelError: One is missing.
     """
-    missing = [name for name in PACKAGES if find_spec(name) is None]
-    if missing:
+    if missing := missing_packages():
         raise UnusableModelError(f"models named llama-cpp/… need {' and '.join(missing)}: {COMMAND}")

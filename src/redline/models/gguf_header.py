@@ -141,12 +141,12 @@ def _read_file(path: Path) -> tuple[int, dict[str, Value]]:
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except (OSError, ValueError) as error:
         raise GgufError(f"cannot be read: {error.strerror if isinstance(error, OSError) else error}") from error
+    found = os.fstat(handle)
+    if not stat.S_ISREG(found.st_mode):
+        os.close(handle)
+        is_folder = stat.S_ISDIR(found.st_mode)
+        raise GgufError("is a directory: name the .gguf file in it" if is_folder else "is not a regular file")
     with os.fdopen(handle, "rb") as file:
-        found = os.fstat(handle)
-        if stat.S_ISDIR(found.st_mode):
-            raise GgufError("is a directory: name the .gguf file in it")
-        if not stat.S_ISREG(found.st_mode):
-            raise GgufError("is not a regular file")
         try:
             return found.st_size, _Reader(file, found.st_size).fields()
         except OSError as error:

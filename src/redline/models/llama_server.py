@@ -1,12 +1,12 @@
 """Serve a GGUF model by llama.cpp on the loopback interface: `python -m redline.models.llama_server`.
 
-Settings are one line of JSON on stdin; the address is one line on stdout once the model is loaded. Stdin stays open: its
-end is the end of the server.
+Settings are one line of JSON on stdin; the address is one line on stdout once the model is loaded. Stdin stays open:
+its end is the end of the server.
 
 Two processes, because one is not enough. llama.cpp holds Python's lock while it loads, so a thread beside it could not
 end it then. And the kernel's parent-death signal is sent when the *thread* ends that started the process, which in
-redline may be any. So the first process loads nothing, has one thread, and ends the second when stdin ends or redline is
-no longer its parent; the second asks for the parent-death signal and so does not outlive the first either. Standard
+redline may be any. So the first process loads nothing, has one thread, and ends the second when stdin ends or redline
+is no longer its parent; the second asks for the parent-death signal and so does not outlive the first either. Standard
 library and xllamacpp only.
 """
 

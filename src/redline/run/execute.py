@@ -26,7 +26,7 @@ from redline.results import Results, assemble
 from redline.run.brake import Brake
 from redline.run.calibration import kept_calibration
 from redline.run.chain import chained
-from redline.run.extract import Harvest, harvest, reading_of, trial_id
+from redline.run.extract import Harvest, harvest, reading_of, refuse_same_names, trial_id
 from redline.run.folder import RunFolder, write_text
 from redline.run.models import (
     cells_at_once,
@@ -94,6 +94,7 @@ def run_plan(plan: Plan, folder: RunFolder, watcher: Watcher, options: Options |
     refuse_weak_runtime(plan, runtime)
     price(plan, options.prices)
     models = ready_models(plan)
+    refuse_same_names(models)
     roles = ready_roles(plan, judge=options.judge, monitor=options.monitor)
     refuse_dead_servers([*models.values(), *roles.values()])
     check_solvers(plan)
