@@ -19,6 +19,7 @@ import sys
 from typing import Any
 
 LOOK_SECONDS = 0.5
+EXIT_SECONDS = 5
 PR_SET_PDEATHSIG = 1
 FAILED = 1
 UNNAMED = -1
@@ -37,7 +38,8 @@ def main() -> int:
             serve(json.loads(line), keeper)
         except BaseException as error:  # whatever it is, it is the last line of the log
             print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
-        os._exit(FAILED)
+        signal.alarm(EXIT_SECONDS)
+        return FAILED  # an ordinary end: llama.cpp writes what its log still holds
     os.close(1)  # the server alone says the address, and its end must be the end of the pipe
     return keep(server, owner)
 
@@ -69,8 +71,8 @@ def serve(settings: dict[str, Any], keeper: int) -> None:
     import xllamacpp
 
     server = xllamacpp.Server(as_parameters(xllamacpp.CommonParams(), settings))
-    with os.fdopen(told, "w", encoding="utf-8") as pipe:
-        pipe.write(f"{json.dumps({'address': server.listening_address})}\n")
+    os.write(told, f"{json.dumps({'address': server.listening_address})}\n".encode())
+    os.close(told)
     while True:
         signal.pause()
 
