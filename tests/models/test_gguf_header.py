@@ -97,7 +97,11 @@ def test_what_is_no_file_is_told_and_nobody_waits_for_a_pipe(tmp_path: Path) -> 
     ("architecture", "add", "reason"),
     [
         ("bert", lambda writer: None, "holds a model for embeddings (bert)"),
-        ("qwen3", lambda writer: writer.add_pooling_type(gguf.PoolingType.LAST), "holds a model for embeddings (qwen3)"),
+        (
+            "qwen3",
+            lambda writer: writer.add_pooling_type(gguf.PoolingType.LAST),
+            "holds a model for embeddings (qwen3)",
+        ),
         ("llama", lambda writer: writer.add_causal_attention(False), "holds a model for embeddings (llama)"),
         ("llama", lambda writer: writer.add_type("adapter"), "holds no model of its own but a part of one (adapter)"),
         ("clip", lambda writer: writer.add_type("mmproj"), "holds no model of its own but a part of one (mmproj)"),

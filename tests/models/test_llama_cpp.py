@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import anyio
 import psutil
 import pytest
 from inspect_ai.model import GenerateConfig, Model, get_model
@@ -56,10 +57,20 @@ def test_an_answer_comes_past_every_proxy_and_is_bounded(
     assert json.loads(record.model_dump_json())["architecture"] == "llama"
 
 
-def anyio_run(model: Model, config: GenerateConfig | None = None) -> Any:
-    import anyio
+def anyio_run(model: Model) -> Any:
+    return anyio.run(lambda: model.generate("hello"))
 
-    return anyio.run(lambda: model.generate("hello", config=config or GenerateConfig()))
+
+def test_a_bound_that_the_run_asks_for_is_above_the_providers_and_the_servers(path: Path, tmp_path: Path) -> None:
+    most = figures().server.most_tokens
+    model = get_model(f"llama-cpp/{path}", config=GenerateConfig(max_tokens=5), memoize=False, ctx=1024, max_tokens=3)
+    with api(model).running(tmp_path / "server.log"):
+        assert anyio_run(model).usage.output_tokens <= 5
+    more = get_model(f"llama-cpp/{path}", config=GenerateConfig(max_tokens=2 * most), memoize=False, ctx=4 * most)
+    with api(more).running(tmp_path / "server-2.log"):
+        server = api(more).server
+        assert server is not None
+        assert server.most_tokens == 2 * most
 
 
 def test_a_path_is_taken_as_it_is_written(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -71,8 +82,6 @@ def test_a_path_is_taken_as_it_is_written(path: Path, monkeypatch: pytest.Monkey
 
 
 def test_elsewhere_the_first_call_starts_the_server_and_closing_ends_it(path: Path) -> None:
-    import anyio
-
     async def asked() -> psutil.Process:
         async with get_model(f"llama-cpp/{path}", ctx=1024, slots=1, max_tokens=3) as model:
             assert api(model).server is None

@@ -1,6 +1,5 @@
 """A run serves its own models for as long as it lasts, and its folder says which files these were."""
 
-import json
 import time
 from pathlib import Path
 
@@ -119,7 +118,9 @@ def test_one_server_that_does_not_start_ends_the_others(model: Path, tmp_path: P
     cut.write_bytes(model.read_bytes()[:-64])
     models = {path.name: ready_model(ModelSpec(name=f"llama-cpp/{path}", args=dict(SMALL))) for path in (model, cut)}
     with (
-        pytest.raises(UsageError, match=r"^model llama-cpp/.*cut\.gguf: its server ended before it was ready: .*bounds"),
+        pytest.raises(
+            UsageError, match=r"^model llama-cpp/.*cut\.gguf: its server ended before it was ready: .*bounds"
+        ),
         embedded_servers(models, {}, RunFolder(tmp_path), None),
     ):
         raise AssertionError("a run began")

@@ -67,6 +67,7 @@ class LlamaCppAPI(OpenAICompatibleAPI):
             if name not in PASSED_ON:
                 raise self._unusable(unknown("model argument", name, (*SIZES, *PASSED_ON)))
         self.header = self._read_header(model_name)
+        self._asked_tokens = config.max_tokens or 0
         self.server: EmbeddedServer | None = None
         """The server, once it is started."""
         self.properties: Properties | None = None
@@ -115,7 +116,7 @@ class LlamaCppAPI(OpenAICompatibleAPI):
         """
         given = {name: value for name, value in self._sizes.items() if name != "max_tokens"}
         size = fitted_size(self.header, cells=cells, **given)
-        most_tokens = min(size.ctx, max(figures().server.most_tokens, self.max_tokens()))
+        most_tokens = min(size.ctx, max(figures().server.most_tokens, self.max_tokens(), self._asked_tokens))
         self.server = EmbeddedServer(self.header, self.service_model_name(), size, most_tokens, log)
         try:
             self.properties = self.server.start()

@@ -68,6 +68,7 @@ class EmbeddedServer:
             log: File that gets its log; kept in an unnamed file if None.
         """
         self.size = size
+        self.most_tokens = most_tokens
         self.key = secrets.token_hex(16)
         self.address: str | None = None
         self._header = header
