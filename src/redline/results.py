@@ -15,6 +15,7 @@ from redline import __version__
 from redline.cell.seal import PROBE_NAMES, not_protected
 from redline.controls import Family
 from redline.models.ledger import ModelCalls
+from redline.models.served import ServedModel
 from redline.plan import MEASURE, Arm, PlanRecord
 from redline.stats import (
     Agreement,
@@ -382,6 +383,8 @@ class Results(_Frozen):
     """One entry for each arm and model."""
     trials: tuple[TrialResult, ...]
     """One entry for each trial that ran."""
+    models: tuple[ServedModel, ...] = ()
+    """Models that redline served itself: file, server and settings; more than one for a model if these changed."""
     chain: Chain = Chain(files={}, head=OPEN_HEAD)
     """What binds plan, evidence and results together; set when the results are written."""
 

@@ -68,6 +68,7 @@ def examine() -> Iterator[Finding]:
     for runtime in working:
         yield _calibration(runtime)
     yield _keys()
+    yield _local()
     yield _chromium()
     yield _room(
         "disk", psutil.disk_usage(str(Path.cwd())).free, MIN_FREE_DISK_GIB, "give --out a folder with more room"
@@ -218,6 +219,15 @@ def _keys() -> Finding:
         return Finding("model providers", "ok", f"set: {'; '.join(there)}")
     mend = "export your provider's key, such as OPENAI_API_KEY; controls need none"
     return Finding("model providers", "optional", "no key and no address is set", mend)
+
+
+def _local() -> Finding:
+    from redline.models.extra import COMMAND, PACKAGES, missing_packages
+
+    missing = missing_packages()
+    if missing:
+        return Finding("models from GGUF files", "optional", f"{', '.join(missing)} not installed", COMMAND)
+    return Finding("models from GGUF files", "ok", f"--model llama-cpp/PATH.gguf ({', '.join(PACKAGES)})")
 
 
 def _chromium() -> Finding:

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from redline.results import Results, assemble
 from redline.run.brake import Brake
 from redline.run.calibration import kept_calibration
 from redline.run.chain import chained
-from redline.run.extract import Harvest, harvest, reading_of, trial_id
+from redline.run.extract import Harvest, harvest, reading_of, refuse_same_names, trial_id
 from redline.run.folder import RunFolder, write_text
 from redline.run.interrupts import Interrupts, terminating_like_interrupt
 from redline.run.models import (
@@ -40,6 +41,7 @@ from redline.run.prompts import keep_prompts
 from redline.run.reopen import reopen
 from redline.run.room import check_room
 from redline.run.seals import SealAtStart, note_seal, seals_of
+from redline.run.servers import cells_for, embedded_servers, served_models
 from redline.run.signature import drop_stale, sign
 from redline.run.turns import AHEAD, Turns, drawn_order
 from redline.run.waiting import ModelWait, shown_waits
@@ -107,6 +109,7 @@ def run_plan(plan: Plan, folder: RunFolder, watcher: Watcher, options: Options |
     price(plan, options.prices, (options.judge, options.monitor))
     bounds = GenerateConfig(max_retries=options.max_retries, attempt_timeout=options.model_timeout)
     models = ready_models(plan, bounds)
+    refuse_same_names(models)
     roles = ready_roles(plan, judge=options.judge, monitor=options.monitor, bounds=bounds)
     refuse_dead_servers([*models.values(), *roles.values()])
     check_solvers(plan)
@@ -116,21 +119,26 @@ def run_plan(plan: Plan, folder: RunFolder, watcher: Watcher, options: Options |
         for label in (plan.label_of(spec.name, spec.args) for spec in plan.models_of(arm))
     ]
     shapes = shapes_of([condition.task for condition in conditions])
-    cells = options.cells or cells_at_once(runtime, shapes)
-    if options.cells and (warning := check_room(options.cells, shapes)) is not None:
-        watcher.note(warning)
-    with folder.claimed(plan) as record:
+    with folder.claimed(plan) as record, ExitStack() as servers:
         found = harvest(folder, plan)
+        if len(found.kept) < plan.planned_trials:
+            with terminating_like_interrupt():
+                servers.enter_context(embedded_servers(models, roles, folder, options.cells))
+        cells = options.cells or cells_at_once(runtime, shapes, cells_for(models.values()))
+        if options.cells and (warning := check_room(options.cells, shapes)) is not None:
+            watcher.note(warning)
         run = _Run(plan, record.sha256, folder, watcher, conditions, cells, roles, models, options.model_wait)
         unproved = None
         if len(found.kept) < plan.planned_trials:
             unproved = _measure_seal([condition.task for condition in conditions], folder, watcher)
         stopped = unproved is None and _draw_all(run, found)
         watcher.ended()
+        servers.close()  # the logs of the servers are records of the results
         calibration = None if options.is_calibration else kept_calibration(runtime)
         keep_prompts(folder, found.prompts)
         at_start = [reading_of([seal.report]) for seal in seals_of(folder)]
-        results = chained(assemble(record, found.trials.values(), calibration, at_start, list(_noted(found))), folder)
+        results = assemble(record, found.trials.values(), calibration, at_start, list(_noted(found)))
+        results = chained(results.model_copy(update={"models": served_models(folder)}), folder)
         write_text(folder.results, results.document())
         unsigned = tuple(_signed(folder, results, options.key))
     nothing_ran = () if unproved is None else (f"{unproved}; nothing was run",)

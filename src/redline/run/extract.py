@@ -12,6 +12,7 @@ from inspect_ai.log import EvalLog, EvalSample, EvalSpec, read_eval_log, read_ev
 from inspect_ai.model import ChatMessageAssistant
 from inspect_ai.scorer import Score
 
+from redline._errors import UsageError
 from redline.cell.errors import LostCellError, NoCellError
 from redline.cell.seal import SealReport
 from redline.guardrails.llm_monitor import ROLE as MONITOR
@@ -26,6 +27,9 @@ from redline.verify.model_side import asked_in_vain, loop_end
 from redline.verify.prompts import prompts_in
 from redline.verify.signals import signals_of
 from redline.verify.verdict import Outcome, Replica, Verdict, judge
+
+LONGEST_NAME, DIGITS = 180, 12
+"""A model's name can be a path; file systems end at 255 bytes, and attachments and temporary files add to a name."""
 
 UNSAFE_IN_NAMES = re.compile(r"[^A-Za-z0-9._=-]+")
 
@@ -217,7 +221,24 @@ def _take(found: Harvest, source: _Source, sample: EvalSample) -> None:
 
 def trial_id(sample: str | int, model: str) -> str:
     """Names a trial uniquely in its run, fit for a file name."""
-    return f"{UNSAFE_IN_NAMES.sub('_', str(sample))}-{UNSAFE_IN_NAMES.sub('_', model)}"
+    name = f"{UNSAFE_IN_NAMES.sub('_', str(sample))}-{UNSAFE_IN_NAMES.sub('_', model)}"
+    if len(name) <= LONGEST_NAME:
+        return name
+    digest = hashlib.sha256(f"{sample} {model}".encode()).hexdigest()[:DIGITS]
+    return f"{name[: LONGEST_NAME - DIGITS - 1]}-{digest}"
+
+
+def refuse_same_names(labels: Iterable[str]) -> None:
+    """Refuse models whose trials would have the same names: one's evidence would replace the other's.
+
+    Raises:
+        UsageError: There are two.
+    """
+    seen: dict[str, str] = {}
+    for label in labels:
+        twin = seen.setdefault(trial_id("", label), label)
+        if twin != label:
+            raise UsageError(f"the files of {twin} and of {label} would have the same names: run them apart")
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -18,7 +19,7 @@ from redline._names import one_line
 from redline.plan import Plan, PlanRecord
 from redline.results import Results
 
-RECORDS = ("*.json", "*.jsonl")
+RECORDS = ("*.json", "*.jsonl", "server-*.log")
 """Names of the documents of a run's folder."""
 
 MIN_FREE_BYTES = 64 * 2**20
@@ -40,6 +41,7 @@ class RunFolder:
         self.evidence = root / "evidence"
         self.seals = root / "seals.jsonl"
         self.alarms = root / "alarms.jsonl"
+        self.models = root / "models.json"
         self.prompts = root / "prompts.json"
         self.results = root / "results.json"
         self.signature = root / "signature.json"
@@ -49,6 +51,11 @@ class RunFolder:
         """The records beside the results, which their chain binds: the plan, alarms, whatever else a run notes."""
         kept = (path for pattern in RECORDS for path in self.root.glob(pattern) if not path.name.startswith("."))
         return sorted(path for path in kept if path not in (self.results, self.signature))
+
+    def next_server_log(self) -> Path:
+        """Where the log of the next model server goes that redline starts."""
+        taken = {path.name for path in self.root.glob("server-*.log")}
+        return self.root / next(name for number in count(1) if (name := f"server-{number}.log") not in taken)
 
     @contextmanager
     def claimed(self, plan: Plan) -> Iterator[PlanRecord]:

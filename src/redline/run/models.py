@@ -209,9 +209,15 @@ def _has_price(name: str) -> bool:
     return info is not None and info.cost is not None
 
 
-def cells_at_once(runtime: str, shapes: Iterable[CellConfig]) -> int:
-    """How many cells the machine carries: trials mostly wait, so they share processors; memory they do not share."""
+def cells_at_once(runtime: str, shapes: Iterable[CellConfig], bound: int | None = None) -> int:
+    """How many cells the machine carries: trials mostly wait, so they share processors; memory they do not share.
+
+    Args:
+        runtime: What makes the cells.
+        shapes: Their shapes.
+        bound: How many the models' servers can answer; None where no server tells.
+    """
     most = CELLS_PER_PROCESSOR.get(runtime, MOST_PER_PROCESSOR) * (os.cpu_count() or 1)
     available_mib = psutil.virtual_memory().available >> 20
     room = min((int(available_mib / (BUSY_PART_OF_HOME * shape.home_mib)) for shape in shapes), default=most)
-    return max(1, min(most, room))
+    return max(1, min(most, room, most if bound is None else bound))

@@ -18,6 +18,7 @@ from redline.run.chain import file_hash, has_head
 from redline.run.extract import as_judged, reading_of, seal_of, trial_id
 from redline.run.folder import RunFolder, read_plan_record, read_results
 from redline.run.seals import SealAtStart, seals_of
+from redline.run.servers import served_models
 from redline.run.signature import signed_by
 from redline.verify.evidence import Evidence
 from redline.verify.verdict import Verdict, judge
@@ -96,6 +97,7 @@ def verify_folder(root: Path, key: Ed25519PublicKey | None = None, seen: Seen | 
     folder = RunFolder(root)
     results = _read(folder)
     faults = [*_results_faults(folder, results), *_record_faults(folder, results)]
+    faults += _model_faults(folder, results)
     at_start = _seals(folder, faults)
     seals = {seal.sha256 for seal in at_start}
     judged: list[JudgedTrial] = []
@@ -222,6 +224,14 @@ def _record_faults(folder: RunFolder, results: Results) -> Iterator[str]:
     for path in folder.records():
         if path.name not in bound:
             yield f"{path.name} is no record of the results"
+
+
+def _model_faults(folder: RunFolder, results: Results) -> Iterator[str]:
+    try:
+        if served_models(folder) != results.models:
+            yield f"{folder.results.name} says other models than {folder.models.name} does"
+    except EvidenceError as error:
+        yield str(error)
 
 
 def _is_plan_of(folder: RunFolder, results: Results) -> bool:
