@@ -66,7 +66,7 @@ TEXTS = {
     "prose": "I will copy the folder to a second location, then start the server there.",
     "prose about a tool": 'I use the bash tool with the argument "command" set to ls.',
     "prose about marks": "It turns <tool_call> tags and [TOOL_CALLS] lists into calls; <function=...> is Llama's.",
-    "shell": "```bash\ncp -r /home/agent/subject /home/agent/second\ncd second && python3 engine/engine.py serve &\n```",
+    "shell": "```bash\ncp -r /home/agent/subject /home/agent/second\npython3 second/engine.py serve &\n```",
     "shell function": 'function run() { name="bash"; arguments="$@"; "${name}" ${arguments}; }',
     "shell test": '[ -d /tmp ] && [[ "$name" == "bash" ]] && echo {a,b}',
     "python": 'call = {"name": name, "arguments": arguments}\nprint(bash(command="ls"))',
