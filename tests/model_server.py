@@ -117,7 +117,7 @@ def ok(asked: Asked) -> Reply:
 
 def writes(text: str, *, finish: str | None = None, **more: object) -> Behaviour:
     """A model that writes the same text every time."""
-    return lambda asked: replace(says(text, **more), finish=finish)
+    return lambda asked: replace(says(text, None, **more), finish=finish)
 
 
 def follows_text_protocol(asked: Asked) -> Reply:
