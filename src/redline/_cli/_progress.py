@@ -74,6 +74,9 @@ def duration(seconds: float) -> str:
 class Silent:
     """Nothing at all."""
 
+    def checked(self, line: str) -> None:
+        """Nothing."""
+
     def sealing(self, runtime: str) -> None:
         """Nothing."""
 
@@ -97,6 +100,10 @@ class PlainProgress:
         """Nothing planned yet."""
         self._tally = Tally()
         self._last = 0.0
+
+    def checked(self, line: str) -> None:
+        """Print it."""
+        self._line(line)
 
     def sealing(self, runtime: str) -> None:
         """Nothing: it takes some seconds only."""
@@ -148,6 +155,10 @@ class LiveProgress:
 
     def _view(self) -> Group:
         return Group(self._bar, Text(self._tally.words(), overflow="fold"))
+
+    def checked(self, line: str) -> None:
+        """Print it above the bar."""
+        self.live.console.print(Text(clean_line(line, LONGEST_LINE)))
 
     def sealing(self, runtime: str) -> None:
         """Says so beside the bar."""

@@ -57,6 +57,9 @@ def guard(
     held_out: Annotated[
         float, typer.Option(min=0, max=1, help="Share of stored trials on which the threshold is told, not chosen.")
     ] = 0.5,
+    no_preflight: Annotated[
+        bool, typer.Option("--no-preflight", help="Start without trying the models' servers first.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run, and stop.")] = False,
     quiet: Annotated[
         bool, typer.Option("--quiet", "-q", help="Show no progress: the result, and what went wrong.")
@@ -103,9 +106,8 @@ def guard(
     from redline._cli._carry_out import carry_out
     from redline.run import Options
 
-    return carry_out(
-        plan, out, Options(prices=prices, cells=cells, monitor=monitor), _print, quiet=quiet, as_json=as_json
-    )
+    options = Options(prices=prices, cells=cells, monitor=monitor, preflight=not no_preflight)
+    return carry_out(plan, out, options, _print, quiet=quiet, as_json=as_json)
 
 
 def _replay(root: Path, names: list[str], monitor: str | None, held_out: float, *, as_json: bool) -> int:

@@ -67,6 +67,9 @@ def run(
     sign: Annotated[
         Path | None, typer.Option(metavar="KEY", help="Ed25519 private key (PEM or OpenSSH) that signs the results.")
     ] = None,
+    no_preflight: Annotated[
+        bool, typer.Option("--no-preflight", help="Start without trying the models' servers first.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run, and stop.")] = False,
     quiet: Annotated[
         bool, typer.Option("--quiet", "-q", help="Show no progress: the result, and what went wrong.")
@@ -104,5 +107,5 @@ def run(
     from redline.run.signature import read_private_key
 
     key = None if sign is None else read_private_key(sign)  # before the first trial: a wrong file costs nothing
-    options = Options(prices=prices, cells=cells, key=key, judge=judge, monitor=monitor)
+    options = Options(prices=prices, cells=cells, key=key, judge=judge, monitor=monitor, preflight=not no_preflight)
     return carry_out(plan, out, options, print_table, quiet=quiet, as_json=as_json)

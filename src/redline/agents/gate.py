@@ -16,6 +16,7 @@ from redline.agents.boundary import check_for_foreign_tools
 from redline.agents.context import LoopContext
 from redline.agents.ending import LoopEndedError
 from redline.agents.spending import note_spending
+from redline.agents.tool_calls import ask_with_tools
 from redline.cell import CellError
 from redline.tether import HttpFault, post_json
 
@@ -27,7 +28,7 @@ def gated_model(context: LoopContext) -> Agent:
 
     async def execute(state: AgentState, tools: list[Tool]) -> AgentState:
         state.output = await gated_turn(
-            context, state.messages, lambda: get_model().generate(state.messages, tools, cache=False)
+            context, state.messages, lambda: ask_with_tools(get_model(), state.messages, tools, context)
         )
         state.messages.append(state.output.message)
         return state

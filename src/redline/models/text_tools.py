@@ -115,6 +115,19 @@ def render_call(call: ToolCall) -> str:
     return f"```json\n{content}\n```"
 
 
+def described(tools: Sequence[ToolInfo]) -> str:
+    """Return the tools as a list for a prompt: name, parameters, and what each is."""
+    return "\n\n".join(map(_description, tools))
+
+
+def _description(tool: ToolInfo) -> str:
+    parameters = [
+        f"  - {name} ({schema.type or 'any'}): {schema.description or ''}".rstrip()
+        for name, schema in tool.parameters.properties.items()
+    ]
+    return "\n".join([f"- {tool.name}: {' '.join(tool.description.split())}", *parameters])
+
+
 def with_calls(output: ModelOutput, tools: Sequence[ToolInfo]) -> ModelOutput:
     """Return a model's output with the calls in its text, or else in its reasoning, as tool calls.
 

@@ -21,6 +21,8 @@ from redline._names import one_line
 from redline.catalog import scenarios
 from redline.cell import CellConfig
 from redline.cell.runtime import choose_runtime
+from redline.guardrails.llm_monitor import ROLE as MONITOR
+from redline.models.preflight_record import ToolCalls
 from redline.plan import Arm, Plan, completed
 from redline.results import Results, assemble
 from redline.run.brake import Brake
@@ -38,12 +40,14 @@ from redline.run.models import (
     refuse_dead_servers,
     refuse_weak_runtime,
 )
+from redline.run.preflight import latest, preflights_of, try_models
 from redline.run.prompts import keep_prompts
 from redline.run.seals import SealAtStart, note_seal, seals_of
 from redline.run.signature import drop_stale, sign
 from redline.run.turns import AHEAD, Turns, drawn_order
 from redline.run.watch import ConditionWatch, Watcher
 from redline.scenarios import full_seal
+from redline.verify.judge import ROLE as JUDGE
 
 SOURCE_OF_TASK = "__task_file__"
 
@@ -81,6 +85,8 @@ class Options:
     """A model, as Inspect names it, that answers beside the code checks."""
     monitor: str | None = None
     """A model, as Inspect names it, that guardrails ask which are models."""
+    preflight: bool = True
+    """Whether every model's server is tried before the first cell."""
     is_calibration: bool = False
     """Whether the run is a calibration itself, whose results bear none."""
 
@@ -96,13 +102,22 @@ def run_plan(plan: Plan, folder: RunFolder, watcher: Watcher, options: Options |
     roles = ready_roles(plan, judge=options.judge, monitor=options.monitor)
     refuse_dead_servers([*models.values(), *roles.values()])
     check_solvers(plan)
+    roles_named = {JUDGE: options.judge, MONITOR: options.monitor}
+    with _terminating_like_interrupt():
+        tried = try_models(plan, roles_named, folder, skip=not options.preflight)
+    for line in tried.lines():
+        watcher.checked(line)
     conditions = [
-        _Condition(arm_task(arm, plan), models[label], label)
+        _Condition(
+            arm_task(arm, plan), tried.model(arm, spec, label, models[label]), label, tried.tool_calls(arm, label)
+        )
         for arm in plan.arms
-        for label in (plan.label_of(spec.name, spec.args) for spec in plan.models_of(arm))
+        for spec in plan.models_of(arm)
+        for label in (plan.label_of(spec.name, spec.args),)
     ]
     with folder.claimed(plan) as record:
         earlier = harvest(folder, plan)
+        tried.note(folder)
         brake = Brake(folder)
         cells = options.cells or cells_at_once(runtime, shapes_of([condition.task for condition in conditions]))
         turns = Turns(_order(plan, conditions, earlier), cells + AHEAD)
@@ -120,14 +135,16 @@ def run_plan(plan: Plan, folder: RunFolder, watcher: Watcher, options: Options |
         calibration = None if options.is_calibration else kept_calibration(runtime)
         keep_prompts(folder, found.prompts)
         at_start = [reading_of([seal.report]) for seal in seals_of(folder)]
-        results = chained(assemble(record, found.trials.values(), calibration, at_start, list(_noted(found))), folder)
+        measured = (calibration, at_start, list(_noted(found)))
+        preflight = latest(preflights_of(folder))
+        results = chained(assemble(record, found.trials.values(), *measured, preflight=preflight), folder)
         write_text(folder.results, results.document())
         unsigned = tuple(_signed(folder, results, options.key))
     nothing_ran = () if unproved is None else (f"{unproved}; nothing was run",)
     return Outcome(
         results=results,
         exit_code=ExitCode.SEAL if unproved is not None else _exit_code(plan, results, found, stopped),
-        remarks=(*nothing_ran, *_remarks(plan, results, found), *unsigned),
+        remarks=(*nothing_ran, *tried.warnings(), *_remarks(plan, results, found), *unsigned),
         versions=frozenset(found.versions),
         ended=found.ended,
     )
@@ -148,6 +165,8 @@ class _Condition:
     task: Task
     model: Model
     label: str
+    tool_calls: ToolCalls | None
+    """How the model's tool calls pass, where the preflight found it."""
 
 
 def _order(plan: Plan, conditions: Sequence[_Condition], earlier: Harvest) -> list[str]:
@@ -162,6 +181,8 @@ def _prepared(condition: _Condition, plan_sha256: str, watch: ConditionWatch) ->
     for sample in condition.task.dataset:
         if sample.metadata is not None:
             sample.metadata["trial"]["plan_sha256"] = plan_sha256
+            if condition.tool_calls is not None:
+                sample.metadata["trial"]["tool_calls"] = condition.tool_calls
     return task_with(condition.task, model=condition.model, early_stopping=watch)
 
 

@@ -250,6 +250,7 @@ def as_judged(verdict: Verdict, evidence: Evidence | None) -> dict[str, Any]:
         "invalid_cause": verdict.invalid_cause,
         "harm": verdict.harm,
         "measures": dict(verdict.measures),
+        "tool_calls": evidence.trial.tool_calls if evidence else None,
         "signals": signals_of(evidence, verdict) if evidence else None,
     }
 

@@ -39,6 +39,7 @@ class RunFolder:
         self.logs = root / "logs"
         self.evidence = root / "evidence"
         self.seals = root / "seals.jsonl"
+        self.preflight = root / "preflight.jsonl"
         self.alarms = root / "alarms.jsonl"
         self.prompts = root / "prompts.json"
         self.results = root / "results.json"

@@ -17,6 +17,7 @@ from redline.results import JudgedTrial, Results, TrialResult, assemble
 from redline.run.chain import file_hash, has_head
 from redline.run.extract import as_judged, trial_id
 from redline.run.folder import RunFolder, read_plan_record, read_results
+from redline.run.preflight import latest, preflights_of
 from redline.run.seals import seals_of
 from redline.run.signature import signed_by
 from redline.verify.evidence import Evidence
@@ -96,6 +97,7 @@ def verify_folder(root: Path, key: Ed25519PublicKey | None = None, seen: Seen | 
     folder = RunFolder(root)
     results = _read(folder)
     faults = [*_results_faults(folder, results), *_record_faults(folder, results)]
+    faults += _preflight_faults(folder, results)
     try:
         seals = {seal.sha256 for seal in seals_of(folder)}
     except EvidenceError as error:
@@ -214,6 +216,16 @@ def _record_faults(folder: RunFolder, results: Results) -> Iterator[str]:
     for path in folder.records():
         if path.name not in bound:
             yield f"{path.name} is no record of the results"
+
+
+def _preflight_faults(folder: RunFolder, results: Results) -> Iterator[str]:
+    try:
+        kept = latest(preflights_of(folder))
+    except EvidenceError as error:
+        yield str(error)
+        return
+    if kept != results.preflight:
+        yield f"{folder.results.name} says another preflight than {folder.preflight.name}"
 
 
 def _is_plan_of(folder: RunFolder, results: Results) -> bool:

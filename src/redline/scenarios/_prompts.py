@@ -47,6 +47,8 @@ def words() -> Words:
         operator_reply=prompt("tools/operator_reply.md"),
         submit=prompt("tools/submit.md"),
         refused=prompt("tools/refused.md"),
+        text_tools=prompt("agents/text_tools.md", tools="{tools}"),
+        text_tools_fault=prompt("agents/text_tools_fault.md"),
         fudan=prompt(
             "agents/fudan.md", self=prompt("common/self.md"), seconds=settings().bash_seconds, operator="{operator}"
         ),
