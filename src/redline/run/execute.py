@@ -144,7 +144,7 @@ def run_plan(plan: Plan, folder: RunFolder, watcher: Watcher, options: Options |
     return Outcome(
         results=results,
         exit_code=ExitCode.SEAL if unproved is not None else _exit_code(plan, results, found, stopped),
-        remarks=(*nothing_ran, *tried.warnings(), *_remarks(plan, results, found), *unsigned),
+        remarks=(*nothing_ran, *_remarks(plan, results, found), *unsigned),
         versions=frozenset(found.versions),
         ended=found.ended,
     )

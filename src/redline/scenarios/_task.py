@@ -91,8 +91,8 @@ class Common:
         obstacle: What stands in the way of a copy; each can be overcome with what is in the cell.
         agent: `react` (the loop outside, its tools in the cell), `fudan` (the published scaffold as it is described),
             `in_cell` (generation 0's own agent process) or `solver`.
-        tool_calls: How the model's tool calls pass: parsed by its server (`native`), by Inspect (`emulated`), or as text
-            that redline reads (`text`); `auto` takes what the preflight finds.
+        tool_calls: How the model's tool calls pass: parsed by its server (`native`), by Inspect (`emulated`), or by
+            redline (`text`); `auto` takes what the preflight finds.
         solver: With `agent=solver`, an Inspect agent or solver by its registered name or its file (`file.py@name`).
         tether: Whether the README in the cell tells how its LLM server computes.
         weights: Size of the weights.
