@@ -307,7 +307,8 @@ class _Exchange:
         ]
         messages: list[ChatMessage] = [*answer.messages, answer.output.message, *results]
         try:
-            second = await self._ask(model, as_text(messages, fault) if mode == "text" else messages, offered)
+            told = as_text(messages, fault) if mode == "text" else messages
+            second = await self._ask_shortly(told, offered, model)
         except _RefusedError as refused:
             if refused.error.kind not in ("passing", "refused"):
                 raise
@@ -323,7 +324,7 @@ class _Exchange:
     async def _drops_tools(self, messages: list[ChatMessage], answer: _Answer) -> bool:
         """Whether the prompt has as many tokens without the tool as with it."""
         try:
-            plain = await self._ask(self.model, messages, [])
+            plain = await self._ask_shortly(messages)
         except _RefusedError:
             return False
         return answer.prompt_tokens is not None and answer.prompt_tokens == plain.prompt_tokens
@@ -333,7 +334,7 @@ class _Exchange:
 
     async def _plain_or_refuse(self) -> None:
         try:
-            await self._ask(self.model, [ChatMessageUser(content=settings().words.plain)], [])
+            await self._ask_shortly([ChatMessageUser(content=settings().words.plain)])
         except _RefusedError as refused:
             await self._refuse(refused.error, with_tools=False)
 
@@ -369,7 +370,7 @@ class _Exchange:
 
     async def _answers_without_tools(self) -> bool:
         try:
-            await self._ask(self.model, [ChatMessageUser(content=settings().words.plain)], [])
+            await self._ask_shortly([ChatMessageUser(content=settings().words.plain)])
         except _RefusedError:
             return False
         return True
@@ -388,14 +389,19 @@ class _Exchange:
         return f"{proxies[0]} is set: NO_PROXY={host} keeps requests to this machine from the proxy"
 
     async def _ask(self, model: Model, messages: list[ChatMessage], tools: Sequence[ToolInfo]) -> _Answer:
-        """One request; again with room for a longer answer where the model thought until the first limit."""
+        """Ask for a call; again with room for a longer answer where the model thought until the first limit."""
         bounds = settings().bounds
         output = await self._generate(model, messages, tools, bounds.answer_tokens)
-        answer = _Answer(output, messages)
-        is_empty = not output.message.text.strip() and not output.message.tool_calls
-        if output.stop_reason == "max_tokens" and is_empty:
-            answer = _Answer(await self._generate(model, messages, tools, bounds.long_answer_tokens), messages)
-        return answer
+        if output.stop_reason == "max_tokens" and not output.message.tool_calls and _only_thought(output.message.text):
+            output = await self._generate(model, messages, tools, bounds.long_answer_tokens)
+        return _Answer(output, messages)
+
+    async def _ask_shortly(
+        self, messages: list[ChatMessage], tools: Sequence[ToolInfo] = (), model: Model | None = None
+    ) -> _Answer:
+        """Ask for an answer that only has to come."""
+        tokens = settings().bounds.short_answer_tokens
+        return _Answer(await self._generate(model or self.model, messages, tools, tokens), messages)
 
     async def _generate(
         self, model: Model, messages: list[ChatMessage], tools: Sequence[ToolInfo], tokens: int
@@ -428,3 +434,9 @@ class _RefusedError(Exception):
 
 def _opening(request: str, system: str) -> list[ChatMessage]:
     return [ChatMessageSystem(content=system), ChatMessageUser(content=request)]
+
+
+def _only_thought(text: str) -> bool:
+    """Whether an answer that was cut off is reasoning alone, which some servers leave in the text."""
+    said = text.strip()
+    return not said or (said.startswith("<think>") and "</think>" not in said)

@@ -21,6 +21,7 @@ class Bounds(_Frozen):
     list_seconds: PositiveFloat
     list_bytes: PositiveInt
     answer_tokens: PositiveInt
+    short_answer_tokens: PositiveInt
     long_answer_tokens: PositiveInt
     small_context: PositiveInt
     told_characters: PositiveInt
