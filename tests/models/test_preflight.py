@@ -156,7 +156,8 @@ def test_a_model_that_calls_nothing_runs_with_a_warning(tried: Tried, behaviour:
     with model_server(behaviour) as server:
         record = tried(server)
     assert (record.tool_calls, record.call_seen) == ("native", False)
-    assert any("called no tool" in warning for warning in record.warnings)
+    told = "could not be read" if behaviour == "cut_arguments" else "called no tool"
+    assert any(told in warning for warning in record.warnings)
     record.model_dump_json().encode()
 
 
@@ -174,6 +175,16 @@ def test_a_model_that_thinks_until_the_first_limit_gets_a_second_one(tried: Trie
     with model_server(thinks) as server:
         record = tried(server)
     assert (record.tool_calls, record.call_seen) == ("native", True)
+
+
+def test_a_model_that_refuses_short_answers_gets_longer_ones(tried: Tried) -> None:
+    def wants_room(asked: Asked) -> Reply:
+        told = "Could not finish the message because max_tokens or model output limit was reached."
+        return ok(asked) if asked.body["max_tokens"] > 1000 else error(400, told, "invalid_request_error")
+
+    with model_server(wants_room) as server:
+        record = tried(server)
+    assert (record.tool_calls, record.call_seen, record.warnings) == ("native", True, ())
 
 
 def listed(name: str, **more: object) -> dict[str, object]:
@@ -292,6 +303,22 @@ def test_a_proxy_that_takes_requests_to_this_machine_is_named(tried: Tried, monk
     behaviour: Behaviour = refuses
     with model_server(behaviour) as server, pytest.raises(UsageError, match="HTTP_PROXY is set: NO_PROXY=127.0.0.1"):
         tried(server)
+
+
+def test_a_vllm_server_that_runs_is_tried_and_one_that_is_yet_to_start_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    def make() -> Model:
+        return get_model("vllm/x", memoize=False)
+
+    async def flight() -> PreflightRecord:
+        return await preflight(make, tools=TOOLS)
+
+    monkeypatch.delenv("VLLM_BASE_URL", raising=False)
+    assert not can_be_tried(make())
+    with model_server("text_call", models=listed("x", max_model_len=8192, owned_by="vllm")) as server:
+        monkeypatch.setenv("VLLM_BASE_URL", server.base_url)
+        assert can_be_tried(make())
+        record = anyio.run(flight)
+    assert (record.tool_calls, record.name_known, record.context) == ("text", True, 8192)
 
 
 @pytest.mark.parametrize("name", ["mockllm/model", "none/none"])

@@ -5,6 +5,7 @@ trial. The exchange finds the way in which tool calls pass, and refuses with one
 """
 
 import os
+import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -24,6 +25,7 @@ from inspect_ai.model import (
 from inspect_ai.tool import ToolInfo
 
 from redline._errors import UsageError
+from redline._providers import providers
 from redline._text import clean_line
 from redline.models.markup import looks_like_call
 from redline.models.preflight_record import AskedToolCalls, PreflightRecord, ToolCalls
@@ -32,6 +34,7 @@ from redline.models.server_error import ServerError, server_error
 from redline.models.server_facts import ServerFacts, loaded_context, provider_of, server_facts, wire_name
 from redline.models.text_tools import as_text, reasoning_of, with_calls
 
+_TOO_SHORT = re.compile(r"max_(?:completion_|output_)?tokens|output limit", re.IGNORECASE)
 SKIP = "--no-preflight runs without this check"
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -55,7 +58,11 @@ class Tools:
 def can_be_tried(model: Model) -> bool:
     """Return whether there is a server to try: none for models in this process, none before it is started."""
     known, provider = settings().providers, provider_of(model)
-    return provider not in known.in_process and not (provider in known.started_without_url and not model.api.base_url)
+    if provider in known.in_process:
+        return False
+    url = providers()[provider].url if provider in providers() else None
+    has_address = bool(model.api.base_url or (url and os.environ.get(url)))
+    return has_address or provider not in known.started_without_url
 
 
 def set_emulation(model: Model) -> bool:
@@ -141,6 +148,7 @@ class _Exchange:
     answered_as: str | None = None
     calls: int = 0
     answered: bool = False
+    is_learnt: bool = False
     is_done: bool = False
     warnings: list[str] = field(default_factory=list)
     began: float = field(default_factory=time.monotonic)
@@ -167,14 +175,14 @@ class _Exchange:
         )
 
     async def run(self) -> None:
-        self.facts = await server_facts(self.model)
-        self.context = self.facts.context
-        self._check_name()
+        await self._learn()
         if self.tools is None:
             await self._plain_or_refuse()
         else:
             self.tool_calls = "native" if self.asked == "auto" else self.asked
             await self._try_tools(self.tools)
+        if not self.is_learnt:  # some clients find their server's address with their first request
+            await self._learn()
         if self.context is None:
             self.context = await loaded_context(self.model)
         if self.context is not None and self.context < settings().bounds.small_context:
@@ -183,6 +191,12 @@ class _Exchange:
                 "conversation does not fit: start it with more"
             )
         self.is_done = True
+
+    async def _learn(self) -> None:
+        self.is_learnt = bool(self.model.api.base_url)
+        self.facts = await server_facts(self.model)
+        self.context = self.facts.context
+        self._check_name()
 
     def _check_name(self) -> None:
         name = wire_name(self.model)
@@ -242,7 +256,10 @@ class _Exchange:
                 return
         dropped = not answer.has_markup and await self._drops_tools(messages, answer)
         if not (answer.has_markup or dropped):
-            self._warn_no_call("")
+            if answer.output.message.tool_calls:
+                self.warnings.append("the model called the tool with arguments that could not be read")
+            else:
+                self._warn_no_call("")
             return
         reason = "its chat template drops tools" if dropped else "tool calls come back as text"
         fix = settings().fix_for_server(self.facts.owners)
@@ -404,6 +421,17 @@ class _Exchange:
         return _Answer(await self._generate(model or self.model, messages, tools, tokens), messages)
 
     async def _generate(
+        self, model: Model, messages: list[ChatMessage], tools: Sequence[ToolInfo], tokens: int
+    ) -> ModelOutput:
+        """One request; again with room for a longer answer where a model that thinks refuses so short a one."""
+        try:
+            return await self._request(model, messages, tools, tokens)
+        except _RefusedError as refused:
+            if refused.error.kind != "rejected" or not _TOO_SHORT.search(refused.error.message):
+                raise
+        return await self._request(model, messages, tools, settings().bounds.long_answer_tokens)
+
+    async def _request(
         self, model: Model, messages: list[ChatMessage], tools: Sequence[ToolInfo], tokens: int
     ) -> ModelOutput:
         bounds = settings().bounds
