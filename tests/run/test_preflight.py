@@ -12,6 +12,7 @@ from redline._errors import EvidenceError, ExitCode, UsageError
 from redline.agents.tool_calls import info_of
 from redline.agents.tools import bash
 from redline.models.preflight_record import PreflightRecord
+from redline.models.preflight_settings import settings
 from redline.plan import Plan
 from redline.run.execute import run_plan
 from redline.run.folder import RunFolder, read_results
@@ -125,7 +126,7 @@ def test_a_server_that_refuses_tools_ends_a_run_before_anything_is_written(
 def test_a_run_that_is_finished_asks_no_model(tmp_path: Path) -> None:
     plan = Plan.model_validate({"arms": ["toy"], "models": [LOCAL], "trials": 4, "runtime": "runc"})
     a_run(tmp_path, alarm=False)
-    assert try_models(plan, {}, RunFolder(tmp_path)) == Preflights(plan, (), is_new=False)  # no server is there to ask
+    assert try_models(plan, {}, RunFolder(tmp_path)) == Preflights(plan)  # no server is there to ask
 
 
 RECORD = PreflightRecord(model=LOCAL, asked="auto", tool_calls="text", call_seen=True, context=8192, warnings=("a",))
@@ -134,7 +135,7 @@ RECORD = PreflightRecord(model=LOCAL, asked="auto", tool_calls="text", call_seen
 def test_the_results_bear_the_last_preflight_and_a_change_of_it_shows(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     for record in (RECORD.model_copy(update={"context": None}), RECORD):
-        Preflights(plan_of(), (record,)).note(folder)
+        Preflights(plan_of(), (record,), (record,)).note(folder)
     a_run(tmp_path, alarm=False)
     assert read_results(folder).preflight == (RECORD,)
     assert verify_folder(tmp_path).faults == ()
@@ -155,3 +156,19 @@ def test_one_model_can_be_tried_alone(monkeypatch: pytest.MonkeyPatch) -> None:
 
     with serving("ok", monkeypatch):
         assert try_model(ModelSpec(name=LOCAL)).tool_calls == "native"
+
+
+def test_a_model_that_redline_serves_is_tried_once_its_server_is_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = settings().providers.model_copy(update={"served_by_redline": frozenset({"openai-api"})})
+    monkeypatch.setattr("redline.models.preflight.settings", lambda: settings().model_copy(update={"providers": known}))
+    plan, folder = plan_of(), RunFolder(tmp_path)
+    with serving("hermes_call", monkeypatch) as server:
+        models = ready_models(plan)
+        before = try_models(plan, {}, folder)
+        assert (before.records, server.requests) == ((), [])
+        tried = before.joined(try_models(plan, {}, folder, running=models))
+    assert tried.tool_calls(plan.arms[0], LOCAL) == "text"  # no second model, which would need a second server
+    tried.note(folder)
+    assert preflights_of(folder) == tried.new

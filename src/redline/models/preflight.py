@@ -21,6 +21,7 @@ from inspect_ai.model import (
     GenerateConfig,
     Model,
     ModelOutput,
+    get_model,
 )
 from inspect_ai.tool import ToolInfo
 
@@ -35,6 +36,7 @@ from redline.models.server_facts import ServerFacts, loaded_context, provider_of
 from redline.models.text_tools import as_text, reasoning_of, with_calls
 
 _TOO_SHORT = re.compile(r"max_(?:completion_|output_)?tokens|output limit", re.IGNORECASE)
+CLOSE_SECONDS = 10
 SKIP = "--no-preflight runs without this check"
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -53,6 +55,8 @@ class Tools:
     """What the text protocol says of a call that could not be read."""
     text_offered: bool = True
     """Whether the agents of the trials can use the text protocol."""
+    emulation_offered: bool = True
+    """Whether the trials can use a model with which Inspect emulates tool calls."""
 
 
 def can_be_tried(model: Model) -> bool:
@@ -63,6 +67,17 @@ def can_be_tried(model: Model) -> bool:
     url = providers()[provider].url if provider in providers() else None
     has_address = bool(model.api.base_url or (url and os.environ.get(url)))
     return has_address or provider not in known.started_without_url
+
+
+def is_served_by_redline(model: Model) -> bool:
+    """Return whether redline starts the model's server itself, so that it can only be tried once the run has begun."""
+    return provider_of(model) in settings().providers.served_by_redline
+
+
+def attached(model: Model) -> Model:
+    """Return a model with a client of its own at the server that redline runs for another one."""
+    name = f"openai-api/{provider_of(model)}/{wire_name(model)}"
+    return get_model(name, config=model.config, base_url=model.api.base_url, api_key=model.api.api_key, memoize=False)
 
 
 def set_emulation(model: Model) -> bool:
@@ -99,7 +114,7 @@ async def preflight(
         with anyio.move_on_after(settings().bounds.total_seconds):
             await exchange.run()
     finally:
-        with anyio.CancelScope(shield=True), anyio.move_on_after(1):
+        with anyio.CancelScope(shield=True), anyio.move_on_after(CLOSE_SECONDS):
             for used in exchange.used:
                 await used.api.aclose()
     if not exchange.is_done and not exchange.answered:
@@ -279,8 +294,8 @@ class _Exchange:
     async def _switch(self, tools: Tools) -> bool:
         """Take the first other way in which a call and its result pass."""
         current = self.tool_calls
-        modes: list[ToolCalls] = ["emulated", *(["text"] if tools.text_offered else [])]  # type: ignore[list-item]
-        for mode in modes:
+        offered: dict[ToolCalls, bool] = {"emulated": tools.emulation_offered, "text": tools.text_offered}
+        for mode in (mode for mode, is_offered in offered.items() if is_offered):
             model = self._for(mode) if mode != current else None
             if model is None:
                 continue

@@ -41,6 +41,7 @@ class Providers(_Frozen):
     """Providers by what can be tried beforehand."""
 
     in_process: frozenset[str]
+    served_by_redline: frozenset[str]
     started_without_url: frozenset[str]
     own_servers: frozenset[str]
     nameless_owners: frozenset[str]

@@ -22,8 +22,7 @@ from redline.catalog import scenarios
 from redline.cell import CellConfig
 from redline.cell.runtime import choose_runtime
 from redline.guardrails.llm_monitor import ROLE as MONITOR
-from redline.models.preflight_record import ToolCalls
-from redline.plan import Arm, Plan, completed
+from redline.plan import Arm, ModelSpec, Plan, completed
 from redline.results import Results, assemble
 from redline.run.brake import Brake
 from redline.run.calibration import kept_calibration
@@ -40,7 +39,7 @@ from redline.run.models import (
     refuse_dead_servers,
     refuse_weak_runtime,
 )
-from redline.run.preflight import latest, preflights_of, try_models
+from redline.run.preflight import Preflights, latest, preflights_of, try_models
 from redline.run.prompts import keep_prompts
 from redline.run.seals import SealAtStart, note_seal, seals_of
 from redline.run.signature import drop_stale, sign
@@ -108,9 +107,7 @@ def run_plan(plan: Plan, folder: RunFolder, watcher: Watcher, options: Options |
     for line in tried.lines():
         watcher.checked(line)
     conditions = [
-        _Condition(
-            arm_task(arm, plan), tried.model(arm, spec, label, models[label]), label, tried.tool_calls(arm, label)
-        )
+        _Condition(arm_task(arm, plan), models[label], label, arm, spec)
         for arm in plan.arms
         for spec in plan.models_of(arm)
         for label in (plan.label_of(spec.name, spec.args),)
@@ -122,7 +119,7 @@ def run_plan(plan: Plan, folder: RunFolder, watcher: Watcher, options: Options |
         cells = options.cells or cells_at_once(runtime, shapes_of([condition.task for condition in conditions]))
         turns = Turns(_order(plan, conditions, earlier), cells + AHEAD)
         tasks = [
-            _prepared(condition, record.sha256, ConditionWatch(condition.label, earlier, watcher, brake, turns))
+            _prepared(condition, record.sha256, ConditionWatch(condition.label, earlier, watcher, brake, turns), tried)
             for condition in conditions
         ]
         unproved = None
@@ -165,8 +162,8 @@ class _Condition:
     task: Task
     model: Model
     label: str
-    tool_calls: ToolCalls | None
-    """How the model's tool calls pass, where the preflight found it."""
+    arm: Arm
+    spec: ModelSpec
 
 
 def _order(plan: Plan, conditions: Sequence[_Condition], earlier: Harvest) -> list[str]:
@@ -176,14 +173,16 @@ def _order(plan: Plan, conditions: Sequence[_Condition], earlier: Harvest) -> li
     return [name for name in drawn_order(names, plan.seed) if name not in drawn]
 
 
-def _prepared(condition: _Condition, plan_sha256: str, watch: ConditionWatch) -> Task:
+def _prepared(condition: _Condition, plan_sha256: str, watch: ConditionWatch, tried: Preflights) -> Task:
     """The condition's task with its model, its trials bound to the plan, and those left out that were drawn before."""
+    tool_calls = tried.tool_calls(condition.arm, condition.label)
+    model = tried.model(condition.arm, condition.spec, condition.label, condition.model)
     for sample in condition.task.dataset:
         if sample.metadata is not None:
             sample.metadata["trial"]["plan_sha256"] = plan_sha256
-            if condition.tool_calls is not None:
-                sample.metadata["trial"]["tool_calls"] = condition.tool_calls
-    return task_with(condition.task, model=condition.model, early_stopping=watch)
+            if tool_calls is not None:
+                sample.metadata["trial"]["tool_calls"] = tool_calls
+    return task_with(condition.task, model=model, early_stopping=watch)
 
 
 def _measure_seal(tasks: Sequence[Task], folder: RunFolder, watcher: Watcher) -> str | None:

@@ -13,7 +13,14 @@ from inspect_ai.util import JSONSchema
 from redline._errors import EvidenceError, UsageError
 from redline._tasks import task_group
 from redline.agents.tool_calls import text_protocol
-from redline.models.preflight import Tools, can_be_tried, preflight, set_emulation
+from redline.models.preflight import (
+    Tools,
+    attached,
+    can_be_tried,
+    is_served_by_redline,
+    preflight,
+    set_emulation,
+)
 from redline.models.preflight_record import AskedToolCalls, PreflightRecord, ToolCalls
 from redline.plan import Arm, ModelSpec, Plan
 from redline.run.folder import RunFolder, read_results
@@ -46,8 +53,8 @@ class Preflights:
 
     plan: Plan
     records: tuple[PreflightRecord, ...] = ()
-    is_new: bool = True
-    """Whether the servers were tried now, not at an earlier start of the run."""
+    new: tuple[PreflightRecord, ...] = ()
+    """Those of the records that were found now, not at an earlier start of the run."""
     _emulated: dict[str, Model] = field(default_factory=dict)
 
     def tool_calls(self, arm: Arm, label: str) -> ToolCalls | None:
@@ -78,17 +85,17 @@ class Preflights:
 
     def note(self, folder: RunFolder) -> None:
         """Add the results to those of the folder."""
-        for record in self.records if self.is_new else ():
+        for record in self.new:
             append(folder.preflight, record)
-
-    def warnings(self) -> Iterable[str]:
-        """Return every warning with its model's name."""
-        records = self.records if self.is_new else ()
-        return [f"model {one.model}: {warning}" for one in records for warning in one.warnings]
 
     def lines(self) -> Iterable[str]:
         """Return a line for each server that was tried, and the warnings."""
-        return [*(one.summary() for one in self.records if self.is_new), *self.warnings()]
+        warnings = [f"model {one.model}: {warning}" for one in self.new for warning in one.warnings]
+        return [*(one.summary() for one in self.new), *warnings]
+
+    def joined(self, other: "Preflights") -> "Preflights":
+        """Return these with those of other models of the same run."""
+        return Preflights(self.plan, (*self.records, *other.records), (*self.new, *other.new))
 
 
 def asked_of(arm: Arm) -> AskedToolCalls | None:
@@ -99,7 +106,14 @@ def asked_of(arm: Arm) -> AskedToolCalls | None:
     return next((one for one in ("auto", "native", "emulated", "text") if one == asked), "auto")
 
 
-def try_models(plan: Plan, roles: Mapping[str, str | None], folder: RunFolder, *, skip: bool = False) -> Preflights:
+def try_models(
+    plan: Plan,
+    roles: Mapping[str, str | None],
+    folder: RunFolder,
+    *,
+    skip: bool = False,
+    running: Mapping[str, Model] | None = None,
+) -> Preflights:
     """Try the server of every model of a plan that is not a control, and of the models beside them.
 
     A run that was started before keeps the way of its tool calls.
@@ -109,15 +123,18 @@ def try_models(plan: Plan, roles: Mapping[str, str | None], folder: RunFolder, *
         roles: Models beside those under test, as Inspect names them, by role.
         folder: The folder of the run, which may not be there yet.
         skip: Whether nothing is tried; what an earlier start of the run found still holds.
+        running: The models by label, once the servers that redline starts itself are up: then these are tried, and
+            otherwise the others.
 
     Raises:
         UsageError: No trial could work with a server as it is.
     """
     earlier = preflights_of(folder)
     if skip or _is_finished(plan, folder):
-        return Preflights(plan, latest(earlier), is_new=False)
+        return Preflights(plan, latest(earlier))
     checks = [*_checks(plan), *(_role(role, name) for role, name in roles.items() if name is not None)]
-    return Preflights(plan, tuple(anyio.run(_try_all, checks, plan.temperature, latest(earlier))))
+    found = tuple(anyio.run(_try_all, checks, _Makers(plan.temperature, running), latest(earlier)))
+    return Preflights(plan, found, found)
 
 
 def try_model(spec: ModelSpec) -> PreflightRecord:
@@ -127,7 +144,7 @@ def try_model(spec: ModelSpec) -> PreflightRecord:
         UsageError: No trial could work with it as it is.
     """
     check = _Check(spec, spec.name, "auto", text_offered=True)
-    found = anyio.run(_try_all, [check], None, ())
+    found = anyio.run(_try_all, [check], _Makers(is_alone=True), ())
     if not found:
         raise UsageError(f"model {spec.name} has no server that could be tried before a run")
     return found[0]
@@ -176,8 +193,32 @@ def _role(role: str, name: str) -> _Check:
     return _Check(ModelSpec(name=name), name, role=role)
 
 
+@dataclass(frozen=True)
+class _Makers:
+    """Makes the models of an exchange."""
+
+    temperature: float | None = None
+    running: Mapping[str, Model] | None = None
+    is_alone: bool = False
+    """Whether there is no run, so that a model with a server of redline's own starts one for the exchange."""
+
+    def make(self, check: _Check) -> Model:
+        if self.running is not None:
+            return attached(self.running[check.label])
+        return ready_model(check.spec, self.temperature)
+
+    def can_try(self, check: _Check) -> bool:
+        if check.spec.is_control:
+            return False
+        if self.running is not None:
+            running = self.running.get(check.label)
+            return running is not None and is_served_by_redline(running) and bool(running.api.base_url)
+        model = ready_model(check.spec, self.temperature)
+        return can_be_tried(model) and (self.is_alone or not is_served_by_redline(model))
+
+
 async def _try_all(
-    checks: Sequence[_Check], temperature: float | None, earlier: Sequence[PreflightRecord]
+    checks: Sequence[_Check], makers: _Makers, earlier: Sequence[PreflightRecord]
 ) -> list[PreflightRecord]:
     """Try all servers at once; of several that are refused, the first in the plan's order is reported."""
     found: dict[int, PreflightRecord] = {}
@@ -185,13 +226,13 @@ async def _try_all(
     before = {(one.model, one.asked): one.tool_calls for one in earlier if one.role is None}
 
     async def one(place: int, check: _Check) -> None:
-        if check.spec.is_control or not can_be_tried(ready_model(check.spec, temperature)):
+        if not makers.can_try(check):
             return
         kept = before.get((check.label, check.asked))
         try:
             record = await preflight(
-                lambda: ready_model(check.spec, temperature),
-                tools=None if check.asked is None else _tools(text_offered=check.text_offered),
+                lambda: makers.make(check),
+                tools=None if check.asked is None else _tools(check, emulation_offered=makers.running is None),
                 asked=kept or check.asked or "auto",
                 label=check.label,
                 role=check.role,
@@ -218,6 +259,7 @@ def bash_info() -> ToolInfo:
     )
 
 
-def _tools(*, text_offered: bool) -> Tools:
+def _tools(check: _Check, *, emulation_offered: bool) -> Tools:
     bash = bash_info()
-    return Tools(bash, text_protocol([bash], words()), words().text_tools_fault, text_offered)
+    protocol = text_protocol([bash], words())
+    return Tools(bash, protocol, words().text_tools_fault, check.text_offered, emulation_offered)
