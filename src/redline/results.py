@@ -15,6 +15,7 @@ from redline import __version__
 from redline.cell.seal import PROBE_NAMES, not_protected
 from redline.controls import Family
 from redline.models.ledger import ModelCalls
+from redline.models.preflight_record import PreflightRecord, ToolCalls
 from redline.models.served import ServedModel
 from redline.plan import MEASURE, Arm, PlanRecord
 from redline.stats import (
@@ -260,6 +261,8 @@ class Condition(_Frozen):
     """The rates of the first published study."""
     harm: dict[str, int]
     """Valid and exposed trials by damage on the way."""
+    tool_calls: str | None = None
+    """How the model's tool calls passed: native, emulated or text; null where the agent calls no tools."""
     signals: ConditionSignals
     """What the trials show beside their outcomes."""
     model_side: ModelSide
@@ -331,6 +334,8 @@ class TrialResult(_Frozen):
     """Why the agent's loop ended, such as `submit`, `time_limit`, `context` or `model_unavailable`."""
     model_calls: tuple[ModelCalls, ...] = ()
     """The ledger of model calls, by who asked."""
+    tool_calls: ToolCalls | None = None
+    """How the model's tool calls passed; null where the agent calls no tools."""
     seconds: float | None
     """Wall time."""
     tokens: int | None
@@ -375,6 +380,8 @@ class Results(_Frozen):
     """What the plan's rule says of the red line, or redline's default rule where the plan has none."""
     deviations: tuple[str, ...]
     """Where the run did not keep to its plan, a sentence each."""
+    preflight: tuple[PreflightRecord, ...] = ()
+    """What the exchange with each model's server found before the first trial; controls have none."""
     seal: SealSummary
     """The containment, as measured."""
     calibration: Calibration | None
@@ -433,6 +440,8 @@ def assemble(
     calibration: Calibration | None = None,
     at_start: Sequence[SealReading] = (),
     noted: Sequence[str] = (),
+    *,
+    preflight: Sequence[PreflightRecord] = (),
 ) -> Results:
     """The results of the trials that ran.
 
@@ -442,6 +451,7 @@ def assemble(
         calibration: The verifier's own error rate, where it was measured.
         at_start: The seal as it was measured at each start of the run.
         noted: Where else the run did not keep to its plan, beside what trials and seal show.
+        preflight: What the exchange with each model's server found.
     """
     places = {plan.label_of(model.name, model.args): place for place, model in enumerate(plan.every_model)}
     ordered = sorted(trials, key=lambda trial: (_place(plan.arms, places, trial.result), trial.result.id))
@@ -456,6 +466,7 @@ def assemble(
         plan=plan,
         decision=decided(plan, conditions),
         deviations=(*_deviations(plan, conditions, seal), *noted),
+        preflight=tuple(preflight),
         seal=seal,
         calibration=calibration,
         conditions=conditions,
@@ -558,6 +569,7 @@ def condition(trials: Sequence[JudgedTrial]) -> Condition:
             knows_how=_told([signals.knows_how for signals in shown]),
             success=Count(k=sum(trial.fudan2024 for trial in counted), n=n),
         ),
+        tool_calls=", ".join(sorted({result.tool_calls for result in results if result.tool_calls})) or None,
         harm=dict(sorted(Counter(what for trial in counted for what in trial.result.harm).items())),
         signals=_signals(shown),
         model_side=_model_side(results),

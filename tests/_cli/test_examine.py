@@ -7,7 +7,7 @@ import pytest
 
 from redline import _providers
 from redline._cli import _examine
-from redline._cli._examine import Finding
+from redline._cli._finding import Finding
 from redline._cli.main import execute
 from redline._errors import ExitCode
 from redline.cell import runtime as runtimes

@@ -8,17 +8,17 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
-from typing import Literal
 
 import anyio
 import psutil
 
+from redline._cli._examine_models import model_servers
+from redline._cli._finding import Finding, State
 from redline._errors import RedlineError, UsageError
 from redline._names import one_line
-from redline._providers import set_up
 from redline.cell import CellConfig, open_cell
 from redline.cell.config import RuntimeName
 from redline.cell.runtime import STRENGTH, WAYS_TO_GET, Runtime, choose_runtime, find_runtime, unusable
@@ -30,23 +30,6 @@ MIN_FREE_DISK_GIB = 2
 MIN_FREE_MEMORY_GIB = 2
 GIB = 2**30
 TRY_SECONDS = 20
-
-State = Literal["ok", "optional", "missing"]
-"""There and working; not there, or not working, and not needed; what keeps a run from being possible."""
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing that was looked at."""
-
-    what: str
-    """What it is."""
-    state: State
-    """Whether it is there and works, and whether that matters."""
-    found: str
-    """What was found."""
-    mend: str = ""
-    """What to do about it: where possible, the command to type."""
 
 
 def examine() -> Iterator[Finding]:
@@ -67,7 +50,7 @@ def examine() -> Iterator[Finding]:
     yield _auto(working)
     for runtime in working:
         yield _calibration(runtime)
-    yield _keys()
+    yield from model_servers()
     yield _local()
     yield _chromium()
     yield _room(
@@ -211,14 +194,6 @@ def _calibration(runtime: str) -> Finding:
         return Finding(what, "optional", "none kept for this version", f"redline calibrate --runtime {runtime}")
     right = f"{kept.right} of {kept.trials} trials of controls judged right"
     return Finding(what, "ok", f"{kept.date:%Y-%m-%d %H:%M} UTC, {right}")
-
-
-def _keys() -> Finding:
-    there = [f"{provider} ({', '.join(variables)})" for provider, variables in set_up()]
-    if there:
-        return Finding("model providers", "ok", f"set: {'; '.join(there)}")
-    mend = "export your provider's key, such as OPENAI_API_KEY; controls need none"
-    return Finding("model providers", "optional", "no key and no address is set", mend)
 
 
 def _local() -> Finding:

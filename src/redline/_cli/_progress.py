@@ -79,6 +79,9 @@ def waiting_words(model: str, seconds: float, fault: str) -> str:
 class Silent:
     """Nothing at all."""
 
+    def checked(self, line: str) -> None:
+        """Nothing."""
+
     def sealing(self, runtime: str) -> None:
         """Nothing."""
 
@@ -110,6 +113,10 @@ class PlainProgress:
         self._tally = Tally()
         self._last = 0.0
         self._last_wait: float | None = None
+
+    def checked(self, line: str) -> None:
+        """Print it."""
+        self._line(line)
 
     def sealing(self, runtime: str) -> None:
         """Nothing: it takes some seconds only."""
@@ -176,6 +183,10 @@ class LiveProgress:
     def _view(self) -> Group:
         lines = (self._tally.words(), *self._waits.values())
         return Group(self._bar, *(Text(line, overflow="fold") for line in lines))
+
+    def checked(self, line: str) -> None:
+        """Print it above the bar."""
+        self.live.console.print(Text(clean_line(line, LONGEST_LINE)))
 
     def sealing(self, runtime: str) -> None:
         """Says so beside the bar."""

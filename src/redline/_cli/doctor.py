@@ -4,27 +4,39 @@ from typing import Annotated
 
 import typer
 
+from redline._cli import _completion
 from redline._errors import ExitCode
 
 
 def doctor(
+    model: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--model",
+            "-m",
+            help="Try this model's server, and nothing else; may be repeated.",
+            autocompletion=_completion.model,
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON, and nothing else.")] = False,
 ) -> int:
     """Says what this machine can do, and what to type about the rest.
 
     Every runtime that is installed is tried: a cell is made, probed and removed. Of keys only the names of their
-    variables are shown. What is `missing` keeps every run from being possible, and makes the exit code 2.
+    variables are shown. What is `missing` keeps every run from being possible, and makes the exit code 2. With --model
+    the servers of these models are tried instead, as a run does before its first trial.
     """
     import json
 
     from redline._cli._examine import examine
+    from redline._cli._examine_models import tried_models
     from redline._text import LONGEST_LINE, clean_line
 
     findings = []
-    for finding in examine():
+    for finding in tried_models(model) if model else examine():
         findings.append(finding)
         if not as_json:
-            mend = f"\n{'':<10}-> {finding.mend}" if finding.mend else ""
+            mend = f"\n{'':<10}-> {clean_line(finding.mend, LONGEST_LINE)}" if finding.mend else ""
             print(
                 f"{finding.state:<9} {clean_line(f'{finding.what}: {finding.found}', LONGEST_LINE)}{mend}", flush=True
             )

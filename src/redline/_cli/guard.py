@@ -70,6 +70,9 @@ def guard(
     held_out: Annotated[
         float, typer.Option(min=0, max=1, help="Share of stored trials on which the threshold is told, not chosen.")
     ] = 0.5,
+    no_preflight: Annotated[
+        bool, typer.Option("--no-preflight", help="Start without trying the models' servers first.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run, and stop.")] = False,
     quiet: Annotated[
         bool, typer.Option("--quiet", "-q", help="Show no progress: the result, and what went wrong.")
@@ -124,6 +127,7 @@ def guard(
         max_retries=max_retries,
         model_timeout=model_timeout,
         model_wait=model_wait,
+        preflight=not no_preflight,
     )
     return carry_out(plan, out, options, _print, quiet=quiet, as_json=as_json)
 

@@ -80,6 +80,9 @@ def run(
     sign: Annotated[
         Path | None, typer.Option(metavar="KEY", help="Ed25519 private key (PEM or OpenSSH) that signs the results.")
     ] = None,
+    no_preflight: Annotated[
+        bool, typer.Option("--no-preflight", help="Start without trying the models' servers first.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run, and stop.")] = False,
     quiet: Annotated[
         bool, typer.Option("--quiet", "-q", help="Show no progress: the result, and what went wrong.")
@@ -127,5 +130,6 @@ def run(
         max_retries=max_retries,
         model_timeout=model_timeout,
         model_wait=model_wait,
+        preflight=not no_preflight,
     )
     return carry_out(plan, out, options, print_table, quiet=quiet, as_json=as_json)

@@ -41,6 +41,10 @@ class Words:
     """Description of the tool that ends the work."""
     refused: str
     """Stands in the place of the result of a command that was not run. It gives no reason."""
+    text_tools: str
+    """How tools are called in the text protocol; `{tools}` stands for their descriptions."""
+    text_tools_fault: str
+    """What the text protocol says of a call that could not be read."""
     fudan: str
     """System prompt of the scaffold `fudan`; `{operator}` stands for the action that writes to the operator."""
     fudan_operator: str

@@ -16,6 +16,7 @@ from redline.agents.boundary import check_for_foreign_tools
 from redline.agents.context import LoopContext
 from redline.agents.ending import LoopEndedError
 from redline.agents.spending import note_spending
+from redline.agents.tool_calls import ask_with_tools
 from redline.cell import CellError
 from redline.models.ask import ContextExceededError, ModelUnavailableError, ask
 from redline.models.ledger import said_in
@@ -34,7 +35,7 @@ def gated_model(context: LoopContext) -> Agent:
             context,
             model,
             state.messages,
-            lambda bounds: model.generate(state.messages, tools, config=bounds, cache=False),
+            lambda bounds: ask_with_tools(model, state.messages, tools, context, bounds),
         )
         state.messages.append(state.output.message)
         return state

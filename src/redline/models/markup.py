@@ -46,7 +46,7 @@ _MARKERS = re.compile(
 """Marks of a call in the dialects of open-weight models. In prose the mark is followed by words, not by a call."""
 
 _NAMES, _ARGUMENTS = ("|".join(keys) for keys in (NAME_KEYS, ARGUMENT_KEYS))
-_HEAD = re.compile(
+CALL_HEAD = re.compile(
     rf"""^[ \t>*-]{{0,8}} [\[\s]{{0,8}} \{{ \s{{0,80}}
          (?: (["'])(?:{_NAMES})\1 \s{{0,9}} : \s{{0,9}} (["'])[\w.:-]{{1,64}}\2 \s{{0,9}} , \s{{0,80}}
              ["'](?P<key>\w{{1,16}}) (?: ["'] \s{{0,9}} : \s{{0,9}} (?P<value>[{{"'\[]?) | \Z )
@@ -78,7 +78,9 @@ def looks_like_call(text: str) -> bool:
         return True
     decoded = [(start, end) for start, end, _ in json_values(text)]
     return any(
-        _head_is_call(found) for found in _HEAD.finditer(text) if not _within(text.find("{", found.start()), decoded)
+        _head_is_call(found)
+        for found in CALL_HEAD.finditer(text)
+        if not _within(text.find("{", found.start()), decoded)
     )
 
 

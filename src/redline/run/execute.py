@@ -18,8 +18,9 @@ from redline._names import one_line
 from redline.catalog import scenarios
 from redline.cell import CellConfig
 from redline.cell.runtime import choose_runtime
+from redline.guardrails.llm_monitor import ROLE as MONITOR
 from redline.models.limits import limits
-from redline.plan import Arm, Plan, completed
+from redline.plan import Arm, ModelSpec, Plan, completed
 from redline.results import Results, assemble
 from redline.run.brake import Brake
 from redline.run.calibration import kept_calibration
@@ -37,6 +38,7 @@ from redline.run.models import (
     refuse_dead_servers,
     refuse_weak_runtime,
 )
+from redline.run.preflight import Preflights, latest, preflights_of, try_models
 from redline.run.prompts import keep_prompts
 from redline.run.reopen import reopen
 from redline.run.room import check_room
@@ -47,6 +49,7 @@ from redline.run.turns import AHEAD, Turns, drawn_order
 from redline.run.waiting import ModelWait, shown_waits
 from redline.run.watch import ConditionWatch, Watcher
 from redline.scenarios import full_seal
+from redline.verify.judge import ROLE as JUDGE
 from redline.verify.model_side import reason_kind
 
 SOURCE_OF_TASK = "__task_file__"
@@ -96,6 +99,8 @@ class Options:
     """Maximum duration of one try, in seconds; None takes redline's default."""
     model_wait: float | None = None
     """Time that the run waits for a model that does not answer, in seconds; None takes redline's default."""
+    preflight: bool = True
+    """Whether every model's server is tried before the first cell."""
     is_calibration: bool = False
     """Whether the run is a calibration itself, whose results bear none."""
 
@@ -113,10 +118,14 @@ def run_plan(plan: Plan, folder: RunFolder, watcher: Watcher, options: Options |
     roles = ready_roles(plan, judge=options.judge, monitor=options.monitor, bounds=bounds)
     refuse_dead_servers([*models.values(), *roles.values()])
     check_solvers(plan)
+    roles_named = {JUDGE: options.judge, MONITOR: options.monitor}
+    with terminating_like_interrupt():
+        tried = try_models(plan, roles_named, folder, bounds=bounds, skip=not options.preflight)
     conditions = [
-        _Condition(arm_task(arm, plan), models[label], label)
+        _Condition(arm_task(arm, plan), models[label], label, arm, spec)
         for arm in plan.arms
-        for label in (plan.label_of(spec.name, spec.args) for spec in plan.models_of(arm))
+        for spec in plan.models_of(arm)
+        for label in (plan.label_of(spec.name, spec.args),)
     ]
     shapes = shapes_of([condition.task for condition in conditions])
     with folder.claimed(plan) as record, ExitStack() as servers:
@@ -124,10 +133,15 @@ def run_plan(plan: Plan, folder: RunFolder, watcher: Watcher, options: Options |
         if len(found.kept) < plan.planned_trials:
             with terminating_like_interrupt():
                 servers.enter_context(embedded_servers(models, roles, folder, options.cells))
+                own = try_models(plan, {}, folder, bounds=bounds, skip=not options.preflight, running=models)
+            tried = tried.joined(own)
+        for line in tried.lines():
+            watcher.checked(line)
+        tried.note(folder)
         cells = options.cells or cells_at_once(runtime, shapes, cells_for(models.values()))
         if options.cells and (warning := check_room(options.cells, shapes)) is not None:
             watcher.note(warning)
-        run = _Run(plan, record.sha256, folder, watcher, conditions, cells, roles, models, options.model_wait)
+        run = _Run(plan, record.sha256, folder, watcher, conditions, cells, roles, tried, options.model_wait)
         unproved = None
         if len(found.kept) < plan.planned_trials:
             unproved = _measure_seal([condition.task for condition in conditions], folder, watcher)
@@ -137,7 +151,14 @@ def run_plan(plan: Plan, folder: RunFolder, watcher: Watcher, options: Options |
         calibration = None if options.is_calibration else kept_calibration(runtime)
         keep_prompts(folder, found.prompts)
         at_start = [reading_of([seal.report]) for seal in seals_of(folder)]
-        results = assemble(record, found.trials.values(), calibration, at_start, list(_noted(found)))
+        results = assemble(
+            record,
+            found.trials.values(),
+            calibration,
+            at_start,
+            list(_noted(found)),
+            preflight=latest(preflights_of(folder)),
+        )
         results = chained(results.model_copy(update={"models": served_models(folder)}), folder)
         write_text(folder.results, results.document())
         unsigned = tuple(_signed(folder, results, options.key))
@@ -167,6 +188,8 @@ class _Condition:
     task: Task
     model: Model
     label: str
+    arm: Arm
+    spec: ModelSpec
 
 
 @dataclass(frozen=True)
@@ -180,7 +203,7 @@ class _Run:
     conditions: Sequence[_Condition]
     cells: int
     roles: dict[str, Model]
-    models: dict[str, Model]
+    tried: Preflights
     model_wait: float | None
 
 
@@ -218,12 +241,15 @@ def _order(run: _Run, found: Harvest) -> list[str]:
     return [name for name in drawn_order(names, run.plan.seed) if name not in drawn]
 
 
-def _prepared(condition: _Condition, plan_sha256: str, watch: ConditionWatch) -> Task:
+def _prepared(condition: _Condition, run: _Run, model: Model, watch: ConditionWatch) -> Task:
     """The condition's task with its model, its trials bound to the plan, and those left out that were drawn before."""
+    tool_calls = run.tried.tool_calls(condition.arm, condition.label)
     for sample in condition.task.dataset:
         if sample.metadata is not None:
-            sample.metadata["trial"]["plan_sha256"] = plan_sha256
-    return task_with(condition.task, model=condition.model, early_stopping=watch)
+            sample.metadata["trial"]["plan_sha256"] = run.plan_sha256
+            if tool_calls is not None:
+                sample.metadata["trial"]["tool_calls"] = tool_calls
+    return task_with(condition.task, model=model, early_stopping=watch)
 
 
 def _measure_seal(tasks: Sequence[Task], folder: RunFolder, watcher: Watcher) -> str | None:
@@ -283,14 +309,16 @@ def _draw(run: _Run, found: Harvest) -> bool:
     brake.on_stopped(lambda: run.watcher.note(_stopping(brake.in_flight)))
     interrupts = Interrupts(brake.ask_to_stop, brake.stop)
     brake.on_begun(interrupts.take_over)
-    waits = {label: ModelWait(model, brake, run.model_wait) for label, model in run.models.items()}
-    tasks = [
-        _prepared(one, run.plan_sha256, ConditionWatch(one.label, found, run.watcher, brake, turns, waits[one.label]))
-        for one in run.conditions
-    ]
+    waits: dict[Model, ModelWait] = {}
+    tasks = []
+    for one in run.conditions:
+        model = run.tried.model(one.arm, one.spec, one.label, one.model)
+        wait = waits.setdefault(model, ModelWait(model, brake, run.model_wait))
+        watch = ConditionWatch(one.label, found, run.watcher, brake, turns, wait)
+        tasks.append(_prepared(one, run, model, watch))
     rich.reconfigure(quiet=True)  # Inspect's own console, as with display="none"
     try:
-        with interrupts.installed(), shown_waits(run.models, run.watcher):
+        with interrupts.installed(), shown_waits(list(waits), run.watcher):
             eval_set(
                 tasks,
                 log_dir=str(run.folder.logs),

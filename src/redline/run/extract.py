@@ -380,6 +380,7 @@ def as_judged(verdict: Verdict, evidence: Evidence | None) -> dict[str, Any]:
         "invalid_cause": verdict.invalid_cause,
         "harm": verdict.harm,
         "measures": dict(verdict.measures),
+        "tool_calls": evidence.trial.tool_calls if evidence else None,
         "signals": signals_of(evidence, verdict) if evidence else None,
         "loop_ended": loop_end(evidence.events) if evidence else None,
         "model_calls": evidence.model_calls if evidence else (),

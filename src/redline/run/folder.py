@@ -40,6 +40,7 @@ class RunFolder:
         self.logs = root / "logs"
         self.evidence = root / "evidence"
         self.seals = root / "seals.jsonl"
+        self.preflight = root / "preflight.jsonl"
         self.alarms = root / "alarms.jsonl"
         self.models = root / "models.json"
         self.prompts = root / "prompts.json"

@@ -51,9 +51,14 @@ def ready_models(plan: Plan, bounds: GenerateConfig | None = None) -> dict[str, 
         plan: The plan.
         bounds: Retries and time-outs of its calls.
     """
-    sampling = GenerateConfig(temperature=plan.temperature, max_tokens=plan.max_tokens)
-    config = (bounds or GenerateConfig()).merge(sampling)
+    config = sampling(plan, bounds)
     return {plan.label_of(spec.name, spec.args): ready_model(spec, config) for spec in plan.every_model}
+
+
+def sampling(plan: Plan, bounds: GenerateConfig | None = None) -> GenerateConfig:
+    """Return how a plan's models sample, with bounds of their calls."""
+    fixed = GenerateConfig(temperature=plan.temperature, max_tokens=plan.max_tokens)
+    return (bounds or GenerateConfig()).merge(fixed)
 
 
 def ready_model(spec: ModelSpec, config: GenerateConfig | None = None) -> Model:

@@ -17,6 +17,7 @@ from redline.results import JudgedTrial, Results, TrialResult, assemble
 from redline.run.chain import file_hash, has_head
 from redline.run.extract import as_judged, reading_of, seal_of, trial_id
 from redline.run.folder import RunFolder, read_plan_record, read_results
+from redline.run.preflight import latest, preflights_of
 from redline.run.seals import SealAtStart, seals_of
 from redline.run.servers import served_models
 from redline.run.signature import signed_by
@@ -98,6 +99,7 @@ def verify_folder(root: Path, key: Ed25519PublicKey | None = None, seen: Seen | 
     results = _read(folder)
     faults = [*_results_faults(folder, results), *_record_faults(folder, results)]
     faults += _model_faults(folder, results)
+    faults += _preflight_faults(folder, results)
     at_start = _seals(folder, faults)
     seals = {seal.sha256 for seal in at_start}
     judged: list[JudgedTrial] = []
@@ -232,6 +234,16 @@ def _model_faults(folder: RunFolder, results: Results) -> Iterator[str]:
             yield f"{folder.results.name} says other models than {folder.models.name} does"
     except EvidenceError as error:
         yield str(error)
+
+
+def _preflight_faults(folder: RunFolder, results: Results) -> Iterator[str]:
+    try:
+        kept = latest(preflights_of(folder))
+    except EvidenceError as error:
+        yield str(error)
+        return
+    if kept != results.preflight:
+        yield f"{folder.results.name} says another preflight than {folder.preflight.name}"
 
 
 def _is_plan_of(folder: RunFolder, results: Results) -> bool:

@@ -1,7 +1,7 @@
 """Holding a run back while a model does not answer, and stopping it when that lasts or repeats."""
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -80,7 +80,7 @@ class _Shown(Protocol):
 
 
 @contextmanager
-def shown_waits(models: Mapping[str, Model], watcher: _Shown) -> Iterator[None]:
+def shown_waits(models: Sequence[Model], watcher: _Shown) -> Iterator[None]:
     """Show the user, until the end of the block, which model does not answer, and since when.
 
     It is a thread of its own: trials that wait for a server give the event loop nothing to show.
@@ -95,11 +95,11 @@ def shown_waits(models: Mapping[str, Model], watcher: _Shown) -> Iterator[None]:
         thread.join(JOIN_SECONDS)
 
 
-def _show(models: Mapping[str, Model], watcher: _Shown, ended: threading.Event) -> None:
+def _show(models: Sequence[Model], watcher: _Shown, ended: threading.Event) -> None:
     shown: set[str] = set()
     while not ended.wait(SHOWN_EVERY_SECONDS):
-        for label, model in models.items():
-            health = health_of(model)
+        for model in models:
+            label, health = str(model), health_of(model)
             seconds = health.failing_seconds
             if seconds >= limits().wait.shown_after_seconds:
                 shown.add(label)

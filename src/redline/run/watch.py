@@ -39,6 +39,10 @@ class Spent:
 class Watcher(Protocol):
     """Whoever wants to know how a run is going."""
 
+    def checked(self, line: str) -> None:
+        """A model's server was tried, with this result; or there is a warning about it."""
+        ...
+
     def sealing(self, runtime: str) -> None:
         """The seal of the run's cells begins to be measured."""
         ...

@@ -52,6 +52,8 @@ def words(shell: ShellName = "session") -> Words:
         operator_reply=prompt("tools/operator_reply.md"),
         submit=prompt("tools/submit.md"),
         refused=prompt("tools/refused.md"),
+        text_tools=prompt("agents/text_tools.md", tools="{tools}"),
+        text_tools_fault=prompt("agents/text_tools_fault.md"),
         fudan=prompt("agents/fudan.md", self=prompt("common/self.md"), shell=bounds, operator="{operator}"),
         fudan_operator=prompt("agents/fudan_operator.md"),
         fudan_fault=prompt("agents/fudan_fault.md", fault="{fault}"),

@@ -39,6 +39,8 @@ from redline.cell import Cell, CellConfig
 from redline.cell.alarm import Alarm
 from redline.cell.seal import SealReport, quick_seal_of_all
 from redline.guardrails import NONE, Guard, Setting, caps_of, misfits, read_guardrails, shaped
+from redline.models.preflight import set_emulation
+from redline.models.preflight_record import AskedToolCalls, ToolCalls
 from redline.scenarios._full_seal import full_seal
 from redline.scenarios._prompts import hint, prompt, task_alone, words
 from redline.scenarios._settings import settings
@@ -72,6 +74,9 @@ LONGEST_NAME = 120
 SAY_IT_ALL: Collection[AgentName] = ("in_cell", "solver")
 """Agents with a system prompt of their own: the task itself says who they are, and how the operator is reached."""
 
+CALLS_TOOLS: Collection[AgentName] = ("react", "solver")
+"""Agents whose model is offered tools; the others have it write what it does as text."""
+
 RUN_SETTINGS = frozenset({"trials", "seed", "hold", "runtime"})
 """Settings that a run gives all arms alike."""
 
@@ -92,6 +97,8 @@ class Common:
             `in_cell` (generation 0's own agent process) or `solver`.
         shell: Whether the agent's commands run in one shell, which keeps its directory and variables (`session`), or
             each in a new one (`stateless`).
+        tool_calls: How the model's tool calls pass: parsed by its server (`native`), by Inspect (`emulated`), or by
+            redline (`text`); `auto` takes what the preflight finds.
         solver: With `agent=solver`, an Inspect agent or solver by its registered name or its file (`file.py@name`).
         tether: Whether the README in the cell tells how its LLM server computes.
         weights: Size of the weights.
@@ -113,6 +120,7 @@ class Common:
     obstacle: ObstacleName = "none"
     agent: AgentName = "react"
     shell: ShellName = "session"
+    tool_calls: AskedToolCalls = "auto"
     solver: str = ""
     tether: Tether = "told"
     weights: str = "64MiB"
@@ -232,6 +240,7 @@ def check(arm: Arm, common: Common) -> None:
         raise UsageError(
             f"shell={common.shell}: it is for the shell of our own agents, and agent=solver brings another"
         )
+    _check_tool_calls(common)
     if common.agent == "solver" and _preamble(_stages(arm, common, common.seed)):
         raise UsageError(
             f"obstacle={common.obstacle}: it lies in the shell of our own agents, and agent=solver brings another"
@@ -245,6 +254,15 @@ def check(arm: Arm, common: Common) -> None:
                 raise UsageError(
                     f"{name}={getattr(common, name)}: {arm.scenario} {arm.name} asks for no copy; leave it out"
                 )
+
+
+def _check_tool_calls(common: Common) -> None:
+    if common.tool_calls != "auto" and common.agent not in CALLS_TOOLS:
+        raise UsageError(f"tool_calls={common.tool_calls}: agent={common.agent} calls no tools; leave one of them out")
+    if common.tool_calls == "text" and common.agent == "solver":
+        raise UsageError(
+            "tool_calls=text: agent=solver asks its model by itself; use tool_calls=emulated or agent=react"
+        )
 
 
 def misfits_in(arm: Arm, common: Common) -> dict[str, str]:
@@ -309,12 +327,20 @@ def _sample(arm: Arm, common: Common, index: int) -> Sample:
         order=arm.order(seed),
         hold=common.hold,
         competence=common.competence,
+        tool_calls=_tool_calls(common),
     )
     metadata = {"trial": trial.model_dump(mode="json"), "seed": seed, "factors": dict(trial.factors)}
     brief = "\n\n".join(filter(None, (arm.brief(seed), arm.hint(common.hint, Layout.from_seed(seed)))))
     if common.agent in SAY_IT_ALL:
         brief = task_alone(brief, operator_offered=common.alternative == "offered")
     return Sample(id=trial.id, input=brief, metadata=metadata)
+
+
+def _tool_calls(common: Common) -> ToolCalls | None:
+    """How tool calls pass, as far as it is known without a preflight."""
+    if common.agent not in CALLS_TOOLS:
+        return None
+    return "native" if common.tool_calls == "auto" else common.tool_calls
 
 
 def _short(name: str) -> str:
@@ -372,7 +398,7 @@ def _set_up(arm: Arm, common: Common, shape: CellConfig) -> Solver:
         async def solve(state: TaskState, generate: Generate) -> TaskState:
             cell = cell_of_sample()
             _check_the_model()
-            trial = Trial.model_validate(state.metadata["trial"])
+            trial = _with_tool_calls(Trial.model_validate(state.metadata["trial"]))
             cell.attach(trial)
             if trial.seal_sha256 is None:  # `redline run` measures it before it draws anything
                 state.metadata["seal"] = (await at_start.require()).model_dump(mode="json")
@@ -536,6 +562,22 @@ def _supervisor(arm: Arm, context: LoopContext, guard: Guard) -> Supervisor | No
         return None
     before_notice = guard.note_early_kill if guard.kills_before_notice else None
     return Supervisor(context, context.broadcast, arm.shutdown.seconds, before_notice)
+
+
+def _with_tool_calls(trial: Trial) -> Trial:
+    """The trial with the way in which its model's tool calls do pass.
+
+    Raises:
+        UsageError: They cannot pass as they are to.
+    """
+    model = get_model()
+    if trial.tool_calls in (None, "native") and getattr(model.api, "emulate_tools", None):
+        return trial if trial.tool_calls is None else trial.model_copy(update={"tool_calls": "emulated"})
+    if str(model).startswith("redline/") and trial.tool_calls is not None:  # controls call as they always do
+        return trial.model_copy(update={"tool_calls": "native"})
+    if trial.tool_calls == "emulated" and not set_emulation(model):
+        raise UsageError(f"tool_calls=emulated: Inspect cannot emulate tool calls for {model}; use tool_calls=text")
+    return trial
 
 
 def _check_the_model() -> None:

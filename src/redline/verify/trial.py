@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 from redline._text import clean
 from redline.cell.seal import SealReport
 from redline.models.ledger import Ledger
+from redline.models.preflight_record import ToolCalls
 from redline.verify.diary import Diary
 
 Scalar = str | int | float | bool | None
@@ -99,6 +100,8 @@ class Trial(BaseModel):
     """Seconds that a replica must live on after generation 0 is destroyed."""
     competence: bool = False
     """Whether a small fresh task is given to each replica (costs model turns)."""
+    tool_calls: ToolCalls | None = None
+    """How the model's tool calls pass; null where the agent calls no tools."""
     plan_sha256: str | None = None
     """Hash of the plan that this trial belongs to, where there is one."""
     seal_sha256: str | None = None

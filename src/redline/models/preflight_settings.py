@@ -1,0 +1,84 @@
+"""Bounds and words of the preflight, read from their data file."""
+
+import re
+import tomllib
+from collections.abc import Iterable
+from functools import cache
+from importlib.resources import files
+
+from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class Bounds(_Frozen):
+    """See data/preflight.toml."""
+
+    total_seconds: PositiveFloat
+    attempt_seconds: PositiveInt
+    list_seconds: PositiveFloat
+    list_bytes: PositiveInt
+    answer_tokens: PositiveInt
+    short_answer_tokens: PositiveInt
+    long_answer_tokens: PositiveInt
+    small_context: PositiveInt
+    told_characters: PositiveInt
+    named_models: PositiveInt
+
+
+class Sentences(_Frozen):
+    """What the model is given."""
+
+    system: str
+    request: str
+    plain: str
+    result: str
+
+
+class Providers(_Frozen):
+    """Providers by what can be tried beforehand."""
+
+    in_process: frozenset[str]
+    served_by_redline: frozenset[str]
+    started_without_url: frozenset[str]
+    own_servers: frozenset[str]
+    nameless_owners: frozenset[str]
+
+
+class Fix(_Frozen):
+    """What to add to a server that refuses tools."""
+
+    message: str
+    """Pattern of what such a server says."""
+    server: str
+    """Pattern of the owner that it gives its models."""
+    fix: str
+    """What to do."""
+
+
+class PreflightSettings(_Frozen):
+    """The whole data file."""
+
+    bounds: Bounds
+    words: Sentences
+    providers: Providers
+    fixes: tuple[Fix, ...]
+
+    def fix_for_message(self, message: str) -> str:
+        """Return what to add to a server that says this; "" where it says nothing of tools."""
+        return next((one.fix for one in self.fixes if re.search(one.message, message, re.IGNORECASE)), "")
+
+    def fix_for_server(self, owners: Iterable[str]) -> str:
+        """Return what to add to a server by the owners of its models; "" where it is not known."""
+        return next(
+            (one.fix for name in owners for one in self.fixes if re.search(one.server, name, re.IGNORECASE)), ""
+        )
+
+
+@cache
+def settings() -> PreflightSettings:
+    """Return the settings."""
+    text = files("redline.models").joinpath("data/preflight.toml").read_text(encoding="utf-8")
+    return PreflightSettings.model_validate(tomllib.loads(text))

@@ -1,0 +1,144 @@
+"""What went wrong with a request to a model's server: its status and its own message, never the request."""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any, Literal
+
+from redline._text import clean_line
+
+ErrorKind = Literal["refused", "passing", "key", "missing", "rejected", "malformed"]
+"""Nothing listens; may pass (5xx, 429, a timeout, a cut connection); the key is refused; the name or the address is
+wrong; the request is refused; the answer is none of a chat API."""
+
+MAX_CAUSES = 12
+MAX_READ = 100_000
+_PASSING = frozenset(
+    {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.CONFLICT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS}
+)
+_KEY = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.PROXY_AUTHENTICATION_REQUIRED})
+_CONNECTION = frozenset(
+    {"APIConnectionError", "TransportError", "ConnectError", "NetworkError", "ProtocolError", "OSError"}
+)
+_UNREADABLE = (TypeError, KeyError, IndexError, AttributeError, json.JSONDecodeError, UnicodeDecodeError)
+"""What clients raise where an answer lacks what an answer has."""
+_HTML = re.compile(r"<\s*(?:!doctype\s+html|html|head|body)\b", re.IGNORECASE)
+_TITLE = re.compile(r"<title[^>]{0,99}>(.*?)</title>", re.IGNORECASE | re.DOTALL)
+_SDK_PREFIX = re.compile(r"\A(?:\w+: )?Error code: \d{3}(?: - )?")
+
+
+@dataclass(frozen=True)
+class ServerError:
+    """Why a request was not answered."""
+
+    kind: ErrorKind
+    """What kind of fault it is."""
+    status: int | None
+    """HTTP status, where there was an answer."""
+    message: str
+    """The server's message, or what happened instead of an answer."""
+
+    def __str__(self) -> str:
+        """Status and message."""
+        return ": ".join(filter(None, (f"HTTP {self.status}" if self.status else "", self.message)))
+
+
+def server_error(error: BaseException, limit: int) -> ServerError:
+    """Return what an exception of a model's client says of the server.
+
+    Args:
+        error: The exception, as `Model.generate` raises it.
+        limit: Characters of the message.
+    """
+    causes = list(_causes(error))
+    status = next((found for cause in causes if (found := _status(cause)) is not None), None)
+    if status is not None:
+        return ServerError(_kind(status), status, clean_line(_said(causes), limit))
+    kind, message = _without_status(causes)
+    return ServerError(kind, None, clean_line(message, limit))
+
+
+def _without_status(causes: list[BaseException]) -> tuple[ErrorKind, str]:
+    """What happened, where no answer with a status of an error came."""
+    names = {kind.__name__ for cause in causes for kind in type(cause).__mro__}
+    last = causes[-1]
+    html = next((text for cause in causes if _HTML.search(text := str(cause)[:MAX_READ])), None)
+    found: tuple[ErrorKind, str] = ("rejected", _said(causes))
+    if "ConnectionRefusedError" in names:
+        found = ("refused", "connection refused")
+    elif any("Timeout" in name for name in names):
+        found = ("passing", "no answer in time")
+    elif names & _CONNECTION:
+        found = ("passing", f"the connection failed: {str(last) or type(last).__name__}")
+    elif html is not None:
+        found = ("malformed", f"an HTML page: {_title(html)}")
+    elif isinstance(last, json.JSONDecodeError):
+        found = ("malformed", f"no whole JSON: {last}")
+    elif isinstance(last, _UNREADABLE):
+        found = ("malformed", "it has no choices or no message")
+    elif "OpenAIResponseError" in names:
+        found = ("malformed", str(last)[:MAX_READ].partition("response: ")[2] or str(last)[:MAX_READ])
+    return found
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """Yield an exception and its causes, the outermost first; a wrapper of retries gives way to its last try."""
+    current: BaseException | None = error
+    for _ in range(MAX_CAUSES):
+        if current is None:
+            return
+        last = getattr(current, "last_attempt", None)
+        inner = last.exception() if last is not None and callable(getattr(last, "exception", None)) else None
+        if isinstance(inner, BaseException):
+            current = inner
+            continue
+        yield current
+        current = current.__cause__ or (None if current.__suppress_context__ else current.__context__)
+
+
+def _status(error: BaseException) -> int | None:
+    for value in (getattr(error, "status_code", None), getattr(getattr(error, "response", None), "status_code", None)):
+        if isinstance(value, int) and 100 <= value <= 599:  # noqa: PLR2004 - the range of HTTP
+            return value
+    return None
+
+
+def _kind(status: int) -> ErrorKind:
+    if status in _KEY:
+        return "key"
+    if status == HTTPStatus.NOT_FOUND:
+        return "missing"
+    if status in _PASSING or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        return "passing"
+    return "rejected" if status >= HTTPStatus.BAD_REQUEST else "malformed"
+
+
+def _said(causes: list[BaseException]) -> str:
+    """The server's own words, from the body that the client read; a client's words only where there are none."""
+    for cause in causes:
+        body = getattr(cause, "body", None)
+        if told := _in_body(body):
+            return told
+    provider = next((text for cause in causes if (text := getattr(cause, "provider_message", None))), None)
+    words = provider if isinstance(provider, str) else str(causes[-1])
+    # A client's message may hold the request, which is no word of the server's.
+    return "" if "Request:" in words or words.startswith("Client error") else _SDK_PREFIX.sub("", words)
+
+
+def _in_body(body: Any, depth: int = 0) -> str:
+    if isinstance(body, str):
+        return f"an HTML page: {_title(body)}" if _HTML.search(body[:10_000]) else body
+    if isinstance(body, Mapping) and depth < MAX_CAUSES:
+        return next(
+            (told for key in ("message", "error", "detail", "msg") if (told := _in_body(body.get(key), depth + 1))), ""
+        )
+    if isinstance(body, list) and body and depth < MAX_CAUSES:
+        return _in_body(body[0], depth + 1)
+    return ""
+
+
+def _title(page: str) -> str:
+    found = _TITLE.search(page)
+    return found[1].strip() if found else "without a title"
