@@ -207,8 +207,10 @@ async def test_limits_of_inspects_get_through() -> None:
     async def limited(bounds: GenerateConfig) -> ModelOutput:
         raise LimitExceededError("cost", value=2, limit=1)
 
+    ledger = Ledger()
     with model_server() as server, pytest.raises(LimitExceededError):
-        await ask(client(server.base_url), Ledger(), "agent", HELLO, limited)
+        await ask(client(server.base_url), ledger, "agent", HELLO, limited)
+    assert (ledger.agent.answered, ledger.agent.failed) == (0, 0)
 
 
 async def test_a_proxy_that_leads_nowhere_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:

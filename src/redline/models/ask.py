@@ -107,6 +107,7 @@ async def ask(
         try:
             output = await generate(config)
         except _PASSED_ON:
+            call.is_void = True  # what a limit ended says nothing about the server
             raise
         except Exception as error:  # providers raise what they like
             raise _failure(error, call, config, health_of(model)) from error

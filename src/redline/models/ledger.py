@@ -85,6 +85,8 @@ class OpenCall:
     """When the last failed try ended."""
     attempt_timeout: float | None = None
     """Maximum duration of one try, in seconds."""
+    is_void: bool = False
+    """Whether it was ended by something that says nothing about the server, so that it counts for nothing."""
 
     def attempt_failed(self, fault: Fault) -> None:
         """Note a try that was not answered."""
@@ -147,6 +149,8 @@ class _Entry:
 
     def close(self, call: OpenCall, *, answered: bool) -> None:
         self.open.pop(id(call), None)
+        if call.is_void:
+            return
         self.seconds += call.seconds
         if call.failures:
             self.waited += call.seconds if not answered else (call.failing_until or call.began) - call.began
