@@ -11,7 +11,8 @@ from inspect_ai.tool import ToolInfo, ToolParams
 from inspect_ai.util import JSONSchema
 
 from redline._errors import UsageError
-from redline.models.preflight import Tools, can_be_tried, preflight
+from redline.models.clients import can_be_tried
+from redline.models.preflight import Tools, preflight
 from redline.models.preflight_record import AskedToolCalls, PreflightRecord
 from redline.models.preflight_settings import settings
 from tests.model_server import BEHAVIOURS, Asked, Behaviour, ModelServer, Reply, error, model_server, ok, says

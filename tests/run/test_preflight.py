@@ -162,7 +162,7 @@ def test_a_model_that_redline_serves_is_tried_once_its_server_is_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     known = settings().providers.model_copy(update={"served_by_redline": frozenset({"openai-api"})})
-    monkeypatch.setattr("redline.models.preflight.settings", lambda: settings().model_copy(update={"providers": known}))
+    monkeypatch.setattr("redline.models.clients.settings", lambda: settings().model_copy(update={"providers": known}))
     plan, folder = plan_of(), RunFolder(tmp_path)
     with serving("hermes_call", monkeypatch) as server:
         models = ready_models(plan)
