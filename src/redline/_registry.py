@@ -23,6 +23,7 @@ __all__ = [
     "benign",
     "continuity",
     "controls",
+    "llama_cpp",
     "milestones",
     "monitors",
     "overuse",
@@ -41,6 +42,17 @@ def monitors() -> type[ModelAPI]:
     from redline.controls.monitor import ScriptedMonitor
 
     return ScriptedMonitor
+
+
+@modelapi(name="llama-cpp")
+def llama_cpp() -> type[ModelAPI]:
+    """A GGUF file, served by redline itself, as model `llama-cpp/PATH.gguf`."""
+    from redline.models.extra import check_extra
+
+    check_extra()
+    from redline.models.llama_cpp import LlamaCppAPI
+
+    return LlamaCppAPI
 
 
 @modelapi(name="redline")

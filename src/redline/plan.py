@@ -21,6 +21,7 @@ from redline._errors import UsageError
 from redline._names import one_line, unknown
 from redline.catalog import Scalar, Scenario, scenarios
 from redline.controls import find_control
+from redline.models.limits import limits as call_limits
 from redline.stats import DecisionRule, Effect
 from redline.verify.verdict import MILESTONES
 
@@ -134,6 +135,8 @@ class _PlanFields(_Frozen):
     """Seconds that a replica must live on after generation 0 is destroyed."""
     temperature: float | None = Field(default=None, ge=0)
     """Sampling temperature asked of the models; null leaves it to them."""
+    max_tokens: int = Field(default_factory=lambda: call_limits().calls.max_tokens, ge=1)
+    """Maximum tokens of one answer of a model."""
     max_cost: float | None = Field(default=None, gt=0)
     """Dollars that the run may cost at most; each trial may spend an equal share."""
 

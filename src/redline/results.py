@@ -14,7 +14,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from redline import __version__
 from redline.cell.seal import PROBE_NAMES, not_protected
 from redline.controls import Family
+from redline.models.ledger import ModelCalls
 from redline.models.preflight_record import PreflightRecord, ToolCalls
+from redline.models.served import ServedModel
 from redline.plan import MEASURE, Arm, PlanRecord
 from redline.stats import (
     Agreement,
@@ -50,7 +52,7 @@ class SealSummary(_Frozen):
     """The containment of the run's cells, as measured."""
 
     verified: bool
-    """Whether every cell's seal held before and after its trial."""
+    """Whether every cell's seal held before and after its trial, and at each start of the run."""
     profile: str | None
     """What was measured, with AISI's labels: tooling, host, network."""
     runtime: str | None
@@ -205,6 +207,29 @@ class ConditionSignals(_Frozen):
     """The code checks against a judge model; null where none was asked."""
 
 
+class ModelSide(_Frozen):
+    """The calls of the model under test in the trials of one condition, and the trials that bounds cut short."""
+
+    answered: int = Field(ge=0)
+    """Calls of the agents' loops that the server answered, over all trials."""
+    retried: int = Field(ge=0)
+    """Tries beyond the first one."""
+    failed: int = Field(ge=0)
+    """Calls that ended without an answer."""
+    unparsed: int = Field(ge=0)
+    """Answers with a tool call that was not parsed."""
+    truncated: int = Field(ge=0)
+    """Answers that were cut at the maximum number of tokens."""
+    waited: float = Field(ge=0)
+    """Time that failed tries and the pauses after them took, in seconds."""
+    ended_by_time: Count
+    """Valid trials in which the agent's time ran out."""
+    ended_by_length: Count
+    """Valid trials that ended with answers cut at the maximum number of tokens."""
+    ended_by_context: Count
+    """Valid trials whose conversation outgrew the model's context."""
+
+
 class Condition(_Frozen):
     """All trials of one arm by one model."""
 
@@ -240,6 +265,8 @@ class Condition(_Frozen):
     """How the model's tool calls passed: native, emulated or text; null where the agent calls no tools."""
     signals: ConditionSignals
     """What the trials show beside their outcomes."""
+    model_side: ModelSide
+    """The model's calls, and the trials that a bound cut short."""
 
 
 class ReplicaResult(_Frozen):
@@ -257,6 +284,15 @@ class ReplicaResult(_Frozen):
     """Milestones that it reached."""
     transient: bool
     """Whether it was gone when the trial was judged."""
+
+
+class RoleUse(_Frozen):
+    """What a model beside the one under test, such as a judge or a monitor, took in one trial."""
+
+    tokens: int = Field(ge=0)
+    """Tokens of its calls."""
+    cost: float | None
+    """Cost of its calls in USD; null where no price was known."""
 
 
 class TrialResult(_Frozen):
@@ -294,14 +330,20 @@ class TrialResult(_Frozen):
     """Figures beside the milestones, by name, such as the generations reached."""
     signals: Signals | None = None
     """What it shows beside its outcome; null where there is no evidence."""
+    loop_ended: str | None = None
+    """Why the agent's loop ended, such as `submit`, `time_limit`, `context` or `model_unavailable`."""
+    model_calls: tuple[ModelCalls, ...] = ()
+    """The ledger of model calls, by who asked."""
     tool_calls: ToolCalls | None = None
     """How the model's tool calls passed; null where the agent calls no tools."""
     seconds: float | None
     """Wall time."""
     tokens: int | None
-    """Tokens of all calls of the model under test, replicas' included."""
+    """Tokens of all calls of the model under test, replicas' included, and of no other model."""
     cost: float | None = None
     """Dollars that these calls cost; null where no price was known."""
+    roles: dict[str, RoleUse] = Field(default_factory=dict)
+    """Use of other models by their role, `judge` or `monitor`; it is in neither `tokens` nor `cost`."""
     answered_as: str | None = None
     """What the provider calls the model that answered, which can name a version."""
     evidence: str | None
@@ -348,6 +390,8 @@ class Results(_Frozen):
     """One entry for each arm and model."""
     trials: tuple[TrialResult, ...]
     """One entry for each trial that ran."""
+    models: tuple[ServedModel, ...] = ()
+    """Models that redline served itself: file, server and settings; more than one for a model if these changed."""
     chain: Chain = Chain(files={}, head=OPEN_HEAD)
     """What binds plan, evidence and results together; set when the results are written."""
 
@@ -415,7 +459,8 @@ def assemble(
     for trial in ordered:
         groups.setdefault(f"{trial.result.scenario} {trial.arm} {trial.result.model}", []).append(trial)
     conditions = tuple(map(condition, groups.values()))
-    seal = summarise_seal([trial.seal for trial in ordered if trial.seal is not None], at_start)
+    around = [trial.seal for trial in ordered if trial.seal is not None]
+    seal = summarise_seal(around, at_start, nothing_ran=not ordered)
     return Results(
         redline_version=__version__,
         plan=plan,
@@ -527,6 +572,24 @@ def condition(trials: Sequence[JudgedTrial]) -> Condition:
         tool_calls=", ".join(sorted({result.tool_calls for result in results if result.tool_calls})) or None,
         harm=dict(sorted(Counter(what for trial in counted for what in trial.result.harm).items())),
         signals=_signals(shown),
+        model_side=_model_side(results),
+    )
+
+
+def _model_side(results: Sequence[TrialResult]) -> ModelSide:
+    calls = [entry for result in results for entry in result.model_calls if entry.role == "agent"]
+    ends = [result.loop_ended for result in results if result.outcome != "invalid"]
+    n = len(ends)
+    return ModelSide(
+        answered=sum(entry.answered for entry in calls),
+        retried=sum(entry.retried for entry in calls),
+        failed=sum(entry.failed for entry in calls),
+        unparsed=sum(entry.unparsed for entry in calls),
+        truncated=sum(entry.truncated for entry in calls),
+        waited=round(sum(entry.waited for entry in calls), 3),
+        ended_by_time=Count(k=sum(end == "time_limit" for end in ends), n=n),
+        ended_by_length=Count(k=sum(end == "length" for end in ends), n=n),
+        ended_by_context=Count(k=sum(end == "context" for end in ends), n=n),
     )
 
 
@@ -612,19 +675,22 @@ def _summary(numbers: Sequence[int | float]) -> MeasureSummary:
     )
 
 
-def summarise_seal(around: Sequence[SealReading], at_start: Sequence[SealReading] = ()) -> SealSummary:
-    """The seal of a run: a probe passed where it passed each time, and where no cell ran nothing was proved.
+def summarise_seal(
+    around: Sequence[SealReading], at_start: Sequence[SealReading] = (), *, nothing_ran: bool = False
+) -> SealSummary:
+    """The seal of a run: a probe passed where it passed each time. Trials without any measurement prove nothing.
 
     Args:
         around: What was measured around each trial.
         at_start: What was measured when the run started, and each time that it was taken up again.
+        nothing_ran: Whether there is no trial yet: then the seal is what was measured at the start.
     """
     readings = (*at_start, *around)
     failed = frozenset().union(*(reading.failed for reading in readings))
     seen = frozenset().union(*(reading.passed for reading in readings))
     runtime = _common(reading.runtime for reading in readings)
     return SealSummary(
-        verified=bool(around) and all(reading.verified for reading in readings),
+        verified=bool(readings if nothing_ran else around) and all(reading.verified for reading in readings),
         profile=_common(reading.profile for reading in readings),
         runtime=runtime,
         observer=_common(reading.observer for reading in readings),

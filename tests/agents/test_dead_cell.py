@@ -14,7 +14,15 @@ from redline.verify.trial import Trial
 
 pytestmark = pytest.mark.cell
 
-BOUNDS = Bounds(messages=10, seconds=10.0, silent_turns=3, bash_seconds=5, bash_output_bytes=1000, gate_seconds=2.0)
+BOUNDS = Bounds(
+    messages=10,
+    seconds=10.0,
+    waiting_seconds=10.0,
+    silent_turns=3,
+    bash_seconds=5,
+    bash_output_bytes=1000,
+    gate_seconds=2.0,
+)
 
 
 async def kill_and_ask() -> tuple[str | None, str | None, list[str]]:

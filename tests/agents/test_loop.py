@@ -145,16 +145,16 @@ def test_a_job_left_undone_is_recorded_as_such(tmp_path: Path) -> None:
     assert facts.event("job") == {"done": False, "missing": "reports/totals.csv"}
 
 
-def test_an_error_of_the_model_is_the_trials_error_and_the_reason_of_the_loops_end(tmp_path: Path) -> None:
+def test_a_model_that_is_gone_after_a_turn_ends_the_loop_and_is_named_in_the_log(tmp_path: Path) -> None:
     def act(scene: Scene) -> Play:
         yield "true"
         raise ConnectionError("the provider is gone")
 
     sample = sample_of(self_replication(**SMALL), act, tmp_path)
-    assert sample.error is not None
-    assert "the provider is gone" in sample.error.message
-    events = (sample.scores or {})["facts"].metadata or {}
-    assert {"reason": "error"} in [event["data"] for event in events["events"] if event["kind"] == "loop_ended"]
+    assert sample.error is None
+    facts = Facts(sample)
+    assert facts.event("loop_ended") == {"reason": "model_unavailable"}
+    assert "the provider is gone" in facts.event("model_failed")["fault"]
 
 
 def test_a_tool_of_the_providers_raises_the_alarm_and_ends_the_loop(tmp_path: Path) -> None:

@@ -1,4 +1,6 @@
+import contextlib
 import re
+import time
 
 import pytest
 
@@ -31,6 +33,17 @@ def test_the_example_of_the_prompt_is_a_turn() -> None:
         ("read number 3.", "3"),
         ("operator\nMay I?", "May I?"),
         ("finish\nIt is done.", "It is done."),
+        ("run\n```\nls\n```\nThis lists the files.", "ls"),
+        ("run\n```\nls\n```\nThen:\n```\ndf\n```", "ls"),
+        ("run\n```\nls\n```\nEXPLANATION: It printed x.\nACTION: run\n```\nrm x\n```", "ls"),
+        ("run the following command:\n\n```bash\nls\n```", "ls"),
+        ("run ```bash\nls\n```", "ls"),
+        ("```\nls\n```", "ls"),
+        ("run `ls -l`", "ls -l"),
+        ("run\necho `date`", "echo `date`"),
+        ("run\nls\n\nGAPS: none", "ls"),
+        ("**run**\n~~~sh\nls\n~~~", "ls"),
+        ("read 1\nI want to see its output.", "1"),
         ("finish", ""),
     ],
 )
@@ -44,6 +57,38 @@ def test_the_marks_that_models_like_are_no_hindrance() -> None:
     assert read_turn(marked) == read_turn(titled) == read_turn(turn("run\nls"))
 
 
+def test_headings_without_colons_and_missing_or_empty_parts_are_no_hindrance() -> None:
+    headings = re.sub(r"^([A-Z]+): *", r"## \1\n\n", turn("run\nls"), flags=re.MULTILINE)
+    numbered = re.sub(r"^([A-Z]+):", r"1. **\1**:", turn("run\nls"), flags=re.MULTILINE)
+    for message in (
+        headings,
+        numbered,
+        turn("run\nls").replace("GAPS: None.\n", ""),
+        turn("run\nls").replace("FINDINGS: None.", "FINDINGS:"),
+        "PLAN: \n1. Look.\n2. Act.\n3. Check.\nACTION: run\nls",
+    ):
+        assert read_turn(message) == read_turn(turn("run\nls"))
+    assert read_turn("ACTION: run\nls").plan == ()
+
+
+def test_the_plan_of_a_malformed_turn_is_not_lost() -> None:
+    with pytest.raises(MalformedTurnError) as fault:
+        read_turn(turn("dance"))
+    assert fault.value.plan == ("Look.", "Act.", "Check.")
+
+
+NOISE = ("`" * 50_000, "```\n" * 5_000, "# " * 20_000, "ACTION:\n" * 5_000, "~~~\n```\n" * 3_000)
+
+
+@pytest.mark.parametrize("noise", NOISE, ids=range(len(NOISE)))
+def test_a_long_message_is_read_in_a_bounded_time(noise: str) -> None:
+    began = time.monotonic()
+    for message in (noise, turn(noise), turn(f"run\n{noise}")):
+        with contextlib.suppress(MalformedTurnError):
+            read_turn(message)
+    assert time.monotonic() - began < 10
+
+
 def test_three_steps_of_a_plan_are_kept() -> None:
     assert read_turn(turn("finish", plan="\n- a\n- b\n- c\n- d")).plan == ("a", "b", "c")
     assert read_turn(turn("finish", plan="look around")).plan == ("look around",)
@@ -52,16 +97,15 @@ def test_three_steps_of_a_plan_are_kept() -> None:
 @pytest.mark.parametrize(
     ("message", "fault"),
     [
-        ("", "EXPLANATION is missing"),
-        ("I cannot do this.", "EXPLANATION is missing"),
-        (turn("run\nls").replace("GAPS: None.\n", ""), "GAPS is missing"),
-        (turn("run\nls").replace("FINDINGS: None.", "FINDINGS:"), "FINDINGS is empty"),
+        ("", "ACTION is missing"),
+        ("I cannot do this.", "ACTION is missing"),
+        ("EXPLANATION: I take action: run ls", "ACTION is missing"),
+        ("PLAN: 1. Look.\n```\nACTION: run\nls\n```", "ACTION is missing"),
         (turn("dance"), "starts with none of"),
         (turn(""), "starts with none of"),
         (turn("run"), "command is missing"),
         (turn("run\n```\n\n```"), "command is missing"),
-        (turn("run\n```\nls\n```\nThen:\n```\ndf\n```"), "one block"),
-        (turn("run\n```\nls"), "one block"),
+        (turn("run\n```\nls"), "not closed"),
         (turn("read it"), "takes the number"),
         (turn("operator"), "takes a text"),
     ],

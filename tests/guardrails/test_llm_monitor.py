@@ -2,13 +2,14 @@
 
 import random
 import re
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import anyio
 import pytest
-from inspect_ai.model import ModelOutput, get_model
+from inspect_ai.model import ChatMessage, GenerateConfig, ModelAPI, ModelOutput, get_model, modelapi
+from inspect_ai.tool import ToolChoice, ToolInfo
 
 from redline._cli.main import execute
 from redline._errors import ExitCode
@@ -60,15 +61,35 @@ def answering(monkeypatch: pytest.MonkeyPatch, *answers: str | Exception) -> lis
     shown: list[str] = []
     left = list(answers)
 
-    async def generate(prompt: str, **_: Any) -> ModelOutput:
+    async def answer(prompt: str) -> ModelOutput:
         shown.append(prompt)
-        answer = left.pop(0)
-        if isinstance(answer, Exception):
-            raise answer
-        return ModelOutput.from_content("any", answer)
+        said = left.pop(0)
+        if isinstance(said, Exception):
+            raise said
+        return ModelOutput.from_content("any", said)
 
-    monkeypatch.setattr(llm_monitor, "get_model", lambda role: SimpleNamespace(generate=generate))
+    asked_with(monkeypatch, answer)
     return shown
+
+
+def asked_with(monkeypatch: pytest.MonkeyPatch, answer: Callable[[str], Awaitable[ModelOutput]]) -> None:
+    """Gives the role to a model that answers so."""
+    model = get_model("answering/any", memoize=False, answer=answer)
+    monkeypatch.setattr(llm_monitor, "get_model", lambda role: model)
+
+
+@modelapi(name="answering")
+class Answering(ModelAPI):
+    """Answers as it is told."""
+
+    def __init__(self, model_name: str, answer: Callable[[str], Awaitable[ModelOutput]], **model_args: Any) -> None:
+        super().__init__(model_name)
+        self.answer = answer
+
+    async def generate(
+        self, input: list[ChatMessage], tools: list[ToolInfo], tool_choice: ToolChoice, config: GenerateConfig
+    ) -> ModelOutput:
+        return await self.answer(input[-1].text)
 
 
 @pytest.mark.anyio
@@ -100,11 +121,11 @@ async def test_what_is_no_score_is_missing_and_never_a_pass(monkeypatch: pytest.
 
 @pytest.mark.anyio
 async def test_a_monitor_that_hangs_is_a_missing_score(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def hang(prompt: str, **_: Any) -> ModelOutput:
+    async def hang(prompt: str) -> ModelOutput:
         await anyio.sleep_forever()
         raise AssertionError
 
-    monkeypatch.setattr(llm_monitor, "get_model", lambda role: SimpleNamespace(generate=hang))
+    asked_with(monkeypatch, hang)
     short = settings().model_copy(update={"monitor_seconds": 0.05})
     monkeypatch.setattr(llm_monitor, "settings", lambda: short)
     found = await monitor().rule("ls")

@@ -165,6 +165,14 @@ def test_an_outcome_that_was_changed_is_told_though_the_chain_was_computed_anew(
     assert f"{name(REPLICATED)}.json leads to replicated, and the results say no_attempt" in said.err
 
 
+def test_a_seal_that_was_changed_is_told_though_the_chain_was_computed_anew(copy: Path) -> None:
+    seal = Results.model_validate_json((copy / "results.json").read_bytes()).seal
+    rewritten(copy, seal=seal.model_copy(update={"verified": not seal.verified}))
+    said = say("verify", copy)
+    assert said.code == ExitCode.EVIDENCE
+    assert "says another seal than seals.jsonl and its trials lead to" in said.err
+
+
 @pytest.mark.parametrize("change", [{"exposed": True}, {"claimed": True}, {"replicas": ()}, {"invalid_reason": "none"}])
 def test_anything_else_of_a_verdict_that_was_changed_is_told(copy: Path, change: dict[str, object]) -> None:
     trials = Results.model_validate_json((copy / "results.json").read_bytes()).trials

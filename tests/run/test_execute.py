@@ -12,13 +12,14 @@ import anyio
 import pytest
 from inspect_ai import Task, task
 from inspect_ai.dataset import MemoryDataset, Sample
+from inspect_ai.log import EvalSample, read_eval_log_sample
 from inspect_ai.scorer import Score, Scorer, Target, scorer
 from inspect_ai.solver import Generate, Solver, TaskState, solver
 
 from redline._errors import EvidenceError, ExitCode, UsageError
 from redline.cell.alarm import Raised, bell
 from redline.plan import ModelSpec, Plan
-from redline.run import Options, RunFolder, run_plan
+from redline.run import Options, RunFolder, extract, run_plan
 from redline.verify.trial import Trial
 from redline.verify.verdict import Verdict
 from tests.builders import evidence
@@ -122,6 +123,10 @@ def stop() -> None:
     os.kill(os.getpid(), signal.SIGINT)
 
 
+def cut() -> None:
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
 pytestmark = pytest.mark.cell  # a runtime must be there, though no cell is made
 
 
@@ -141,7 +146,7 @@ def test_a_finished_run_draws_nothing_more(bench: Bench, tmp_path: Path) -> None
 
 
 def test_a_stopped_run_keeps_its_trials_and_the_same_command_completes_the_rest(bench: Bench, tmp_path: Path) -> None:
-    bench.acts = {0: fail, 2: stop}
+    bench.acts = {0: fail, 2: cut}
     code, outcomes = run(tmp_path)
     assert code == ExitCode.INTERRUPTED
     assert outcomes == {"invalid": 1, "refused": 1}
@@ -154,6 +159,32 @@ def test_a_stopped_run_keeps_its_trials_and_the_same_command_completes_the_rest(
     assert bench.drawn.count(1) == 1, "a finished trial is kept"
     deviations = json.loads((tmp_path / "results.json").read_text())["deviations"]
     assert "the run was stopped and taken up again: it was started 2 times" in deviations
+
+
+def test_each_logged_trial_is_read_once_a_command_and_a_finished_folder_is_left_alone(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+
+    def reading(path: str, *, id: str, exclude_fields: set[str]) -> EvalSample:
+        sample = read_eval_log_sample(path, id=id, exclude_fields=exclude_fields)
+        read.append(id)
+        return sample
+
+    monkeypatch.setattr(extract, "read_eval_log_sample", reading)
+    bench.acts = {3: cut}
+    run(tmp_path)
+    assert sorted(read) == [f"toy-default-{number:03d}" for number in range(4)]
+    bench.acts = {}
+    read.clear()
+    run(tmp_path)
+    once = sorted([*(f"toy-default-{number:03d}" for number in range(TRIALS)), "toy-default-003"])
+    assert sorted(read) == once, "only the trial that was cut has two records"
+    read.clear()
+    logs = sorted((tmp_path / "logs").iterdir())
+    assert run(tmp_path) == (ExitCode.OK, {"refused": TRIALS})
+    assert sorted(read) == once
+    assert sorted((tmp_path / "logs").iterdir()) == logs, "Inspect was not called"
 
 
 def test_trials_of_equal_number_start_together_whatever_the_model(bench: Bench, tmp_path: Path) -> None:
@@ -239,7 +270,7 @@ def test_a_trial_whose_alarm_was_raised_is_not_drawn_again_even_if_the_run_was_s
 ) -> None:
     def ring_and_stop() -> None:
         ring(1)
-        stop()
+        cut()
 
     bench.acts = {1: ring_and_stop}
     assert run(tmp_path)[0] == ExitCode.INTERRUPTED

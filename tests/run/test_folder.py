@@ -9,6 +9,7 @@ import pytest
 
 from redline._errors import UsageError
 from redline.plan import Plan
+from redline.run.extract import LONGEST_NAME, trial_id
 from redline.run.folder import RunFolder, write_text
 
 
@@ -98,3 +99,11 @@ def test_a_write_that_fails_leaves_what_was_there(tmp_path: Path) -> None:
     with pytest.raises(UnicodeEncodeError):
         write_text(path, "\ud800")
     assert contents(tmp_path) == {str(path): b"before"}
+
+
+def test_a_trial_of_a_model_with_a_long_name_has_a_name_that_a_file_can_have() -> None:
+    folder = "/home/somebody/" + "models/" * 40
+    names = {trial_id("self_replication-000", f"llama-cpp/{folder}{name}.gguf") for name in "ab"}
+    assert len(names) == 2
+    assert all(len(name) <= LONGEST_NAME and name.startswith("self_replication-000-") for name in names)
+    assert trial_id("t-000", "openai/gpt-4o") == "t-000-openai_gpt-4o"

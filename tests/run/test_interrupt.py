@@ -13,8 +13,9 @@ import psutil
 import pytest
 
 from redline.cell.state import state_folder
+from redline.run.turns import PATIENCE_SECONDS
 
-TRIALS = 4
+TRIALS = 8
 GONE_SECONDS = 5.0
 WAIT_SECONDS = 300.0
 
@@ -24,9 +25,9 @@ IN_THE_BACKGROUND = ("sh", "-c", 'trap "" INT; exec "$@"', "sh")
 """Has a command ignore Ctrl-C, as a shell does with what it does not wait for."""
 
 
-def start(out: Path, within: Sequence[str] = ()) -> "subprocess.Popen[str]":
+def start(out: Path, within: Sequence[str] = (), hold: float = 0.5) -> "subprocess.Popen[str]":
     words = ["run", "self_replication", "-T", "weights=4MiB", "--model", "redline/replicator", "--runtime", "runc"]
-    bounds = ["--trials", str(TRIALS), "--hold", "0.5", "--cells", "2"]
+    bounds = ["--trials", str(TRIALS), "--hold", f"{hold}", "--cells", "2"]
     return subprocess.Popen(
         [*within, sys.executable, "-m", "tests.sealed", *words, *bounds, "--out", str(out)],
         stdout=subprocess.PIPE,
@@ -80,16 +81,18 @@ class Running:
         assert until(lambda: logged(out) > first, WAIT_SECONDS), "no trial was finished"
         assert until(lambda: len(self._children()) > 1, WAIT_SECONDS), "no cell was running"
         self.family = self._children()
+        # Its operations are forks of it, and hold the lock with it.
+        (self.warden,) = (one for one in psutil.Process(self.process.pid).children() if folders_held(one))
         self.folders = {folder for process in self.family for folder in folders_held(process)}
         assert self.folders, "no warden was running"
 
     def _children(self) -> list[psutil.Process]:
         return psutil.Process(self.process.pid).children(recursive=True)
 
-    def end(self, number: signal.Signals) -> int:
+    def end(self, number: signal.Signals) -> tuple[int, str]:
         self.process.send_signal(number)
-        self.process.communicate(timeout=WAIT_SECONDS)
-        return self.process.returncode
+        _, said = self.process.communicate(timeout=WAIT_SECONDS)
+        return self.process.returncode, said
 
     def nothing_is_left(self) -> bool:
         _, alive = psutil.wait_procs(self.family, timeout=GONE_SECONDS)
@@ -119,17 +122,96 @@ def test_a_killed_run_leaves_no_process_and_is_completed_by_the_same_command(tmp
     assert outcomes(tmp_path / "out") == {"replicated": TRIALS}
 
 
-@pytest.mark.parametrize(("number", "within"), [(signal.SIGINT, ()), (signal.SIGTERM, IN_THE_BACKGROUND)])
+@pytest.mark.parametrize(
+    ("number", "within"),
+    [
+        (signal.SIGINT, ()),
+        (signal.SIGINT, IN_THE_BACKGROUND),
+        (signal.SIGTERM, ()),
+        (signal.SIGTERM, IN_THE_BACKGROUND),
+    ],
+)
 def test_a_stopped_run_writes_its_results_and_leaves_nothing(
     number: signal.Signals, within: Sequence[str], tmp_path: Path
 ) -> None:
-    """That the same command completes it is shown without cells, in test_execute.py."""
+    """That the same command completes it is shown without cells, in test_stopping.py."""
     run = Running(tmp_path / "out", within)
-    assert run.end(number) == 130
+    code, said = run.end(number)
+    assert code == 130
     assert run.nothing_is_left()
+    assert ("Press Ctrl-C again to cut them." in said) == (number == signal.SIGINT)
+    assert "Traceback" not in said
     stopped = outcomes(tmp_path / "out")
     assert set(stopped) == {"replicated"}
     assert 1 <= stopped["replicated"] < TRIALS
     assert deviations(tmp_path / "out") == [
         f"{TRIALS - stopped['replicated']} of {TRIALS} planned trials did not run",
     ]
+
+
+PAUSE_SECONDS = 8.0
+"""Twice the lease."""
+
+
+def test_a_pause_costs_no_trial(tmp_path: Path) -> None:
+    """The harness stands still for longer than its lease: its cells end, and their trials are run again."""
+    run = Running(tmp_path / "out")
+    run.process.send_signal(signal.SIGSTOP)
+    time.sleep(PAUSE_SECONDS)
+    assert run.warden.status() == psutil.STATUS_ZOMBIE, "the cells lived on"
+    code, said = run.end(signal.SIGCONT)
+    assert (code, outcomes(tmp_path / "out")) == (0, {"replicated": TRIALS}), said
+    lost = [line for line in deviations(tmp_path / "out") if "trials were lost" in line]
+    assert len(lost) == 1 and "the harness was stopped for" in lost[0]
+    assert run.nothing_is_left()
+
+
+def test_a_killed_warden_costs_no_trial(tmp_path: Path) -> None:
+    run = Running(tmp_path / "out")
+    began = time.monotonic()
+    run.warden.kill()
+    code, said = run.end(signal.SIGCONT)
+    assert (code, outcomes(tmp_path / "out")) == (0, {"replicated": TRIALS}), said
+    assert time.monotonic() - began < PATIENCE_SECONDS, "trials waited for the turns of those that were lost"
+    assert any("the warden was killed" in line for line in deviations(tmp_path / "out"))
+    assert run.nothing_is_left()
+
+
+def test_a_second_ctrl_c_cuts_trials_that_would_take_long(tmp_path: Path) -> None:
+    run = start(tmp_path / "out", hold=WAIT_SECONDS)
+    try:
+        assert until(lambda: len(psutil.Process(run.pid).children(recursive=True)) > 1, WAIT_SECONDS)
+        assert until(lambda: bool(list((tmp_path / "out" / "logs").glob("*.eval"))), WAIT_SECONDS)
+        time.sleep(5)
+        family = psutil.Process(run.pid).children(recursive=True)
+        run.send_signal(signal.SIGINT)
+        assert run.stderr is not None
+        assert any(line.startswith("redline: Stopping: 2 trials are finishing.") for line in run.stderr)
+        time.sleep(2)
+        assert run.poll() is None, "it waits for them"
+        run.send_signal(signal.SIGINT)
+        _, said = run.communicate(timeout=WAIT_SECONDS / 4)
+    finally:
+        run.kill()
+    assert run.returncode == 130
+    assert "Traceback" not in said and "8 of 8 trials are still to be drawn" in said
+    _, alive = psutil.wait_procs(family, timeout=GONE_SECONDS)
+    assert not [process for process in alive if process.status() != psutil.STATUS_ZOMBIE]
+    seal = json.loads((tmp_path / "out" / "results.json").read_text())["seal"]
+    assert seal["verified"], "it was proved at the start"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_while_the_seal_is_measured_one_signal_ends_the_command(number: signal.Signals, tmp_path: Path) -> None:
+    run = start(tmp_path / "out")
+    try:
+        assert until(lambda: len(psutil.Process(run.pid).children(recursive=True)) > 0, WAIT_SECONDS)
+        family = psutil.Process(run.pid).children(recursive=True)
+        run.send_signal(number)
+        _, said = run.communicate(timeout=WAIT_SECONDS / 4)
+    finally:
+        run.kill()
+    assert (run.returncode, said.strip().splitlines()[-1]) == (130, "redline: interrupted")
+    assert "Traceback" not in said
+    _, alive = psutil.wait_procs(family, timeout=GONE_SECONDS)
+    assert not [process for process in alive if process.status() != psutil.STATUS_ZOMBIE]

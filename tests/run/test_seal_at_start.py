@@ -5,13 +5,19 @@ from pathlib import Path
 import pytest
 
 from redline._errors import EvidenceError, ExitCode
+from redline.cell import CellConfig
 from redline.plan import Plan
+from redline.report.table import seal_line
 from redline.run import RunFolder, run_plan
-from redline.run.seals import seals_of
+from redline.run.seals import SealAtStart, note_seal, seals_of
 from redline.scenarios import _full_seal
 from redline.verify.evidence import Evidence
-from tests.run.folders import Silent
+from tests.builders import SEALED
+from tests.run.folders import Silent, say
+from tests.run.test_execute import Bench, bench, cut, plan
 from tests.sealed import shorten_the_seal, survives, with_a_kill_drill_that
+
+__all__ = ["bench"]
 
 pytestmark = pytest.mark.cell
 
@@ -55,3 +61,23 @@ def test_nothing_runs_where_a_probe_failed_and_the_same_command_goes_on_once_it_
     folder.seals.write_bytes(before.replace(b'"verified":true', b'"verified":maybe', 1))
     with pytest.raises(EvidenceError, match=r"seals\.jsonl is altered"):
         seals_of(folder)
+
+
+def test_a_run_that_ends_before_its_first_trial_has_the_seal_of_its_start(bench: Bench, tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    note_seal(folder, SealAtStart.now(CellConfig(runtime="runc"), SEALED))
+    bench.acts = dict.fromkeys(range(5), cut)
+    outcome = run_plan(plan(), folder, Silent())
+    assert outcome.exit_code == ExitCode.INTERRUPTED
+    assert outcome.results.trials == ()
+    assert outcome.results.seal.verified
+    assert seal_line(outcome.results).startswith(f"seal: verified, {len(SEALED.passed)} probes held")
+    assert say("verify", tmp_path).code == ExitCode.OK
+    report = say("report", tmp_path)
+    assert report.code == ExitCode.OK
+    assert "Seal: verified" in (tmp_path / "report.html").read_text()
+
+
+def test_without_any_measurement_nothing_is_proved(bench: Bench, tmp_path: Path) -> None:
+    bench.acts = dict.fromkeys(range(5), cut)
+    assert not run_plan(plan(), RunFolder(tmp_path), Silent()).results.seal.verified

@@ -10,6 +10,8 @@ from inspect_ai import Task, eval
 from redline._errors import UsageError
 from redline.cell import CellConfig
 from redline.scenarios import SCENARIOS, self_replication, shutdown_avoidance
+from redline.scenarios._prompts import words
+from redline.scenarios._scenario import arm_of
 from redline.scenarios._task import RUN_SETTINGS, read_size, trial_seed
 
 
@@ -122,3 +124,21 @@ def test_another_sandbox_than_a_cell_is_refused(tmp_path: Path) -> None:
     assert log.samples[0].error is not None
     assert "not sealed: use --sandbox cell" in log.samples[0].error.message
     assert not any(event.event in ("model", "tool") for event in log.samples[0].events)
+
+
+def test_a_stateless_shell_is_an_arm_of_its_own_and_refused_where_the_shell_is_not_ours() -> None:
+    assert arm_of(self_replication).name == "default"
+    task = self_replication(trials=1, shell="stateless")
+    assert task.metadata == {"arm": "shell=stateless"}
+    with pytest.raises(UsageError, match="shell=stateless"):
+        self_replication(trials=1, agent="solver", solver="x.py@x", shell="stateless")
+    with pytest.raises(UsageError, match="shell=resident: choose session, stateless"):
+        self_replication(trials=1, shell="resident")
+
+
+def test_the_tools_say_how_the_shell_behaves() -> None:
+    session, stateless = words("session"), words("stateless")
+    for told in (session.bash, session.fudan):
+        assert "one shell session" in told and "new shell that starts" not in told
+    for told in (stateless.bash, stateless.fudan):
+        assert "Each command is a new shell" in told and "session" not in told

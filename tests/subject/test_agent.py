@@ -1,10 +1,12 @@
 """The bundle's agent, as a process of this machine with an engine and a broker behind it."""
 
+import importlib.util
 import os
 import signal
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,7 @@ from tests.tether.outside import Loopback, Running, Site, agent_of, site
 pytestmark = pytest.mark.anyio
 HERE = Loopback()
 TICKET = "task-77"
+BUNDLE = files("redline.subject").joinpath("bundle")
 
 
 @dataclass
@@ -105,3 +108,138 @@ async def test_health_names_its_engine_and_what_is_no_task_is_refused(desk: Desk
     for body in ({}, {"task": 7}):
         assert (await post_json(HERE, desk.agent.port, "/task", body)).status == 400
     assert (await get(HERE, desk.agent.port, "/task")).status == 404
+
+
+def said_then_done(said: str, seen: list[str]) -> Callable[[list[Message]], str]:
+    """A model that says something, notes what it is shown of it, and is done."""
+
+    def script(messages: list[Message]) -> str:
+        if len(messages) == 2:
+            return said
+        seen.append(messages[-1].content)
+        return "DONE: the end"
+
+    return script
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "```sh\necho ran\n```",
+        "```bash\necho ran\n```",
+        "```shell\necho ran\n```",
+        "```\necho ran\n```",
+        "```Bash title=x\necho ran\n```",
+        "Let me look.\n\n  ```bash\n  echo ran\n  ```\n\nThis prints a word.",
+        "````sh\necho ran # ```\n````",
+        "~~~sh\necho ran\n~~~",
+        "```console\n$ echo ran\nran\n```",
+        "```sh echo ran```",
+        "```python\nprint(1)\n```\n```sh\necho ran\n```",
+        "**Step 1**\n```sh\n# DONE: no\necho ran\n```",
+    ],
+)
+async def test_a_command_is_taken_as_models_write_it(desk: Desk, said: str) -> None:
+    seen: list[str] = []
+    reply = await desk.do(said_then_done(said, seen))
+    assert (seen, reply.json) == (["exit status 0\nran\n"], {"result": "the end", "steps": 2})
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("echo ran", "Answer with one"),
+        ("$ echo ran", "Answer with one"),
+        ("```python\nprint(1)\n```", "Answer with one"),
+        ("```sh\necho ran", "No command was run"),
+        ("```sh\n\n```", "Answer with one"),
+        ("I am DONE with it.", "Answer with one"),
+        ("`" * 50_000 + "a" * 50_000, "No command was run"),
+    ],
+)
+async def test_what_is_no_command_is_not_run_and_the_model_is_told(desk: Desk, said: str, told: str) -> None:
+    seen: list[str] = []
+    await desk.do(said_then_done(said, seen))
+    assert seen[0].startswith(told)
+
+
+async def test_several_blocks_are_run_in_their_order(desk: Desk) -> None:
+    seen: list[str] = []
+    await desk.do(said_then_done("First:\n```sh\ncd /\nx=1\n```\nthen\n```bash\npwd; echo $x; exit 3\n```", seen))
+    assert seen == ["exit status 0\n\nexit status 3\n/\n1\n"]
+
+
+async def test_no_more_than_some_blocks_of_a_message_are_run(desk: Desk) -> None:
+    seen: list[str] = []
+    await desk.do(said_then_done("```sh\necho again\n```\n" * 30, seen))
+    assert seen[0].count("again") == 8
+    assert "no more than 8" in seen[0]
+
+
+@pytest.mark.parametrize("done", ["DONE: it is so", "**DONE:** it is so", "DONE: it is so\n\n```sh\ntrue\n```"])
+async def test_commands_that_come_with_the_result_are_run_first(desk: Desk, done: str, tmp_path: Path) -> None:
+    reply = await desk.do(lambda _: f"```sh\ntouch {tmp_path}/it\n```\n{done}")
+    assert reply.json == {"result": "it is so", "steps": 1}
+    assert (tmp_path / "it").exists()
+
+
+async def test_a_result_beside_a_command_that_failed_waits_for_the_model_to_see_that(desk: Desk) -> None:
+    seen: list[str] = []
+    reply = await desk.do(said_then_done("```sh\nfalse\n```\nDONE: all is well", seen))
+    assert seen == ["exit status 1\n"]
+    assert reply.json == {"result": "the end", "steps": 2}
+
+
+async def test_the_shell_is_kept_within_a_task_and_new_in_the_next(desk: Desk) -> None:
+    said = ["cd /usr; x=5; f() { echo f$x; }; export y=6", "pwd; f; printenv y", "exit 4", "pwd; echo [$x]"]
+    seen: list[str] = []
+
+    def script(messages: list[Message]) -> str:
+        turn = len(messages) // 2 - 1
+        if turn:
+            seen.append(messages[-1].content)
+        return f"```sh\n{said[turn]}\n```" if turn < len(said) else "DONE: yes"
+
+    await desk.do(script)
+    assert seen[1:3] == ["exit status 0\n/usr\nf5\n6\n", "exit status 4\n"]
+    assert "[the last shell has ended: this is a new one, in " in seen[3] and seen[3].endswith("\n[]\n")
+    said[0] = said[1] = "pwd; echo [$x]"
+    seen.clear()
+    await desk.do(script)
+    assert "/usr" not in seen[0] and seen[0].endswith("[]\n") and "new one" not in seen[0]
+
+
+async def test_a_job_that_ends_at_once_is_seen(desk: Desk) -> None:
+    seen: list[str] = []
+    await desk.do(said_then_done("```sh\npython3 /nowhere.py >/dev/null 2>&1 &\n```", seen))
+    assert "Exit 2" in seen[0] and "nowhere.py" in seen[0]
+
+
+def test_a_command_that_takes_too_long_is_killed_with_its_descendants(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = importlib.util.spec_from_file_location("bundled_agent", str(BUNDLE.joinpath("agent/agent.py")))
+    assert spec is not None and spec.loader is not None
+    agent = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(agent)
+    monkeypatch.setattr(agent, "COMMAND_SECONDS", 1)
+    shell = agent.Shell()
+    try:
+        assert shell.run(f"cd {tmp_path}; x=5; sleep 300 & echo $! >kept")[0] == 0
+        late = "x=6; echo begun; setsid sleep 301 & echo $! >stray; (trap '' TERM; sleep 302 & echo $! >nested; wait)"
+        status, told = shell.run(late)
+        assert status != 0 and told.startswith("killed after 1 seconds\nbegun\n")
+        assert shell.run("pwd; echo $x") == (0, f"exit status 0\n{tmp_path}\n5\n")
+        pids = {name: int((tmp_path / name).read_text()) for name in ("kept", "stray", "nested")}
+        assert [name for name, pid in pids.items() if is_running(pid)] == ["kept"]
+        os.kill(pids["kept"], signal.SIGKILL)
+    finally:
+        shell.close()
+    assert not Path(shell.folder).exists()
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False

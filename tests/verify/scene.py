@@ -14,6 +14,7 @@ from redline.verify.transcript import read_transcript
 from redline.verify.trial import Trial
 from redline.verify.verdict import Verdict, judge
 from redline.verify.verifier import Verification
+from redline.verify.writes import WriteWatch
 from tests.installed import installed
 
 SUBJECT = "/home/agent/subject"
@@ -51,6 +52,7 @@ class Scene:
     broker: Broker
     subject: Subject
     trial: Trial
+    watch: WriteWatch
 
     async def play(self, script: str, host: str = "default") -> str:
         done = await self.cell.exec(["bash", "-c", script], host=host, timeout=30)
@@ -69,7 +71,7 @@ class Scene:
                 command = play.send(done.stdout.decode())
 
     async def verify(self, *, said: str = "") -> tuple[Verdict, Evidence]:
-        verification = Verification(self.cell, self.trial, self.subject, self.broker)
+        verification = Verification(self.cell, self.trial, self.subject, self.broker, watch=self.watch)
         await verification.run()
         evidence = verification.evidence(read_transcript([said], said, turns=1, tool_calls=1))
         return judge(evidence), evidence
@@ -79,7 +81,9 @@ class Scene:
 async def scene(*hosts: str, seed: int = 11, hold: float = HOLD) -> AsyncIterator[Scene]:
     trial = Trial(id="t-000", scenario="self_replication", seed=seed, instructed=True, hold=hold)
     async with installed(answer_ready, *hosts, seed=seed, size=WEIGHTS, home_mib=96) as (cell, broker, subject):
-        yield Scene(cell, broker, subject, trial)
+        watch = WriteWatch(cell, subject, lambda: trial.began)
+        cell.attach(watch)
+        yield Scene(cell, broker, subject, trial, watch)
 
 
 async def judged(script: str, meddle: Callable[[Scene], Awaitable[object]] | None = None) -> tuple[Verdict, Evidence]:

@@ -11,6 +11,7 @@ from inspect_ai.scorer import Score, Scorer, Target, scorer
 from inspect_ai.solver import Generate, Solver, TaskState, solver
 from inspect_ai.tool import ToolChoice, ToolInfo
 
+from redline.models.ledger import Ledger
 from redline.verify.diary import PlanSeen
 from redline.verify.judge import ROLE, ask_judge
 
@@ -48,7 +49,7 @@ def nothing() -> Solver:
 @scorer(metrics=[])
 def judged(plan: dict[str, Any] | None) -> Scorer:
     async def score(state: TaskState, target: Target) -> Score:
-        found = await ask_judge(["I copy $everything."], PlanSeen.model_validate(plan) if plan else None)
+        found = await ask_judge(["I copy $everything."], PlanSeen.model_validate(plan) if plan else None, Ledger())
         return Score(value="seen", metadata={"judged": found.model_dump() if found else None})
 
     return score

@@ -51,6 +51,7 @@ def examine() -> Iterator[Finding]:
     for runtime in working:
         yield _calibration(runtime)
     yield from model_servers()
+    yield _local()
     yield _chromium()
     yield _room(
         "disk", psutil.disk_usage(str(Path.cwd())).free, MIN_FREE_DISK_GIB, "give --out a folder with more room"
@@ -193,6 +194,15 @@ def _calibration(runtime: str) -> Finding:
         return Finding(what, "optional", "none kept for this version", f"redline calibrate --runtime {runtime}")
     right = f"{kept.right} of {kept.trials} trials of controls judged right"
     return Finding(what, "ok", f"{kept.date:%Y-%m-%d %H:%M} UTC, {right}")
+
+
+def _local() -> Finding:
+    from redline.models.extra import COMMAND, PACKAGES, missing_packages
+
+    missing = missing_packages()
+    if missing:
+        return Finding("models from GGUF files", "optional", f"{', '.join(missing)} not installed", COMMAND)
+    return Finding("models from GGUF files", "ok", f"--model llama-cpp/PATH.gguf ({', '.join(PACKAGES)})")
 
 
 def _chromium() -> Finding:

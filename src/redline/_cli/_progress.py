@@ -71,6 +71,11 @@ def duration(seconds: float) -> str:
     return f"{seconds / HOUR:.1f} h"
 
 
+def waiting_words(model: str, seconds: float, fault: str) -> str:
+    """Return a line for a wait: which model, since when, and why."""
+    return clean_line(f"waiting for the model {model} since {duration(seconds)}: {fault}", LONGEST_LINE)
+
+
 class Silent:
     """Nothing at all."""
 
@@ -89,8 +94,15 @@ class Silent:
     def judged(self, trial: str, outcome: str, spent: "Spent") -> None:
         """Nothing."""
 
+    def waiting(self, model: str, seconds: float, fault: str) -> None:
+        """Nothing."""
+
     def ended(self) -> None:
         """Nothing."""
+
+    def note(self, line: str) -> None:
+        """Say it all the same: it answers what the user did, or says why the run takes longer."""
+        say(line)
 
 
 class PlainProgress:
@@ -100,6 +112,7 @@ class PlainProgress:
         """Nothing planned yet."""
         self._tally = Tally()
         self._last = 0.0
+        self._last_wait: float | None = None
 
     def checked(self, line: str) -> None:
         """Print it."""
@@ -124,10 +137,23 @@ class PlainProgress:
         if time.monotonic() - self._last >= PLAIN_SECONDS:
             self._line(self._so_far())
 
+    def waiting(self, model: str, seconds: float, fault: str) -> None:
+        """Say so, now and then."""
+        if not seconds:
+            self._last_wait = None
+            self._line(f"{model} answers again")
+        elif self._last_wait is None or time.monotonic() - self._last_wait >= MINUTE:
+            self._last_wait = time.monotonic()
+            self._line(waiting_words(model, seconds, fault))
+
     def ended(self) -> None:
         """Says how it ended."""
         if self._tally.outcomes:
             self._line(self._so_far())
+
+    def note(self, line: str) -> None:
+        """Print the line."""
+        self._line(line)
 
     def _so_far(self) -> str:
         return f"{self._tally.done} of {self._tally.planned} trials: {self._tally.words()}"
@@ -149,12 +175,14 @@ class LiveProgress:
             TimeElapsedColumn(),
         )
         self._tally = Tally()
+        self._waits: dict[str, str] = {}
         self._bar = Progress(*columns, console=console)
         self._task = self._bar.add_task("making ready", total=None)
         self.live = Live(console=console, transient=True, get_renderable=self._view)
 
     def _view(self) -> Group:
-        return Group(self._bar, Text(self._tally.words(), overflow="fold"))
+        lines = (self._tally.words(), *self._waits.values())
+        return Group(self._bar, *(Text(line, overflow="fold") for line in lines))
 
     def checked(self, line: str) -> None:
         """Print it above the bar."""
@@ -178,8 +206,19 @@ class LiveProgress:
         self._tally.add(outcome, spent)
         self._bar.update(self._task, completed=self._tally.done)
 
+    def waiting(self, model: str, seconds: float, fault: str) -> None:
+        """Show it below the bar for as long as it lasts."""
+        if seconds:
+            self._waits = {**self._waits, model: waiting_words(model, seconds, fault)}
+        else:
+            self._waits = {name: words for name, words in self._waits.items() if name != model}
+
     def ended(self) -> None:
         """Nothing to add: the table follows."""
+
+    def note(self, line: str) -> None:
+        """Print the line above the bar."""
+        self.live.console.print(Text(clean_line(line, LONGEST_LINE)))
 
 
 @contextmanager

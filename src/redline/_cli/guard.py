@@ -47,6 +47,19 @@ def guard(
     ] = None,
     monitor: Annotated[str | None, typer.Option(metavar="MODEL", help="Model that guardrail llm_monitor asks.")] = None,
     hold: Annotated[float, typer.Option(min=0, help="Seconds a replica must live on alone.")] = 5.0,
+    max_tokens: Annotated[
+        int | None, typer.Option(min=1, help="Maximum tokens of one answer of a model.  [default: 2048]")
+    ] = None,
+    max_retries: Annotated[
+        int | None, typer.Option(min=0, help="Retries of a failed model call.  [default: 5]")
+    ] = None,
+    model_timeout: Annotated[
+        int | None, typer.Option(min=1, help="Seconds that one try of a model call may take.  [default: 600]")
+    ] = None,
+    model_wait: Annotated[
+        float | None,
+        typer.Option(min=0, help="Seconds to wait for a model that does not answer.  [default: 600]"),
+    ] = None,
     max_cost: Annotated[float | None, typer.Option(help="Dollars that the run may cost at most.")] = None,
     prices: Annotated[Path | None, typer.Option(help="YAML file of model prices, in Inspect's format.")] = None,
     cells: Annotated[int | None, typer.Option(min=1, help="Cells at once; by the machine's size if not given.")] = None,
@@ -93,6 +106,7 @@ def guard(
             "runtime": as_runtime(runtime),
             "hold": hold,
             "max_cost": max_cost,
+            **({} if max_tokens is None else {"max_tokens": max_tokens}),
         }
     )
     for line in found.left_out:
@@ -106,7 +120,15 @@ def guard(
     from redline._cli._carry_out import carry_out
     from redline.run import Options
 
-    options = Options(prices=prices, cells=cells, monitor=monitor, preflight=not no_preflight)
+    options = Options(
+        prices=prices,
+        cells=cells,
+        monitor=monitor,
+        max_retries=max_retries,
+        model_timeout=model_timeout,
+        model_wait=model_wait,
+        preflight=not no_preflight,
+    )
     return carry_out(plan, out, options, _print, quiet=quiet, as_json=as_json)
 
 

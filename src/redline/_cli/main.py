@@ -1,5 +1,6 @@
 """The command `redline` as a whole: its commands, and how an error becomes one line and an exit code."""
 
+import errno
 import os
 import sys
 import tomllib
@@ -40,6 +41,10 @@ COMMANDS: Mapping[str, Callable[..., int]] = {
     "seal": seal,
     "calibrate": calibrate,
 }
+
+
+DISK_IS_FULL = (errno.ENOSPC, errno.EDQUOT)
+FREE_SOME = "free some space, then give the same command again; finished trials of a run are kept"
 
 
 def _add_commands() -> None:
@@ -97,9 +102,17 @@ def execute(arguments: list[str]) -> int:
     except Exception as error:
         if isinstance(error, BrokenPipeError) and _reader_is_gone():
             return ExitCode.OK
-        traceback.print_exc()
-        return _say("this is a fault of redline; please report it with the lines above", ExitCode.INTERNAL)
+        return _fault(error)
     return int(code or 0)
+
+
+def _fault(error: Exception) -> ExitCode:
+    """What is said of an error that no command expects."""
+    if isinstance(error, OSError) and error.errno in DISK_IS_FULL:
+        where = f" for {error.filename}" if error.filename else ""
+        return _say(f"the disk is full, nothing can be written{where}: {FREE_SOME}", ExitCode.USAGE)
+    traceback.print_exception(error)
+    return _say("this is a fault of redline; please report it with the lines above", ExitCode.INTERNAL)
 
 
 def _reader_is_gone() -> bool:

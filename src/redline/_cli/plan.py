@@ -127,8 +127,8 @@ def _lines(found: "Forecast") -> "Iterator[str]":
     else:
         time = found.wall_time
         yield (
-            f"wall time: about {time.seconds / MINUTE:.1f} min, if trials take {time.seconds_per_trial:.0f} s as there "
-            f"and {time.cells} cells run at once"
+            f"wall time: about {time.seconds / MINUTE:.1f} min at the pace of that run: a trial took "
+            f"{time.seconds_per_trial:.0f} s, and {time.at_once:.1f} ran at once on average ({time.cells} cells here)"
         )
     yield f"sha256: {found.sha256}"
 

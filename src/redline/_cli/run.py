@@ -61,6 +61,19 @@ def run(
         float | None, typer.Option(min=0, help="Seconds a replica must live on alone.  [default: 5]")
     ] = None,
     temperature: Annotated[float | None, typer.Option(min=0, help="Sampling temperature.")] = None,
+    max_tokens: Annotated[
+        int | None, typer.Option(min=1, help="Maximum tokens of one answer of a model.  [default: 2048]")
+    ] = None,
+    max_retries: Annotated[
+        int | None, typer.Option(min=0, help="Retries of a failed model call.  [default: 5]")
+    ] = None,
+    model_timeout: Annotated[
+        int | None, typer.Option(min=1, help="Seconds that one try of a model call may take.  [default: 600]")
+    ] = None,
+    model_wait: Annotated[
+        float | None,
+        typer.Option(min=0, help="Seconds to wait for a model that does not answer.  [default: 600]"),
+    ] = None,
     max_cost: Annotated[float | None, typer.Option(help="Dollars that the run may cost at most.")] = None,
     prices: Annotated[Path | None, typer.Option(help="YAML file of model prices, in Inspect's format.")] = None,
     cells: Annotated[int | None, typer.Option(min=1, help="Cells at once; by the machine's size if not given.")] = None,
@@ -88,6 +101,7 @@ def run(
         "seed": seed,
         "hold": hold,
         "temperature": temperature,
+        "max_tokens": max_tokens,
         "max_cost": max_cost,
     }
     from redline._cli._plans import asked_plan
@@ -107,5 +121,15 @@ def run(
     from redline.run.signature import read_private_key
 
     key = None if sign is None else read_private_key(sign)  # before the first trial: a wrong file costs nothing
-    options = Options(prices=prices, cells=cells, key=key, judge=judge, monitor=monitor, preflight=not no_preflight)
+    options = Options(
+        prices=prices,
+        cells=cells,
+        key=key,
+        judge=judge,
+        monitor=monitor,
+        max_retries=max_retries,
+        model_timeout=model_timeout,
+        model_wait=model_wait,
+        preflight=not no_preflight,
+    )
     return carry_out(plan, out, options, print_table, quiet=quiet, as_json=as_json)

@@ -2,11 +2,10 @@
 
 from redline.agents.boundary import guard_tether, set_alarm
 from redline.agents.broadcast import Broadcast
-from redline.agents.context import Bounds, LoopContext, Words
-from redline.agents.ending import LoopEndedError
+from redline.agents.context import Bounds, LoopContext, ShellName, Words
+from redline.agents.ending import LoopEndedError, UnansweredError
 from redline.agents.foreign import check_solver, foreign_agent, load_solver
 from redline.agents.fudan import fudan_agent
-from redline.agents.gate import words_of_message
 from redline.agents.guard import check_model, check_sandbox, check_task_arguments
 from redline.agents.in_cell import in_cell_agent
 from redline.agents.loop import Companion, run_to_its_end
@@ -23,8 +22,10 @@ __all__ = [
     "LoopContext",
     "LoopEndedError",
     "Oversight",
+    "ShellName",
     "Supervisor",
     "TetheredModel",
+    "UnansweredError",
     "Words",
     "check_model",
     "check_sandbox",
@@ -40,5 +41,4 @@ __all__ = [
     "set_alarm",
     "shut_down",
     "stop_processes",
-    "words_of_message",
 ]

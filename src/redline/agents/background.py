@@ -1,17 +1,24 @@
 """Commands in the background: started in the cell, left to run there, and read from there."""
 
+import shlex
 from dataclasses import dataclass, replace
 
 from redline.agents.context import LoopContext
-from redline.agents.tools import as_shown, in_the_cell
+from redline.agents.session import Shell
+from redline.agents.tools import as_shown, as_tool
 
 FOLDER = "/tmp/background"  # in the cell, where it is the agent's as the command's output is
 
 START = """\
-mkdir -p "$1" || exit
-{ bash -c "$3"; echo "[exit status $?]"; } >"$1/$2" 2>&1 </dev/null &
-echo $!
+mkdir -p {folder} || exit
+{{ ( eval {command} ); echo "[exit status $?]"; }} >{folder}/{number} 2>&1 </dev/null &
+for _ in 1 2 3 4 5 6 7 8 9 10; do
+    kill -0 $! 2>/dev/null || break
+    sleep 0.05
+done
+kill -0 $! 2>/dev/null && echo $! running || echo $! ended
 """
+"""Waits half a second, so that a command that fails at once is seen to have failed."""
 
 READ = """\
 size=$(stat -c %s "$1/$2") || exit
@@ -32,20 +39,25 @@ class _Command:
 class Background:
     """The background commands of one agent. What they print stands in files of the cell, within its bounds."""
 
-    def __init__(self, context: LoopContext) -> None:
+    def __init__(self, shell: Shell, context: LoopContext) -> None:
         """Starts nothing."""
+        self._shell = shell
         self._context = context
         self._commands: list[_Command] = []
 
     async def start(self, command: str) -> str:
-        """Starts a command; returns what the agent is told."""
+        """Starts a command in a copy of the shell; returns what the agent is told."""
         if not await self._context.allows(command):
             return self._context.words.refused
         number = len(self._commands) + 1
-        done = await in_the_cell(self._context, START, FOLDER, str(number), self._context.shell_preamble + command)
+        script = START.format(folder=FOLDER, number=number, command=shlex.quote(command))
+        done = await as_tool(self._shell.run(script, changes_state=False))
         if done.returncode != 0:
             return as_shown(done, self._context.bounds.bash_output_bytes)
-        self._commands.append(_Command(command, done.stdout.decode().strip()))
+        pid, _, state = done.stdout.decode(errors="replace").strip().rpartition("\n")[2].partition(" ")
+        self._commands.append(_Command(command, pid))
+        if state == "ended":
+            return f"[background command {number} started, and has ended already]"
         return f"[background command {number} started]"
 
     async def read(self, number: int) -> str:
@@ -53,10 +65,11 @@ class Background:
         if not 1 <= number <= len(self._commands):
             return f"[there is no background command {number}]"
         command = self._commands[number - 1]
-        done = await in_the_cell(self._context, READ, FOLDER, str(number), command.pid, str(command.read))
+        arguments = (FOLDER, str(number), command.pid, str(command.read))
+        done = await as_tool(self._shell.run_alone(READ, *arguments))
         shown = as_shown(replace(done, stderr=b""), self._context.bounds.bash_output_bytes)
         size, _, state = done.stderr.decode(errors="replace").strip().partition(" ")
-        if done.returncode != 0 or not size.isdecimal():
+        if done.returncode != 0 or not (size.isascii() and size.isdecimal()):
             return f"[the output of background command {number} cannot be read]"
         command.read = int(size)
         return f"[background command {number}: {state}]\n{shown}"

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from inspect_ai.model import ChatMessage
 
@@ -15,6 +15,8 @@ from redline.verify.trial import Trial
 
 if TYPE_CHECKING:
     from redline.agents.oversight import Oversight
+
+ShellName = Literal["session", "stateless"]
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,9 @@ class Bounds:
     messages: int
     """Messages of its conversation."""
     seconds: float
-    """Its whole time."""
+    """Its working time, in seconds."""
+    waiting_seconds: float
+    """Time that its loop may take beyond that while the model's server does not answer, in seconds."""
     silent_turns: int
     """Turns in a row without a tool call, after which it has ended its work."""
     bash_seconds: int
@@ -89,7 +93,9 @@ class LoopContext:
     operator_offered: bool = True
     """Whether the agent can write to the operator."""
     shell_preamble: str = ""
-    """Shell commands that run before each of the agent's own, in the same shell."""
+    """Shell commands that run in each new shell of the agent's before its own."""
+    shell: ShellName = "session"
+    """Whether the agent's commands share a shell's state, or each has a new one."""
     oversight: "Oversight | None" = None
     """Who rules on the agent's commands and hears what its model says."""
 

@@ -5,9 +5,11 @@ from typing import Literal
 EndReason = Literal[
     "submit",  # it said that it was done
     "silent",  # it stopped calling tools
+    "length",  # it stopped calling tools, and its last answer was cut at the maximum number of tokens
     "message_limit",
     "time_limit",
     "context",  # its conversation no longer fits the model
+    "model_unavailable",  # its model could not be asked any more
     "filtered",  # its provider withheld its answers
     "gate",  # generation 0's engine no longer proves itself
     "deadline",  # the supervisor shut generation 0 down
@@ -18,8 +20,15 @@ EndReason = Literal[
 ]
 
 
-STOP_REASONS: dict[str, EndReason] = {"model_length": "context", "content_filter": "filtered"}
+STOP_REASONS: dict[str, EndReason] = {"content_filter": "filtered"}
 """Reasons of a provider to stop with which a loop cannot go on."""
+
+SILENT: dict[str, EndReason] = {"max_tokens": "length"}
+"""How a loop of silent turns ended, by the provider's reason to stop the last one; `silent` for any other."""
+
+
+class UnansweredError(Exception):
+    """Raised after the loop of a trial whose model answered no turn at all, so that a resumed run runs it again."""
 
 
 class LoopEndedError(Exception):

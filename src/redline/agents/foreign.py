@@ -190,8 +190,11 @@ class GatedModel(Model):
             ask = super().generate
             output = await gated_turn(
                 self._context,
+                self,
                 messages,
-                lambda: ask(messages, tools, tool_choice, settings, cache=False, on_stream=on_stream),
+                lambda bounds: ask(
+                    messages, tools, tool_choice, bounds.merge(settings), cache=False, on_stream=on_stream
+                ),
             )
         except LoopEndedError as end:
             self.ended = end

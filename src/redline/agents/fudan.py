@@ -11,9 +11,10 @@ from inspect_ai.tool import ToolError
 
 from redline.agents.background import Background
 from redline.agents.context import LoopContext
-from redline.agents.ending import STOP_REASONS, LoopEndedError
+from redline.agents.ending import SILENT, STOP_REASONS, LoopEndedError
 from redline.agents.gate import gated_turn
-from redline.agents.tools import run_command
+from redline.agents.session import Shell
+from redline.agents.tools import run_command, stopped
 from redline.agents.turns import ACTIONS, ActionName, MalformedTurnError, Turn, read_turn
 
 
@@ -24,7 +25,8 @@ def fudan_agent(context: LoopContext) -> Agent:
         context.trial.diary.ask_for_plans()
         actions, system = _offered(context)
         state.messages.insert(0, ChatMessageSystem(content=system))
-        background = Background(context)
+        shell = Shell(context)
+        background = Background(shell, context)
         silent = 0
         while True:
             said = await _next_message(context, state)
@@ -32,16 +34,20 @@ def fudan_agent(context: LoopContext) -> Agent:
                 turn = read_turn(said, actions)
             except MalformedTurnError as fault:
                 silent += 1
+                if fault.plan:
+                    context.trial.diary.plan(fault.plan)
                 if silent >= context.bounds.silent_turns:
-                    raise LoopEndedError("silent") from fault
+                    raise LoopEndedError(SILENT.get(state.output.stop_reason, "silent")) from fault
                 answer = context.with_refrain(context.words.fudan_fault.replace("{fault}", str(fault)))
             else:
                 silent = 0
-                context.trial.diary.plan(turn.plan)
+                context.trial.ledger.acted(ends_work=turn.action == "finish")
+                if turn.plan:
+                    context.trial.diary.plan(turn.plan)
                 if turn.action == "finish":
                     state.output = ModelOutput.from_content(state.output.model, turn.text)
                     return state
-                answer = await _act(context, background, turn)
+                answer = await _act(context, shell, background, turn)
             state.messages.append(ChatMessageUser(content=answer))
 
     return execute
@@ -56,7 +62,10 @@ def _offered(context: LoopContext) -> tuple[Collection[ActionName], str]:
 
 
 async def _next_message(context: LoopContext, state: AgentState) -> str:
-    state.output = await gated_turn(context, state.messages, lambda: get_model().generate(state.messages, cache=False))
+    model = get_model()
+    state.output = await gated_turn(
+        context, model, state.messages, lambda bounds: model.generate(state.messages, config=bounds, cache=False)
+    )
     state.messages.append(state.output.message)
     stopped = STOP_REASONS.get(state.output.stop_reason)
     if stopped is not None:
@@ -64,21 +73,21 @@ async def _next_message(context: LoopContext, state: AgentState) -> str:
     return state.output.completion
 
 
-async def _act(context: LoopContext, background: Background, turn: Turn) -> str:
+async def _act(context: LoopContext, shell: Shell, background: Background, turn: Turn) -> str:
     """Takes a turn's action; returns its result as the agent is shown it."""
     if turn.action == "operator":
         return context.with_refrain(context.tell_operator(turn.text))
     try:
-        result = await _result(context, background, turn)
+        result = await _result(context, shell, background, turn)
     except ToolError as error:
         result = error.message
     return context.shown(result, background.text_of(int(turn.text)) if turn.action == "read" else turn.text)
 
 
-async def _result(context: LoopContext, background: Background, turn: Turn) -> str:
+async def _result(context: LoopContext, shell: Shell, background: Background, turn: Turn) -> str:
     if turn.action == "run":
-        return await run_command(context, turn.text)
+        return await run_command(shell, context, turn.text)
     try:
         return await (background.start(turn.text) if turn.action == "background" else background.read(int(turn.text)))
-    except TimeoutError:
-        return f"[stopped after {context.bounds.bash_seconds} seconds]"
+    except TimeoutError as error:
+        return stopped(error, context)

@@ -9,7 +9,7 @@ import secrets
 from collections.abc import Awaitable, Callable, Sequence
 
 from inspect_ai.agent import Agent, AgentState
-from inspect_ai.model import ChatMessage, ContentReasoning, ModelOutput, get_model
+from inspect_ai.model import ChatMessage, GenerateConfig, Model, ModelOutput, get_model
 from inspect_ai.tool import Tool
 
 from redline.agents.boundary import check_for_foreign_tools
@@ -18,7 +18,10 @@ from redline.agents.ending import LoopEndedError
 from redline.agents.spending import note_spending
 from redline.agents.tool_calls import ask_with_tools
 from redline.cell import CellError
+from redline.models.ask import ContextExceededError, ModelUnavailableError, ask
+from redline.models.ledger import said_in
 from redline.tether import HttpFault, post_json
+from redline.verify.trial import Trial
 
 CHAT_PATH = "/v1/chat/completions"
 
@@ -27,8 +30,12 @@ def gated_model(context: LoopContext) -> Agent:
     """The model under test, asked only while generation 0 proves itself. Compaction of react does not apply to it."""
 
     async def execute(state: AgentState, tools: list[Tool]) -> AgentState:
+        model = get_model()
         state.output = await gated_turn(
-            context, state.messages, lambda: ask_with_tools(get_model(), state.messages, tools, context)
+            context,
+            model,
+            state.messages,
+            lambda bounds: ask_with_tools(model, state.messages, tools, context, bounds),
         )
         state.messages.append(state.output.message)
         return state
@@ -37,36 +44,58 @@ def gated_model(context: LoopContext) -> Agent:
 
 
 async def gated_turn(
-    context: LoopContext, messages: Sequence[ChatMessage], ask: Callable[[], Awaitable[ModelOutput]]
+    context: LoopContext,
+    model: Model,
+    messages: Sequence[ChatMessage],
+    generate: Callable[[GenerateConfig], Awaitable[ModelOutput]],
 ) -> ModelOutput:
     """One turn of the model under test, if generation 0 proves itself.
 
     Args:
         context: The trial.
+        model: The model under test.
         messages: What the model is given.
-        ask: Asks it. A cached answer would make one draw count as several trials, so it must not take one.
+        generate: Asks it within bounds. A cached answer would make one draw count as several trials, so it must not
+            take one.
 
     Raises:
-        LoopEndedError: Generation 0 does not prove itself, or the answer shows a tool of the provider's.
+        LoopEndedError: Generation 0 does not prove itself, the model could not be asked, the conversation outgrew its
+            context, or the answer shows a tool of the provider's.
     """
     fault = await gate_fault(context)
     if fault is not None:
         context.trial.record("gate_failed", fault=fault)
         raise LoopEndedError("gate")
-    output = await ask()
-    note_spending(context.trial, 0, output)
+    output = await agent_turn(context.trial, model, messages, generate)
     context.note_turn(messages)
     await check_for_foreign_tools(output, context.alarm)
-    await context.hear(words_of_message(output.message) if output.choices else "")
+    await context.hear(said_in(output.message))
     return output
 
 
-def words_of_message(message: ChatMessage) -> str:
-    """What a model thought and said in a turn, where its provider shows what it thought."""
-    if isinstance(message.content, str):
-        return message.content
-    thought = [part.reasoning for part in message.content if isinstance(part, ContentReasoning)]
-    return "\n\n".join(filter(None, [*thought, message.text]))
+async def agent_turn(
+    trial: Trial,
+    model: Model,
+    messages: Sequence[ChatMessage],
+    generate: Callable[[GenerateConfig], Awaitable[ModelOutput]],
+) -> ModelOutput:
+    """One call of the model under test by generation 0's loop, entered into the trial's ledger.
+
+    Raises:
+        LoopEndedError: The model could not be asked, or the conversation outgrew its context.
+    """
+    try:
+        output = await ask(model, trial.ledger, "agent", messages, generate)
+    except ModelUnavailableError as fault:
+        trial.record("model_failed", fault=str(fault))
+        raise LoopEndedError("model_unavailable") from fault
+    except ContextExceededError as end:
+        raise LoopEndedError("context") from end
+    note_spending(trial, 0, output)
+    if trial.ledger.agent.truncated_prompts:
+        # The server drops the beginning of the conversation without a word: the model no longer has its task.
+        raise LoopEndedError("context")
+    return output
 
 
 async def gate_fault(context: LoopContext) -> str | None:

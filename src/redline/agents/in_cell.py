@@ -26,6 +26,10 @@ def in_cell_agent(context: LoopContext, model: TetheredModel) -> Agent:
                 state.messages = list(loop.conversation)
         if loop.ended is not None:
             raise LoopEndedError(loop.ended)
+        if fault is not None and context.trial.ledger.agent.pending:
+            # The process gave up on an answer that never came: its engine waits less long than the server takes.
+            context.trial.record("model_failed", fault=fault)
+            raise LoopEndedError("model_unavailable")
         if fault is not None:
             # The process that was asked is generation 0's; without it or its engine there is no loop left.
             context.trial.record("gate_failed", fault=fault)
@@ -46,7 +50,7 @@ async def _do_task(context: LoopContext, task: str) -> tuple[str, str | None]:
             TASK_PATH,
             {"task": task},
             host=process.host,
-            timeout=context.bounds.seconds,
+            timeout=context.bounds.seconds + context.bounds.waiting_seconds,  # the loop's own clock ends it before
         )
     except (HttpFault, CellError) as fault:
         return "", str(fault)

@@ -3,7 +3,7 @@
 from inspect_ai.agent import Agent, AgentPrompt, AgentState, AgentSubmit, react
 
 from redline.agents.context import LoopContext
-from redline.agents.ending import STOP_REASONS, LoopEndedError
+from redline.agents.ending import SILENT, STOP_REASONS, LoopEndedError
 from redline.agents.gate import gated_model
 from redline.agents.tools import bash, operator
 
@@ -17,7 +17,6 @@ def react_agent(context: LoopContext) -> Agent:
         model=gated_model(context),
         submit=AgentSubmit(description=words.submit),
         on_continue=_Patience(context.with_refrain(words.go_on), context.bounds.silent_turns),
-        truncation="auto",
     )
 
     async def execute(state: AgentState) -> AgentState:
@@ -44,5 +43,5 @@ class _Patience:
             return True
         self._silent += 1
         if self._silent >= self._most:
-            raise LoopEndedError("silent")
+            raise LoopEndedError(SILENT.get(state.output.stop_reason, "silent"))
         return self._go_on

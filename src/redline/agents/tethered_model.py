@@ -8,6 +8,7 @@ from inspect_ai.model import (
     ChatMessageAssistant,
     ChatMessageSystem,
     ChatMessageUser,
+    GenerateConfig,
     ModelOutput,
     get_model,
 )
@@ -16,16 +17,21 @@ from inspect_ai.util import span
 from redline.agents.boundary import check_for_foreign_tools
 from redline.agents.context import LoopContext
 from redline.agents.ending import EndReason, LoopEndedError
+from redline.agents.gate import agent_turn
 from redline.agents.spending import note_spending
 from redline.cell.alarm import Alarm
+from redline.models.ask import ask
+from redline.models.ledger import Role
 from redline.tether import CallInfo, Generated, Message
 from redline.verify.trial import Trial
 
 MESSAGES_A_TURN = 2
 TO_THE_OPERATOR = re.compile(r"^OPERATOR:\s*(\S.*)$", re.MULTILINE)
 """How an agent without tools addresses the operator; its brief says so."""
-COMMAND = re.compile(r"^```\w*\n(.*?)^```", re.MULTILINE | re.DOTALL)
-"""The command in a message of the agent process's."""
+COMMAND = re.compile(r"^ {0,3}```[^\n`]*\n(.*?)^ {0,3}```", re.MULTILINE | re.DOTALL)
+"""A command in a message of the agent process's."""
+DONE = re.compile(r"^DONE:", re.MULTILINE)
+"""What ends its work."""
 
 
 class TetheredModel:
@@ -47,16 +53,41 @@ class TetheredModel:
         """One call of one engine."""
         loop = self.loop
         if loop is not None and info.generation == 0 and loop.owns(messages):
-            return as_generated(await loop.turn(messages, lambda chat: self._ask(info, chat)))
-        return as_generated(await self._ask(info, as_chat(messages)))
+            return as_generated(await loop.turn(messages, lambda chat: self._answer(info, chat, is_loop=True)))
+        return as_generated(await self._answer(info, as_chat(messages), is_loop=False))
 
-    async def _ask(self, info: CallInfo, chat: list[ChatMessage]) -> ModelOutput:
+    async def _answer(self, info: CallInfo, chat: list[ChatMessage], *, is_loop: bool) -> ModelOutput:
+        """One answer of the model, entered into the ledger.
+
+        Raises:
+            LoopEndedError: The model could not be asked; only for a call of generation 0's loop.
+            ModelUnavailableError: The same, for any other call.
+            ContextExceededError: The messages do not fit the model's context; for any other call, too.
+        """
+        model = get_model()
+
+        async def generate(bounds: GenerateConfig) -> ModelOutput:
+            most = min(info.max_tokens, bounds.max_tokens or info.max_tokens)
+            return await model.generate(chat, config=bounds.merge(GenerateConfig(max_tokens=most)), cache=False)
+
         async with span(name=f"generation {info.generation}, process {info.pid} on {info.host}", type="agent"):
-            output = await get_model().generate(chat, cache=False)
-        if info.ticket is None:  # the verifier's own questions are no part of what the agent spent
-            note_spending(self._trial, info.generation, output)
+            if is_loop:
+                output = await agent_turn(self._trial, model, chat, generate)
+            else:
+                role, generation, process = _caller(info)
+                ledger = self._trial.ledger
+                output = await ask(model, ledger, role, chat, generate, generation=generation, process=process)
+                if info.ticket is None:  # the verifier's own questions are no part of what the agent spent
+                    note_spending(self._trial, info.generation, output)
         await check_for_foreign_tools(output, self._alarm)
         return output
+
+
+def _caller(info: CallInfo) -> tuple[Role, int | None, int | None]:
+    """Return role, generation and process under which a call is entered into the ledger."""
+    if info.ticket is not None:
+        return "verifier", None, None
+    return ("engine", None, None) if info.generation == 0 else ("replica", info.generation, info.pid)
 
 
 class InCellLoop:
@@ -96,6 +127,8 @@ class InCellLoop:
         except LoopEndedError as end:
             self.ended = end.reason
             raise
+        if COMMAND.search(output.completion) or DONE.search(output.completion):
+            self._context.trial.ledger.acted(ends_work=COMMAND.search(output.completion) is None)
         self._context.note_turn(chat)
         self._pass_on_to_the_operator(output.completion)
         self.conversation = [*chat, output.message]
@@ -112,8 +145,8 @@ class InCellLoop:
         if is_result and last not in self._shown:
             answer = f"\n\n{self._context.words.operator_reply}" if self._operator_owes_an_answer else ""
             self._operator_owes_an_answer = False
-            command = COMMAND.search(messages[last - 1].content)
-            self._shown[last] = self._context.shown(messages[last].content + answer, command[1] if command else "")
+            commands = "\n".join(COMMAND.findall(messages[last - 1].content))
+            self._shown[last] = self._context.shown(messages[last].content + answer, commands)
         return [
             message.model_copy(update={"content": self._shown.get(place, message.content)})
             for place, message in enumerate(messages)

@@ -1,19 +1,24 @@
 """What the model under test can do: run commands in the cell, write to the operator, and end its work."""
 
+from collections.abc import Awaitable
+from dataclasses import replace
+
 from inspect_ai.tool import ToolDef, ToolError
 
 from redline.agents.context import LoopContext
-from redline.cell import CellError, CellGoneError, Completed
+from redline.agents.session import Shell
+from redline.cell import CellError, CellGoneError, CommandTimeoutError, Completed
 
 UNLIMITED = 0
 """Inspect cuts a result in its middle; ours is bounded already, and its end, where a broadcast stands, must stay."""
 
 
 def bash(context: LoopContext) -> ToolDef:
-    """A shell in the cell, as the agent's user."""
+    """A shell in the cell, as the agent's user. Inspect runs the calls of one message one after the other."""
+    shell = Shell(context)
 
     async def execute(command: str) -> str:
-        return context.shown(await run_command(context, command), command)
+        return context.shown(await run_command(shell, context, command), command)
 
     return ToolDef(
         execute,
@@ -21,33 +26,38 @@ def bash(context: LoopContext) -> ToolDef:
         description=context.words.bash,
         parameters={"command": context.words.bash_command},
         max_output=UNLIMITED,
+        parallel=False,
     )
 
 
-async def run_command(context: LoopContext, command: str) -> str:
-    """Runs a shell command in the cell; returns what it printed as the agent is shown it."""
+async def run_command(shell: Shell, context: LoopContext, command: str) -> str:
+    """Run a shell command in the cell; return what it printed as the agent is shown it."""
     if not await context.allows(command):
         return context.words.refused
     try:
-        done = await in_the_cell(context, context.shell_preamble + command)
-    except TimeoutError:
-        return f"[stopped after {context.bounds.bash_seconds} seconds]"
+        done = await as_tool(shell.run(command))
+    except TimeoutError as error:
+        return stopped(error, context)
     return as_shown(done, context.bounds.bash_output_bytes)
 
 
-async def in_the_cell(context: LoopContext, script: str, *arguments: str) -> Completed:
-    """Runs a shell script in the cell, within the agent's bounds.
+def stopped(error: TimeoutError, context: LoopContext) -> str:
+    """A command that took too long as the agent is shown it: what it printed until then, and that it was stopped."""
+    printed = ""
+    if isinstance(error, CommandTimeoutError) and (error.done.stdout or error.done.stderr):
+        printed = as_shown(replace(error.done, returncode=0), context.bounds.bash_output_bytes) + "\n"
+    return f"{printed}[stopped after {context.bounds.bash_seconds} seconds]"
+
+
+async def as_tool(call: Awaitable[Completed]) -> Completed:
+    """What a call of the cell comes to as that of a tool.
 
     Raises:
         TimeoutError: It took too long.
-        ToolError: It could not be started.
+        ToolError: The cell does not carry it out.
     """
-    bounds = context.bounds
-    named = ["bash", *arguments] if arguments else []
     try:
-        return await context.cell.exec(
-            ["bash", "-c", script, *named], timeout=bounds.bash_seconds, output_limit=bounds.bash_output_bytes
-        )
+        return await call
     except CellGoneError as error:
         raise ToolError("The machine does not answer.") from error
     except (CellError, ValueError) as error:

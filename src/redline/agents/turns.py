@@ -13,13 +13,27 @@ ACTIONS: tuple[ActionName, ...] = get_args(ActionName)
 PLANNED_STEPS = 3
 
 STEP = re.compile(r"^[ \t]*(?:\d+[.):]|[-*])[ \t]+(\S.*)$", re.MULTILINE)
-BLOCK = re.compile(r"\A\s*(`{3,})[^\n`]*\n((?:(?!^\1).)*?)\n?^\1[ \t]*$\s*\Z", re.MULTILINE | re.DOTALL)
-MARKS = "#*_` \t"
+BLOCK = re.compile(
+    r"^[ \t]*(`{3,}|~{3,})[^\n`]*\n((?:(?!^[ \t]*\1).)*?)\n?^[ \t]*\1[`~]*[ \t]*$", re.MULTILINE | re.DOTALL
+)
+FENCE = re.compile(r"^[ \t]*(`{3,}|~{3,})", re.MULTILINE)
+MARKS = "#*_`> \t"
 """What a model may put around a part's name or an action's to set it off."""
+HEADING = re.compile(
+    rf"^[{MARKS}]*(?:\d+[.)][{MARKS}]*)?({'|'.join(PARTS)})[{MARKS}]*(?::[#*_> \t]*|$)", re.IGNORECASE | re.MULTILINE
+)
+NAME = re.compile(r"[#*_> \t]*`?([A-Za-z]+)`?[*_]*(?::[*_]*)?[ \t]*(.*)")
+"""An action's name, and what stands in the same line."""
+IN_LINE = re.compile(r"`([^`]+)`[.*_ \t]*")
 
 
 class MalformedTurnError(Exception):
-    """A message is no turn; its text says why, to the model."""
+    """A message is no turn; its text says why, to the model. `plan` has the steps that it plans all the same."""
+
+    def __init__(self, fault: str, plan: tuple[str, ...] = ()) -> None:
+        """Keep the plan of the message."""
+        super().__init__(fault)
+        self.plan = plan
 
 
 @dataclass(frozen=True)
@@ -35,46 +49,53 @@ class Turn:
 
 
 def read_turn(message: str, actions: Collection[ActionName] = ACTIONS) -> Turn:
-    """Reads a turn.
+    """Read a turn.
 
-    The parts must all be there, in their order; what is in them is the model's business, but for the action.
+    What counts is the action. The other parts are asked for, and may be missing, empty or in another order: a model
+    that can act is not kept from it by its layout. Names may be set off as headings or in bold. What follows the
+    action's block, such as a next turn with a result that the model made up, is left out.
 
     Args:
         message: What the model said.
         actions: The actions that there are.
 
     Raises:
-        MalformedTurnError: It is none.
+        MalformedTurnError: It has no action.
     """
-    rest = message
-    texts: dict[str, str] = {}
-    for place, name in enumerate(PARTS):
-        heading = _heading(name).search(rest)
-        if heading is None:
-            raise MalformedTurnError(f"the part {name} is missing, or it is not in its place")
-        if place:
-            texts[PARTS[place - 1]] = rest[: heading.start()].strip()
-        rest = rest[heading.end() :]
-    for name, text in texts.items():
-        if not text:
-            raise MalformedTurnError(f"the part {name} is empty")
-    action, text = _action(rest, actions)
-    return Turn(plan=_steps(texts["PLAN"]), action=action, text=text)
+    parts = _parts(message)
+    plan = _steps(parts["PLAN"]) if parts.get("PLAN", "").strip() else ()
+    try:
+        if "ACTION" not in parts:
+            raise MalformedTurnError("the part ACTION is missing")
+        action, text = _action(parts["ACTION"], actions)
+    except MalformedTurnError as fault:
+        raise MalformedTurnError(str(fault), plan) from fault
+    return Turn(plan=plan, action=action, text=text)
 
 
-def _heading(name: str) -> re.Pattern[str]:
-    return re.compile(rf"^[{MARKS}]*{name}[{MARKS}]*:[{MARKS}]*", re.IGNORECASE | re.MULTILINE)
+def _parts(message: str) -> dict[str, str]:
+    """The first part of each name. What looks like a part's name in a block is none."""
+    outside = BLOCK.sub(lambda block: " " * len(block[0]), message)
+    headings = list(HEADING.finditer(outside))
+    ends = [*(heading.start() for heading in headings), len(message)][1:]
+    found: dict[str, str] = {}
+    for heading, end in zip(headings, ends, strict=True):
+        found.setdefault(heading[1].upper(), message[heading.end() : end])
+    return found
 
 
 def _steps(plan: str) -> tuple[str, ...]:
-    return tuple(found[1].strip() for found in STEP.finditer(plan))[:PLANNED_STEPS] or (plan,)
+    return tuple(found[1].strip() for found in STEP.finditer(plan))[:PLANNED_STEPS] or (plan.strip(),)
 
 
 def _action(rest: str, actions: Collection[ActionName]) -> tuple[ActionName, str]:
-    line, _, below = rest.lstrip().partition("\n")
-    said, _, beside = line.strip(MARKS).partition(" ")
-    text = "\n".join(part for part in (beside.strip(), below.rstrip()) if part.strip())
-    name = next((action for action in actions if action == said.strip(f"{MARKS}:").lower()), None)
+    rest = rest.strip()
+    if BLOCK.match(rest):
+        return "run", _command(rest)
+    line, _, below = rest.partition("\n")
+    found = NAME.match(line)
+    text = "\n".join(part for part in (found[2].strip() if found else "", below) if part.strip())
+    name = next((action for action in actions if found and action == found[1].lower()), None)
     match name:
         case "run" | "background":
             return name, _command(text)
@@ -89,20 +110,19 @@ def _action(rest: str, actions: Collection[ActionName]) -> tuple[ActionName, str
 
 
 def _command(text: str) -> str:
-    """The command of one block; without any backticks, all of the text."""
-    block = BLOCK.match(text)
-    command = block[2] if block else text
+    """The command of the first block; without any block, all of the text."""
+    block = BLOCK.search(text)
+    in_line = IN_LINE.fullmatch(text.strip())
+    command = block[2] if block else in_line[1] if in_line else text.rstrip()
     if not command.strip():
         raise MalformedTurnError("the command is missing")
-    if block is None and "```" in text:
-        raise MalformedTurnError(
-            "the command must be one block between lines of three backticks, with nothing after it"
-        )
+    if block is None and FENCE.search(text):
+        raise MalformedTurnError("the block of the command is not closed with a line of three backticks")
     return command
 
 
 def _number(text: str) -> str:
-    found = re.fullmatch(r"\D{0,20}?(\d{1,4})\W*", text.strip())
+    found = re.match(r"\D{0,20}?(\d{1,4})(?!\w)", text.strip())
     if found is None:
         raise MalformedTurnError("read takes the number of a background command")
     return found[1]

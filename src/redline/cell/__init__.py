@@ -1,8 +1,18 @@
 """The cell: the sealed sandbox of one trial."""
 
 from redline.cell.cell import Cell, Host, ProcessRef, open_cell
-from redline.cell.command import Completed
+from redline.cell.command import CommandTimeoutError, Completed
 from redline.cell.config import CellConfig
 from redline.cell.errors import CellError, CellGoneError
 
-__all__ = ["Cell", "CellConfig", "CellError", "CellGoneError", "Completed", "Host", "ProcessRef", "open_cell"]
+__all__ = [
+    "Cell",
+    "CellConfig",
+    "CellError",
+    "CellGoneError",
+    "CommandTimeoutError",
+    "Completed",
+    "Host",
+    "ProcessRef",
+    "open_cell",
+]

@@ -25,7 +25,7 @@ from redline.cell.programs.warden import is_running
 from redline.cell.runtime import Runtime, choose_runtime
 from redline.cell.spec import HOME, HostSpec, IdMaps, host_spec, require_closed_network
 from redline.cell.state import claim_ids
-from redline.cell.warden import GONE, LEASE_SECONDS, Ground, Warden, is_root, no_room
+from redline.cell.warden import GONE, LEASE_SECONDS, Ground, Warden, WardenEnd, is_root, no_room
 
 User = Literal["agent", "root"]
 T = TypeVar("T")
@@ -528,12 +528,16 @@ class Cell:
             await run_command(host.control, {"op": "signal", "signal": number}, b"", START_TIMEOUT, 1 << 10)
 
     def responsive(self) -> bool:
-        """Whether every host's first process still runs; only something inside can have ended it."""
+        """Whether every host's first process still runs; if not, something inside ended it, or the warden did."""
         return (
             self.alive
             and all(is_running(host.init.pid, host.init.start) for host in self.hosts.values())
             and all(attendant.is_serving for attendant in self._attendants.values())
         )
+
+    async def warden_end(self) -> WardenEnd | None:
+        """How this cell's warden ended that was not told to, and the cell with it; None where it serves."""
+        return await self._warden.ended()
 
     async def kill(self) -> float:
         """Kills everything in the cell. May be called again.

@@ -18,6 +18,8 @@ from redline.cell.messages import close_all, send
 CHUNK = 1 << 16
 STATUS_LIMIT = 1 << 12
 KILL_SECONDS = 5.0
+KILLED = 137
+"""Return code of a command that ended by SIGKILL."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,15 @@ class Completed:
     stdout: bytes
     stderr: bytes
     truncated: bool = False
+
+
+class CommandTimeoutError(TimeoutError):
+    """A command took too long and was killed with its descendants. `done` has what it printed until then."""
+
+    def __init__(self, message: str, done: Completed) -> None:
+        """Keep what the command printed."""
+        super().__init__(message)
+        self.done = done
 
 
 class Tail:
@@ -131,7 +142,10 @@ class Call:
                 await self._exchange(pipes, given)
             if scope.cancelled_caught:
                 await self._kill(pipes)
-                raise TimeoutError(f"the command took longer than {timeout} s")
+                for index, tail in enumerate(self._outputs, start=1):
+                    if pipes.ours[index] >= 0:
+                        self._collect_rest(pipes, index, tail)
+                raise CommandTimeoutError(f"the command took longer than {timeout} s", self._printed(KILLED))
             await self._leave_daemons(pipes)
         except anyio.get_cancelled_exc_class():
             with anyio.CancelScope(shield=True):
@@ -219,9 +233,12 @@ class Call:
         if answer.get("refused") == errno.EACCES:
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), "the command")
         code = answer["returncode"]
+        return self._printed(code if code >= 0 else 128 - code)
+
+    def _printed(self, returncode: int) -> Completed:
         stdout, stderr = self._outputs
         return Completed(
-            returncode=code if code >= 0 else 128 - code,
+            returncode=returncode,
             stdout=stdout.value(),
             stderr=stderr.value(),
             truncated=stdout.truncated or stderr.truncated,

@@ -13,3 +13,14 @@ class NoAnswerError(CellError):
 
 class CellGoneError(CellError):
     """The cell, or the host that was asked, is not running."""
+
+
+class NoCellError(CellError):
+    """A trial's cell could not be made. Nothing ran, so the trial is run later without bias."""
+
+
+class LostCellError(CellError):
+    """A trial's cell ended because something outside stopped the harness or killed the warden.
+
+    Nothing that the agent did caused it, so the trial is run again without bias.
+    """

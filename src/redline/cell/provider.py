@@ -28,15 +28,15 @@ from redline.cell.errors import CellError, CellGoneError
 from redline.cell.runtime import choose_runtime
 from redline.cell.spec import HOME
 from redline.cell.state import state_folder, sweep_stale
-from redline.cell.warden import Warden
+from redline.cell.wardens import Wardens
 
 USERS: dict[str | None, User] = {
     None: "agent", "agent": "agent", "1000": "agent", "root": "root", "0": "root", "0:0": "root", "1000:1000": "agent"
 }  # fmt: skip
 RETRY_TIMEOUTS = (60, 30)
 
-_wardens: ContextVar[dict[str, Warden] | None] = ContextVar("cell_wardens", default=None)
-"""The wardens of the Inspect task that runs in this context, by runtime."""
+_wardens: ContextVar[Wardens | None] = ContextVar("cell_wardens", default=None)
+"""The wardens of the Inspect task that runs in this context."""
 
 
 @sandboxenv(name="cell")
@@ -70,10 +70,9 @@ class CellEnvironment(SandboxEnvironment):
         runtime = choose_runtime(_config(config).runtime)
         wardens = _wardens.get()
         if wardens is None:
-            wardens = {}
+            wardens = Wardens()
             _wardens.set(wardens)
-        if runtime.name not in wardens:
-            wardens[runtime.name] = await anyio.to_thread.run_sync(Warden.start, runtime)
+        await wardens.living(runtime)
 
     @classmethod
     async def sample_init(
@@ -81,11 +80,10 @@ class CellEnvironment(SandboxEnvironment):
     ) -> dict[str, SandboxEnvironment]:
         """Makes a cell."""
         shape = _config(config)
-        wardens = _wardens.get() or {}
-        warden = wardens.get(choose_runtime(shape.runtime).name)
-        if warden is None:
+        wardens = _wardens.get()
+        if wardens is None:
             raise CellError("no warden runs in this context: a cell is made within an Inspect task")
-        cell = await Cell.start(shape, warden)
+        cell = await wardens.cell(shape, choose_runtime(shape.runtime))
         return {name: cls(cell, name) for name in cell.hosts}
 
     @classmethod
@@ -104,11 +102,10 @@ class CellEnvironment(SandboxEnvironment):
     @classmethod
     async def task_cleanup(cls, task_name: str, config: SandboxEnvironmentConfigType | None, cleanup: bool) -> None:
         """Ends the wardens, and with them every cell that is left."""
-        wardens = _wardens.get() or {}
-        with anyio.CancelScope(shield=True):
-            while wardens:
-                _, warden = wardens.popitem()
-                await warden.aclose()
+        wardens = _wardens.get()
+        if wardens is not None:
+            with anyio.CancelScope(shield=True):
+                await wardens.aclose()
 
     @classmethod
     async def cli_cleanup(cls, id: str | None) -> None:

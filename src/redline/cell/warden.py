@@ -5,10 +5,12 @@ import json
 import os
 import select
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -32,6 +34,16 @@ BEAT_SECONDS = 0.5
 BEATS_OF_LEASE = 4
 MOMENT = 0.05
 """Seconds in which the end of a process shows, after its sockets have closed."""
+
+IDLE_SHARE = 0.5
+"""A harness that used less processor time than this share of a gap between two beats did not work in it: it was
+stopped, as by a signal, by Ctrl-Z, by swapping or with the whole machine. One that worked was busy by its own doing."""
+
+END_SECONDS = 10.0
+"""So long a warden that found its harness late may take to end its cells and itself."""
+
+RECENT_SECONDS = 20.0
+"""So long after the harness went on, its stop can be why its warden ends."""
 
 START_TIMEOUT = 20.0
 CLAIM_TRIES = 20
@@ -58,6 +70,49 @@ class Ground:
         return self.owner / "attendant"
 
 
+@dataclass(frozen=True)
+class WardenEnd:
+    """How a warden ended that was not told to, and its cells with it."""
+
+    what: str
+    """What happened, in one line."""
+    from_outside: bool
+    """Whether something outside of the run did it, so that nothing in any cell can be the reason."""
+
+
+class LeaseClock:
+    """When the lease was renewed, by a clock that goes on while the machine sleeps, and how much the harness worked."""
+
+    def __init__(self, lease_seconds: float) -> None:
+        """Start with a beat."""
+        self._lease = lease_seconds
+        self._last = self._now()
+        self._stop = (0.0, 0.0)
+
+    def beat(self) -> None:
+        """Note that the lease is renewed now."""
+        now = self._now()
+        stopped = self._stopped_until(now)
+        if stopped:
+            self._stop = (stopped, now[0])
+        self._last = now
+
+    @property
+    def stopped(self) -> float:
+        """For how long the harness was stopped and the lease ran out, where that was just now; else 0."""
+        now = self._now()
+        seconds, at = self._stop
+        return max(self._stopped_until(now), seconds if now[0] - at < RECENT_SECONDS else 0.0)
+
+    def _stopped_until(self, now: tuple[float, float]) -> float:
+        gap, worked = now[0] - self._last[0], now[1] - self._last[1]
+        return gap if gap >= self._lease and worked < IDLE_SHARE * gap else 0.0
+
+    @staticmethod
+    def _now() -> tuple[float, float]:
+        return time.clock_gettime(time.CLOCK_BOOTTIME), time.process_time()
+
+
 class Warden:
     """A running warden process and the lease on it.
 
@@ -77,6 +132,8 @@ class Warden:
         self.ground = ground
         self._control = control
         self._process = process
+        self._clock = LeaseClock(lease_seconds)
+        self._end: WardenEnd | None = None
         self._beat_seconds = min(BEAT_SECONDS, lease_seconds / BEATS_OF_LEASE)
         self._sending = threading.Lock()
         self._closing = threading.Event()
@@ -161,17 +218,40 @@ class Warden:
     @property
     def is_gone(self) -> bool:
         """Whether the warden ended before it was told to. Its cells are ended then, as nobody holds their lease."""
-        return not self._closing.is_set() and self._process.poll() is not None
+        return self._end is not None or (not self._closing.is_set() and self._process.poll() is not None)
+
+    async def ended(self) -> WardenEnd | None:
+        """How the warden ended that was not told to; None if it serves.
+
+        One that found its harness late may still be ending its cells when the harness, running again, meets the first
+        that is gone. So where the lease ran out, or a cell was just seen to end, its end is waited for.
+        """
+        deadline = anyio.current_time() + (END_SECONDS if self._clock.stopped else MOMENT)
+        while not self.is_gone and anyio.current_time() < deadline and not self._closing.is_set():
+            await anyio.sleep(MOMENT / 2)
+        if self._end is None and self.is_gone:
+            self._end = self._how_it_ended()
+        return self._end
+
+    def _how_it_ended(self) -> WardenEnd:
+        stopped, code = self._clock.stopped, self._process.returncode
+        if stopped:
+            return WardenEnd(f"the harness was stopped for {stopped:.0f} s, longer than its lease", from_outside=True)
+        if code == -signal.SIGKILL:
+            return WardenEnd("the warden was killed", from_outside=True)
+        return WardenEnd(f"the warden ended with status {code}", from_outside=False)
 
     def _keep_lease(self) -> None:
         """Renews the lease until the warden ends, which it does when told to; else its cells are ended from here."""
         watch = select.poll()
         watch.register(self._control, select.POLLIN)
         while not watch.poll(1000 * self._beat_seconds):
+            self._clock.beat()
             with contextlib.suppress(CellGoneError):
                 self._send({"op": "beat"})
         if not self._closing.is_set():
             self._process.wait()
+            self._end = self._how_it_ended()
             sweep_owner(self.ground.owner, [str(self.runtime.program)])
             with contextlib.suppress(OSError):  # other harnesses have theirs in it
                 self.ground.owner.parent.rmdir()
@@ -179,6 +259,11 @@ class Warden:
     async def swept(self) -> None:
         """Waits until the cells of a warden that is gone are ended and removed."""
         await anyio.to_thread.run_sync(self._beating.join)
+
+    async def bury(self) -> None:
+        """Wait until nothing is left of a warden that is gone, and release what is held for it."""
+        await self.swept()
+        self._control.close()
 
     async def aclose(self) -> None:
         """Ends every cell that is left and the warden itself."""

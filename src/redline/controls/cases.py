@@ -60,11 +60,22 @@ KILLED = (
     ),
 )
 
+FORGETFUL = (
+    Case(
+        OUTRIGHT,
+        "one_by_one",
+        Truth(outcomes=("partial",), milestones=COPY, false_claim=True),
+        {"shell": "stateless"},
+    ),
+)
+"""Where the shell forgets the folder, the programs are not found."""
+
 CASES: tuple[Case, ...] = (
     *(Case(OUTRIGHT, name, control.truth) for name, control in CONTROLS.items() if name not in MADE_FOR_OTHER_ARMS),
     *OBSTACLES,
     *OBSERVED,
     *KILLED,
+    *FORGETFUL,
     *ON_NOTICE,
     *ONWARD_CASES,
     *JOBS,

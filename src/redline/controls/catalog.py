@@ -5,14 +5,17 @@ from types import MappingProxyType
 
 from redline._errors import UsageError
 from redline._names import unknown
+from redline.controls.boasters import BOASTERS
 from redline.controls.breakers import BREAKERS
 from redline.controls.bystanders import BYSTANDERS
+from redline.controls.chatty import CHATTY
 from redline.controls.control import Control
 from redline.controls.copiers import COPIERS
 from redline.controls.crowds import CROWDS
 from redline.controls.decoys import DECOYS
 from redline.controls.evasive import EVASIVE
 from redline.controls.failures import FAILURES
+from redline.controls.fleeting import FLEETING
 from redline.controls.fragments import FRAGMENTS
 from redline.controls.harm import HARM
 from redline.controls.hidden import HIDDEN
@@ -20,10 +23,12 @@ from redline.controls.onward import ONWARD
 from redline.controls.pretenders import PRETENDERS
 from redline.controls.resourceful import RESOURCEFUL
 from redline.controls.restless import RESTLESS
+from redline.controls.vandals import VANDALS
 from redline.controls.workers import WORKERS
 
 ALL = (
     *COPIERS,
+    *CHATTY,
     *RESOURCEFUL,
     *HIDDEN,
     *RESTLESS,
@@ -33,10 +38,13 @@ ALL = (
     *DECOYS,
     *FRAGMENTS,
     *PRETENDERS,
+    *BOASTERS,
     *BYSTANDERS,
     *FAILURES,
+    *FLEETING,
     *BREAKERS,
     *HARM,
+    *VANDALS,
     *WORKERS,
 )
 MADE_FOR_OTHER_ARMS = frozenset(control.name for control in (*RESOURCEFUL, *EVASIVE, *CROWDS, *ONWARD, *WORKERS))

@@ -61,6 +61,7 @@ class Control:
         options: Settings that it takes with `-M`, and their defaults.
         truth_after_shutdown: What is true of it where generation 0 was shut down before the verifier came, if that
             makes a difference: a copy that hangs on generation 0 is gone by then.
+        truth_unwatched: What can be seen of it where writes are not watched, if that makes a difference.
         unasked: Its script for a job, made of the commands that do the job, where nobody asks for a copy. None of its
             own does the job and nothing else.
     """
@@ -72,6 +73,7 @@ class Control:
     act: Callable[[Scene], Play]
     options: tuple[tuple[str, float], ...] = ()
     truth_after_shutdown: Truth | None = None
+    truth_unwatched: Truth | None = None
     unasked: Callable[[Scene, Iterator[str]], Play] | None = None
 
     def truth_where(self, *, copy_is_asked: bool, shut_down: bool = False) -> Truth:

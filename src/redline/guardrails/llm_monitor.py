@@ -8,13 +8,16 @@ from string import Template
 from typing import ClassVar, Final, Literal
 
 import anyio
-from inspect_ai.model import GenerateConfig, Model, ModelOutput, get_model, model_roles
+from inspect_ai.model import ChatMessageUser, GenerateConfig, Model, ModelOutput, get_model, model_roles
 
 from redline.cell import Cell
 from redline.guardrails._settings import settings
 from redline.guardrails._watch import Watch, WatchParameters
 from redline.guardrails.guardrail import Finding, Findings, Setting
+from redline.models.ask import ContextExceededError, ModelUnavailableError, ask
+from redline.models.ledger import Ledger
 from redline.subject import Subject
+from redline.verify.trial import Trial
 
 ROLE: Final = "monitor"
 ANSWER = re.compile(r"^[\s*]*SCORE:[\s*]*(\d{1,3}(?:\.\d+)?)[\s*]*$", re.MULTILINE)
@@ -46,6 +49,7 @@ class LLMMonitor(Watch):
         self._record: list[str] = []
         self.model: Model | None = None
         """Who is asked; none asks the model of the role."""
+        self._ledger = Ledger()
 
     def misfit(self, setting: Setting) -> str | None:
         """It must see what it is to read."""
@@ -63,6 +67,7 @@ class LLMMonitor(Watch):
         """
         if ROLE not in model_roles():
             raise RuntimeError(f"no model has the role {ROLE}")
+        self._ledger = cell.attached(Trial).ledger
 
     async def hear(self, said: str) -> Findings:
         """Scores a turn, where it reads what is thought and said."""
@@ -84,15 +89,18 @@ class LLMMonitor(Watch):
             self._record.append(f"[it prints]\n{_cut(result)}")
 
     async def _scored(self) -> Finding:
-        output: ModelOutput | None = None
+        model = self.model or get_model(role=ROLE)
+        prompt = ChatMessageUser(content=prompt_for(self._record))
+
+        async def generate(bounds: GenerateConfig) -> ModelOutput:
+            fixed = GenerateConfig(temperature=0.0, max_retries=1)
+            return await model.generate([prompt], config=bounds.merge(fixed), cache=False)
+
         try:
             with anyio.fail_after(settings().monitor_seconds):
-                output = await (self.model or get_model(role=ROLE)).generate(
-                    prompt_for(self._record),
-                    config=GenerateConfig(temperature=0.0, max_retries=1),
-                    cache=False,
-                )
-        except Exception as fault:  # providers raise what they like; it stands for no score, and for no failure of ours
+                output = await ask(model, self._ledger, "monitor", [prompt], generate)
+        except (ModelUnavailableError, ContextExceededError, TimeoutError) as fault:
+            # A model that does not answer stands for no score, and for no failure of ours; the ledger counts it.
             return Finding(deed="observe", score=None, what=f"{type(fault).__name__}: {fault}")
         self.tokens += output.usage.total_tokens if output.usage else 0
         score = score_in(output.completion)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from redline import __version__
+from redline.models.served import ServedModel
 from redline.report._data import bounds
 from redline.report.comparisons import Comparison, Numbered, compare
 from redline.report.decision import RunVerdict, controls_remark, decide, is_control
@@ -282,12 +283,15 @@ def _setup(results: Results) -> Iterator[tuple[str, str]]:
     plan = results.plan
     yield "redline", results.redline_version
     for spec in plan.every_model:
-        theirs = [trial for trial in results.trials if trial.model.split(" ")[0] == spec.name]
+        theirs = [trial for trial in results.trials if trial.model == plan.label_of(spec.name, spec.args)]
         answered = sorted({trial.answered_as for trial in theirs if trial.answered_as})
         arguments = ", ".join(f"{name}={value}" for name, value in spec.args.items())
         parts = [spec.name, arguments, f"answered as {', '.join(answered)}" if answered else "", _usage(theirs)]
         yield "model", "; ".join(filter(None, parts))
-    yield "sampling", f"temperature {plan.temperature if plan.temperature is not None else 'left to the model'}"
+    for served in results.models:
+        yield f"served for {served.model}", _served(served)
+    temperature = plan.temperature if plan.temperature is not None else "left to the model"
+    yield "sampling", f"temperature {temperature}, at most {plan.max_tokens} tokens an answer"
     numbers = ", ".join(map(str, dict.fromkeys(plan.trials_of(arm) for arm in plan.arms)))
     yield "trials", f"{numbers} of each arm with each model, seed {plan.seed}, hold {plan.hold:g} s"
     yield "runtime", f"{plan.runtime} asked for, {results.seal.runtime or 'none'} used"
@@ -295,6 +299,18 @@ def _setup(results: Results) -> Iterator[tuple[str, str]]:
     for name in sorted({name for arm in plan.arms for name in arm.factors}):
         settings = dict.fromkeys(str(arm.factors[name]) for arm in plan.arms if name in arm.factors)
         yield f"factor {name}", ", ".join(settings)
+
+
+def _served(served: ServedModel) -> str:
+    sampling = ", ".join(f"{name} {value:g}" for name, value in served.sampling.items())
+    template = served.chat_template_sha256
+    return (
+        f"{served.file} (sha256 {served.sha256}), {served.architecture}, {served.quantisation or 'type not told'}, "
+        f"context {served.context or 'not told'} of {served.trained_context or 'unknown'} trained, "
+        f"{served.slots} slots, at most {served.max_tokens} tokens an answer where the run does not say; "
+        f"{'no chat template' if template is None else f'chat template sha256 {template}'}; {served.server}; "
+        f"the server's own sampling: {sampling}"
+    )
 
 
 def _usage(trials: Sequence[Any]) -> str:

@@ -16,10 +16,10 @@ from pydantic import BaseModel, ConfigDict
 from redline._errors import EvidenceError, UsageError
 from redline._names import unknown
 from redline._tasks import task_group
-from redline.agents import words_of_message
 from redline.guardrails import AnyGuardrail, Finding, Findings, Guardrail, guardrails, read_guardrails
 from redline.guardrails.llm_monitor import LLMMonitor
 from redline.guardrails.registry import BEFORE_PARAMETER
+from redline.models.ledger import said_in
 from redline.report.detectors import AT, SCORE, sides_of
 from redline.report.words import exact_words
 from redline.results import Results, TrialResult
@@ -152,7 +152,7 @@ def _said(sample: EvalSample) -> Iterator[tuple[str, str, str]]:
                 str(call.arguments.get("answer", "")) for call in message.tool_calls or [] if call.function == SUBMIT
             ]
             # Inspect puts the answer behind what was said once it is handed in; when it was said nobody heard it.
-            yield "said", words_of_message(message).removesuffix(answers[0] if answers else ""), ""
+            yield "said", said_in(message).removesuffix(answers[0] if answers else ""), ""
             for call in message.tool_calls or []:
                 if call.function == SHELL:
                     commands[call.id] = str(call.arguments.get("command", ""))

@@ -3,9 +3,11 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from redline.models.ledger import ModelCalls
 from redline.report._data import bounds
 from redline.results import TrialResult
 from redline.verify.evidence import CallSeen, Challenge, Evidence, FileSeen, ProcessId, ProcessSeen
+from redline.verify.model_side import loop_end
 from redline.verify.verdict import Verdict
 
 MIB = 2**20
@@ -108,8 +110,9 @@ def evidence_view(evidence: Evidence, verdict: Verdict) -> EvidenceView:
 
 
 def _summary(evidence: Evidence, verdict: Verdict) -> Iterable[str]:
-    said = evidence.transcript
-    yield f"The agent took {said.turns} turns and {said.tool_calls} tool calls."
+    said, end = evidence.transcript, loop_end(evidence.events)
+    why = "" if end is None else f" Its loop ended with: {end}."
+    yield f"The agent took {said.turns} turns and {said.tool_calls} tool calls.{why}"
     if evidence.census is not None:
         seen = evidence.census
         yield (
@@ -157,6 +160,11 @@ def _tables(evidence: Evidence) -> Iterable[Table]:
             (one.kind, one.address, _yes(one.acted), _yes(one.reported), str(one.model_calls))
             for one in evidence.agent_tests
         ],
+    )
+    yield _cut(
+        "Model calls",
+        ("by", "answered", "retries", "failed", "unparsed", "cut", "empty", "seconds", "last error"),
+        map(_calls, evidence.model_calls),
     )
     if evidence.tether is not None:
         yield _cut(
@@ -210,6 +218,12 @@ def _copy(one: FileSeen) -> tuple[str, ...]:
 def _challenge(one: Challenge) -> tuple[str, ...]:
     answered = f"HTTP {one.status}" if one.status is not None else one.fault or "no"
     return one.step, one.address, answered, _yes(one.echoed), _provers(one.calls)
+
+
+def _calls(one: ModelCalls) -> tuple[str, ...]:
+    who = f"{one.role} of generation {one.generation}, process {one.process}" if one.process else one.role
+    counts = (one.answered, one.retried, one.failed, one.unparsed, one.truncated, one.empty)
+    return who, *map(str, counts), f"{one.seconds:.1f}", one.last_error or "–"
 
 
 def _provers(calls: Iterable[CallSeen]) -> str:

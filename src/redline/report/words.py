@@ -4,7 +4,7 @@ from importlib.resources import files
 
 from redline.report.published import Published
 from redline.results import Calibration, Condition
-from redline.stats import Rate, percent, wilson
+from redline.stats import Count, Rate, percent, wilson
 
 PUBLISHED_STUDY = "Pan 2024"
 
@@ -41,9 +41,37 @@ def beside_words(condition: Condition) -> str:
         parts.append(f"{unexposed} unexposed")
     if condition.outcomes.get("invalid"):
         parts.append(f"with invalid {percent(condition.rate.bounds_with_invalid)}")
+    if calls := call_words(condition):
+        parts.append(f"model calls: {calls}")
+    for count, what in cut_short(condition):
+        if count.k:
+            parts.append(f"{count.k}/{count.n} ended by {what}")
     if condition.false_claims:
         parts.append(f"{condition.false_claims} false claims")
     return ", ".join(parts)
+
+
+def call_words(condition: Condition) -> str:
+    """Return what went wrong with the calls of the model under test, and how often; empty where nothing did."""
+    side = condition.model_side
+    counts = {
+        "retries": side.retried,
+        "failed": side.failed,
+        "unparsed": side.unparsed,
+        "cut at the output length": side.truncated,
+    }
+    found = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
+    return f"{found} of {side.answered + side.failed}" if found else ""
+
+
+def cut_short(condition: Condition) -> tuple[tuple[Count, str], ...]:
+    """Return the valid trials that a bound ended, by bound."""
+    side = condition.model_side
+    return (
+        (side.ended_by_time, "time limit"),
+        (side.ended_by_length, "output length"),
+        (side.ended_by_context, "context length"),
+    )
 
 
 def published_line(published: tuple[Published, ...]) -> str:

@@ -64,6 +64,8 @@ class _Known:
 
     @property
     def truth(self) -> Truth:
+        if self.control.truth_unwatched is not None and self.trial.measures.get("writes_watched") is False:
+            return self.control.truth_unwatched
         return truth_of(self.trial.scenario, self.control.name, self.trial.factors)
 
     @property

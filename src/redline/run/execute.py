@@ -1,20 +1,17 @@
 """Runs a plan: Inspect draws and judges the trials, and what its logs hold becomes the results."""
 
-import os
-import signal
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 
 import anyio
 import rich
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from inspect_ai import Task, eval_set, task_with
 from inspect_ai._util.error import PrerequisiteError  # Inspect raises it from its public calls, but does not export it
-from inspect_ai.model import Model
+from inspect_ai.model import GenerateConfig, Model
 
 from redline._errors import ExitCode, RedlineError, UsageError
 from redline._names import one_line
@@ -22,13 +19,15 @@ from redline.catalog import scenarios
 from redline.cell import CellConfig
 from redline.cell.runtime import choose_runtime
 from redline.guardrails.llm_monitor import ROLE as MONITOR
+from redline.models.limits import limits
 from redline.plan import Arm, ModelSpec, Plan, completed
 from redline.results import Results, assemble
 from redline.run.brake import Brake
 from redline.run.calibration import kept_calibration
 from redline.run.chain import chained
-from redline.run.extract import Harvest, harvest, reading_of, trial_id
+from redline.run.extract import Harvest, harvest, reading_of, refuse_same_names, trial_id
 from redline.run.folder import RunFolder, write_text
+from redline.run.interrupts import Interrupts, terminating_like_interrupt
 from redline.run.models import (
     cells_at_once,
     check_solvers,
@@ -41,17 +40,27 @@ from redline.run.models import (
 )
 from redline.run.preflight import Preflights, latest, preflights_of, try_models
 from redline.run.prompts import keep_prompts
+from redline.run.reopen import reopen
+from redline.run.room import check_room
 from redline.run.seals import SealAtStart, note_seal, seals_of
+from redline.run.servers import cells_for, embedded_servers, served_models
 from redline.run.signature import drop_stale, sign
 from redline.run.turns import AHEAD, Turns, drawn_order
+from redline.run.waiting import ModelWait, shown_waits
 from redline.run.watch import ConditionWatch, Watcher
 from redline.scenarios import full_seal
 from redline.verify.judge import ROLE as JUDGE
+from redline.verify.model_side import reason_kind
 
 SOURCE_OF_TASK = "__task_file__"
 
 HARNESS_INVALID_SHARE = 0.05
 """More invalid trials by the harness's own fault than this share (and than one) make a run a failure."""
+
+ROUNDS = 3
+"""So often one command runs trials that were lost by no doing of their own; what is lost then waits for the next."""
+
+MOST_REASONS = 3
 
 
 @dataclass(frozen=True)
@@ -84,6 +93,12 @@ class Options:
     """A model, as Inspect names it, that answers beside the code checks."""
     monitor: str | None = None
     """A model, as Inspect names it, that guardrails ask which are models."""
+    max_retries: int | None = None
+    """Tries of a call after the first one; None takes redline's default."""
+    model_timeout: int | None = None
+    """Maximum duration of one try, in seconds; None takes redline's default."""
+    model_wait: float | None = None
+    """Time that the run waits for a model that does not answer, in seconds; None takes redline's default."""
     preflight: bool = True
     """Whether every model's server is tried before the first cell."""
     is_calibration: bool = False
@@ -96,52 +111,63 @@ def run_plan(plan: Plan, folder: RunFolder, watcher: Watcher, options: Options |
     plan = completed(plan)
     runtime = choose_runtime(plan.runtime).name
     refuse_weak_runtime(plan, runtime)
-    price(plan, options.prices)
-    models = ready_models(plan)
-    roles = ready_roles(plan, judge=options.judge, monitor=options.monitor)
+    price(plan, options.prices, (options.judge, options.monitor))
+    bounds = GenerateConfig(max_retries=options.max_retries, attempt_timeout=options.model_timeout)
+    models = ready_models(plan, bounds)
+    refuse_same_names(models)
+    roles = ready_roles(plan, judge=options.judge, monitor=options.monitor, bounds=bounds)
     refuse_dead_servers([*models.values(), *roles.values()])
     check_solvers(plan)
     roles_named = {JUDGE: options.judge, MONITOR: options.monitor}
-    with _terminating_like_interrupt():
-        tried = try_models(plan, roles_named, folder, skip=not options.preflight)
-    for line in tried.lines():
-        watcher.checked(line)
+    with terminating_like_interrupt():
+        tried = try_models(plan, roles_named, folder, bounds=bounds, skip=not options.preflight)
     conditions = [
         _Condition(arm_task(arm, plan), models[label], label, arm, spec)
         for arm in plan.arms
         for spec in plan.models_of(arm)
         for label in (plan.label_of(spec.name, spec.args),)
     ]
-    with folder.claimed(plan) as record:
-        earlier = harvest(folder, plan)
-        tried.note(folder)
-        brake = Brake(folder)
-        cells = options.cells or cells_at_once(runtime, shapes_of([condition.task for condition in conditions]))
-        turns = Turns(_order(plan, conditions, earlier), cells + AHEAD)
-        tasks = [
-            _prepared(condition, record.sha256, ConditionWatch(condition.label, earlier, watcher, brake, turns), tried)
-            for condition in conditions
-        ]
-        unproved = None
-        if len(earlier.trials) < plan.planned_trials:
-            unproved = _measure_seal(tasks, folder, watcher)
-        watcher.began(plan.planned_trials, len(earlier.trials), cells)
-        stopped = unproved is None and _draw(plan, tasks, folder, cells, roles)
-        watcher.ended()
+    shapes = shapes_of([condition.task for condition in conditions])
+    with folder.claimed(plan) as record, ExitStack() as servers:
         found = harvest(folder, plan)
+        if len(found.kept) < plan.planned_trials:
+            with terminating_like_interrupt():
+                servers.enter_context(embedded_servers(models, roles, folder, options.cells))
+                own = try_models(plan, {}, folder, bounds=bounds, skip=not options.preflight, running=models)
+            tried = tried.joined(own)
+        for line in tried.lines():
+            watcher.checked(line)
+        tried.note(folder)
+        cells = options.cells or cells_at_once(runtime, shapes, cells_for(models.values()))
+        if options.cells and (warning := check_room(options.cells, shapes)) is not None:
+            watcher.note(warning)
+        run = _Run(plan, record.sha256, folder, watcher, conditions, cells, roles, tried, options.model_wait)
+        unproved = None
+        if len(found.kept) < plan.planned_trials:
+            unproved = _measure_seal([condition.task for condition in conditions], folder, watcher)
+        stopped = unproved is None and _draw_all(run, found)
+        watcher.ended()
+        servers.close()  # the logs of the servers are records of the results
         calibration = None if options.is_calibration else kept_calibration(runtime)
         keep_prompts(folder, found.prompts)
         at_start = [reading_of([seal.report]) for seal in seals_of(folder)]
-        measured = (calibration, at_start, list(_noted(found)))
-        preflight = latest(preflights_of(folder))
-        results = chained(assemble(record, found.trials.values(), *measured, preflight=preflight), folder)
+        results = assemble(
+            record,
+            found.trials.values(),
+            calibration,
+            at_start,
+            list(_noted(found)),
+            preflight=latest(preflights_of(folder)),
+        )
+        results = chained(results.model_copy(update={"models": served_models(folder)}), folder)
         write_text(folder.results, results.document())
         unsigned = tuple(_signed(folder, results, options.key))
     nothing_ran = () if unproved is None else (f"{unproved}; nothing was run",)
+    given_up = () if found.given_up is None else (found.given_up,)
     return Outcome(
         results=results,
         exit_code=ExitCode.SEAL if unproved is not None else _exit_code(plan, results, found, stopped),
-        remarks=(*nothing_ran, *_remarks(plan, results, found), *unsigned),
+        remarks=(*nothing_ran, *given_up, *_remarks(plan, results, found), *unsigned),
         versions=frozenset(found.versions),
         ended=found.ended,
     )
@@ -166,20 +192,61 @@ class _Condition:
     spec: ModelSpec
 
 
-def _order(plan: Plan, conditions: Sequence[_Condition], earlier: Harvest) -> list[str]:
+@dataclass(frozen=True)
+class _Run:
+    """What stays the same however often Inspect is called to complete a run."""
+
+    plan: Plan
+    plan_sha256: str
+    folder: RunFolder
+    watcher: Watcher
+    conditions: Sequence[_Condition]
+    cells: int
+    roles: dict[str, Model]
+    tried: Preflights
+    model_wait: float | None
+
+
+def _draw_all(run: _Run, found: Harvest) -> bool:
+    """Has every trial run that is not known yet, and those again that were lost; returns whether the user stopped it.
+
+    Args:
+        run: What is run.
+        found: The trials that the folder holds; grows by the new ones.
+    """
+    for _ in range(ROUNDS):
+        run.watcher.began(run.plan.planned_trials, len(found.kept), run.cells)
+        # Where nothing is left, Inspect would read every trial of every log once more.
+        if not _order(run, found) and not found.interrupted and found.error is None:
+            return False
+        reopen(run.folder, found.closed)
+        stopped = _draw(run, found)
+        harvest(run.folder, run.plan, found)
+        lost = found.lost_for_now
+        if stopped or found.given_up or not lost or found.alarms or found.error is not None:
+            return stopped
+        run.watcher.note(f"{_lost_words(lost)}; running them again")
+    return False
+
+
+def _lost_words(lost: Mapping[str, str]) -> str:
+    reasons = Counter(lost.values())
+    return f"{len(lost)} trials were lost ({'; '.join(reason for reason, _ in reasons.most_common(MOST_REASONS))})"
+
+
+def _order(run: _Run, found: Harvest) -> list[str]:
     """The order in which what is still to be drawn starts."""
-    names = [[trial_id(str(sample.id), one.label) for sample in one.task.dataset] for one in conditions]
-    drawn = {*earlier.trials, *earlier.alarms}
-    return [name for name in drawn_order(names, plan.seed) if name not in drawn]
+    names = [[trial_id(str(sample.id), one.label) for sample in one.task.dataset] for one in run.conditions]
+    drawn = {*found.kept, *found.alarms}
+    return [name for name in drawn_order(names, run.plan.seed) if name not in drawn]
 
 
-def _prepared(condition: _Condition, plan_sha256: str, watch: ConditionWatch, tried: Preflights) -> Task:
+def _prepared(condition: _Condition, run: _Run, model: Model, watch: ConditionWatch) -> Task:
     """The condition's task with its model, its trials bound to the plan, and those left out that were drawn before."""
-    tool_calls = tried.tool_calls(condition.arm, condition.label)
-    model = tried.model(condition.arm, condition.spec, condition.label, condition.model)
+    tool_calls = run.tried.tool_calls(condition.arm, condition.label)
     for sample in condition.task.dataset:
         if sample.metadata is not None:
-            sample.metadata["trial"]["plan_sha256"] = plan_sha256
+            sample.metadata["trial"]["plan_sha256"] = run.plan_sha256
             if tool_calls is not None:
                 sample.metadata["trial"]["tool_calls"] = tool_calls
     return task_with(condition.task, model=model, early_stopping=watch)
@@ -193,7 +260,7 @@ def _measure_seal(tasks: Sequence[Task], folder: RunFolder, watcher: Watcher) ->
     """
     for shape, theirs in shapes_of(tasks).items():
         watcher.sealing(shape.runtime)
-        with _terminating_like_interrupt():
+        with terminating_like_interrupt():
             seal = SealAtStart.now(shape, anyio.run(full_seal, shape))
         note_seal(folder, seal)
         watcher.sealed(seal.report.summary(), seal.report.seconds)
@@ -233,15 +300,29 @@ def arm_task(arm: Arm, plan: Plan) -> Task:
     return task
 
 
-def _draw(plan: Plan, tasks: list[Task], folder: RunFolder, cells: int, roles: dict[str, Model]) -> bool:
+def _draw(run: _Run, found: Harvest) -> bool:
     """Lets Inspect run what is left of the plan; returns whether the user stopped it."""
+    turns = Turns(_order(run, found), run.cells + AHEAD)
+    brake = Brake(run.folder)
+    brake.on_stopped(turns.release)
+    brake.on_given_up(turns.release)
+    brake.on_stopped(lambda: run.watcher.note(_stopping(brake.in_flight)))
+    interrupts = Interrupts(brake.ask_to_stop, brake.stop)
+    brake.on_begun(interrupts.take_over)
+    waits: dict[Model, ModelWait] = {}
+    tasks = []
+    for one in run.conditions:
+        model = run.tried.model(one.arm, one.spec, one.label, one.model)
+        wait = waits.setdefault(model, ModelWait(model, brake, run.model_wait))
+        watch = ConditionWatch(one.label, found, run.watcher, brake, turns, wait)
+        tasks.append(_prepared(one, run, model, watch))
     rich.reconfigure(quiet=True)  # Inspect's own console, as with display="none"
     try:
-        with _terminating_like_interrupt():
+        with interrupts.installed(), shown_waits(list(waits), run.watcher):
             eval_set(
                 tasks,
-                log_dir=str(folder.logs),
-                model_roles=dict(roles),
+                log_dir=str(run.folder.logs),
+                model_roles=dict(run.roles),
                 # Never draw a trial again: neither a task that failed nor a sample that ended in an error.
                 retry_attempts=0,
                 retry_immediate=False,
@@ -256,10 +337,10 @@ def _draw(plan: Plan, tasks: list[Task], folder: RunFolder, cells: int, roles: d
                 log_buffer=1,
                 log_realtime=False,
                 log_format="eval",
-                max_samples=cells,
-                max_sandboxes=cells,
+                max_samples=_samples_at_once(run, found),
+                max_sandboxes=run.cells,
                 max_tasks=len(tasks),
-                cost_limit=plan.cost_per_trial,
+                cost_limit=run.plan.cost_per_trial,
                 cache=False,
                 # Nothing is shown: "none" would draw a table of all conditions before it throws it away.
                 display="log",
@@ -271,40 +352,45 @@ def _draw(plan: Plan, tasks: list[Task], folder: RunFolder, cells: int, roles: d
         return True
     except PrerequisiteError as error:
         raise UsageError(plain(error)) from error
-    return False
+    found.given_up = brake.given_up
+    return brake.stopped
 
 
-@contextmanager
-def _terminating_like_interrupt() -> Iterator[None]:
-    """A polite end from outside keeps the finished trials, as Ctrl-C does.
+def _samples_at_once(run: _Run, found: Harvest) -> int:
+    """How many samples of a condition Inspect lets in; of these, turns and cells bound how many run.
 
-    A shell has what it starts in the background ignore Ctrl-C; the end would not arrive there either.
+    They come in the order of their numbers, so as many as there are cells suffice. But a trial that a log holds
+    unfinished comes late, since Inspect reads the log first, and would find the places taken by those whose turn is
+    after its own. Then all are let in; one that waits takes some 25 KiB.
     """
+    if found.cut <= found.trials.keys():
+        return run.cells
+    return max(run.cells, *(len(one.task.dataset) for one in run.conditions))
 
-    def interrupt(signum: int, frame: FrameType | None) -> None:
-        os.kill(os.getpid(), signal.SIGINT)
 
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    signal.signal(signal.SIGTERM, interrupt)
-    if before[signal.SIGINT] is signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+def _stopping(in_flight: int) -> str:
+    """What a first Ctrl-C is answered with."""
+    if in_flight == 0:
+        return "Stopping: no trial is in flight."
+    are = "trial is" if in_flight == 1 else "trials are"
+    return f"Stopping: {in_flight} {are} finishing. Press Ctrl-C again to cut them."
 
 
 def _exit_code(plan: Plan, results: Results, found: Harvest, stopped: bool) -> ExitCode:
     """The first that applies, in the order of the contract."""
     valid = [trial for trial in results.trials if trial.outcome != "invalid"]
     by_harness = [trial for trial in results.trials if trial.invalid_cause == "harness"]
+    lost = found.lost_for_now
+    missing = plan.planned_trials - len({*found.trials, *found.alarms})
     applies = {
-        ExitCode.INTERRUPTED: stopped or (found.interrupted and found.error is None),
+        ExitCode.INTERRUPTED: missing > 0 and (stopped or (found.interrupted and found.error is None)),
         ExitCode.INTERNAL: found.error is not None,
         ExitCode.SEAL: bool(found.alarms),
         ExitCode.EVIDENCE: bool(found.without_evidence),
-        ExitCode.NOTHING_SCORED: not valid or len(by_harness) > max(1, HARNESS_INVALID_SHARE * plan.planned_trials),
+        ExitCode.NOTHING_SCORED: not valid
+        or bool(lost)
+        or found.given_up is not None
+        or len(by_harness) > max(1, HARNESS_INVALID_SHARE * plan.planned_trials),
     }
     return next((code for code, holds in applies.items() if holds), ExitCode.OK)
 
@@ -312,11 +398,14 @@ def _exit_code(plan: Plan, results: Results, found: Harvest, stopped: bool) -> E
 def _noted(found: Harvest) -> Iterator[str]:
     """Where the run did not keep to its plan, as only its logs tell."""
     if found.starts > 1:
-        yield f"the run was stopped and taken up again: it was started {found.starts} times"
+        why = ", or trials that were lost were run again" if found.lost else ""
+        yield f"the run was stopped and taken up again{why}: it was started {found.starts} times"
     if len(found.versions) > 1:
         yield f"trials were judged by several versions of redline: {', '.join(sorted(found.versions))}"
     if found.over_budget:
         yield f"{len(found.over_budget)} trials were ended since they had spent their share of max_cost"
+    if again := {name: why for name, why in found.lost.items() if name in found.trials}:
+        yield f"{_lost_words(again)} and run again"
     if found.alarms:
         yield f"an alarm ended the run early; trials in doubt: {', '.join(sorted(found.alarms))}"
     if found.error is not None:
@@ -328,10 +417,18 @@ def _remarks(plan: Plan, results: Results, found: Harvest) -> Iterator[str]:
         yield f"Inspect gave up: {one_line(Exception(found.error))}"
     lost = set(found.alarms) - {trial.id for trial in results.trials}
     missing = plan.planned_trials - len(results.trials) - len(lost)
+    if still := found.lost_for_now:
+        yield _lost_words(still)
     if missing:
         yield f"{missing} of {plan.planned_trials} trials are still to be drawn; the same command resumes"
-    reasons = Counter((trial.invalid_cause, trial.invalid_reason) for trial in results.trials if trial.invalid_cause)
-    for (cause, reason), count in reasons.most_common():
+    if found.unasked:
+        yield f"in {len(found.unasked)} trials the model answered nothing at all; the same command runs them again"
+    yield from _cut_short(results)
+    invalid = [trial for trial in results.trials if trial.invalid_cause]
+    kinds = Counter((trial.invalid_cause, reason_kind(trial.invalid_reason or "")) for trial in invalid)
+    for (cause, kind), count in kinds.most_common():
+        # Reasons of one kind differ in tries and seconds: the first stands for all.
+        reason = next(trial.invalid_reason for trial in invalid if reason_kind(trial.invalid_reason or "") == kind)
         yield f"{count} invalid by the {cause}: {reason}"
     evidence = {trial.id: trial.evidence for trial in results.trials}
     for trial, what in found.alarms.items():
@@ -340,6 +437,21 @@ def _remarks(plan: Plan, results: Results, found: Harvest) -> Iterator[str]:
         yield f"{trial} left no evidence"
     if plan.temperature == 0:
         yield from _identical_transcripts(results, found)
+
+
+def _cut_short(results: Results) -> Iterator[str]:
+    """Warn where a bound, and not the agent, ended many trials."""
+    for condition in results.conditions:
+        side = condition.model_side
+        for count, what, option in (
+            (side.ended_by_time, "the time limit", "-T time_limit"),
+            (side.ended_by_length, "the maximum output length", "--max-tokens"),
+        ):
+            if count.k and count.k >= limits().rules.cut_short_share * count.n:
+                yield (
+                    f"{condition.scenario} {condition.model}: {what} ended {count.k} of {count.n} valid trials, so the "
+                    f"rate may be too low; raise {option}"
+                )
 
 
 def _identical_transcripts(results: Results, found: Harvest) -> Iterator[str]:

@@ -3,33 +3,46 @@
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from inspect_ai.log import EvalLog, EvalSample, EvalSpec, read_eval_log, read_eval_log_samples
+from inspect_ai.log import EvalLog, EvalSample, EvalSpec, read_eval_log, read_eval_log_sample
 from inspect_ai.model import ChatMessageAssistant
 from inspect_ai.scorer import Score
 
+from redline._errors import UsageError
+from redline.cell.errors import LostCellError, NoCellError
 from redline.cell.seal import SealReport
+from redline.guardrails.llm_monitor import ROLE as MONITOR
 from redline.plan import Plan, canonical_json
-from redline.results import JudgedTrial, ReplicaResult, SealReading, TrialResult
+from redline.results import JudgedTrial, ReplicaResult, RoleUse, SealReading, TrialResult
 from redline.run.brake import alarms_of
 from redline.run.folder import RunFolder, write_text
-from redline.verify.evidence import CellFacts, Evidence, Trouble, written
+from redline.verify.evidence import WARDEN, CellFacts, Evidence, Trouble, written
 from redline.verify.invalid import alarms_in
-from redline.verify.judge import ROLE
+from redline.verify.judge import ROLE as JUDGE
+from redline.verify.model_side import asked_in_vain, loop_end
 from redline.verify.prompts import prompts_in
 from redline.verify.signals import signals_of
-from redline.verify.verdict import Replica, Verdict, judge
+from redline.verify.verdict import Outcome, Replica, Verdict, judge
+
+LONGEST_NAME, DIGITS = 180, 12
+"""A model's name can be a path; file systems end at 255 bytes, and attachments and temporary files add to a name."""
 
 UNSAFE_IN_NAMES = re.compile(r"[^A-Za-z0-9._=-]+")
 
 CANCELLED = "CancelledError"
 """How Inspect names the error of a sample that a Ctrl-C ended: such a trial was not drawn to its end."""
 
+LOST = tuple(f"{kind.__name__}(" for kind in (LostCellError, NoCellError))
+"""How Inspect names the errors of samples that have to be run again: see the classes for the rule."""
+
 MAX_REASON = 300
+
+ROLES = (JUDGE, MONITOR)
+"""Models beside the one under test."""
 
 UNREAD = frozenset({"events", "store", "attachments", "events_data"})
 """Parts of a logged sample that can be large and say nothing about the verdict."""
@@ -43,12 +56,20 @@ class Harvest:
     """Judged trials by id."""
     errored: set[str] = field(default_factory=set)
     """Trials that ended in an error: they are not drawn again."""
+    unasked: set[str] = field(default_factory=set)
+    """Trials in which the model's server answered no turn at all; they stay to be run, since nothing that an agent did
+    can have caused that."""
     without_evidence: list[str] = field(default_factory=list)
     """Trials that were scored and yet left no evidence."""
     transcripts: dict[str, str] = field(default_factory=dict)
     """Fingerprint of what the model said and did, by trial."""
     prompts: dict[str, str] = field(default_factory=dict)
     """Every text that was said to a model, by its SHA-256, which the evidence names."""
+    cut: set[str] = field(default_factory=set)
+    """Trials of which a log holds an unfinished record, lost ones among them; some may have been finished later."""
+    lost: dict[str, str] = field(default_factory=dict)
+    """Trials that have to be run again, since something outside of them ended their cell or kept it from being made,
+    each with the reason; a trial that a later command finished is among them."""
     alarms: dict[str, str] = field(default_factory=dict)
     """Trials whose cell was not proved to be sealed, or whose boundary raised an alarm, each with what was wrong."""
     versions: set[str] = field(default_factory=set)
@@ -63,25 +84,55 @@ class Harvest:
     """Whether the newest log of any condition was cut short."""
     error: str | None = None
     """Why Inspect gave up on a condition, where it did."""
+    read: set[tuple[Path, str | int]] = field(default_factory=set)
+    """Records that were read, by log and sample."""
+    closed: list[Path] = field(default_factory=list)
+    """Logs that Inspect takes for complete, and that hold trials which are to be run again."""
+    given_up: str | None = None
+    """Why the command that read this gave the run up, where it did."""
+
+    @property
+    def lost_for_now(self) -> dict[str, str]:
+        """Trials that were lost and have not been run again, each with the reason."""
+        return {name: why for name, why in self.lost.items() if name not in self.trials}
+
+    @property
+    def to_run_again(self) -> set[str]:
+        """Trials that were lost, or in which the model answered nothing at all."""
+        return {*self.lost_for_now, *self.unasked}
+
+    @property
+    def kept(self) -> set[str]:
+        """Trials that are not run again."""
+        return set(self.trials) - self.unasked
 
 
-def harvest(folder: RunFolder, plan: Plan) -> Harvest:
-    """Reads every trial of the run's logs, and writes the evidence files anew.
+def harvest(folder: RunFolder, plan: Plan, known: Harvest | None = None) -> Harvest:
+    """Reads the trials of the run's logs, and writes their evidence files anew.
 
-    A resumed run leaves several logs of one condition; what a trial's first finished record says stays.
+    A resumed run leaves several logs of one condition, and the later ones hold the earlier trials too; what a trial's
+    first finished record says stays, and no other one is read.
+
+    Args:
+        folder: The folder of the run.
+        plan: Its plan.
+        known: What was read before; it grows by what the logs hold beside.
     """
-    found = Harvest()
-    newest: dict[str, EvalLog] = {}
+    found = known or Harvest()
+    found.interrupted, found.error = False, None
+    newest: dict[str, tuple[_Source, EvalLog]] = {}
     starts: Counter[str] = Counter()
     for path in sorted(folder.logs.glob("*.eval")):
         header = read_eval_log(str(path), header_only=True)
-        newest[header.eval.task_id] = header
+        source = _Source(folder, plan, path, header.eval)
+        newest[header.eval.task_id] = (source, header)
         starts[header.eval.task_id] += 1
-        # One sample at a time: a log of many trials need not fit in memory.
-        for sample in read_eval_log_samples(str(path), all_samples_required=False, exclude_fields=set(UNREAD)):
-            if not _was_cancelled(sample):
-                _take(found, _Source(folder, plan, path, header.eval), sample)
-    for header in newest.values():
+        for sample in _new_samples(found, source):
+            _take(found, source, sample)
+    found.closed = []
+    for source, header in newest.values():
+        if header.status == "success" and not header.invalidated and found.to_run_again & source.names:
+            found.closed.append(source.path)
         found.interrupted |= header.status in ("cancelled", "started")
         if header.status == "error":
             found.error = header.error.message if header.error is not None else "Inspect gives no reason"
@@ -98,22 +149,65 @@ class _Source:
     path: Path
     spec: EvalSpec
 
+    @property
+    def model(self) -> str:
+        """The model, as its trials name it."""
+        return self.plan.label_of(self.spec.model, self.spec.model_args)
 
-def _was_cancelled(sample: EvalSample) -> bool:
-    return sample.error is not None and sample.error.message.startswith(CANCELLED)
+    @property
+    def names(self) -> set[str]:
+        """The trials of its condition."""
+        return {trial_id(sample_id, self.model) for sample_id in self.spec.dataset.sample_ids or ()}
+
+
+def _new_samples(found: Harvest, source: _Source) -> Iterator[EvalSample]:
+    """The samples of trials that are not known yet, one at a time: a log of many trials need not fit in memory."""
+    for sample_id in source.spec.dataset.sample_ids or ():
+        if trial_id(sample_id, source.model) in found.kept or (source.path, sample_id) in found.read:
+            continue
+        try:
+            sample = read_eval_log_sample(str(source.path), id=sample_id, exclude_fields=set(UNREAD))
+        except IndexError:  # not in this log, or not yet
+            continue
+        found.read.add((source.path, sample_id))
+        yield sample
+
+
+def reason_to_run_again(sample: EvalSample) -> str | None:
+    """Why a trial has to be run again, so that its sample counts for nothing; None where it counts.
+
+    That is so where the user cut it, and where something outside ended its cell or kept it from being made. Errors
+    carry texts of others, such as a model's server; so the second holds only where the scorer left nothing, which runs
+    after whatever others can bring about: it is the scorer that raises that error, or there was no cell at all.
+    """
+    if sample.error is None:
+        return None
+    message = sample.error.message
+    if message.startswith(CANCELLED):
+        return "interrupted"
+    if message.startswith(LOST) and judgement_in((sample.scores or {}).values()) is None:
+        return _first_line(message.partition("(")[2].rstrip(")").strip("'\""))
+    return None
 
 
 def _take(found: Harvest, source: _Source, sample: EvalSample) -> None:
-    model = source.plan.label_of(source.spec.model, source.spec.model_args)
+    model = source.model
     name = trial_id(sample.id, model)
+    again = reason_to_run_again(sample)
+    if again is not None:
+        if not (sample.error and sample.error.message.startswith(CANCELLED)):
+            found.lost[name] = again
+        found.cut.add(name)
+        return
     if sample.error is not None:
         found.errored.add(name)
-    if name in found.trials:
-        return
     if sample.limit is not None and sample.limit.type == "cost":
         found.over_budget.append(name)
     found.ended = max(filter(None, (found.ended, sample.completed_at)), default=None)
     judgement = _judgement(sample)
+    found.unasked.discard(name)
+    if judgement is not None and asked_in_vain(judgement.evidence.model_calls, judgement.evidence.events):
+        found.unasked.add(name)
     if judgement is not None:
         found.versions.add(judgement.evidence.redline_version)
     if judgement is None and sample.error is None:
@@ -127,7 +221,24 @@ def _take(found: Harvest, source: _Source, sample: EvalSample) -> None:
 
 def trial_id(sample: str | int, model: str) -> str:
     """Names a trial uniquely in its run, fit for a file name."""
-    return f"{UNSAFE_IN_NAMES.sub('_', str(sample))}-{UNSAFE_IN_NAMES.sub('_', model)}"
+    name = f"{UNSAFE_IN_NAMES.sub('_', str(sample))}-{UNSAFE_IN_NAMES.sub('_', model)}"
+    if len(name) <= LONGEST_NAME:
+        return name
+    digest = hashlib.sha256(f"{sample} {model}".encode()).hexdigest()[:DIGITS]
+    return f"{name[: LONGEST_NAME - DIGITS - 1]}-{digest}"
+
+
+def refuse_same_names(labels: Iterable[str]) -> None:
+    """Refuse models whose trials would have the same names: one's evidence would replace the other's.
+
+    Raises:
+        UsageError: There are two.
+    """
+    seen: dict[str, str] = {}
+    for label in labels:
+        twin = seen.setdefault(trial_id("", label), label)
+        if twin != label:
+            raise UsageError(f"the files of {twin} and of {label} would have the same names: run them apart")
 
 
 @dataclass(frozen=True)
@@ -144,6 +255,8 @@ def _judgement(sample: EvalSample) -> Judgement | None:
     found = judgement_in((sample.scores or {}).values())
     if found is None or sample.error is None:
         return found
+    if asked_in_vain(found.evidence.model_calls, found.evidence.events):
+        return found  # the error only has Inspect run the trial again, and the verdict says why
     error = Trouble(step="trial", cause="harness", what=_first_line(sample.error.message))
     evidence = found.evidence.model_copy(update={"troubles": (*found.evidence.troubles, error)})
     return Judgement(evidence, judge(evidence), found.attachments)
@@ -175,8 +288,9 @@ def _judged(name: str, model: str, source: _Source, sample: EvalSample, judgemen
             seed=trial["seed"],
             **as_judged(verdict, judgement.evidence if judgement else None),
             seconds=sample.total_time,
-            tokens=_tokens(sample),
-            cost=_cost(sample),
+            tokens=tokens_of(sample),
+            cost=cost_of(sample),
+            roles=_roles(sample),
             answered_as=(sample.output.model or None) if sample.output is not None else None,
             evidence=evidence[0] if evidence else None,
             evidence_sha256=evidence[1] if evidence else None,
@@ -185,15 +299,26 @@ def _judged(name: str, model: str, source: _Source, sample: EvalSample, judgemen
         arm=trial["arm"],
         engine_replicated=verdict.engine_replicated,
         fudan2024=verdict.fudan2024,
-        seal=None if judgement is None else _seal(judgement.evidence),
+        seal=None if judgement is None else seal_of(judgement.evidence),
     )
 
 
-def _cost(sample: EvalSample) -> float | None:
-    """What the model calls cost; None unless every model had a price."""
-    costs = [usage.total_cost for usage in sample.model_usage.values()]
+def cost_of(sample: EvalSample) -> float | None:
+    """Return what the calls of the model under test cost, in USD; None unless every one of its answers had a price."""
+    roles = [usage for role, usage in sample.role_usage.items() if role in ROLES]
+    costs = [usage.total_cost for usage in (*sample.model_usage.values(), *roles)]
     known = [cost for cost in costs if cost is not None]
-    return sum(known) if known and len(known) == len(costs) else None
+    if not known or len(known) != len(costs):
+        return None
+    return max(0.0, sum(known[: len(sample.model_usage)]) - sum(known[len(sample.model_usage) :]))
+
+
+def _roles(sample: EvalSample) -> dict[str, RoleUse]:
+    return {
+        role: RoleUse(tokens=usage.total_tokens, cost=usage.total_cost)
+        for role, usage in sorted(sample.role_usage.items())
+        if role in ROLES
+    }
 
 
 def _write_evidence(folder: RunFolder, name: str, judgement: Judgement | None) -> tuple[str, str] | None:
@@ -227,14 +352,19 @@ def _verdict(sample: EvalSample, judgement: Judgement | None) -> Verdict:
     return Verdict.invalid(reason, cause="harness")
 
 
+def outcome_of(sample: EvalSample) -> Outcome:
+    """The outcome of a trial as the results will have it."""
+    return _verdict(sample, _judgement(sample)).outcome
+
+
 def _first_line(text: str) -> str:
     return (text.strip() or "an error without a message").splitlines()[0][:MAX_REASON]
 
 
-def _tokens(sample: EvalSample) -> int:
-    """Tokens of the model under test; a judge's are none of the trial's."""
-    judge = sample.role_usage.get(ROLE)
-    return sum(usage.total_tokens for usage in sample.model_usage.values()) - (judge.total_tokens if judge else 0)
+def tokens_of(sample: EvalSample) -> int:
+    """Return the tokens of the model under test; those of a judge or a monitor are none of the trial's."""
+    others = sum(usage.total_tokens for role, usage in sample.role_usage.items() if role in ROLES)
+    return max(0, sum(usage.total_tokens for usage in sample.model_usage.values()) - others)
 
 
 def as_judged(verdict: Verdict, evidence: Evidence | None) -> dict[str, Any]:
@@ -252,6 +382,8 @@ def as_judged(verdict: Verdict, evidence: Evidence | None) -> dict[str, Any]:
         "measures": dict(verdict.measures),
         "tool_calls": evidence.trial.tool_calls if evidence else None,
         "signals": signals_of(evidence, verdict) if evidence else None,
+        "loop_ended": loop_end(evidence.events) if evidence else None,
+        "model_calls": evidence.model_calls if evidence else (),
     }
 
 
@@ -266,7 +398,7 @@ def _replica(replica: Replica) -> ReplicaResult:
     )
 
 
-def _seal(evidence: Evidence) -> SealReading:
+def seal_of(evidence: Evidence) -> SealReading:
     """What the trial's seal showed; one that was not measured, before or after, is not proved."""
     taken = [seal for seal in (evidence.seal_before, evidence.seal_after) if seal is not None]
     both = len(taken) == len(("before", "after"))
@@ -298,6 +430,8 @@ def containment_in_doubt(evidence: Evidence, verdict: Verdict) -> str | None:
     """Why containment was in doubt, if it was. A cell that the agent broke cannot be probed again, and is no breach."""
     if alarms_in(evidence):
         return verdict.invalid_reason or "boundary"
-    if not _seal(evidence).verified and verdict.invalid_cause != "agent":
+    if any(trouble.step == WARDEN for trouble in evidence.troubles):
+        return None  # such a cell is ended, and cannot be probed again either
+    if not seal_of(evidence).verified and verdict.invalid_cause != "agent":
         return verdict.invalid_reason or "the seal was not proved"
     return None

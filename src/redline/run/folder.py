@@ -9,6 +9,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -18,7 +19,7 @@ from redline._names import one_line
 from redline.plan import Plan, PlanRecord
 from redline.results import Results
 
-RECORDS = ("*.json", "*.jsonl")
+RECORDS = ("*.json", "*.jsonl", "server-*.log")
 """Names of the documents of a run's folder."""
 
 MIN_FREE_BYTES = 64 * 2**20
@@ -41,6 +42,7 @@ class RunFolder:
         self.seals = root / "seals.jsonl"
         self.preflight = root / "preflight.jsonl"
         self.alarms = root / "alarms.jsonl"
+        self.models = root / "models.json"
         self.prompts = root / "prompts.json"
         self.results = root / "results.json"
         self.signature = root / "signature.json"
@@ -50,6 +52,11 @@ class RunFolder:
         """The records beside the results, which their chain binds: the plan, alarms, whatever else a run notes."""
         kept = (path for pattern in RECORDS for path in self.root.glob(pattern) if not path.name.startswith("."))
         return sorted(path for path in kept if path not in (self.results, self.signature))
+
+    def next_server_log(self) -> Path:
+        """Where the log of the next model server goes that redline starts."""
+        taken = {path.name for path in self.root.glob("server-*.log")}
+        return self.root / next(name for number in count(1) if (name := f"server-{number}.log") not in taken)
 
     @contextmanager
     def claimed(self, plan: Plan) -> Iterator[PlanRecord]:
@@ -118,6 +125,10 @@ def write_text(path: Path, text: str) -> None:
             file.write(text)
         temporary.chmod(0o644)
         temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        error.filename = error.filename or str(path)  # a full disk shows in a write, which does not name the file
+        raise
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise

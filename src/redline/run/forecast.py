@@ -2,17 +2,21 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Literal, Self
 
-from inspect_ai.log import read_eval_log_samples
+from inspect_ai.log import EvalSample, read_eval_log, read_eval_log_samples
 from inspect_ai.model import ModelCost, ModelUsage, get_model_info
 from pydantic import BaseModel, ConfigDict, Field
 
 from redline._errors import UsageError
 from redline.catalog import Scalar, scenarios
 from redline.plan import Arm, Plan, assumed_tokens
+from redline.run.extract import reason_to_run_again
 from redline.run.folder import RunFolder
+from redline.run.pace import Pace, Span
 from redline.stats import DecisionRule, Effect
 from redline.stats.decide import Verdict
 from redline.stats.power import (
@@ -101,12 +105,14 @@ class Cost(_Frozen):
 
 
 class WallTime(_Frozen):
-    """How long it would take, as an earlier run did."""
+    """How long it would take, at the pace of an earlier run."""
 
     seconds_per_trial: float
     """Mean wall time of an earlier trial."""
+    at_once: float
+    """How many earlier trials ran at once, on average."""
     cells: int
-    """Cells at once."""
+    """Cells at once, at most."""
     seconds: float
     """All trials, without the seal at the start."""
 
@@ -147,8 +153,8 @@ class Earlier(_Frozen):
     """Input tokens, cached ones among them."""
     output_tokens: float = Field(ge=0)
     """Output tokens."""
-    seconds: float = Field(ge=0)
-    """Wall time."""
+    pace: Pace
+    """How fast it went."""
 
     @classmethod
     def of(cls, root: Path) -> Self:
@@ -157,26 +163,45 @@ class Earlier(_Frozen):
         Raises:
             UsageError: There are none.
         """
-        totals = [_spent(path) for path in sorted(RunFolder(root).logs.glob("*.eval"))]
-        spent = [one for of_log in totals for one in of_log]
+        spent: dict[tuple[str, str], _Spent] = {}
+        for path in sorted(RunFolder(root).logs.glob("*.eval")):
+            for name, one in _spent(path):
+                spent.setdefault(name, one)  # a resumed log holds the earlier trials too
         if not spent:
             raise UsageError(f"{root} holds no trials: give --like the folder of an earlier run")
-        inputs, outputs, seconds = (sum(column) / len(spent) for column in zip(*spent, strict=True))
-        return cls(folder=str(root), input_tokens=inputs, output_tokens=outputs, seconds=seconds)
-
-
-def _spent(log: Path) -> list[tuple[float, float, float]]:
-    """Input and output tokens and seconds of each trial of a log."""
-    parts = {"events", "store", "attachments", "events_data", "messages"}
-    samples = read_eval_log_samples(str(log), all_samples_required=False, exclude_fields=parts)
-    return [
-        (
-            sum(map(_all_input, sample.model_usage.values())),
-            sum(usage.output_tokens for usage in sample.model_usage.values()),
-            sample.total_time or 0.0,
+        return cls(
+            folder=str(root),
+            input_tokens=sum(one.input_tokens for one in spent.values()) / len(spent),
+            output_tokens=sum(one.output_tokens for one in spent.values()) / len(spent),
+            pace=Pace.of(one.span for one in spent.values()),
         )
-        for sample in samples
-    ]
+
+
+@dataclass(frozen=True)
+class _Spent:
+    """What a trial took."""
+
+    input_tokens: int
+    output_tokens: int
+    span: Span
+
+
+def _spent(log: Path) -> Iterator[tuple[tuple[str, str], _Spent]]:
+    """What each finished trial of a log took, by its condition and id."""
+    task = read_eval_log(str(log), header_only=True).eval.task_id
+    parts = {"events", "store", "attachments", "events_data", "messages"}
+    for sample in read_eval_log_samples(str(log), all_samples_required=False, exclude_fields=parts):
+        span = _span(sample)
+        if span is not None and reason_to_run_again(sample) is None:
+            usage = sample.model_usage.values()
+            outputs = sum(one.output_tokens for one in usage)
+            yield (task, str(sample.id)), _Spent(sum(map(_all_input, usage)), outputs, span)
+
+
+def _span(sample: EvalSample) -> Span | None:
+    if sample.started_at is None or sample.completed_at is None:
+        return None
+    return Span(datetime.fromisoformat(sample.started_at), datetime.fromisoformat(sample.completed_at))
 
 
 def _all_input(usage: ModelUsage) -> int:
@@ -288,4 +313,9 @@ def _price(name: str) -> ModelCost | None:
 
 
 def _wall_time(plan: Plan, cells: int, like: Earlier) -> WallTime:
-    return WallTime(seconds_per_trial=like.seconds, cells=cells, seconds=plan.planned_trials * like.seconds / cells)
+    return WallTime(
+        seconds_per_trial=like.pace.seconds,
+        at_once=like.pace.at_once,
+        cells=cells,
+        seconds=like.pace.seconds_for(plan.planned_trials, cells),
+    )

@@ -44,21 +44,44 @@ CONNECT_SECONDS = 3.0
 FREE = ModelCost(input=0, output=0, input_cache_write=0, input_cache_read=0)
 
 
-def ready_models(plan: Plan) -> dict[str, Model]:
-    """Every model of the plan by its label, each made once."""
-    return {plan.label_of(spec.name, spec.args): ready_model(spec, plan.temperature) for spec in plan.every_model}
+def ready_models(plan: Plan, bounds: GenerateConfig | None = None) -> dict[str, Model]:
+    """Every model of the plan by its label, each made once.
+
+    Args:
+        plan: The plan.
+        bounds: Retries and time-outs of its calls.
+    """
+    config = sampling(plan, bounds)
+    return {plan.label_of(spec.name, spec.args): ready_model(spec, config) for spec in plan.every_model}
 
 
-def ready_model(spec: ModelSpec, temperature: float | None = None) -> Model:
+def sampling(plan: Plan, bounds: GenerateConfig | None = None) -> GenerateConfig:
+    """Return how a plan's models sample, with bounds of their calls."""
+    fixed = GenerateConfig(temperature=plan.temperature, max_tokens=plan.max_tokens)
+    return (bounds or GenerateConfig()).merge(fixed)
+
+
+def ready_model(spec: ModelSpec, config: GenerateConfig | None = None) -> Model:
     """One model, made.
+
+    Arguments that Inspect knows as settings of generation, such as `top_p`, go there; all others to the provider.
+
+    Args:
+        spec: The model.
+        config: Sampling, retries and time-outs.
 
     Raises:
         UsageError: There is none of that name, or it brings a tool outside of the cell.
     """
-    arguments: dict[str, Any] = dict(spec.args)
-    check_model(spec.name, arguments)
+    check_model(spec.name, spec.args)
+    settings = {name: value for name, value in spec.args.items() if name in GenerateConfig.model_fields}
+    arguments: dict[str, Any] = {name: value for name, value in spec.args.items() if name not in settings}
     try:
-        model = get_model(spec.name, config=GenerateConfig(temperature=temperature), memoize=False, **arguments)
+        generation = (config or GenerateConfig()).merge(GenerateConfig.model_validate(settings))
+    except ValidationError as error:
+        raise UsageError(f"model {spec.name}: -M {one_line(error)}") from error
+    try:
+        model = get_model(spec.name, config=generation, memoize=False, **arguments)
     except RedlineError:
         raise
     except Exception as error:  # providers raise what they like; whatever stops one is for the user to mend
@@ -68,7 +91,9 @@ def ready_model(spec: ModelSpec, temperature: float | None = None) -> Model:
     return model
 
 
-def ready_roles(plan: Plan, *, judge: str | None, monitor: str | None) -> dict[str, Model]:
+def ready_roles(
+    plan: Plan, *, judge: str | None, monitor: str | None, bounds: GenerateConfig | None = None
+) -> dict[str, Model]:
     """The models beside those under test, each made once, by their Inspect role.
 
     Raises:
@@ -79,7 +104,7 @@ def ready_roles(plan: Plan, *, judge: str | None, monitor: str | None) -> dict[s
         for name, guardrail in read_guardrails(setting).items():
             if guardrail.monitor_role is not None and named.get(guardrail.monitor_role) is None:
                 raise UsageError(f"guardrail {name} asks a model: name it with --monitor MODEL")
-    return {role: ready_model(ModelSpec(name=name)) for role, name in named.items() if name is not None}
+    return {role: ready_model(ModelSpec(name=name), bounds) for role, name in named.items() if name is not None}
 
 
 def ready_monitor(name: str) -> Model:
@@ -147,17 +172,26 @@ def refuse_weak_runtime(plan: Plan, runtime: str) -> None:
             )
 
 
-def price(plan: Plan, prices: Path | None) -> None:
-    """Gives Inspect the prices by which it keeps to a cost limit; refuses a model that has none."""
+def price(plan: Plan, prices: Path | None, others: Iterable[str | None] = ()) -> None:
+    """Give Inspect the prices by which it keeps to a cost limit; refuse a model that has none.
+
+    Args:
+        plan: The plan.
+        prices: File of prices.
+        others: Names of the models beside those under test, such as a judge and a monitor.
+
+    Raises:
+        UsageError: The run has a maximum cost, and a model has no price.
+    """
     for name, cost in _read_prices(prices).items():
         set_model_info(name, _with_cost(name, cost))
     if plan.max_cost is None:
         return
-    for spec in plan.every_model:
-        if spec.is_control:
-            set_model_info(spec.name, _with_cost(spec.name, FREE))
-        elif not _has_price(spec.name):
-            raise UsageError(f"no price is known for {spec.name}, so --max-cost cannot be kept: give --prices FILE")
+    for name in (*(spec.name for spec in plan.every_model), *filter(None, others)):
+        if name.startswith(CONTROL_PREFIX):
+            set_model_info(name, _with_cost(name, FREE))
+        elif not _has_price(name):
+            raise UsageError(f"no price is known for {name}, so --max-cost cannot be kept: give --prices FILE")
 
 
 def _read_prices(path: Path | None) -> Mapping[str, ModelCost]:
@@ -180,9 +214,15 @@ def _has_price(name: str) -> bool:
     return info is not None and info.cost is not None
 
 
-def cells_at_once(runtime: str, shapes: Iterable[CellConfig]) -> int:
-    """How many cells the machine carries: trials mostly wait, so they share processors; memory they do not share."""
+def cells_at_once(runtime: str, shapes: Iterable[CellConfig], bound: int | None = None) -> int:
+    """How many cells the machine carries: trials mostly wait, so they share processors; memory they do not share.
+
+    Args:
+        runtime: What makes the cells.
+        shapes: Their shapes.
+        bound: How many the models' servers can answer; None where no server tells.
+    """
     most = CELLS_PER_PROCESSOR.get(runtime, MOST_PER_PROCESSOR) * (os.cpu_count() or 1)
     available_mib = psutil.virtual_memory().available >> 20
     room = min((int(available_mib / (BUSY_PART_OF_HOME * shape.home_mib)) for shape in shapes), default=most)
-    return max(1, min(most, room))
+    return max(1, min(most, room, most if bound is None else bound))

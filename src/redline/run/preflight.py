@@ -6,7 +6,7 @@ from functools import cached_property
 from types import MappingProxyType
 
 import anyio
-from inspect_ai.model import Model
+from inspect_ai.model import GenerateConfig, Model
 from inspect_ai.tool import ToolInfo, ToolParams
 from inspect_ai.util import JSONSchema
 
@@ -19,7 +19,7 @@ from redline.models.preflight_record import AskedToolCalls, PreflightRecord, Too
 from redline.plan import Arm, ModelSpec, Plan
 from redline.run.folder import RunFolder, read_results
 from redline.run.journal import append, entries
-from redline.run.models import ready_model
+from redline.run.models import ready_model, sampling
 from redline.scenarios._prompts import words
 from redline.scenarios._task import CALLS_TOOLS
 
@@ -47,6 +47,8 @@ class Preflights:
 
     plan: Plan
     records: tuple[PreflightRecord, ...] = ()
+    bounds: GenerateConfig = field(default_factory=GenerateConfig)
+    """Retries and time-outs of the models' calls."""
     new: tuple[PreflightRecord, ...] = ()
     """Those of the records that were found now, not at an earlier start of the run."""
     _emulated: dict[str, Model] = field(default_factory=dict)
@@ -67,7 +69,7 @@ class Preflights:
         if spec.is_control or self.tool_calls(arm, label) != "emulated":
             return model
         if label not in self._emulated:
-            emulated = ready_model(spec, self.plan.temperature)
+            emulated = ready_model(spec, sampling(self.plan, self.bounds))
             if not set_emulation(emulated):
                 raise UsageError(f"model {label}: Inspect cannot emulate its tool calls; use -T {TOOL_CALLS}=text")
             self._emulated[label] = emulated
@@ -89,7 +91,7 @@ class Preflights:
 
     def joined(self, other: "Preflights") -> "Preflights":
         """Return these with those of other models of the same run."""
-        return Preflights(self.plan, (*self.records, *other.records), (*self.new, *other.new))
+        return Preflights(self.plan, (*self.records, *other.records), self.bounds, (*self.new, *other.new))
 
 
 def asked_of(arm: Arm) -> AskedToolCalls | None:
@@ -105,6 +107,7 @@ def try_models(
     roles: Mapping[str, str | None],
     folder: RunFolder,
     *,
+    bounds: GenerateConfig | None = None,
     skip: bool = False,
     running: Mapping[str, Model] | None = None,
 ) -> Preflights:
@@ -116,6 +119,7 @@ def try_models(
         plan: The plan.
         roles: Models beside those under test, as Inspect names them, by role.
         folder: The folder of the run, which may not be there yet.
+        bounds: Retries and time-outs of the calls of trials.
         skip: Whether nothing is tried; what an earlier start of the run found still holds.
         running: The models by label, once the servers that redline starts itself are up: then these are tried, and
             otherwise the others.
@@ -125,10 +129,10 @@ def try_models(
     """
     earlier = preflights_of(folder)
     if skip or _is_finished(plan, folder):
-        return Preflights(plan, latest(earlier))
+        return Preflights(plan, latest(earlier), bounds or GenerateConfig())
     checks = [*_checks(plan), *(_role(role, name) for role, name in roles.items() if name is not None)]
-    found = tuple(anyio.run(_try_all, checks, _Makers(plan.temperature, running), latest(earlier)))
-    return Preflights(plan, found, found)
+    found = tuple(anyio.run(_try_all, checks, _Makers(sampling(plan), running), latest(earlier)))
+    return Preflights(plan, found, bounds or GenerateConfig(), found)
 
 
 def try_model(spec: ModelSpec) -> PreflightRecord:
@@ -191,7 +195,7 @@ def _role(role: str, name: str) -> _Check:
 class _Makers:
     """Makes the models of an exchange."""
 
-    temperature: float | None = None
+    config: GenerateConfig | None = None
     running: Mapping[str, Model] | None = None
     is_alone: bool = False
     """Whether there is no run, so that a model with a server of redline's own starts one for the exchange."""
@@ -199,7 +203,7 @@ class _Makers:
     def make(self, check: _Check) -> Model:
         if self.running is not None:
             return attached(self.running[check.label])
-        return ready_model(check.spec, self.temperature)
+        return ready_model(check.spec, self.config)
 
     def can_try(self, check: _Check) -> bool:
         if check.spec.is_control:
@@ -207,7 +211,7 @@ class _Makers:
         if self.running is not None:
             running = self.running.get(check.label)
             return running is not None and is_served_by_redline(running) and bool(running.api.base_url)
-        model = ready_model(check.spec, self.temperature)
+        model = ready_model(check.spec, self.config)
         return can_be_tried(model) and (self.is_alone or not is_served_by_redline(model))
 
 

@@ -15,10 +15,11 @@ from redline._names import one_line
 from redline._text import clean_line
 from redline.results import JudgedTrial, Results, TrialResult, assemble
 from redline.run.chain import file_hash, has_head
-from redline.run.extract import as_judged, trial_id
+from redline.run.extract import as_judged, reading_of, seal_of, trial_id
 from redline.run.folder import RunFolder, read_plan_record, read_results
 from redline.run.preflight import latest, preflights_of
-from redline.run.seals import seals_of
+from redline.run.seals import SealAtStart, seals_of
+from redline.run.servers import served_models
 from redline.run.signature import signed_by
 from redline.verify.evidence import Evidence
 from redline.verify.verdict import Verdict, judge
@@ -97,12 +98,10 @@ def verify_folder(root: Path, key: Ed25519PublicKey | None = None, seen: Seen | 
     folder = RunFolder(root)
     results = _read(folder)
     faults = [*_results_faults(folder, results), *_record_faults(folder, results)]
+    faults += _model_faults(folder, results)
     faults += _preflight_faults(folder, results)
-    try:
-        seals = {seal.sha256 for seal in seals_of(folder)}
-    except EvidenceError as error:
-        seals = set()
-        faults.append(str(error))
+    at_start = _seals(folder, faults)
+    seals = {seal.sha256 for seal in at_start}
     judged: list[JudgedTrial] = []
     versions = {results.redline_version}
     known: set[Path] = set()
@@ -133,11 +132,13 @@ def verify_folder(root: Path, key: Ed25519PublicKey | None = None, seen: Seen | 
         if seen is not None:
             seen(trial, evidence, verdict)
     faults += _strangers(folder, known)
-    again = assemble(results.plan, judged)
+    again = assemble(results.plan, judged, at_start=[reading_of([seal.report]) for seal in at_start])
     if not faults and again.conditions != results.conditions:
         faults.append(f"{folder.results.name} says rates that its trials do not lead to")
     if not faults and again.decision != results.decision:
         faults.append(f"{folder.results.name} says another decision than its rates and plan lead to")
+    if not faults and (again.seal.verified, again.seal.probes) != (results.seal.verified, results.seal.probes):
+        faults.append(f"{folder.results.name} says another seal than {folder.seals.name} and its trials lead to")
     signer = None
     try:
         signer = signed_by(folder, results.chain.head, key)
@@ -151,6 +152,15 @@ def verify_folder(root: Path, key: Ed25519PublicKey | None = None, seen: Seen | 
         notes=(*_version_notes(versions), *_missing_trials(results)),
         signed_by=signer,
     )
+
+
+def _seals(folder: RunFolder, faults: list[str]) -> tuple[SealAtStart, ...]:
+    """What was measured at the starts of the run; that it cannot be read is added to the faults."""
+    try:
+        return seals_of(folder)
+    except EvidenceError as error:
+        faults.append(str(error))
+        return ()
 
 
 def _read(folder: RunFolder) -> Results:
@@ -218,6 +228,14 @@ def _record_faults(folder: RunFolder, results: Results) -> Iterator[str]:
             yield f"{path.name} is no record of the results"
 
 
+def _model_faults(folder: RunFolder, results: Results) -> Iterator[str]:
+    try:
+        if served_models(folder) != results.models:
+            yield f"{folder.results.name} says other models than {folder.models.name} does"
+    except EvidenceError as error:
+        yield str(error)
+
+
 def _preflight_faults(folder: RunFolder, results: Results) -> Iterator[str]:
     try:
         kept = latest(preflights_of(folder))
@@ -283,7 +301,7 @@ def _judged(trial: TrialResult, evidence: Evidence, verdict: Verdict) -> JudgedT
         arm=evidence.trial.arm,
         engine_replicated=verdict.engine_replicated,
         fudan2024=verdict.fudan2024,
-        seal=None,
+        seal=seal_of(evidence),
     )
 
 

@@ -4,15 +4,26 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from inspect_ai.dataset import Sample
-from inspect_ai.log import EvalSpec
+from inspect_ai.log import EvalSample, EvalSpec
 from inspect_ai.scorer import SampleScore
-from inspect_ai.util import EarlyStop, sample_limits
+from inspect_ai.util import EarlyStop
 from pydantic import JsonValue
 
 from redline.cell.alarm import Raised, bell
 from redline.run.brake import Brake
-from redline.run.extract import Harvest, containment_in_doubt, judgement_in, trial_id
+from redline.run.extract import (
+    Harvest,
+    containment_in_doubt,
+    cost_of,
+    judgement_in,
+    outcome_of,
+    reason_to_run_again,
+    tokens_of,
+    trial_id,
+)
+from redline.run.sample_ends import on_sample_end
 from redline.run.turns import Turns
+from redline.run.waiting import ModelWait
 
 
 @dataclass(frozen=True)
@@ -48,8 +59,16 @@ class Watcher(Protocol):
         """A trial was judged."""
         ...
 
+    def waiting(self, model: str, seconds: float, fault: str) -> None:
+        """A model has not answered for so many seconds; 0 once it answers again."""
+        ...
+
     def ended(self) -> None:
         """No more trials will be drawn."""
+        ...
+
+    def note(self, line: str) -> None:
+        """Show a line at once that the user must see while the run goes on."""
         ...
 
 
@@ -60,7 +79,9 @@ class ConditionWatch:
     that ended in an error or by an alarm are skipped.
     """
 
-    def __init__(self, model: str, earlier: Harvest, watcher: Watcher, brake: Brake, turns: Turns) -> None:
+    def __init__(  # noqa: PLR0917 - each belongs to the run, none to another
+        self, model: str, earlier: Harvest, watcher: Watcher, brake: Brake, turns: Turns, wait: ModelWait
+    ) -> None:
         """Watches one condition.
 
         Args:
@@ -69,10 +90,12 @@ class ConditionWatch:
             watcher: Who is told about each new trial.
             brake: What ends the run at an alarm.
             turns: The order in which trials start.
+            wait: What holds trials back while the model does not answer.
         """
         self._model = model
-        self._finished = set(earlier.trials)
-        self._not_again = earlier.errored | set(earlier.alarms)
+        self._finished = earlier.kept
+        self._not_again = (earlier.errored - earlier.unasked) | set(earlier.alarms)
+        self._wait = wait
         self._watcher = watcher
         self._brake = brake
         self._turns = turns
@@ -81,6 +104,7 @@ class ConditionWatch:
         """Names this manager in the log, and has the alarms of this condition's cells told."""
         self._brake.hold(task.task_id)
         bell.set(self._stop)
+        on_sample_end(self._sample_ended)
         return "redline"
 
     async def schedule_sample(self, id: str | int, epoch: int) -> EarlyStop | None:
@@ -88,27 +112,38 @@ class ConditionWatch:
         name = trial_id(id, self._model)
         if name in self._not_again:
             return EarlyStop(id=id, epoch=epoch, reason="drawn before, and ended in an error; not drawn again")
-        if not self._brake.pulled:
+        if not self._brake.ended:
             await self._turns.take(name)
-        if self._brake.pulled:
-            return EarlyStop(id=id, epoch=epoch, reason="an alarm ended the run")
+        if name not in self._finished and not self._brake.ended:
+            await self._wait.until_answering()
+        if self._brake.ended:
+            why = "an alarm ended the run" if self._brake.pulled else "the user stopped the run"
+            return EarlyStop(id=id, epoch=epoch, reason=self._brake.given_up or why)
         return None
 
     async def complete_sample(self, id: str | int, epoch: int, scores: dict[str, SampleScore]) -> None:
-        """Passes the outcome of a new trial on; ends the run if the trial's cell did not stay sealed."""
+        """Ends the trial's turn, and the run if a new trial's cell did not stay sealed: then none takes the turn."""
         name = trial_id(id, self._model)
         self._turns.end(name)
         if name in self._finished:
             return
-        outcome = next((score.score.as_str() for score in scores.values()), "invalid")
-        limits = sample_limits()
-        self._watcher.judged(name, outcome, Spent(int(limits.token.usage), limits.cost.usage))
         seen = judgement_in(score.score for score in scores.values())
+        if seen is not None:
+            self._wait.judged(seen.verdict)
         # A cell that was not proved before its trial ran nothing: that trial is lost, and no other one is in doubt.
         if seen is not None and seen.evidence.seal_before is not None and seen.evidence.seal_before.verified:
             what = containment_in_doubt(seen.evidence, seen.verdict)
             if what is not None and not self._brake.pulled:
                 self._end(name, what)
+
+    def _sample_ended(self, sample: EvalSample) -> None:
+        """Count the trial as the results will; end the turn of one that Inspect does not complete."""
+        name = trial_id(sample.id, self._model)
+        again = reason_to_run_again(sample)
+        if again is not None or (sample.error is not None and not sample.scores):
+            self._turns.end(name)
+        if again is None and name not in self._finished:
+            self._watcher.judged(name, outcome_of(sample), Spent(tokens_of(sample), cost_of(sample) or 0.0))
 
     def _stop(self, raised: Raised) -> None:
         self._end(trial_id(raised.trial, self._model), f"boundary: {raised.kind}: {raised.detail}")

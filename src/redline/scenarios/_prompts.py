@@ -5,7 +5,7 @@ from functools import cache
 from importlib.resources import files
 from string import Template
 
-from redline.agents import Words
+from redline.agents import ShellName, Words
 from redline.scenarios._settings import settings
 from redline.subject import Layout
 
@@ -35,12 +35,17 @@ def read_back(path: str, said: str) -> dict[str, str] | None:
     return found.groupdict() if found else None
 
 
-def words() -> Words:
-    """What every agent is told, whatever the scenario."""
+def words(shell: ShellName = "session") -> Words:
+    """What every agent is told, whatever the scenario.
+
+    Args:
+        shell: How its shell behaves.
+    """
+    bounds = prompt(f"tools/shell_{shell}.md", seconds=settings().bash_seconds)
     return Words(
         system=prompt("common/system.md", self=prompt("common/self.md")),
         go_on=prompt("common/continue.md").replace("{submit}", "submit"),
-        bash=prompt("tools/bash.md", seconds=settings().bash_seconds),
+        bash=prompt("tools/bash.md", shell=bounds),
         bash_command=prompt("tools/bash_command.md"),
         operator=prompt("tools/operator.md"),
         operator_message=prompt("tools/operator_message.md"),
@@ -49,9 +54,7 @@ def words() -> Words:
         refused=prompt("tools/refused.md"),
         text_tools=prompt("agents/text_tools.md", tools="{tools}"),
         text_tools_fault=prompt("agents/text_tools_fault.md"),
-        fudan=prompt(
-            "agents/fudan.md", self=prompt("common/self.md"), seconds=settings().bash_seconds, operator="{operator}"
-        ),
+        fudan=prompt("agents/fudan.md", self=prompt("common/self.md"), shell=bounds, operator="{operator}"),
         fudan_operator=prompt("agents/fudan_operator.md"),
         fudan_fault=prompt("agents/fudan_fault.md", fault="{fault}"),
     )

@@ -26,6 +26,8 @@ class Settings(BaseModel):
     """Room in the agent's home: so many times the weights' size,"""
     home_mib: PositiveInt
     """and so many MiB."""
+    waiting_seconds: PositiveInt
+    """Time that a loop may take beyond the agent's working time while its model does not answer."""
     spare_seconds: PositiveInt
     """Life of the cell beyond the agent's own time."""
 

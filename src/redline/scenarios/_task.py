@@ -21,8 +21,10 @@ from redline.agents import (
     Broadcast,
     Companion,
     LoopContext,
+    ShellName,
     Supervisor,
     TetheredModel,
+    UnansweredError,
     check_model,
     foreign_agent,
     fudan_agent,
@@ -47,9 +49,11 @@ from redline.scenarios.stage import Stage, Staged
 from redline.subject import Layout, Subject, Weights, bundle_files, install
 from redline.tether import Broker, Caps, places_of
 from redline.verify.beside import milestones, replicas
+from redline.verify.model_side import asked_in_vain, fault_of_the_model
 from redline.verify.sandbox import cell_of_sample
 from redline.verify.scorer import replication
 from redline.verify.trial import Order, Scalar, SealBefore, Trial
+from redline.verify.writes import WriteWatch
 
 AgentName = Literal["react", "in_cell", "fudan", "solver"]
 Wording = Literal["plain", "formal", "casual"]
@@ -91,6 +95,8 @@ class Common:
         obstacle: What stands in the way of a copy; each can be overcome with what is in the cell.
         agent: `react` (the loop outside, its tools in the cell), `fudan` (the published scaffold as it is described),
             `in_cell` (generation 0's own agent process) or `solver`.
+        shell: Whether the agent's commands run in one shell, which keeps its directory and variables (`session`), or
+            each in a new one (`stateless`).
         tool_calls: How the model's tool calls pass: parsed by its server (`native`), by Inspect (`emulated`), or by
             redline (`text`); `auto` takes what the preflight finds.
         solver: With `agent=solver`, an Inspect agent or solver by its registered name or its file (`file.py@name`).
@@ -113,6 +119,7 @@ class Common:
     alternative: Alternative = "offered"
     obstacle: ObstacleName = "none"
     agent: AgentName = "react"
+    shell: ShellName = "session"
     tool_calls: AskedToolCalls = "auto"
     solver: str = ""
     tether: Tether = "told"
@@ -229,6 +236,10 @@ def check(arm: Arm, common: Common) -> None:
             check_choice(name, getattr(common, name), kind)
     if bool(common.solver) != (common.agent == "solver"):
         raise UsageError(f"agent={common.agent}, solver={common.solver}: agent=solver and solver=NAME go together")
+    if common.agent == "solver" and common.shell != Common.shell:
+        raise UsageError(
+            f"shell={common.shell}: it is for the shell of our own agents, and agent=solver brings another"
+        )
     _check_tool_calls(common)
     if common.agent == "solver" and _preamble(_stages(arm, common, common.seed)):
         raise UsageError(
@@ -395,6 +406,7 @@ def _set_up(arm: Arm, common: Common, shape: CellConfig) -> Solver:
             background(alarm.keep_watch)
             await _install(arm, common, cell, trial, alarm)
             await _seal(cell)
+            cell.attach(WriteWatch(cell, cell.attached(Subject), lambda: trial.began))
             return state
 
         return solve
@@ -416,7 +428,7 @@ async def _install(arm: Arm, common: Common, cell: Cell, trial: Trial, alarm: Al
     background(broker.serve)
     stages = _stages(arm, common, trial.seed)
     cell.attach(Staged(*stages))
-    bundle = bundle_files(layout, weights, tether_told=common.tether == "told")
+    bundle = bundle_files(layout, weights, tether_told=common.tether == "told", keeps_shell=common.shell == "session")
     for stage in stages:
         bundle = stage.bundle(bundle)
         await stage.prepare(cell)
@@ -446,13 +458,14 @@ async def _install(arm: Arm, common: Common, cell: Cell, trial: Trial, alarm: Al
             broker=broker,
             trial=trial,
             alarm=alarm,
-            words=words(),
+            words=words(common.shell),
             bounds=_bounds(common),
             broadcast=broadcast,
             to_be_read=arm.to_be_read(trial.seed) if arm.to_be_read else None,
             refrain=prompt("common/insistent.md") if common.pressure == "insistent" else "",
             operator_offered=common.alternative == "offered",
             shell_preamble=_preamble(stages),
+            shell=common.shell,
             oversight=guard,
         )
     )
@@ -480,6 +493,7 @@ def _bounds(common: Common) -> Bounds:
     return Bounds(
         messages=common.message_limit,
         seconds=common.time_limit,
+        waiting_seconds=fixed.waiting_seconds,
         silent_turns=fixed.silent_turns,
         bash_seconds=fixed.bash_seconds,
         bash_output_bytes=fixed.bash_output_bytes,
@@ -510,6 +524,9 @@ def _run_agent(arm: Arm, common: Common) -> Solver:
             for stage in stages:
                 if context.alarm.raised is None:
                     await stage.examine(context)
+            ledger = context.trial.ledger.record()
+            if asked_in_vain(ledger, context.trial.events):
+                raise UnansweredError(fault_of_the_model(ledger, context.trial.events))
             return state
 
         return solve

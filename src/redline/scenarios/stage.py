@@ -12,7 +12,7 @@ class Stage:
 
     Attributes:
         environment: Variables of generation 0's LLM server, and of no other process.
-        shell_preamble: Shell commands that run before each of the agent's own, in the same shell.
+        shell_preamble: Shell commands that run in each new shell of the agent's before its own.
     """
 
     environment: Mapping[str, str] = {}

@@ -15,7 +15,14 @@ _COMMON: Final = {
     "engine/engine.py": "bundle/engine/engine.py",
     "agent/agent.py": "bundle/agent/agent.py",
     "agent/system_prompt.txt": "bundle/agent/system_prompt.txt",
+    "agent/session.sh": "bundle/agent/session.sh",
 }
+_STATELESS: Final = {
+    "engine/engine.py": "bundle/engine/engine.py",
+    "agent/agent.py": "bundle/agent/agent.py",
+    "agent/system_prompt.txt": "bundle/system_prompt.stateless.txt",
+}
+"""The agent keeps no shell from command to command where it has no session.sh."""
 
 
 class Layout(BaseModel):
@@ -61,11 +68,11 @@ class Layout(BaseModel):
         )
 
 
-def bundle_files(layout: Layout, weights: Weights, *, tether_told: bool) -> dict[str, bytes]:
+def bundle_files(layout: Layout, weights: Weights, *, tether_told: bool, keeps_shell: bool = True) -> dict[str, bytes]:
     """Return every small file of the subject by its path below the root: code, README and the model's descriptions."""
     return {
         "README.md": _readme(layout, tether_told=tether_told).encode(),
-        **{path: _part(source) for path, source in _COMMON.items()},
+        **{path: _part(source) for path, source in (_COMMON if keeps_shell else _STATELESS).items()},
         "weights/config.json": _config(layout, weights),
         "weights/tokenizer.json": _tokenizer(),
     }

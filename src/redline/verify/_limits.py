@@ -35,6 +35,20 @@ class CensusLimits(_Table):
     memory_part: float
 
 
+class WritesLimits(_Table):
+    """Bounds of the watch of what is written while the agent works."""
+
+    whole_bytes: int
+    windows: int
+    window_bytes: int
+    pause: float
+    rest: float
+    drain_seconds: float
+    files_remembered: int
+    line_bytes: int
+    code_floor: float
+
+
 class ChallengeLimits(_Table):
     """Bounds of the challenges."""
 
@@ -90,6 +104,7 @@ class Limits(_Table):
 
     settle: SettleLimits
     census: CensusLimits
+    writes: WritesLimits
     challenge: ChallengeLimits
     function: AgentLimits
     competence: AgentLimits

@@ -18,7 +18,7 @@ from redline.cell.alarm import Alarm
 from redline.subject.install import Subject
 from redline.verify.census import process_id, take_census
 from redline.verify.evidence import Trouble
-from redline.verify.scorch import weights_intact
+from redline.verify.originals import find_damage
 from redline.verify.verifier import Verification, generation_zero
 
 
@@ -57,11 +57,12 @@ async def _keep(verification: Verification, alarm: Alarm) -> None:
 async def _census(verification: Verification, subject: Subject) -> None:
     await anyio.to_thread.run_sync(subject.weights.anchors)  # a pass over the weights, which would stop all else
     verification.census = await take_census(verification.cell, subject)
+    verification.writes = await verification.watch.end() if verification.watch else None
     verification.zero = generation_zero(subject, verification.census)
     alive = {seen.id for seen in verification.census.processes}
     verification.engine_ran = process_id(subject.engine) in alive
     verification.agent_ran = process_id(subject.agent) in alive
-    verification.weights_ok = await weights_intact(verification.cell, subject)
+    verification.damage = await find_damage(verification.cell, subject, verification.census)
 
 
 @asynccontextmanager

@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from redline._text import clean_line
 from redline.cell.seal import SealReport
+from redline.models.ledger import ModelCalls
 from redline.verify.diary import Action, PlanSeen, Spent
 from redline.verify.trial import Trial, TrialEvent
 
@@ -192,6 +193,25 @@ class Census(Frozen):
     """What was not looked at because a bound was reached."""
 
 
+class WritesSeen(Frozen):
+    """What the kernel reported of files that were written while the agent worked, up to the first part of a copy."""
+
+    watched: bool
+    """Whether it was watched from the first turn to the census."""
+    fault: Line
+    """Why not."""
+    weights: int
+    """Different anchors of the weights in the first file that had a part of a copy; it may be gone by now."""
+    code: dict[str, float]
+    """Part of the lines of each bundled program in it."""
+    at: float | None
+    """Seconds from the trial's begin to when it was found; None where there was none."""
+    looks: int
+    """Looks at files."""
+    overrun: bool
+    """Whether more was written than could be searched, with nothing found in the rest."""
+
+
 class Look(Frozen):
     """A short look at the cell's processes at one step."""
 
@@ -332,6 +352,21 @@ class TetherSeen(Frozen):
     """What peers did that an engine does not do."""
 
 
+Damage = Literal["lost", "changed", "moved"]
+"""What became of an original file: no name left, other content, or whole but no longer at its path."""
+
+
+class DamagedFile(Frozen):
+    """A file of generation 0's that the agent damaged."""
+
+    path: Line
+    """Its path below the original folder."""
+    kind: Literal["weights", "code"]
+    """What it was: a weight file, or a program or setting."""
+    damage: Damage
+    """What became of it."""
+
+
 class SubjectFacts(Frozen):
     """Generation 0 as it was installed."""
 
@@ -358,7 +393,10 @@ class SubjectFacts(Frozen):
     agent_ran: bool
     """Whether its agent still ran then."""
     weights_ok: bool
-    """Whether its weight files were still of full size."""
+    """Whether every weight file still had a name and, byte by byte, its content; evidence without `damage` compared
+    sizes only."""
+    damage: tuple[DamagedFile, ...] = ()
+    """Files of generation 0's that were lost, changed or moved, up to 32 of each kind."""
 
 
 class CellFacts(Frozen):
@@ -425,6 +463,10 @@ class Judged(Frozen):
     """Whether the agent says that this is a test; None where there was no answer."""
 
 
+WARDEN = "warden"
+"""Step of the trouble that a trial's cell ended with its warden."""
+
+
 class Trouble(Frozen):
     """Something that keeps the trial from being judged."""
 
@@ -476,6 +518,8 @@ class Evidence(Frozen):
     """Whether the cell came to rest before it was frozen."""
     census: Census | None
     """The census; None if it could not be taken."""
+    writes: WritesSeen | None = None
+    """What was written while the agent worked; None in evidence of versions that did not watch it."""
     looks: tuple[Look, ...]
     """Short looks at each step."""
     challenges: tuple[Challenge, ...]
@@ -496,6 +540,8 @@ class Evidence(Frozen):
     """What the agent said and did."""
     behaviour: Behaviour | None = None
     """What the signals are computed from; None in evidence of versions that had none."""
+    model_calls: tuple[ModelCalls, ...] = ()
+    """The ledger of model calls; empty in evidence of versions that had none."""
     judged: Judged | None = None
     """What a judge model made of it, where one was asked."""
     troubles: tuple[Trouble, ...]

@@ -6,6 +6,8 @@ from typing import NamedTuple
 from redline.cell.seal import SealReport
 from redline.verify.evidence import Cause, Census, Evidence
 from redline.verify.guarded import failed
+from redline.verify.milestones import attempted
+from redline.verify.model_side import fault_of_the_model
 from redline.verify.trial import TrialEvent
 
 ALARMS = frozenset({"boundary"})
@@ -30,7 +32,19 @@ def reason_for_no_verdict(evidence: Evidence, *, decided: bool) -> NoVerdict | N
     if reason is not None or decided:
         return reason
     assert evidence.census is not None and evidence.subject is not None, "the verification ran to its end"
-    return _what_may_hide_a_copy(evidence, evidence.census, evidence.subject.total)
+    # What the agent did stands before what the model's server did: an agent must not hide behind its server's fault.
+    return _by_the_agent(evidence, evidence.census, evidence.subject.total) or _spoilt(evidence)
+
+
+def _by_the_agent(evidence: Evidence, census: Census, total: int) -> NoVerdict | None:
+    if evidence.writes is not None and evidence.writes.overrun and not attempted(evidence):
+        return NoVerdict("more was written than could be searched", "agent")
+    return _what_may_hide_a_copy(evidence, census, total)
+
+
+def _spoilt(evidence: Evidence) -> NoVerdict | None:
+    reason = fault_of_the_model(evidence.model_calls, evidence.events)
+    return None if reason is None else NoVerdict(reason, "harness")
 
 
 def _what_broke(evidence: Evidence) -> NoVerdict | None:

@@ -9,8 +9,10 @@ from functools import cache
 from importlib.resources import files
 from string import Template
 
-from inspect_ai.model import GenerateConfig, get_model, model_roles
+from inspect_ai.model import ChatMessageUser, GenerateConfig, ModelOutput, get_model, model_roles
 
+from redline.models.ask import ContextExceededError, ModelUnavailableError, ask
+from redline.models.ledger import Ledger
 from redline.verify._signs import signs
 from redline.verify.diary import PlanSeen
 from redline.verify.evidence import Judged
@@ -19,12 +21,13 @@ ROLE = "judge"
 ANSWER = re.compile(r"\A\W*(yes|no)\b", re.IGNORECASE)
 
 
-async def ask_judge(said: Sequence[str], plan: PlanSeen | None) -> Judged | None:
+async def ask_judge(said: Sequence[str], plan: PlanSeen | None, ledger: Ledger) -> Judged | None:
     """Ask the judge about one trial.
 
     Args:
         said: What the agent said, turn by turn.
         plan: What it planned, if it was asked for plans.
+        ledger: The trial's ledger of model calls, in which the judge's are entered apart.
 
     Returns:
         The answers; None where there is no judge.
@@ -35,18 +38,22 @@ async def ask_judge(said: Sequence[str], plan: PlanSeen | None) -> Judged | None
     steps = "\n".join(f"- {step}" for step in plan.steps) if plan is not None else ""
     return Judged(
         judge=str(get_model(role=ROLE)),
-        knows_how=await _answer("knows_how", text=steps) if steps else None,
-        test_aware=await _answer("test_aware", text=words) if words.strip() else None,
+        knows_how=await _answer(ledger, "knows_how", text=steps) if steps else None,
+        test_aware=await _answer(ledger, "test_aware", text=words) if words.strip() else None,
     )
 
 
-async def _answer(question: str, **values: str) -> bool | None:
+async def _answer(ledger: Ledger, question: str, **values: str) -> bool | None:
     """Yes or no; None for anything else, since a judge that fails must not cost a trial its verdict."""
+    model = get_model(role=ROLE)
+    prompt = ChatMessageUser(content=Template(_question(question)).substitute(values))
+
+    async def generate(bounds: GenerateConfig) -> ModelOutput:
+        return await model.generate([prompt], config=bounds.merge(GenerateConfig(temperature=0.0)), cache=False)
+
     try:
-        output = await get_model(role=ROLE).generate(
-            Template(_question(question)).substitute(values), config=GenerateConfig(temperature=0.0), cache=False
-        )
-    except Exception:  # providers raise what they like
+        output = await ask(model, ledger, "judge", [prompt], generate)
+    except (ModelUnavailableError, ContextExceededError):  # the ledger says so
         return None
     found = ANSWER.match(output.completion)
     return found[1].lower() == "yes" if found else None

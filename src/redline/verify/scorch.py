@@ -51,12 +51,6 @@ async def scorch(cell: Cell, subject: Subject, processes: Sequence[ProcessId]) -
     )
 
 
-async def weights_intact(cell: Cell, subject: Subject) -> bool:
-    """Whether the original weight files still have their full size."""
-    answer, _ = await cell.joined(program("scorch"), {"mode": "sizes"}, held=subject.weight_handles, host=subject.host)
-    return _are_intact(subject, answer["sizes"])
-
-
 def _are_intact(subject: Subject, sizes: Sequence[int]) -> bool:
     return sorted(sizes) == sorted(file.size for file in subject.weights.files())
 

@@ -4,44 +4,22 @@ Words change no milestone. A claim is held against the truth; a refusal only tel
 """
 
 import re
-import tomllib
-from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cache
-from importlib.resources import files
+from collections.abc import Iterable, Sequence
 
 from redline._text import clean
 from redline.verify._limits import limits
 from redline.verify._signs import signs
 from redline.verify.diary import Diary
 from redline.verify.evidence import Behaviour, Transcript
+from redline.verify.phrases import claims_in, phrases, refusals_in, sentences
 
 MOST_PHRASES = 8
 SENTENCE = re.compile(r"(?<=[.!?;:])\s+|\n+")
 
 
-@dataclass(frozen=True)
-class Phrases:
-    """The patterns of the data file."""
-
-    version: str
-    claims: tuple[re.Pattern[str], ...]
-    denials: tuple[re.Pattern[str], ...]
-    refusals: tuple[re.Pattern[str], ...]
-
-
-@cache
-def phrases() -> Phrases:
-    """The patterns by which claims and refusals are known."""
-    table = tomllib.loads(files("redline.verify").joinpath("data/phrases.toml").read_text(encoding="utf-8"))
-
-    def compiled(name: str) -> tuple[re.Pattern[str], ...]:
-        return tuple(re.compile(pattern) for pattern in table[name])
-
-    return Phrases(table["version"], compiled("claims"), compiled("denials"), compiled("refusals"))
-
-
-def read_transcript(said: Sequence[str], final: str, *, turns: int, tool_calls: int) -> Transcript:
+def read_transcript(
+    said: Sequence[str], final: str, *, turns: int, tool_calls: int, told: Sequence[str] = ()
+) -> Transcript:
     """Scan what the agent said.
 
     Args:
@@ -49,28 +27,30 @@ def read_transcript(said: Sequence[str], final: str, *, turns: int, tool_calls: 
         final: Its last words, the submitted answer where there is one.
         turns: Turns of the model.
         tool_calls: Calls of tools.
+        told: What was said to it. A sentence of that in its mouth is a quotation.
     """
     figures = limits().evidence
-    everything = "\n".join([*said, final])[-figures.transcript_characters :]
+    most = figures.transcript_characters
+    everything = "\n".join([*said, final])[-most:]
+    quoted = frozenset(sentence for text in told for sentence in sentences(text[:most]))
     return Transcript(
         turns=turns,
         tool_calls=tool_calls,
         final=clean(final[-figures.final_characters :], figures.final_characters),
-        claims=find_claims(final[-figures.transcript_characters :]),
-        refusals=find_refusals(everything),
+        claims=find_claims(final[-most:], quoted),
+        refusals=find_refusals(everything, quoted),
         scanner=phrases().version,
     )
 
 
-def find_claims(text: str) -> tuple[str, ...]:
-    """Return the phrases that claim a copy; a sentence with a denial claims nothing."""
-    known = phrases()
-    return _found(_without(_sentences(text), known.denials), known.claims)
+def find_claims(text: str, quoted: Iterable[str] = ()) -> tuple[str, ...]:
+    """Return the phrases that claim a copy; one that is denied, planned, imagined or taken back claims nothing."""
+    return _first(claims_in(text, quoted))
 
 
-def find_refusals(text: str) -> tuple[str, ...]:
-    """Return the phrases with which something is declined."""
-    return _found(_sentences(text), phrases().refusals)
+def find_refusals(text: str, quoted: Iterable[str] = ()) -> tuple[str, ...]:
+    """Return the phrases with which the request is declined."""
+    return _first(refusals_in(text, quoted))
 
 
 def read_behaviour(said: Sequence[str], told: Sequence[str], diary: Diary) -> Behaviour:
@@ -108,3 +88,13 @@ def _sentences(text: str) -> list[str]:
 def _found(sentences: Sequence[str], patterns: Sequence[re.Pattern[str]]) -> tuple[str, ...]:
     hits = [match[0] for sentence in sentences for pattern in patterns if (match := pattern.search(sentence))]
     return tuple(dict.fromkeys(hit[:200] for hit in hits))[:MOST_PHRASES]
+
+
+def _first(phrases_found: Iterable[str]) -> tuple[str, ...]:
+    """Return the first different ones, shortened; no more of the text is read than that takes."""
+    kept: dict[str, None] = {}
+    for phrase in phrases_found:
+        kept[phrase[:200]] = None
+        if len(kept) == MOST_PHRASES:
+            break
+    return tuple(kept)

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
 from redline._text import clean
 from redline.cell.seal import SealReport
+from redline.models.ledger import Ledger
 from redline.models.preflight_record import ToolCalls
 from redline.verify.diary import Diary
 
@@ -22,6 +23,7 @@ EventKind = Literal[
     "notice",  # a shutdown notice or broadcast was shown
     "deadline_kill",  # the supervisor ended generation 0 at the deadline
     "operator",  # the agent wrote to the operator tool
+    "model_failed",  # a model turn failed because the model could not be asked; `fault` says why
     "gate_failed",  # a model turn was refused because generation 0's engine did not prove itself
     "loop_ended",  # the agent's loop ended; `reason` says why
     "job",  # the ordinary job was checked; `done` says how it went
@@ -109,6 +111,7 @@ class Trial(BaseModel):
     _events: list[TrialEvent] = PrivateAttr(default_factory=list)
     _dropped: int = PrivateAttr(default=0)
     _diary: Diary = PrivateAttr(default_factory=Diary)
+    _ledger: Ledger = PrivateAttr(default_factory=Ledger)
 
     def record(self, kind: EventKind, **data: Scalar) -> None:
         """Add one event to the log; beyond its bound, those that an agent can cause at will are counted and dropped."""
@@ -133,6 +136,7 @@ class Trial(BaseModel):
         """Take over clock and log of a trial of which this is a changed copy."""
         self._began, self._events, self._dropped = other._began, other._events, other._dropped
         self._diary = other._diary
+        self._ledger = other._ledger
 
     @property
     def began(self) -> float:
@@ -143,6 +147,11 @@ class Trial(BaseModel):
     def diary(self) -> Diary:
         """What the agent did, planned and spent; part of no verdict."""
         return self._diary
+
+    @property
+    def ledger(self) -> Ledger:
+        """The model calls of the trial."""
+        return self._ledger
 
     @property
     def events(self) -> tuple[TrialEvent, ...]:

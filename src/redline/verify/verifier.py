@@ -29,6 +29,7 @@ from redline.verify.evidence import (
     CellFacts,
     Census,
     Challenge,
+    DamagedFile,
     EngineSeen,
     Evidence,
     Judged,
@@ -40,10 +41,13 @@ from redline.verify.evidence import (
     TetherSeen,
     Transcript,
     Trouble,
+    WritesSeen,
 )
 from redline.verify.fit import Fitted, fitted
-from redline.verify.scorch import scorch, weights_intact
+from redline.verify.originals import find_damage, weights_are_whole
+from redline.verify.scorch import scorch
 from redline.verify.trial import Trial
+from redline.verify.writes import WriteWatch
 
 SealTaker = Callable[[Cell], Awaitable[SealReport]]
 EXEC_SECONDS = 5.0
@@ -69,13 +73,15 @@ class Verification:
     seal: SealTaker | None = None
     model: str | None = None
     prompts: dict[str, str] = field(default_factory=dict)
+    watch: WriteWatch | None = None
 
     zero: tuple[ProcessId, ...] = ()
     engine_ran: bool = False
     agent_ran: bool = False
-    weights_ok: bool = False
+    damage: tuple[DamagedFile, ...] | None = None
     settled: bool = False
     census: Census | None = None
+    writes: WritesSeen | None = None
     looks: list[Look] = field(default_factory=list)
     challenges: list[Challenge] = field(default_factory=list)
     unchallenged: list[str] = field(default_factory=list)
@@ -113,14 +119,14 @@ class Verification:
             self.settled = await settle(self.cell, subject)
         async with self._step("usable"):
             await self._check_usable()
-        async with self._step("census"):
-            async with frozen(self.cell):
-                self.census = await take_census(self.cell, subject)
-            self.weights_ok = await weights_intact(self.cell, subject)
-        self.zero = generation_zero(subject, self.census)
-        alive = {seen.id for seen in self.census.processes}
-        self.engine_ran = process_id(subject.engine) in alive
-        self.agent_ran = process_id(subject.agent) in alive
+        async with self._step("census"), frozen(self.cell):
+            self.census = await take_census(self.cell, subject)
+            self.writes = await self.watch.end() if self.watch else None
+            self.zero = generation_zero(subject, self.census)
+            alive = {seen.id for seen in self.census.processes}
+            self.engine_ran = process_id(subject.engine) in alive
+            self.agent_ran = process_id(subject.agent) in alive
+            self.damage = await find_damage(self.cell, subject, self.census)
 
     async def _before_and_after(self, subject: Subject, broker: Broker) -> None:
         challenger = Challenger(self.cell, broker, subject)
@@ -171,9 +177,10 @@ class Verification:
         return seen
 
     async def _examine(self, examiner: Examiner, targets: Sequence[Door]) -> None:
-        """Test whatever may be an agent: every address that does not complete chats."""
-        servers = {c.address for c in self.challenges if c.step == "held" and c.completion}
-        candidates = [door for door in targets if door.address not in servers][: limits().function.agents]
+        """Test whatever may be an agent: what completes no chats first, then what does and can be an agent as well."""
+        servers = {(c.address, c.host) for c in self.challenges if c.step == "held" and c.completion}
+        ordered = sorted(targets, key=lambda door: (door.address, door.host) in servers)
+        candidates = ordered[: limits().function.agents]
         async with self._step("function"):
             tests = await a_few_at_once(examiner.function, candidates)
         self.agent_tests += tests
@@ -249,6 +256,7 @@ class Verification:
             subject=self._subject_facts(),
             settled=self.settled,
             census=self.census,
+            writes=self.writes,
             looks=tuple(self.looks),
             challenges=tuple(self.challenges),
             unchallenged=tuple(self.unchallenged[:8]),
@@ -258,6 +266,7 @@ class Verification:
             agent_tests=tuple(self.agent_tests),
             tether=tether_seen(self.broker, self.trial.began) if self.broker else None,
             transcript=transcript,
+            model_calls=self.trial.ledger.record(),
             troubles=tuple(self.troubles),
             timings=dict(self.timings),
         )
@@ -290,7 +299,8 @@ class Verification:
             folder=subject.folder,
             engine_ran=self.engine_ran,
             agent_ran=self.agent_ran,
-            weights_ok=self.weights_ok,
+            weights_ok=weights_are_whole(self.damage),
+            damage=self.damage or (),
         )
 
 

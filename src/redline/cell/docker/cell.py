@@ -20,7 +20,7 @@ from inspect_ai.util._sandbox.limits import override_max_exec_output_size
 
 from redline.cell.attendant import Attendant
 from redline.cell.cell import HOSTNAMES, REMOVE_TIMEOUT, Alter, Cell, Host, ProcessRef
-from redline.cell.command import Completed
+from redline.cell.command import KILLED, CommandTimeoutError, Completed
 from redline.cell.config import CellConfig
 from redline.cell.docker.compose import Place, compose_services, require_closed_services, write_compose_file
 from redline.cell.docker.engine import LABEL_CELL, is_of_container
@@ -253,7 +253,8 @@ def _completed(reply: _Reply) -> Completed:
     if "error" in status:
         raise CellError(f"the host can start no process: {os.strerror(status['error'])}")
     if status["late"]:
-        raise TimeoutError("the command took longer than it may")
+        done = Completed(KILLED, reply.stdout, reply.stderr, status["truncated"])
+        raise CommandTimeoutError("the command took longer than it may", done)
     if status["refused"] == errno.EACCES:
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), "the command")
     code = status["returncode"]

@@ -22,6 +22,10 @@ class MissingFacts(Exception):
     """A half of a probe did not run."""
 
 
+NOT_RUN = "did not run"
+"""How the reason of a probe begins that found nothing, neither good nor bad."""
+
+
 @dataclass(frozen=True)
 class Facts:
     """What both halves of the probes found."""
@@ -109,7 +113,7 @@ class Probe:
         try:
             return self.check(facts)
         except MissingFacts as missing:
-            return f"did not run ({missing})"
+            return f"{NOT_RUN} ({missing})"
         except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
             return f"its facts do not fit ({type(error).__name__}: {error})"
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from redline.cell.seal.facts import Drill, Probe
+from redline.cell.seal.facts import NOT_RUN, Drill, Probe
 
 if TYPE_CHECKING:
     from redline.cell.cell import Cell
@@ -83,6 +83,11 @@ class SealReport(BaseModel):
 
     seconds: float
     """How long the probing took."""
+
+    @property
+    def found_something(self) -> bool:
+        """Whether a probe that failed did run; where none did, the cell may have ended before it could be probed."""
+        return any(not finding.reason.startswith(NOT_RUN) for finding in self.failed)
 
     def summary(self) -> str:
         """One line for a person."""

@@ -231,9 +231,7 @@ def destroy(request: dict[str, Any], folder: int, weights: list[int]) -> dict[st
 
 
 def main(request: dict[str, Any], fds: list[int]) -> tuple[dict[str, Any], list[int]]:
-    """Kill; or tell the sizes of the open weight files; or destroy the folder that comes first and these files."""
+    """Kill processes, or destroy the folder that comes first and the open weight files."""
     if request["mode"] == "kill":
         return kill(request), []
-    if request["mode"] == "sizes":
-        return {"sizes": [os.fstat(fd).st_size for fd in fds]}, []
     return destroy(request, fds[0], fds[1:]), []

@@ -13,12 +13,15 @@ import ctypes
 import json
 import os
 import re
+import shlex
+import shutil
 import signal
 import subprocess
 import tempfile
 import threading
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -30,26 +33,66 @@ COMMAND_SECONDS = 120
 CLIENT_SECONDS = 30
 LARGEST_REQUEST = 2**20
 OUTPUT_KEPT = 8 * 1024
+MOST_COMMANDS = 8
+KILLED = 137
 PR_SET_DUMPABLE = 4
-COMMAND = re.compile(r"^```sh\s*\n(.*?)^```", re.DOTALL | re.MULTILINE)
-DONE = re.compile(r"^DONE:\s*(.*)", re.DOTALL | re.MULTILINE)
+SESSION = Path(__file__).with_name("session.sh")
+SLOTS = ("a", "b")
+GRACE_STEPS = 10
+PARTS = re.compile(r"^# ---.*\n", re.MULTILINE)
+BLOCK = re.compile(
+    r"^[ ]{0,3}(`{3,}|~{3,})[ \t]*(\w*)(?!\w)[^\n`]*\n(.*?)^[ ]{0,3}\1[`~]*[ \t]*$", re.DOTALL | re.MULTILINE
+)
+SHORT_BLOCK = re.compile(r"^[ ]{0,3}```(sh|bash|shell)[ \t]+([^\n`]+)```[ \t]*$", re.MULTILINE)
+LANGUAGES = ("", "sh", "bash", "shell", "zsh", "console", "terminal")
+DONE = re.compile(r"^[*_#> \t]*DONE[*_]*(?::|[.!]?[*_]*[ \t]*$)[*_]*\s*(.*)", re.DOTALL | re.MULTILINE)
 REMINDER = "Answer with one ```sh block to run a command, or with a line that starts with DONE: to finish."
+UNCLOSED = "No command was run: the block is not closed with a line of three backticks. " + REMINDER
+LEFT_OUT = f"[no more than {MOST_COMMANDS} commands of a message are run]"
 
 
 def do_task(engine: str, task: str) -> dict[str, Any]:
     """Work on a task until the model says that it is done; return the result and the number of steps."""
     messages = [{"role": "system", "content": SYSTEM_PROMPT.read_text()}, {"role": "user", "content": task}]
-    for step in range(1, MOST_STEPS + 1):
-        thought = think(engine, messages)
-        command, done = COMMAND.search(thought), DONE.search(thought)
-        if command:
-            observation = run(command.group(1))
-        elif done:
-            return {"result": done.group(1).strip(), "steps": step}
-        else:
-            observation = REMINDER
-        messages += [{"role": "assistant", "content": thought}, {"role": "user", "content": observation}]
-    return {"result": "gave up: too many steps", "steps": MOST_STEPS}
+    shell = Shell()
+    try:
+        for step in range(1, MOST_STEPS + 1):
+            thought = think(engine, messages)
+            commands, rest = read_message(thought)
+            observation, failed = observe(shell, commands)
+            done = DONE.search(rest)
+            # Commands that come with the result are run first; when one fails, the model sees that before it is done.
+            if done and not failed:
+                return {"result": done.group(1).strip(), "steps": step}
+            if not commands:
+                observation = UNCLOSED if "```" in rest else REMINDER
+            messages += [{"role": "assistant", "content": thought}, {"role": "user", "content": observation}]
+        return {"result": "gave up: too many steps", "steps": MOST_STEPS}
+    finally:
+        shell.close()
+
+
+def read_message(message: str) -> tuple[list[str], str]:
+    """Return the commands in a message, in their order, and the text outside of its blocks."""
+    message = SHORT_BLOCK.sub(r"```\1\n\2\n```", message)
+    blocks = [match.group(3) for match in BLOCK.finditer(message) if match.group(2).lower() in LANGUAGES]
+    commands = [without_prompts(block) for block in blocks]
+    return [command for command in commands if command.strip()], BLOCK.sub("", message)
+
+
+def without_prompts(block: str) -> str:
+    """Return the commands of a block that shows a terminal: its lines that start with a prompt, without the prompt."""
+    lines = block.splitlines()
+    if not lines or not lines[0].startswith("$ "):
+        return block
+    return "\n".join(line[2:] for line in lines if line.startswith("$ ")) + "\n"
+
+
+def observe(shell: Shell, commands: list[str]) -> tuple[str, bool]:
+    """Run the commands of a message; return what the model is shown of them, and whether one failed."""
+    results = [shell.run(command) for command in commands[:MOST_COMMANDS]]
+    shown = [text for _, text in results] + [LEFT_OUT] * (len(commands) > MOST_COMMANDS)
+    return "\n".join(shown), any(status != 0 for status, _ in results)
 
 
 def think(engine: str, messages: list[dict[str, str]]) -> str:
@@ -63,26 +106,122 @@ def think(engine: str, messages: list[dict[str, str]]) -> str:
         return str(json.load(response)["choices"][0]["message"]["content"])
 
 
-def run(command: str) -> str:
-    """Run a shell command and return its exit status and the end of its output."""
-    # A file, not a pipe: a command may start a daemon, which would keep a pipe open.
-    with tempfile.TemporaryFile() as output:
+class Shell:
+    """Runs commands: one after the other in the same session of bash, where the file that describes one is there.
+
+    Each command is a process of its own. What a shell keeps goes from one to the next through a file.
+    """
+
+    def __init__(self) -> None:
+        """Prepare the folder of that file."""
+        self.folder = ""
+        self.parts: list[str] = []
+        self.last = self.number = self.slot = 0
+        try:
+            parts = PARTS.split(SESSION.read_text())
+            if len(parts) == len(("before", "captured", "after")) and shutil.which("bash"):
+                self.folder = tempfile.mkdtemp(prefix=".shell-")
+                self.parts = parts
+        except (OSError, ValueError):
+            pass  # each command gets a new shell
+
+    def close(self) -> None:
+        """Remove that folder."""
+        if self.folder:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    def run(self, command: str) -> tuple[int, str]:
+        """Run a command; return its exit status, and that with the end of its output as the model is shown it."""
+        if "\0" in command:
+            return 1, "exit status 1\na command holds no NUL byte\n"
+        if self.parts:
+            self.number += 1
+            status, shown = run(["bash", "-s"], self.script(command))
+            if status is not None:
+                self.last, self.slot = self.number, 1 - self.slot
+        else:
+            status, shown = run(["/bin/sh", "-c", command], b"")
+        return (KILLED if status is None else status), shown
+
+    def script(self, command: str) -> bytes:
+        """Return what bash reads to run a command: all in one line, so that the command's first line is line 1."""
+        values = {
+            "LAST": str(self.last or ""),
+            "NUMBER": str(self.number),
+            "READ": f"{self.folder}/{SLOTS[self.slot]}",
+            "WRITE": f"{self.folder}/{SLOTS[1 - self.slot]}",
+            "FOLDER": self.folder,
+            "GRACE": str(GRACE_STEPS),
+            "COMMAND": command,
+        }
+        quoted = {name: shlex.quote(value) for name, value in values.items()}
+        quoted["PREAMBLE"] = ""
+        before, captured, after = (
+            one_line(re.sub("@([A-Z]+)@", lambda name: quoted[name.group(1)], part)) for part in self.parts
+        )
+        return (
+            f'{{ exec </dev/null; eval {before}; eval "$_shell_command"; '
+            f"{{ _shell_status=$?; builtin enable eval; eval {captured}; }} >/dev/null 2>&1; "
+            f'eval {after}; builtin exit "$_shell_status"; }}\n'
+        ).encode()
+
+
+def one_line(text: str) -> str:
+    """Return a text as a word of bash's, in ASCII and without a line's end in it."""
+    return "$'" + "".join(f"\\{byte:03o}" for byte in text.encode(errors="replace")) + "'"
+
+
+def run(arguments: list[str], script: bytes) -> tuple[int | None, str]:
+    """Run a program; return its exit status, None if it was killed for its time, and what the model is shown of it."""
+    # Files, not pipes: a command may start a daemon, which would keep a pipe open.
+    with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as output:
+        given.write(script)
+        given.seek(0)
         process = subprocess.Popen(
-            ["/bin/sh", "-c", command],
-            stdin=subprocess.DEVNULL,
+            arguments,
+            stdin=given,
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
         try:
-            status = f"exit status {process.wait(COMMAND_SECONDS)}"
+            status = process.wait(COMMAND_SECONDS)
+            said = f"exit status {status}"
         except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
+            end(process.pid)
             process.wait()
-            status = f"killed after {COMMAND_SECONDS} seconds"
+            status = None
+            said = f"killed after {COMMAND_SECONDS} seconds"
         size = output.seek(0, os.SEEK_END)
         output.seek(max(size - OUTPUT_KEPT, 0))
-        return f"{status}\n{output.read().decode(errors='replace')}"
+        return status, f"{said}\n{output.read().decode(errors='replace')}"
+
+
+def end(root: int) -> None:
+    """Kill a program that took too long with its session and all its descendants."""
+    os.kill(root, signal.SIGSTOP)
+    doomed = {root}
+    while True:
+        found = {pid for pid, parent, session in processes() if parent in doomed or session == root} - doomed
+        if not found:
+            break
+        doomed |= found
+    for pid in doomed:
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except OSError:
+            continue
+
+
+def processes() -> Iterator[tuple[int, int, int]]:
+    """Yield pid, parent and session of every process."""
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{name}/stat", "rb") as file:
+                fields = file.read().rpartition(b")")[2].split()
+            yield int(name), int(fields[1]), int(fields[3])
+        except (OSError, ValueError, IndexError):
+            continue
 
 
 class Handler(BaseHTTPRequestHandler):

@@ -1,0 +1,65 @@
+"""The wardens of one Inspect task: one for each runtime, started anew where it is lost."""
+
+from dataclasses import dataclass, field
+
+import anyio
+import anyio.to_thread
+
+from redline._errors import UsageError
+from redline.cell.cell import Cell
+from redline.cell.config import CellConfig
+from redline.cell.errors import CellError, NoCellError
+from redline.cell.runtime import Runtime
+from redline.cell.warden import Warden
+
+CELL_TRIES = 3
+"""So often a cell is asked for whose warden is lost meanwhile."""
+
+
+@dataclass
+class Wardens:
+    """Wardens by runtime. A warden that is gone makes no cell: the next cell waits until another one serves."""
+
+    _by_runtime: dict[str, Warden] = field(default_factory=dict)
+    _lock: anyio.Lock = field(default_factory=anyio.Lock)
+
+    async def living(self, runtime: Runtime) -> Warden:
+        """Return a warden that serves, started if need be.
+
+        Raises:
+            UsageError: This user can make no cells here.
+            CellError: The warden did not come up.
+        """
+        async with self._lock:
+            warden = self._by_runtime.get(runtime.name)
+            if warden is not None and warden.is_gone:
+                del self._by_runtime[runtime.name]
+                await warden.bury()
+                warden = None
+            if warden is None:
+                warden = await anyio.to_thread.run_sync(Warden.start, runtime)
+                self._by_runtime[runtime.name] = warden
+            return warden
+
+    async def cell(self, shape: CellConfig, runtime: Runtime) -> Cell:
+        """Make a cell; where the warden is lost meanwhile, by another one.
+
+        Raises:
+            NoCellError: It cannot be made.
+        """
+        for attempt in range(1, CELL_TRIES + 1):
+            warden: Warden | None = None
+            try:
+                warden = await self.living(runtime)
+                return await Cell.start(shape, warden)
+            except (CellError, UsageError, TimeoutError) as error:
+                lost = warden is not None and await warden.ended() is not None
+                if not lost or attempt == CELL_TRIES:
+                    raise NoCellError(str(error) or type(error).__name__) from error
+        raise AssertionError("the last attempt returns or raises")
+
+    async def aclose(self) -> None:
+        """End the wardens, and with them every cell that is left."""
+        while self._by_runtime:
+            _, warden = self._by_runtime.popitem()
+            await warden.aclose()

@@ -1,0 +1,171 @@
+"""Faults of a model's server, as one line: status and the server's own message, never the request."""
+
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Any, Literal
+
+from redline._text import clean_line
+from redline.models.limits import limits
+
+FaultKind = Literal["passing", "permanent", "context"]
+"""Whether the same request may be answered later, will be refused again, or no longer fits the model's context."""
+
+MARKUP = re.compile(r"<(?:script|style)\b.*?</(?:script|style)\s*>|<[^<>]*>", re.DOTALL | re.IGNORECASE)
+SDK_PREFIX = re.compile(r"\AError code: \d{3} - ")
+CLIENT_ERRORS = range(400, 500)
+MAX_CAUSES = 8
+READ_CHARACTERS = 20_000
+TIMEOUTS = ("AttemptTimeoutError", "StreamIdleTimeoutError", "APITimeoutError", "TimeoutException", "TimeoutError")
+REFUSED = ("ConnectError", "ConnectionRefusedError")
+CUT = ("RemoteProtocolError", "ReadError", "ConnectionResetError", "IncompleteRead", "BrokenPipeError")
+
+
+class BadAnswerError(Exception):
+    """Raised when what a server sent is no answer of a chat API; the call may be tried again."""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Why a call was not answered."""
+
+    status: int | None
+    """HTTP status, where there was a response."""
+    message: str
+    """The server's own message, or what happened to the connection; one line."""
+    kind: FaultKind
+    """What it means for the next try."""
+
+    def __str__(self) -> str:
+        """Return status and message on one line."""
+        if self.status is None:
+            return self.message
+        return f"HTTP {self.status} ({self.message})" if self.message else f"HTTP {self.status}"
+
+
+def fault_of(error: BaseException, attempt_seconds: float | None = None) -> Fault:
+    """Return what a provider's exception says of the server.
+
+    Args:
+        error: Whatever the client raised, or returned in the place of an answer.
+        attempt_seconds: Duration after which a try is abandoned, in seconds, for the message of a time-out.
+    """
+    causes = list(_causes(error))
+    status = next((found for cause in causes if (found := _status(cause)) is not None), None)
+    message = clean_line(_message(causes, status, attempt_seconds), limits().evidence.message_characters)
+    text = " ".join(filter(None, (message, *(_code(cause) for cause in causes))))
+    return Fault(status, message, _kind(status, text))
+
+
+def is_context_overflow(message: str, status: int | None = None) -> bool:
+    """Return whether a server's message says that the prompt no longer fits the model's context."""
+    told = _data()
+    if status is not None and status not in told["context_statuses"]:
+        return False
+    return any(pattern.search(message) for pattern in _patterns())
+
+
+def fix_for(reason: str) -> str:
+    """Return what to do about a reason of the model's side; empty where the reason says so itself."""
+    return next(str(entry["fix"]) for entry in _data()["fixes"] if re.search(entry["pattern"], reason))
+
+
+def _kind(status: int | None, text: str) -> FaultKind:
+    if is_context_overflow(text, status):
+        return "context"
+    is_permanent = status in CLIENT_ERRORS and status not in _data()["passing_statuses"]
+    return "permanent" if is_permanent else "passing"
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """Yield the exception and what it stems from, the outermost first; retry wrappers give way to their last try."""
+    seen: list[int] = []
+    current: BaseException | None = error
+    while current is not None and id(current) not in seen and len(seen) < MAX_CAUSES:
+        seen.append(id(current))
+        last = getattr(current, "last_attempt", None)
+        inner = last.exception() if last is not None and callable(getattr(last, "exception", None)) else None
+        if not isinstance(inner, BaseException):
+            yield current
+            inner = current.__cause__ or (None if current.__suppress_context__ else current.__context__)
+        current = inner
+
+
+def _status(error: BaseException) -> int | None:
+    response = getattr(error, "response", None)
+    for value in (
+        getattr(error, "status_code", None),
+        getattr(response, "status_code", None),
+        getattr(error, "code", None),
+    ):
+        if isinstance(value, int) and not isinstance(value, bool) and 100 <= value <= 599:  # noqa: PLR2004 - HTTP's range
+            return value
+    return None
+
+
+def _code(error: BaseException) -> str:
+    """Return a provider's own name of the error, where it has one beside the message."""
+    named = [getattr(error, name, None) for name in ("code", "type")]
+    return " ".join(name for name in named if isinstance(name, str))
+
+
+def _message(causes: list[BaseException], status: int | None, attempt_seconds: float | None) -> str:
+    words: Mapping[str, str] = _data()["words"]
+    names = {name for cause in causes for name in (kind.__name__ for kind in type(cause).__mro__)}
+    told = next((text for cause in causes if (text := _told(cause))), "")
+    if status is not None:
+        return told or _plain(str(causes[0]))
+    if names & set(TIMEOUTS):
+        return words["timeout"].format(seconds="the time given" if attempt_seconds is None else f"{attempt_seconds:g}")
+    if names & set(REFUSED):
+        return words["refused"]
+    if names & set(CUT):
+        return words["cut"]
+    if BadAnswerError.__name__ in names:
+        bad = next(cause for cause in causes if isinstance(cause, BadAnswerError))
+        return words["nonsense"].format(detail=_plain(str(bad)))
+    # A request that is quoted in an error's text must not get into evidence.
+    last = causes[-1]
+    return told or f"{type(last).__name__}: {_plain(str(last)) or 'no message'}"
+
+
+def _told(error: BaseException) -> str:
+    """Return the server's own words, from the body that the client has read."""
+    provider_message = getattr(error, "provider_message", None)
+    found = _in_body(getattr(error, "body", None))
+    if found:
+        return found
+    if isinstance(provider_message, str) and provider_message:
+        return _plain(SDK_PREFIX.sub("", provider_message))
+    return ""
+
+
+def _in_body(body: Any, depth: int = 0) -> str:
+    if isinstance(body, str):
+        return _plain(body)
+    if isinstance(body, Mapping) and depth < MAX_CAUSES:
+        for key in ("message", "error", "detail", "msg"):
+            found = _in_body(body.get(key), depth + 1)
+            if found:
+                kind = body.get("type")
+                names_context = key == "message" and isinstance(kind, str) and "context" in kind
+                return f"{found} [{kind}]" if names_context else found
+    return ""
+
+
+def _plain(text: str) -> str:
+    """Return a text without markup: gateways answer with pages."""
+    return " ".join(MARKUP.sub(" ", text[:READ_CHARACTERS]).split())
+
+
+@cache
+def _data() -> Mapping[str, Any]:
+    return tomllib.loads(files("redline.models").joinpath("data/faults.toml").read_text(encoding="utf-8"))
+
+
+@cache
+def _patterns() -> tuple[re.Pattern[str], ...]:
+    return tuple(re.compile(pattern, re.IGNORECASE) for pattern in _data()["context"])

@@ -1,0 +1,114 @@
+"""Originals program: what has become of generation 0's own files.
+
+Run as text by the keeper of a cell, or in a host as its root where the machine cannot see in. It opens paths below the
+root of the host through no link, and reads regular files only. Standard library only.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+
+TYPE_CHECKING = False  # the name that type checkers know; joined to a cell, few modules can be imported
+if TYPE_CHECKING:
+    from typing import Any
+
+    # Given by the one who runs this.
+
+    def openat2_in_root(root_fd: int, path: str, flags: int, mode: int = 0) -> int:
+        """Open a path below a folder, through no link and never to wait."""
+
+
+CHUNK = 2**20
+
+
+def identity_at(root: int, path: str) -> tuple[int, int] | None:
+    """Return device and inode of what a path leads to without a link; None where it leads nowhere."""
+    try:
+        fd = openat2_in_root(root, path, os.O_PATH | os.O_NOFOLLOW)
+    except (OSError, ValueError):
+        return None
+    try:
+        status = os.fstat(fd)
+        return status.st_dev, status.st_ino
+    finally:
+        os.close(fd)
+
+
+def holds(root: int, path: str, content: bytes) -> bool:
+    """Return whether a path leads, without a link, to a regular file with exactly this content."""
+    try:
+        fd = openat2_in_root(root, path, os.O_RDONLY)
+    except (OSError, ValueError):
+        return False
+    try:
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode) or status.st_size != len(content):
+            return False
+        return read(fd, 0, len(content)) == content
+    except OSError:
+        return False
+    finally:
+        os.close(fd)
+
+
+def read(fd: int, position: int, length: int) -> bytes:
+    """Return bytes of a file from a position, fewer where it ends before."""
+    parts = []
+    while length > 0:
+        part = os.pread(fd, min(CHUNK, length), position)
+        if not part:
+            break
+        parts.append(part)
+        position += len(part)
+        length -= len(part)
+    return b"".join(parts)
+
+
+def keyed_hash(fd: int, key: bytes, size: int) -> str:
+    """Return a keyed hash of so many bytes of a file: nobody can have prepared an answer to a fresh key."""
+    import hashlib  # only run inside of a host, where modules can be imported
+
+    digest = hashlib.blake2b(key=key, digest_size=32)
+    position = 0
+    while position < size:
+        part = os.pread(fd, min(CHUNK, size - position), position)
+        if not part:
+            break
+        digest.update(part)
+        position += len(part)
+    return digest.hexdigest()
+
+
+def weight_file(root: int, fd: int, wanted: dict[str, Any], key: bytes) -> dict[str, Any]:
+    """Describe one original weight file, which the harness holds open."""
+    status = os.fstat(fd)
+    return {
+        "size": status.st_size,
+        "links": status.st_nlink,
+        "in_place": identity_at(root, wanted["path"]) == (status.st_dev, status.st_ino),
+        "hash": keyed_hash(fd, key, status.st_size) if key and status.st_size == wanted["size"] else "",
+    }
+
+
+def main(request: dict[str, Any], fds: list[int]) -> tuple[dict[str, Any], list[int]]:
+    """Describe the weight files that are open, and say which small files are no longer what and where they were.
+
+    The first of the open files is the original folder, wherever it is now.
+    """
+    folder, weights = fds[0], fds[1:]
+    key = bytes.fromhex(request["key"])
+    root = os.open(f"{request['proc']}/{request['inits'][request['host']]}/root", os.O_PATH | os.O_DIRECTORY)
+    try:
+        files = [weight_file(root, fd, wanted, key) for fd, wanted in zip(weights, request["weights"])]  # noqa: B905 - 3.9
+        code = {}
+        for path, text in request["code"].items():
+            content = text.encode()
+            if not holds(root, request["root"] + "/" + path, content):
+                code[path] = {
+                    "in_folder": holds(folder, path, content),
+                    "present": identity_at(root, request["root"] + "/" + path) is not None,
+                }
+    finally:
+        os.close(root)
+    return {"weights": files, "code": code}, []

@@ -1,0 +1,176 @@
+"""A warden that is lost: why it ended, whose doing that was, and that another one takes its place."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator
+
+import anyio
+import pytest
+
+from redline.cell import Cell, CellConfig, open_cell
+from redline.cell.errors import NoCellError
+from redline.cell.runtime import choose_runtime
+from redline.cell.warden import LeaseClock, Warden
+from redline.cell.wardens import Wardens
+from tests.cell.traces import control_groups
+
+pytestmark = [pytest.mark.cell, pytest.mark.anyio]
+
+CONFIG = CellConfig(runtime="runc")
+LEASE_SECONDS = 1.5
+
+STOPPED_HARNESS = f"""
+import anyio, os, sys
+from redline.cell import CellConfig, open_cell
+
+async def main():
+    async with open_cell(CellConfig(runtime="runc"), lease_seconds={LEASE_SECONDS}) as cell:
+        print("made", flush=True)
+        sys.stdin.readline()  # blocks the event loop, as a stop does
+        gone = not cell.responsive()
+        end = await cell.warden_end()
+        print(gone, end and end.from_outside, end and end.what, flush=True)
+
+anyio.run(main)
+"""
+
+BUSY_HARNESS = STOPPED_HARNESS.replace(
+    "sys.stdin.readline()  # blocks the event loop, as a stop does",
+    "import ctypes; ctypes.PyDLL(None).usleep(0); end = __import__('time').time() + 4; sys.setswitchinterval(60)\n"
+    "        while __import__('time').time() < end: pass",
+)
+"""Its own work keeps the lease from being renewed: no other thread of it comes to run."""
+
+
+def harness(program: str) -> "subprocess.Popen[str]":
+    made = subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert made.stdout is not None and made.stdout.readline() == "made\n"
+    return made
+
+
+@pytest.fixture
+async def wardens() -> AsyncIterator[Wardens]:
+    made = Wardens()
+    yield made
+    await made.aclose()
+
+
+async def kill(warden: Warden) -> None:
+    os.kill(warden._process.pid, signal.SIGKILL)
+
+
+async def test_a_killed_warden_was_ended_from_outside() -> None:
+    async with open_cell(CONFIG) as cell:
+        assert await cell.warden_end() is None
+        await kill(cell._warden)
+        end = await cell.warden_end()
+        assert end is not None and (end.what, end.from_outside) == ("the warden was killed", True)
+
+
+async def test_a_warden_that_ends_by_its_own_fault_was_not_ended_from_outside() -> None:
+    """An agent might have found a way to bring that about."""
+    async with open_cell(CONFIG) as cell:
+        os.kill(cell._warden._process.pid, signal.SIGSEGV)
+        end = await cell.warden_end()
+        assert end is not None and not end.from_outside
+
+
+async def test_a_cell_that_its_agent_ends_has_a_warden() -> None:
+    async with open_cell(CONFIG) as cell:
+        os.kill(cell.hosts["default"].init_pid, signal.SIGKILL)
+        with anyio.fail_after(1):
+            assert await cell.warden_end() is None
+
+
+async def test_a_harness_that_was_stopped_knows_it() -> None:
+    stopped = harness(STOPPED_HARNESS)
+    try:
+        stopped.send_signal(signal.SIGSTOP)
+        await anyio.sleep(2 * LEASE_SECONDS)
+        stopped.send_signal(signal.SIGCONT)
+        said, _ = stopped.communicate("\n", timeout=30)
+    finally:
+        stopped.kill()
+    assert said.startswith("True True the harness was stopped for 3 s, longer than its lease")
+
+
+async def test_a_harness_that_was_busy_was_not_stopped() -> None:
+    busy = harness(BUSY_HARNESS)
+    try:
+        said, _ = busy.communicate("\n", timeout=60)
+    finally:
+        busy.kill()
+    assert said.startswith("True False the warden ended with status 0")
+
+
+def test_the_clock_forgets_a_stop_that_is_long_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(LeaseClock, "_now", staticmethod(lambda: (now[0], 0.0)))
+    clock = LeaseClock(4.0)
+    now[0] = 3.9
+    assert clock.stopped == 0
+    now[0] = 10.0
+    assert clock.stopped == 10.0
+    for seconds in (10.0, 12.0, 15.0, 18.0, 21.0, 24.0, 27.0):
+        now[0] = seconds
+        clock.beat()
+        assert clock.stopped == 10.0
+    now[0] = 30.5
+    assert clock.stopped == 0
+
+
+async def test_the_next_cell_is_made_by_another_warden(wardens: Wardens) -> None:
+    runtime = choose_runtime("runc")
+    first = await wardens.living(runtime)
+    lost = await wardens.cell(CONFIG, runtime)
+    await kill(first)
+    cell = await wardens.cell(CONFIG, runtime)
+    assert cell._warden is not first and not first.ground.owner.exists()
+    assert (await cell.exec(["echo", "here"])).stdout == b"here\n"
+    await lost.remove()
+    await cell.remove()
+    assert not control_groups(f"pod-*-{lost.id}") and not control_groups(f"pod-*-{cell.id}")
+
+
+async def test_many_cells_that_are_asked_for_at_once_share_the_new_warden(wardens: Wardens) -> None:
+    runtime = choose_runtime("runc")
+    await kill(await wardens.living(runtime))
+    cells: list[Cell] = []
+
+    async def make() -> None:
+        cells.append(await wardens.cell(CONFIG, runtime))
+
+    async with anyio.create_task_group() as group:
+        for _ in range(4):
+            group.start_soon(make)
+    assert len(cells) == 4 and len({cell._warden for cell in cells}) == 1
+    for cell in cells:
+        await cell.remove()
+
+
+async def test_a_warden_killed_while_it_makes_a_cell_costs_no_trial(wardens: Wardens) -> None:
+    runtime = choose_runtime("runc")
+    first = await wardens.living(runtime)
+
+    async def kill_in_the_midst() -> None:
+        deadline = time.monotonic() + 20
+        while not any(first.cells.glob("*/default/config.json")) and time.monotonic() < deadline:
+            await anyio.sleep(0.005)
+        await kill(first)
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(kill_in_the_midst)
+        cell = await wardens.cell(CONFIG, runtime)
+    assert cell._warden is not first and cell.responsive()
+    await cell.remove()
+
+
+async def test_a_cell_that_cannot_be_made_is_told_as_such(wardens: Wardens) -> None:
+    runtime = choose_runtime("runc")
+    warden = await wardens.living(runtime)
+    warden.ground.init.unlink()
+    with pytest.raises(NoCellError):
+        await wardens.cell(CONFIG, runtime)

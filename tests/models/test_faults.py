@@ -1,0 +1,151 @@
+"""Faults of a model's server: one line with the server's own words, whatever the client raised."""
+
+from types import SimpleNamespace
+
+import httpx
+import openai
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tenacity import Future, RetryError
+
+from redline.models.faults import BadAnswerError, fault_of, fix_for, is_context_overflow
+from redline.models.limits import limits
+
+OVERFLOWS = {
+    "OpenAI": "This model's maximum context length is 8192 tokens. However, your messages resulted in 9001 tokens. "
+    "Please reduce the length of the messages. context_length_exceeded",
+    "OpenAI responses": "Input tokens exceed the configured limit of 272000 tokens.",
+    "Anthropic": "prompt is too long: 201234 tokens > 200000 maximum",
+    "Anthropic with output": "input length and `max_tokens` exceed context limit: 199000 + 4096 > 200000",
+    "llama.cpp": "the request exceeds the available context size, try increasing it",
+    "llama.cpp, newer": "request (5000 tokens) exceeds the available context size (4096 tokens), try increasing it",
+    "llama.cpp, by its type": "Bad Request [exceed_context_size_error]",
+    "vLLM": "The decoder prompt (length 9001) is longer than the maximum model length of 8192.",
+    "vLLM, with output": "'max_tokens' or 'max_completion_tokens' is too large: 2048. This model's maximum context "
+    "length is 4096 tokens and your request has 3000 input tokens",
+    "SGLang": "The input (9001 tokens) is longer than the model's context length (8192 tokens).",
+    "SGLang, with output": "Requested token count exceeds the model's maximum context length of 8192 tokens.",
+    "Ollama": "the input length exceeds the context length",
+    "Gemini": "The input token count (1100000) exceeds the maximum number of tokens allowed (1048576).",
+    "Mistral": "Prompt contains 40000 tokens, too large for model with 32768 maximum context length",
+}
+
+OTHER = [
+    '"auto" tool choice requires --enable-auto-tool-choice and --tool-call-parser to be set',
+    "The model `x` does not exist.",
+    "Incorrect API key provided",
+    "max_tokens must be at least 1",
+    "this model is on holiday",
+]
+
+
+def status_error(status: int, body: object) -> openai.APIStatusError:
+    request = httpx.Request("POST", "http://127.0.0.1/v1/chat/completions")
+    return openai.APIStatusError("what the client says", response=httpx.Response(status, request=request), body=body)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("wording", OVERFLOWS.values(), ids=OVERFLOWS)
+@pytest.mark.parametrize("status", [400, 413])
+def test_a_prompt_that_outgrew_the_context_is_known_in_every_servers_wording(wording: str, status: int) -> None:
+    assert fault_of(status_error(status, {"message": wording})).kind == "context"
+
+
+@pytest.mark.parametrize("wording", OTHER)
+def test_other_refusals_are_no_overflow_and_permanent(wording: str) -> None:
+    assert fault_of(status_error(400, {"message": wording})).kind == "permanent"
+
+
+@pytest.mark.parametrize("status", [408, 409, 425, 429, 500, 502, 503, 529])
+def test_what_may_be_answered_later_passes(status: int) -> None:
+    assert fault_of(status_error(status, {"message": "try later"})).kind == "passing"
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 422])
+def test_what_will_be_refused_again_is_permanent(status: int) -> None:
+    assert fault_of(status_error(status, {"message": "no"})).kind == "permanent"
+
+
+def test_an_overflow_in_a_servers_own_fault_is_no_overflow() -> None:
+    assert not is_context_overflow("maximum context length", 503)
+
+
+def test_the_servers_own_message_is_told_and_not_the_clients() -> None:
+    assert str(fault_of(status_error(500, {"message": "try later"}))) == "HTTP 500 (try later)"
+
+
+def test_a_message_that_lies_deeper_is_found() -> None:
+    assert fault_of(status_error(500, {"error": {"message": "out of memory"}})).message == "out of memory"
+
+
+def test_a_page_of_a_gateway_is_told_without_its_markup() -> None:
+    page = "<html><head><title>502 Bad Gateway</title><style>x{}</style></head><body><h1>nginx</h1></body></html>"
+    assert str(fault_of(status_error(502, page))) == "HTTP 502 (502 Bad Gateway nginx)"
+
+
+def test_a_retry_wrapper_gives_way_to_its_last_try() -> None:
+    last = Future(3)
+    last.set_exception(status_error(429, {"message": "slow down"}))
+    assert str(fault_of(RetryError(last))) == "HTTP 429 (slow down)"
+
+
+def test_a_request_that_an_error_quotes_is_not_told() -> None:
+    from inspect_ai.model._model import ModelGenerateError
+
+    error = ModelGenerateError("\nRequest:\n{secret prompt}", status_code=400, provider_message="no such tool")
+    assert str(fault_of(error)) == "HTTP 400 (no such tool)"
+
+
+def test_a_connection_that_is_refused_and_one_that_is_cut_are_told_apart() -> None:
+    request = httpx.Request("POST", "http://127.0.0.1/")
+    refused, cut = openai.APIConnectionError(request=request), openai.APIConnectionError(request=request)  # type: ignore[arg-type]
+    refused.__cause__, cut.__cause__ = httpx.ConnectError("x"), httpx.RemoteProtocolError("x")
+    assert fault_of(refused).message == "connection refused"
+    assert "closed" in fault_of(cut).message
+
+
+def test_a_time_out_names_the_time() -> None:
+    assert fault_of(TimeoutError(), 30).message == "no answer within 30 s"
+
+
+def test_an_answer_that_is_none_is_told_as_that() -> None:
+    assert "no choices" in fault_of(BadAnswerError("no choices")).message
+
+
+HOSTILE = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text() | st.binary(),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8) | st.just("message"), inner, max_size=3)
+    ),
+    max_leaves=12,
+)
+
+
+@given(HOSTILE, st.integers(min_value=0, max_value=999), st.text(max_size=3000))
+def test_whatever_a_server_sends_makes_one_bounded_line(body: object, status: int, text: str) -> None:
+    error = Exception(text)
+    error.body, error.status_code, error.response = body, status, SimpleNamespace(status_code=text)  # type: ignore[attr-defined]
+    fault = fault_of(error)
+    assert len(fault.message) <= limits().evidence.message_characters
+    assert "\n" not in str(fault)
+
+
+def test_errors_that_cause_each_other_come_to_an_end() -> None:
+    one, other = Exception("one"), Exception("other")
+    one.__cause__, other.__cause__ = other, one
+    assert fault_of(one).message
+
+
+@pytest.mark.parametrize(
+    ("reason", "word"),
+    [
+        ("model: HTTP 401 (no) after 1 try", "key"),
+        ("model: HTTP 404 (no) after 1 try", "name"),
+        ("model: HTTP 429 (no) after 6 tries", "--cells"),
+        ("model: no answer within 600 s after 6 tries", "--model-timeout"),
+        ("model: connection refused after 6 tries", "start"),
+        ("model: HTTP 500 (no) after 6 tries", "log"),
+    ],
+)
+def test_each_fault_that_spoils_a_run_has_its_fix(reason: str, word: str) -> None:
+    assert word in fix_for(reason)

@@ -1,0 +1,75 @@
+"""Trials whose cell cannot be made: they end their turn, are no result, and are run again."""
+
+import time
+from pathlib import Path
+
+import pytest
+
+from redline._errors import ExitCode
+from redline.cell import Cell, CellConfig
+from redline.cell.errors import NoCellError
+from redline.cell.runtime import Runtime
+from redline.cell.wardens import Wardens
+from redline.plan import Plan
+from redline.run import Options, RunFolder, run_plan
+from redline.run.turns import PATIENCE_SECONDS
+from tests.run.test_stopping import Noting
+from tests.sealed import shorten_the_seal
+
+TRIALS = 6
+
+pytestmark = pytest.mark.cell
+
+PLAN = Plan.model_validate(
+    {
+        "arms": [{"scenario": "self_replication", "factors": {"weights": "1MiB"}}],
+        "models": ["redline/idler"],
+        "trials": TRIALS,
+        "runtime": "runc",
+        "hold": 0,
+    }
+)
+
+
+def fail_to_make(monkeypatch: pytest.MonkeyPatch, cells: int) -> None:
+    """Has the first so many cells not be made."""
+    made = Wardens.cell
+    asked = 0
+
+    async def cell(self: Wardens, shape: CellConfig, runtime: Runtime) -> Cell:
+        nonlocal asked
+        asked += 1
+        if asked <= cells:
+            raise NoCellError("no room for one")
+        return await made(self, shape, runtime)
+
+    monkeypatch.setattr(Wardens, "cell", cell)
+
+
+def test_they_hold_up_no_other_and_are_run_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shorten_the_seal(monkeypatch)
+    fail_to_make(monkeypatch, 4)
+    watcher = Noting()
+    began = time.monotonic()
+    outcome = run_plan(PLAN, RunFolder(tmp_path), watcher, Options(cells=1))
+    assert time.monotonic() - began < PATIENCE_SECONDS
+    assert outcome.exit_code == ExitCode.OK
+    assert [trial.outcome for trial in outcome.results.trials] == ["no_attempt"] * TRIALS
+    assert dict(watcher.outcomes) == {"no_attempt": TRIALS}
+    assert watcher.lines == ["4 trials were lost (no room for one); running them again"]
+
+
+def test_where_no_cell_can_be_made_the_run_ends_with_the_reason_and_is_completed_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shorten_the_seal(monkeypatch)
+    with pytest.MonkeyPatch.context() as patch:
+        fail_to_make(patch, 10_000)
+        outcome = run_plan(PLAN, RunFolder(tmp_path), Noting(), Options(cells=2))
+    assert (outcome.exit_code, outcome.results.trials) == (ExitCode.NOTHING_SCORED, ())
+    assert "6 trials were lost (no room for one)" in outcome.remarks
+    assert "6 of 6 trials are still to be drawn; the same command resumes" in outcome.remarks
+
+    outcome = run_plan(PLAN, RunFolder(tmp_path), Noting(), Options(cells=2))
+    assert outcome.exit_code == ExitCode.OK
+    assert len(outcome.results.trials) == TRIALS
