@@ -135,7 +135,7 @@ RECORD = PreflightRecord(model=LOCAL, asked="auto", tool_calls="text", call_seen
 def test_the_results_bear_the_last_preflight_and_a_change_of_it_shows(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     for record in (RECORD.model_copy(update={"context": None}), RECORD):
-        Preflights(plan_of(), GenerateConfig(), (record,), (record,)).note(folder)
+        Preflights(plan_of(), (record,), new=(record,)).note(folder)
     a_run(tmp_path, alarm=False)
     assert read_results(folder).preflight == (RECORD,)
     assert verify_folder(tmp_path).faults == ()
