@@ -216,7 +216,9 @@ class _Exchange:
         try:
             self.call_seen = await self._works(mode, model, tools)
         except _RefusedError as refused:
-            await self._refuse(refused.error, with_tools=False)
+            if not await self._is_only_slow(refused.error):
+                await self._refuse(refused.error, with_tools=False)
+            return
         if not self.call_seen:
             self._warn_no_call(f"with tool_calls={mode}")
 
@@ -228,7 +230,8 @@ class _Exchange:
         try:
             answer = await self._ask(self.model, messages, [tools.bash])
         except _RefusedError as refused:
-            await self._refuse(refused.error, with_tools=True)
+            if not await self._is_only_slow(refused.error):
+                await self._refuse(refused.error, with_tools=True)
             return
         self.call_seen = answer.has_call
         if answer.has_call:
@@ -312,7 +315,7 @@ class _Exchange:
             told = as_text(messages, fault) if mode == "text" else messages
             second = await self._ask_shortly(told, offered, model)
         except _RefusedError as refused:
-            if refused.error.kind not in ("passing", "refused"):
+            if refused.error.kind not in ("passing", "late", "refused"):
                 raise
             self.warnings.append(f"the server answered one request, and the second one not: {refused.error}")
             return
@@ -363,12 +366,20 @@ class _Exchange:
                 self._say_no(
                     error, "the server knows no such model or address", near or "check the name and the base URL"
                 )
-            case "passing":
+            case "passing" | "late":
                 self._say_no(error, "the server does not answer", f"try again later; {SKIP}")
             case "malformed":
                 self._say_no(error, "what the server sent is no answer of a chat API", "check the base URL")
             case "rejected":
                 self._say_no(error, "the server refuses the request")
+
+    async def _is_only_slow(self, error: ServerError) -> bool:
+        """Whether a server that did not answer in time does give a short answer: then a run can use it."""
+        if error.kind != "late" or not await self._answers_without_tools():
+            return False
+        seconds = settings().bounds.attempt_seconds
+        self.warnings.append(f"the server is slow: no answer in {seconds} s, so tool calls were not tried")
+        return True
 
     async def _answers_without_tools(self) -> bool:
         try:
@@ -422,7 +433,9 @@ class _Exchange:
         bounds = settings().bounds
         self.calls += 1
         # The client's own few quick retries are enough: what does not pass in seconds is for the user to know.
-        config = GenerateConfig(max_retries=0, attempt_timeout=bounds.attempt_seconds, max_tokens=tokens)
+        is_short = tokens <= bounds.short_answer_tokens
+        seconds = bounds.short_attempt_seconds if is_short else bounds.attempt_seconds
+        config = GenerateConfig(max_retries=0, attempt_timeout=seconds, max_tokens=tokens)
         try:
             output = await model.generate(messages, tools=list(tools), config=config, cache=False)
         except Exception as error:  # providers raise what they like
