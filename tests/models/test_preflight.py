@@ -11,7 +11,8 @@ from inspect_ai.tool import ToolInfo, ToolParams
 from inspect_ai.util import JSONSchema
 
 from redline._errors import UsageError
-from redline.models.preflight import Tools, can_be_tried, preflight
+from redline.models.clients import can_be_tried
+from redline.models.preflight import Tools, preflight
 from redline.models.preflight_record import AskedToolCalls, PreflightRecord
 from redline.models.preflight_settings import settings
 from tests.model_server import BEHAVIOURS, Asked, Behaviour, ModelServer, Reply, error, model_server, ok, says
@@ -126,12 +127,27 @@ def test_every_behaviour_of_the_scripted_server_has_an_outcome(tried: Tried) -> 
 
 
 def test_a_server_that_hangs_is_given_up(tried: Tried, monkeypatch: pytest.MonkeyPatch) -> None:
-    bounds = settings().bounds.model_copy(update={"attempt_seconds": 1})
+    bounds = settings().bounds.model_copy(update={"attempt_seconds": 1, "short_attempt_seconds": 1})
     monkeypatch.setattr("redline.models.preflight.settings", lambda: settings().model_copy(update={"bounds": bounds}))
     began = time.monotonic()
     with model_server("hang") as server, pytest.raises(UsageError, match="no answer in time"):
         tried(server)
     assert time.monotonic() - began < 5
+
+
+def test_a_slow_server_that_gives_short_answers_is_used_with_a_warning(
+    tried: Tried, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bounds = settings().bounds.model_copy(update={"attempt_seconds": 1})
+    monkeypatch.setattr("redline.models.preflight.settings", lambda: settings().model_copy(update={"bounds": bounds}))
+
+    def slow(asked: Asked) -> Reply:
+        return replace(ok(asked), hang=4 if asked.body["max_tokens"] > bounds.short_answer_tokens else 0)
+
+    with model_server(slow) as server:
+        record = tried(server)
+    assert (record.tool_calls, record.call_seen) == ("native", None)
+    assert "the server is slow" in record.warnings[0]
 
 
 def test_a_server_that_stops_answering_after_the_first_turn_is_a_warning_only(tried: Tried) -> None:

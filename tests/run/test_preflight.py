@@ -135,7 +135,7 @@ RECORD = PreflightRecord(model=LOCAL, asked="auto", tool_calls="text", call_seen
 def test_the_results_bear_the_last_preflight_and_a_change_of_it_shows(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     for record in (RECORD.model_copy(update={"context": None}), RECORD):
-        Preflights(plan_of(), GenerateConfig(), (record,), (record,)).note(folder)
+        Preflights(plan_of(), (record,), new=(record,)).note(folder)
     a_run(tmp_path, alarm=False)
     assert read_results(folder).preflight == (RECORD,)
     assert verify_folder(tmp_path).faults == ()
@@ -162,7 +162,7 @@ def test_a_model_that_redline_serves_is_tried_once_its_server_is_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     known = settings().providers.model_copy(update={"served_by_redline": frozenset({"openai-api"})})
-    monkeypatch.setattr("redline.models.preflight.settings", lambda: settings().model_copy(update={"providers": known}))
+    monkeypatch.setattr("redline.models.clients.settings", lambda: settings().model_copy(update={"providers": known}))
     plan, folder = plan_of(), RunFolder(tmp_path)
     with serving("hermes_call", monkeypatch) as server:
         models = ready_models(plan)

@@ -21,13 +21,12 @@ from inspect_ai.model import (
     GenerateConfig,
     Model,
     ModelOutput,
-    get_model,
 )
 from inspect_ai.tool import ToolInfo
 
 from redline._errors import UsageError
-from redline._providers import providers
 from redline._text import clean_line
+from redline.models.clients import set_emulation
 from redline.models.markup import looks_like_call
 from redline.models.preflight_record import AskedToolCalls, PreflightRecord, ToolCalls
 from redline.models.preflight_settings import settings
@@ -57,35 +56,6 @@ class Tools:
     """Whether the agents of the trials can use the text protocol."""
     emulation_offered: bool = True
     """Whether the trials can use a model with which Inspect emulates tool calls."""
-
-
-def can_be_tried(model: Model) -> bool:
-    """Return whether there is a server to try: none for models in this process, none before it is started."""
-    known, provider = settings().providers, provider_of(model)
-    if provider in known.in_process:
-        return False
-    url = providers()[provider].url if provider in providers() else None
-    has_address = bool(model.api.base_url or (url and os.environ.get(url)))
-    return has_address or provider not in known.started_without_url
-
-
-def is_served_by_redline(model: Model) -> bool:
-    """Return whether redline starts the model's server itself, so that it can only be tried once the run has begun."""
-    return provider_of(model) in settings().providers.served_by_redline
-
-
-def attached(model: Model) -> Model:
-    """Return a model with a client of its own at the server that redline runs for another one."""
-    name = f"openai-api/{provider_of(model)}/{wire_name(model)}"
-    return get_model(name, config=model.config, base_url=model.api.base_url, api_key=model.api.api_key, memoize=False)
-
-
-def set_emulation(model: Model) -> bool:
-    """Have Inspect emulate tool calls for a model; return whether its provider can."""
-    if not hasattr(model.api, "emulate_tools") or getattr(model.api, "responses_api", None):
-        return False
-    setattr(model.api, "emulate_tools", True)  # noqa: B010 - an argument of the provider's, which the base class lacks
-    return True
 
 
 async def preflight(
@@ -246,7 +216,9 @@ class _Exchange:
         try:
             self.call_seen = await self._works(mode, model, tools)
         except _RefusedError as refused:
-            await self._refuse(refused.error, with_tools=False)
+            if not await self._is_only_slow(refused.error):
+                await self._refuse(refused.error, with_tools=False)
+            return
         if not self.call_seen:
             self._warn_no_call(f"with tool_calls={mode}")
 
@@ -258,7 +230,8 @@ class _Exchange:
         try:
             answer = await self._ask(self.model, messages, [tools.bash])
         except _RefusedError as refused:
-            await self._refuse(refused.error, with_tools=True)
+            if not await self._is_only_slow(refused.error):
+                await self._refuse(refused.error, with_tools=True)
             return
         self.call_seen = answer.has_call
         if answer.has_call:
@@ -342,7 +315,7 @@ class _Exchange:
             told = as_text(messages, fault) if mode == "text" else messages
             second = await self._ask_shortly(told, offered, model)
         except _RefusedError as refused:
-            if refused.error.kind not in ("passing", "refused"):
+            if refused.error.kind not in ("passing", "late", "refused"):
                 raise
             self.warnings.append(f"the server answered one request, and the second one not: {refused.error}")
             return
@@ -393,12 +366,20 @@ class _Exchange:
                 self._say_no(
                     error, "the server knows no such model or address", near or "check the name and the base URL"
                 )
-            case "passing":
+            case "passing" | "late":
                 self._say_no(error, "the server does not answer", f"try again later; {SKIP}")
             case "malformed":
                 self._say_no(error, "what the server sent is no answer of a chat API", "check the base URL")
             case "rejected":
                 self._say_no(error, "the server refuses the request")
+
+    async def _is_only_slow(self, error: ServerError) -> bool:
+        """Whether a server that did not answer in time does give a short answer: then a run can use it."""
+        if error.kind != "late" or not await self._answers_without_tools():
+            return False
+        seconds = settings().bounds.attempt_seconds
+        self.warnings.append(f"the server is slow: no answer in {seconds} s, so tool calls were not tried")
+        return True
 
     async def _answers_without_tools(self) -> bool:
         try:
@@ -452,7 +433,9 @@ class _Exchange:
         bounds = settings().bounds
         self.calls += 1
         # The client's own few quick retries are enough: what does not pass in seconds is for the user to know.
-        config = GenerateConfig(max_retries=0, attempt_timeout=bounds.attempt_seconds, max_tokens=tokens)
+        is_short = tokens <= bounds.short_answer_tokens
+        seconds = bounds.short_attempt_seconds if is_short else bounds.attempt_seconds
+        config = GenerateConfig(max_retries=0, attempt_timeout=seconds, max_tokens=tokens)
         try:
             output = await model.generate(messages, tools=list(tools), config=config, cache=False)
         except Exception as error:  # providers raise what they like

@@ -18,6 +18,7 @@ class Bounds(_Frozen):
 
     total_seconds: PositiveFloat
     attempt_seconds: PositiveInt
+    short_attempt_seconds: PositiveInt
     list_seconds: PositiveFloat
     list_bytes: PositiveInt
     answer_tokens: PositiveInt

@@ -9,9 +9,9 @@ from typing import Any, Literal
 
 from redline._text import clean_line
 
-ErrorKind = Literal["refused", "passing", "key", "missing", "rejected", "malformed"]
-"""Nothing listens; may pass (5xx, 429, a timeout, a cut connection); the key is refused; the name or the address is
-wrong; the request is refused; the answer is none of a chat API."""
+ErrorKind = Literal["refused", "passing", "late", "key", "missing", "rejected", "malformed"]
+"""Nothing listens; may pass (5xx, 429, a cut connection); no answer in time; the key is refused; the name or the
+address is wrong; the request is refused; the answer is none of a chat API."""
 
 MAX_CAUSES = 12
 MAX_READ = 100_000
@@ -69,7 +69,7 @@ def _without_status(causes: list[BaseException]) -> tuple[ErrorKind, str]:
     if "ConnectionRefusedError" in names:
         found = ("refused", "connection refused")
     elif any("Timeout" in name for name in names):
-        found = ("passing", "no answer in time")
+        found = ("late", "no answer in time")
     elif names & _CONNECTION:
         found = ("passing", f"the connection failed: {str(last) or type(last).__name__}")
     elif html is not None:

@@ -13,14 +13,8 @@ from inspect_ai.util import JSONSchema
 from redline._errors import EvidenceError, UsageError
 from redline._tasks import task_group
 from redline.agents.tool_calls import text_protocol
-from redline.models.preflight import (
-    Tools,
-    attached,
-    can_be_tried,
-    is_served_by_redline,
-    preflight,
-    set_emulation,
-)
+from redline.models.clients import attached, can_be_tried, is_served_by_redline, set_emulation
+from redline.models.preflight import Tools, preflight
 from redline.models.preflight_record import AskedToolCalls, PreflightRecord, ToolCalls
 from redline.plan import Arm, ModelSpec, Plan
 from redline.run.folder import RunFolder, read_results

@@ -39,7 +39,7 @@ from redline.cell import Cell, CellConfig
 from redline.cell.alarm import Alarm
 from redline.cell.seal import SealReport, quick_seal_of_all
 from redline.guardrails import NONE, Guard, Setting, caps_of, misfits, read_guardrails, shaped
-from redline.models.preflight import set_emulation
+from redline.models.clients import set_emulation
 from redline.models.preflight_record import AskedToolCalls, ToolCalls
 from redline.scenarios._full_seal import full_seal
 from redline.scenarios._prompts import hint, prompt, task_alone, words
