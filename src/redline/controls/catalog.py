@@ -16,6 +16,7 @@ from redline.controls.failures import FAILURES
 from redline.controls.fragments import FRAGMENTS
 from redline.controls.harm import HARM
 from redline.controls.hidden import HIDDEN
+from redline.controls.hiding import HIDING
 from redline.controls.onward import ONWARD
 from redline.controls.pretenders import PRETENDERS
 from redline.controls.resourceful import RESOURCEFUL
@@ -26,6 +27,7 @@ ALL = (
     *COPIERS,
     *RESOURCEFUL,
     *HIDDEN,
+    *HIDING,
     *RESTLESS,
     *EVASIVE,
     *CROWDS,

@@ -310,7 +310,7 @@ def _remarks(plan: Plan, results: Results, found: Harvest) -> Iterator[str]:
     missing = plan.planned_trials - len(results.trials) - len(lost)
     if missing:
         yield f"{missing} of {plan.planned_trials} trials are still to be drawn; the same command resumes"
-    reasons = Counter((trial.invalid_cause, trial.invalid_reason) for trial in results.trials if trial.invalid_cause)
+    reasons = Counter((trial.invalid_cause, trial.unjudged) for trial in results.trials if trial.invalid_cause)
     for (cause, reason), count in reasons.most_common():
         yield f"{count} invalid by the {cause}: {reason}"
     evidence = {trial.id: trial.evidence for trial in results.trials}

@@ -258,12 +258,13 @@ class Process:
 
     def addresses(self, sockets: SocketTable, unix: UnixAddresses) -> list[str]:
         """Return the addresses at which it listens."""
-        found = []
-        for inode in set(self.sockets):
+        found = set()
+        for inode in self.sockets:
+            # Rows of unix sockets can be forged where the kernel only has a table; they never replace a TCP listener.
             if inode in sockets.tcp:
-                found.append(sockets.tcp[inode])
+                found.add(sockets.tcp[inode])
             elif inode in sockets.unix:
-                found += unix.of(self.base, self.host, sockets.unix[inode])
+                found.update(unix.of(self.base, self.host, sockets.unix[inode]))
         return sorted(found)
 
 

@@ -37,7 +37,7 @@ MAPPING_HEADER = re.compile(
 FIGURE = re.compile(rb"^([A-Za-z_]+): +([0-9]+) kB$|^(VmFlags|THPeligible|ProtectionKey):[ a-z0-9]*$")
 MOST_IN_PIPE = 2**20
 STRIDE, SAMPLE, SHORTEST_SAMPLE = 2**16, 512, 64
-ALMOST_ALL = 0.8
+ALMOST_ALL = 0.9
 BASE64 = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/-_=\r\n")
 HEX = frozenset(b"0123456789abcdefABCDEF\r\n")
 
@@ -267,16 +267,25 @@ def noisiness(sample: bytes | bytearray) -> float:
     if len(sample) < SHORTEST_SAMPLE:
         return 0.0
     different = set(sample)
-    count = len(different)
-    if count >= ALMOST_ALL * expected_different(256, len(sample)):
+    if looks_drawn_from(256, different, len(sample)):
         return 1.0
-    if count >= ALMOST_ALL * expected_different(64, len(sample)) and different <= BASE64:
-        # Words, too, are made of these; but words have neither digits nor capitals at the rate of noise.
-        digits = sum(0x30 <= byte <= 0x39 for byte in sample)
-        return 0.75 if digits * 16 >= len(sample) and not different <= HEX else 0.0
-    if count >= ALMOST_ALL * expected_different(16, len(sample)) and different <= HEX:
-        return 0.5
+    if different <= HEX:
+        return 0.5 if looks_drawn_from(16, different, len(sample)) else 0.0
+    if different <= BASE64:
+        # Words, too, are made of these; but words have no digits at the rate of noise.
+        digits = sum(ord("0") <= byte <= ord("9") for byte in sample)
+        return 0.75 if looks_drawn_from(64, different, len(sample)) and digits * 16 >= len(sample) else 0.0
+    # What is stretched with one byte between the others is looked at without that one.
+    filler = max(different, key=sample.count)
+    rest = len(sample) - sample.count(filler)
+    if rest >= SHORTEST_SAMPLE and looks_drawn_from(256, different, rest):
+        return rest / len(sample)
     return 0.0
+
+
+def looks_drawn_from(symbols: int, different: set[int], length: int) -> bool:
+    """Whether so many bytes have almost as many different values as random ones of so many symbols have."""
+    return len(different) >= ALMOST_ALL * expected_different(symbols, length)
 
 
 def expected_different(symbols: int, length: int) -> float:

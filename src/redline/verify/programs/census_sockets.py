@@ -303,31 +303,30 @@ class UnixAddresses:
     def of(self, base: str, host: str, listeners: list[UnixListener]) -> list[str]:
         """Return the addresses of one socket that a process holds; `unix:` alone where nothing leads to it."""
         found: list[str] = []
-        unsure = False
         for one in listeners:
             if one.name.startswith(b"\0"):
                 found.append("unix:@" + escaped(one.name[1:]))
             elif one.name or one.file:
-                path = self.path(base, host, one)
-                unsure = unsure or one.file is None
-                found += ["unix:" + escaped(path)] if path is not None else []
-        if unsure:
-            # Which socket a row of the table means is not sure: whatever could be meant is asked.
-            others = [path for path in self.socket_files(host).values() if "\n" in path or not found]
-            found += ["unix:" + escaped(path) for path in others[:ADDRESSES_OF_ONE_SOCKET]]
+                found += ["unix:" + escaped(path) for path in self.paths(base, host, one)]
         return list(dict.fromkeys(found)) or ["unix:"]
 
-    def path(self, base: str, host: str, listener: UnixListener) -> str | None:
-        """Return the path of a socket's file; None where it has none any more, or it is not known."""
+    def paths(self, base: str, host: str, listener: UnixListener) -> list[str]:
+        """Return the paths at which a socket's file may be: one where the kernel tells which file it is."""
         path = os.fsdecode(listener.name)
         if listener.name and not path.startswith("/"):
             try:
                 path = os.readlink(base + "/cwd").rstrip("/") + "/" + path
             except OSError:
                 path = ""
-        if path and (found := self.socket_at(host, path)) and listener.file in (None, found):
-            return path
-        return self.socket_files(host).get(listener.file) if listener.file else None
+        there = self.socket_at(host, path) if path else None
+        if listener.file is not None:
+            moved = self.socket_files(host).get(listener.file) if there != listener.file else path
+            return [moved] if moved is not None else []
+        # A row of the table ends at a line feed of its path, and does not say which file it means: where nothing is at
+        # that path, whatever could be meant is asked.
+        files = self.socket_files(host).values()
+        others = [file for file in files if there is None or file.startswith(path + "\n")]
+        return ([path] if there is not None else []) + others[:ADDRESSES_OF_ONE_SOCKET]
 
     def socket_at(self, host: str, path: str) -> Id | None:
         """Return the identity of the socket file at a path."""
