@@ -564,7 +564,7 @@ class Files:
         try:
             fd = os.dup(mount.fd)
             self.walk_folder(mount, fd, mount.path, inside=is_below(mount.fd, self.places.folder), depth=0)
-        except OutOfBounds:
+        except (OutOfBounds, OSError):
             self.incomplete.append(f"walk of {mount.host}:{mount.path}")
 
     def walk_folder(self, mount: Mount, fd: int, path: str, inside: bool, depth: int) -> None:
@@ -616,6 +616,8 @@ class Files:
             return
         try:
             self.look_at_file(host, fd, path, inside)
+        except OSError:
+            self.incomplete.append("read")
         finally:
             os.close(fd)
 
@@ -889,11 +891,18 @@ def find_processes(request: dict[str, Any]) -> tuple[list[Process], list[str]]:
             break
         try:
             process = Process(proc, host, pid, threads)
-        except (ProcessLookupError, ValueError):
+        except ProcessLookupError:
             continue
-        if not process.look_at_descriptors(limits["descriptors"]):
-            incomplete.append(f"descriptors of {pid}")
-        process.look_at_maps()
+        except (OSError, ValueError, IndexError):
+            incomplete.append(f"process {pid}")
+            continue
+        try:
+            if not process.look_at_descriptors(limits["descriptors"]):
+                incomplete.append(f"descriptors of {pid}")
+            process.look_at_maps()
+        except (OSError, ValueError, IndexError):
+            # Whatever it is that cannot be read, it is of the agent's making, and not what the rest is judged by.
+            incomplete.append(f"process {pid}")
         incomplete += process.unseen
         found.append(process)
     return found, incomplete
