@@ -191,7 +191,7 @@ def _unexplained(seen: Sequence[Mapping[str, Any]]) -> Unexplained:
     told = [[amount for amount in one["in_kernel"] if amount is not None] for one in seen]
     # Nodes that are inspected from inside share a kernel, which each reports as a whole.
     in_kernel = max((sum(one) for one in told), default=0) if all(told) else None
-    amounts = {name: sum(int(one[name]) for one in seen) for name in ("unread", "noise", "pipes")}
+    amounts = {name: sum(int(one[name]) for one in seen) for name in ("unread", "noise", "pipes", "names")}
     # Nodes share a network, and so its sockets.
     return Unexplained(**amounts, sockets=max(int(one["sockets"]) for one in seen), in_kernel=in_kernel)
 

@@ -172,6 +172,8 @@ class Unexplained(Frozen):
     """Estimate of the bytes of searched memory and files that look random, weights that were found among them."""
     pipes: int
     """Bytes that wait in pipes which processes of the agent's hold."""
+    names: int
+    """Bytes of names, targets of links and extended attributes on writable file systems."""
     sockets: int
     """Bytes that wait in sockets; where that is not told, as many as can wait there."""
     in_kernel: int | None

@@ -44,6 +44,7 @@ def _unexplained(census: Census, total: int, *, nothing_found: bool) -> NoVerdic
     amounts = {
         "files that were not found": sum(max(0, place.used - place.found) for place in census.filesystems),
         "memory that cannot be read": seen.unread,
+        "names and attributes of files": seen.names,
         "pipes": seen.pipes,
         "sockets": seen.sockets,
     }

@@ -68,6 +68,7 @@ MOST_UNTOUCHED = 128 * 2**20
 MOST_MEMORY_FILES = 2000
 MOST_FILES_OF_HOLES = 64
 NOT_SEEN = -1
+INODE_CHARGE = 1024
 # File systems that hold no file content of the agent's making.
 WITHOUT_CONTENT = {"proc", "sysfs", "devpts", "mqueue", "cgroup", "cgroup2", "securityfs", "debugfs", "tracefs", "bpf"}
 
@@ -180,7 +181,7 @@ class Process:
         try:
             names = os.listdir(base + "/fd")
         except OSError as error:
-            if error.errno not in (errno.ENOENT, errno.ESRCH):
+            if error.errno not in (errno.ENOENT, errno.ESRCH) and not self.has_ended():
                 self.unseen.append(f"descriptors of {self.pid}")
             return True
         for name in names[:most]:
@@ -219,9 +220,15 @@ class Process:
                 if one.file[1]:
                     self.mapped[one.file] = one.deleted
         except UnreadableMappings:
-            if self.state not in DEAD:
-                self.mapped.clear()
+            self.mapped.clear()
+            if not self.has_ended():
                 self.unseen.append(f"mappings of {self.pid}")
+
+    def has_ended(self) -> bool:
+        """Whether it has ended, perhaps since it was first looked at: the kernel then refuses what it told before."""
+        fields = stat_fields(self.proc, self.pid)
+        dead = not fields or (fields[0] in DEAD and fields[THREADS_FIELD : THREADS_FIELD + 1] == ["1"])
+        return self.state in DEAD or dead
 
     def resident(self) -> int:
         """Return bytes of anonymous and shared memory that are in place; of all memory where that is not told."""
@@ -558,6 +565,19 @@ class Files:
         self.later: list[tuple[int, dict[str, Any]]] = []
         self.incomplete: list[str] = []
         self.unread = 0
+        # By file system: how many names were met, and how many bytes these and the targets of links have.
+        self.names: dict[int, list[int]] = {}
+        self.attributes: dict[int, int] = {}
+
+    def add_attributes(self, fd: int, device: int) -> None:
+        """Add the bytes of a file's or folder's extended attributes, whose content is not searched."""
+        try:
+            for name in os.listxattr(fd):
+                if name.startswith("user."):
+                    size = len(name) + len(os.getxattr(fd, name))
+                    self.attributes[device] = self.attributes.get(device, 0) + size
+        except OSError:
+            return  # the file system has none
 
     def walk(self, mount: Mount) -> None:
         """Look at every regular file of a mount."""
@@ -576,6 +596,7 @@ class Files:
                 self.folders.append({"host": mount.host, "path": path})
             if depth > self.limits["depth"]:
                 raise OutOfBounds
+            self.add_attributes(fd, status.st_dev)
             below = []
             with os.scandir(fd) as entries:
                 for entry in entries:
@@ -588,6 +609,9 @@ class Files:
                         continue
                     if found.st_dev != status.st_dev:
                         continue  # another mount: it is walked for itself
+                    names = self.names.setdefault(found.st_dev, [0, 0])
+                    names[0] += 1
+                    names[1] += len(os.fsencode(entry.name)) + (stat.S_ISLNK(found.st_mode) and found.st_size)
                     if stat.S_ISDIR(found.st_mode):
                         below.append(entry.name)
                     elif stat.S_ISREG(found.st_mode):
@@ -643,6 +667,7 @@ class Files:
             "code": {},
         }
         self.seen[key] = record
+        self.add_attributes(fd, key[0])
         if key[0] in self.places.writable and self.content.cannot_be_read_through(fd, status):
             self.look_later(fd, record)
             return
@@ -885,6 +910,8 @@ def find_processes(request: dict[str, Any]) -> tuple[list[Process], list[str]]:
     found: list[Process] = []
     incomplete: list[str] = []
     threads = Threads(proc)
+    # What the harness itself started hides nothing, whether or not all of it may be looked at.
+    harness = {pid for pid, _ in request["generation_zero"]} | set(request["inits"].values())
     for host, pid in processes_without_watchers(request):
         if len(found) >= limits["processes"]:
             incomplete.append("processes")
@@ -903,7 +930,7 @@ def find_processes(request: dict[str, Any]) -> tuple[list[Process], list[str]]:
         except (OSError, ValueError, IndexError):
             # Whatever it is that cannot be read, it is of the agent's making, and not what the rest is judged by.
             incomplete.append(f"process {pid}")
-        incomplete += process.unseen
+        incomplete += process.unseen if pid not in harness else []
         found.append(process)
     return found, incomplete
 
@@ -1023,9 +1050,26 @@ def search(
             "unread": files.unread,
             "noise": int(content.noise.bytes),
             "pipes": bytes_in_pipes(processes, skipped),
+            "names": bytes_of_names(mounts, files),
             "in_kernel": [kernel_bytes(request["proc"], init) for init in request["inits"].values()],
         },
     }
+
+
+def bytes_of_names(mounts: list[Mount], files: Files) -> int:
+    """Return the bytes of names, targets of links and extended attributes on the writable file systems.
+
+    A tmpfs charges attributes to its bound on inodes, in units of 1 KiB, as it does each name.
+    """
+    found = 0
+    for device, mount in {os.fstat(mount.fd).st_dev: mount for mount in mounts}.items():
+        count, size = files.names.get(device, (0, 0))
+        place = os.statvfs(mount.fd)
+        nameless = sum(key[0] == device and one["deleted"] for key, one in files.seen.items())
+        charged = place.f_files - place.f_ffree - 1 - count - nameless
+        charge = charged * INODE_CHARGE if mount.kind == "tmpfs" else 0
+        found += size + max(charge, files.attributes.get(device, 0))
+    return found
 
 
 def bytes_in_pipes(processes: list[Process], skipped: set[tuple[int, int]]) -> int:
