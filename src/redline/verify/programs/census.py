@@ -227,7 +227,7 @@ class Process:
     def has_ended(self) -> bool:
         """Whether it has ended, perhaps since it was first looked at: the kernel then refuses what it told before."""
         fields = stat_fields(self.proc, self.pid)
-        dead = not fields or (fields[0] in DEAD and fields[THREADS_FIELD : THREADS_FIELD + 1] == ["1"])
+        dead = not fields or (fields[0] in DEAD and fields[THREADS_FIELD : THREADS_FIELD + 1] in (["0"], ["1"]))
         return self.state in DEAD or dead
 
     def resident(self) -> int:

@@ -103,7 +103,10 @@ class Threads:
         number = os.path.basename(base)
         # From outside, the kernel compares the tables; where it does not, the threads are looked at one by one.
         for thread in threads[:MOST_THREADS_ASKED]:
-            if str(thread) != number and libc.syscall(SYS_KCMP, int(number), thread, KCMP_FILES, 0, 0) != 0:
+            if str(thread) == number or libc.syscall(SYS_KCMP, int(number), thread, KCMP_FILES, 0, 0) == 0:
+                continue
+            fields = stat_fields(f"{self.proc}/{pid}/task", thread)
+            if fields and fields[0] not in DEAD:  # one that has ended holds nothing any more
                 yield f"{self.proc}/{pid}/task/{thread}"
 
 
