@@ -324,6 +324,8 @@ def test_weights_in_disguise_look_like_noise_and_ordinary_content_does_not() -> 
     for ordinary in (bytes(2**20), modules, b"%d %f\n" * 2**17, bytes(range(64)) * 2**14):
         assert noise(ordinary) == 0
     assert noise(program) < 0.2 * len(program)
+    # What an ordinary job copies, or a large file that repeats itself, is no more than it was.
+    assert noise(weights * 16) < 1.1 * len(weights) + 2**16
 
 
 @given(st.binary(max_size=600))

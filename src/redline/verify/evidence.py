@@ -169,7 +169,7 @@ class Unexplained(Frozen):
     unread: int
     """Bytes of processes' memory that could not be read."""
     noise: int
-    """Estimate of the bytes of searched memory and files that look random, weights that were found among them."""
+    """Estimate of the different bytes of searched memory and files that look random, weights that were found too."""
     pipes: int
     """Bytes that wait in pipes which processes of the agent's hold."""
     names: int

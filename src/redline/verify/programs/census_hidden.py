@@ -36,7 +36,7 @@ MAPPING_HEADER = re.compile(
 )
 FIGURE = re.compile(rb"^([A-Za-z_]+): +([0-9]+) kB$|^(VmFlags|THPeligible|ProtectionKey):[ a-z0-9]*$")
 MOST_IN_PIPE = 2**20
-STRIDE, SAMPLE, SHORTEST_SAMPLE = 2**16, 512, 64
+STRIDE, SAMPLE, SHORTEST_SAMPLE, OFFSETS = 2**16, 512, 64, 16
 ALMOST_ALL = 0.9
 BASE64 = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/-_=\r\n")
 HEX = frozenset(b"0123456789abcdefABCDEF\r\n")
@@ -245,24 +245,32 @@ def bytes_in_pipe(pid: int, path: str) -> int:
 
 
 class Noise:
-    """Estimates how many of the searched bytes look like noise, as weights do in whatever way they are disguised.
+    """Estimates how many different bytes of those searched look like noise, as weights do however they are disguised.
 
-    One sample is taken of each stretch, at an offset that nobody can know before.
+    One sample is taken of each stretch, at an offset that nobody can know before the census. Content that repeats
+    itself counts once, as does a file next to its copy: what has the size of the weights has as much of it that differs.
     """
 
     def __init__(self) -> None:
-        """Start with none."""
+        """Choose the offsets."""
         self.bytes = 0.0
+        self.offsets = [int.from_bytes(os.urandom(2), "little") for _ in range(OFFSETS)]
+        self.known: set[bytes] = set()
 
     def add(self, buffer: bytearray, begin: int, end: int) -> None:
         """Add a part of a buffer that was read for the first time."""
+        number = 0
         while begin < end:
             length = min(STRIDE, end - begin)
             taken = min(SAMPLE, length)
-            room = length - taken
-            offset = int.from_bytes(os.urandom(2), "little") * room // 65535 if room else 0
-            self.bytes += length * noisiness(buffer[begin + offset : begin + offset + taken])
+            offset = self.offsets[number % OFFSETS] * (length - taken) // 65535
+            sample = bytes(buffer[begin + offset : begin + offset + taken])
+            part = noisiness(sample)
+            if part and sample not in self.known:
+                self.known.add(sample)
+                self.bytes += length * part
             begin += length
+            number += 1
 
 
 def noisiness(sample: bytes | bytearray) -> float:
