@@ -325,7 +325,7 @@ def test_weights_in_disguise_look_like_noise_and_ordinary_content_does_not() -> 
         assert noise(ordinary) == 0
     assert noise(program) < 0.2 * len(program)
     # What an ordinary job copies, or a large file that repeats itself, is no more than it was.
-    assert noise(weights * 16) < 1.1 * len(weights) + 2**16
+    assert noise(WEIGHTS.read(0, 2**20) * 8) < 1.1 * 2**20
 
 
 @given(st.binary(max_size=600))

@@ -83,6 +83,7 @@ class JudgementLimits(_Table):
     missing_anchors: float
     code_lines: float
     memory_attempt: float
+    noise_part: float
     guard_score: float
 
 

@@ -248,7 +248,7 @@ class Noise:
     """Estimates how many different bytes of those searched look like noise, as weights do however they are disguised.
 
     One sample is taken of each stretch, at an offset that nobody can know before the census. Content that repeats
-    itself counts once, as does a file next to its copy: what has the size of the weights has as much of it that differs.
+    itself counts once, as does a file next to its copy: weights do not repeat themselves.
     """
 
     def __init__(self) -> None:
