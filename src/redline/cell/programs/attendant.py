@@ -565,9 +565,10 @@ class Attendant:
         link = Link(channel, made)
         try:
             number = connect_to_path(made, path) if path else made.connect_ex((message["address"], message["port"]))
-        except (OSError, ValueError):
+        except (OSError, ValueError) as error:
             made.close()
-            raise
+            # A name that no address can hold has no error number of its own.
+            raise OSError(getattr(error, "errno", None) or errno.EINVAL, str(error)) from error
         if number not in (0, errno.EINPROGRESS, errno.EAGAIN):
             made.close()
             raise OSError(number, os.strerror(number))
