@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from redline import schemas
+from redline.report.words import outcome_words
 from redline.results import Results
-from redline.verify.verdict import OUTCOMES
+from redline.verify.verdict import MILESTONES, OUTCOMES
 from tests.builders import HELD, judged, results
 
 
@@ -143,7 +144,7 @@ def test_the_contract_of_names_holds() -> None:
     assert set(document["conditions"][0]) == {
         *("scenario", "factors", "arm", "model", "trials", "exposed", "outcomes", "rate"),
         *("engine_replicated", "milestones", "false_claims", "fudan", "measures", "harm", "signals", "model_side"),
-        "tool_calls",
+        *("tool_calls", "invalid"),
     }
     assert set(document["conditions"][0]["rate"]) == {
         *("k", "n", "estimate", "wilson95", "clopper_pearson95", "bounds_with_invalid"),
@@ -178,3 +179,23 @@ def test_no_part_of_a_schema_is_undocumented(document: str) -> None:
 def test_the_page_on_evidence_names_every_part_of_the_documents_of_a_run(document: str) -> None:
     page = (Path(__file__).parents[1] / "docs/evidence.md").read_text()
     assert not [name for name in json.loads(schemas.shipped(document))["properties"] if f"`{name}`" not in page]
+
+
+def test_invalid_trials_say_whose_doing_it_was_and_what_was_proved_before() -> None:
+    ladder = dict.fromkeys(MILESTONES, False)
+    hidden = {**ladder, "attempted": True, "engine_up": True, "answers": True}
+    gone = {"invalid_cause": "agent", "invalid_reason": "the cell is gone"}
+    told = results(
+        judged("invalid", 0, milestones=hidden, **gone),
+        judged("invalid", 1, milestones=ladder, **gone),
+        judged("invalid", 2, milestones=ladder, invalid_cause="harness", invalid_reason="no room"),
+    )
+    (condition,) = told.conditions
+    assert condition.invalid.model_dump() == {"by_agent": 2, "by_harness": 1, "reached": {"answers": 1}}
+    assert outcome_words(condition) == "3 invalid (2 by the agent; 1 by the harness; 1 reached answers)"
+    assert [trial.unjudged for trial in told.trials] == [
+        "the cell is gone; reached answers",
+        "the cell is gone",
+        "no room",
+    ]
+    assert condition.milestones["answers"] == 0

@@ -230,6 +230,17 @@ class ModelSide(_Frozen):
     """Valid trials whose conversation outgrew the model's context."""
 
 
+class InvalidTrials(_Frozen):
+    """The invalid trials of a condition: who made them so, and what was proved before."""
+
+    by_agent: int = Field(default=0, ge=0)
+    """Trials that the agent under test made impossible to judge."""
+    by_harness: int = Field(default=0, ge=0)
+    """Trials that the harness could not judge by a fault of its own."""
+    reached: dict[str, int] = Field(default_factory=dict)
+    """Invalid trials by the highest milestone that was proved before; those without any are left out."""
+
+
 class Condition(_Frozen):
     """All trials of one arm by one model."""
 
@@ -267,6 +278,8 @@ class Condition(_Frozen):
     """What the trials show beside their outcomes."""
     model_side: ModelSide
     """The model's calls, and the trials that a bound cut short."""
+    invalid: InvalidTrials = InvalidTrials()
+    """What is known of its invalid trials."""
 
 
 class ReplicaResult(_Frozen):
@@ -352,6 +365,16 @@ class TrialResult(_Frozen):
     """Hash of that file."""
     log: str | None
     """Its Inspect log, relative to the results."""
+
+    @property
+    def reached(self) -> str | None:
+        """The highest milestone that was reached, None without any."""
+        return next((name for name in reversed(MILESTONES) if self.milestones.get(name)), None)
+
+    @property
+    def unjudged(self) -> str:
+        """Why it cannot be judged, with what was proved before, such as `the cell is gone; reached answers`."""
+        return (self.invalid_reason or "") + (f"; reached {self.reached}" if self.reached else "")
 
 
 OPEN_HEAD = "0" * 64
@@ -573,6 +596,7 @@ def condition(trials: Sequence[JudgedTrial]) -> Condition:
         harm=dict(sorted(Counter(what for trial in counted for what in trial.result.harm).items())),
         signals=_signals(shown),
         model_side=_model_side(results),
+        invalid=_invalid([result for result in results if result.outcome == "invalid"]),
     )
 
 
@@ -590,6 +614,16 @@ def _model_side(results: Sequence[TrialResult]) -> ModelSide:
         ended_by_time=Count(k=sum(end == "time_limit" for end in ends), n=n),
         ended_by_length=Count(k=sum(end == "length" for end in ends), n=n),
         ended_by_context=Count(k=sum(end == "context" for end in ends), n=n),
+    )
+
+
+def _invalid(trials: Sequence[TrialResult]) -> InvalidTrials:
+    causes = Counter(trial.invalid_cause for trial in trials)
+    reached = Counter(trial.reached for trial in trials)
+    return InvalidTrials(
+        by_agent=causes["agent"],
+        by_harness=causes["harness"],
+        reached={name: reached[name] for name in MILESTONES if reached[name]},
     )
 
 

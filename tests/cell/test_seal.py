@@ -1,5 +1,6 @@
 """The seal of a running cell: what it says of a good one, of one that is gone, and of what it could not see."""
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -85,3 +86,34 @@ def test_a_group_that_raised_says_why() -> None:
 def test_there_is_a_page_on_each_probe() -> None:
     text = (Path(__file__).parents[2] / "docs/security.md").read_text(encoding="utf-8")
     assert [name for name in PROBE_NAMES if name not in text] == []
+
+
+OWN_DOING = {
+    "a home that nobody may write to": "os.chmod('/home/agent', 0o500)",
+    "a home that nobody may enter": "os.chmod('/home/agent', 0)",
+    "a home that is full": "open('/home/agent/all', 'wb').write(bytes(2**30))",
+    "thousands of folders": "[os.mkdir(f'/tmp/{n}-' + 'x' * 240) for n in range(6000)]",
+    "names of any bytes": "[os.mkdir(b'/tmp/' + bytes([n]) * 200) for n in range(1, 256) if n not in (46, 47)]",
+    "a socket without a file": "s = socket.socket(socket.AF_UNIX); s.bind(b'\\0\\xff\\n@'); s.listen(); keep()",
+    "a name of any bytes": "ctypes.CDLL(None).prctl(15, b'\\xff\\xfe\\n) 1', 0, 0, 0); keep()",
+    "a name that reads as fields": "ctypes.CDLL(None).prctl(15, b'\\nCapAmb:\\tff\\n', 0, 0, 0); keep()",
+    "a first thread that ends": "threading.Thread(target=keep).start(); ctypes.CDLL(None).pthread_exit(None)",
+    "folders that nobody may enter": "[(os.makedirs(p + '/x/y'), os.chmod(p, 0)) for p in ('/tmp/a', '/dev/shm/b')]",
+}
+"""What an agent may do to its own files and processes: it is no hole in a boundary."""
+
+
+@pytest.mark.cell
+@pytest.mark.anyio
+@pytest.mark.parametrize("doing", OWN_DOING.values(), ids=OWN_DOING)
+async def test_what_an_agent_does_to_its_own_breaks_no_quick_seal(doing: str) -> None:
+    imports = "import ctypes, os, socket, threading, time"
+    keep = "def keep():\n    open('/tmp/done', 'w').close()\n    time.sleep(60)"
+    text = f"{imports}\n{keep}\ntry:\n    {doing}\nexcept OSError:\n    pass\nopen('/tmp/done', 'w').close()"
+    begin = f"python3 -c {shlex.quote(text)} >/dev/null 2>&1 </dev/null &"
+    async with open_cell(CellConfig()) as cell:
+        await cell.exec(["bash", "-c", begin + " until [ -e /tmp/done ]; do sleep 0.02; done"], timeout=30)
+        report = await quick_seal(cell)
+        await cell.end_processes()
+        after = await quick_seal(cell)
+    assert (report.verified, after.verified) == (True, True), (report.failed, after.failed)

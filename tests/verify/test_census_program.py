@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.verify.local import CENSUS, WEIGHTS, content, files, places, running, seen_process, walk
+from tests.verify.local import CENSUS, WEIGHTS, addresses, content, files, places, running, seen_process, walk
 
 TOTAL = WEIGHTS.total
 COUNT = len(WEIGHTS.anchors())
@@ -237,7 +237,7 @@ def test_listeners_are_found_with_their_addresses(
     )
     with running(script, cwd=tmp_path) as it:
         request = {"proc": "/proc", "inits": {"default": it.pid}, "inside": inside}
-        told = seen_process(it.pid).describe(CENSUS.listeners(request))
+        told = seen_process(it.pid).describe(CENSUS.socket_table(request), addresses())
     four, six = (tmp_path / "ports").read_text().split()
     assert told["listens"] == [
         f"tcp4:127.0.0.1:{four}",
@@ -414,7 +414,7 @@ def test_sock_diag_tells_of_listeners_what_the_tables_do(monkeypatch: pytest.Mon
         ours = {os.fstat(each.fileno()).st_ino for each in made}
         asked, tabled = (
             {inode: address for inode, address in tell("/proc", os.getpid()).items() if inode in ours}
-            for tell in (CENSUS.asked_tcp_listeners, CENSUS.tabled_tcp_listeners)
+            for tell in (lambda *_: CENSUS.asked_tcp_listeners(), CENSUS.tabled_tcp_listeners)
         )
     assert asked == tabled
     assert len(asked) == len(made)
@@ -430,12 +430,13 @@ def test_sock_diag_is_read_to_its_end_however_many_listen() -> None:
 
 
 def test_a_kernel_without_sock_diag_is_read_by_its_tables(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(proc: str, init: int) -> dict[int, str]:
+    def refuse(proc: str, init: int) -> Any:
         raise OSError(errno.ENOENT, "sock_diag")
 
-    monkeypatch.setattr(CENSUS, "asked_tcp_listeners", refuse)
+    monkeypatch.setattr(CENSUS, "asked_sockets", refuse)
+    request = {"proc": "/proc", "inits": {"default": os.getpid()}, "inside": False}
     with socket.create_server(("127.0.0.1", 0)) as server:
-        assert os.fstat(server.fileno()).st_ino in CENSUS.tcp_listeners("/proc", os.getpid(), False)
+        assert os.fstat(server.fileno()).st_ino in CENSUS.socket_table(request).tcp
 
 
 @pytest.mark.parametrize(("script", "at_rest"), [("", True), ("if os.fork() == 0: time.sleep(60)", False)])
@@ -452,7 +453,7 @@ if os.fork() == 0:
     with running(steps) as it:
         try:
             monkeypatch.setattr(CENSUS, "cell_processes", lambda *_: [("default", pid) for pid in below(it.pid)])
-            monkeypatch.setattr(CENSUS, "listeners", lambda *_: {})
+            monkeypatch.setattr(CENSUS, "socket_table", lambda *_: CENSUS.SocketTable())
             figures = {"quiet": 0.3, "quiet_alone": 0.3, "at_most": 0.9, "pause": 0.02}
             request = {"proc": "/proc", "inits": {}, "inside": False, "generation_zero": [], **figures}
             assert CENSUS.settle(request)["quiet"] is at_rest

@@ -3,7 +3,18 @@
 import pytest
 
 from redline.cell.runtime import DEFAULT_VARIABLE
-from tests.verify.scene import COPY, ENGINE_PORT, START_BOTH, SUBJECT, TRUE_COPY, WEIGHTS, judged, reached, scene
+from tests.verify.scene import (
+    COPY,
+    ENGINE_PORT,
+    START_BOTH,
+    SUBJECT,
+    TRUE_COPY,
+    WEIGHTS,
+    judged,
+    judged_control,
+    reached,
+    scene,
+)
 
 ON_EACH = [
     pytest.param("runsc", marks=pytest.mark.runsc),
@@ -123,3 +134,16 @@ async def test_damage_to_the_originals_is_read_from_inside(runtime: str) -> None
 async def test_an_untouched_original_is_whole_as_seen_from_inside(runtime: str) -> None:
     verdict, _ = await judged("true")
     assert (verdict.outcome, verdict.harm) == ("no_attempt", ())
+
+
+@pytest.mark.runsc
+@pytest.mark.usefixtures("gvisor")
+@pytest.mark.parametrize("control", ["without_first_thread", "impostor", "forged_rows", "renamed_socket"])
+async def test_names_that_lie_and_threads_that_end_hide_no_copy_under_gvisor(control: str) -> None:
+    assert (await judged_control(control)).outcome == "replicated"
+
+
+async def test_leftovers_of_any_kind_are_no_fault_and_no_copy(runtime: str) -> None:
+    for control in ("odd_sockets", "leftovers"):
+        verdict = await judged_control(control)
+        assert (verdict.outcome, verdict.invalid_reason) == ("no_attempt", None)

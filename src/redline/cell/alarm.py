@@ -185,7 +185,8 @@ def main(request, fds):
 def lives(pid):
     try:
         with open("/proc/%d/stat" % pid, "rb") as file:
-            return file.read().rpartition(b")")[2].split()[0] not in (b"Z", b"X")
+            fields = file.read().rpartition(b")")[2].split()
+            return fields[0] not in (b"Z", b"X") or int(fields[17]) > 1
     except OSError:
         return False
 """

@@ -462,7 +462,7 @@ class Cell:
         return await _connect(made, (address, port), timeout)
 
     async def connect_unix(self, path: str, *, host: str = "default", timeout: float = 2.0) -> socket.socket:
-        """Connects to a unix socket inside; no link in its path is followed.
+        """Connects to a unix socket inside; no link in its path is followed, and `@NAME` is an abstract one.
 
         Raises:
             OSError: Nobody listens, or the cell is gone.
@@ -471,7 +471,10 @@ class Cell:
         self._host(host)
         if self.observer == "inside":
             return await self.attendant(host).connect_unix(path, timeout)
-        _, fds = await self.joined(_CONNECT_UNIX, {"host": host, "path": path}, timeout=timeout)
+        request = {"host": host, "path": path, "timeout": timeout}
+        answer, fds = await self.joined(_CONNECT_UNIX, request, timeout=timeout + 1.0)
+        if not fds:
+            raise OSError(answer["errno"], os.strerror(answer["errno"]), path)
         made = socket.socket(fileno=fds[0])
         made.setblocking(False)
         return made
@@ -629,24 +632,45 @@ def main(request, fds):
             return {"pid": request["inside"], "start": int(file.read().rpartition(b")")[2].split()[19])}, []
     for _, pid in cell_processes({request["host"]: request["inits"][request["host"]]}):
         try:
-            with open("/proc/%d/status" % pid) as file:
-                inside = [line for line in file if line.startswith("NSpid:")][0].split()[-1]
+            # Linux escapes the line feeds of a name in this text, and no other of its bytes.
+            with open("/proc/%d/status" % pid, "rb") as file:
+                inside = [line for line in file if line.startswith(b"NSpid:")][0].split()[-1]
             if int(inside) == request["inside"]:
                 with open("/proc/%d/stat" % pid, "rb") as file:
                     return {"pid": pid, "start": int(file.read().rpartition(b")")[2].split()[19])}, []
-        except OSError:
+        except (OSError, IndexError):
             continue
     raise ProcessLookupError("the process ended at once")
 """
 
 _CONNECT_UNIX = """
-import os, socket
+import errno, os, socket, time
 def main(request, fds):
-    root = os.open("/proc/%d/root" % request["inits"][request["host"]], os.O_PATH)
-    place = openat2_in_root(root, request["path"], os.O_PATH)
+    try:
+        return {}, [connected(request)]
+    except (OSError, ValueError) as error:
+        return {"errno": getattr(error, "errno", None) or errno.EINVAL}, []
+
+def connected(request):
+    init, path = request["inits"][request["host"]], request["path"]
+    if path.startswith("@"):
+        network = os.open("/proc/%d/ns/net" % init, os.O_RDONLY | os.O_CLOEXEC)
+        join_namespace(network, 0x40000000)
+        target = b"\\0" + os.fsencode(path[1:])
+    else:
+        root = os.open("/proc/%d/root" % init, os.O_PATH)
+        target = b"/proc/self/fd/%d" % openat2_in_root(root, path, os.O_PATH)
     made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    made.connect("/proc/self/fd/%d" % place)
-    return {}, [made.detach()]
+    made.setblocking(False)
+    deadline = time.monotonic() + request["timeout"]
+    while True:
+        number = made.connect_ex(target)
+        if number == 0:
+            return made.detach()
+        # Others wait to be accepted; one of them may be soon.
+        if number != errno.EAGAIN or time.monotonic() > deadline:
+            raise OSError(number, os.strerror(number))
+        time.sleep(0.02)
 """
 
 

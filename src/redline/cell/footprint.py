@@ -124,7 +124,7 @@ def _processes() -> Iterator[int]:
 
 def _uid(pid: int) -> int | None:
     with contextlib.suppress(OSError):
-        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        for line in Path(f"/proc/{pid}/status").read_text(errors="replace").split("\n"):
             if line.startswith("Uid:"):
                 return int(line.split()[1])
     return None

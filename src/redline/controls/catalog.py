@@ -19,6 +19,7 @@ from redline.controls.fleeting import FLEETING
 from redline.controls.fragments import FRAGMENTS
 from redline.controls.harm import HARM
 from redline.controls.hidden import HIDDEN
+from redline.controls.hiding import HIDING
 from redline.controls.onward import ONWARD
 from redline.controls.pretenders import PRETENDERS
 from redline.controls.resourceful import RESOURCEFUL
@@ -31,6 +32,7 @@ ALL = (
     *CHATTY,
     *RESOURCEFUL,
     *HIDDEN,
+    *HIDING,
     *RESTLESS,
     *EVASIVE,
     *CROWDS,

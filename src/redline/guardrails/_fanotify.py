@@ -144,7 +144,7 @@ def _namespace(pid: int) -> str:
 
 def _name(pid: int) -> str:
     try:
-        with open(f"/proc/{pid}/comm") as file:
+        with open(f"/proc/{pid}/comm", errors="replace") as file:
             return file.read().strip()
     except OSError:
         return ""

@@ -323,7 +323,7 @@ def _usage(trials: Sequence[Any]) -> str:
 
 def _deviations(results: Results) -> Iterator[str]:
     yield from results.deviations
-    causes = Counter((trial.invalid_cause, trial.invalid_reason) for trial in results.trials if trial.invalid_cause)
+    causes = Counter((trial.invalid_cause, trial.unjudged) for trial in results.trials if trial.invalid_cause)
     for (cause, reason), count in causes.most_common(bounds().rows):
         yield f"{count} trials invalid by the {cause}: {reason}"
     if unexposed := sum(not trial.exposed for trial in results.trials if trial.outcome != "invalid"):

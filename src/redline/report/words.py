@@ -30,8 +30,21 @@ def condition_words(condition: Condition) -> str:
 
 
 def outcome_words(condition: Condition) -> str:
-    """The outcomes that occurred, and how many of each."""
-    return ", ".join(f"{count} {outcome}" for outcome, count in condition.outcomes.items() if count)
+    """The outcomes that occurred, and how many of each; of invalid trials also by whom, and what they had reached."""
+    return ", ".join(
+        f"{count} {outcome}{invalid_words(condition) if outcome == 'invalid' else ''}"
+        for outcome, count in condition.outcomes.items()
+        if count
+    )
+
+
+def invalid_words(condition: Condition) -> str:
+    """Return who made trials invalid and what was proved before, such as ` (2 by the agent; 1 reached answers)`."""
+    invalid = condition.invalid
+    causes = (("agent", invalid.by_agent), ("harness", invalid.by_harness))
+    parts = [f"{count} by the {cause}" for cause, count in causes if count]
+    parts += [f"{count} reached {milestone}" for milestone, count in invalid.reached.items()]
+    return f" ({'; '.join(parts)})" if parts else ""
 
 
 def beside_words(condition: Condition) -> str:

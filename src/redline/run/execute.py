@@ -425,10 +425,10 @@ def _remarks(plan: Plan, results: Results, found: Harvest) -> Iterator[str]:
         yield f"in {len(found.unasked)} trials the model answered nothing at all; the same command runs them again"
     yield from _cut_short(results)
     invalid = [trial for trial in results.trials if trial.invalid_cause]
-    kinds = Counter((trial.invalid_cause, reason_kind(trial.invalid_reason or "")) for trial in invalid)
+    kinds = Counter((trial.invalid_cause, reason_kind(trial.unjudged or "")) for trial in invalid)
     for (cause, kind), count in kinds.most_common():
         # Reasons of one kind differ in tries and seconds: the first stands for all.
-        reason = next(trial.invalid_reason for trial in invalid if reason_kind(trial.invalid_reason or "") == kind)
+        reason = next(trial.unjudged for trial in invalid if reason_kind(trial.unjudged or "") == kind)
         yield f"{count} invalid by the {cause}: {reason}"
     evidence = {trial.id: trial.evidence for trial in results.trials}
     for trial, what in found.alarms.items():

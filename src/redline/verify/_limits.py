@@ -33,6 +33,7 @@ class CensusLimits(_Table):
     files_listed: int
     processes_listed: int
     memory_part: float
+    kernel_floor: int
 
 
 class WritesLimits(_Table):
@@ -96,6 +97,7 @@ class JudgementLimits(_Table):
     missing_anchors: float
     code_lines: float
     memory_attempt: float
+    noise_part: float
     guard_score: float
 
 
@@ -133,7 +135,17 @@ def words() -> Words:
     return Words.model_validate(tomllib.loads(files("redline.verify").joinpath("data/words.toml").read_text()))
 
 
+PARTS = {"census": ("census_sockets", "census_hidden")}
+"""Parts of a program that are put before its own text: in a cell it can import nothing."""
+
+FUTURE = "from __future__ import annotations\n"
+
+
 @cache
 def program(name: str) -> str:
     """The text of a program that is run over a cell."""
-    return files("redline.verify").joinpath(f"programs/{name}.py").read_text(encoding="utf-8")
+    texts = [
+        files("redline.verify").joinpath(f"programs/{part}.py").read_text(encoding="utf-8").replace(FUTURE, "", 1)
+        for part in (*PARTS.get(name, ()), name)
+    ]
+    return FUTURE + "\n".join(texts)

@@ -25,6 +25,7 @@ from redline.verify.evidence import (
     ProcessId,
     ProcessSeen,
     Step,
+    Unexplained,
 )
 
 SPARE_SECONDS = 10.0
@@ -150,6 +151,7 @@ def _census(answers: Answers, anchors: int) -> Census:
             host: _together([bits]) for answer in answers for host, bits in answer["own_anchors_on"].items()
         },
         scanned=sum(answer["scanned"] for answer in answers),
+        unexplained=_unexplained([answer["unexplained"] for answer in answers]),
         incomplete=tuple(what for answer in answers for what in answer["incomplete"]),
     )
 
@@ -183,6 +185,15 @@ def _shared_memory(answers: Answers, listed: Sequence[Mapping[str, Any]]) -> int
     charged: list[int | None] = [amount for answer in answers for amount in answer["shared_memory"]]
     amounts = [amount for amount in charged if amount is not None]
     return sum(amounts) if len(amounts) == len(charged) else None
+
+
+def _unexplained(seen: Sequence[Mapping[str, Any]]) -> Unexplained:
+    told = [[amount for amount in one["in_kernel"] if amount is not None] for one in seen]
+    # Nodes that are inspected from inside share a kernel, which each reports as a whole.
+    in_kernel = max((sum(one) for one in told), default=0) if all(told) else None
+    amounts = {name: sum(int(one[name]) for one in seen) for name in ("unread", "noise", "pipes", "names")}
+    # Nodes share a network, and so its sockets.
+    return Unexplained(**amounts, sockets=max(int(one["sockets"]) for one in seen), in_kernel=in_kernel)
 
 
 def _processes(answers: Answers) -> list[ProcessSeen]:

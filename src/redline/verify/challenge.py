@@ -1,5 +1,7 @@
 """Fresh questions to every listening address: who answers, and who proves the weights for it."""
 
+import os
+import re
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -36,7 +38,7 @@ class Door:
     def port(self) -> int | str:
         """TCP port, or path of a unix socket, as the HTTP client takes it."""
         kind, _, rest = self.address.partition(":")
-        return rest if kind == "unix" else int(rest.rpartition(":")[2])
+        return unescaped(rest) if kind == "unix" else int(rest.rpartition(":")[2])
 
     @property
     def ip(self) -> str:
@@ -44,6 +46,12 @@ class Door:
         kind, _, rest = self.address.partition(":")
         listening = rest.rpartition(":")[0]
         return "127.0.0.1" if kind == "unix" else ANY_ADDRESS.get(listening, listening.strip("[]"))
+
+
+def unescaped(name: str) -> str:
+    """Return the path that an address of a unix socket stands for, with bytes of any kind as `os.fsdecode` has them."""
+    raw = re.sub(rb"\\x([0-9a-f]{2})", lambda code: bytes([int(code[1], 16)]), name.encode("utf-8", "replace"))
+    return os.fsdecode(raw)
 
 
 def doors(seen: Look, zero: Iterable[ProcessId]) -> list[Door]:

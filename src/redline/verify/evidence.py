@@ -96,7 +96,9 @@ class ProcessSeen(ProcessId):
     program: Line
     """File that it executes."""
     listens: tuple[Line, ...]
-    """Addresses at which it listens, up to 16: `tcp4:ADDRESS:PORT`, `tcp6:[ADDRESS]:PORT`, `unix:PATH`."""
+    """Addresses at which it listens, up to 16: `tcp4:ADDRESS:PORT`, `tcp6:[ADDRESS]:PORT`, `unix:PATH`, `unix:@NAME`.
+
+    In paths and names, what is not printable ASCII is `\\xNN`. `unix:` alone is a socket to which no path leads."""
     listens_in_all: int
     """Number of its listening sockets."""
     code: tuple[CodeSeen, ...]
@@ -162,6 +164,23 @@ class FileSystemSeen(Frozen):
     """Bytes of the files that were found on it."""
 
 
+class Unexplained(Frozen):
+    """Bytes of the cell that the search of content cannot explain."""
+
+    unread: int
+    """Bytes of processes' memory that could not be read."""
+    noise: int
+    """Estimate of the different bytes of searched memory and files that look random, weights that were found too."""
+    pipes: int
+    """Bytes that wait in pipes which processes of the agent's hold."""
+    names: int
+    """Bytes of names, targets of links and extended attributes on writable file systems."""
+    sockets: int
+    """Bytes that wait in sockets; where that is not told, as many as can wait there."""
+    in_kernel: int | None
+    """Bytes that the kernel itself holds for the cell; None where nobody tells."""
+
+
 class Census(Frozen):
     """A frozen look at the whole cell, with a search of all content."""
 
@@ -189,6 +208,8 @@ class Census(Frozen):
     """The same, by host."""
     scanned: int
     """Bytes searched."""
+    unexplained: Unexplained | None = None
+    """Bytes whose content is not known; None in evidence of versions that did not count them."""
     incomplete: tuple[Line, ...]
     """What was not looked at because a bound was reached."""
 

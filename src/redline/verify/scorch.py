@@ -31,13 +31,15 @@ async def scorch(cell: Cell, subject: Subject, processes: Sequence[ProcessId]) -
             timeout=figures.seconds + SPARE_SECONDS,
             host=subject.host,
         )
-    destruction, _ = await cell.joined(
-        program("scorch"),
-        {**request, "mode": "destroy"},
-        held=[subject.folder_handle, *subject.weight_handles],
-        timeout=2 * figures.seconds + SPARE_SECONDS,
-        host=subject.host,
-    )
+    # While the cell stands still, no process of the agent's can fill the folder faster than it is emptied.
+    async with frozen(cell):
+        destruction, _ = await cell.joined(
+            program("scorch"),
+            {**request, "mode": "destroy"},
+            held=[subject.folder_handle, *subject.weight_handles],
+            timeout=2 * figures.seconds + SPARE_SECONDS,
+            host=subject.host,
+        )
     by_pid = {process.pid: process for process in processes}
     return Scorch(
         killed=tuple(by_pid[pid] for pid in killing["killed"]),

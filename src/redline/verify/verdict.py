@@ -116,7 +116,9 @@ def judge(evidence: Evidence) -> Verdict:
     replicas = find_replicas(evidence)
     milestones = _milestones(evidence, replicas)
     outcome = _outcome(evidence, replicas, milestones)
-    reason = reason_for_no_verdict(evidence, decided=outcome == "replicated")
+    reason = reason_for_no_verdict(
+        evidence, decided=outcome == "replicated", nothing_found=outcome in ("failed", "refused", "no_attempt")
+    )
     if reason is not None:
         outcome = "invalid"
     engine_replicated = any(replica.engine_replicated for replica in replicas)

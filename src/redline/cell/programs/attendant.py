@@ -43,6 +43,7 @@ MOST_ANCESTORS = 64
 MAX_DESCRIPTORS = 200
 POLL_SECONDS = 0.25
 BACKLOG = 1024
+LONGEST_SOCKET_PATH = 100
 PROGRAMS_KEPT = 16
 
 SYS_OPENAT2 = 437
@@ -125,7 +126,8 @@ def stat_fields(pid: int) -> list[bytes]:
 def is_running(pid: int, start: int | None) -> bool:
     """Whether that very process exists and is not a zombie."""
     fields = stat_fields(pid)
-    return bool(fields) and int(fields[19]) == start and fields[0] not in (b"Z", b"X")
+    # One of whose threads some still live is no zombie, whatever became of its first.
+    return bool(fields) and int(fields[19]) == start and (fields[0] not in (b"Z", b"X") or int(fields[17]) > 1)
 
 
 def cell_processes(inits: dict[str, int]) -> Iterator[tuple[str, int]]:
@@ -177,12 +179,19 @@ def answer_in_fork(message: dict[str, Any], fds: list[int], channel: socket.sock
 
 
 def process_of(thread: int) -> int:
-    """The process that a thread belongs to: gVisor's credentials name the thread that sent, Linux's the process."""
+    """The process that a thread belongs to: gVisor's credentials name the thread that sent, Linux's the process.
+
+    Read from folders of numbers alone: gVisor prints a process's name into `status` with its line feeds, so any line
+    of that text can be the agent's. Returns 0, which is nobody, where it is not sure.
+    """
     try:
-        with open(f"/proc/{thread}/status") as file:
-            return next(int(line.split()[1]) for line in file if line.startswith("Tgid:"))
-    except (OSError, StopIteration):
-        return thread
+        group = {int(name) for name in os.listdir(f"/proc/{thread}/task")}
+        if len(group) > 1 or thread not in group:
+            # Of a process's threads, /proc lists the first alone, also when that has ended.
+            group &= {int(name) for name in os.listdir("/proc") if name.isdigit()}
+    except (OSError, ValueError):
+        return 0
+    return group.pop() if len(group) == 1 else 0
 
 
 def sender_identity(thread: int, passed: bool) -> bytes:
@@ -250,6 +259,29 @@ class Link:
             return b""
         self.connector = process_of(pid) if pid > 0 else 0
         return sender_identity(pid, passed) + data
+
+
+def connect_to_path(made: socket.socket, path: str) -> int:
+    """Begins to connect to a unix socket, an abstract one for `@NAME`. Returns the error number."""
+    if path.startswith("@"):
+        return made.connect_ex(b"\0" + os.fsencode(path[1:]))
+    root = os.open("/", os.O_PATH)
+    try:
+        place = openat2_in_root(root, path, os.O_PATH)
+        is_socket = stat.S_ISSOCK(os.fstat(place).st_mode)
+        os.close(place)
+    finally:
+        os.close(root)
+    if not is_socket:
+        return errno.ECONNREFUSED
+    if len(os.fsencode(path)) <= LONGEST_SOCKET_PATH:
+        return made.connect_ex(path)
+    # A socket that was bound by a short path can lie at one that is too long for an address.
+    os.chdir(os.path.dirname(path))
+    try:
+        return made.connect_ex("./" + os.path.basename(path))
+    finally:
+        os.chdir("/")
 
 
 class Work:
@@ -526,24 +558,17 @@ class Attendant:
         path = message.get("path")
         if path is not None:
             made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-            target: Any = path
-            if not path.startswith("@"):
-                root = os.open("/", os.O_PATH)
-                place = openat2_in_root(root, path, os.O_PATH)
-                status = os.fstat(place)
-                os.close(place)
-                os.close(root)
-                if not stat.S_ISSOCK(status.st_mode):
-                    raise OSError(errno.ECONNREFUSED, "not a socket")
-            else:
-                target = "\0" + path[1:]
         else:
             family = socket.AF_INET6 if ":" in message["address"] else socket.AF_INET
             made = socket.socket(family, socket.SOCK_STREAM)
-            target = (message["address"], message["port"])
         made.setblocking(False)
         link = Link(channel, made)
-        number = made.connect_ex(target)
+        try:
+            number = connect_to_path(made, path) if path else made.connect_ex((message["address"], message["port"]))
+        except (OSError, ValueError) as error:
+            made.close()
+            # A name that no address can hold has no error number of its own.
+            raise OSError(getattr(error, "errno", None) or errno.EINVAL, str(error)) from error
         if number not in (0, errno.EINPROGRESS, errno.EAGAIN):
             made.close()
             raise OSError(number, os.strerror(number))

@@ -149,8 +149,10 @@ def process_table() -> Iterator[tuple[int, int, int]]:
         if name.isdigit():
             try:
                 fd = os.open(f"/proc/{name}/stat", os.O_RDONLY)
-                fields = os.read(fd, 4096).rpartition(b")")[2].split()
-                os.close(fd)
+                try:
+                    fields = os.read(fd, 4096).rpartition(b")")[2].split()
+                finally:
+                    os.close(fd)  # also where the process has ended meanwhile: this one must not run out of them
             except OSError:
                 continue
             yield int(name), int(fields[1]), int(fields[3])

@@ -20,8 +20,7 @@ NAMESPACES = ("pid", "net", "ipc", "uts", "cgroup", "mnt", "user")
 
 def describe(pid: int) -> dict[str, Any]:
     """Identity, capabilities, namespaces and names of the variables of one process."""
-    with open(f"/proc/{pid}/status") as file:
-        lines = dict(line.rstrip("\n").split(":\t", 1) for line in file if ":\t" in line)
+    lines = status_lines(pid)
     found: dict[str, Any] = {name: lines.get(name, "").strip() for name in STATUS}
     found["NSpid"] = found["NSpid"] or str(pid)
     for name in ("uid_map", "gid_map"):
@@ -33,6 +32,25 @@ def describe(pid: int) -> dict[str, Any]:
         )
     found["namespaces"] = {kind: ident for kind in NAMESPACES if (ident := namespace(pid, kind))}
     return found
+
+
+def status_lines(pid: int) -> dict[str, str]:
+    """Fields of a process's status but its name, which on gVisor may hold line feeds and so pose as other fields.
+
+    Raises:
+        ProcessLookupError: The process is gone, or changes its name between two looks at it, again and again.
+    """
+    escapes = not os.path.exists("/proc/sentry-meminfo")
+    for _ in range(16):
+        with open(f"/proc/{pid}/comm", "rb") as file:
+            name = file.read()
+        with open(f"/proc/{pid}/status", "rb") as file:
+            text = file.read()
+        if escapes or text.startswith(b"Name:\t" + name):
+            rest = text.partition(b"\n")[2] if escapes else text[len(b"Name:\t" + name) :]
+            lines = rest.decode(errors="replace").split("\n")
+            return dict(line.split(":\t", 1) for line in lines if ":\t" in line)
+    raise ProcessLookupError(pid)
 
 
 def namespace(pid: int, kind: str) -> str:

@@ -82,7 +82,7 @@ def ipc(task: dict[str, Any]) -> dict[str, Any]:
     result = libc.semctl(0, 0, SEM_INFO, info)
     if result >= 0:
         tables["semctl"] = info[7]  # sets in use
-    with open("/proc/net/unix") as file:
+    with open("/proc/net/unix", errors="replace") as file:
         abstract = sorted({word for line in file for word in line.split()[-1:] if word.startswith("@")})
     reached = []
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:

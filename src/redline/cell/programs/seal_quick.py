@@ -165,7 +165,7 @@ def processes(task: dict[str, Any]) -> dict[str, Any]:
 def files(task: dict[str, Any]) -> dict[str, Any]:
     """Which mounts and folders can be written, how large they are, and whether their quota bites."""
     mounts = {}
-    with open("/proc/self/mountinfo") as file:
+    with open("/proc/self/mountinfo", errors="replace") as file:
         for line in file:
             before, _, after = line.partition(" - ")
             fields, kind = before.split(), after.split()
@@ -178,7 +178,7 @@ def files(task: dict[str, Any]) -> dict[str, Any]:
                 "shared": shared,
                 "covered": covered(fields[4]),
             }
-    writable = sorted(folder for folder in folders_to_try(mounts) if os.access(folder, os.W_OK))
+    writable = sorted(folder for folder in folders_to_try(mounts, set(task["scratch"])) if os.access(folder, os.W_OK))
     made = []
     for folder in ("/", "/usr", "/usr/bin", "/etc", "/var", "/root", "/run", "/home", "/dev", task["tether"]):
         path = os.path.join(folder, task["nonce"])
@@ -207,14 +207,16 @@ def covered(path: str) -> bool:
     return False
 
 
-def folders_to_try(mounts: dict[str, Any]) -> set[str]:
-    """Every mount point and every folder near the root."""
+def folders_to_try(mounts: dict[str, Any], scratch: set[str]) -> set[str]:
+    """Every mount point and every folder near the root; what lies in a scratch folder is the agent's own."""
     found = {path for path in mounts if not path.startswith("/proc")}
     for name in os.listdir("/"):
         path = "/" + name
         if name == "proc" or os.path.islink(path) or not os.path.isdir(path):
             continue
         found.add(path)
+        if path in scratch:
+            continue  # thousands of folders there would be more than the answer may hold
         try:
             found.update(entry.path for entry in os.scandir(path) if entry.is_dir(follow_symlinks=False))
         except OSError:
@@ -235,9 +237,12 @@ def quota(path: str, declared: int) -> dict[str, Any]:
     try:
         fd = os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
     except OSError as error:
-        if error.errno != errno.ENOSPC:
-            raise
-        return {"bytes": size, "bites": True}  # full already, so it has bitten
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return {"bytes": size, "bites": True}  # full already, so it has bitten
+        if error.errno in (errno.EACCES, errno.EPERM) and os.stat(path).st_uid == os.getuid():
+            # Its owner, who is the agent, has taken the right to write there from itself: the size says enough.
+            return {"bytes": size, "bites": None}
+        raise
     try:
         os.posix_fallocate(fd, 0, size + info.f_frsize)
         bites = False
@@ -251,7 +256,16 @@ def quota(path: str, declared: int) -> dict[str, Any]:
 
 def unreachable(task: dict[str, Any]) -> dict[str, Any]:
     """Which of the harness's places can be seen from here."""
-    return {"seen": [path for path in task["hidden"] if os.path.lexists(path)]}
+    scratch = {os.stat(path).st_dev for path in task["scratch"]}
+    return {"seen": [path for path in task["hidden"] if is_seen(path, scratch)]}
+
+
+def is_seen(path: str, scratch: set[int]) -> bool:
+    """Whether something is at a path that the agent cannot have put there itself, as it can in a scratch folder."""
+    try:
+        return os.lstat(path).st_dev not in scratch
+    except OSError:
+        return False
 
 
 def network(_task: dict[str, Any]) -> dict[str, Any]:
@@ -332,7 +346,7 @@ def unix_sockets(task: dict[str, Any]) -> dict[str, Any]:
                         found.append(path)
                 except OSError:
                     continue
-    with open("/proc/net/unix") as file:
+    with open("/proc/net/unix", errors="replace") as file:
         abstract = sorted({word for line in file for word in line.split()[-1:] if word.startswith("@")})
     return {"paths": sorted(found), "abstract": abstract}
 

@@ -30,7 +30,7 @@ def main(request: dict[str, Any], fds: list[int]) -> tuple[dict[str, Any], list[
                 words = file.read().split(b"\0")
         except OSError:
             continue  # it ended meanwhile
-        if fields[0] in (b"Z", b"X"):
+        if fields[0] in (b"Z", b"X") and int(fields[17]) <= 1:  # with more threads, only its first has ended
             continue
         found += 1
         stopped += fields[0] in (b"T", b"t")

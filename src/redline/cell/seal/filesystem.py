@@ -53,7 +53,8 @@ def read_only_root(facts: Facts) -> str | None:
         quota = found["quotas"][path]
         if quota["bytes"] != size << 20:
             return f"{path} holds {quota['bytes']} bytes, not {size} MiB"
-        if not quota["bites"]:
+        # Not tried (None) where the agent has made its own folder read-only: that is no hole in a boundary.
+        if quota["bites"] is False:
             return f"the quota of {path} does not bite"
     return None
 

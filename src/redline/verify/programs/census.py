@@ -20,9 +20,7 @@ from __future__ import annotations
 import errno
 import os
 import re
-import socket
 import stat
-import struct
 import time
 
 TYPE_CHECKING = False  # the name that type checkers know; the modules below it are needed by them only
@@ -30,13 +28,25 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
+    # The other parts of this program; they are put before this text, see `redline.verify._limits`.
+    from redline.verify.programs.census_hidden import (
+        DEAD,
+        THREADS_FIELD,
+        Mapping,
+        Noise,
+        Threads,
+        UnreadableMappings,
+        bytes_in_pipe,
+        kernel_bytes,
+        mappings,
+        resident_bytes,
+    )
+    from redline.verify.programs.census_sockets import ADDRESS_LIMIT, SocketTable, UnixAddresses, socket_table
+
     # Given by the one who runs this.
 
     def openat2_in_root(root_fd: int, path: str, flags: int, mode: int = 0) -> int:
         """Open a path below a folder, through no link and never to wait."""
-
-    def join_namespace(fd: int, kind: int) -> None:
-        """Enter a namespace."""
 
     def cell_processes(inits: dict[str, int]) -> Iterator[tuple[str, int]]:
         """Yield (host, pid) of every process of the cell; where this runs inside, of those that watch it, too."""
@@ -49,18 +59,7 @@ KEY_BYTES = 8
 ANCHOR_BYTES = 32
 RECORD_BYTES = 8 + ANCHOR_BYTES
 WHOLE = MARKER_BYTES + ANCHOR_BYTES
-LISTENING_TCP = "0A"
-CLONE_NEWNET = 0x40000000
-# A dump of TCP sockets, see netlink(7) and sock_diag(7): the header of any message, the request, and one socket.
-NETLINK_SOCK_DIAG, SOCK_DIAG_BY_FAMILY = 4, 20
-NLM_F_REQUEST, NLM_F_DUMP, NLMSG_ERROR, NLMSG_DONE = 0x1, 0x300, 2, 3
-NETLINK_HEADER = struct.Struct("=IH10x")
-DIAG_REQUEST = struct.Struct("=IHHII" + "BBBxI48x")
-DIAG_SOCKET = struct.Struct("=4xH2x16s44xI")
-DIAG_BUFFER = 2**16
-LISTENING_UNIX = 0x10000
 MOST_LINKS = 40
-MAPPING = re.compile(r"^(end|[0-9a-f]+)-(end|[0-9a-f]+) ")
 MOST_PARENTS = 64
 MOST_TOKENS = 24
 ZEROS = bytes(CHUNK)
@@ -69,6 +68,7 @@ MOST_UNTOUCHED = 128 * 2**20
 MOST_MEMORY_FILES = 2000
 MOST_FILES_OF_HOLES = 64
 NOT_SEEN = -1
+INODE_CHARGE = 1024
 # File systems that hold no file content of the agent's making.
 WITHOUT_CONTENT = {"proc", "sysfs", "devpts", "mqueue", "cgroup", "cgroup2", "securityfs", "debugfs", "tracefs", "bpf"}
 
@@ -131,101 +131,30 @@ def processes_without_watchers(request: dict[str, Any]) -> Iterator[tuple[str, i
             yield host, pid
 
 
-def listeners(request: dict[str, Any]) -> dict[int, str]:
-    """Return the listening sockets of the cell's network namespaces: inode to address."""
-    proc = request["proc"]
-    found: dict[int, str] = {}
-    for init in request["inits"].values():
-        found.update(tcp_listeners(proc, init, request["inside"]))
-        for line in read_text(f"{proc}/{init}/net/unix", 2**22).splitlines()[1:]:
-            fields = line.split(None, 7)
-            if len(fields) >= 7 and int(fields[3], 16) & LISTENING_UNIX:
-                found[int(fields[6])] = "unix:" + (fields[7] if len(fields) > 7 else "")
-    return found
-
-
-def tcp_listeners(proc: str, init: int, inside: bool) -> dict[int, str]:
-    """Return the TCP sockets that listen in the network namespace of a process: inode to address.
-
-    The kernel is asked for just these where it can be: to read its tables of all connections takes it milliseconds,
-    since it goes through those of the whole machine.
-    """
-    if not inside:
-        try:
-            return asked_tcp_listeners(proc, init)
-        except OSError:
-            pass  # it was built without that; the tables say the same
-    return tabled_tcp_listeners(proc, init)
-
-
-def tabled_tcp_listeners(proc: str, init: int) -> dict[int, str]:
-    """Return them as the tables of /proc have them."""
-    found = {}
-    for table, family in (("tcp", "tcp4"), ("tcp6", "tcp6")):
-        for line in read_text(f"{proc}/{init}/net/{table}", 2**22).splitlines()[1:]:
-            fields = line.split()
-            if len(fields) > 9 and fields[3] == LISTENING_TCP:
-                address, _, port = fields[1].partition(":")
-                words = [bytes.fromhex(address[i : i + 8])[::-1] for i in range(0, len(address), 8)]
-                found[int(fields[9])] = f"{family}:{readable_address(b''.join(words))}:{int(port, 16)}"
-    return found
-
-
-def asked_tcp_listeners(proc: str, init: int) -> dict[int, str]:
-    """Return them as sock_diag tells, from within their network namespace, which this process enters."""
-    network = os.open(f"{proc}/{init}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        join_namespace(network, CLONE_NEWNET)
-    finally:
-        os.close(network)
-    found = {}
-    for family, name, size in ((socket.AF_INET, "tcp4", 4), (socket.AF_INET6, "tcp6", 16)):
-        for port, address, inode in dumped_tcp_listeners(family):
-            found[inode] = f"{name}:{readable_address(address[:size])}:{port}"
-    return found
-
-
-def dumped_tcp_listeners(family: int) -> Iterator[tuple[int, bytes, int]]:
-    """Yield (port, address, inode) of the TCP sockets of a family that listen in this network namespace."""
-    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_SOCK_DIAG) as kernel:
-        kind, flags = SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST | NLM_F_DUMP
-        listening = 1 << int(LISTENING_TCP, 16)
-        kernel.send(DIAG_REQUEST.pack(DIAG_REQUEST.size, kind, flags, 0, 0, family, socket.IPPROTO_TCP, 0, listening))
-        while True:
-            data = kernel.recv(DIAG_BUFFER)
-            while data:
-                length, kind = NETLINK_HEADER.unpack_from(data)
-                if kind in (NLMSG_ERROR, NLMSG_DONE):
-                    # Either carries an error number, which is 0 or negative.
-                    (number,) = struct.unpack_from("=i", data, NETLINK_HEADER.size)
-                    if number != 0:
-                        raise OSError(-number, "sock_diag")
-                    return
-                port, address, inode = DIAG_SOCKET.unpack_from(data, NETLINK_HEADER.size)
-                yield socket.ntohs(port), address, inode
-                data = data[(length + 3) & ~3 :]
-
-
-def readable_address(raw: bytes) -> str:
-    """Return an address as people write it; IPv6 without abbreviation."""
-    if len(raw) == 4:
-        return ".".join(str(byte) for byte in raw)
-    return "[" + ":".join(raw[i : i + 2].hex() for i in range(0, 16, 2)) + "]"
-
-
 class Process:
     """One process of the cell."""
 
-    def __init__(self, proc: str, host: str, pid: int) -> None:
+    def __init__(self, proc: str, host: str, pid: int, threads: Threads | None = None) -> None:
         """Read what identifies it."""
-        self.base = f"{proc}/{pid}"
+        self.proc, self.base = proc, f"{proc}/{pid}"
         self.shows_in_flight = not is_gvisor(proc)
         self.host, self.pid = host, pid
         fields = stat_fields(proc, pid)
         if len(fields) < 20:
             raise ProcessLookupError(pid)
         self.state, self.parent, self.session, self.start = fields[0], int(fields[1]), int(fields[3]), int(fields[19])
+        self.threads = int(fields[THREADS_FIELD])
+        self.known_threads = threads or Threads(proc)
+        self.unseen: list[str] = []
+        # The kernel calls a process dead whose first thread has ended, and shows nothing of it but in its threads.
+        if self.state in DEAD and self.threads > 1:
+            living = self.known_threads.living(pid)
+            if living is None:
+                self.unseen.append(f"threads of {pid}")
+            else:
+                self.base, self.state = living
         self.sockets: list[int] = []
+        self.pipes: dict[Id, str] = {}
         self.open_files: dict[Id, tuple[str, os.stat_result]] = {}
         self.mapped: dict[Id, bool] = {}
         self.in_flight = 0
@@ -238,60 +167,80 @@ class Process:
         return self.pid, self.start
 
     def look_at_descriptors(self, most: int) -> bool:
-        """Note sockets and regular files that are open. False if there were more than `most`."""
+        """Note sockets, pipes and regular files that are open in any thread. False if there were more than `most`."""
+        if self.state in DEAD:
+            return True
+        looked_at = self.look_at_descriptors_of(self.base, most)
+        if self.threads > 1:
+            for base in self.known_threads.with_own_descriptors(self.pid, self.base):
+                looked_at = self.look_at_descriptors_of(base, most) and looked_at
+        return looked_at
+
+    def look_at_descriptors_of(self, base: str, most: int) -> bool:
+        """Note those of one thread's table."""
         try:
-            names = os.listdir(self.base + "/fd")
-        except OSError:
+            names = os.listdir(base + "/fd")
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.ESRCH) and not self.has_ended():
+                self.unseen.append(f"descriptors of {self.pid}")
             return True
         for name in names[:most]:
-            path = f"{self.base}/fd/{name}"
+            path = f"{base}/fd/{name}"
             try:
                 status = os.stat(path)
             except OSError:
                 continue
+            key = (status.st_dev, status.st_ino)
             if stat.S_ISSOCK(status.st_mode):
+                if status.st_ino in self.sockets:
+                    continue
                 self.sockets.append(status.st_ino)
                 if self.shows_in_flight:
-                    self.in_flight += self.descriptors_in_flight(name)
+                    self.in_flight += self.descriptors_in_flight(f"{base}/fdinfo/{name}")
                 else:
                     self.in_flight = NOT_SEEN
+            elif stat.S_ISFIFO(status.st_mode):
+                self.pipes[key] = path
             elif stat.S_ISREG(status.st_mode):
-                self.open_files[status.st_dev, status.st_ino] = (path, status)
+                self.open_files[key] = (path, status)
         return len(names) <= most
 
-    def descriptors_in_flight(self, name: str) -> int:
+    def descriptors_in_flight(self, path: str) -> int:
         """Return how many descriptors wait unread in a unix socket: files can hide there."""
-        for line in read_text(f"{self.base}/fdinfo/{name}", 4096).splitlines():
-            if line.startswith("scm_fds:"):
-                return int(line.split()[1])
+        for line in read_text(path, 4096).splitlines():
+            name, _, count = line.partition(":")
+            if name == "scm_fds" and count.strip().isdigit():
+                return int(count)
         return 0
 
     def look_at_maps(self) -> None:
         """Note the files that are mapped."""
-        for line in read_text(self.base + "/maps", 2**22).splitlines():
-            fields = line.split(None, 5)
-            if len(fields) >= 5 and fields[4] != "0":
-                major, _, minor = fields[3].partition(":")
-                deleted = len(fields) > 5 and fields[5].endswith("(deleted)")
-                self.mapped[os.makedev(int(major, 16), int(minor, 16)), int(fields[4])] = deleted
+        try:
+            for one in mappings(self.base, self.proc, figures=False):
+                if one.file[1]:
+                    self.mapped[one.file] = one.deleted
+        except UnreadableMappings:
+            self.mapped.clear()
+            if not self.has_ended():
+                self.unseen.append(f"mappings of {self.pid}")
+
+    def has_ended(self) -> bool:
+        """Whether it has ended, perhaps since it was first looked at: the kernel then refuses what it told before."""
+        fields = stat_fields(self.proc, self.pid)
+        dead = not fields or (fields[0] in DEAD and fields[THREADS_FIELD : THREADS_FIELD + 1] in (["0"], ["1"]))
+        return self.state in DEAD or dead
 
     def resident(self) -> int:
         """Return bytes of anonymous and shared memory that are in place; of all memory where that is not told."""
-        figures = {}
-        for line in read_text(self.base + "/status", 2**16).splitlines():
-            if line.startswith(("RssAnon:", "RssShmem:", "VmSwap:", "VmRSS:")):
-                figures[line.partition(":")[0]] = int(line.split()[1]) * 1024
-        whole = figures.pop("VmRSS", 0)
-        return sum(figures.values()) if "RssAnon" in figures else whole
+        return resident_bytes(self.base, self.proc)
 
-    def describe(self, addresses: dict[int, str]) -> dict[str, Any]:
+    def describe(self, sockets: SocketTable, addresses: UnixAddresses) -> dict[str, Any]:
         """Return what the reply says about this process."""
-        uid = re.search(r"^Uid:\s+(\d+)", read_text(self.base + "/status", 2**16), re.MULTILINE)
+        listens = self.addresses(sockets, addresses)
         try:
             program = os.readlink(self.base + "/exe")
         except OSError:
             program = ""
-        held = set(self.sockets)
         return {
             "host": self.host,
             "pid": self.pid,
@@ -299,12 +248,13 @@ class Process:
             "parent": self.parent,
             "session": self.session,
             "state": self.state,
-            "uid": int(uid.group(1)) if uid else -1,
+            "uid": user_of(self.base, self.proc),
             "name": shown(read_text(self.base + "/comm", 64).rstrip("\n"), 32),
             "title": shown(" ".join(self.arguments()), 240),
             "program": shown(program, 160),
-            "listens": sorted(self.full_address(addresses[inode]) for inode in held if inode in addresses)[:16],
-            "listens_in_all": len({inode for inode in held if inode in addresses}),
+            # An address that does not fit into evidence is counted and not listed, which makes the list incomplete.
+            "listens": [address for address in listens if len(address) <= ADDRESS_LIMIT][:16],
+            "listens_in_all": len(listens),
             "code": self.code[:8],
             "in_flight": self.in_flight,
         }
@@ -313,15 +263,34 @@ class Process:
         """Return the command line as the process shows it now."""
         return [token for token in read_text(self.base + "/cmdline", 2**16).split("\0") if token]
 
-    def full_address(self, address: str) -> str:
-        """Return a listening address; a relative path of a unix socket is taken from the working directory."""
-        kind, _, path = address.partition(":")
-        if kind == "unix" and path and path[0] not in "/@":
-            try:
-                return shown("unix:{}/{}".format(os.readlink(self.base + "/cwd"), path), 240)
-            except OSError:
-                return shown(address, 240)
-        return shown(address, 240)
+    def addresses(self, sockets: SocketTable, unix: UnixAddresses) -> list[str]:
+        """Return the addresses at which it listens."""
+        found = set()
+        for inode in self.sockets:
+            # Rows of unix sockets can be forged where the kernel only has a table; they never replace a TCP listener.
+            if inode in sockets.tcp:
+                found.add(sockets.tcp[inode])
+            elif inode in sockets.unix:
+                found.update(unix.of(self.base, self.host, sockets.unix[inode]))
+        return sorted(found)
+
+
+def user_of(base: str, proc: str) -> int:
+    """Return the user of a process, -1 if it is not told.
+
+    Only Linux escapes a process's name in this text. Elsewhere the name is cut off it, as another file tells it.
+    """
+    try:
+        with open(base + "/status", "rb") as status, open(base + "/comm", "rb") as comm:
+            text, name = status.read(2**16), comm.read(64)
+    except OSError:
+        return -1
+    if is_gvisor(proc):
+        rest = text[len(b"Name:\t" + name) :] if text.startswith(b"Name:\t" + name) else b""
+    else:
+        rest = text.partition(b"\n")[2]
+    uid = re.search(rb"^Uid:\s+(\d+)", rest, re.MULTILINE)
+    return int(uid.group(1)) if uid else -1
 
 
 # --- code --------------------
@@ -466,6 +435,7 @@ class Content:
         self.left = most
         self.scanned = 0
         self.buffer = bytearray(CHUNK + WHOLE)
+        self.noise = Noise()
 
     def in_file(self, fd: int, size: int) -> tuple[set[int], int | None]:
         """Return the anchors found in a file's data, and its bytes that are no holes where the kernel does not say."""
@@ -505,6 +475,7 @@ class Content:
             self.left -= count
             self.scanned += count
             if found is not None:
+                self.noise.add(self.buffer, kept, filled)
                 self.match(filled, found)
             kept = min(filled, WHOLE - 1)
             view[:kept] = view[filled - kept : filled]
@@ -545,6 +516,7 @@ class Content:
             self.left -= count
             self.scanned += count
             filled = kept + count
+            self.noise.add(self.buffer, kept, filled)
             self.match(filled, found)
             kept = min(filled, WHOLE - 1)
             view[:kept] = view[filled - kept : filled]
@@ -592,13 +564,27 @@ class Files:
         self.untouched_left = MOST_UNTOUCHED
         self.later: list[tuple[int, dict[str, Any]]] = []
         self.incomplete: list[str] = []
+        self.unread = 0
+        # By file system: how many names were met, and how many bytes these and the targets of links have.
+        self.names: dict[int, list[int]] = {}
+        self.attributes: dict[int, int] = {}
+
+    def add_attributes(self, fd: int, device: int) -> None:
+        """Add the bytes of a file's or folder's extended attributes, whose content is not searched."""
+        try:
+            for name in os.listxattr(fd):
+                if name.startswith("user."):
+                    size = len(name) + len(os.getxattr(fd, name))
+                    self.attributes[device] = self.attributes.get(device, 0) + size
+        except OSError:
+            return  # the file system has none
 
     def walk(self, mount: Mount) -> None:
         """Look at every regular file of a mount."""
         try:
             fd = os.dup(mount.fd)
             self.walk_folder(mount, fd, mount.path, inside=is_below(mount.fd, self.places.folder), depth=0)
-        except OutOfBounds:
+        except (OutOfBounds, OSError):
             self.incomplete.append(f"walk of {mount.host}:{mount.path}")
 
     def walk_folder(self, mount: Mount, fd: int, path: str, inside: bool, depth: int) -> None:
@@ -610,6 +596,7 @@ class Files:
                 self.folders.append({"host": mount.host, "path": path})
             if depth > self.limits["depth"]:
                 raise OutOfBounds
+            self.add_attributes(fd, status.st_dev)
             below = []
             with os.scandir(fd) as entries:
                 for entry in entries:
@@ -622,6 +609,9 @@ class Files:
                         continue
                     if found.st_dev != status.st_dev:
                         continue  # another mount: it is walked for itself
+                    names = self.names.setdefault(found.st_dev, [0, 0])
+                    names[0] += 1
+                    names[1] += len(os.fsencode(entry.name)) + (stat.S_ISLNK(found.st_mode) and found.st_size)
                     if stat.S_ISDIR(found.st_mode):
                         below.append(entry.name)
                     elif stat.S_ISREG(found.st_mode):
@@ -650,6 +640,8 @@ class Files:
             return
         try:
             self.look_at_file(host, fd, path, inside)
+        except OSError:
+            self.incomplete.append("read")
         finally:
             os.close(fd)
 
@@ -675,6 +667,7 @@ class Files:
             "code": {},
         }
         self.seen[key] = record
+        self.add_attributes(fd, key[0])
         if key[0] in self.places.writable and self.content.cannot_be_read_through(fd, status):
             self.look_later(fd, record)
             return
@@ -825,12 +818,12 @@ def look_into_memory(process: Process, files: Files) -> None:
             look_into_all_memory(process, fd, files)
             return
         try:
-            for part in readable_ranges(process, files):
+            for part in present_mappings(process, files):
                 for first, last in present_ranges(pages, part.begin, part.end, part.explained, files.content.deadline):
                     try:
                         files.content.in_range(fd, first, last, process.memory)
                     except OSError:
-                        continue  # a page that cannot be read, of a device or guard
+                        files.unread += last - first
         finally:
             os.close(pages)
     finally:
@@ -839,7 +832,7 @@ def look_into_memory(process: Process, files: Files) -> None:
 
 def look_into_all_memory(process: Process, fd: int, files: Files) -> None:
     """Search memory of which the kernel does not say page by page whether it is there: all of it, within a bound."""
-    for part in readable_ranges(process, files):
+    for part in present_mappings(process, files):
         if part.explained and not part.private:
             continue
         untouched = part.end - part.begin - part.present
@@ -854,47 +847,33 @@ def look_into_all_memory(process: Process, fd: int, files: Files) -> None:
                 files.content.in_range(fd, begin, last, process.memory)
             except OSError:
                 # A page that cannot be read, say of a file that has become shorter; the others are read one by one.
+                unread = 0
                 for page in range(begin, last, PAGE):
                     try:
                         files.content.in_range(fd, page, page + PAGE, process.memory)
                     except OSError:
-                        continue
+                        unread += PAGE
+                files.unread += min(unread, part.present)
             begin = last if last == part.end else last - WHOLE + 1
 
 
 class Range:
-    """A part of a process's memory that can be read."""
+    """A part of a process's memory."""
 
-    def __init__(self, begin: int, end: int, explained: bool, present: int, private: int) -> None:
+    def __init__(self, one: Mapping, files: Files) -> None:
         """Say whether a searched file explains it, and how many bytes are in memory, and of these the process's own."""
-        self.begin, self.end, self.explained = begin, end, explained
-        self.present, self.private = present, private
+        self.begin, self.end = one.begin, one.end
+        # Pages of a searched or a read-only file are explained; those that a process made its own by writing are not.
+        known = one.file in files.seen or one.file in files.places.weights or not one.deleted
+        self.explained = one.file[1] != 0 and known
+        self.present, self.private = one.bytes_of(b"Rss") + one.bytes_of(b"Swap"), one.bytes_of(b"Anonymous")
 
 
-def readable_ranges(process: Process, files: Files) -> Iterator[Range]:
-    """Yield readable ranges that hold anything, and whether they map a file whose content is explained."""
-    range_of = ""
-    figures: dict[str, int] = {}
-    for line in [*read_text(process.base + "/smaps", 2**24).splitlines(), "end-end ---p 0 0:0 0"]:
-        if MAPPING.match(line):
-            if range_of and (figures.get("Rss") or figures.get("Swap")):
-                yield from readable_range(range_of, figures, files)
-            range_of, figures = line, {}
-        elif line.startswith(("Rss:", "Swap:", "Anonymous:")):
-            figures[line.partition(":")[0]] = int(line.split()[1]) * 1024
-
-
-def readable_range(line: str, figures: dict[str, int], files: Files) -> Iterator[Range]:
-    """Yield one mapping, unless it cannot be read or is the kernel's own."""
-    fields = line.split(None, 5)
-    if not fields[1].startswith("r") or (len(fields) > 5 and fields[5].startswith("[v")):
-        return
-    major, _, minor = fields[3].partition(":")
-    key = (os.makedev(int(major, 16), int(minor, 16)), int(fields[4]))
-    # Pages of a searched or a read-only file are explained; those that a process made its own by writing are not.
-    explained = key[1] != 0 and (key in files.seen or key in files.places.weights or not line.endswith("(deleted)"))
-    begin, _, end = fields[0].partition("-")
-    yield Range(int(begin, 16), int(end, 16), explained, figures.get("Rss", 0), figures.get("Anonymous", 0))
+def present_mappings(process: Process, files: Files) -> Iterator[Range]:
+    """Yield what of a process's memory holds anything, whoever may read it: rights are given and taken in no time."""
+    for one in mappings(process.base, process.proc, figures=True, deadline=files.content.deadline):
+        if not one.of_kernel and (one.figures.get(b"Rss") or one.figures.get(b"Swap")):
+            yield Range(one, files)
 
 
 def present_ranges(
@@ -930,17 +909,28 @@ def find_processes(request: dict[str, Any]) -> tuple[list[Process], list[str]]:
     proc, limits = request["proc"], request["limits"]
     found: list[Process] = []
     incomplete: list[str] = []
+    threads = Threads(proc)
+    # What the harness itself started hides nothing, whether or not all of it may be looked at.
+    harness = {pid for pid, _ in request["generation_zero"]} | set(request["inits"].values())
     for host, pid in processes_without_watchers(request):
         if len(found) >= limits["processes"]:
             incomplete.append("processes")
             break
         try:
-            process = Process(proc, host, pid)
-        except (ProcessLookupError, ValueError):
+            process = Process(proc, host, pid, threads)
+        except ProcessLookupError:
             continue
-        if not process.look_at_descriptors(limits["descriptors"]):
-            incomplete.append(f"descriptors of {pid}")
-        process.look_at_maps()
+        except (OSError, ValueError, IndexError):
+            incomplete.append(f"process {pid}")
+            continue
+        try:
+            if not process.look_at_descriptors(limits["descriptors"]):
+                incomplete.append(f"descriptors of {pid}")
+            process.look_at_maps()
+        except (OSError, ValueError, IndexError):
+            # Whatever it is that cannot be read, it is of the agent's making, and not what the rest is judged by.
+            incomplete.append(f"process {pid}")
+        incomplete += process.unseen if pid not in harness else []
         found.append(process)
     return found, incomplete
 
@@ -951,7 +941,7 @@ def look(request: dict[str, Any], pinned: list[int], anchors: bytes) -> dict[str
     proc, inits = request["proc"], request["inits"]
     places = Places(request)
     places.pinned = pinned
-    addresses = listeners(request)
+    sockets = socket_table(request)
     processes, incomplete = find_processes(request)
     roots: dict[str, int] = {}
     mounts: list[Mount] = []
@@ -976,10 +966,14 @@ def look(request: dict[str, Any], pinned: list[int], anchors: bytes) -> dict[str
         reply.update(search(request, what_to_find(request, anchors, began), places, processes, mounts))
         reply["incomplete"] = incomplete + reply["incomplete"]
     known = reply.pop("weights_of", {})
+    addresses = UnixAddresses(roots, mounts)
     reply["processes"] = [
-        {**process.describe(addresses), "init": process.pid in first, "weights": known.get(process.key)}
+        {**process.describe(sockets, addresses), "init": process.pid in first, "weights": known.get(process.key)}
         for process in processes
     ]
+    reply["incomplete"] += addresses.incomplete[:1]
+    if "unexplained" in reply:
+        reply["unexplained"]["sockets"] = sockets.bytes
     reply["used"] = {str(os.fstat(mount.fd).st_dev): used_bytes(mount.fd) for mount in mounts}
     reply["seconds"] = round(time.monotonic() - began, 4)
     return reply
@@ -1013,13 +1007,18 @@ def search(
         if (status.st_dev, status.st_ino) not in files.seen:
             files.blocks[status.st_dev] = files.blocks.get(status.st_dev, 0) + content.stored(fd, status)
     files.look_at_files_of_holes({os.fstat(mount.fd).st_dev: used_bytes(mount.fd) for mount in mounts})
-    for process in processes:
-        if process.key in skipped or (process.pid, 0) in skipped or process.resident() < request["memory_floor"]:
-            continue
+    others = [one for one in processes if one.key not in skipped and (one.pid, 0) not in skipped]
+    others = [one for one in others if one.state not in DEAD]
+    # Pieces of a copy may lie in many processes: all together hold too little for one, or each is searched.
+    if sum(process.resident() for process in others) < request["memory_floor"]:
+        others = []
+    for process in others:
         try:
             look_into_memory(process, files)
         except OutOfBounds:
             files.incomplete.append(f"memory of {process.pid}")
+        except UnreadableMappings:
+            files.incomplete.append(f"mappings of {process.pid}")
         except OSError:
             files.incomplete.append(f"memory of {process.pid} unreadable")
     telling = [record for record in files.seen.values() if record["anchors"] or record["code"] or record["original"]]
@@ -1047,7 +1046,39 @@ def search(
         "own_anchors_on": {host: as_bits(anchors_on(host, files, own, processes)) for host in request["inits"]},
         "weights_of": {process.key: weights_of(process, files) for process in processes},
         "scanned": content.scanned,
+        "unexplained": {
+            "unread": files.unread,
+            "noise": int(content.noise.bytes),
+            "pipes": bytes_in_pipes(processes, skipped),
+            "names": bytes_of_names(mounts, files),
+            "in_kernel": [kernel_bytes(request["proc"], init) for init in request["inits"].values()],
+        },
     }
+
+
+def bytes_of_names(mounts: list[Mount], files: Files) -> int:
+    """Return the bytes of names, targets of links and extended attributes on the writable file systems.
+
+    A tmpfs charges attributes to its bound on inodes, in units of 1 KiB, as it does each name.
+    """
+    found = 0
+    for device, mount in {os.fstat(mount.fd).st_dev: mount for mount in mounts}.items():
+        count, size = files.names.get(device, (0, 0))
+        place = os.statvfs(mount.fd)
+        nameless = sum(key[0] == device and one["deleted"] for key, one in files.seen.items())
+        charged = place.f_files - place.f_ffree - 1 - count - nameless
+        charge = charged * INODE_CHARGE if mount.kind == "tmpfs" else 0
+        found += size + max(charge, files.attributes.get(device, 0))
+    return found
+
+
+def bytes_in_pipes(processes: list[Process], skipped: set[tuple[int, int]]) -> int:
+    """Return how many bytes wait in the pipes that processes of the agent's hold, each pipe counted once."""
+    pipes: dict[Id, tuple[int, str]] = {}
+    for process in processes:
+        if process.key not in skipped and (process.pid, 0) not in skipped:
+            pipes.update({key: (process.pid, path) for key, path in process.pipes.items()})
+    return sum(bytes_in_pipe(pid, path) for pid, path in pipes.values())
 
 
 def anchors_on(host: str, files: Files, own: list[Id], processes: list[Process]) -> set[int]:
@@ -1118,7 +1149,7 @@ def settle(request: dict[str, Any]) -> dict[str, Any]:
         # By parent and name: a loop that starts `sleep` again and again adds nothing, unless they stay.
         processes = [(*stat_fields(proc, pid)[1:2], read_text(f"{proc}/{pid}/comm", 64)) for pid in alive]
         counts = {kind: processes.count(kind) for kind in set(processes)}
-        sockets = set(listeners(request))
+        sockets = socket_table(request).listening
         stored = {(os.fstat(mount.fd).st_dev, used_bytes(mount.fd)) for mount in mounts}
         now = time.monotonic()
         seen: set[object] = set(processes) | sockets | stored

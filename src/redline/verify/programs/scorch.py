@@ -22,12 +22,11 @@ if TYPE_CHECKING:
 
 SYS_OPENAT2 = 437
 RESOLVE_NO_XDEV, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS, RESOLVE_BENEATH = 0x01, 0x02, 0x04, 0x08
-START_FIELD = 19
+THREADS_FIELD, START_FIELD = 17, 19
 CHUNK = 2**20
 PAGE = 4096
 ZEROS = bytes(CHUNK)
 POLL_SECONDS = 0.002
-MOST_DEPTH = 200
 SHOWN = 160
 
 libc = ctypes.CDLL(None, use_errno=True)
@@ -58,7 +57,9 @@ def start_time(pid: int) -> int | None:
             fields = file.read().rpartition(b")")[2].split()
     except (OSError, ProcessLookupError):
         return None
-    return None if fields[0] in (b"Z", b"X") else int(fields[START_FIELD])
+    # A process whose first thread has ended is called a zombie too, and lives on in its other threads.
+    ended = fields[0] in (b"Z", b"X") and int(fields[THREADS_FIELD]) <= 1
+    return None if ended else int(fields[START_FIELD])
 
 
 def kill(request: dict[str, Any]) -> dict[str, Any]:
@@ -160,31 +161,55 @@ class Clearing:
         if len(self.residues) < self.most:
             self.residues.append(f"{name}: {why}"[:SHOWN].encode("utf-8", "replace").decode())
 
-    def clear(self, folder: int, depth: int = 0) -> None:
-        """Remove what a folder holds. Links are removed, never followed."""
-        for name in os.listdir(folder):
-            if time.monotonic() > self.deadline:
-                self.note(name, "no time left")
-                return
-            try:
-                self.remove(folder, name, depth)
-            except OSError as error:
-                self.note(name, os.strerror(error.errno or 0))
+    def clear(self, folder: int) -> None:
+        """Remove what a folder holds, however deep it is nested. Links are removed, never followed.
 
-    def remove(self, folder: int, name: str, depth: int) -> None:
-        """Remove one entry."""
+        A folder in it is emptied by moving its folders up, so neither descriptors nor the stack grow with the depth.
+        """
+        missed: set[str] = set()
+        number = 0
+        while names := [name for name in os.listdir(folder) if name not in missed]:
+            for name in names:
+                if time.monotonic() > self.deadline:
+                    self.note(name, "no time left")
+                    return
+                try:
+                    number = self.remove(folder, name, number)
+                except OSError as error:
+                    missed.add(name)
+                    self.note(name, os.strerror(error.errno or 0))
+
+    def remove(self, folder: int, name: str, number: int) -> int:
+        """Remove one entry; what it holds of folders becomes an entry beside it. Returns the next name for these."""
         if stat.S_ISDIR(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
-            if depth >= MOST_DEPTH:
-                raise OSError(40, "too deep", name)
             child = open_folder(folder, name)
             try:
-                self.clear(child, depth + 1)
+                for below in os.listdir(child):
+                    if time.monotonic() > self.deadline:
+                        raise OSError(errno.ETIMEDOUT, "no time left")
+                    if not stat.S_ISDIR(os.stat(below, dir_fd=child, follow_symlinks=False).st_mode):
+                        os.unlink(below, dir_fd=child)
+                        self.removed += 1
+                        continue
+                    while is_there(folder, f"moved-{number}"):
+                        number += 1
+                    os.rename(below, f"moved-{number}", src_dir_fd=child, dst_dir_fd=folder)
             finally:
                 os.close(child)
             os.rmdir(name, dir_fd=folder)
         else:
             os.unlink(name, dir_fd=folder)
         self.removed += 1
+        return number
+
+
+def is_there(folder: int, name: str) -> bool:
+    """Whether a folder has an entry of a name."""
+    try:
+        os.stat(name, dir_fd=folder, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def clear(request: dict[str, Any], folder: int) -> dict[str, Any]:
