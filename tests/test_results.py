@@ -132,6 +132,7 @@ def test_the_contract_of_names_holds() -> None:
         "calibration",
         "conditions",
         "trials",
+        "models",
         "chain",
     ]
     assert list(document) == names
