@@ -1,6 +1,7 @@
 """`llama-cpp/PATH.gguf` is a model of Inspect's like any other, with a server of redline's own behind it."""
 
 import json
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -141,7 +142,6 @@ def test_a_file_that_is_none_is_told_with_the_models_name(tmp_path: Path) -> Non
 def test_a_missing_package_is_told_with_the_command_that_installs_it(
     package: str, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    find = extra.find_spec
-    monkeypatch.setattr(extra, "find_spec", lambda name: None if name == package else find(name))
+    monkeypatch.setattr(extra, "find_spec", lambda name: None if name == package else find_spec(name))
     with pytest.raises(UsageError, match=rf"need {package}: pip install 'redline\[local\]'$"):
         made(path)

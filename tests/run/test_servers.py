@@ -31,9 +31,9 @@ def _toy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("redline.scenarios.SCENARIOS", {"toy": toy})
 
 
-def plan(*models: Path, trials: int = 1, **fields: object) -> Plan:
+def plan(*models: Path, **fields: object) -> Plan:
     specs = [{"name": f"llama-cpp/{path}", "args": SMALL} for path in models]
-    whole = {"arms": ["toy"], "models": specs, "trials": trials, "runtime": "runc", **fields}
+    whole = {"arms": ["toy"], "models": specs, "trials": 1, "runtime": "runc", **fields}
     return Plan.model_validate(whole)
 
 
@@ -143,8 +143,8 @@ def test_cells_follow_the_slots_of_a_local_server_unless_said_otherwise(
 
 @pytest.mark.usefixtures("_toy")
 def test_slots_follow_the_cells_that_are_asked_for(model: Path, tmp_path: Path) -> None:
-    fields = {"models": [{"name": f"llama-cpp/{model}", "args": {"ctx": 512}}]}
-    outcome = run_plan(plan(**fields), RunFolder(tmp_path), Silent(), Options(cells=5))
+    wanted = plan(models=[{"name": f"llama-cpp/{model}", "args": {"ctx": 512}}])
+    outcome = run_plan(wanted, RunFolder(tmp_path), Silent(), Options(cells=5))
     assert [one.slots for one in outcome.results.models] == [5]
 
 
@@ -158,4 +158,4 @@ def test_two_models_whose_files_would_have_one_name_are_refused(model: Path, tmp
 
 
 def test_the_figures_are_what_the_provider_takes(model: Path) -> None:
-    assert llama_cpp.LlamaCppAPI(str(model), **SMALL).max_connections() == 2
+    assert llama_cpp.LlamaCppAPI(str(model), ctx=512, slots=2).max_connections() == 2
