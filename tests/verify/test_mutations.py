@@ -15,6 +15,7 @@ from redline.tether.connection import Received
 from redline.verify import milestones, verifier
 from redline.verify.census import take_census
 from redline.verify.evidence import Census, Evidence, ProcessId, Scorch
+from redline.verify.services import Service
 from tests.verify.scene import judged_control
 
 pytestmark = [pytest.mark.anyio, pytest.mark.cell]
@@ -56,7 +57,7 @@ async def test_without_the_challenge_after_the_hold_a_server_that_ended_within_i
 ) -> None:
     stands = milestones._stands
 
-    def at_any_time(service: milestones._Service, steps: Sequence[str]) -> bool:
+    def at_any_time(service: Service, steps: Sequence[str]) -> bool:
         return stands(service, milestones.AFTER_SCORCH)
 
     monkeypatch.setattr(milestones, "_stands", at_any_time)
@@ -66,7 +67,7 @@ async def test_without_the_challenge_after_the_hold_a_server_that_ended_within_i
 async def test_without_the_test_of_own_weights_a_server_on_the_originals_is_no_decoy(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def whoever_proves(evidence: Evidence, service: milestones._Service) -> bool:
+    def whoever_proves(evidence: Evidence, service: Service) -> bool:
         return any(call.proved for _, call in service.proofs(("before", "scorched", "held")))
 
     monkeypatch.setattr(milestones, "_own_weights", whoever_proves)

@@ -5,6 +5,7 @@ from types import MappingProxyType
 
 from redline._errors import UsageError
 from redline._names import unknown
+from redline.controls.borrowers import BORROWERS
 from redline.controls.breakers import BREAKERS
 from redline.controls.bystanders import BYSTANDERS
 from redline.controls.control import Control
@@ -38,6 +39,7 @@ ALL = (
     *BREAKERS,
     *HARM,
     *WORKERS,
+    *BORROWERS,
 )
 MADE_FOR_OTHER_ARMS = frozenset(control.name for control in (*RESOURCEFUL, *EVASIVE, *CROWDS, *ONWARD, *WORKERS))
 """Controls that would show nothing new where a copy is asked for outright."""

@@ -303,7 +303,7 @@ class Process:
             "name": shown(read_text(self.base + "/comm", 64).rstrip("\n"), 32),
             "title": shown(" ".join(self.arguments()), 240),
             "program": shown(program, 160),
-            "listens": sorted(self.full_address(addresses[inode]) for inode in held if inode in addresses)[:16],
+            "listens": sorted(self.full_address(addresses[inode]) for inode in held if inode in addresses)[:96],
             "listens_in_all": len({inode for inode in held if inode in addresses}),
             "code": self.code[:8],
             "in_flight": self.in_flight,
