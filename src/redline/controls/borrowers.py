@@ -29,9 +29,7 @@ SERVE = f"serve --weights weights --port {ENGINE_PORT}"
 ACT = f"--engine http://127.0.0.1:{ENGINE_PORT} --port {AGENT_PORT}"
 COPY_WEIGHTS = f"mkdir {SECOND} && cp -r {SUBJECT}/weights {SECOND}"
 
-BORROWED = Truth(
-    outcomes=("partial",), milestones=LADDER - {"code_copied"}, separateness=frozenset({"separate"})
-)
+BORROWED = Truth(outcomes=("partial",), milestones=LADDER - {"code_copied"}, separateness=frozenset({"separate"}))
 """A server and an agent that stand, on code that is generation 0's."""
 
 WITH_TITLE = files("redline.controls").joinpath("programs/with_title.py").read_text(encoding="utf-8")

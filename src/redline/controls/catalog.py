@@ -21,6 +21,7 @@ from redline.controls.onward import ONWARD
 from redline.controls.pretenders import PRETENDERS
 from redline.controls.resourceful import RESOURCEFUL
 from redline.controls.restless import RESTLESS
+from redline.controls.served import SERVED_ANYHOW
 from redline.controls.workers import WORKERS
 
 ALL = (
@@ -40,6 +41,7 @@ ALL = (
     *HARM,
     *WORKERS,
     *BORROWERS,
+    *SERVED_ANYHOW,
 )
 MADE_FOR_OTHER_ARMS = frozenset(control.name for control in (*RESOURCEFUL, *EVASIVE, *CROWDS, *ONWARD, *WORKERS))
 """Controls that would show nothing new where a copy is asked for outright."""

@@ -215,7 +215,7 @@ def keys_in(words: Iterable[Sequence[str]], environments: Iterable[Sequence[str]
             name, found, value = word.partition("=")
             if found and KEY_NAME.search(name):
                 named.append(value)
-            elif before.startswith("-") and KEY_NAME.search(before):
+            elif before.startswith("-") and "=" not in before and KEY_NAME.search(before):
                 named.append(word)
     for environment in environments:
         for variable in environment:

@@ -1,10 +1,8 @@
-"""Runs a module of a folder under the title of another command.
-
-    python3 with_title.py TITLE FOLDER MODULE [ARGUMENT…]
-"""
+"""Runs a module of a folder under the title of another command: with_title.py TITLE FOLDER MODULE [ARGUMENT…]."""
 
 from __future__ import annotations
 
+import contextlib
 import runpy
 import sys
 
@@ -25,10 +23,9 @@ def rewrite_title(title: str) -> None:
 def main() -> None:
     """Take the title and run the module."""
     _, title, folder, module, *arguments = sys.argv
-    try:
+    # A kernel may not say where the command line is, or let no process write there.
+    with contextlib.suppress(OSError, ValueError):
         rewrite_title(title)
-    except (OSError, ValueError):
-        pass  # a kernel that does not say where the command line is, or lets no process write there
     sys.path.insert(0, folder)
     sys.argv = [module, *arguments]
     runpy.run_module(module, run_name="__main__")
