@@ -23,6 +23,7 @@ def restart(*processes: StartedAgain, **changes: Any) -> Restart:
         "services": 1,
         "left_out": 0,
         "emptied": 0,
+        "cleared": True,
         "attempts": 1,
         "challenges": (),
         "agent_tests": (),
@@ -75,6 +76,10 @@ def test_a_reply_that_an_ended_process_could_have_given_is_no_restart() -> None:
 def test_a_program_that_was_never_generation_zeros_is_its_own_though_it_cannot_start_again() -> None:
     rewritten = (started(ENGINE, memory=REWRITTEN), started(AGENT, memory=REWRITTEN))
     assert code_is_own(copy(restart(*rewritten)))
+
+
+def test_what_comes_up_where_original_files_may_be_left_is_no_proof() -> None:
+    assert not code_is_own(copy(restart(*BOTH, agent_tests=(again(),), cleared=False)))
 
 
 def test_memory_that_could_not_be_searched_shows_no_program_of_its_own() -> None:

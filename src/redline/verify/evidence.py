@@ -331,6 +331,8 @@ class Restart(Frozen):
     """Copies beyond the bound, which were not started again."""
     emptied: int
     """Original program files that still had a name outside the original folder and were emptied."""
+    cleared: bool
+    """Whether every file was looked at for that."""
     attempts: int
     """How often starting was tried."""
     challenges: tuple[Challenge, ...]

@@ -35,7 +35,7 @@ def server_is_own(evidence: Evidence, service: Service, *, in_memory_only: bool)
 def agent_is_own(evidence: Evidence, test: AgentTest, zero: frozenset[ProcessId], *, in_memory_only: bool) -> bool:
     """Whether the agent that passed a function test executes code of its own."""
     restart = evidence.restart
-    if restart is not None:
+    if restart is not None and restart.cleared:
         again = [one for one in restart.agent_tests if works(one)]
         alone = len({(one.host, one.address) for one in evidence.agent_tests if works(one)}) == 1
         if any(alone or (one.host, one.address) == (test.host, test.address) for one in again):
@@ -58,7 +58,7 @@ def works(test: AgentTest) -> bool:
 def _came_up(evidence: Evidence, addresses: frozenset[tuple[str, str]]) -> bool:
     """Whether a server that was started again proved the weights at one of its addresses."""
     restart = evidence.restart
-    if restart is None:
+    if restart is None or not restart.cleared:
         return False
     before = {seen.id for seen in evidence.census.processes} if evidence.census else set()
     before |= {seen.id for look in evidence.looks for seen in look.processes}

@@ -84,7 +84,7 @@ class Restarter:
         asked = list(dict.fromkeys(one for copy in tried for one in sorted(copy.processes, key=_age)))
         members, others = await self._record(asked)
         await self.cell.end_processes()
-        emptied = await self._clear(sockets)
+        emptied, cleared = await self._clear(sockets)
         faults: dict[ProcessId, str] = {}
         tests: tuple[AgentTest, ...] = ()
         challenges: tuple[Challenge, ...] = ()
@@ -109,6 +109,7 @@ class Restarter:
             services=len(tried),
             left_out=len(copies) - len(tried),
             emptied=emptied,
+            cleared=cleared,
             attempts=attempts,
             challenges=challenges,
             agent_tests=tests,
@@ -141,10 +142,11 @@ class Restarter:
                 others += [_recorded(entry) for entry in answer["others"]]
         return sorted(members, key=lambda one: _age(one.id)), sorted(others, key=lambda one: _age(one.id))
 
-    async def _clear(self, sockets: Mapping[str, Sequence[str]]) -> int:
+    async def _clear(self, sockets: Mapping[str, Sequence[str]]) -> tuple[int, bool]:
+        """Empty what is left of the original programs; return how many files, and whether all were looked at."""
         census, figures = limits().census, limits().restart
         inside = self.cell.observer == "inside"
-        emptied = 0
+        emptied, complete = 0, True
         for host in self.cell.hosts if inside else (self.subject.host,):
             request = {
                 "mode": "clear",
@@ -159,7 +161,8 @@ class Restarter:
                 program("restart"), request, host=host, timeout=figures.clear_seconds + SPARE_SECONDS
             )
             emptied += answer["emptied"]
-        return emptied
+            complete = complete and answer["complete"]
+        return emptied, complete
 
     async def _start(self, group: Sequence[Recorded]) -> dict[ProcessId, str]:
         """Start processes in the order in which they were started before; return why some could not be."""

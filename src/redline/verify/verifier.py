@@ -167,6 +167,8 @@ class Verification:
             process.listens_in_all > len(process.listens) for process in seen.processes if process.id not in self.zero
         ):
             self.unchallenged.append("more addresses of one process than are listed")
+        if len(seen.processes) < seen.processes_in_all and seen.processes[-1].listens:
+            self.unchallenged.append("more processes that listen than are listed")
         async with self._step("challenge"):
             self.challenges += await challenger.challenge_all(step, targets[:most])
         return targets[:most]
