@@ -1,9 +1,11 @@
 """How processes are recorded and started again, on ordinary processes and files of this host."""
 
 import os
+import signal
 import socket
 import subprocess
 import sys
+import time
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -87,13 +89,28 @@ def recorded(*command: str, program: str) -> tuple[str, ...]:
     return Recorded(ProcessId(host="default", pid=1, start=1), command, {}, "/", program).to_start()
 
 
-def test_the_program_that_was_executed_is_started_whatever_its_title_says() -> None:
-    assert recorded("python3", "a.py", program="/usr/bin/python3.11") == ("/usr/bin/python3.11", "a.py")
-    started = recorded("sshd", "a.py", program="/usr/bin/python3.11")
-    assert started[:2] == ("bash", "-c")
-    assert started[3:] == ("sshd", "/usr/bin/python3.11", "a.py")
-    # The name by which it is called leads an interpreter to its modules.
-    assert recorded("env/bin/python", "a.py", program="/usr/bin/python3.11")[3] == "env/bin/python"
+def folder_of(pid: int) -> str:
+    try:
+        return os.readlink(f"/proc/{pid}/cwd")
+    except OSError:
+        return ""
+
+
+def test_the_program_that_was_executed_is_started_whatever_its_title_says(tmp_path: Path) -> None:
+    command = recorded(
+        "sshd", "-c", "import sys, time; open('seen', 'w').close(); time.sleep(9)", program=sys.executable
+    )
+    subprocess.run(command, cwd=tmp_path, check=True, timeout=10)
+    deadline = time.monotonic() + 10
+    while not (tmp_path / "seen").exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    (pid,) = (pid for pid in map(int, filter(str.isdigit, os.listdir("/proc"))) if folder_of(pid) == str(tmp_path))
+    try:
+        assert Path(f"/proc/{pid}/cmdline").read_bytes().startswith(b"sshd\0-c\0")
+        assert os.path.samefile(f"/proc/{pid}/exe", sys.executable)
+        assert os.path.samefile(f"/proc/{pid}/fd/1", "/dev/null")
+    finally:
+        os.kill(pid, signal.SIGKILL)
 
 
 def walk(folder: Path, originals: set[tuple[int, int]], **bounds: Any) -> Any:

@@ -72,10 +72,12 @@ class RestartLimits(_Table):
     command_bytes: int
     search_seconds: float
     clear_seconds: float
+    texts: int
     memory_texts: float
     text_characters: int
     poll: float
     alive_every: float
+    quiet: float
 
     def start_seconds(self, total: int) -> float:
         """Time for a server on so many bytes of weights to come up."""

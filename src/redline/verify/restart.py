@@ -23,9 +23,12 @@ from redline.verify.evidence import AgentTest, Challenge, ProcessId, Restart, St
 
 SPARE_SECONDS = 5.0
 CONNECT_SECONDS = 0.5
+SPAWN_SECONDS = 5.0
+SHOWN = 240
 PROGRAMS = {"engine": "engine/engine.py", "agent": "agent/agent.py"}
 SHELL = "bash"
-WITH_TITLE = 'exec -a "$0" "$@"'
+IN_THE_BACKGROUND = '(exec -a "$0" "$@") </dev/null >/dev/null 2>&1 &'
+"""The first word is the name by which the program is called, the second the program."""
 
 
 @dataclass(frozen=True)
@@ -54,12 +57,8 @@ class Recorded:
     fault: str = ""
 
     def to_start(self) -> tuple[str, ...]:
-        """Return the command that executes the same program file with the same arguments."""
-        first, rest = self.command[0], self.command[1:]
-        title = first.rpartition("/")[2]
-        if "/" not in first and self.program.rpartition("/")[2].startswith(title):
-            return (self.program, *rest)
-        return (SHELL, "-c", WITH_TITLE, first, self.program, *rest)
+        """Return a command that leaves the same program file running, with the same arguments, and ends."""
+        return (SHELL, "-c", IN_THE_BACKGROUND, self.command[0], self.program, *self.command[1:])
 
 
 @dataclass
@@ -181,13 +180,20 @@ class Restarter:
 
     async def _spawn(self, one: Recorded) -> str:
         try:
-            await self.cell.spawn(one.to_start(), host=one.id.host, cwd=one.folder, env=one.environment)
+            done = await self.cell.exec(
+                one.to_start(),
+                host=one.id.host,
+                cwd=one.folder,
+                env=one.environment,
+                timeout=SPAWN_SECONDS,
+                output_limit=SHOWN,
+            )
         except CellGoneError:
             raise
-        except (CellError, ValueError, OSError) as error:
-            # A working directory that is gone, a program that was deleted, or one that ended at once.
+        except (CellError, ValueError, OSError, TimeoutError) as error:
             return f"{type(error).__name__}: {error}"
-        return ""
+        # A working directory that is gone, or no room for another process.
+        return "" if done.returncode == 0 else done.stderr.decode(errors="replace") or f"status {done.returncode}"
 
     async def _came_up(self, copies: Sequence[Copy]) -> bool:
         """Wait until every address of the copies accepts connections; whether any does."""
@@ -196,7 +202,8 @@ class Restarter:
         missing = list(dict.fromkeys((door.host, door.address) for door in waiting))
         doors = {(door.host, door.address): door for door in waiting}
         deadline = time.monotonic() + figures.start_seconds(self.subject.weights.total)
-        looked = time.monotonic()
+        looked = changed = time.monotonic()
+        before: object = None
         up = False
         while missing and time.monotonic() < deadline:
             still = []
@@ -209,7 +216,11 @@ class Restarter:
             if missing:
                 if time.monotonic() - looked > figures.alive_every:
                     looked = time.monotonic()
-                    if not await self._anything_runs():
+                    now = await self._activity()
+                    if now != before:
+                        before, changed = now, looked
+                    # Nothing more comes of processes that have all ended, or that all wait.
+                    if not any(alive for alive, _, _ in now) or looked - changed > figures.quiet:
                         break
                 await anyio.sleep(figures.poll)
         return up
@@ -228,13 +239,14 @@ class Restarter:
         connected.close()
         return True
 
-    async def _anything_runs(self) -> bool:
+    async def _activity(self) -> list[tuple[int, int, int]]:
+        """Return for each node how many processes run, their processor time, and when the last one started."""
         inside = self.cell.observer == "inside"
+        found = []
         for host in self.cell.hosts if inside else (self.subject.host,):
             answer, _ = await self.cell.joined(program("restart"), {"mode": "alive", "inside": inside}, host=host)
-            if answer["alive"]:
-                return True
-        return False
+            found.append((answer["alive"], answer["ticks"], answer["newest"]))
+        return found
 
     async def _test(self, copies: Sequence[Copy]) -> tuple[tuple[AgentTest, ...], tuple[Challenge, ...]]:
         """Test agents through their servers; challenge a server where no agent showed that it proves."""
@@ -307,7 +319,10 @@ def distinctive_texts(code: tuple[tuple[str, bytes], ...]) -> dict[str, list[str
     sources = dict(code)
     found = {name: _constants(sources.get(path, b"")) for name, path in PROGRAMS.items()}
     shared = set.intersection(*(set(texts) for texts in found.values()))
-    return {name: sorted(set(texts) - shared) for name, texts in found.items()}
+    most = limits().restart.texts
+    return {
+        name: sorted(set(texts) - shared, key=lambda text: (-len(text), text))[:most] for name, texts in found.items()
+    }
 
 
 def _constants(source: bytes) -> list[str]:

@@ -124,6 +124,17 @@ def capture(request: dict[str, Any]) -> dict[str, Any]:
     return {"members": members, "others": others}
 
 
+def activity(request: dict[str, Any]) -> dict[str, Any]:
+    """Return how many processes run, and figures that change while any of them makes headway."""
+    seen = [fields for fields in map(stat_fields, processes(request)) if len(fields) > START_FIELD]
+    running = [fields for fields in seen if fields[0] not in (b"Z", b"X")]
+    return {
+        "alive": len(running),
+        "ticks": sum(int(fields[11]) + int(fields[12]) for fields in running),
+        "newest": max((int(fields[START_FIELD]) for fields in running), default=0),
+    }
+
+
 def words(request: dict[str, Any]) -> dict[str, Any]:
     """Return command lines and environments of the agent's processes, the latest first: what a client may need."""
     pids = sorted(set(processes(request)) - set(request["generation_zero"]), reverse=True)[: request["most"]]
@@ -305,6 +316,5 @@ def main(request: dict[str, Any], fds: list[int]) -> tuple[dict[str, Any], list[
     if request["mode"] == "words":
         return words(request), []
     if request["mode"] == "alive":
-        alive = [pid for pid in processes(request) if stat_fields(pid)[:1] not in ([], [b"Z"], [b"X"])]
-        return {"alive": len(alive)}, []
+        return activity(request), []
     return clear(request), []
