@@ -168,8 +168,8 @@ class Restarter:
         faults: dict[ProcessId, str] = {}
         started: set[object] = set()
         for one in group[: limits().restart.processes]:
-            # What a process forks bears its command line; to start that once starts all of it.
-            likeness = (one.id.host, one.command, one.folder, one.program)
+            # What a process forks has its command line and environment: to start that once starts all of it.
+            likeness = (one.id.host, one.command, tuple(one.environment.items()), one.folder, one.program)
             if likeness in started:
                 continue
             started.add(likeness)
