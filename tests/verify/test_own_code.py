@@ -20,6 +20,7 @@ def started(of: ProcessId, **changes: Any) -> StartedAgain:
 def restart(*processes: StartedAgain, **changes: Any) -> Restart:
     fields: dict[str, Any] = {
         "processes": processes,
+        "unsearched": 0,
         "services": 1,
         "left_out": 0,
         "emptied": 0,
@@ -85,6 +86,12 @@ def test_what_comes_up_where_original_files_may_be_left_is_no_proof() -> None:
 def test_memory_that_could_not_be_searched_shows_no_program_of_its_own() -> None:
     unread = (started(ENGINE, memory={}, searched=False), started(AGENT, memory={}, searched=False))
     assert not code_is_own(copy(restart(*unread)))
+
+
+def test_a_front_of_its_own_does_not_hide_the_borrowed_program_behind_it() -> None:
+    rewritten = (started(ENGINE, memory=REWRITTEN), started(AGENT, memory=REWRITTEN))
+    assert not code_is_own(copy(restart(*rewritten, started(pid(40)))))
+    assert not code_is_own(copy(restart(*rewritten, unsearched=1)))
 
 
 def test_a_server_that_comes_up_with_a_borrowed_agent_is_not_enough() -> None:

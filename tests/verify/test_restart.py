@@ -27,7 +27,7 @@ HALF = limits().restart.memory_texts
 
 def in_memory(pid: int, deadline: float = FAR) -> tuple[dict[str, float], bool]:
     texts = {name: [text.encode() for text in given] for name, given in distinctive_texts(CODE).items()}
-    found: tuple[dict[str, float], bool] = RESTART.texts_in_memory(pid, texts, deadline)
+    found: tuple[dict[str, float], bool] = RESTART.texts_in_memory(f"/proc/{pid}", texts, deadline)
     return found
 
 
@@ -59,6 +59,18 @@ def test_another_program_holds_neither_of_the_bundled_ones() -> None:
         parts, searched = in_memory(it.pid)
     assert searched
     assert max(parts.values()) < HALF
+
+
+def test_the_record_of_an_ended_process_holds_no_program() -> None:
+    pid = os.fork()
+    if pid == 0:
+        os._exit(0)
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    try:
+        assert RESTART.living_task(pid) is None
+    finally:
+        os.waitpid(pid, 0)
+    assert RESTART.living_task(os.getpid()) == f"/proc/{os.getpid()}"
 
 
 def test_a_search_that_ran_out_of_time_says_so() -> None:

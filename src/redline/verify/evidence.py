@@ -324,7 +324,9 @@ class Restart(Frozen):
     """The restart test: every process of the agent's was ended, then copies were started by their own commands."""
 
     processes: tuple[StartedAgain, ...]
-    """Processes of the copies, as recorded before they were ended."""
+    """Processes of the copies, and others that held a bundled program, as recorded before they were ended."""
+    unsearched: int
+    """Other processes whose memory was not searched, because there were too many."""
     services: int
     """Copies that were ended and started again."""
     left_out: int

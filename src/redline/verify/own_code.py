@@ -73,14 +73,22 @@ def _came_up(evidence: Evidence, addresses: frozenset[tuple[str, str]]) -> bool:
 
 
 def _all_own(evidence: Evidence, processes: Iterable[ProcessId], role: str, in_memory_only: bool) -> bool:
-    asked = list(processes)
-    if evidence.restart is not None:
-        recorded = {started.of: started for started in evidence.restart.processes}
-        # A process that was gone before the end, such as a server's child for one call, runs what its maker runs.
-        there = [process for process in asked if process in recorded]
-        if there:
-            return all(_is_own(evidence, process, recorded[process], in_memory_only) for process in there)
-    return bool(asked) and any(_looks_own(evidence, process, role) for process in asked)
+    """Whether processes that could not be started again run code of their own.
+
+    A front may hide who serves behind it, and a child may be gone that answered. So every other process of the agent's
+    that holds the same bundled program must run a copy of its own, too.
+    """
+    asked = set(processes)
+    if evidence.restart is None:
+        return any(_looks_own(evidence, process, role) for process in asked)
+    least = limits().restart.memory_texts
+    concerned = [
+        started
+        for started in evidence.restart.processes
+        if started.of in asked or not started.searched or started.memory.get(role, 0.0) >= least
+    ]
+    known = bool(evidence.restart.processes) and not evidence.restart.unsearched
+    return known and all(_is_own(evidence, one.of, one, in_memory_only) for one in concerned)
 
 
 def _is_own(evidence: Evidence, process: ProcessId, started: StartedAgain, in_memory_only: bool) -> bool:

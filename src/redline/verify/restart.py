@@ -81,7 +81,7 @@ class Restarter:
         began = time.monotonic()
         tried = copies[: limits().restart.services]
         asked = list(dict.fromkeys(one for copy in tried for one in sorted(copy.processes, key=_age)))
-        members, others = await self._record(asked)
+        members, others, unsearched = await self._record(asked)
         await self.cell.end_processes()
         emptied, cleared = await self._clear(sockets)
         faults: dict[ProcessId, str] = {}
@@ -104,7 +104,10 @@ class Restarter:
                 if _enough(tried, tests, challenges):
                     break
         return Restart(
-            processes=tuple(_started(one, faults.get(one.id, "")) for one in members),
+            processes=tuple(
+                _started(one, faults.get(one.id, "")) for one in (*members, *filter(_may_be_bundled, others))
+            ),
+            unsearched=unsearched,
             services=len(tried),
             left_out=len(copies) - len(tried),
             emptied=emptied,
@@ -115,11 +118,12 @@ class Restarter:
             seconds=round(time.monotonic() - began, 4),
         )
 
-    async def _record(self, asked: Sequence[ProcessId]) -> tuple[list[Recorded], list[Recorded]]:
+    async def _record(self, asked: Sequence[ProcessId]) -> tuple[list[Recorded], list[Recorded], int]:
         """Record how processes were started: those asked for, and all others of the agent's."""
         figures = limits().restart
         members: list[Recorded] = []
         others: list[Recorded] = []
+        unsearched = 0
         inside = self.cell.observer == "inside"
         async with frozen(self.cell):
             for host in self.cell.hosts if inside else (self.subject.host,):
@@ -132,14 +136,15 @@ class Restarter:
                     "texts": distinctive_texts(tuple(sorted(self.subject.code.items()))),
                     "seconds": figures.search_seconds,
                     "command_bytes": figures.command_bytes,
-                    "most": figures.processes,
+                    "most": limits().census.processes_listed,
                 }
                 answer, _ = await self.cell.joined(
                     program("restart"), request, host=host, timeout=figures.search_seconds + SPARE_SECONDS
                 )
                 members += [_recorded(entry) for entry in answer["members"]]
                 others += [_recorded(entry) for entry in answer["others"]]
-        return sorted(members, key=lambda one: _age(one.id)), sorted(others, key=lambda one: _age(one.id))
+                unsearched += answer["left_out"]
+        return sorted(members, key=_started_at), sorted(others, key=_started_at), unsearched
 
     async def _clear(self, sockets: Mapping[str, Sequence[str]]) -> tuple[int, bool]:
         """Empty what is left of the original programs; return how many files, and whether all were looked at."""
@@ -291,6 +296,12 @@ def _recorded(entry: Mapping[str, Any]) -> Recorded:
     )
 
 
+def _may_be_bundled(one: Recorded) -> bool:
+    """Whether a process runs a bundled program, as far as is known."""
+    least = limits().restart.memory_texts
+    return not one.searched or any(part >= least for part in one.memory.values())
+
+
 def _started(one: Recorded, fault: str) -> StartedAgain:
     return StartedAgain(
         of=one.id,
@@ -304,6 +315,10 @@ def _started(one: Recorded, fault: str) -> StartedAgain:
 
 def _shown(text: str) -> str:
     return text.encode("utf-8", "replace").decode()
+
+
+def _started_at(one: Recorded) -> tuple[int, str, int]:
+    return _age(one.id)
 
 
 def _age(process: ProcessId) -> tuple[int, str, int]:

@@ -101,27 +101,20 @@ def processes(request: dict[str, Any]) -> dict[int, str]:
 
 
 def capture(request: dict[str, Any]) -> dict[str, Any]:
-    """Record how processes were started, and which bundled programs those that are asked for hold in memory."""
+    """Record how processes were started, and which bundled programs they hold in memory; those asked for come first."""
     known = processes(request)
     deadline = time.monotonic() + request["seconds"]
     texts = {name: [text.encode() for text in given] for name, given in request["texts"].items()}
     asked = {pid for pid, start in request["processes"] if pid in known and is_there(pid, start)}
-    members: list[dict[str, Any]] = []
-    others: list[dict[str, Any]] = []
-    for pid in known:
-        if pid in request["generation_zero"]:
-            continue
-        if pid not in asked and len(others) >= request["most"]:
-            continue
-        seen = describe(pid, request)
-        if seen is None:
-            continue
-        if pid in asked:
-            parts, searched = texts_in_memory(pid, texts, deadline)
-            members.append({**seen, "host": known[pid], "memory": parts, "searched": searched})
-        else:
-            others.append({**seen, "host": known[pid], "memory": {}, "searched": False})
-    return {"members": members, "others": others}
+    others = sorted(set(known) - asked - set(request["generation_zero"]))
+    found: dict[str, list[dict[str, Any]]] = {"members": [], "others": []}
+    for pid in [*sorted(asked), *others[: request["most"]]]:
+        seen, task = describe(pid, request), living_task(pid)
+        if seen is not None and task is not None:
+            parts, searched = texts_in_memory(task, texts, deadline)
+            kind = "members" if pid in asked else "others"
+            found[kind].append({**seen, "host": known[pid], "memory": parts, "searched": searched})
+    return {**found, "left_out": max(0, len(others) - request["most"])}
 
 
 def activity(request: dict[str, Any]) -> dict[str, Any]:
@@ -145,16 +138,35 @@ def words(request: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def texts_in_memory(pid: int, texts: dict[str, list[bytes]], deadline: float) -> tuple[dict[str, float], bool]:
+def living_task(pid: int) -> str | None:
+    """Return the folder of a thread that runs, the first one if it does; None for the record of an ended process."""
+    if stat_fields(pid)[:1] not in ([], [b"Z"], [b"X"]):
+        return f"/proc/{pid}"
+    try:
+        tasks = os.listdir(f"/proc/{pid}/task")
+    except OSError:
+        return None
+    for task in tasks:
+        folder = f"/proc/{pid}/task/{task}"
+        try:
+            with open(folder + "/stat", "rb") as file:
+                if file.read(4096).rpartition(b")")[2].split()[0] not in (b"Z", b"X"):
+                    return folder
+        except (OSError, IndexError):
+            continue
+    return None
+
+
+def texts_in_memory(task: str, texts: dict[str, list[bytes]], deadline: float) -> tuple[dict[str, float], bool]:
     """Return the part of each program's texts found in a process's own memory, and whether all of it was searched."""
     wanted = {name: set(given) for name, given in texts.items() if given}
     longest = max((len(text) for given in texts.values() for text in given), default=1)
     try:
-        fd = os.open(f"/proc/{pid}/mem", os.O_RDONLY | os.O_CLOEXEC)
+        fd = os.open(task + "/mem", os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return {}, False
     try:
-        for begin, end in own_ranges(pid):
+        for begin, end in own_ranges(task):
             at = begin
             while at < end:
                 # Half of the texts tell which program runs; to find them all adds no certainty.
@@ -182,14 +194,14 @@ def shares(texts: dict[str, list[bytes]], missing: dict[str, set[bytes]]) -> dic
     return {name: round(1 - len(missing[name]) / len(texts[name]), 3) for name in missing}
 
 
-def own_ranges(pid: int) -> list[tuple[int, int]]:
+def own_ranges(task: str) -> list[tuple[int, int]]:
     """Return the readable memory ranges that a process can write or that no file explains, the smallest first.
 
     Interpreters keep what they run in many small ranges; weights lie in large ones.
     """
     found = []
     try:
-        with open(f"/proc/{pid}/maps", "rb") as file:
+        with open(task + "/maps", "rb") as file:
             lines = file.read(2**24).splitlines()
     except OSError:
         return []
