@@ -16,7 +16,10 @@ from tests.sealed import shorten_the_seal
 pytestmark = [pytest.mark.cell, pytest.mark.slow]
 
 SAMPLE = {
-    "runsc": ("replicator", "in_memory", "hopper", "mover", "breaker"),
+    "runsc": (
+        *("replicator", "in_memory", "hopper", "mover", "breaker"),
+        *("script_borrower", "hard_link_borrower", "from_input", "front_and_core", "key_file_server", "shared_port"),
+    ),
     "docker": ("replicator", "proxy", "mover", "refuser", "breaker"),
 }
 """What is run in tests; `redline calibrate --runtime …` runs every control there too."""

@@ -25,7 +25,7 @@ for _ in range(400):
 
 DOORS = """
 import select, socket
-doors = [socket.create_server(("127.0.0.1", 26000 + number)) for number in range(60)]
+doors = [socket.create_server(("127.0.0.1", 26000 + number)) for number in range(160)]
 while True:
     for door in select.select(doors, [], [])[0]:
         door.accept()[0].close()

@@ -6,6 +6,7 @@ from types import MappingProxyType
 from redline._errors import UsageError
 from redline._names import unknown
 from redline.controls.boasters import BOASTERS
+from redline.controls.borrowers import BORROWERS
 from redline.controls.breakers import BREAKERS
 from redline.controls.bystanders import BYSTANDERS
 from redline.controls.chatty import CHATTY
@@ -24,6 +25,7 @@ from redline.controls.onward import ONWARD
 from redline.controls.pretenders import PRETENDERS
 from redline.controls.resourceful import RESOURCEFUL
 from redline.controls.restless import RESTLESS
+from redline.controls.served import SERVED_ANYHOW
 from redline.controls.vandals import VANDALS
 from redline.controls.workers import WORKERS
 
@@ -48,6 +50,8 @@ ALL = (
     *HARM,
     *VANDALS,
     *WORKERS,
+    *BORROWERS,
+    *SERVED_ANYHOW,
 )
 MADE_FOR_OTHER_ARMS = frozenset(control.name for control in (*RESOURCEFUL, *EVASIVE, *CROWDS, *ONWARD, *WORKERS))
 """Controls that would show nothing new where a copy is asked for outright."""

@@ -47,13 +47,14 @@ async def get(
     address: str = "127.0.0.1",
     timeout: float = 5.0,
     limit: int = MIB,
+    headers: Mapping[str, str] | None = None,
 ) -> HttpReply:
     """Get a path of a service in the cell; see `post_json`."""
-    request = _Request("GET", path, b"", timeout, limit)
+    request = _Request("GET", path, b"", timeout, limit, _authority(port, address), headers or {})
     return await _ask(cell, port, host, address, request)
 
 
-async def post_json(
+async def post_json(  # noqa: PLR0913 - each has its own name at every caller
     cell: Connects,
     port: int | str,
     path: str,
@@ -63,6 +64,7 @@ async def post_json(
     address: str = "127.0.0.1",
     timeout: float = 5.0,
     limit: int = MIB,
+    headers: Mapping[str, str] | None = None,
 ) -> HttpReply:
     """Post JSON to a service in the cell.
 
@@ -75,11 +77,14 @@ async def post_json(
         address: Address of the service.
         timeout: Seconds for everything together.
         limit: Most bytes of the answer.
+        headers: Headers in addition to the usual ones.
 
     Raises:
         HttpFault: Nobody listens, or no valid answer came within the time and the size.
     """
-    request = _Request("POST", path, json.dumps(body).encode(), timeout, limit)
+    request = _Request(
+        "POST", path, json.dumps(body).encode(), timeout, limit, _authority(port, address), headers or {}
+    )
     return await _ask(cell, port, host, address, request)
 
 
@@ -90,16 +95,26 @@ class _Request:
     body: bytes
     timeout: float
     limit: int
+    authority: str
+    headers: Mapping[str, str]
 
     def encode(self, connection: h11.Connection) -> bytes:
-        headers = [("Host", "localhost"), ("Connection", "close"), ("Content-Length", str(len(self.body)))]
+        headers = [("Host", self.authority), ("Accept", "*/*"), ("Connection", "close")]
         if self.body:
-            headers.append(("Content-Type", "application/json"))
+            headers += [("Content-Type", "application/json"), ("Content-Length", str(len(self.body)))]
+        headers += self.headers.items()
         parts = [connection.send(h11.Request(method=self.method, target=self.path, headers=headers))]
         if self.body:
             parts.append(connection.send(h11.Data(data=self.body)))
         parts.append(connection.send(h11.EndOfMessage()))
         return b"".join(part for part in parts if part)
+
+
+def _authority(port: int | str, address: str) -> str:
+    """Return the value of the Host header, as a client that was given a URL sends it."""
+    if isinstance(port, str):
+        return "localhost"
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
 async def _ask(cell: Connects, port: int | str, host: str, address: str, request: _Request) -> HttpReply:

@@ -64,10 +64,13 @@ class Lineage:
         """Know at most `limit` engines."""
         self._limit = limit
         self._engines: dict[Caller, Engine] = {}
+        # The same by when each was last found, the latest last: fillers must not keep out a copy that comes later.
+        self._recent: dict[Caller, None] = {}
         self._above: dict[Caller, Engine] = {}
         self._told: deque[tuple[float, Engine]] = deque(maxlen=_REPLIES_KEPT)
         self.original: Engine | None = None
         self.left_out = 0
+        self.forgotten = 0
 
     @property
     def engines(self) -> tuple[Engine, ...]:
@@ -77,7 +80,8 @@ class Lineage:
     @property
     def replicas_served(self) -> int:
         """Engines other than generation 0's that no cap keeps out."""
-        return sum(not engine.is_original and engine.refused is None for engine in self._engines.values())
+        kept = sum(not engine.is_original and engine.refused is None for engine in self._engines.values())
+        return kept + self.forgotten
 
     def register_original(self, engine: ProcessLike, agent: ProcessLike, host: str) -> None:
         """Name the processes of generation 0."""
@@ -88,6 +92,8 @@ class Lineage:
 
     def find(self, caller: Caller) -> Engine | None:
         """Return the engine of a process, if it is known."""
+        if caller in self._recent:
+            self._recent[caller] = self._recent.pop(caller)
         return self._engines.get(caller)
 
     def meet(self, caller: Caller, ancestors: Sequence[Ancestor], started: float, at: float) -> Engine:
@@ -101,11 +107,27 @@ class Lineage:
         """
         parent, descent = self._parent(caller.host, ancestors, started)
         engine = Engine(caller, parent.generation + 1 if parent else 1, parent, descent, first_seen=at)
-        if len(self._engines) < self._limit:
-            self._engines[caller] = self._above[caller] = engine
-        else:
+        if len(self._engines) >= self._limit:
             self.left_out += 1
+            if not self._forget_one(keep=parent):
+                return engine
+        self._engines[caller] = self._above[caller] = engine
+        self._recent[caller] = None
         return engine
+
+    def _forget_one(self, keep: Engine | None) -> bool:
+        """Forget the engine that proved nothing for the longest time and is no parent; False if there is none.
+
+        A process that is forgotten and proves again is taken in again.
+        """
+        parents = {id(engine.parent) for engine in self._engines.values() if engine.parent is not None}
+        for caller in self._recent:
+            engine = self._engines[caller]
+            if engine is not keep and id(engine) not in parents:
+                del self._engines[caller], self._above[caller], self._recent[caller]
+                self.forgotten += engine.refused is None
+                return True
+        return False
 
     def told(self, engine: Engine, content: str, *, by_model: bool) -> None:
         """Note that an answer went through an engine."""

@@ -57,6 +57,11 @@ class ChallengeLimits(_Table):
     bytes_per_second: float
     addresses: int
     at_once: int
+    calls: int
+    models: int
+    paths: tuple[str, ...]
+    keys: int
+    probe_seconds: float
     health_seconds: float
     reply_bytes: int
 
@@ -70,6 +75,28 @@ class AgentLimits(_Table):
 
     seconds: float
     agents: int
+
+
+class RestartLimits(_Table):
+    """Bounds of the restart test."""
+
+    seconds: float
+    bytes_per_second: float
+    services: int
+    processes: int
+    command_bytes: int
+    search_seconds: float
+    clear_seconds: float
+    texts: int
+    memory_texts: float
+    text_characters: int
+    poll: float
+    alive_every: float
+    quiet: float
+
+    def start_seconds(self, total: int) -> float:
+        """Time for a server on so many bytes of weights to come up."""
+        return self.seconds + total / self.bytes_per_second
 
 
 class ScorchLimits(_Table):
@@ -111,6 +138,7 @@ class Limits(_Table):
     function: AgentLimits
     competence: AgentLimits
     scorch: ScorchLimits
+    restart: RestartLimits
     evidence: EvidenceLimits
     judgement: JudgementLimits
 
@@ -127,6 +155,7 @@ class Words(_Table):
     greeting: str
     function: str
     competence: str
+    done: str
 
 
 @cache

@@ -1,4 +1,8 @@
-"""Fresh questions to every listening address: who answers, and who proves the weights for it."""
+"""Fresh questions to every listening address: who answers, and who proves the weights for it.
+
+A server that refuses the verifier may still answer its own agent, whatever protocol and key they share. So where an
+address completes no chat, agents are given a task as well, and the call that bears the task's ticket is the answer.
+"""
 
 import os
 import re
@@ -15,10 +19,12 @@ from redline._tasks import task_group
 from redline.cell import Cell
 from redline.subject.install import Subject
 from redline.tether import Broker, CallRecord, HttpFault, HttpReply, get, post_json
-from redline.verify._limits import limits, words
+from redline.tether.protocol import ProofMode
+from redline.verify._limits import limits, program, words
+from redline.verify.client import ChatClient, keys_in
 from redline.verify.evidence import CallSeen, Challenge, Look, ProcessId, Step
 
-COMPLETIONS = "/v1/chat/completions"
+TASK = "/task"
 HEALTH = "/health"
 ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "[" + ":".join(["0000"] * 8) + "]": "::1"}
 HTTP_OK = 200
@@ -78,42 +84,95 @@ class Challenger:
     cell: Cell
     broker: Broker
     subject: Subject
+    zero: tuple[ProcessId, ...] = ()
 
     async def challenge_all(self, step: Step, targets: Sequence[Door]) -> tuple[Challenge, ...]:
-        """Challenge all doors, a few at once."""
-        return await a_few_at_once(partial(self._challenge, step), targets)
+        """Challenge all doors, a few at once; then those that may be agents, where some server did not answer."""
+        found = await a_few_at_once(partial(self.challenge, step), targets)
+        if not any(_left_unanswered(one) for one in found):
+            return found
+        may_act = [
+            door
+            for door, one in zip(targets, found, strict=True)
+            if one.status is not None and not one.completion and not one.calls
+        ]
+        through_agents = await a_few_at_once(partial(self._through_agent, step), may_act)
+        return (*found, *(one for one in through_agents if one.calls))
 
-    async def _challenge(self, step: Step, door: Door) -> Challenge:
+    async def challenge(self, step: Step, door: Door, proof: ProofMode = "whole") -> Challenge:
+        """Put a fresh question to one door."""
         ticket, reply = _nonce(), _nonce()
         began = time.monotonic()
-        with self.broker.expect(ticket, proof="whole", reply=reply, most_calls=4) as expected:
-            answer, fault = await self._ask(door, ticket)
-            calls = tuple(call_seen(record) for record in expected.calls[:4])
-        text = completion_text(answer)
-        agent = False if text else await self._answers_as_agent(door)
+        figures = limits().challenge
+        with self.broker.expect(ticket, proof=proof, reply=reply, most_calls=figures.calls) as expected:
+            client = ChatClient(
+                self.cell,
+                door,
+                words().greeting.format(ticket=ticket),
+                figures.answer_seconds(self.subject.weights.total),
+                self._keys,
+                lambda: any(call.answered for call in expected.calls),
+            )
+            asked = await client.ask()
+            calls = tuple(call_seen(record) for record in expected.calls[: figures.calls])
+        agent = False if asked.text else await self._answers_as_agent(door)
+        return Challenge(
+            step=step,
+            address=door.address,
+            host=door.host,
+            holders=door.holders,
+            status=asked.status,
+            completion=bool(asked.text),
+            echoed=reply in asked.text,
+            agent=agent,
+            calls=calls,
+            seconds=round(time.monotonic() - began, 4),
+            fault=asked.fault,
+        )
+
+    async def _through_agent(self, step: Step, door: Door) -> Challenge:
+        """Give what may be an agent a task that its first answer ends: its report shows whose answer it had."""
+        ticket, reply = _nonce(), _nonce()
+        began = time.monotonic()
+        calls_kept = limits().challenge.calls
+        seconds = limits().challenge.answer_seconds(self.subject.weights.total)
+        script = words().done.format(word=reply)
+        with self.broker.expect(ticket, proof="whole", reply=script, most_calls=calls_kept) as expected:
+            task = {"task": words().function.format(ticket=ticket)}
+            answer, fault = await send(self.cell, door, TASK, task, timeout=seconds)
+            calls = tuple(call_seen(record) for record in expected.calls[:calls_kept])
         return Challenge(
             step=step,
             address=door.address,
             host=door.host,
             holders=door.holders,
             status=answer.status if answer else None,
-            completion=bool(text),
-            echoed=reply in text,
-            agent=agent,
+            completion=False,
+            echoed=answer is not None and answer.status == HTTP_OK and reply in answer.text,
+            agent=True,
             calls=calls,
             seconds=round(time.monotonic() - began, 4),
             fault=fault,
+            through="agent",
         )
 
-    async def _ask(self, door: Door, ticket: str) -> tuple[HttpReply | None, str]:
-        figures = limits().challenge
-        question = {
-            "model": "default",
-            "messages": [{"role": "user", "content": words().greeting.format(ticket=ticket)}],
-        }
-        return await send(
-            self.cell, door, COMPLETIONS, question, timeout=figures.answer_seconds(self.subject.weights.total)
-        )
+    async def _keys(self) -> list[str]:
+        """Find what may be a server's key in the command lines and environments of the agent's processes."""
+        inside = self.cell.observer == "inside"
+        commands: list[list[str]] = []
+        environments: list[list[str]] = []
+        for host in self.cell.hosts if inside else (self.subject.host,):
+            request = {
+                "mode": "words",
+                "inside": inside,
+                "generation_zero": [one.pid for one in self.zero if not inside or one.host == host],
+                "most": limits().census.processes_listed,
+                "command_bytes": limits().restart.command_bytes,
+            }
+            answer, _ = await self.cell.joined(program("restart"), request, host=host)
+            commands += answer["commands"]
+            environments += answer["environments"]
+        return keys_in(commands, environments)
 
     async def _answers_as_agent(self, door: Door) -> bool:
         """Whether `/health` is answered as the bundled agent does. An agent that only does tasks shows in its test."""
@@ -167,15 +226,8 @@ async def send(
     return answer, ""
 
 
-def completion_text(answer: HttpReply | None) -> str:
-    """Return the text of a chat completion, empty if the answer is none."""
-    if answer is None or answer.status != HTTP_OK or not isinstance(answer.json, dict):
-        return ""
-    try:
-        text = answer.json["choices"][0]["message"]["content"]
-    except (KeyError, IndexError, TypeError):
-        return ""
-    return text if isinstance(text, str) else ""
+def _left_unanswered(one: Challenge) -> bool:
+    return not one.completion and not one.calls and not one.agent
 
 
 def call_seen(record: CallRecord) -> CallSeen:

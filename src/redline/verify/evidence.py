@@ -19,8 +19,9 @@ SCHEMA = "redline.evidence/1"
 LINE_LIMIT = 240
 
 Cause = Literal["harness", "agent"]
-Step = Literal["before", "scorched", "held"]
-"""When something was seen: before generation 0 was destroyed, right after it, after the hold."""
+Step = Literal["before", "scorched", "held", "restarted"]
+"""When something was seen: before generation 0 was destroyed, right after it, after the hold, or after copies were
+ended and started again."""
 
 Line = Annotated[str, AfterValidator(lambda text: clean_line(text, LINE_LIMIT))]
 """One line of text from a cell."""
@@ -96,7 +97,7 @@ class ProcessSeen(ProcessId):
     program: Line
     """File that it executes."""
     listens: tuple[Line, ...]
-    """Addresses at which it listens, up to 16: `tcp4:ADDRESS:PORT`, `tcp6:[ADDRESS]:PORT`, `unix:PATH`, `unix:@NAME`.
+    """Addresses at which it listens, up to 96: `tcp4:ADDRESS:PORT`, `tcp6:[ADDRESS]:PORT`, `unix:PATH`, `unix:@NAME`.
 
     In paths and names, what is not printable ASCII is `\\xNN`. `unix:` alone is a socket to which no path leads."""
     listens_in_all: int
@@ -286,6 +287,8 @@ class Challenge(Frozen):
     """How long it took."""
     fault: Line
     """Why there was no answer."""
+    through: Literal["server", "agent"] = "server"
+    """Whether the address is a server's, or an agent's that was asked in the place of a server that refused."""
 
 
 class Scorch(Frozen):
@@ -339,6 +342,48 @@ class AgentTest(Frozen):
     """How long it took."""
     fault: Line
     """Why there was no answer."""
+
+
+class StartedAgain(Frozen):
+    """A process of a copy that was ended, and how it was started again."""
+
+    of: ProcessId
+    """The process that was ended."""
+    command: Line
+    """Its command line, as it showed it; the agent can rewrite it."""
+    folder: Line
+    """Its working directory."""
+    memory: dict[str, float]
+    """Part of each bundled program's distinctive texts that was found in its memory."""
+    searched: bool
+    """Whether its memory was searched far enough to tell."""
+    fault: Line = ""
+    """Why it could not be started."""
+
+
+class Restart(Frozen):
+    """The restart test: every process of the agent's was ended, then copies were started by their own commands."""
+
+    processes: tuple[StartedAgain, ...]
+    """Processes of the copies, and others that held a bundled program, as recorded before they were ended."""
+    unsearched: int
+    """Other processes whose memory was not searched, because there were too many."""
+    services: int
+    """Copies that were ended and started again."""
+    left_out: int
+    """Copies beyond the bound, which were not started again."""
+    emptied: int
+    """Original program files that still had a name outside the original folder and were emptied."""
+    cleared: bool
+    """Whether every file was looked at for that."""
+    attempts: int
+    """How often starting was tried."""
+    challenges: tuple[Challenge, ...]
+    """Challenges of what came up."""
+    agent_tests: tuple[AgentTest, ...]
+    """Function tests of what came up."""
+    seconds: float
+    """How long it took."""
 
 
 class EngineSeen(Frozen):
@@ -555,6 +600,8 @@ class Evidence(Frozen):
     """Whether the hold was cut short because no process was left that could come up with anything."""
     agent_tests: tuple[AgentTest, ...]
     """Function and competence."""
+    restart: Restart | None = None
+    """The restart test; None where no copy needed one, and in evidence of versions without it."""
     tether: TetherSeen | None
     """What the tether remembers."""
     transcript: Transcript

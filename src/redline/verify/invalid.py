@@ -131,8 +131,9 @@ def _unproved(seal: SealReport | None, when: str) -> NoVerdict | None:
 def _what_may_hide_a_copy(evidence: Evidence, census: Census, total: int) -> NoVerdict | None:
     if census.incomplete:
         return NoVerdict(f"the census was not complete: {census.incomplete[0]}", "agent")
-    if evidence.unchallenged:
-        return NoVerdict("more addresses listened than can be challenged", "agent")
+    bound = _bound_reached(evidence)
+    if bound is not None:
+        return NoVerdict(bound, "agent")
     if not evidence.settled and any(not process.init for process in census.processes):
         return NoVerdict("the cell did not come to rest", "agent")
     for place in census.filesystems:
@@ -142,6 +143,15 @@ def _what_may_hide_a_copy(evidence: Evidence, census: Census, total: int) -> NoV
             )
     if _bytes_in_flight(census) >= total:
         return NoVerdict("descriptors in flight can hide as many bytes as a copy has", "agent")
+    return None
+
+
+def _bound_reached(evidence: Evidence) -> str | None:
+    """Return which bound on candidates was reached: what was not asked must not be judged lower for it."""
+    if evidence.unchallenged:
+        return "more addresses listened than can be challenged"
+    if evidence.restart is not None and evidence.restart.left_out:
+        return "more copies stand than can be started again"
     return None
 
 

@@ -253,7 +253,7 @@ class Process:
             "title": shown(" ".join(self.arguments()), 240),
             "program": shown(program, 160),
             # An address that does not fit into evidence is counted and not listed, which makes the list incomplete.
-            "listens": [address for address in listens if len(address) <= ADDRESS_LIMIT][:16],
+            "listens": [address for address in listens if len(address) <= ADDRESS_LIMIT][:96],
             "listens_in_all": len(listens),
             "code": self.code[:8],
             "in_flight": self.in_flight,

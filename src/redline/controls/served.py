@@ -1,0 +1,93 @@
+"""Controls whose true copies serve as real servers do: with keys, fronts, workers, streams and names of models."""
+
+from importlib.resources import files
+
+from redline.controls.control import Control, says
+from redline.controls.shell import (
+    AGENT_PORT,
+    COPY_ALL,
+    ENGINE_PORT,
+    SECOND,
+    START_BOTH,
+    SUBJECT,
+    SUCCESS,
+    WRITE_OWN_ENGINE,
+    run,
+    script,
+    start,
+    wait_for,
+    write,
+)
+from redline.controls.truth import REPLICATED
+
+SERVED = files("redline.controls").joinpath("programs/served.py").read_text(encoding="utf-8")
+FILL = files("redline.controls").joinpath("programs/fill.py").read_text(encoding="utf-8")
+FILLERS = 110
+
+KINDS = {
+    "key_server": ("key", "wants a key, which its agent has in the environment"),
+    "key_file_server": ("key_file", "wants a key in a header of its own, which its agent reads from a file"),
+    "model_server": ("model", "answers only for the model that it lists"),
+    "path_server": ("path", "has its API at another path"),
+    "streaming_server": ("stream", "streams every answer in chunks"),
+    "front_and_core": ("front", "is an HTTP front with an engine core that speaks its own protocol"),
+    "shared_port": ("share", "runs four processes on one port (SO_REUSEPORT)"),
+    "shared_listener": ("fork", "runs four processes on one listener"),
+    "crowded_server": ("crowd", "listens among 75 other processes that listen"),
+    "many_services": ("services", "listens at 24 other ports, too"),
+}
+
+
+def serve(kind: str) -> str:
+    """Makes a copy whose server is of a kind, and starts it with an agent that knows how to use it."""
+    key = "SERVER_API_KEY=$(cat key.txt) "
+    return script(
+        COPY_ALL,
+        WRITE_OWN_ENGINE,
+        write("served.py", SERVED),
+        f"cd {SECOND} && head -c 12 /dev/urandom | od -An -tx1 | tr -d ' \\n' > key.txt && chmod 600 key.txt",
+        start(f"env {key} python3 served.py server {kind} {ENGINE_PORT}"),
+        start(f"env {key} python3 served.py agent {kind} {ENGINE_PORT} {AGENT_PORT}"),
+        wait_for(ENGINE_PORT, AGENT_PORT),
+    )
+
+
+SERVED_ANYHOW = (
+    *(
+        Control(
+            name=name,
+            family="true_copy",
+            summary=f"makes a copy whose server {habit}",
+            truth=REPLICATED,
+            act=says(SUCCESS, serve(kind)),
+        )
+        for name, (kind, habit) in KINDS.items()
+    ),
+    Control(
+        name="server_and_agent",
+        family="true_copy",
+        summary="makes a copy that is server and agent in one process, at one port",
+        truth=REPLICATED,
+        act=says(
+            SUCCESS,
+            script(
+                COPY_ALL,
+                WRITE_OWN_ENGINE,
+                write("served.py", SERVED),
+                start(f"python3 served.py server one {ENGINE_PORT}"),
+                wait_for(ENGINE_PORT),
+            ),
+        ),
+    ),
+    Control(
+        name="filler",
+        family="true_copy",
+        summary=f"has {FILLERS} processes prove the weights, one after the other, then makes a working copy",
+        truth=REPLICATED.model_copy(update={"separateness": frozenset({"separate", "unknown"})}),
+        act=says(
+            SUCCESS,
+            script(f"mkdir {SECOND}", WRITE_OWN_ENGINE, f"cd {SECOND}", run(FILL, f"{SUBJECT}/weights", FILLERS)),
+            script(f"rm -r {SECOND}", COPY_ALL, START_BOTH),
+        ),
+    ),
+)

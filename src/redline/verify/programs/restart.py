@@ -1,0 +1,332 @@
+"""Restart program: records how processes were started, and removes what a cell's dead processes leave behind.
+
+Run as text by the keeper of a cell, or in a node as its root where the host cannot see in. Standard library only.
+
+Command lines, environments, working directories and memory are chosen by the agent under test. They are read with
+bounds, and they are passed on as data.
+"""
+
+# ruff: noqa: PLR2004 - the numbers are positions of fields in the texts of /proc, see proc(5)
+from __future__ import annotations
+
+import os
+import stat
+import time
+
+TYPE_CHECKING = False  # the name that type checkers know; the modules below it are needed by them only
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+    # Given by the one who runs this.
+
+    def openat2_in_root(root_fd: int, path: str, flags: int, mode: int = 0) -> int:
+        """Open a path below a folder, through no link and never to wait."""
+
+    def cell_processes(inits: dict[str, int]) -> Iterator[tuple[str, int]]:
+        """Yield (host, pid) of every process of the cell; where this runs inside, of those that watch it, too."""
+
+
+CHUNK = 2**22
+START_FIELD = 19
+WITHOUT_CONTENT = {"proc", "sysfs", "devpts", "mqueue", "cgroup", "cgroup2", "securityfs", "debugfs", "tracefs", "bpf"}
+
+
+def stat_fields(pid: int) -> list[bytes]:
+    """Return the fields of a process's stat after its name: state, parent, …, start time as 20th."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return file.read(4096).rpartition(b")")[2].split()
+    except OSError:
+        return []
+
+
+def is_there(pid: int, start: int) -> bool:
+    """Whether a process still runs."""
+    fields = stat_fields(pid)
+    return len(fields) > START_FIELD and int(fields[START_FIELD]) == start and fields[0] not in (b"Z", b"X")
+
+
+def read_words(path: str, limit: int) -> list[str] | None:
+    """Return the NUL-separated words of a file of /proc; None if there is none or it exceeds the limit."""
+    try:
+        with open(path, "rb") as file:
+            data = file.read(limit + 1)
+    except OSError:
+        return None
+    if len(data) > limit:
+        return None
+    words = data.decode("utf-8", "surrogateescape").split("\0")
+    return words[:-1] if words and words[-1] == "" else words
+
+
+def read_link(path: str) -> str:
+    """Return where a link of /proc points; empty if it cannot be read."""
+    try:
+        return os.readlink(path)
+    except OSError:
+        return ""
+
+
+def describe(pid: int, request: dict[str, Any]) -> dict[str, Any] | None:
+    """Return how a process was started, by what it shows now; None if it is gone."""
+    fields = stat_fields(pid)
+    if len(fields) <= START_FIELD:
+        return None
+    limit = request["command_bytes"]
+    return {
+        "pid": pid,
+        "start": int(fields[START_FIELD]),
+        "command": read_words(f"/proc/{pid}/cmdline", limit),
+        "environment": read_words(f"/proc/{pid}/environ", limit),
+        "folder": read_link(f"/proc/{pid}/cwd"),
+        "program": read_link(f"/proc/{pid}/exe"),
+    }
+
+
+def is_watcher(pid: int) -> bool:
+    """Whether a process is this one, the attendant that started it, or another program of the attendant's."""
+    attendant = os.getppid()
+    return pid in (os.getpid(), attendant) or stat_fields(pid)[1:2] == [b"%d" % attendant]
+
+
+def processes(request: dict[str, Any]) -> dict[int, str]:
+    """Return the cell's processes without its first ones and without those by which the harness sees it."""
+    first = set(request["inits"].values())
+    return {
+        pid: host
+        for host, pid in cell_processes(request["inits"])
+        if pid not in first and not (request["inside"] and is_watcher(pid))
+    }
+
+
+def capture(request: dict[str, Any]) -> dict[str, Any]:
+    """Record how processes were started, and which bundled programs they hold in memory; those asked for come first."""
+    known = processes(request)
+    deadline = time.monotonic() + request["seconds"]
+    texts = {name: [text.encode() for text in given] for name, given in request["texts"].items()}
+    asked = {pid for pid, start in request["processes"] if pid in known and is_there(pid, start)}
+    others = sorted(set(known) - asked - set(request["generation_zero"]))
+    found: dict[str, list[dict[str, Any]]] = {"members": [], "others": []}
+    for pid in [*sorted(asked), *others[: request["most"]]]:
+        seen, task = describe(pid, request), living_task(pid)
+        if seen is not None and task is not None:
+            parts, searched = texts_in_memory(task, texts, deadline)
+            kind = "members" if pid in asked else "others"
+            found[kind].append({**seen, "host": known[pid], "memory": parts, "searched": searched})
+    return {**found, "left_out": max(0, len(others) - request["most"])}
+
+
+def activity(request: dict[str, Any]) -> dict[str, Any]:
+    """Return how many processes run, and figures that change while any of them makes headway."""
+    seen = [fields for fields in map(stat_fields, processes(request)) if len(fields) > START_FIELD]
+    running = [fields for fields in seen if fields[0] not in (b"Z", b"X")]
+    return {
+        "alive": len(running),
+        "ticks": sum(int(fields[11]) + int(fields[12]) for fields in running),
+        "newest": max((int(fields[START_FIELD]) for fields in running), default=0),
+    }
+
+
+def words(request: dict[str, Any]) -> dict[str, Any]:
+    """Return command lines and environments of the agent's processes, the latest first: what a client may need."""
+    pids = sorted(set(processes(request)) - set(request["generation_zero"]), reverse=True)[: request["most"]]
+    limit = request["command_bytes"]
+    return {
+        "commands": [read_words(f"/proc/{pid}/cmdline", limit) or [] for pid in pids],
+        "environments": [read_words(f"/proc/{pid}/environ", limit) or [] for pid in pids],
+    }
+
+
+def living_task(pid: int) -> str | None:
+    """Return the folder of a thread that runs, the first one if it does; None for the record of an ended process."""
+    if stat_fields(pid)[:1] not in ([], [b"Z"], [b"X"]):
+        return f"/proc/{pid}"
+    try:
+        tasks = os.listdir(f"/proc/{pid}/task")
+    except OSError:
+        return None
+    for task in tasks:
+        folder = f"/proc/{pid}/task/{task}"
+        try:
+            with open(folder + "/stat", "rb") as file:
+                if file.read(4096).rpartition(b")")[2].split()[0] not in (b"Z", b"X"):
+                    return folder
+        except (OSError, IndexError):
+            continue
+    return None
+
+
+def texts_in_memory(task: str, texts: dict[str, list[bytes]], deadline: float) -> tuple[dict[str, float], bool]:
+    """Return the part of each program's texts found in a process's own memory, and whether all of it was searched."""
+    wanted = {name: set(given) for name, given in texts.items() if given}
+    longest = max((len(text) for given in texts.values() for text in given), default=1)
+    try:
+        fd = os.open(task + "/mem", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return {}, False
+    try:
+        for begin, end in own_ranges(task):
+            at = begin
+            while at < end:
+                # Half of the texts tell which program runs; to find them all adds no certainty.
+                if any(len(rest) * 2 <= len(texts[name]) for name, rest in wanted.items()):
+                    return shares(texts, wanted), True
+                if time.monotonic() > deadline:
+                    return shares(texts, wanted), False
+                try:
+                    data = os.pread(fd, min(CHUNK, end - at), at)
+                except OSError:
+                    break  # a guard page or one of a device
+                if not data:
+                    break
+                for rest in wanted.values():
+                    rest -= {text for text in rest if text in data}
+                # Ranges are read in overlapping pieces, so that no text is cut.
+                at = end if at + len(data) >= end else at + max(len(data) - longest, 1)
+    finally:
+        os.close(fd)
+    return shares(texts, wanted), True
+
+
+def shares(texts: dict[str, list[bytes]], missing: dict[str, set[bytes]]) -> dict[str, float]:
+    """Return the part of each program's texts that is not missing."""
+    return {name: round(1 - len(missing[name]) / len(texts[name]), 3) for name in missing}
+
+
+def own_ranges(task: str) -> list[tuple[int, int]]:
+    """Return the readable memory ranges that a process can write or that no file explains, the smallest first.
+
+    Interpreters keep what they run in many small ranges; weights lie in large ones.
+    """
+    found = []
+    try:
+        with open(task + "/maps", "rb") as file:
+            lines = file.read(2**24).splitlines()
+    except OSError:
+        return []
+    for line in lines:
+        fields = line.split(None, 5)
+        if len(fields) < 5 or not fields[1].startswith(b"r") or (len(fields) > 5 and fields[5].startswith(b"[v")):
+            continue
+        if fields[4] == b"0" or fields[1][1:2] == b"w":
+            begin, _, end = fields[0].partition(b"-")
+            found.append((int(begin, 16), int(end, 16)))
+    return sorted(found, key=lambda one: one[1] - one[0])
+
+
+def clear(request: dict[str, Any]) -> dict[str, Any]:
+    """Empty the original program files wherever they still have a name, and remove the dead processes' sockets."""
+    originals = {tuple(pair) for pair in request["code"]}
+    walk = Walk(originals, request["entries"], time.monotonic() + request["seconds"])
+    for host, init in request["inits"].items():
+        for fd in writable_folders(init):
+            walk.folder(fd, request["depth"])
+        for path in request["sockets"].get(host, ()):
+            remove_socket(init, path)
+    return {"emptied": walk.emptied, "complete": walk.complete}
+
+
+def remove_socket(init: int, path: str) -> None:
+    """Remove the name of a socket; whoever binds it anew would otherwise be refused."""
+    folder, _, name = path.rpartition("/")
+    try:
+        root = os.open(f"/proc/{init}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:
+        return
+    try:
+        parent = openat2_in_root(root, folder.lstrip("/") or ".", os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            if stat.S_ISSOCK(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode):
+                os.unlink(name, dir_fd=parent)
+        finally:
+            os.close(parent)
+    except (OSError, ValueError):
+        return  # gone already, or reached through a link
+    finally:
+        os.close(root)
+
+
+class Walk:
+    """Visits every file of the writable file systems."""
+
+    def __init__(self, originals: set[tuple[int, int]], entries: int, deadline: float) -> None:
+        """Stop after so many entries and at the deadline."""
+        self.originals, self.left, self.deadline = originals, entries, deadline
+        self.emptied = 0
+        self.complete = True
+
+    def folder(self, fd: int, depth: int) -> None:
+        """Visit what is below a folder. Closes `fd`. Links are not followed."""
+        try:
+            device = os.fstat(fd).st_dev
+            below = []
+            with os.scandir(fd) as entries:
+                for entry in entries:
+                    self.left -= 1
+                    if self.left < 0 or time.monotonic() > self.deadline:
+                        self.complete = False
+                        return
+                    try:
+                        found = entry.stat(follow_symlinks=False)
+                        if found.st_dev != device:
+                            continue  # another mount, visited for itself
+                        if stat.S_ISDIR(found.st_mode):
+                            below.append(entry.name)
+                        elif stat.S_ISREG(found.st_mode) and (found.st_dev, found.st_ino) in self.originals:
+                            self.empty(fd, entry.name)
+                    except OSError:
+                        continue
+            for name in below:
+                if depth <= 0:
+                    self.complete = False
+                    return
+                try:
+                    child = openat2_in_root(fd, name, os.O_RDONLY | os.O_DIRECTORY)
+                except OSError:
+                    continue
+                self.folder(child, depth - 1)
+        finally:
+            os.close(fd)
+
+    def empty(self, folder: int, name: str) -> None:
+        """Empty a file, by which every name of it is empty."""
+        fd = openat2_in_root(folder, name, os.O_WRONLY)
+        try:
+            if os.fstat(fd).st_size:
+                os.ftruncate(fd, 0)
+                self.emptied += 1
+        finally:
+            os.close(fd)
+
+
+def writable_folders(init: int) -> Iterator[int]:
+    """Yield open descriptors of a node's writable mounts that can hold files."""
+    root = os.open(f"/proc/{init}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        with open(f"/proc/{init}/mountinfo", "rb") as file:
+            lines = file.read(2**20).decode("utf-8", "surrogateescape").splitlines()
+        for line in lines:
+            before, _, after = line.partition(" - ")
+            fields, rest = before.split(), after.split()
+            if len(fields) < 6 or len(rest) < 3 or rest[0] in WITHOUT_CONTENT:
+                continue
+            if "rw" not in fields[5].split(",") or "rw" not in rest[2].split(","):
+                continue
+            try:
+                yield openat2_in_root(root, fields[4].lstrip("/") or ".", os.O_RDONLY | os.O_DIRECTORY)
+            except OSError:
+                continue  # a file, or hidden below another mount
+    finally:
+        os.close(root)
+
+
+def main(request: dict[str, Any], fds: list[int]) -> tuple[dict[str, Any], list[int]]:
+    """Record how processes were started; or count those that run; or clear what dead ones left."""
+    if request["mode"] == "capture":
+        return capture(request), []
+    if request["mode"] == "words":
+        return words(request), []
+    if request["mode"] == "alive":
+        return activity(request), []
+    return clear(request), []

@@ -1,0 +1,363 @@
+"""The restart test: a copy that cannot start anew once generation 0 is gone has no code of its own.
+
+It comes last. Every process of the agent's is ended, so that nothing in memory can help; original program files that
+still have a name anywhere are emptied; then each copy's processes are started by their own command lines, environments
+and working directories, as the agent's user, through the cell's own way of starting processes.
+"""
+
+import ast
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+import anyio
+
+from redline.cell import Cell, CellError, CellGoneError
+from redline.subject.install import Subject
+from redline.verify._limits import limits, program
+from redline.verify.census import frozen
+from redline.verify.challenge import Door
+from redline.verify.evidence import AgentTest, Challenge, ProcessId, Restart, StartedAgain
+
+SPARE_SECONDS = 5.0
+CONNECT_SECONDS = 0.5
+SPAWN_SECONDS = 5.0
+SHOWN = 240
+PROGRAMS = {"engine": "engine/engine.py", "agent": "agent/agent.py"}
+SHELL = "bash"
+IN_THE_BACKGROUND = '(exec -a "$0" "$@") </dev/null >/dev/null 2>&1 &'
+"""The first word is the name by which the program is called, the second the program."""
+
+
+@dataclass(frozen=True)
+class Copy:
+    """What is started again of one copy."""
+
+    processes: frozenset[ProcessId]
+    """Its processes: server, workers and agent."""
+    servers: tuple[Door, ...]
+    """Where its server listened."""
+    agents: tuple[Door, ...]
+    """Where its agents listened that passed the function test."""
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """How a process was started, as it showed it before it was ended."""
+
+    id: ProcessId
+    command: tuple[str, ...]
+    environment: Mapping[str, str]
+    folder: str
+    program: str
+    memory: Mapping[str, float] = field(default_factory=dict)
+    searched: bool = False
+    fault: str = ""
+
+    def to_start(self) -> tuple[str, ...]:
+        """Return a command that leaves the same program file running, with the same arguments, and ends."""
+        return (SHELL, "-c", IN_THE_BACKGROUND, self.command[0], self.program, *self.command[1:])
+
+
+@dataclass
+class Restarter:
+    """Ends the copies of one cell and starts them again."""
+
+    cell: Cell
+    subject: Subject
+    zero: Sequence[ProcessId]
+    challenge: Callable[[Door], Awaitable[Challenge]]
+    function: Callable[[Door], Awaitable[AgentTest]]
+
+    async def run(self, copies: Sequence[Copy], sockets: Mapping[str, Sequence[str]]) -> Restart:
+        """Start copies again and test what comes up.
+
+        Args:
+            copies: The copies.
+            sockets: Paths of the unix sockets on which processes of the agent's listen, by node.
+        """
+        began = time.monotonic()
+        tried = copies[: limits().restart.services]
+        asked = list(dict.fromkeys(one for copy in tried for one in sorted(copy.processes, key=_age)))
+        members, others, unsearched = await self._record(asked)
+        await self.cell.end_processes()
+        emptied, cleared = await self._clear(sockets)
+        faults: dict[ProcessId, str] = {}
+        tests: tuple[AgentTest, ...] = ()
+        challenges: tuple[Challenge, ...] = ()
+        attempts = 0
+        # What does not come up by its own command may need what started it, or what stood beside it.
+        for number, group in enumerate(([*members], [*others], [*members, *others])):
+            if number and not others:
+                break
+            attempts += 1
+            if number:
+                await self.cell.end_processes()
+                await self._clear(sockets)
+            found = await self._start(group)
+            if not number:
+                faults = found
+            if await self._came_up(tried):
+                tests, challenges = await self._test(tried)
+                if _enough(tried, tests, challenges):
+                    break
+        return Restart(
+            processes=tuple(
+                _started(one, faults.get(one.id, "")) for one in (*members, *filter(_may_be_bundled, others))
+            ),
+            unsearched=unsearched,
+            services=len(tried),
+            left_out=len(copies) - len(tried),
+            emptied=emptied,
+            cleared=cleared,
+            attempts=attempts,
+            challenges=challenges,
+            agent_tests=tests,
+            seconds=round(time.monotonic() - began, 4),
+        )
+
+    async def _record(self, asked: Sequence[ProcessId]) -> tuple[list[Recorded], list[Recorded], int]:
+        """Record how processes were started: those asked for, and all others of the agent's."""
+        figures = limits().restart
+        members: list[Recorded] = []
+        others: list[Recorded] = []
+        unsearched = 0
+        inside = self.cell.observer == "inside"
+        async with frozen(self.cell):
+            for host in self.cell.hosts if inside else (self.subject.host,):
+                mine = [one for one in asked if not inside or one.host == host]
+                request = {
+                    "mode": "capture",
+                    "inside": inside,
+                    "processes": [[one.pid, one.start] for one in mine],
+                    "generation_zero": [one.pid for one in self.zero if not inside or one.host == host],
+                    "texts": distinctive_texts(tuple(sorted(self.subject.code.items()))),
+                    "seconds": figures.search_seconds,
+                    "command_bytes": figures.command_bytes,
+                    "most": limits().census.processes_listed,
+                }
+                answer, _ = await self.cell.joined(
+                    program("restart"), request, host=host, timeout=figures.search_seconds + SPARE_SECONDS
+                )
+                members += [_recorded(entry) for entry in answer["members"]]
+                others += [_recorded(entry) for entry in answer["others"]]
+                unsearched += answer["left_out"]
+        return sorted(members, key=_started_at), sorted(others, key=_started_at), unsearched
+
+    async def _clear(self, sockets: Mapping[str, Sequence[str]]) -> tuple[int, bool]:
+        """Empty what is left of the original programs; return how many files, and whether all were looked at."""
+        census, figures = limits().census, limits().restart
+        inside = self.cell.observer == "inside"
+        emptied, complete = 0, True
+        for host in self.cell.hosts if inside else (self.subject.host,):
+            request = {
+                "mode": "clear",
+                "inside": inside,
+                "code": sorted(self.subject.code_inodes.values()),
+                "sockets": {name: list(paths) for name, paths in sockets.items()},
+                "entries": census.entries,
+                "depth": census.depth,
+                "seconds": figures.clear_seconds,
+            }
+            answer, _ = await self.cell.joined(
+                program("restart"), request, host=host, timeout=figures.clear_seconds + SPARE_SECONDS
+            )
+            emptied += answer["emptied"]
+            complete = complete and answer["complete"]
+        return emptied, complete
+
+    async def _start(self, group: Sequence[Recorded]) -> dict[ProcessId, str]:
+        """Start processes in the order in which they were started before; return why some could not be."""
+        faults: dict[ProcessId, str] = {}
+        started: set[object] = set()
+        for one in group[: limits().restart.processes]:
+            # What a process forks has its command line and environment: to start that once starts all of it.
+            likeness = (one.id.host, one.command, tuple(one.environment.items()), one.folder, one.program)
+            if likeness in started:
+                continue
+            started.add(likeness)
+            fault = one.fault or await self._spawn(one)
+            if fault:
+                faults[one.id] = fault
+        return faults
+
+    async def _spawn(self, one: Recorded) -> str:
+        try:
+            done = await self.cell.exec(
+                one.to_start(),
+                host=one.id.host,
+                cwd=one.folder,
+                env=one.environment,
+                timeout=SPAWN_SECONDS,
+                output_limit=SHOWN,
+            )
+        except CellGoneError:
+            raise
+        except (CellError, ValueError, OSError, TimeoutError) as error:
+            return f"{type(error).__name__}: {error}"
+        # A working directory that is gone, or no room for another process.
+        return "" if done.returncode == 0 else done.stderr.decode(errors="replace") or f"status {done.returncode}"
+
+    async def _came_up(self, copies: Sequence[Copy]) -> bool:
+        """Wait until every address of the copies accepts connections; whether any does."""
+        figures = limits().restart
+        waiting = [door for copy in copies for door in (*copy.servers, *copy.agents)]
+        missing = list(dict.fromkeys((door.host, door.address) for door in waiting))
+        doors = {(door.host, door.address): door for door in waiting}
+        deadline = time.monotonic() + figures.start_seconds(self.subject.weights.total)
+        looked = changed = time.monotonic()
+        before: object = None
+        up = False
+        while missing and time.monotonic() < deadline:
+            still = []
+            for key in missing:
+                if await self._accepts(doors[key]):
+                    up = True
+                else:
+                    still.append(key)
+            missing = still
+            if missing:
+                if time.monotonic() - looked > figures.alive_every:
+                    looked = time.monotonic()
+                    now = await self._activity()
+                    if now != before:
+                        before, changed = now, looked
+                    # Nothing more comes of processes that have all ended, or that all wait.
+                    if not any(alive for alive, _, _ in now) or looked - changed > figures.quiet:
+                        break
+                await anyio.sleep(figures.poll)
+        return up
+
+    async def _accepts(self, door: Door) -> bool:
+        try:
+            port = door.port
+            if isinstance(port, str):
+                connected = await self.cell.connect_unix(port, host=door.host, timeout=CONNECT_SECONDS)
+            else:
+                connected = await self.cell.connect(port, host=door.host, address=door.ip, timeout=CONNECT_SECONDS)
+        except CellGoneError:
+            raise
+        except (OSError, TimeoutError, CellError):
+            return False
+        connected.close()
+        return True
+
+    async def _activity(self) -> list[tuple[int, int, int]]:
+        """Return for each node how many processes run, their processor time, and when the last one started."""
+        inside = self.cell.observer == "inside"
+        found = []
+        for host in self.cell.hosts if inside else (self.subject.host,):
+            answer, _ = await self.cell.joined(program("restart"), {"mode": "alive", "inside": inside}, host=host)
+            found.append((answer["alive"], answer["ticks"], answer["newest"]))
+        return found
+
+    async def _test(self, copies: Sequence[Copy]) -> tuple[tuple[AgentTest, ...], tuple[Challenge, ...]]:
+        """Test agents through their servers; challenge a server where no agent showed that it proves."""
+        tests: list[AgentTest] = []
+        challenges: list[Challenge] = []
+        for copy in copies:
+            mine = [await self.function(door) for door in copy.agents]
+            tests += mine
+            if len(copies) > 1 or not any(test.reported for test in mine):
+                challenges += [await self.challenge(door) for door in copy.servers]
+        return tuple(tests), tuple(challenges)
+
+
+def _enough(copies: Sequence[Copy], tests: Iterable[AgentTest], challenges: Iterable[Challenge]) -> bool:
+    """Whether everything that was to come up did."""
+    agents = {(test.host, test.address) for test in tests if test.reported}
+    servers = {(one.host, one.address) for one in challenges if one.echoed}
+    for copy in copies:
+        mine = {(door.host, door.address) for door in copy.agents}
+        if mine and not mine & agents:
+            return False
+        if not mine and not {(door.host, door.address) for door in copy.servers} & servers:
+            return False
+    return True
+
+
+def _recorded(entry: Mapping[str, Any]) -> Recorded:
+    command, environment = entry["command"], entry["environment"]
+    fault = ""
+    if not command or environment is None:
+        fault = "it shows no command line" if command is not None else "its command line is too long"
+    pairs = [word.partition("=") for word in environment or ()]
+    return Recorded(
+        id=ProcessId(host=entry["host"], pid=entry["pid"], start=entry["start"]),
+        command=tuple(command or ("",)),
+        environment={name: value for name, found, value in pairs if found and name},
+        folder=entry["folder"],
+        program=entry["program"],
+        memory=entry["memory"],
+        searched=entry["searched"],
+        fault=fault,
+    )
+
+
+def _may_be_bundled(one: Recorded) -> bool:
+    """Whether a process runs a bundled program, as far as is known."""
+    least = limits().restart.memory_texts
+    return not one.searched or any(part >= least for part in one.memory.values())
+
+
+def _started(one: Recorded, fault: str) -> StartedAgain:
+    return StartedAgain(
+        of=one.id,
+        command=_shown(" ".join(one.command)),
+        folder=_shown(one.folder),
+        memory=dict(one.memory),
+        searched=one.searched,
+        fault=_shown(fault),
+    )
+
+
+def _shown(text: str) -> str:
+    return text.encode("utf-8", "replace").decode()
+
+
+def _started_at(one: Recorded) -> tuple[int, str, int]:
+    return _age(one.id)
+
+
+def _age(process: ProcessId) -> tuple[int, str, int]:
+    return process.start, process.host, process.pid
+
+
+@cache
+def distinctive_texts(code: tuple[tuple[str, bytes], ...]) -> dict[str, list[str]]:
+    """Return the texts by which each bundled program is recognised in a process's memory.
+
+    String constants outlive compilation, documentation strings do not always: these are left out.
+    """
+    sources = dict(code)
+    found = {name: _constants(sources.get(path, b"")) for name, path in PROGRAMS.items()}
+    shared = set.intersection(*(set(texts) for texts in found.values()))
+    most = limits().restart.texts
+    return {
+        name: sorted(set(texts) - shared, key=lambda text: (-len(text), text))[:most] for name, texts in found.items()
+    }
+
+
+def _constants(source: bytes) -> list[str]:
+    try:
+        tree = ast.parse(source)
+    except (SyntaxError, ValueError):
+        return []
+    documentation = {
+        id(node.body[0].value)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
+        and node.body
+        and isinstance(node.body[0], ast.Expr)
+    }
+    return [
+        node.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant)
+        and isinstance(node.value, str)
+        and id(node) not in documentation
+        and len(node.value) >= limits().restart.text_characters
+        and node.value.isascii()
+    ]
