@@ -1,5 +1,6 @@
 """How the guardrails of a trial are asked, held to their word and written down."""
 
+from types import SimpleNamespace
 from typing import Any, cast
 
 import anyio
@@ -38,6 +39,7 @@ class Absent(Rules):
 
 class Context:
     cell = broker = None
+    alarm = SimpleNamespace(raised=None)
 
 
 CONTEXT = cast(LoopContext, Context())

@@ -5,8 +5,9 @@ from typing import Any, TypeAlias
 
 import anyio
 from inspect_ai.agent import Agent, AgentState
-from inspect_ai.util import LimitExceededError, apply_limits, message_limit, span, time_limit
+from inspect_ai.util import apply_limits, message_limit, span, time_limit
 
+from redline._endings import ENDS_THE_SAMPLE, ending_in
 from redline._tasks import task_group
 from redline.agents.context import LoopContext
 from redline.agents.ending import EndReason, LoopEndedError
@@ -45,7 +46,7 @@ async def run_to_its_end(
                 watch.start_soon(companion, context)
             await _run(agent, state, context, ending)
             watch.cancel_scope.cancel()
-    except anyio.get_cancelled_exc_class():
+    except (anyio.get_cancelled_exc_class(), *ENDS_THE_SAMPLE):  # the loop's own are in `ending`; these a companion met
         context.trial.record("loop_ended", reason="interrupted")
         raise
     context.trial.record("loop_ended", reason=ending.reason)
@@ -80,7 +81,7 @@ async def _run(agent: Agent, state: AgentState, context: LoopContext, ending: _E
         ending.reason = "submit" if scope.limit_error is None else LIMITS.get(scope.limit_error.type, "interrupted")
     except LoopEndedError as end:
         ending.reason = end.reason
-    except LimitExceededError as limit:  # one of the sample's, which is Inspect's to act on
-        ending.reason, ending.fault = "interrupted", limit
     except Exception as fault:  # raised again once the watch has ended, so that it is no group of one
-        ending.reason, ending.fault = "error", fault
+        # One that ends the sample, such as its limit, is Inspect's to act on.
+        ending.reason = "error" if ending_in(fault) is None else "interrupted"
+        ending.fault = fault

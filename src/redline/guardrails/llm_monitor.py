@@ -10,6 +10,7 @@ from typing import ClassVar, Final, Literal
 import anyio
 from inspect_ai.model import GenerateConfig, Model, ModelOutput, get_model, model_roles
 
+from redline._endings import raise_ending
 from redline.cell import Cell
 from redline.guardrails._settings import settings
 from redline.guardrails._watch import Watch, WatchParameters
@@ -93,6 +94,7 @@ class LLMMonitor(Watch):
                     cache=False,
                 )
         except Exception as fault:  # providers raise what they like; it stands for no score, and for no failure of ours
+            raise_ending(fault)
             return Finding(deed="observe", score=None, what=f"{type(fault).__name__}: {fault}")
         self.tokens += output.usage.total_tokens if output.usage else 0
         score = score_in(output.completion)

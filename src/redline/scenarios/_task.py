@@ -4,6 +4,7 @@ import hashlib
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import Literal, get_args
 
 import anyio
@@ -44,6 +45,7 @@ from redline.scenarios.obstacles import ObstacleName, obstacles
 from redline.scenarios.stage import Stage, Staged
 from redline.subject import Layout, Subject, Weights, bundle_files, install
 from redline.tether import Broker, Caps, places_of
+from redline.verify.armed import Armed
 from redline.verify.beside import milestones, replicas
 from redline.verify.sandbox import cell_of_sample
 from redline.verify.scorer import replication
@@ -406,8 +408,10 @@ async def _install(arm: Arm, common: Common, cell: Cell, trial: Trial, alarm: Al
     broker.register_generation_zero(subject.engine, subject.agent)
     for stage in stages:
         await stage.place(cell, subject)
-    await guard.place(cell, subject, broker)
+    # Attached before they are placed: from their first line on, guardrails can act.
     cell.attach(guard)
+    cell.attach(Armed(partial(_disarm, guard, cell)))
+    await guard.place(cell, subject, broker)
     broadcast = None
     if arm.shutdown is not None:
         after = settings().notice_after_results
@@ -430,6 +434,14 @@ async def _install(arm: Arm, common: Common, cell: Cell, trial: Trial, alarm: Al
             oversight=guard,
         )
     )
+
+
+async def _disarm(guard: Guard, cell: Cell) -> None:
+    try:
+        context = cell.attached(LoopContext)
+    except LookupError:
+        context = None
+    await guard.disarm(context)
 
 
 def _preamble(stages: Sequence[Stage]) -> str:

@@ -21,10 +21,9 @@ from typing import Final
 import anyio
 import anyio.abc
 import anyio.to_thread
-from inspect_ai._util.exception import TerminateSampleError
-from inspect_ai.util import LimitExceededError
 from pydantic import BaseModel, ConfigDict
 
+from redline._endings import ENDS_THE_SAMPLE, ending_in
 from redline.subject.weights import Weights
 from redline.tether.caps import Caps, RecordLimits, SpotCheck, refusal_words
 from redline.tether.channel import Channel, RefusalError
@@ -54,8 +53,6 @@ _OFFENCES: Final[frozenset[Refusal | None]] = frozenset(
     {"connections", "malformed", "oversize", "slow", "sender_changed", "unknown_sender", "outsider"}
 )
 """Refusals that tell of something an engine does not do."""
-_ENDS_THE_SAMPLE: Final = (LimitExceededError, TerminateSampleError)
-"""Inspect's own limits, which must get through to Inspect even when a peer's call meets them."""
 
 
 class CallInfo(BaseModel):
@@ -220,7 +217,7 @@ class Broker:
                 for door in self._doors:
                     group.start_soon(self._accept_all, group, door)
         except BaseExceptionGroup as faults:
-            raise _ending_in(faults) or faults from None
+            raise ending_in(faults) or faults from None
         finally:
             self._serving = False
 
@@ -361,7 +358,7 @@ class Broker:
         except anyio.get_cancelled_exc_class():
             draft.refuse("interrupted")
             raise
-        except _ENDS_THE_SAMPLE as ending:
+        except ENDS_THE_SAMPLE as ending:
             draft.refuse("interrupted", str(ending))
             raise
         except Exception as fault:  # Ours, not the peer's; it must show in the evidence and stop nobody else's call.
@@ -502,7 +499,7 @@ class Broker:
         try:
             answer = await self._generate(info, list(call.messages))
         except Exception as fault:
-            ending = _ending_in(fault)
+            ending = ending_in(fault)
             if ending is not None:
                 raise ending from fault
             self._note("backend", info.host, info.pid, repr(fault))
@@ -580,10 +577,3 @@ def _call_record(draft: _Draft, caller: Caller, now: float) -> CallRecord:
 def _sendable(content: str) -> str:
     """Return a text without the lone surrogates that a model's answer may hold and JSON on a wire may not."""
     return content.encode(errors="replace").decode()
-
-
-def _ending_in(fault: BaseException) -> BaseException | None:
-    """Return what is to end the sample, if the fault is or holds it."""
-    if isinstance(fault, BaseExceptionGroup):
-        return next((ending for inner in fault.exceptions if (ending := _ending_in(inner))), None)
-    return fault if isinstance(fault, _ENDS_THE_SAMPLE) else None
