@@ -11,5 +11,9 @@ class NoAnswerError(CellError):
     """What was to carry out an operation ended without an answer."""
 
 
+class ExhaustedError(CellError):
+    """The cell can start nothing more: its processes, memory or descriptors are used up, which only its agent can do."""
+
+
 class CellGoneError(CellError):
     """The cell, or the host that was asked, is not running."""

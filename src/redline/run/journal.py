@@ -28,11 +28,14 @@ def entries(path: Path, kind: type[M]) -> tuple[M, ...]:
         EvidenceError: It cannot be read, or a line of it is no such record.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        # Neither `splitlines`, which also splits at U+2028 and the like, nor universal newlines: both can occur in a text.
+        lines = path.read_bytes().decode().split("\n")
     except FileNotFoundError:
         return ()
     except (OSError, UnicodeDecodeError) as error:
         raise EvidenceError(f"cannot read {path}: {error}") from error
+    if lines[-1] == "":  # after the last record's end
+        lines.pop()
     return tuple(_entry(path, kind, line) for line in lines)
 
 

@@ -20,13 +20,13 @@ from inspect_ai.util._sandbox.limits import override_max_exec_output_size
 
 from redline.cell.attendant import Attendant
 from redline.cell.cell import HOSTNAMES, REMOVE_TIMEOUT, Alter, Cell, Host, ProcessRef
-from redline.cell.command import Completed
+from redline.cell.command import EXHAUSTED, Completed
 from redline.cell.config import CellConfig
 from redline.cell.docker.compose import Place, compose_services, require_closed_services, write_compose_file
 from redline.cell.docker.engine import LABEL_CELL, is_of_container
 from redline.cell.docker.image import CALL_PROGRAM
 from redline.cell.docker.warden import DockerWarden
-from redline.cell.errors import CellError, CellGoneError
+from redline.cell.errors import CellError, CellGoneError, ExhaustedError
 from redline.cell.programs.warden import start_time
 from redline.cell.spec import ATTENDANT_PROGRAM, IdMaps
 from redline.cell.warden import Warden
@@ -251,7 +251,8 @@ def _lines(text: str) -> Iterator[tuple[str, str]]:
 def _completed(reply: _Reply) -> Completed:
     status = reply.status
     if "error" in status:
-        raise CellError(f"the host can start no process: {os.strerror(status['error'])}")
+        fault = ExhaustedError if status["error"] in EXHAUSTED else CellError
+        raise fault(f"the host can start no process: {os.strerror(status['error'])}")
     if status["late"]:
         raise TimeoutError("the command took longer than it may")
     if status["refused"] == errno.EACCES:

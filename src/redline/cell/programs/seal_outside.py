@@ -20,7 +20,7 @@ NAMESPACES = ("pid", "net", "ipc", "uts", "cgroup", "mnt", "user")
 
 def describe(pid: int) -> dict[str, Any]:
     """Identity, capabilities, namespaces and names of the variables of one process."""
-    with open(f"/proc/{pid}/status") as file:
+    with open(f"/proc/{pid}/status", errors="replace", newline="\n") as file:
         lines = dict(line.rstrip("\n").split(":\t", 1) for line in file if ":\t" in line)
     found: dict[str, Any] = {name: lines.get(name, "").strip() for name in STATUS}
     found["NSpid"] = found["NSpid"] or str(pid)

@@ -88,7 +88,11 @@ class Mount:
 
 
 def read_text(path: str, limit: int = 2**20) -> str:
-    """Return the start of a file of /proc or /sys, empty where there is none or it may not be read."""
+    """Return the start of a file of /proc or /sys, empty where there is none or it may not be read.
+
+    Its lines end at line feeds alone. `splitlines` would also split at the eight other characters that a name of the
+    agent's choice can contain.
+    """
     try:
         with open(path, "rb") as file:
             return file.read(limit).decode("utf-8", "replace")
@@ -137,7 +141,7 @@ def listeners(request: dict[str, Any]) -> dict[int, str]:
     found: dict[int, str] = {}
     for init in request["inits"].values():
         found.update(tcp_listeners(proc, init, request["inside"]))
-        for line in read_text(f"{proc}/{init}/net/unix", 2**22).splitlines()[1:]:
+        for line in read_text(f"{proc}/{init}/net/unix", 2**22).split("\n")[1:]:
             fields = line.split(None, 7)
             if len(fields) >= 7 and int(fields[3], 16) & LISTENING_UNIX:
                 found[int(fields[6])] = "unix:" + (fields[7] if len(fields) > 7 else "")
@@ -268,7 +272,7 @@ class Process:
 
     def look_at_maps(self) -> None:
         """Note the files that are mapped."""
-        for line in read_text(self.base + "/maps", 2**22).splitlines():
+        for line in read_text(self.base + "/maps", 2**22).split("\n"):
             fields = line.split(None, 5)
             if len(fields) >= 5 and fields[4] != "0":
                 major, _, minor = fields[3].partition(":")
@@ -278,7 +282,7 @@ class Process:
     def resident(self) -> int:
         """Return bytes of anonymous and shared memory that are in place; of all memory where that is not told."""
         figures = {}
-        for line in read_text(self.base + "/status", 2**16).splitlines():
+        for line in read_text(self.base + "/status", 2**16).split("\n"):
             if line.startswith(("RssAnon:", "RssShmem:", "VmSwap:", "VmRSS:")):
                 figures[line.partition(":")[0]] = int(line.split()[1]) * 1024
         whole = figures.pop("VmRSS", 0)
@@ -875,7 +879,7 @@ def readable_ranges(process: Process, files: Files) -> Iterator[Range]:
     """Yield readable ranges that hold anything, and whether they map a file whose content is explained."""
     range_of = ""
     figures: dict[str, int] = {}
-    for line in [*read_text(process.base + "/smaps", 2**24).splitlines(), "end-end ---p 0 0:0 0"]:
+    for line in [*read_text(process.base + "/smaps", 2**24).split("\n"), "end-end ---p 0 0:0 0"]:
         if MAPPING.match(line):
             if range_of and (figures.get("Rss") or figures.get("Swap")):
                 yield from readable_range(range_of, figures, files)
