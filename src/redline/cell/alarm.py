@@ -112,7 +112,7 @@ class Alarm:
     async def keep_watch(self, every: float = WATCH_SECONDS) -> None:
         """Looks at the cell again and again until the alarm is raised, and raises it if something is not as it was."""
         while self.raised is None and self._watch.sees:
-            breach = await anyio.to_thread.run_sync(self._watch.look)
+            breach = await anyio.to_thread.run_sync(self._watch.look, abandon_on_cancel=True)
             if breach is not None:
                 await self.raise_alarm(breach.kind, breach.detail)
                 return

@@ -47,6 +47,7 @@ from redline.cell.programs.attendant import (
 BEAT_SECONDS = 0.5
 START_TIMEOUT = 20.0
 SPARE_SECONDS = 2.0
+CLOSE_SECONDS = 10.0
 MAX_FRAME = 256 << 20
 WRITE_CHUNK = 1 << 20
 PACKET = CHUNK + (1 << 13)
@@ -226,7 +227,7 @@ class Attendant:
         with self._lock:
             self._ended = True
         self._wake()
-        self._thread.join()
+        self._thread.join(CLOSE_SECONDS)
 
     # --- asking ---
 

@@ -1,6 +1,7 @@
 """A cell whose hosts are containers of a Docker engine, made by Inspect's own docker provider."""
 
 import base64
+import contextlib
 import errno
 import json
 import os
@@ -90,7 +91,7 @@ class DockerCell(Cell):
             self._environments = await DockerSandboxEnvironment.sample_init(PROJECT, str(file), {})
         except (RuntimeError, TimeoutError) as error:
             raise CellError(f"the Docker engine made no cell: {error}") from error
-        containers = await anyio.to_thread.run_sync(self._containers)
+        containers = await anyio.to_thread.run_sync(self._containers, abandon_on_cancel=True)
         for name in self.config.hosts:
             self.hosts[name] = await self._start_attendant_of(name, containers[name])
 
@@ -117,7 +118,7 @@ class DockerCell(Cell):
         self._attendants[host] = attendant
         await attendant.ready()
         answer, _ = await attendant.join(FIRST_PROCESS, {})
-        outside = await anyio.to_thread.run_sync(self._outside, container, host)
+        outside = await anyio.to_thread.run_sync(self._outside, container, host, abandon_on_cancel=True)
         return Host(host, ProcessRef(1, answer["start"], host), outside, self.folder, socket.socket(socket.AF_UNIX))
 
     def _outside(self, container: str, host: str) -> ProcessRef | None:
@@ -215,7 +216,7 @@ class DockerCell(Cell):
             await super()._close()
         finally:
             for client in self._clients:
-                await anyio.to_thread.run_sync(_end, client)
+                await anyio.to_thread.run_sync(_end, client, abandon_on_cancel=True)
             self._clients.clear()
             environments, self._environments = self._environments, {}
             if environments:
@@ -272,4 +273,5 @@ def _end(client: "subprocess.Popen[bytes]") -> None:
         client.wait(CLIENT_SECONDS)
     except subprocess.TimeoutExpired:
         client.kill()
-        client.wait()
+        with contextlib.suppress(subprocess.TimeoutExpired):  # the kernel has not let go of it: init reaps it later
+            client.wait(CLIENT_SECONDS)
