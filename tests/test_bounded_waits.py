@@ -22,8 +22,8 @@ _UNCONNECTED: Final = "makes a socket and neither connects nor reads"
 
 ALLOWED: Final = {
     # The harness
-    "cell/cell.py: Cell.write_held: anyio.to_thread.run_sync": "writes to a tmpfs, which ends by itself; abandoned, it "
-    "could write to a descriptor that was closed and given anew",
+    "cell/cell.py: Cell.write_held: anyio.to_thread.run_sync": "writes to a tmpfs, which ends by itself; "
+    "abandoned, it could write to a descriptor that was closed and given anew",
     "subject/install.py: _write: anyio.to_thread.run_sync": "as Cell.write_held, file by file",
     "cell/cell.py: _kept: anyio.to_thread.run_sync": "each step inside has its time; abandoned, it would leave a warden "
     "that nobody ends",
@@ -120,7 +120,7 @@ class Finder(ast.NodeVisitor):
     def _note(self, what: ast.expr) -> None:
         self.found.append(f"{'.'.join(self._names) or 'module'}: {ast.unparse(what)}")
 
-    def _is_unbounded(self, node: ast.Call) -> bool:
+    def _is_unbounded(self, node: ast.Call) -> bool:  # noqa: PLR0911 - one form of a call after the other
         name = ast.unparse(node.func)
         given = {keyword.arg: keyword.value for keyword in node.keywords}
         last = name.rpartition(".")[2]

@@ -22,7 +22,7 @@ OF_OUR_OWN = {
     "scenarios/job.py": "the agent's answer, compared without regard to how its lines end",
     "controls/onward.py": "a brief, read by a control",
     "run/extract.py": "an error's message, cut to its first line for a report",
-    "verify/programs/census.py": "numbers of the kernel's (net/tcp, fdinfo, mountinfo, meminfo, cgroup), and bytes of programs",
+    "verify/programs/census.py": "numbers of the kernel's (net/tcp, fdinfo, mountinfo, meminfo), and bytes of programs",
     "cell/state.py": "the machine's /etc/subuid",
     "cell/runtime.py": "what a container runtime prints",
     "cell/docker/engine.py": "ids and labels that redline gave",
@@ -39,7 +39,7 @@ OF_OUR_OWN = {
 }
 """Files that may call `splitlines`, each with what it is called on: nothing in which an agent chooses the bytes."""
 
-NAMES = ["\u2028Uid:\t4242", "\x85Uid:\t4242", "x\rUid:\t4242", "x\x0bUid:\t4242", "x\x1cUid:\t4242", "\udcff\rUid:\t4242"]
+MARKS = ["\u2028", "\x85", "x\r", "x\x0b", "x\x1c", "\udcff\r"]
 
 
 def files_that_split_lines() -> Iterator[str]:
@@ -53,9 +53,9 @@ def test_lines_are_split_so_only_where_no_agent_chooses_the_bytes() -> None:
     assert set(files_that_split_lines()) == set(OF_OUR_OWN)
 
 
-@pytest.mark.parametrize("name", NAMES, ids=ascii)
-def test_no_name_makes_a_process_another_users(name: str) -> None:
-    raw = name.encode(errors="surrogateescape")
+@pytest.mark.parametrize("mark", MARKS, ids=ascii)
+def test_no_name_makes_a_process_another_users(mark: str) -> None:
+    raw = f"{mark}Uid:\t4242".encode(errors="surrogateescape")
     script = f"import ctypes,sys; ctypes.CDLL(None).prctl(15, {raw!r}, 0, 0, 0); print(flush=True); sys.stdin.read()"
     with subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdin is not None and process.stdout is not None

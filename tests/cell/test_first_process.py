@@ -17,7 +17,7 @@ from redline.cell.command import Pipes, Tail
 from redline.cell.errors import ExhaustedError
 from redline.cell.messages import send
 
-FILL = ["python3", "-c", "import os, time\nwhile True:\n try:\n  os.fork() or time.sleep(1e6)\n except OSError:\n  pass"]
+FILL = "import os, time\nwhile True:\n try:\n  os.fork() or time.sleep(1e6)\n except OSError:\n  pass"
 ECHO = ["echo", "there"]
 
 
@@ -37,7 +37,7 @@ async def answers(cell: Cell) -> bool:
 @pytest.mark.cell
 @pytest.mark.anyio
 async def test_without_a_process_left_every_call_fails_as_exhausted_and_the_host_lives_on(cell: Cell) -> None:
-    await cell.spawn(FILL)
+    await cell.spawn(["python3", "-c", FILL])
     refused = set()
     with anyio.fail_after(30):
         while not refused:

@@ -54,7 +54,7 @@ async def found_by(openings: Openings, pid: int) -> list[Opened]:
 
 @pytest.mark.anyio
 async def test_another_process_with_the_pid_of_one_that_may_is_still_seen(file: int, monkeypatch: Any) -> None:
-    # The pid of the process that opens is not known before it runs, so each pid counts as one that may, of another start.
+    # The pid of the process that opens is not known before it runs: each pid counts as one that may, of another start.
     class EveryPid(frozenset[Any]):
         def __contains__(self, identity: object) -> bool:
             assert isinstance(identity, tuple)

@@ -15,7 +15,10 @@ class Record(BaseModel):
     text: str
 
 
-@pytest.mark.parametrize("mark", ["\u2028", "\u2029", "\x85", "\x0b", "\x0c", "\x1c", "\x1d", "\x1e", "\r", "\r\n", "\n"])
+MARKS = ["\u2028", "\u2029", "\x85", "\x0b", "\x0c", "\x1c", "\x1d", "\x1e", "\r", "\r\n", "\n"]
+
+
+@pytest.mark.parametrize("mark", MARKS)
 def test_a_record_with_any_end_of_line_in_it_is_read_back_whole(tmp_path: Path, mark: str) -> None:
     path = tmp_path / "journal"
     records = [Record(text=f"before{mark}after"), Record(text=mark), Record(text="last")]

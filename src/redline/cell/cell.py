@@ -626,7 +626,7 @@ def main(request, fds):
     for _, pid in cell_processes({request["host"]: request["inits"][request["host"]]}):
         try:
             with open("/proc/%d/status" % pid, "rb") as file:  # a name is any bytes, of the agent's choice
-                inside = [line for line in file.read().split(b"\n") if line.startswith(b"NSpid:")][0].split()[-1]
+                inside = [line for line in file.read().split(b"\\n") if line.startswith(b"NSpid:")][0].split()[-1]
             if int(inside) == request["inside"]:
                 with open("/proc/%d/stat" % pid, "rb") as file:
                     return {"pid": pid, "start": int(file.read().rpartition(b")")[2].split()[19])}, []

@@ -13,6 +13,7 @@ import anyio
 from redline._tasks import task_group
 from redline.cell.errors import CellError, CellGoneError, ExhaustedError
 from redline.cell.messages import close_all, send
+from redline.cell.reading import rates
 
 CHUNK = 1 << 16
 STATUS_LIMIT = 1 << 12
@@ -105,6 +106,7 @@ class Call:
         self._number = next(self._numbers)
         self._request = {**request, "call": self._number}
         self._outputs = (Tail(limit), Tail(limit))
+        self._pace = rates().command.pace()
         self._status = b""
         self._ended = anyio.Event()
 
@@ -176,6 +178,7 @@ class Call:
             if not chunk:
                 return
             tail.add(chunk)
+            await self._pace.keep(len(chunk))
 
     async def _await_status(self, fd: int) -> None:
         while True:

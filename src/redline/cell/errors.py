@@ -12,7 +12,7 @@ class NoAnswerError(CellError):
 
 
 class ExhaustedError(CellError):
-    """The cell can start nothing more: its processes, memory or descriptors are used up, which only its agent can do."""
+    """The cell can start nothing more: its agent has used up its processes, memory or descriptors."""
 
 
 class CellGoneError(CellError):

@@ -28,7 +28,7 @@ def entries(path: Path, kind: type[M]) -> tuple[M, ...]:
         EvidenceError: It cannot be read, or a line of it is no such record.
     """
     try:
-        # Neither `splitlines`, which also splits at U+2028 and the like, nor universal newlines: both can occur in a text.
+        # Not by `splitlines` and not as text: a record can contain U+2028 and other ends of a line.
         lines = path.read_bytes().decode().split("\n")
     except FileNotFoundError:
         return ()

@@ -1,4 +1,4 @@
-"""A Docker engine that does not answer: nothing is reported as gone, and nothing by which a sweep finds it is removed."""
+"""A Docker engine that does not answer: nothing is reported as gone, and what a sweep finds cells by stays."""
 
 import importlib.util
 import stat

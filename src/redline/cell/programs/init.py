@@ -33,6 +33,7 @@ MAX_MESSAGE = 1 << 16
 MAX_DESCRIPTORS = 8
 CHUNK = 1 << 16
 LOW = 40
+STATUS = 3  # place of a call's status among its descriptors
 MOST_DRAINED = 256  # pipes of daemons that are read on; each takes a descriptor of this process
 KILL_SECONDS = 2.0  # time that is spent on finding the descendants of a call that is to end
 OUT_OF_MEMORY_BIAS = b"500"
@@ -247,8 +248,8 @@ class Init:
             kept = getattr(self, "do_" + request["op"])(request, fds)
         except OSError as error:
             # What an agent can use up (processes, memory, descriptors) ends one call, and never this process.
-            if len(fds) > 3:
-                tell(fds[3], json.dumps({"error": error.errno}).encode())
+            if len(fds) > STATUS:
+                tell(fds[STATUS], json.dumps({"error": error.errno}).encode())
         for fd in fds:
             if fd not in kept:
                 os.close(fd)
@@ -256,10 +257,10 @@ class Init:
 
     def start(self, request: dict[str, Any], fds: list[int], child: Operation) -> tuple[int, ...]:
         """Forks a child for a call. The last descriptor is the call's status."""
-        if len(fds) < 4:
+        if len(fds) <= STATUS:
             # The kernel had no descriptor left to pass; the caller sees its pipes end.
             raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
-        status = fds[3]
+        status = fds[STATUS]
         pid = os.fork()
         if pid == 0:
             try:

@@ -273,7 +273,8 @@ def _map_ids(pid: int, kind: str, maps: list[list[int]]) -> None:
         Path(f"/proc/{pid}/{kind}_map").write_text(lines)
     else:
         numbers = [str(number) for piece in maps for number in piece]
-        subprocess.run([f"new{kind}map", str(pid), *numbers], check=True, stdin=subprocess.DEVNULL, timeout=HOLDER_SECONDS)
+        command = [f"new{kind}map", str(pid), *numbers]
+        subprocess.run(command, check=True, stdin=subprocess.DEVNULL, timeout=HOLDER_SECONDS)
 
 
 _HOLD = """

@@ -66,7 +66,7 @@ class Keeper(common.Keeper):
         return done.stdout.split()
 
     def attempt(self, *arguments: str, seconds: float | None = None) -> None:
-        """Asks for something that can fail because it is done already; only a listing afterwards tells whether it is."""
+        """Asks for what can fail because it is done already; only a listing afterwards tells whether it is."""
         with contextlib.suppress(SilentEngineError):
             self.ask(*arguments, seconds=seconds)
 
