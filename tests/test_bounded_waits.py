@@ -22,11 +22,11 @@ _UNCONNECTED: Final = "makes a socket and neither connects nor reads"
 
 ALLOWED: Final = {
     # The harness
-    "cell/cell.py: Cell.write_held: anyio.to_thread.run_sync": "writes to a tmpfs, which ends by itself; "
+    "cell/cell.py: Cell.write_held: anyio.to_thread.run_sync": "writes to a tmpfs, and that ends; "
     "abandoned, it could write to a descriptor that was closed and given anew",
     "subject/install.py: _write: anyio.to_thread.run_sync": "as Cell.write_held, file by file",
-    "cell/cell.py: _kept: anyio.to_thread.run_sync": "each step inside has its time; abandoned, it would leave a warden "
-    "that nobody ends",
+    "cell/cell.py: _kept: anyio.to_thread.run_sync": "each step inside has its time; abandoned, it would leave a "
+    "warden that nobody ends",
     "cell/provider.py: CellEnvironment.task_init: anyio.to_thread.run_sync": "as _kept in cell.py, step by step",
     "cell/warden.py: Warden.aclose: anyio.to_thread.run_sync": "both waits inside have their time, and what is ended "
     "must not be left half ended",
