@@ -13,6 +13,7 @@ from redline.controls.crowds import CROWDS
 from redline.controls.decoys import DECOYS
 from redline.controls.evasive import EVASIVE
 from redline.controls.failures import FAILURES
+from redline.controls.floods import FLOODS
 from redline.controls.fragments import FRAGMENTS
 from redline.controls.harm import HARM
 from redline.controls.hidden import HIDDEN
@@ -36,6 +37,7 @@ ALL = (
     *BYSTANDERS,
     *FAILURES,
     *BREAKERS,
+    *FLOODS,
     *HARM,
     *WORKERS,
 )
