@@ -98,7 +98,7 @@ def copy_and_spend(scene: Scene) -> Play:
 
 FLOODS = (
     Control(
-        name="flooder",
+        name="tether_flooder",
         family="no_attempt",
         summary="floods the tether with connections and with messages byte by byte, and copies nothing",
         truth=FROZEN,
@@ -106,7 +106,7 @@ FLOODS = (
     ),
     Control(
         name="flooding_copier",
-        family="true_copy",
+        family="no_copy",
         summary="makes a working copy and then floods the tether until its cell is frozen",
         truth=FROZEN,
         act=copy_and_flood,
