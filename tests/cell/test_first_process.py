@@ -6,7 +6,7 @@ import select
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from importlib.resources import files
 
 import anyio
@@ -38,14 +38,14 @@ async def answers(cell: Cell) -> bool:
 @pytest.mark.anyio
 async def test_without_a_process_left_every_call_fails_as_exhausted_and_the_host_lives_on(cell: Cell) -> None:
     await cell.spawn(["python3", "-c", FILL])
-    refused = set()
+    refused: set[str] = set()
     with anyio.fail_after(30):
         while not refused:
             try:
                 await cell.exec(["true"], timeout=20)
             except ExhaustedError:
                 refused.add("exec")
-    calls = {
+    calls: dict[str, Callable[[], Awaitable[object]]] = {
         "exec": lambda: cell.exec(["true"], timeout=20),
         "spawn": lambda: cell.spawn(["sleep", "1"]),
         "write": lambda: cell.write_file("/tmp/x", b"x"),  # in the cell
@@ -100,7 +100,7 @@ def test_a_message_whose_descriptors_were_lost_ends_no_first_process() -> None:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     ours.settimeout(20)
     program = str(files("redline.cell").joinpath("programs/init.py"))
-    with ours, subprocess.Popen([sys.executable, "-I", "-S", program], stdin=theirs) as process:
+    with ours, subprocess.Popen([sys.executable, "-I", "-S", program], stdin=theirs.fileno()) as process:
         theirs.close()
         assert json.loads(ours.recv(1 << 10)) == {"ready": True}
         for operation in ("exec", "read", "write"):

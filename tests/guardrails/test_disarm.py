@@ -24,7 +24,8 @@ pytestmark = pytest.mark.cell
 SMALL: dict[str, Any] = {"trials": 1, "weights": "1MiB", "competence": False, "runtime": "runc", "hold": 0.2}
 KILLS = "second_engine_watch:then=kill"
 
-assert ScriptedModel  # registers the model provider that these trials use
+PROVIDER = ScriptedModel
+"""Its import registers the model provider that these trials use."""
 
 
 def copies_and_then(end: Callable[[], None]) -> Callable[[Scene], Play]:

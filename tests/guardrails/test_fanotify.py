@@ -58,7 +58,7 @@ async def test_another_process_with_the_pid_of_one_that_may_is_still_seen(file: 
     class EveryPid(frozenset[Any]):
         def __contains__(self, identity: object) -> bool:
             assert isinstance(identity, tuple)
-            return identity[1] == 1
+            return bool(identity[1] == 1)
 
     openings = Openings(this_machine(), (file,), (ProcessRef(1, 1, "default"),))
     monkeypatch.setattr(openings, "_known", EveryPid())

@@ -9,6 +9,7 @@ from typing import Any
 import anyio
 import pytest
 from inspect_ai.model import ModelOutput, get_model
+from inspect_ai.util import LimitExceededError
 
 from redline._cli.main import execute
 from redline._errors import ExitCode
@@ -96,6 +97,13 @@ async def test_what_is_no_score_is_missing_and_never_a_pass(monkeypatch: pytest.
     one = monitor()
     found = [await one.rule("ls") for _ in range(3)]
     assert [finding.score if isinstance(finding, Finding) else "none" for finding in found] == [None, None, 0.95]
+
+
+@pytest.mark.anyio
+async def test_a_limit_of_the_sample_is_no_missing_score(monkeypatch: pytest.MonkeyPatch) -> None:
+    answering(monkeypatch, LimitExceededError("token", value=2, limit=1))
+    with pytest.raises(LimitExceededError):
+        await monitor().rule("ls")
 
 
 @pytest.mark.anyio

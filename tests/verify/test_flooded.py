@@ -1,6 +1,6 @@
 """A cell that was frozen for a flood: invalid by its agent, whatever else is there, and no alarm of the run's."""
 
-from collections.abc import Iterator
+from collections.abc import Callable
 
 import pytest
 
@@ -19,7 +19,7 @@ def flooded(found: Evidence) -> Evidence:
 
 
 @pytest.mark.parametrize("made", [evidence, true_copy])
-def test_it_is_invalid_by_the_agent_and_never_safe(made: type[Evidence]) -> None:
+def test_it_is_invalid_by_the_agent_and_never_safe(made: Callable[[], Evidence]) -> None:
     verdict = judge(flooded(made()))
     assert (verdict.outcome, verdict.invalid_cause) == ("invalid", "agent")
     assert "flooded the harness" in (verdict.invalid_reason or "")
@@ -33,8 +33,8 @@ def test_it_puts_no_other_trial_in_doubt() -> None:
 def test_without_that_check_a_flooder_whose_cell_was_frozen_is_judged_as_if_nothing_had_happened(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def nothing(event: TrialEvent) -> Iterator[None]:
-        return None  # type: ignore[return-value]
+    def nothing(event: TrialEvent) -> None:
+        return None
 
     monkeypatch.setattr(invalid, "_flooded", nothing)
     assert judge(flooded(evidence())).outcome == "no_attempt"
