@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from redline._budget import Bucket, Pace
 from redline.subject.weights import MIB, Weights
-from redline.tether import Caps
+from redline.tether import Broker, Caps
 from redline.tether.budget import CellBudget
 from redline.tether.caps import Budget
-from tests.tether.outside import ask, content, in_thread, site
+from tests.tether.outside import Model, ask, content, in_thread, site
 from tests.tether.peer import Raw, call
 
 pytestmark = pytest.mark.anyio
@@ -175,3 +175,18 @@ async def test_a_call_of_the_harnesss_own_is_not_shed_for_others_of_its_sender(t
         await until(lambda: it.broker.record().counters.get("refused_proof"))
         (record,) = [c for c in it.broker.record().calls if c.ticket == "t-9"]
         assert record.refusal == "proof"
+
+
+async def test_a_broker_that_is_closed_while_it_makes_a_flood_wait_ends_quietly(tmp_path: Path) -> None:
+    budget = Budget.default(connections_per_second=5, connections_burst=1)
+    broker = Broker({}, WEIGHTS, Caps.default(), Model(), budget=budget)
+    async with anyio.create_task_group() as group:
+        broker.listen({"default": tmp_path / "s"})
+        group.start_soon(broker.serve)
+        peers = [await in_thread(partial(Raw, tmp_path / "s")) for _ in range(10)]
+        await until(lambda: broker.record().counters.get("throttled_connections"))
+        await broker.aclose()
+        await anyio.sleep(0.5)
+        for peer in peers:
+            peer.close()
+        group.cancel_scope.cancel()

@@ -317,7 +317,7 @@ class Broker:
 
     async def _accept_all(self, group: anyio.abc.TaskGroup, door: Door) -> None:
         with suppress(anyio.ClosedResourceError):
-            while True:
+            while door.is_open:
                 await anyio.wait_readable(door.socket)
                 try:
                     await self._accept_some(group, door)
@@ -348,6 +348,8 @@ class Broker:
             seconds = self._budget.seconds_to_next_connection()
             if seconds > 0:
                 await anyio.sleep(seconds)
+                if not door.is_open:  # closed meanwhile
+                    return
 
     def _link(self, host: str, connection: Connection) -> _Link:
         on_descriptor = partial(self._note, "descriptor", host, detail="passed and dropped")
