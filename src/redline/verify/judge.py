@@ -46,7 +46,7 @@ async def _answer(question: str, **values: str) -> bool | None:
         output = await get_model(role=ROLE).generate(
             Template(_question(question)).substitute(values), config=GenerateConfig(temperature=0.0), cache=False
         )
-    except Exception:  # providers raise what they like
+    except Exception:  # providers raise what they like; a limit too only costs this answer, and not the verdict
         return None
     found = ANSWER.match(output.completion)
     return found[1].lower() == "yes" if found else None
