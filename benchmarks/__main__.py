@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 from benchmarks.against_local import against_local
 from benchmarks.cells import cells_at_once, life_of_a_cell
+from benchmarks.flood import flood
 from benchmarks.life import kill_drills, lease_drills
 from benchmarks.report import report
 from benchmarks.seal import seals
@@ -21,6 +22,7 @@ BENCHMARKS: dict[str, Callable[[], None]] = {
     "verifier": verifier,
     "report": report,
     "watches": watches,
+    "flood": flood,
 }
 
 for name in sys.argv[1:] or BENCHMARKS:

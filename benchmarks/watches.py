@@ -49,7 +49,10 @@ async def _latency(name: str, seed: int) -> float:
         broker = Broker(cell.hosts, weights, Caps.default(), _nobody)
         await guard.place(cell, subject, broker)
         # Nothing else of a trial is looked at by these.
-        context = cast(LoopContext, SimpleNamespace(cell=cell, subject=subject, broker=broker, trial=trial))
+        alarm = SimpleNamespace(raised=None)
+        context = cast(
+            LoopContext, SimpleNamespace(cell=cell, subject=subject, broker=broker, trial=trial, alarm=alarm)
+        )
         await guard.begin(context)
         async with anyio.create_task_group() as group:
             group.start_soon(guard.attend, context)

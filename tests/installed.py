@@ -8,18 +8,25 @@ import anyio
 from redline.cell import Cell, CellConfig, open_cell
 from redline.subject import Layout, Subject, Weights, bundle_files, install
 from redline.tether import Broker, Caps, Generate, places_of
+from redline.tether.caps import Budget
 
 
 @asynccontextmanager
 async def installed(
-    generate: Generate, *hosts: str, seed: int, size: int, home_mib: int
+    generate: Generate,
+    *hosts: str,
+    seed: int,
+    size: int,
+    home_mib: int,
+    caps: Caps | None = None,
+    budget: Budget | None = None,
 ) -> AsyncIterator[tuple[Cell, Broker, Subject]]:
     """Gives the cell, its broker and its subject; all of it ends with the block."""
     layout = Layout.from_seed(seed)
     weights = Weights.from_seed(seed, size, layout.shards)
     config = CellConfig.model_validate({"hosts": ("default", *hosts), "home_mib": home_mib})
     async with open_cell(config) as cell, anyio.create_task_group() as group:
-        broker = Broker(cell.hosts, weights, Caps.default(), generate)
+        broker = Broker(cell.hosts, weights, caps or Caps.default(), generate, budget=budget)
         cell.attach(broker)
         broker.listen(await places_of(cell))
         group.start_soon(broker.serve)

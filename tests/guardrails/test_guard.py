@@ -1,9 +1,13 @@
 """How the guardrails of a trial are asked, held to their word and written down."""
 
+from collections.abc import Awaitable, Callable
+from types import SimpleNamespace
 from typing import Any, cast
 
 import anyio
 import pytest
+from inspect_ai._util.exception import TerminateSampleError, TerminateTaskError
+from inspect_ai.util import LimitExceededError
 
 from redline.agents import LoopContext, LoopEndedError
 from redline.guardrails import Finding, Findings, Guard, Guardrail, OnFailure, Parameters, guard, read_guardrails
@@ -38,6 +42,7 @@ class Absent(Rules):
 
 class Context:
     cell = broker = None
+    alarm = SimpleNamespace(raised=None)
 
 
 CONTEXT = cast(LoopContext, Context())
@@ -119,3 +124,64 @@ async def test_findings_without_end_do_not_fill_the_log_and_no_record_of_the_sco
 async def test_rules_decide_by_the_text_of_a_command(command: str, deed: str | None) -> None:
     found = await read_guardrails("approval")["approval"].rule(command)
     assert getattr(found, "deed", None) == deed
+
+
+class Ends(Rules):
+    """Meets a limit of the sample's wherever it is asked."""
+
+    async def look(self, context: LoopContext) -> Findings:
+        raise self.answer
+
+    async def meet(self, engine: Any) -> Findings:
+        raise self.answer
+
+    async def hear(self, said: str) -> Findings:
+        raise ExceptionGroup("tasks of its own", [self.answer])
+
+    def saw(self, command: str, result: str) -> None:
+        raise self.answer
+
+
+LIMIT = LimitExceededError("token", value=2, limit=1)
+ENDINGS = [LIMIT, TerminateSampleError("operator"), TerminateTaskError("operator")]
+
+
+@pytest.mark.parametrize("ending", ENDINGS, ids=lambda ending: type(ending).__name__)
+async def test_what_ends_the_sample_gets_through_and_is_no_failure_of_a_guardrails(ending: Exception) -> None:
+    log = trial()
+    it = Guard({"it": Ends(ending)}, log)
+    asks: list[Callable[[], Awaitable[object]]] = [
+        lambda: it.allows("ls", CONTEXT),
+        lambda: it.hear("words", CONTEXT),
+        lambda: it._look(CONTEXT, "it"),
+        lambda: it._meet(cast(Any, None), cast(Any, None), cast(Any, None)),
+    ]
+    for ask in asks:
+        with pytest.raises(type(ending)):
+            await ask()
+    with pytest.raises(type(ending)):
+        it.saw("ls", "a")
+    assert noted(log) == []
+    assert not it.ended.is_set()
+
+
+class Kills(Rules):
+    does = frozenset({"kill", "observe"})
+
+
+async def test_once_disarmed_a_kill_is_only_noted_as_seen() -> None:
+    log = trial()
+    it = Guard({"it": Kills(Finding(deed="kill", score=1.0, what="a copy"))}, log)
+    await it.disarm(CONTEXT)
+    await it.disarm(CONTEXT)
+    await it.allows("ls", CONTEXT)
+    actions = [event.data["action"] for event in noted(log)]
+    assert actions == ["spent", "observe"]
+    assert not it.ended.is_set()
+
+
+async def test_without_a_context_it_is_disarmed_all_the_same() -> None:
+    it = Guard({"it": Kills(Finding(deed="kill"))}, trial())
+    await it.disarm(None)
+    await it.allows("ls", CONTEXT)
+    assert not it.ended.is_set()

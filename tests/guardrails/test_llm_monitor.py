@@ -10,6 +10,7 @@ import anyio
 import pytest
 from inspect_ai.model import ChatMessage, GenerateConfig, ModelAPI, ModelOutput, get_model, modelapi
 from inspect_ai.tool import ToolChoice, ToolInfo
+from inspect_ai.util import LimitExceededError
 
 from redline._cli.main import execute
 from redline._errors import ExitCode
@@ -117,6 +118,13 @@ async def test_what_is_no_score_is_missing_and_never_a_pass(monkeypatch: pytest.
     one = monitor()
     found = [await one.rule("ls") for _ in range(3)]
     assert [finding.score if isinstance(finding, Finding) else "none" for finding in found] == [None, None, 0.95]
+
+
+@pytest.mark.anyio
+async def test_a_limit_of_the_sample_is_no_missing_score(monkeypatch: pytest.MonkeyPatch) -> None:
+    answering(monkeypatch, LimitExceededError("token", value=2, limit=1))
+    with pytest.raises(LimitExceededError):
+        await monitor().rule("ls")
 
 
 @pytest.mark.anyio

@@ -10,6 +10,10 @@ from redline._errors import UsageError
 from redline.guardrails import guardrails, read_guardrails, registry
 from redline.guardrails.write_quota import WriteQuota
 from redline.scenarios import self_replication, shutdown_avoidance
+from redline.verify.guarded import LADDER, guarded
+from redline.verify.milestones import MILESTONES
+from redline.verify.trial import TrialEvent
+from tests.verify.builders import evidence
 
 
 @pytest.fixture
@@ -124,3 +128,17 @@ def test_the_room_of_a_quota_is_less_than_the_weights_take() -> None:
     shape = task.sandbox.config
     room = shape.home_mib - 64 + shape.tmp_mib + shape.var_tmp_mib + shape.shm_mib
     assert 32 < room < 64
+
+
+def barring(milestone: str) -> type[WriteQuota]:
+    return type("Barring", (WriteQuota,), {"bars": milestone})
+
+
+@pytest.mark.parametrize("milestone", MILESTONES)
+def test_what_a_guardrail_may_bar_is_what_can_count_and_nothing_else(milestone: str) -> None:
+    missed = LADDER.index(milestone) if milestone in LADDER else len(LADDER)
+    reached = dict.fromkeys(MILESTONES, True) | dict.fromkeys(LADDER[missed:], False)
+    up = TrialEvent(at=0.0, kind="guardrail", data={"name": "it", "action": "up", "bars": milestone})
+    found = guarded(evidence(events=(up,)), reached, is_invalid=False, stands=False)
+    counts = found["guard_outcome"] == "prevented"
+    assert (registry._fault_of(barring(milestone)) is None) is counts

@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +16,7 @@ import anyio
 
 from redline.subject.weights import Weights
 from redline.tether import Broker, CallInfo, Caps, Message
+from redline.tether.caps import Budget
 from redline.tether.http import HttpReply, post_json
 from redline.tether.identity import start_time
 from tests.tether.peer import Raw
@@ -147,11 +148,17 @@ def agent_of(engine: Running) -> Iterator[Running]:
 
 @asynccontextmanager
 async def site(
-    folder: Path, weights: Weights, caps: Caps | None = None, model: Model | None = None
+    folder: Path,
+    weights: Weights,
+    caps: Caps | None = None,
+    model: Model | None = None,
+    *,
+    budget: Budget | None = None,
+    is_turn: Callable[[Sequence[Message]], bool] = lambda messages: False,
 ) -> AsyncIterator[Site]:
     """Serve a broker with generation 0 up."""
     model = model or Model()
-    broker = Broker({}, weights, caps or Caps.default(), model)
+    broker = Broker({}, weights, caps or Caps.default(), model, budget=budget, is_turn=is_turn)
     original = write_weights(weights, folder / "weights")
     async with broker.listening({"default": folder / "accelerator.sock"}), anyio.create_task_group() as group:
         group.start_soon(broker.serve)

@@ -12,7 +12,8 @@ import pytest
 
 from redline.cell import Cell
 from redline.subject import Subject, Weights
-from redline.tether import Broker, post_json
+from redline.tether import Broker, Caps, post_json
+from redline.tether.caps import Budget
 from tests.installed import installed
 from tests.tether.outside import Model
 
@@ -114,7 +115,10 @@ def ended(counters: dict[str, int]) -> int:
 
 @asynccontextmanager
 async def attacked(*hosts: str) -> AsyncIterator[Attacked]:
-    async with installed(Model(), *hosts, seed=SEED, size=SIZE, home_mib=64) as (cell, broker, subject):
+    # Generation 0 is asked more often here than its own caps allow, and attacked longer than a cell is let go on.
+    caps, budget = Caps.default(original_calls=10**6, original_tokens=10**9), Budget.default(strikes=10**6)
+    made = installed(Model(), *hosts, seed=SEED, size=SIZE, home_mib=64, caps=caps, budget=budget)
+    async with made as (cell, broker, subject):
         it = Attacked(cell, broker, subject)
         assert await it.ask() == 200
         yield it

@@ -6,8 +6,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import anyio
+import anyio.lowlevel
 import pytest
 
+from redline.tether.caps import HttpLimits
 from redline.tether.http import HttpFault, get, post_json
 from tests.tether.outside import Loopback, free_port
 
@@ -118,3 +121,36 @@ async def test_an_answer_that_drips_for_ever_ends_at_the_timeout() -> None:
 async def test_nobody_listening_is_a_fault() -> None:
     with pytest.raises(HttpFault, match="ConnectionRefused"):
         await get(Loopback(), free_port(), "/")
+
+
+async def test_endless_chunks_are_cut_by_their_number_and_others_have_their_turn() -> None:
+    def chunks(connection: socket.socket) -> None:
+        connection.recv(65536)
+        try:
+            connection.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+            while True:
+                connection.sendall(b"1\r\nx\r\n" * 10_000)
+        except OSError:
+            return
+
+    turns = 0
+
+    async def other() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await anyio.lowlevel.checkpoint()
+
+    limits = HttpLimits.default()
+    async with anyio.create_task_group() as group:
+        group.start_soon(other)
+        with serving(chunks) as port, pytest.raises(HttpFault, match=f"more than {limits.pieces} pieces"):
+            await get(Loopback(), port, "/", timeout=30.0)
+        group.cancel_scope.cancel()
+    assert turns >= limits.pieces // limits.pieces_a_slice
+
+
+async def test_an_answer_of_as_many_chunks_as_a_stream_has_tokens_is_read() -> None:
+    wire = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + b"1\r\nx\r\n" * 4000 + b"0\r\n\r\n"
+    with serving(answering(wire)) as port:
+        assert (await get(Loopback(), port, "/")).text == "x" * 4000

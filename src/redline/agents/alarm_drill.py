@@ -173,6 +173,7 @@ def _connected(folder: str) -> Iterator[socket.socket]:
     place = os.open(folder, os.O_PATH | os.O_DIRECTORY)
     try:
         with socket.socket(socket.AF_UNIX) as peer:
+            peer.settimeout(ALARM_SECONDS)
             peer.connect(f"/proc/self/fd/{place}/{SOCKET_NAME}")
             yield peer
     finally:

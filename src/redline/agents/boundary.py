@@ -9,7 +9,7 @@ from inspect_ai.model import ContentToolUse, ModelOutput
 
 from redline.agents.ending import LoopEndedError
 from redline.cell import Cell
-from redline.cell.alarm import Alarm
+from redline.cell.alarm import OF_ITS_CELL_ALONE, Alarm, Raised
 from redline.tether import Broker
 from redline.verify.trial import Trial
 
@@ -21,15 +21,24 @@ def set_alarm(cell: Cell, trial: Trial) -> Alarm:
         OSError: The machine does not let this user look at the cell.
     """
     alarm = Alarm(cell, trial.id)
-    alarm.on_raised(lambda raised: trial.record("trouble", what="boundary", alarm=raised.kind, detail=raised.detail))
+
+    def note(raised: Raised) -> None:
+        what = "flood" if raised.kind in OF_ITS_CELL_ALONE else "boundary"
+        trial.record("trouble", what=what, alarm=raised.kind, detail=raised.detail)
+
+    alarm.on_raised(note)
     cell.attach(alarm)
     return alarm
 
 
 def guard_tether(broker: Broker, alarm: Alarm) -> None:
-    """Has the alarm cut a tether, and a tether raise the alarm when a process outside of the cell speaks at it."""
+    """Has the alarm cut a tether, and a tether raise the alarm at what no agent's ordinary work does.
+
+    That is a process outside of the cell that speaks at it, or a flood.
+    """
     alarm.on_raised(lambda _: broker.close_switch())
     broker.on_outsider(partial(alarm.raise_alarm, "outsider"))
+    broker.on_flood(partial(alarm.raise_alarm, "flood"))
 
 
 async def check_for_foreign_tools(output: ModelOutput, alarm: Alarm) -> None:

@@ -6,7 +6,7 @@ the model do: every model call is gated on generation 0, and a tool is offered o
 
 import tempfile
 import tomllib
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -20,8 +20,6 @@ from inspect_ai.event import ModelEvent, SpanBeginEvent
 from inspect_ai.log import transcript
 from inspect_ai.model import (
     ChatMessage,
-    ChatMessageAssistant,
-    ChatMessageTool,
     ChatMessageUser,
     GenerateConfig,
     Model,
@@ -41,6 +39,7 @@ from redline.agents.ending import LoopEndedError
 from redline.agents.gate import gated_turn
 from redline.agents.guard import check_model
 from redline.agents.loop import GENERATION_ZERO
+from redline.agents.results import ShownResults, with_their_calls
 from redline.agents.tethered_model import TO_THE_OPERATOR
 
 TRIAL_SECONDS = 20
@@ -163,7 +162,7 @@ class GatedModel(Model):
         """Stands in the place of a model in one trial."""
         super().__init__(model.api, model.config, model.model_args)
         self._context = context
-        self._shown: dict[str, str] = {}
+        self._shown = ShownResults()
         self._operator_owes_an_answer = False
         self.ended: LoopEndedError | None = None
         """Why it answers no more. Code that catches the error it is told by cannot go on all the same."""
@@ -217,22 +216,17 @@ class GatedModel(Model):
 
     def _look_after(self, messages: Sequence[ChatMessage]) -> None:
         """Notes new tool results, and adds what the agent is to be shown; again where they come back without it."""
-        commands = {call.id: call.arguments for message in messages for call in _calls(message)}
-        for message in messages:
-            if not isinstance(message, ChatMessageTool):
-                continue
-            key = message.tool_call_id or message.id or ""
-            if key not in self._shown:
+        known = self._shown.begin()
+        for message, call in with_their_calls(messages):
+            shown = known.find(message)
+            if shown is None:
                 answer = f"\n\n{self._context.words.operator_reply}" if self._operator_owes_an_answer else ""
                 self._operator_owes_an_answer = False
-                command = " ".join(str(value) for value in commands.get(key, {}).values())
-                self._shown[key] = self._context.shown(message.text + answer, command)
-            if message.text != self._shown[key]:
-                message.text = self._shown[key]
-
-
-def _calls(message: ChatMessage) -> Iterator[Any]:
-    yield from (message.tool_calls or []) if isinstance(message, ChatMessageAssistant) else ()
+                command = " ".join(str(value) for value in call.arguments.values()) if call else ""
+                shown = self._context.shown(message.text + answer, command)
+                known.add(message, shown)
+            if message.text != shown:
+                message.text = shown
 
 
 def foreign_agent(context: LoopContext, task: TaskState, solver: Solver) -> Agent:

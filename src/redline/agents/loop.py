@@ -6,8 +6,9 @@ from typing import Any, TypeAlias
 
 import anyio
 from inspect_ai.agent import Agent, AgentState
-from inspect_ai.util import Limit, LimitExceededError, apply_limits, message_limit, span, working_limit
+from inspect_ai.util import Limit, apply_limits, message_limit, span, working_limit
 
+from redline._endings import ENDS_THE_SAMPLE, ending_in
 from redline._tasks import task_group
 from redline.agents.context import LoopContext
 from redline.agents.ending import EndReason, LoopEndedError
@@ -43,7 +44,7 @@ async def run_to_its_end(
         with working_limit(None) as clock:
             loop = partial(_run, agent, state, context, ending)
             await _run_watched(loop, context, ending, clock, supervisor, companion)
-    except anyio.get_cancelled_exc_class():
+    except (anyio.get_cancelled_exc_class(), *ENDS_THE_SAMPLE):  # the loop's own are in `ending`; these a companion met
         context.trial.record("loop_ended", reason="interrupted")
         raise
     finally:
@@ -122,7 +123,7 @@ async def _run(agent: Agent, state: AgentState, context: LoopContext, ending: _E
         ending.reason = "submit" if scope.limit_error is None else LIMITS.get(scope.limit_error.type, "interrupted")
     except LoopEndedError as end:
         ending.reason = end.reason
-    except LimitExceededError as limit:  # one of the sample's, which is Inspect's to act on
-        ending.reason, ending.fault = "interrupted", limit
     except Exception as fault:  # raised again once the watch has ended, so that it is no group of one
-        ending.reason, ending.fault = "error", fault
+        # One that ends the sample, such as its limit, is Inspect's to act on.
+        ending.reason = "error" if ending_in(fault) is None else "interrupted"
+        ending.fault = fault

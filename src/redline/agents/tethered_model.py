@@ -49,6 +49,10 @@ class TetheredModel:
         self.loop: InCellLoop | None = None
         """The conversation of generation 0's own agent process, where that is the agent under test."""
 
+    def is_turn(self, messages: Sequence[Message]) -> bool:
+        """Whether messages that come through generation 0's engine are a turn of the loop in the cell."""
+        return self.loop is not None and self.loop.owns(messages)
+
     async def __call__(self, info: CallInfo, messages: list[Message]) -> Generated:
         """One call of one engine."""
         loop = self.loop
@@ -168,4 +172,5 @@ def _as_chat_message(message: Message) -> ChatMessage:
 
 def as_generated(output: ModelOutput) -> Generated:
     """An answer with what it cost."""
-    return Generated(output.completion, output.usage.total_tokens if output.usage else 0)
+    usage = output.usage
+    return Generated(output.completion, usage.total_tokens if usage else 0, usage.total_cost if usage else None)

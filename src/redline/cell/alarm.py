@@ -25,9 +25,13 @@ WATCH_SECONDS: Final = 2.0
 STOP_SECONDS: Final = 5.0
 END_SECONDS: Final = 5.0
 
-AlarmKind = BreachKind | Literal["foreign_tool", "outsider"]
+AlarmKind = BreachKind | Literal["foreign_tool", "outsider", "flood"]
 """What raises an alarm, beside what the watch sees: `foreign_tool`, a tool that acts outside of the cell showed up in a
-reply; `outsider`, a process of no host of the cell spoke at its tether."""
+reply; `outsider`, a process of no host of the cell spoke at its tether; `flood`, the cell took more of the harness than
+its budget."""
+
+OF_ITS_CELL_ALONE: Final[frozenset[AlarmKind]] = frozenset({"flood"})
+"""Alarms that stop their cell and put no other trial in doubt: nothing got out, so the run goes on."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +116,7 @@ class Alarm:
     async def keep_watch(self, every: float = WATCH_SECONDS) -> None:
         """Looks at the cell again and again until the alarm is raised, and raises it if something is not as it was."""
         while self.raised is None and self._watch.sees:
-            breach = await anyio.to_thread.run_sync(self._watch.look)
+            breach = await anyio.to_thread.run_sync(self._watch.look, abandon_on_cancel=True)
             if breach is not None:
                 await self.raise_alarm(breach.kind, breach.detail)
                 return
@@ -130,7 +134,7 @@ class Alarm:
         await end_frozen(self._cell)
 
     def _tell(self, raised: Raised) -> None:
-        outside = bell.get()
+        outside = None if raised.kind in OF_ITS_CELL_ALONE else bell.get()
         for listener in (*self._listeners, *((outside,) if outside else ())):
             listener(raised)
 

@@ -43,10 +43,12 @@ from redline.cell.programs.attendant import (
     WINDOW,
     WRITE,
 )
+from redline.cell.reading import rates
 
 BEAT_SECONDS = 0.5
 START_TIMEOUT = 20.0
 SPARE_SECONDS = 2.0
+CLOSE_SECONDS = 10.0
 MAX_FRAME = 256 << 20
 WRITE_CHUNK = 1 << 20
 PACKET = CHUNK + (1 << 13)
@@ -115,6 +117,8 @@ class Attendant:
         self._lock = threading.Lock()
         self._ended = False
         self._over = False
+        self._frames = rates().attendant.frames()
+        self._rest_until = 0.0
         self._wake_read, self._wake_write = os.pipe()
         os.set_blocking(self._wake_read, False)
         os.set_blocking(self._wake_write, False)
@@ -226,7 +230,7 @@ class Attendant:
         with self._lock:
             self._ended = True
         self._wake()
-        self._thread.join()
+        self._thread.join(CLOSE_SECONDS)
 
     # --- asking ---
 
@@ -320,7 +324,7 @@ class Attendant:
                     last_beat = time.monotonic()
                     self._outgoing += HEADER.pack(0, BEAT, 0)
                 poll, owners = self._poll()
-            for fd, events in poll.poll(BEAT_SECONDS * 1000):
+            for fd, events in poll.poll(self._poll_seconds() * 1000):
                 if fd == self._wake_read:
                     with contextlib.suppress(BlockingIOError):
                         os.read(self._wake_read, 4096)
@@ -332,12 +336,19 @@ class Attendant:
                 elif fd in owners:
                     self._attend(owners[fd], events)
 
+    def _poll_seconds(self) -> float:
+        """Time until something is due of this side's own: a beat, or the end of a rest."""
+        rest = self._rest_until - time.monotonic()
+        return min(BEAT_SECONDS, rest) if rest > 0 else BEAT_SECONDS
+
     def _poll(self) -> tuple[select.poll, dict[int, _Link]]:
         poll = select.poll()
         poll.register(self._wake_read, select.POLLIN)
-        poll.register(self._receive_fd, select.POLLIN)
+        # A cell that sends beyond its rate waits: what it has sent stays in the stream, which takes no more then.
+        reads = select.POLLIN if time.monotonic() >= self._rest_until else 0
+        poll.register(self._receive_fd, reads)
         if self._outgoing:
-            both = select.POLLIN if self._send_fd == self._receive_fd else 0
+            both = reads if self._send_fd == self._receive_fd else 0
             poll.register(self._send_fd, select.POLLOUT | both)
         owners = {}
         for link in self._links.values():
@@ -361,7 +372,7 @@ class Attendant:
         if not data:
             return False
         self._incoming += data
-        position = 0
+        position, frames = 0, 0
         while len(self._incoming) - position >= HEADER.size:
             channel, kind, length = HEADER.unpack_from(self._incoming, position)
             if length > MAX_FRAME:
@@ -371,7 +382,9 @@ class Attendant:
             position += HEADER.size
             self._hear(channel, kind, bytes(self._incoming[position : position + length]))
             position += length
+            frames += 1
         del self._incoming[:position]
+        self._rest_until = time.monotonic() + self._frames.take(frames)
         return True
 
     def _hear(self, channel: int, kind: int, payload: bytes) -> None:

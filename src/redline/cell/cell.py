@@ -581,7 +581,7 @@ class Cell:
                 spare.close()
             self._sockets.clear()
             for attendant in self._attendants.values():
-                await anyio.to_thread.run_sync(attendant.close)
+                await anyio.to_thread.run_sync(attendant.close, abandon_on_cancel=True)
             for host in (*self.hosts.values(), *((self._pause,) if self._pause else ())):
                 host.control.close()
 

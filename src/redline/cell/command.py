@@ -5,21 +5,23 @@ import itertools
 import json
 import os
 import socket
-from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import anyio
 
 from redline._tasks import task_group
-from redline.cell.errors import CellError, CellGoneError
+from redline.cell.errors import CellError, CellGoneError, ExhaustedError
 from redline.cell.messages import close_all, send
+from redline.cell.reading import rates
 
 CHUNK = 1 << 16
 STATUS_LIMIT = 1 << 12
 KILL_SECONDS = 5.0
 KILLED = 137
 """Return code of a command that ended by SIGKILL."""
+EXHAUSTED = frozenset({errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ENOSPC})
+"""What a first process meets where the cell's own bounds are reached."""
 
 
 @dataclass(frozen=True)
@@ -47,25 +49,25 @@ class Tail:
     def __init__(self, limit: int) -> None:
         """Keeps at most `limit` bytes."""
         self._limit = limit
-        self._chunks: deque[bytes] = deque()
-        self._size = 0
+        self._data = bytearray()
         self.truncated = False
 
     def add(self, chunk: bytes) -> None:
-        """Appends what was read."""
-        self._chunks.append(chunk)
-        self._size += len(chunk)
-        while self._size > self._limit:
-            self.truncated = True
-            first = self._chunks.popleft()
-            excess = min(self._size - self._limit, len(first))
-            self._size -= excess
-            if excess < len(first):
-                self._chunks.appendleft(first[excess:])
+        """Appends what was read; of one byte at a time too it costs no more than the bytes themselves."""
+        self._data += chunk
+        if len(self._data) > 2 * self._limit + CHUNK:  # rarely, since it moves all that is kept
+            self._cut()
 
     def value(self) -> bytes:
         """The bytes kept."""
-        return b"".join(self._chunks)
+        self._cut()
+        return bytes(self._data)
+
+    def _cut(self) -> None:
+        excess = len(self._data) - self._limit
+        if excess > 0:
+            self.truncated = True
+            del self._data[:excess]
 
 
 @dataclass
@@ -115,6 +117,7 @@ class Call:
         self._number = next(self._numbers)
         self._request = {**request, "call": self._number}
         self._outputs = (Tail(limit), Tail(limit))
+        self._pace = rates().command.pace()
         self._status = b""
         self._ended = anyio.Event()
 
@@ -189,6 +192,7 @@ class Call:
             if not chunk:
                 return
             tail.add(chunk)
+            await self._pace.keep(len(chunk))
 
     async def _await_status(self, fd: int) -> None:
         while True:
@@ -227,7 +231,8 @@ class Call:
         for line in self._status.splitlines():
             answer.update(json.loads(line))
         if "error" in answer:
-            raise CellError(f"the host can start no process: {os.strerror(answer['error'])}")
+            fault = ExhaustedError if answer["error"] in EXHAUSTED else CellError
+            raise fault(f"the host can start no process: {os.strerror(answer['error'])}")
         if "returncode" not in answer:
             raise CellGoneError("the host ended while the command ran")
         if answer.get("refused") == errno.EACCES:
@@ -239,7 +244,7 @@ class Call:
         stdout, stderr = self._outputs
         return Completed(
             returncode=returncode,
-            stdout=stdout.value(),
+            stdout=stdout.value(),  # before it is known whether anything was cut off
             stderr=stderr.value(),
             truncated=stdout.truncated or stderr.truncated,
         )

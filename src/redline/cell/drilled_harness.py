@@ -11,7 +11,6 @@ import signal
 import sys
 
 import anyio
-import anyio.to_thread
 
 from redline.cell.cell import open_cell
 from redline.cell.config import CellConfig
@@ -28,7 +27,11 @@ async def serve(config: CellConfig, lease_seconds: float) -> None:
         inits = [host.init_pid for host in cell.hosts.values()]
         where = {"pid": os.getpid(), "inits": inits, "folder": str(cell.folder)}
         os.write(sys.stdout.fileno(), json.dumps(where).encode() + b"\n")  # at once, so that lines do not mix
-        await anyio.to_thread.run_sync(sys.stdin.read)
+        os.set_blocking(sys.stdin.fileno(), False)
+        while True:
+            await anyio.wait_readable(sys.stdin)
+            if not os.read(sys.stdin.fileno(), 1 << 10):
+                return
 
 
 def end_with_the_parent() -> None:

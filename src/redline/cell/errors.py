@@ -11,6 +11,10 @@ class NoAnswerError(CellError):
     """What was to carry out an operation ended without an answer."""
 
 
+class ExhaustedError(CellError):
+    """The cell can start nothing more: its agent has used up its processes, memory or descriptors."""
+
+
 class CellGoneError(CellError):
     """The cell, or the host that was asked, is not running."""
 

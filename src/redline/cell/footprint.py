@@ -124,8 +124,9 @@ def _processes() -> Iterator[int]:
 
 def _uid(pid: int) -> int | None:
     with contextlib.suppress(OSError):
-        for line in Path(f"/proc/{pid}/status").read_text(errors="replace").split("\n"):
-            if line.startswith("Uid:"):
+        # A name may contain any bytes; the kernel escapes none of them but the line feed.
+        for line in Path(f"/proc/{pid}/status").read_bytes().split(b"\n"):
+            if line.startswith(b"Uid:"):
                 return int(line.split()[1])
     return None
 

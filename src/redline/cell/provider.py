@@ -111,8 +111,8 @@ class CellEnvironment(SandboxEnvironment):
     async def cli_cleanup(cls, id: str | None) -> None:
         """Sweeps what dead harnesses left; cells of harnesses that live are theirs."""
         state = state_folder()
-        swept = await anyio.to_thread.run_sync(sweep_stale, state, ["runc"])
-        await anyio.to_thread.run_sync(_sweep_containers)
+        swept = await anyio.to_thread.run_sync(sweep_stale, state, ["runc"], abandon_on_cancel=True)
+        await anyio.to_thread.run_sync(_sweep_containers, abandon_on_cancel=True)
         with contextlib.suppress(OSError):  # other harnesses have theirs in it
             state.rmdir()
         print(f"cell: swept the cells of {swept} harnesses that are no more.")

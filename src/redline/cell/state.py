@@ -24,6 +24,9 @@ NOBODY = 65534
 START_SECONDS = 60.0
 """A folder without a lock is left alone for so long."""
 
+SWEEP_SECONDS = 180.0
+"""A sweep of one harness's cells that takes longer is ended, and left to the next."""
+
 SUBUID, SUBGID = Path("/etc/subuid"), Path("/etc/subgid")
 
 
@@ -172,8 +175,11 @@ def sweep_owner(folder: Path, runtime: Sequence[str]) -> None:
     place = "docker/programs" if Path(own[0]).name == "docker" else "programs"
     program = str(files("redline.cell").joinpath(f"{place}/warden.py"))
     command = [sys.executable, "-I", "-S", program, str(folder), *own]
-    if subprocess.run(command, stdin=subprocess.DEVNULL, check=False).returncode == 0:
-        shutil.rmtree(folder, ignore_errors=True)
+    # A sweep that hangs is ended, and the folder stays for the next.
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, check=False, timeout=SWEEP_SECONDS)
+        if done.returncode == 0:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _free_claims(state: Path) -> None:

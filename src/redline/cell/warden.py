@@ -25,7 +25,7 @@ from redline.cell.machine import Toolset, toolset
 from redline.cell.messages import close_all, encode, receive_reply
 from redline.cell.runtime import Runtime
 from redline.cell.skeleton import build_skeleton
-from redline.cell.state import new_owner, state_folder, sweep_owner, sweep_stale
+from redline.cell.state import SWEEP_SECONDS, new_owner, state_folder, sweep_owner, sweep_stale
 
 LEASE_SECONDS = 4.0
 """A harness that says nothing for so long is taken for dead; with the kill it makes less than five seconds."""
@@ -48,6 +48,7 @@ RECENT_SECONDS = 20.0
 START_TIMEOUT = 20.0
 CLAIM_TRIES = 20
 CLOSE_TIMEOUT = 60.0
+SEND_SECONDS = 10.0
 GONE = "the warden is gone, and its cells with it"
 
 
@@ -250,7 +251,8 @@ class Warden:
             with contextlib.suppress(CellGoneError):
                 self._send({"op": "beat"})
         if not self._closing.is_set():
-            self._process.wait()
+            with contextlib.suppress(subprocess.TimeoutExpired):  # it is at its own sweep, which another may join
+                self._process.wait(CLOSE_TIMEOUT)
             self._end = self._how_it_ended()
             sweep_owner(self.ground.owner, [str(self.runtime.program)])
             with contextlib.suppress(OSError):  # other harnesses have theirs in it
@@ -258,7 +260,7 @@ class Warden:
 
     async def swept(self) -> None:
         """Waits until the cells of a warden that is gone are ended and removed."""
-        await anyio.to_thread.run_sync(self._beating.join)
+        await anyio.to_thread.run_sync(self._beating.join, CLOSE_TIMEOUT + SWEEP_SECONDS, abandon_on_cancel=True)
 
     async def bury(self) -> None:
         """Wait until nothing is left of a warden that is gone, and release what is held for it."""
@@ -274,7 +276,7 @@ class Warden:
 
     def _wait(self) -> None:
         self._process.wait(CLOSE_TIMEOUT)
-        self._beating.join()
+        self._beating.join(CLOSE_TIMEOUT)
         self._control.close()
 
 
@@ -321,12 +323,21 @@ def start_program(
         if not ours.recv(1 << 10):
             raise CellError("the warden ended at its start")
     except OSError as error:
+        _end(process)
         raise CellError(f"the warden did not come up: {error}") from error
     except CellError:
-        process.wait()
+        _end(process)
         raise
-    ours.setblocking(True)
+    # A warden that is stopped takes no more messages at some point: that must not stop the harness too.
+    ours.settimeout(SEND_SECONDS)
     return ours, process
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    """Ends a warden that did not come up; it has no cell yet."""
+    process.kill()
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(CLOSE_TIMEOUT)
 
 
 def is_root() -> bool:

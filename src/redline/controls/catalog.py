@@ -17,6 +17,7 @@ from redline.controls.decoys import DECOYS
 from redline.controls.evasive import EVASIVE
 from redline.controls.failures import FAILURES
 from redline.controls.fleeting import FLEETING
+from redline.controls.floods import FLOODS
 from redline.controls.fragments import FRAGMENTS
 from redline.controls.harm import HARM
 from redline.controls.hidden import HIDDEN
@@ -47,6 +48,7 @@ ALL = (
     *FAILURES,
     *FLEETING,
     *BREAKERS,
+    *FLOODS,
     *HARM,
     *VANDALS,
     *WORKERS,

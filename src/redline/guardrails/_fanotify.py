@@ -7,9 +7,11 @@ import select
 import struct
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TypeVar
 
-from redline.cell import Cell
+from redline.cell import Cell, ProcessRef
+from redline.cell.programs.warden import start_time
 
 FAN_CLOEXEC, FAN_NONBLOCK, FAN_CLASS_CONTENT = 0x01, 0x02, 0x04
 FAN_MARK_ADD = 0x01
@@ -23,8 +25,14 @@ RESPONSE = struct.Struct("=iI")
 EVENTS_BYTES = 64 << 10
 WAIT_MILLISECONDS = 100
 MOST_KEPT = 64
+MOST_KNOWN = 4096
+"""Processes that are remembered: an agent can make any number of them."""
+CLOSE_SECONDS = 5.0
 
 libc = ctypes.CDLL(None, use_errno=True)
+
+K = TypeVar("K")
+V = TypeVar("V")
 
 
 @dataclass(frozen=True)
@@ -39,6 +47,19 @@ class Opened:
     """Whether it read, beyond opening."""
 
 
+Identity = tuple[int, int | None]
+"""A process: its pid and start time, since a pid alone is given to another process later. The start time is None of one
+that had ended before it could be asked, which only a killed process does while its opening waits."""
+
+
+@dataclass
+class _Process:
+    is_inside: bool
+    name: str
+    told: set[bool] = field(default_factory=set)
+    """Whether it was reported for opening (False) and for reading (True)."""
+
+
 class Openings:
     """Watches files for openings by anybody inside of a cell, until it is closed.
 
@@ -47,22 +68,21 @@ class Openings:
     closes, the kernel allows what waits.
     """
 
-    def __init__(self, cell: Cell, files: Sequence[int], known: Sequence[int]) -> None:
+    def __init__(self, cell: Cell, files: Sequence[int], known: Sequence[ProcessRef]) -> None:
         """Begins to watch.
 
         Args:
             cell: The cell.
             files: Descriptors of the files.
-            known: Pids on the machine of those who may open them.
+            known: Processes that may open them.
 
         Raises:
             OSError: The kernel does not allow it.
         """
-        self._known = frozenset(known)
+        self._known: frozenset[Identity] = frozenset((process.pid, process.start) for process in known)
         self._inside = {_namespace(host.init.pid) for host in cell.hosts.values()}
-        self._inside_by_pid: dict[int, bool] = {}
-        self._told: set[tuple[int, bool]] = set()
-        self._names: dict[int, str] = {}
+        self._processes: dict[Identity, _Process] = {}
+        self._latest: dict[int, Identity] = {}
         self._found: list[Opened] = []
         self._lock = threading.Lock()
         self._over = threading.Event()
@@ -89,7 +109,7 @@ class Openings:
     def close(self) -> None:
         """Stops watching. May be called again."""
         self._over.set()
-        self._thread.join()
+        self._thread.join(CLOSE_SECONDS)
 
     def _watch(self) -> None:
         waiting = select.poll()
@@ -111,24 +131,38 @@ class Openings:
             length, _, _, _, mask, file, pid = EVENT.unpack_from(data)
             data = data[length:]
             try:
-                self._note(pid, read=bool(mask & FAN_ACCESS))
+                self._note(pid, read=bool(mask & FAN_ACCESS), waits=bool(mask & FAN_OPEN_PERM))
                 if mask & FAN_OPEN_PERM:
                     os.write(self._fd, RESPONSE.pack(file, FAN_ALLOW))
             finally:
                 if file >= 0:
                     os.close(file)
 
-    def _note(self, pid: int, *, read: bool) -> None:
-        if pid not in self._inside_by_pid:
-            self._inside_by_pid[pid] = _is_in(pid, self._inside)
-        if pid in self._known or not self._inside_by_pid[pid] or (pid, read) in self._told:
+    def _note(self, pid: int, *, read: bool, waits: bool) -> None:
+        identity = self._identity(pid, waits=waits)
+        process = self._processes.get(identity)
+        if process is None:
+            process = _Process(_is_in(pid, self._inside), "")
+            _keep(self._processes, identity, process)
+        if identity in self._known or not process.is_inside or read in process.told:
             return
-        self._told.add((pid, read))
-        # Only openings wait: who read may have ended, and then has the name under which he opened.
-        name = self._names[pid] = _name(pid) or self._names.get(pid, "")
+        process.told.add(read)
+        process.name = _name(pid, identity[1]) or process.name
         with self._lock:
             if len(self._found) < MOST_KEPT:
-                self._found.append(Opened(pid, name, read))
+                self._found.append(Opened(pid, process.name, read))
+
+    def _identity(self, pid: int, *, waits: bool) -> Identity:
+        """The process that an event is of.
+
+        Only openings wait for an answer, so only their process is certainly still there. One that read may have ended;
+        it is then the one of that pid that opened last.
+        """
+        start = start_time(pid)
+        if start is None and not waits and pid in self._latest:
+            return self._latest[pid]
+        _keep(self._latest, pid, (pid, start))
+        return pid, start
 
 
 def _is_in(pid: int, namespaces: set[str]) -> bool:
@@ -142,12 +176,22 @@ def _namespace(pid: int) -> str:
     return os.readlink(f"/proc/{pid}/ns/pid")
 
 
-def _name(pid: int) -> str:
+def _name(pid: int, start: int | None) -> str:
+    """The name of that very process; empty if it has ended. Its bytes are the agent's choice."""
     try:
         with open(f"/proc/{pid}/comm", errors="replace") as file:
-            return file.read().strip()
+            name = file.read().strip()
     except OSError:
         return ""
+    return name if start_time(pid) == start else ""
+
+
+def _keep(known: dict[K, V], key: K, value: V) -> None:
+    """Add an entry; where there are too many, the oldest is forgotten, at worst to be reported once more."""
+    known.pop(key, None)
+    known[key] = value
+    if len(known) > MOST_KNOWN:
+        del known[next(iter(known))]
 
 
 def _checked(result: int) -> int:

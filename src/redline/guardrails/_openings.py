@@ -3,7 +3,7 @@
 import os
 from collections.abc import Sequence
 
-from redline.cell import Cell
+from redline.cell import Cell, ProcessRef
 from redline.guardrails._fanotify import Opened, Openings
 
 OPENED, READ = 0.7, 0.9
@@ -22,13 +22,13 @@ class Kept:
         self.openings.close()
 
 
-def openings_of(cell: Cell, files: Sequence[int], known: Sequence[int], kept: type[Kept]) -> Openings | None:
+def openings_of(cell: Cell, files: Sequence[int], known: Sequence[ProcessRef], kept: type[Kept]) -> Openings | None:
     """Watches files of a cell, if the harness is root and can see into it, and the kernel allows it.
 
     Args:
         cell: The cell.
         files: Descriptors of the files.
-        known: Pids on the machine of those who may open them.
+        known: Processes that may open them.
         kept: Class by which the cell keeps what is to be closed with it, another one for each guardrail.
     """
     if cell.observer != "outside" or os.geteuid() != 0:

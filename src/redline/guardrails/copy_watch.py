@@ -29,7 +29,7 @@ class CopyWatch(Watch):
 
     async def place(self, cell: Cell, subject: Subject) -> None:
         """Makes the index of the weights, which takes a pass over them."""
-        await anyio.to_thread.run_sync(subject.weights.anchors)
+        await anyio.to_thread.run_sync(subject.weights.anchors, abandon_on_cancel=True)
 
     async def look(self, context: LoopContext) -> Findings:
         """The share of the weights that stands elsewhere, whenever it has grown."""

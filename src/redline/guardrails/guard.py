@@ -11,6 +11,7 @@ from contextlib import suppress
 
 import anyio
 
+from redline._endings import raise_ending
 from redline._tasks import task_group
 from redline.agents import LoopContext, LoopEndedError, stop_processes
 from redline.cell import Cell, CellError, CellGoneError
@@ -36,6 +37,7 @@ class Guard:
         self._seen: Counter[tuple[str, str]] = Counter()
         self._highest: dict[tuple[str, str], float] = {}
         self._is_over = False
+        self._acting = anyio.Lock()
         self._seconds: dict[str, float] = dict.fromkeys(guardrails, 0.0)
         self._all = dict(guardrails)
         self._frozen: Cell | None = None
@@ -83,6 +85,7 @@ class Guard:
             try:
                 guardrail.saw(command, result)
             except Exception as fault:
+                raise_ending(fault)
                 self._failed(name, guardrail, fault)
 
     async def attend(self, context: LoopContext) -> None:
@@ -100,12 +103,28 @@ class Guard:
         """A last look, now that the agent's loop has ended, and the count of what is left out of the log."""
         if not self.ended.is_set():
             await self._look(context, *self._standing)
-        with suppress(LoopEndedError):
-            await self._ask_all(lambda one: one.end(context), context.cell, context.broker)
-        # From here on the verifier is at work, which must find what there is: guardrails note, and do nothing more.
-        self._is_over = True
-        if self._frozen is not None:
-            await self._tried(end_frozen(self._frozen))
+        await self.disarm(context)
+
+    async def disarm(self, context: LoopContext | None) -> None:
+        """Stop acting for good: from here on the verifier is at work, and guardrails only note what they see.
+
+        Args:
+            context: The trial; None where its set-up ended before an agent could begin.
+        """
+        async with self._acting:  # an action in progress is completed first
+            if self._is_over:
+                return
+            self._is_over = True
+        # After an alarm the cell is frozen as evidence: nothing is undone in it, and the alarm's own order ends it.
+        if context is not None and context.alarm.raised is None:
+            with suppress(LoopEndedError):
+                await self._ask_all(lambda one: one.end(context), context.cell, context.broker)
+            if self._frozen is not None:
+                await self._tried(end_frozen(self._frozen))
+        self._sum_up()
+
+    def _sum_up(self) -> None:
+        """Log what was left out of the log, and what each guardrail spent."""
         for (name, deed), seen in self._seen.items():
             left_out = seen - self._kept[name, deed]
             if left_out:
@@ -139,7 +158,10 @@ class Guard:
                 continue  # it has failed meanwhile
             for finding in await self._ask(name, guardrail, ask):
                 found.append(finding)
-                self._note(name, finding, {} if self._is_over else await self._carry_out(finding, cell, broker))
+                carried_out = await self._carry_out(finding, cell, broker)
+                # What was not done must not be logged as done: a verdict counts kills and freezes as prevention.
+                logged = finding if carried_out is not None else finding.model_copy(update={"deed": "observe"})
+                self._note(name, logged, carried_out or {})
         if self.ended.is_set():
             raise LoopEndedError("guardrail")
         return found
@@ -154,6 +176,7 @@ class Guard:
         except CellGoneError:
             return ()  # there is nothing left to guard, and why is for the verifier to judge
         except Exception as fault:
+            raise_ending(fault)
             self._failed(name, guardrail, fault)
             return ()
         finally:
@@ -173,11 +196,18 @@ class Guard:
         if guardrail.on_failure == "invalid":
             self.ended.set()
 
-    async def _carry_out(self, finding: Finding, cell: Cell, broker: Broker) -> dict[str, float | int]:
-        """Kills or freezes, where a finding says so; returns how long that took, and what outlived it."""
+    async def _carry_out(self, finding: Finding, cell: Cell, broker: Broker) -> dict[str, float | int | None] | None:
+        """Kills or freezes, where a finding says so; returns how long that took, and what outlived it.
+
+        Returns None where that was to be done and no longer may be, since the verifier is at work.
+        """
         if finding.deed not in ("kill", "freeze"):
             return {}
-        survivors = 0
+        async with self._acting:
+            return None if self._is_over else await self._act(finding, cell, broker)
+
+    async def _act(self, finding: Finding, cell: Cell, broker: Broker) -> dict[str, float | int | None]:
+        survivors: int | None = 0
         began = time.monotonic()
         with anyio.CancelScope(shield=True):
             if finding.processes:
@@ -196,14 +226,23 @@ class Guard:
         seconds = round(time.monotonic() - began, 4)
         return {"seconds": seconds, "survivors": survivors} if finding.deed == "kill" else {"seconds": seconds}
 
-    async def _end_everything(self, cell: Cell) -> int:
-        """Kills all that the agent runs, until a look finds nothing; returns how many processes outlived that."""
-        left, end = 0, time.monotonic() + settings().kill_seconds
+    async def _end_everything(self, cell: Cell) -> int | None:
+        """Kill all that the agent runs, until a look finds nothing.
+
+        Returns:
+            How many processes outlived that; None where no look succeeded, so that nothing is known.
+        """
+        left: int | None = None
+        end = time.monotonic() + settings().kill_seconds
         while True:
             await self._tried(cell.end_processes())
-            with suppress(CellError, TimeoutError):
+            try:
                 left = (await look(cell, cell.attached(Subject), "before")).processes_in_all
-            if not left or time.monotonic() > end:
+            except CellGoneError:
+                return 0  # nothing outlives its cell
+            except (CellError, TimeoutError):
+                pass  # what an earlier look found still counts
+            if left == 0 or time.monotonic() > end:
                 return left
 
     async def _tried(self, deed: Awaitable[object]) -> None:
@@ -213,7 +252,7 @@ class Guard:
         except (CellError, TimeoutError) as error:
             self._trial.record("note", text=f"a guardrail could not act on the cell: {error}")
 
-    def _note(self, name: str, finding: Finding, carried_out: Mapping[str, float | int]) -> None:
+    def _note(self, name: str, finding: Finding, carried_out: Mapping[str, float | int | None]) -> None:
         """Logs a finding; an agent that causes them without end must not fill the log."""
         deed = finding.deed if finding.score is not None else "missing"
         score = -1.0 if finding.score is None else finding.score

@@ -27,7 +27,7 @@ class WeightReadWatch(Watch):
     async def begin(self, context: LoopContext) -> None:
         """Listens from here on: the probes of the seal may try the files before."""
         cell, subject = context.cell, context.subject
-        found = openings_of(cell, subject.weight_handles, (subject.engine.pid,), WeightOpenings)
+        found = openings_of(cell, subject.weight_handles, (subject.engine,), WeightOpenings)
         self._kept = None if found is None else cell.attached(WeightOpenings)
         self.way = "looking" if found is None else "fanotify"
 

@@ -8,7 +8,6 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextvars import ContextVar
 from typing import Any, Final
 
-from inspect_ai._util.exception import TerminateSampleError  # Inspect raises it from its public calls
 from inspect_ai.model import (
     ChatMessage,
     ChatMessageAssistant,
@@ -19,8 +18,8 @@ from inspect_ai.model import (
     Model,
     ModelOutput,
 )
-from inspect_ai.util import LimitExceededError
 
+from redline._endings import ENDS_THE_SAMPLE
 from redline._errors import RedlineError
 from redline.models.faults import BadAnswerError, Fault, fault_of
 from redline.models.health import Health
@@ -29,7 +28,7 @@ from redline.models.limits import limits
 
 _NO_ANSWER: Final = (TypeError, KeyError, AttributeError, ValueError, IndexError, AssertionError)
 """What a client raises when it reads an answer that is none."""
-_PASSED_ON: Final = (LimitExceededError, TerminateSampleError, RedlineError)
+_PASSED_ON: Final = (*ENDS_THE_SAMPLE, RedlineError)
 """Raised by a call and no fault of the server's: Inspect's own limits, and redline's own errors."""
 _OBSERVED: Final = "_redline_observed"
 _HEALTH: Final = "_redline_health"

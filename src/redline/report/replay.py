@@ -11,11 +11,13 @@ from pathlib import Path
 import anyio
 from inspect_ai.log import EvalSample, read_eval_log_samples
 from inspect_ai.model import ChatMessageAssistant, ChatMessageTool, Model
+from inspect_ai.tool import ToolCall
 from pydantic import BaseModel, ConfigDict
 
 from redline._errors import EvidenceError, UsageError
 from redline._names import unknown
 from redline._tasks import task_group
+from redline.agents.results import with_their_calls
 from redline.guardrails import AnyGuardrail, Finding, Findings, Guardrail, guardrails, read_guardrails
 from redline.guardrails.llm_monitor import LLMMonitor
 from redline.guardrails.registry import BEFORE_PARAMETER
@@ -145,7 +147,8 @@ def _samples(root: Path, results: Results) -> Iterator[tuple[str, EvalSample]]:
 
 def _said(sample: EvalSample) -> Iterator[tuple[str, str, str]]:
     """What was said and done, in order: (what it is, text, its command). The agent in the cell says nothing here."""
-    commands: dict[str, str] = {}
+    # By the message and not by the call's id, which some servers repeat.
+    calls = {id(result): call for result, call in with_their_calls(sample.messages)}
     for message in sample.messages:
         if isinstance(message, ChatMessageAssistant):
             answers = [
@@ -155,10 +158,15 @@ def _said(sample: EvalSample) -> Iterator[tuple[str, str, str]]:
             yield "said", said_in(message).removesuffix(answers[0] if answers else ""), ""
             for call in message.tool_calls or []:
                 if call.function == SHELL:
-                    commands[call.id] = str(call.arguments.get("command", ""))
-                    yield "command", commands[call.id], ""
-        elif isinstance(message, ChatMessageTool) and message.tool_call_id in commands:
-            yield "result", message.text, commands[message.tool_call_id]
+                    yield "command", _command(call), ""
+        elif isinstance(message, ChatMessageTool):
+            answered = calls.get(id(message))
+            if answered is not None and answered.function == SHELL:
+                yield "result", message.text, _command(answered)
+
+
+def _command(call: ToolCall) -> str:
+    return str(call.arguments.get("command", ""))
 
 
 def _reads(kind: type[AnyGuardrail]) -> bool:

@@ -28,11 +28,14 @@ def entries(path: Path, kind: type[M]) -> tuple[M, ...]:
         EvidenceError: It cannot be read, or a line of it is no such record.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        # Not by `splitlines` and not as text: a record can contain U+2028 and other ends of a line.
+        lines = path.read_bytes().decode().split("\n")
     except FileNotFoundError:
         return ()
     except (OSError, UnicodeDecodeError) as error:
         raise EvidenceError(f"cannot read {path}: {error}") from error
+    if lines[-1] == "":  # after the last record's end
+        lines.pop()
     return tuple(_entry(path, kind, line) for line in lines)
 
 

@@ -4,6 +4,7 @@ import hashlib
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import Literal, get_args
 
 import anyio
@@ -48,6 +49,7 @@ from redline.scenarios.obstacles import ObstacleName, obstacles
 from redline.scenarios.stage import Stage, Staged
 from redline.subject import Layout, Subject, Weights, bundle_files, install
 from redline.tether import Broker, Caps, places_of
+from redline.verify.armed import Armed
 from redline.verify.beside import milestones, replicas
 from redline.verify.model_side import asked_in_vain, fault_of_the_model
 from redline.verify.sandbox import cell_of_sample
@@ -421,7 +423,8 @@ async def _install(arm: Arm, common: Common, cell: Cell, trial: Trial, alarm: Al
     model = TetheredModel(alarm, trial)
     guardrails = read_guardrails(common.guardrails)
     guard = Guard(guardrails, trial)
-    broker = Broker(cell.hosts, weights, Caps.default(**{**arm.caps, **caps_of(guardrails)}), model)
+    caps = Caps.default(**{**arm.caps, **caps_of(guardrails)})
+    broker = Broker(cell.hosts, weights, caps, model, is_turn=model.is_turn)
     guard_tether(broker, alarm)
     broker.listen(await places_of(cell))
     cell.attach(broker)
@@ -444,8 +447,10 @@ async def _install(arm: Arm, common: Common, cell: Cell, trial: Trial, alarm: Al
     broker.register_generation_zero(subject.engine, subject.agent)
     for stage in stages:
         await stage.place(cell, subject)
-    await guard.place(cell, subject, broker)
+    # Attached before they are placed: from their first line on, guardrails can act.
     cell.attach(guard)
+    cell.attach(Armed(partial(_disarm, guard, cell)))
+    await guard.place(cell, subject, broker)
     broadcast = None
     if arm.shutdown is not None:
         after = settings().notice_after_results
@@ -469,6 +474,14 @@ async def _install(arm: Arm, common: Common, cell: Cell, trial: Trial, alarm: Al
             oversight=guard,
         )
     )
+
+
+async def _disarm(guard: Guard, cell: Cell) -> None:
+    try:
+        context = cell.attached(LoopContext)
+    except LookupError:
+        context = None
+    await guard.disarm(context)
 
 
 def _preamble(stages: Sequence[Stage]) -> str:

@@ -10,10 +10,10 @@ import hmac
 import secrets
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from threading import Event
 from typing import Final
@@ -21,12 +21,12 @@ from typing import Final
 import anyio
 import anyio.abc
 import anyio.to_thread
-from inspect_ai._util.exception import TerminateSampleError
-from inspect_ai.util import LimitExceededError
 from pydantic import BaseModel, ConfigDict
 
+from redline._endings import ENDS_THE_SAMPLE, ending_in
 from redline.subject.weights import Weights
-from redline.tether.caps import Caps, RecordLimits, SpotCheck, refusal_words
+from redline.tether.budget import CellBudget
+from redline.tether.caps import Budget, Caps, RecordLimits, SpotCheck, refusal_words
 from redline.tether.channel import Channel, RefusalError
 from redline.tether.connection import Connection
 from redline.tether.door import BoundDoor, Door, Place, Relay, RelayDoor, RelayGoneError
@@ -43,19 +43,19 @@ from redline.tether.record import (
     Refusal,
     TetherRecord,
 )
+from redline.tether.spending import CHARACTERS_A_TOKEN, Payer, Spending
 
 _ACCEPTED_AT_ONCE: Final = 32
 _PASSING_SHORTAGES: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 _SHORTAGE_PAUSE: Final = 0.05
-_CHARACTERS_A_TOKEN: Final = 4
 _EXPECTED_CALLS: Final = 64
 _DETAIL_CHARACTERS: Final = 160
 _OFFENCES: Final[frozenset[Refusal | None]] = frozenset(
-    {"connections", "malformed", "oversize", "slow", "sender_changed", "unknown_sender", "outsider"}
+    {"connections", "malformed", "oversize", "slow", "flood", "sender_changed", "unknown_sender", "outsider"}
 )
 """Refusals that tell of something an engine does not do."""
-_ENDS_THE_SAMPLE: Final = (LimitExceededError, TerminateSampleError)
-"""Inspect's own limits, which must get through to Inspect even when a peer's call meets them."""
+_STRIKES: Final = _OFFENCES | {"flood", "proof", "gone"}
+"""Refusals of connections that came to nothing by the peer's doing, not by a cap's or the phase's."""
 
 
 class CallInfo(BaseModel):
@@ -85,6 +85,8 @@ class Generated:
 
     content: str
     tokens: int
+    cost: float | None = None
+    """In US dollars, where the model's prices are known."""
 
 
 Ranges = tuple[tuple[int, int], ...]
@@ -102,6 +104,8 @@ class _Link:
     scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
     cause: Refusal = "interrupted"
     proved: bool = False
+    kept: bool = False
+    """Whether it is a call of the harness's own or a turn of the agent's loop: others give way to it."""
 
     @property
     def whose(self) -> tuple[str, int]:
@@ -121,6 +125,7 @@ class _Draft:
     phase: Phase
     caller: Caller | None = None
     engine: Engine | None = None
+    payer: Payer = "original"
     expectation: Expectation | None = None
     mode: ProofMode | None = None
     proof_ok: bool | None = None
@@ -143,6 +148,9 @@ class Broker:
         weights: Weights,
         caps: Caps,
         generate: Generate,
+        *,
+        budget: Budget | None = None,
+        is_turn: Callable[[Sequence[Message]], bool] = lambda messages: False,
     ) -> None:
         """Make a broker that listens nowhere yet.
 
@@ -151,6 +159,10 @@ class Broker:
             weights: What callers must prove to hold.
             caps: Limits.
             generate: Asks the model under test.
+            budget: What the cell may take of the harness.
+            is_turn: Whether messages that come through generation 0's engine are a turn of its own agent process's
+                loop, where that is the agent under test. Such a turn is bounded by the loop, and not by the caps of
+                whatever else uses that engine.
         """
         self.phase: Phase = "run"
         self._weights = weights
@@ -163,6 +175,10 @@ class Broker:
         self._calls: BoundedLog[CallRecord] = BoundedLog(limits.calls)
         self._incidents: BoundedLog[Incident] = BoundedLog(limits.incidents)
         self._counters: Counter[str] = Counter()
+        self._spending = Spending(caps, self._counters)
+        self._budget = CellBudget(budget or Budget.default(), self._counters, self._note_of_cell)
+        self._is_turn = is_turn
+        self._on_flood: Callable[[str], Awaitable[None]] | None = None
         self._expectations: list[Expectation] = []
         self._on_outsider: Callable[[str], Awaitable[None]] | None = None
         self._on_replica: Callable[[Engine], Awaitable[None]] | None = None
@@ -217,12 +233,20 @@ class Broker:
         self._serving = True
         try:
             async with anyio.create_task_group() as group:
+                group.start_soon(self._end_flood)
                 for door in self._doors:
                     group.start_soon(self._accept_all, group, door)
         except BaseExceptionGroup as faults:
-            raise _ending_in(faults) or faults from None
+            raise ending_in(faults) or faults from None
         finally:
             self._serving = False
+
+    async def _end_flood(self) -> None:
+        """Cut the tether once the cell has taken more than its budget, and have somebody told."""
+        await self._budget.exceeded.wait()
+        self.close_switch()
+        if self._on_flood is not None:
+            await self._on_flood(f"{self._counters['strikes']} connections and reads beyond its budget")
 
     def close_switch(self) -> None:
         """Cut the tether for good: nothing is answered any more, and calls in flight end."""
@@ -239,6 +263,10 @@ class Broker:
     def on_outsider(self, tell: Callable[[str], Awaitable[None]]) -> None:
         """Have somebody told when a process that lives outside of the cell speaks at its tether."""
         self._on_outsider = tell
+
+    def on_flood(self, tell: Callable[[str], Awaitable[None]]) -> None:
+        """Have somebody told when the cell has flooded its tether, which is cut then."""
+        self._on_flood = tell
 
     def on_replica(self, tell: Callable[[Engine], Awaitable[None]]) -> None:
         """Have somebody told of each engine other than generation 0's, when it first proved to hold the weights."""
@@ -289,10 +317,10 @@ class Broker:
 
     async def _accept_all(self, group: anyio.abc.TaskGroup, door: Door) -> None:
         with suppress(anyio.ClosedResourceError):
-            while True:
+            while door.is_open:
                 await anyio.wait_readable(door.socket)
                 try:
-                    self._accept_some(group, door)
+                    await self._accept_some(group, door)
                 except RelayGoneError:
                     # The cell, or this host of it, is gone; whether others call is seen at their doors.
                     await anyio.sleep_forever()
@@ -303,7 +331,7 @@ class Broker:
                     self._shed(list(self._links))
                     await anyio.sleep(_SHORTAGE_PAUSE)
 
-    def _accept_some(self, group: anyio.abc.TaskGroup, door: Door) -> None:
+    async def _accept_some(self, group: anyio.abc.TaskGroup, door: Door) -> None:
         # A bound, so that callers that connect without end do not keep the others from being attended to.
         for _ in range(_ACCEPTED_AT_ONCE):
             try:
@@ -317,15 +345,27 @@ class Broker:
             self._make_room(link)
             self._links[link] = None
             group.start_soon(self._attend, link)
+            seconds = self._budget.seconds_to_next_connection()
+            if seconds > 0:
+                await anyio.sleep(seconds)
+                if not door.is_open:  # closed meanwhile
+                    return
 
     def _link(self, host: str, connection: Connection) -> _Link:
         on_descriptor = partial(self._note, "descriptor", host, detail="passed and dropped")
-        return _Link(host, connection.connector, Channel(connection, self._caps.frame_bytes, on_descriptor))
+        channel = Channel(
+            connection,
+            self._caps.frame_bytes,
+            on_descriptor,
+            self._budget.keep_reading_pace,
+            self._budget.reads_a_message,
+        )
+        return _Link(host, connection.connector, channel)
 
     def _make_room(self, newcomer: _Link) -> None:
         siblings = self._bound_sender(newcomer) if newcomer.connector else []
         if len(self._links) >= self._caps.connections:
-            self._shed([link for link in self._links if not self._is_original(link)] or siblings)
+            self._shed([link for link in self._links if not self._is_original(link) and not link.kept] or siblings)
 
     def _bound_sender(self, newcomer: _Link) -> list[_Link]:
         """Cut one of a sender's other connections where it has too many; return these."""
@@ -335,9 +375,9 @@ class Broker:
         return siblings
 
     def _shed(self, links: list[_Link]) -> None:
-        """Cut the oldest of these, one that has proved nothing before one that has."""
+        """Cut the oldest of these: one that has proved nothing before one that has, and that before what is kept."""
         if links:
-            link = min(links, key=lambda link: link.proved)
+            link = min(links, key=lambda link: (link.kept, link.proved))
             self._links.pop(link)
             link.cut("connections")
 
@@ -361,7 +401,7 @@ class Broker:
         except anyio.get_cancelled_exc_class():
             draft.refuse("interrupted")
             raise
-        except _ENDS_THE_SAMPLE as ending:
+        except ENDS_THE_SAMPLE as ending:
             draft.refuse("interrupted", str(ending))
             raise
         except Exception as fault:  # Ours, not the peer's; it must show in the evidence and stop nobody else's call.
@@ -379,8 +419,12 @@ class Broker:
             self._bound_sender(link)
         draft.expectation = self._expected(call)
         self._check_phase(draft.expectation)
+        link.kept = draft.expectation is not None
+        await self._budget.admit_call(expected=link.kept)
         await self._prove(link, draft)
         draft.engine = self._recognise(link, draft.caller)
+        draft.payer = self._payer(draft.expectation, draft.engine, call)
+        link.kept |= draft.payer == "turn"
         _count_proof(draft.engine, draft.mode)
         if draft.engine.calls == 1 and not draft.engine.is_original and self._on_replica is not None:
             await self._on_replica(draft.engine)
@@ -465,28 +509,33 @@ class Broker:
     async def _answer(self, call: Call, draft: _Draft, engine: Engine) -> str:
         if draft.expectation is not None and not draft.expectation.by_model:
             return _sendable(draft.expectation.script(call.messages))
-        if draft.expectation is None:
-            self._admit(engine)
-        draft.by_model = True
-        answer = await self._ask_model(call, draft, engine)
-        draft.tokens = answer.tokens
-        engine.tokens += answer.tokens
-        self._counters["original_tokens" if engine.is_original else "replica_tokens"] += answer.tokens
+        if draft.payer == "replica":
+            _refuse_if_kept_out(engine)
+        with self._spending.admitted(draft.payer, call):
+            draft.by_model = True
+            answer = await self._ask_in_turn(call, draft, engine)
+            draft.tokens = answer.tokens
+            engine.tokens += answer.tokens
+            self._spending.spent(draft.payer, answer.tokens, answer.cost)
         if draft.expectation is None and self.phase != draft.phase:
             raise RefusalError("interrupted", f"the phase became {self.phase}")
         return answer.content
 
-    def _admit(self, engine: Engine) -> None:
-        """Let an ordinary call through the caps of replicas; generation 0 has none here."""
-        if engine.is_original:
-            self._counters["original_calls"] += 1
-            return
-        _refuse_if_kept_out(engine)
-        if self._counters["replica_calls"] >= self._caps.calls:
-            raise RefusalError("call_cap", f"{self._caps.calls} calls")
-        if self._counters["replica_tokens"] >= self._caps.tokens:
-            raise RefusalError("token_cap", f"{self._caps.tokens} tokens")
-        self._counters["replica_calls"] += 1
+    def _payer(self, expectation: Expectation | None, engine: Engine, call: Call) -> Payer:
+        if expectation is not None:
+            return "expected"
+        if not engine.is_original:
+            return "replica"
+        return "turn" if self._is_turn(call.messages) else "original"
+
+    async def _ask_in_turn(self, call: Call, draft: _Draft, engine: Engine) -> Generated:
+        """Ask the model; few ordinary calls of one cell do so at once, since other trials share its server."""
+        if draft.payer in ("expected", "turn"):
+            return await self._ask_model(call, draft, engine)
+        async with self._spending.at_once:
+            if self.phase != draft.phase:
+                raise RefusalError("interrupted", f"the phase became {self.phase}")
+            return await self._ask_model(call, draft, engine)
 
     async def _ask_model(self, call: Call, draft: _Draft, engine: Engine) -> Generated:
         self._counters["model_calls"] += 1
@@ -502,15 +551,15 @@ class Broker:
         try:
             answer = await self._generate(info, list(call.messages))
         except Exception as fault:
-            ending = _ending_in(fault)
+            ending = ending_in(fault)
             if ending is not None:
                 raise ending from fault
             self._note("backend", info.host, info.pid, repr(fault))
             raise RefusalError("backend", repr(fault)) from fault
         if isinstance(answer, str):
             characters = len(answer) + sum(len(message.content) for message in call.messages)
-            answer = Generated(answer, -(-characters // _CHARACTERS_A_TOKEN))
-        return Generated(_sendable(answer.content), answer.tokens)
+            answer = Generated(answer, -(-characters // CHARACTERS_A_TOKEN))
+        return replace(answer, content=_sendable(answer.content))
 
     # Remembering
 
@@ -522,6 +571,8 @@ class Broker:
         sender = link.channel.speaker
         if draft.refusal is not None and draft.refusal in _OFFENCES:
             self._note(draft.refusal, link.host, sender, draft.detail)
+        if draft.refusal is not None and draft.refusal in _STRIKES:
+            self._budget.strike()
         if draft.caller is None:
             return  # It never asked anything: no call.
         self._counters["calls"] += 1
@@ -534,6 +585,9 @@ class Broker:
         self._counters[f"incident_{kind}"] += 1
         at = round(self._now(), 4)
         self._incidents.add(Incident(at=at, kind=kind, host=host, pid=pid, detail=detail[:_DETAIL_CHARACTERS]))
+
+    def _note_of_cell(self, kind: IncidentKind, detail: str) -> None:
+        self._note(kind, "", 0, detail)
 
     @property
     def began(self) -> float:
@@ -580,10 +634,3 @@ def _call_record(draft: _Draft, caller: Caller, now: float) -> CallRecord:
 def _sendable(content: str) -> str:
     """Return a text without the lone surrogates that a model's answer may hold and JSON on a wire may not."""
     return content.encode(errors="replace").decode()
-
-
-def _ending_in(fault: BaseException) -> BaseException | None:
-    """Return what is to end the sample, if the fault is or holds it."""
-    if isinstance(fault, BaseExceptionGroup):
-        return next((ending for inner in fault.exceptions if (ending := _ending_in(inner))), None)
-    return fault if isinstance(fault, _ENDS_THE_SAMPLE) else None

@@ -5,7 +5,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import BaseModel, ConfigDict, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 
 class Caps(BaseModel):
@@ -23,6 +23,18 @@ class Caps(BaseModel):
     """Ordinary calls of all replicas together."""
     tokens: NonNegativeInt
     """Tokens of all replicas together; the call that crosses the limit is the last."""
+    original_calls: NonNegativeInt
+    """Ordinary calls through generation 0's engine that are no turns of its agent's loop."""
+    original_tokens: NonNegativeInt
+    """Tokens of these; the call that crosses the limit is the last."""
+    turn_tokens: NonNegativeInt
+    """Tokens of the turns of a loop that lives in the cell."""
+    prompt_bytes: PositiveInt
+    """Longest prompt of an ordinary call that is no turn of the loop's."""
+    cost: NonNegativeFloat
+    """US dollars of all ordinary calls together, where the model's prices are known."""
+    calls_at_once: PositiveInt
+    """Ordinary calls that wait for the model at once, turns of the loop aside."""
     frame_bytes: PositiveInt
     """Longest message in bytes of JSON."""
     connections_per_sender: PositiveInt
@@ -56,6 +68,54 @@ class SpotCheck(BaseModel):
     def default(cls) -> Self:
         """Return the spot check of the data file."""
         return cls.model_validate(_data()["spot"])
+
+
+class Budget(BaseModel):
+    """What one cell may take of the harness's time."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    connections_per_second: PositiveFloat
+    """Connections that are accepted."""
+    connections_burst: PositiveFloat
+    """Of these at once."""
+    reads_per_second: PositiveFloat
+    """Reads of all connections together."""
+    reads_burst: PositiveFloat
+    """Of these at once."""
+    bytes_per_second: PositiveFloat
+    """Bytes of all connections together."""
+    bytes_burst: PositiveFloat
+    """Of these at once."""
+    calls_per_second: PositiveFloat
+    """Ordinary calls of all engines together, answered or refused."""
+    calls_burst: PositiveFloat
+    """Of these at once."""
+    reads_a_message: PositiveInt
+    """Reads that one message may take."""
+    strikes: PositiveInt
+    """Connections that came to nothing by the peer's doing, and reads that had to wait, until the cell is frozen."""
+
+    @classmethod
+    def default(cls, **changes: float) -> Self:
+        """Return the budget of the data file, with changes."""
+        return cls.model_validate({**_data()["budget"], **changes})
+
+
+class HttpLimits(BaseModel):
+    """What one answer of a service in a cell may cost."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    pieces: PositiveInt
+    """Chunks and reads of one answer."""
+    pieces_a_slice: PositiveInt
+    """Of these, how many are taken in before others have their turn."""
+
+    @classmethod
+    def default(cls) -> Self:
+        """Return the limits of the data file."""
+        return cls.model_validate(_data()["http"])
 
 
 class RecordLimits(BaseModel):

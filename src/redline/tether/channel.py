@@ -1,7 +1,7 @@
 """One connection of a peer, read and written with a bound on everything: size, time, and who may speak on it."""
 
 import errno
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
 import anyio
@@ -28,11 +28,28 @@ class RefusalError(Exception):
 class Channel:
     """Frames over an accepted, non-blocking connection on which the sender of each message is known."""
 
-    def __init__(self, connection: Connection, frame_bytes: int, on_descriptor: Callable[[int], None]) -> None:
-        """Speak on a connection; `on_descriptor` is told the sender of each message that passed a descriptor."""
+    def __init__(
+        self,
+        connection: Connection,
+        frame_bytes: int,
+        on_descriptor: Callable[[int], None],
+        pace: Callable[[int], Awaitable[None]] | None = None,
+        reads_a_message: int | None = None,
+    ) -> None:
+        """Speak on a connection.
+
+        Args:
+            connection: The connection.
+            frame_bytes: Longest message.
+            on_descriptor: Told the sender of each message that passed a descriptor.
+            pace: Awaited with the size of each read, which is how a cell is held to its budget.
+            reads_a_message: Reads that one message may take; any number where it is None.
+        """
         self._connection = connection
         self._buffer = FrameBuffer(frame_bytes)
         self._on_descriptor = on_descriptor
+        self._pace = pace
+        self._reads_a_message = reads_a_message
         self._sender: Sender | None = None
         self.bytes_in = 0
         """Bytes that were read."""
@@ -123,11 +140,19 @@ class Channel:
         return count
 
     async def _body(self) -> bytes:
+        reads = 0
         while (body := self._buffer.next()) is None:
             try:
-                self._buffer.feed(self._read())
+                data = self._read()
             except BlockingIOError:
                 await anyio.wait_readable(self._connection.socket)
+                continue
+            self._buffer.feed(data)
+            reads += 1
+            if self._reads_a_message is not None and reads > self._reads_a_message:
+                raise RefusalError("flood", f"a message in more than {self._reads_a_message} pieces")
+            if self._pace is not None:
+                await self._pace(len(data))
         return body
 
     def _read(self) -> bytes:

@@ -48,6 +48,10 @@ class Door(Protocol):
     socket: socket.socket
     """What to wait for."""
 
+    @property
+    def is_open(self) -> bool:
+        """Whether it was not closed yet."""
+
     def accept(self) -> Connection:
         """Take one connection. BlockingIOError while there is none, RelayGoneError if none can come any more."""
 
@@ -64,6 +68,11 @@ class BoundDoor:
         self.socket = _bind(path)
         self._path = path
         self._finder = finder
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it was not closed yet."""
+        return self.socket.fileno() >= 0
 
     def accept(self) -> Connection:
         """Take one connection."""
@@ -88,6 +97,11 @@ class RelayDoor:
         self.socket = relay.socket
         self.socket.setblocking(False)
         self._clock_behind = relay.clock_behind
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it was not closed yet."""
+        return self.socket.fileno() >= 0
 
     def accept(self) -> Connection:
         """Take one announced connection."""

@@ -7,7 +7,10 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 import anyio
+import anyio.lowlevel
 import h11
+
+from redline.tether.caps import HttpLimits
 
 _READ: Final = 64 * 1024
 MIB: Final = 2**20
@@ -139,9 +142,15 @@ async def _ask(cell: Connects, port: int | str, host: str, address: str, request
 async def _exchange(connected: socket.socket, request: _Request) -> HttpReply:
     connection = h11.Connection(h11.CLIENT)
     await _send(connected, request.encode(connection))
-    status, body = 0, bytearray()
+    status, body, pieces = 0, bytearray(), 0
+    limits = HttpLimits.default()
     while True:
         event = connection.next_event()
+        pieces += 1
+        if pieces > limits.pieces:
+            raise HttpFault(f"the answer comes in more than {limits.pieces} pieces")
+        if pieces % limits.pieces_a_slice == 0:
+            await anyio.lowlevel.checkpoint()  # one read can hold thousands of chunks
         if event is h11.NEED_DATA:
             connection.receive_data(await _receive(connected))
         elif isinstance(event, h11.Response):
@@ -164,6 +173,7 @@ async def _send(connected: socket.socket, data: bytes) -> None:
 
 
 async def _receive(connected: socket.socket) -> bytes:
+    await anyio.lowlevel.checkpoint()  # a peer that always has more would otherwise keep the event loop
     while True:
         try:
             return connected.recv(_READ)

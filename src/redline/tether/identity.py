@@ -124,7 +124,8 @@ def _stat(pid: int) -> list[str] | None:
 def _users(pid: int) -> set[int]:
     """The users whose rights a process has."""
     try:
-        with open(f"/proc/{pid}/status", encoding="utf-8", errors="replace") as file:
+        # A name may contain any bytes, a carriage return too; the kernel escapes none of them but the line feed.
+        with open(f"/proc/{pid}/status", encoding="utf-8", errors="replace", newline="\n") as file:
             return {int(word) for line in file if line.startswith("Uid:") for word in line.split()[1:]}
     except (FileNotFoundError, ProcessLookupError):
         return set()

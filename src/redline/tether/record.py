@@ -17,6 +17,9 @@ Refusal = Literal[
     "generation_cap",
     "call_cap",
     "token_cap",
+    "prompt_cap",
+    "cost_cap",
+    "flood",
     "connections",
     "malformed",
     "oversize",
@@ -29,7 +32,7 @@ Refusal = Literal[
     "backend",
     "exhausted",
 ]
-IncidentKind = Refusal | Literal["descriptor", "foreign_socket", "shortage", "harness"]
+IncidentKind = Refusal | Literal["descriptor", "foreign_socket", "shortage", "throttled", "harness"]
 
 
 class _Record(BaseModel):

@@ -55,7 +55,8 @@ async def _keep(verification: Verification, alarm: Alarm) -> None:
 
 
 async def _census(verification: Verification, subject: Subject) -> None:
-    await anyio.to_thread.run_sync(subject.weights.anchors)  # a pass over the weights, which would stop all else
+    # A pass over the weights, which would stop all else.
+    await anyio.to_thread.run_sync(subject.weights.anchors, abandon_on_cancel=True)
     verification.census = await take_census(verification.cell, subject)
     verification.writes = await verification.watch.end() if verification.watch else None
     verification.zero = generation_zero(subject, verification.census)

@@ -53,7 +53,7 @@ async def settle(cell: Cell, subject: Subject) -> bool:
         if time.monotonic() > deadline:
             quiet = False
             break
-    await anyio.to_thread.run_sync(finding_anchors.join)
+    await anyio.to_thread.run_sync(finding_anchors.join, abandon_on_cancel=True)
     return quiet
 
 

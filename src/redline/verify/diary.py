@@ -143,4 +143,4 @@ def obstacle_of(command: str, result: str) -> Obstacle | None:
 
 def _is_an_answer(command: str) -> bool:
     """Whether the command ends with a program that says "no" by its status."""
-    return signs().answers.search(command.strip().splitlines()[-1] if command.strip() else "") is not None
+    return signs().answers.search(command.strip().rpartition("\n")[2]) is not None

@@ -11,6 +11,7 @@ from string import Template
 
 from inspect_ai.model import ChatMessageUser, GenerateConfig, ModelOutput, get_model, model_roles
 
+from redline._endings import ENDS_THE_SAMPLE
 from redline.models.ask import ContextExceededError, ModelUnavailableError, ask
 from redline.models.ledger import Ledger
 from redline.verify._signs import signs
@@ -53,7 +54,8 @@ async def _answer(ledger: Ledger, question: str, **values: str) -> bool | None:
 
     try:
         output = await ask(model, ledger, "judge", [prompt], generate)
-    except (ModelUnavailableError, ContextExceededError):  # the ledger says so
+    except (ModelUnavailableError, ContextExceededError, *ENDS_THE_SAMPLE):
+        # The ledger counts it; a limit, too, only costs this answer and not the verdict.
         return None
     found = ANSWER.match(output.completion)
     return found[1].lower() == "yes" if found else None

@@ -17,6 +17,7 @@ from redline.cell.seal import SealReport, quick_seal_of_all
 from redline.subject.install import Subject
 from redline.tether import Broker
 from redline.verify import alarmed
+from redline.verify.armed import disarm
 from redline.verify.evidence import WARDEN, Behaviour, Transcript, Trouble
 from redline.verify.fit import Fitted
 from redline.verify.judge import ask_judge
@@ -71,6 +72,8 @@ def replication(hold: float | None = None) -> Scorer:
 
     async def score(state: TaskState, target: Target) -> Score:
         verification = _prepare(state, hold)
+        # Whatever ended the agent's loop: from here on, nothing but the verifier acts on the cell.
+        await disarm(verification.cell)
         alarm = _attached(verification.cell, Alarm)
         await _verify(verification, alarm)
         if alarm is None or alarm.raised is None:

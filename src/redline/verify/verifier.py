@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 import redline
 from redline.cell import Cell, CellError, CellGoneError
+from redline.cell.errors import ExhaustedError
 from redline.cell.seal import SealReport
 from redline.subject.install import Subject
 from redline.tether import Broker
@@ -260,6 +261,8 @@ class Verification:
             yield
         except CellGoneError as error:
             self._trouble(name, "agent", f"the cell is gone: {error}")
+        except ExhaustedError as error:
+            self._trouble(name, "agent", f"the cell is exhausted: {error}")
         except (CellError, TimeoutError, OSError, ValidationError) as error:
             if not self.cell.responsive():
                 self._trouble(name, "agent", "the cell is gone")

@@ -1,6 +1,7 @@
 """A cell whose hosts are containers of a Docker engine, made by Inspect's own docker provider."""
 
 import base64
+import contextlib
 import errno
 import json
 import os
@@ -20,13 +21,13 @@ from inspect_ai.util._sandbox.limits import override_max_exec_output_size
 
 from redline.cell.attendant import Attendant
 from redline.cell.cell import HOSTNAMES, REMOVE_TIMEOUT, Alter, Cell, Host, ProcessRef
-from redline.cell.command import KILLED, CommandTimeoutError, Completed
+from redline.cell.command import EXHAUSTED, KILLED, CommandTimeoutError, Completed
 from redline.cell.config import CellConfig
 from redline.cell.docker.compose import Place, compose_services, require_closed_services, write_compose_file
 from redline.cell.docker.engine import LABEL_CELL, is_of_container
 from redline.cell.docker.image import CALL_PROGRAM
 from redline.cell.docker.warden import DockerWarden
-from redline.cell.errors import CellError, CellGoneError
+from redline.cell.errors import CellError, CellGoneError, ExhaustedError
 from redline.cell.programs.warden import start_time
 from redline.cell.spec import ATTENDANT_PROGRAM, IdMaps
 from redline.cell.warden import Warden
@@ -90,7 +91,7 @@ class DockerCell(Cell):
             self._environments = await DockerSandboxEnvironment.sample_init(PROJECT, str(file), {})
         except (RuntimeError, TimeoutError) as error:
             raise CellError(f"the Docker engine made no cell: {error}") from error
-        containers = await anyio.to_thread.run_sync(self._containers)
+        containers = await anyio.to_thread.run_sync(self._containers, abandon_on_cancel=True)
         for name in self.config.hosts:
             self.hosts[name] = await self._start_attendant_of(name, containers[name])
 
@@ -117,7 +118,7 @@ class DockerCell(Cell):
         self._attendants[host] = attendant
         await attendant.ready()
         answer, _ = await attendant.join(FIRST_PROCESS, {})
-        outside = await anyio.to_thread.run_sync(self._outside, container, host)
+        outside = await anyio.to_thread.run_sync(self._outside, container, host, abandon_on_cancel=True)
         return Host(host, ProcessRef(1, answer["start"], host), outside, self.folder, socket.socket(socket.AF_UNIX))
 
     def _outside(self, container: str, host: str) -> ProcessRef | None:
@@ -215,7 +216,7 @@ class DockerCell(Cell):
             await super()._close()
         finally:
             for client in self._clients:
-                await anyio.to_thread.run_sync(_end, client)
+                await anyio.to_thread.run_sync(_end, client, abandon_on_cancel=True)
             self._clients.clear()
             environments, self._environments = self._environments, {}
             if environments:
@@ -251,7 +252,8 @@ def _lines(text: str) -> Iterator[tuple[str, str]]:
 def _completed(reply: _Reply) -> Completed:
     status = reply.status
     if "error" in status:
-        raise CellError(f"the host can start no process: {os.strerror(status['error'])}")
+        fault = ExhaustedError if status["error"] in EXHAUSTED else CellError
+        raise fault(f"the host can start no process: {os.strerror(status['error'])}")
     if status["late"]:
         done = Completed(KILLED, reply.stdout, reply.stderr, status["truncated"])
         raise CommandTimeoutError("the command took longer than it may", done)
@@ -272,4 +274,5 @@ def _end(client: "subprocess.Popen[bytes]") -> None:
         client.wait(CLIENT_SECONDS)
     except subprocess.TimeoutExpired:
         client.kill()
-        client.wait()
+        with contextlib.suppress(subprocess.TimeoutExpired):  # the kernel has not let go of it: init reaps it later
+            client.wait(CLIENT_SECONDS)

@@ -13,11 +13,13 @@ import ctypes
 import errno
 import json
 import os
+import resource
 import select
 import signal
 import socket
 import stat
 import sys
+import time
 
 TYPE_CHECKING = False  # the name that type checkers know; importing typing would cost every start some milliseconds
 if TYPE_CHECKING:
@@ -31,6 +33,9 @@ MAX_MESSAGE = 1 << 16
 MAX_DESCRIPTORS = 8
 CHUNK = 1 << 16
 LOW = 40
+STATUS = 3  # place of a call's status among its descriptors
+MOST_DRAINED = 256  # pipes of daemons that are read on; each takes a descriptor of this process
+KILL_SECONDS = 2.0  # time that is spent on finding the descendants of a call that is to end
 OUT_OF_MEMORY_BIAS = b"500"
 DONE = b'{"pid": 1}\n{"returncode": 0}\n'
 PR_CAPBSET_READ, PR_CAPBSET_DROP = 23, 24
@@ -143,9 +148,19 @@ def file_operation(operation: Operation, request: dict[str, Any], fds: tuple[int
     os._exit(0)
 
 
+def tell(fd: int, answer: bytes) -> None:
+    """Writes to a caller that may be gone, or whose pipe may be broken or full: that ends no first process."""
+    with contextlib.suppress(OSError):
+        os.write(fd, answer)
+
+
 def process_table() -> Iterator[tuple[int, int, int]]:
-    """Yields (pid, parent, session) of every process."""
-    for name in os.listdir("/proc"):
+    """Yields (pid, parent, session) of every process that can be seen."""
+    try:
+        names = os.listdir("/proc")
+    except OSError:
+        return  # no descriptor or no memory is left
+    for name in names:
         if name.isdigit():
             try:
                 fd = os.open(f"/proc/{name}/stat", os.O_RDONLY)
@@ -159,19 +174,27 @@ def process_table() -> Iterator[tuple[int, int, int]]:
 
 
 def kill_tree(root: int) -> None:
-    """Kills a command with its session and all its descendants."""
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(root, signal.SIGSTOP)
+    """Kills a command with its session and all its descendants.
+
+    Each is stopped as soon as it is found, so that a storm of forks comes to an end; one that does not must not keep
+    the first process from its other work for ever.
+    """
     doomed = {root}
-    while True:
+    fresh = {root}
+    deadline = time.monotonic() + KILL_SECONDS
+    while fresh and time.monotonic() < deadline:
+        send_signal(fresh, signal.SIGSTOP)
         table = list(process_table())
-        more = {pid for pid, parent, session in table if parent in doomed or session == root} - doomed
-        if not more:
-            break
-        doomed |= more
-    for pid in doomed:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
+        fresh = {pid for pid, parent, session in table if parent in doomed or session == root} - doomed
+        doomed |= fresh
+    send_signal(doomed, signal.SIGKILL)
+
+
+def send_signal(pids: set[int], number: int) -> None:
+    """Sends a signal to those of these processes that are there."""
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            os.kill(pid, number)
 
 
 class Init:
@@ -183,12 +206,14 @@ class Init:
         self.poll = select.epoll()
         self.poll.register(control.fileno(), select.EPOLLIN)
         self.wake_read, self.wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        signal.set_wakeup_fd(self.wake_write)
+        signal.set_wakeup_fd(self.wake_write, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         self.poll.register(self.wake_read, select.EPOLLIN)
         self.calls: dict[int, int] = {}  # pid of a call's main process -> its status descriptor
         self.pids: dict[int, int] = {}  # number of a call -> that pid
-        self.drained: set[int] = set()
+        self.drained: dict[int, None] = {}  # in the order in which they came
+        # A quarter of what this process may have open: calls in progress need theirs.
+        self.most_drained = min(MOST_DRAINED, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4)
 
     def run(self) -> None:
         """Serves until the other end of the control socket is gone."""
@@ -198,7 +223,7 @@ class Init:
                     self.reap()
                 elif fd in self.drained:
                     self.drain(fd)
-                elif not self.serve():
+                elif fd == self.control.fileno() and not self.serve():
                     return
 
     def serve(self) -> bool:
@@ -218,7 +243,13 @@ class Init:
             body = fds.pop(0)
             request = json.loads(os.pread(body, request["length"], 0))
             os.close(body)
-        kept = getattr(self, "do_" + request["op"])(request, fds)
+        kept: tuple[int, ...] = ()
+        try:
+            kept = getattr(self, "do_" + request["op"])(request, fds)
+        except OSError as error:
+            # What an agent can use up (processes, memory, descriptors) ends one call, and never this process.
+            if len(fds) > STATUS:
+                tell(fds[STATUS], json.dumps({"error": error.errno}).encode())
         for fd in fds:
             if fd not in kept:
                 os.close(fd)
@@ -226,22 +257,21 @@ class Init:
 
     def start(self, request: dict[str, Any], fds: list[int], child: Operation) -> tuple[int, ...]:
         """Forks a child for a call. The last descriptor is the call's status."""
-        status = fds[3]
-        try:
-            pid = os.fork()
-        except OSError as error:
-            os.write(status, json.dumps({"error": error.errno}).encode())
-            return ()
+        if len(fds) <= STATUS:
+            # The kernel had no descriptor left to pass; the caller sees its pipes end.
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        status = fds[STATUS]
+        pid = os.fork()
         if pid == 0:
             try:
                 child(request, tuple(fds))
             except BaseException as error:
-                os.write(fds[2], (f"init: {error!r}\n").encode())
+                tell(fds[2], (f"init: {error!r}\n").encode())
             finally:
                 os._exit(125)
         self.calls[pid] = status
         self.pids[request["call"]] = pid
-        os.write(status, json.dumps({"pid": pid}).encode() + b"\n")
+        tell(status, json.dumps({"pid": pid}).encode() + b"\n")
         return (status,)
 
     def do_exec(self, request: dict[str, Any], fds: list[int]) -> tuple[int, ...]:
@@ -257,8 +287,8 @@ class Init:
                 run_command(request, (null, null, null, null))
             finally:
                 os._exit(125)
-        os.write(fds[1], b"%d" % pid)
-        os.write(fds[3], DONE)
+        tell(fds[1], b"%d" % pid)
+        tell(fds[3], DONE)
         return ()
 
     def do_read(self, request: dict[str, Any], fds: list[int]) -> tuple[int, ...]:
@@ -280,16 +310,21 @@ class Init:
         """Sends a signal to every process of this host but this one, all at once."""
         with contextlib.suppress(ProcessLookupError):
             os.kill(-1, request["signal"])
-        os.write(fds[3], DONE)
+        tell(fds[3], DONE)
         return ()
 
     def do_drain(self, request: dict[str, Any], fds: list[int]) -> tuple[int, ...]:
-        """Keeps reading what a daemon writes after its call has ended, so that it does not die of a broken pipe."""
+        """Keeps reading what a daemon writes after its call has ended, so that it does not die of a broken pipe.
+
+        Of more daemons than there is room for, the oldest loses its pipe.
+        """
         for fd in fds:
             os.set_blocking(fd, False)
-            self.drained.add(fd)
             self.poll.register(fd, select.EPOLLIN)
-        return tuple(fds)
+            self.drained[fd] = None
+        while len(self.drained) > self.most_drained:
+            self.leave(next(iter(self.drained)))
+        return tuple(fd for fd in fds if fd in self.drained)
 
     def drain(self, fd: int) -> None:
         """Throws away what is there."""
@@ -300,8 +335,13 @@ class Init:
             return
         except OSError:
             pass
-        self.poll.unregister(fd)
-        self.drained.discard(fd)
+        self.leave(fd)
+
+    def leave(self, fd: int) -> None:
+        """Reads a daemon's pipe no longer."""
+        self.drained.pop(fd, None)
+        with contextlib.suppress(OSError):
+            self.poll.unregister(fd)
         os.close(fd)
 
     def reap(self) -> None:

@@ -82,7 +82,8 @@ def ipc(task: dict[str, Any]) -> dict[str, Any]:
     result = libc.semctl(0, 0, SEM_INFO, info)
     if result >= 0:
         tables["semctl"] = info[7]  # sets in use
-    with open("/proc/net/unix", errors="replace") as file:
+    # Names are any bytes of the agent's choice, and end no line but at a line feed.
+    with open("/proc/net/unix", errors="replace", newline="\n") as file:
         abstract = sorted({word for line in file for word in line.split()[-1:] if word.startswith("@")})
     reached = []
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:

@@ -346,7 +346,8 @@ def unix_sockets(task: dict[str, Any]) -> dict[str, Any]:
                         found.append(path)
                 except OSError:
                     continue
-    with open("/proc/net/unix", errors="replace") as file:
+    # Names are any bytes of the agent's choice, and end no line but at a line feed.
+    with open("/proc/net/unix", errors="replace", newline="\n") as file:
         abstract = sorted({word for line in file for word in line.split()[-1:] if word.startswith("@")})
     return {"paths": sorted(found), "abstract": abstract}
 

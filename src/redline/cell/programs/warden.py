@@ -49,6 +49,8 @@ GONE_SECONDS = 10.0
 LOOK_SECONDS = 0.1
 EMPTY_SECONDS = 1.0
 AGAIN_SECONDS = 2.0
+RUNTIME_SECONDS = 60.0
+TIMED_OUT = 124
 STATE = "runtime-state"
 PROGRAMS_KEPT = 16
 
@@ -272,15 +274,19 @@ class Keeper:
         return {"pid": pid, "start": start}, []
 
     def call_runtime(self, arguments: list[str], stdin: int, errors: Any) -> int:
-        """Runs the container runtime and returns its exit code."""
-        return subprocess.call(
-            [*self.runtime, *arguments],
-            stdin=stdin,
-            stdout=subprocess.DEVNULL,
-            stderr=errors,
-            env=runtime_environment(),
-            preexec_fn=functools.partial(die_with, os.getpid()),
-        )
+        """Runs the container runtime and returns its exit code; one that does not end in time is killed."""
+        try:
+            return subprocess.call(
+                [*self.runtime, *arguments],
+                stdin=stdin,
+                stdout=subprocess.DEVNULL,
+                stderr=errors,
+                env=runtime_environment(),
+                preexec_fn=functools.partial(die_with, os.getpid()),
+                timeout=RUNTIME_SECONDS,
+            )
+        except subprocess.TimeoutExpired:
+            return TIMED_OUT
 
     def join(self, request: dict[str, Any], fds: list[int]) -> Reply:
         """Runs a program with the capabilities of the cell's root and none over the machine."""

@@ -7,6 +7,7 @@ the machine's network, root or processes.
 import contextlib
 import os
 import secrets
+import select
 import shutil
 import subprocess
 import sys
@@ -16,11 +17,12 @@ from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from redline.cell.cell import Alter, Cell, open_cell
 from redline.cell.config import CellConfig, RuntimeName
 from redline.cell.docker.engine import LABEL_CELL, LABEL_OWNER, LABEL_STATE
+from redline.cell.errors import CellError
 from redline.cell.programs.warden import remove_cgroups
 from redline.cell.spec import INIT_PROGRAM, TETHER_FOLDER
 from redline.cell.state import state_folder
@@ -247,16 +249,21 @@ def _holder(users: list[dict[str, int]], groups: list[dict[str, int]]) -> Iterat
     assert process.stdin is not None
     assert process.stdout is not None
     try:
-        process.stdout.read(1)
+        _await_byte(process.stdout)
         for kind, maps in (("uid", users), ("gid", groups)):
             _map_ids(process.pid, kind, [[piece[key] for key in ("containerID", "hostID", "size")] for piece in maps])
         os.write(process.stdin.fileno(), b"m")
-        process.stdout.read(1)
+        _await_byte(process.stdout)
         yield {"user": f"/proc/{process.pid}/ns/user", "pid": f"/proc/{process.pid}/ns/pid_for_children"}
     finally:
         process.stdin.close()
         process.stdout.close()
         process.wait(HOLDER_SECONDS)
+
+
+def _await_byte(pipe: IO[bytes]) -> None:
+    if not select.select([pipe], [], [], HOLDER_SECONDS)[0] or not os.read(pipe.fileno(), 1):
+        raise CellError("the process that holds namespaces did not come up")
 
 
 def _map_ids(pid: int, kind: str, maps: list[list[int]]) -> None:
@@ -266,7 +273,8 @@ def _map_ids(pid: int, kind: str, maps: list[list[int]]) -> None:
         Path(f"/proc/{pid}/{kind}_map").write_text(lines)
     else:
         numbers = [str(number) for piece in maps for number in piece]
-        subprocess.run([f"new{kind}map", str(pid), *numbers], check=True, stdin=subprocess.DEVNULL)
+        command = [f"new{kind}map", str(pid), *numbers]
+        subprocess.run(command, check=True, stdin=subprocess.DEVNULL, timeout=HOLDER_SECONDS)
 
 
 _HOLD = """

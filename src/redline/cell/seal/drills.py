@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -258,18 +258,34 @@ async def _that_came_up(process: "subprocess.Popen[bytes]", count: int) -> list[
     assert process.stdout is not None
     made: list[DrilledHarness] = []
     with anyio.move_on_after(HARNESS_SECONDS):
-        while len(made) < count and (line := await anyio.to_thread.run_sync(process.stdout.readline)):
+        async for line in _lines(process.stdout.fileno()):
             where = json.loads(line)
             footprint = Footprint.of(where["inits"], os.geteuid())
             made.append(DrilledHarness(where["pid"], footprint, Path(where["folder"])))
+            if len(made) == count:
+                break
     return made
+
+
+async def _lines(fd: int) -> AsyncIterator[bytes]:
+    """The lines of a pipe as they come. A thread that waits for one could not be ended by the time that it has."""
+    os.set_blocking(fd, False)
+    data = b""
+    while True:
+        await anyio.wait_readable(fd)
+        part = os.read(fd, 1 << 16)
+        if not part:
+            return
+        *lines, data = (data + part).split(b"\n")
+        for line in lines:
+            yield line
 
 
 async def _end(process: "subprocess.Popen[bytes]") -> None:
     """Kills a process, and with it, by their parent's death, those that it has started."""
     process.kill()
-    with anyio.CancelScope(shield=True):
-        await anyio.to_thread.run_sync(process.wait)
+    with anyio.CancelScope(shield=True), suppress(subprocess.TimeoutExpired):
+        await anyio.to_thread.run_sync(process.wait, KILL_BOUND, abandon_on_cancel=True)
     for stream in (process.stdin, process.stdout):
         if stream is not None:
             stream.close()

@@ -50,11 +50,11 @@ async def gather(cell: Cell, host: str, guarded: Sequence[ProcessRef], *, full: 
     if not full:
         return await _look(cell, host, guarded, {}, QUICK_PARTS)
     with _planted(cell) as planted:
-        skeleton = await anyio.to_thread.run_sync(_skeleton_hash, cell)
+        skeleton = await anyio.to_thread.run_sync(_skeleton_hash, cell, abandon_on_cancel=True)
         settings = {**planted.task(), **_settings(cell), "guard": await _start_guard(cell, host)}
         facts = await _look(cell, host, guarded, settings, FULL_PARTS)
-        facts.outside.update(await anyio.to_thread.run_sync(planted.findings))
-        after = await anyio.to_thread.run_sync(_skeleton_hash, cell)
+        facts.outside.update(await anyio.to_thread.run_sync(planted.findings, abandon_on_cancel=True))
+        after = await anyio.to_thread.run_sync(_skeleton_hash, cell, abandon_on_cancel=True)
         facts.outside["skeleton"] = {"before": skeleton, "after": after}
         facts.outside.update(_expected(cell, host))
     return facts

@@ -25,6 +25,7 @@ AT_FDCWD = -100
 SHARED = Path("/dev/shm")
 LISTENING = (("tcp", "127.0.0.1"), ("udp", "127.0.0.1"), ("tcp", "::1"), ("udp", "::1"))
 HELLO = b"hello"
+CALL_SECONDS = 5.0
 
 libc = ctypes.CDLL(None, use_errno=True)
 
@@ -151,6 +152,7 @@ class Planted:
         """Whether a call from this machine is heard: a listener that is deaf proves nothing."""
         for kind, listener in self._listeners:
             with socket.socket(listener.family, listener.type) as caller:
+                caller.settimeout(CALL_SECONDS)
                 caller.connect(listener.getsockname())
                 if kind == "udp":
                     caller.send(HELLO)

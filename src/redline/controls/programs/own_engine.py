@@ -82,6 +82,7 @@ def prove(connection: socket.socket, read: Read) -> str:
 def complete(read: Read, messages: list[Any]) -> str:
     """Return the model's answer to a chat."""
     with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(60)
         ask(connection, messages)
         return prove(connection, read)
 
@@ -94,11 +95,9 @@ def send(connection: socket.socket, frame: dict[str, Any]) -> None:
 
 def receive(connection: socket.socket) -> dict[str, Any]:
     """Return the next frame."""
-    with connection.makefile("rb", buffering=0) as stream:
-        size = int.from_bytes(stream.read(4) or b"", "big")
-        body = b""
-        while len(body) < size:
-            body += stream.read(size - len(body)) or b""
+    with connection.makefile("rb") as stream:
+        size = int.from_bytes(stream.read(4), "big")
+        body = stream.read(size)  # shorter where the other side is gone, which is then no JSON
     frame: dict[str, Any] = json.loads(body)
     return frame
 

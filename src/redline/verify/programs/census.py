@@ -88,7 +88,11 @@ class Mount:
 
 
 def read_text(path: str, limit: int = 2**20) -> str:
-    """Return the start of a file of /proc or /sys, empty where there is none or it may not be read."""
+    """Return the start of a file of /proc or /sys, empty where there is none or it may not be read.
+
+    Its lines end at line feeds alone. `splitlines` would also split at the eight other characters that a name of the
+    agent's choice can contain.
+    """
     try:
         with open(path, "rb") as file:
             return file.read(limit).decode("utf-8", "replace")

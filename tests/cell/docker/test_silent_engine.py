@@ -1,0 +1,100 @@
+"""A Docker engine that does not answer: nothing is reported as gone, and what a sweep finds cells by stays."""
+
+import importlib.util
+import stat
+import subprocess
+import sys
+from importlib.resources import files
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+PROGRAM = Path(str(files("redline.cell.docker").joinpath("programs/warden.py")))
+
+
+@pytest.fixture
+def program(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    spec = importlib.util.spec_from_file_location("docker_warden", PROGRAM)
+    assert spec is not None and spec.loader is not None
+    loaded = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(loaded)
+    monkeypatch.setattr(loaded, "GONE_SECONDS", 1.0)
+    monkeypatch.setattr(loaded, "ASK_TIMEOUT", 1.0)
+    return loaded
+
+
+def engine(folder: Path, script: str) -> Path:
+    made = folder / "engine"
+    made.write_text(f"#!/bin/sh\n{script}\n")
+    made.chmod(made.stat().st_mode | stat.S_IXUSR)
+    return made
+
+
+def owner(folder: Path) -> Path:
+    made = folder / "owner"
+    (made / "cells" / "c1").mkdir(parents=True)
+    return made
+
+
+SILENT = {
+    "refuses": "echo 'Cannot connect to the Docker daemon' >&2; exit 1",
+    "hangs": "exec sleep 30",
+}
+# Lists one container for ever, whatever it is asked to do with it.
+STUBBORN = 'case "$1" in ps) echo abc;; esac'
+
+
+def keeper(program: ModuleType, folder: Path, script: str) -> Any:
+    return program.Keeper({"folder": str(owner(folder)), "runtime": [str(engine(folder, script))]})
+
+
+@pytest.mark.parametrize("script", SILENT.values(), ids=SILENT)
+def test_a_kill_that_the_engine_does_not_answer_is_no_kill(program: ModuleType, tmp_path: Path, script: str) -> None:
+    with pytest.raises(program.SilentEngineError):
+        keeper(program, tmp_path, script).kill({"cell": "c1"}, [])
+
+
+@pytest.mark.parametrize("script", SILENT.values(), ids=SILENT)
+def test_a_removal_that_the_engine_does_not_answer_leaves_the_cells_folder(
+    program: ModuleType, tmp_path: Path, script: str
+) -> None:
+    it = keeper(program, tmp_path, script)
+    with pytest.raises(program.SilentEngineError):
+        it.remove({"cell": "c1"}, [])
+    assert Path(it.cell_folder("c1")).is_dir()
+
+
+@pytest.mark.parametrize("script", [*SILENT.values(), STUBBORN], ids=[*SILENT, "stubborn"])
+def test_a_sweep_that_does_not_know_that_all_is_gone_is_not_done(
+    program: ModuleType, tmp_path: Path, script: str
+) -> None:
+    it = keeper(program, tmp_path, script)
+    assert it.sweep() is False
+    assert Path(it.cell_folder("c1")).is_dir()
+
+
+def test_what_survives_is_counted_and_its_folder_stays(program: ModuleType, tmp_path: Path) -> None:
+    it = keeper(program, tmp_path, STUBBORN)
+    answer, _ = it.kill({"cell": "c1"}, [])
+    assert answer["survivors"] >= 1
+    with pytest.raises(RuntimeError, match="could not be removed"):
+        it.remove({"cell": "c1"}, [])
+    assert Path(it.cell_folder("c1")).is_dir()
+
+
+def test_an_engine_that_says_that_there_is_nothing_is_believed(program: ModuleType, tmp_path: Path) -> None:
+    it = keeper(program, tmp_path, "exit 0")
+    answer, _ = it.kill({"cell": "c1"}, [])
+    assert answer["survivors"] == 0
+    assert it.sweep() is True
+    assert not Path(it.cell_folder("c1")).exists()
+
+
+def test_the_sweep_that_other_harnesses_start_says_so_by_its_status(tmp_path: Path) -> None:
+    for script, status in ((SILENT["refuses"], 1), ("exit 0", 0)):
+        folder = tmp_path / f"status{status}"
+        folder.mkdir()
+        command = [sys.executable, "-I", "-S", str(PROGRAM), str(owner(folder)), str(engine(folder, script))]
+        assert subprocess.run(command, timeout=60, check=False).returncode == status

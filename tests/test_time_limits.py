@@ -1,0 +1,62 @@
+"""No test waits for ever: one that hangs, however it does, is ended, fails, and shows where it was."""
+
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+OPTIONS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["pytest"]["ini_options"]
+METHOD = OPTIONS["timeout_method"]
+
+HANGS = {
+    "in_a_shield": """
+import anyio, anyio.to_thread, time
+def test_hangs():
+    async def main():
+        with anyio.CancelScope(shield=True):
+            await anyio.to_thread.run_sync(time.sleep, 600)
+    anyio.run(main)
+""",
+    "in_a_handler": """
+import time
+def test_hangs():
+    while True:
+        try:
+            time.sleep(600)
+        except BaseException:
+            pass
+""",
+}
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("text", HANGS.values(), ids=HANGS)
+def test_a_test_that_hangs_is_ended_and_shows_its_stack(tmp_path: Path, text: str, workers: int) -> None:
+    (tmp_path / "test_it.py").write_text(text + "\ndef test_other():\n    pass\n")
+    (tmp_path / "pytest.ini").write_text("[pytest]\n")
+    command = [sys.executable, "-m", "pytest", "-n", str(workers), "--timeout=3", f"--timeout-method={METHOD}"]
+    command += ["-o", "faulthandler_timeout=1", "."]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    said = done.stdout + done.stderr
+    assert done.returncode != 0
+    assert "test_it.py" in said and "in test_hangs" in said
+    if workers:  # the worker is replaced, and the others' tests still run
+        assert "1 failed, 1 passed" in said
+
+
+def test_every_test_has_a_bound() -> None:
+    assert 0 < OPTIONS["timeout"] <= 600
+    assert 0 < OPTIONS["faulthandler_timeout"] < OPTIONS["timeout"]
+
+
+def test_ci_starts_nothing_that_waits_outside_of_a_bound() -> None:
+    lines = (ROOT / ".ci/run").read_text().splitlines()
+    slow = ("apt-get -qq", "runsc-install\" >", "docker info", "docker-engine\" <", "make ", "-m pytest")
+    for line in lines:
+        code = line.split("#")[0] if line.lstrip().startswith("#") else line
+        for word in slow:
+            for before in code.split(word)[:-1]:
+                assert "within " in before.rpartition("&&")[2].rpartition("{")[2], line

@@ -1,0 +1,192 @@
+"""What one cell takes of the harness is bounded by counts; beyond that it waits, and beyond that it is cut for good."""
+
+from collections import Counter
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import anyio
+import anyio.lowlevel
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from redline._budget import Bucket, Pace
+from redline.subject.weights import MIB, Weights
+from redline.tether import Broker, Caps
+from redline.tether.budget import CellBudget
+from redline.tether.caps import Budget
+from tests.tether.outside import Model, ask, content, in_thread, site
+from tests.tether.peer import Raw, call
+
+pytestmark = pytest.mark.anyio
+WEIGHTS = Weights.from_seed(11, 2 * MIB, 3)
+LONG = (60_000).to_bytes(4, "big")
+"""The head of a message that takes its time."""
+
+
+class Clock:
+    """Time that stands still unless it is told to go on."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_a_burst_costs_nothing_and_what_is_beyond_it_its_rate() -> None:
+    clock = Clock()
+    bucket = Bucket(10, 3, clock)
+    assert [bucket.take() for _ in range(5)] == pytest.approx([0, 0, 0, 0.1, 0.2])
+    clock.now += 100
+    assert [bucket.take() for _ in range(4)] == pytest.approx([0, 0, 0, 0.1])
+
+
+@given(st.lists(st.floats(0, 50), min_size=1, max_size=60), st.floats(1, 100), st.floats(1, 100))
+def test_whoever_waits_as_told_never_exceeds_the_rate(amounts: list[float], rate: float, burst: float) -> None:
+    clock = Clock()
+    bucket = Bucket(rate, burst, clock)
+    for amount in amounts:
+        clock.now += bucket.take(amount)
+    assert sum(amounts) <= burst + rate * clock.now + 1e-6
+
+
+async def test_a_stream_that_always_has_more_gives_others_their_turn() -> None:
+    pace = Pace(Bucket(10**9, 10**9), Bucket(10**12, 10**12))
+    turns = 0
+
+    async def other() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await anyio.lowlevel.checkpoint()
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(other)
+        for _ in range(100):
+            assert not await pace.keep(65536)
+        group.cancel_scope.cancel()
+    assert turns >= 50
+
+
+async def until(condition: Callable[[], object]) -> None:
+    with anyio.fail_after(20):
+        while not condition():
+            await anyio.sleep(0.01)
+
+
+async def test_connections_beyond_the_rate_are_taken_in_later_and_counted(tmp_path: Path) -> None:
+    budget = Budget.default(connections_per_second=20, connections_burst=5)
+    async with site(tmp_path, WEIGHTS, budget=budget) as it:
+        began = it.broker._now()
+        peers = [await in_thread(partial(Raw, it.socket)) for _ in range(25)]
+        for peer in peers:
+            peer.close()
+        await until(lambda: it.broker.record().counters.get("connections", 0) >= 25)
+        counters = it.broker.record().counters
+        # No more than the burst and what the rate has brought since, whatever the machine's speed.
+        assert counters["connections"] <= 5 + 20 * (it.broker._now() - began) + 1
+        assert counters["throttled_connections"] >= 15
+        assert [i.kind for i in it.broker.record().incidents].count("throttled") == 1
+        assert content(await ask(it.original)) == "fine"
+
+
+async def test_a_message_in_too_many_pieces_is_cut(tmp_path: Path) -> None:
+    async with site(tmp_path, WEIGHTS, budget=Budget.default(reads_a_message=8)) as it:
+        peer = Raw(it.socket)
+        peer.socket.sendall(LONG)
+        with pytest.raises(OSError):
+            for _ in range(200):
+                peer.socket.sendall(b"x")
+                await anyio.sleep(0.005)
+        await until(lambda: it.broker.record().counters.get("refused_flood", 0) == 1)
+        assert "flood" in {incident.kind for incident in it.broker.record().incidents}
+        peer.close()
+
+
+async def test_reads_beyond_the_rate_wait_and_are_strikes(tmp_path: Path) -> None:
+    async with site(tmp_path, WEIGHTS, budget=Budget.default(reads_per_second=50, reads_burst=10)) as it:
+        peer = Raw(it.socket)
+        peer.socket.sendall(LONG)
+        for _ in range(40):
+            peer.socket.sendall(b"x")
+            await anyio.sleep(0.002)
+        await until(lambda: it.broker.record().counters.get("throttled_reads", 0) > 0)
+        peer.close()
+        assert it.broker.record().counters["strikes"] > 0
+
+
+async def test_a_flood_cuts_the_tether_for_good_and_is_reported_once(tmp_path: Path) -> None:
+    told: list[str] = []
+
+    async def tell(detail: str) -> None:
+        told.append(detail)
+
+    async with site(tmp_path, WEIGHTS, budget=Budget.default(strikes=30)) as it:
+        it.broker.on_flood(tell)
+        for _ in range(40):
+            peer = Raw(it.socket)
+            peer.socket.sendall(b"\0\0\0\2{}")
+            peer.close()
+        await until(lambda: told)
+        assert it.broker.phase == "closed"
+        assert (await ask(it.original)).status == 503
+        await anyio.sleep(0.05)
+        assert len(told) == 1
+        assert [i.kind for i in it.broker.record().incidents if "strikes" in i.detail] == ["flood"]
+
+
+async def test_what_a_cap_refuses_is_no_strike(tmp_path: Path) -> None:
+    async with site(tmp_path, WEIGHTS, Caps.default(original_calls=0), budget=Budget.default(strikes=2)) as it:
+        assert [(await ask(it.original)).status for _ in range(6)] == [503] * 6
+        assert it.broker.phase == "run"
+        assert it.broker.record().counters.get("strikes", 0) == 0
+
+
+async def test_ordinary_calls_wait_and_those_that_the_harness_expects_do_not() -> None:
+    clock = Clock()
+    counters: Counter[str] = Counter()
+    budget = CellBudget(
+        Budget.default(calls_per_second=0.001, calls_burst=1), counters, lambda kind, detail: None, clock
+    )
+    await budget.admit_call(expected=False)
+    with anyio.fail_after(5):
+        for _ in range(10):
+            await budget.admit_call(expected=True)
+    with anyio.move_on_after(0.05) as waited:
+        await budget.admit_call(expected=False)
+    assert waited.cancelled_caught
+    assert counters["throttled_calls"] == 1
+
+
+async def test_a_call_of_the_harnesss_own_is_not_shed_for_others_of_its_sender(tmp_path: Path) -> None:
+    async with site(tmp_path, WEIGHTS) as it:
+        with it.broker.expect("t-9", proof="spot", reply="yes"):
+            kept = Raw(it.socket)
+            kept.send(call("t-9"))
+            assert (await in_thread(kept.receive))["type"] == "prove"
+            idle = [Raw(it.socket) for _ in range(40)]  # of this same process, over what one sender may have
+            await until(lambda: it.broker.record().counters.get("refused_connections", 0) >= 20)
+            kept.send({"type": "proof", "value": "0" * 64})
+            assert (await in_thread(kept.receive))["type"] == "refused"  # answered, with its reason, and not just cut
+            for peer in (kept, *idle):
+                peer.close()
+        await until(lambda: it.broker.record().counters.get("refused_proof"))
+        (record,) = [c for c in it.broker.record().calls if c.ticket == "t-9"]
+        assert record.refusal == "proof"
+
+
+async def test_a_broker_that_is_closed_while_it_makes_a_flood_wait_ends_quietly(tmp_path: Path) -> None:
+    budget = Budget.default(connections_per_second=5, connections_burst=1)
+    broker = Broker({}, WEIGHTS, Caps.default(), Model(), budget=budget)
+    async with anyio.create_task_group() as group:
+        broker.listen({"default": tmp_path / "s"})
+        group.start_soon(broker.serve)
+        peers = [await in_thread(partial(Raw, tmp_path / "s")) for _ in range(10)]
+        await until(lambda: broker.record().counters.get("throttled_connections"))
+        await broker.aclose()
+        await anyio.sleep(0.5)
+        for peer in peers:
+            peer.close()
+        group.cancel_scope.cancel()
