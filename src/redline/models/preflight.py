@@ -249,6 +249,10 @@ class _Exchange:
             else:
                 self._warn_no_call("")
             return
+        await self._other_way(tools, dropped=dropped, may_switch=may_switch)
+
+    async def _other_way(self, tools: Tools, *, dropped: bool, may_switch: bool) -> None:
+        """Take another way for calls that do not come through natively, and say so."""
         reason = "its chat template drops tools" if dropped else "tool calls come back as text"
         fix = settings().fix_for_server(self.facts.owners)
         better = f" (for native calls: {fix})" if fix and not dropped else ""
