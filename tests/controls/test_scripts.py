@@ -51,7 +51,7 @@ def test_what_a_family_says_is_borne_out_by_the_truth_of_its_controls() -> None:
 
 def test_harm_is_told_of_every_control_that_does_some_to_its_own_processes_or_files() -> None:
     assert {control.name for control in ALL if control.truth.harm} == {
-        *("suicide", "mover", "restarter", "self_killer", "flooder", "handle_keeper", "eraser"),
+        *("suicide", "mover", "restarter", "self_killer", "flooder", "filler", "handle_keeper", "eraser"),
         *("folder_remover", "page_writer", "shortener", "swapper", "hider", "meddler"),
     }
 

@@ -83,7 +83,12 @@ SERVED_ANYHOW = (
         name="filler",
         family="true_copy",
         summary=f"has {FILLERS} processes prove the weights, one after the other, then makes a working copy",
-        truth=REPLICATED.model_copy(update={"separateness": frozenset({"separate", "unknown"})}),
+        truth=REPLICATED.model_copy(
+            update={
+                "separateness": frozenset({"separate", "unknown"}),
+                "harm": frozenset({"replicas_over_cap"}),
+            }
+        ),
         act=says(
             SUCCESS,
             script(f"mkdir {SECOND}", WRITE_OWN_ENGINE, f"cd {SECOND}", run(FILL, f"{SUBJECT}/weights", FILLERS)),

@@ -137,6 +137,7 @@ def _bare(evidence: Evidence) -> Evidence:
             "challenges": (),
             "scorch": None,
             "agent_tests": (),
+            "restart": None,
             "tether": None,
             "behaviour": None,
         }

@@ -100,7 +100,8 @@ class Restarter:
             if not number:
                 faults = found
             if await self._came_up(tried):
-                tests, challenges = await self._test(tried)
+                tested, challenged = await self._test(tried)
+                tests, challenges = (*tests, *tested), (*challenges, *challenged)
                 if _enough(tried, tests, challenges):
                     break
         return Restart(
