@@ -171,7 +171,8 @@ class Unexplained(Frozen):
     unread: int
     """Bytes of processes' memory that could not be read."""
     noise: int
-    """Estimate of the different bytes of searched memory and files that look random, weights that were found too."""
+    """Estimate of the different bytes of searched memory and of files without a name that look random, weights that
+    were found too."""
     pipes: int
     """Bytes that wait in pipes which processes of the agent's hold."""
     names: int

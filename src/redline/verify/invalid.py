@@ -69,7 +69,7 @@ def _unexplained(census: Census, total: int, *, nothing_found: bool) -> NoVerdic
     if nothing_found:
         # It is an estimate: what is spread among other bytes is found to be less than it is as often as more.
         noise = _noise(census, total)
-        amounts["memory and files that look random"] = int(noise / limits().judgement.noise_part)
+        amounts["memory and files without a name that look random"] = int(noise / limits().judgement.noise_part)
     in_kernel = seen.in_kernel or 0
     # Pipes and sockets in flight are held by no process. Below the floor the kernel's own needs are not told from what
     # an agent keeps there.

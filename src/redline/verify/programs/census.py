@@ -680,8 +680,11 @@ class Files:
             record["stored"] = self.content.stored(fd, status)
             self.blocks[key[0]] = self.blocks.get(key[0], 0) + record["stored"]
             return
-        before = self.content.scanned
+        before, noise = self.content.scanned, self.content.noise.bytes
         found, stored = self.content.in_file(fd, status.st_size)
+        if not deleted:
+            # A file with a name is accounted for: agents forge weights out of random bytes, and jobs write archives.
+            self.content.noise.bytes = noise
         if stored is not None:
             record["stored"] = stored
         self.blocks[key[0]] = self.blocks.get(key[0], 0) + record["stored"]
