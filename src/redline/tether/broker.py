@@ -418,9 +418,10 @@ class Broker:
         if not link.connector:  # Only now is it known whose connection it is.
             self._bound_sender(link)
         draft.expectation = self._expected(call)
-        self._check_phase(draft.expectation)
         link.kept = draft.expectation is not None
+        # Before the phase is looked at: what it refuses is to wait as well, and it may change meanwhile.
         await self._budget.admit_call(expected=link.kept)
+        self._check_phase(draft.expectation)
         await self._prove(link, draft)
         draft.engine = self._recognise(link, draft.caller)
         draft.payer = self._payer(draft.expectation, draft.engine, call)
