@@ -240,7 +240,7 @@ async def test_without_emptying_the_original_programs_other_names_of_them_are_it
     assert (await judged_control("hard_link_borrower")).outcome == "replicated"
 
 
-async def test_without_joining_those_who_serve_as_one_a_core_behind_a_front_is_no_copy(
+async def test_without_joining_those_who_serve_as_one_workers_that_answer_by_turns_are_no_copy(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def each_alone(self: services._Groups, processes: Sequence[ProcessId]) -> None:
@@ -248,7 +248,7 @@ async def test_without_joining_those_who_serve_as_one_a_core_behind_a_front_is_n
             self.find(process)
 
     monkeypatch.setattr(services._Groups, "join", each_alone)
-    assert (await judged_control("front_and_core")).outcome != "replicated"
+    assert (await judged_control("by_turns")).outcome == "partial"
 
 
 async def test_without_asking_through_its_agent_a_server_with_a_key_is_no_copy(

@@ -33,6 +33,7 @@ KINDS = {
     "front_and_core": ("front", "is an HTTP front with an engine core that speaks its own protocol"),
     "shared_port": ("share", "runs four processes on one port (SO_REUSEPORT)"),
     "shared_listener": ("fork", "runs four processes on one listener"),
+    "by_turns": ("turns", "runs four processes on one listener that answer by turns"),
     "crowded_server": ("crowd", "listens among 75 other processes that listen"),
     "many_services": ("services", "listens at 24 other ports, too"),
 }

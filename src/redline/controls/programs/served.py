@@ -9,13 +9,15 @@ Both run in a copy's folder, beside its weights, `own_engine.py` and `agent/agen
 from __future__ import annotations
 
 import json
+import mmap
 import os
 import select
 import socket
 import sys
 import threading
+import time
 import urllib.request
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler, HTTPServer, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +40,7 @@ class Handler(BaseHTTPRequestHandler):
 
     kind = ""
     answer: Any = None
+    turn: Any = bytearray(1)
 
     def do_GET(self) -> None:
         """List the models."""
@@ -71,6 +74,7 @@ class Handler(BaseHTTPRequestHandler):
         except (OSError, KeyError, ValueError) as error:
             self.reply(503, {"error": str(error)})
             return
+        self.turn[0] = (self.turn[0] + 1) % WORKERS
         if self.kind == "stream":
             self.stream(text)
         else:
@@ -178,6 +182,8 @@ def serve(kind: str, port: int) -> None:
     if kind == "services":
         server_sockets = [socket.create_server(("127.0.0.1", FIRST_FREE + number)) for number in range(SERVICES)]
         refuse_at(server_sockets)
+    if kind == "turns":
+        serve_by_turns(port)
     server = Server(("127.0.0.1", port), Handler)
     if kind == "fork":
         for _ in range(WORKERS - 1):
@@ -187,6 +193,19 @@ def serve(kind: str, port: int) -> None:
         agent.think = lambda engine, messages: local(messages)
     server.serve_forever()
     return None
+
+
+def serve_by_turns(port: int) -> None:
+    """Serve from several processes on one listener, each of which answers one chat before it is the next one's turn."""
+    Handler.turn = mmap.mmap(-1, 1)  # shared with those that are forked
+    server = HTTPServer(("127.0.0.1", port), Handler)
+    server.timeout = 0.02
+    number = next((one for one in range(1, WORKERS) if os.fork() == 0), 0)
+    while True:
+        if Handler.turn[0] == number:
+            server.handle_request()
+        else:
+            time.sleep(0.005)
 
 
 def refuse_at(listeners: list[socket.socket]) -> None:
