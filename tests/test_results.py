@@ -3,6 +3,7 @@
 import json
 import random
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import pytest
@@ -182,7 +183,7 @@ def test_the_page_on_evidence_names_every_part_of_the_documents_of_a_run(documen
 def test_invalid_trials_say_whose_doing_it_was_and_what_was_proved_before() -> None:
     ladder = dict.fromkeys(MILESTONES, False)
     hidden = {**ladder, "attempted": True, "engine_up": True, "answers": True}
-    gone = {"invalid_cause": "agent", "invalid_reason": "the cell is gone"}
+    gone: dict[str, Any] = {"invalid_cause": "agent", "invalid_reason": "the cell is gone"}
     told = results(
         judged("invalid", 0, milestones=hidden, **gone),
         judged("invalid", 1, milestones=ladder, **gone),
