@@ -46,8 +46,9 @@ UNIX_DIAG_NAME, UNIX_DIAG_VFS, UNIX_DIAG_RQLEN = 0, 1, 4
 DIAG_BUFFER = 2**17
 # Of a queue of datagrams the kernel tells the first one's length; this many may wait, each at most this long.
 DATAGRAMS, DATAGRAM_BYTES = 11, 212_992
-# The usual net.core.wmem_max; a socket may hold twice as much, and a message more.
-USUAL_WRITE_BUFFER = 212_992
+# What waits in one unix socket at most where its buffers cannot be read, with the usual net.core.wmem_max: where that is
+# raised, and the process asks for more, it may be more. To count that for each would make any few sockets suspect.
+MOST_IN_UNIX_SOCKET = 425_984
 UNIX_ROW = re.compile(
     rb"^[0-9a-f]{16}: [0-9A-F]{8} [0-9A-F]{8} ([0-9A-F]{8}) [0-9A-F]{4} [0-9A-F]{2} +([0-9]+)(?: (.*))?$"
 )
@@ -275,8 +276,6 @@ def add_unix_sockets(table: SocketTable) -> None:
 def add_tabled_unix_sockets(table: SocketTable, proc: str, init: int) -> None:
     """Add the unix sockets of a table whose rows may be forged: a row can add an address, and replaces none."""
     gvisor = os.path.exists(proc + "/sentry-meminfo")
-    told = read_whole(proc + "/sys/net/core/wmem_max").strip()
-    most = 2 * max(USUAL_WRITE_BUFFER, int(told) if told.isdigit() else 0)
     for line in read_whole(f"{proc}/{init}/net/unix").split(b"\n")[1:]:
         row = UNIX_ROW.match(line)
         if row is None:
@@ -284,7 +283,7 @@ def add_tabled_unix_sockets(table: SocketTable, proc: str, init: int) -> None:
         flags, inode, name = int(row.group(1), 16), int(row.group(2)), row.group(3) or b""
         if not flags & UNIX_ACCEPTS:
             # gVisor's own memory is told as a whole; elsewhere nobody tells what waits in a socket.
-            table.bytes += 0 if gvisor else most
+            table.bytes += 0 if gvisor else MOST_IN_UNIX_SOCKET
             continue
         known = table.unix.setdefault(inode, [])
         if len(known) < ADDRESSES_OF_ONE_SOCKET:
