@@ -46,8 +46,8 @@ UNIX_DIAG_NAME, UNIX_DIAG_VFS, UNIX_DIAG_RQLEN = 0, 1, 4
 DIAG_BUFFER = 2**17
 # Of a queue of datagrams the kernel tells the first one's length; this many may wait, each as long as a buffer may be.
 DATAGRAMS, USUAL_BUFFER = 11, 212_992
-# What waits in one unix socket where its buffers cannot be read, with the usual net.core.wmem_max. Where that is raised,
-# and the process asks for more, it may be more; to count that for each would make any few sockets suspect.
+# What waits in one unix socket where its buffers cannot be read, with the usual net.core.wmem_max. Where that is
+# raised, and the process asks for more, it may be more; to count that for each would make any few sockets suspect.
 MOST_IN_UNIX_SOCKET = 425_984
 UNIX_ROW = re.compile(
     rb"^[0-9a-f]{16}: [0-9A-F]{8} [0-9A-F]{8} ([0-9A-F]{8}) [0-9A-F]{4} [0-9A-F]{2} +([0-9]+)(?: (.*))?$"
