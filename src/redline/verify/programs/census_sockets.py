@@ -257,8 +257,8 @@ def attributes(record: bytes, at: int) -> dict[int, bytes]:
 def add_unix_sockets(table: SocketTable) -> None:
     """Add the unix sockets of this network namespace, those in flight among them, as the kernel records them."""
     shown = UDIAG_SHOW_NAME | UDIAG_SHOW_VFS | UDIAG_SHOW_RQLEN
-    told = read_whole("/proc/sys/net/core/wmem_max").strip()
-    largest = max(USUAL_BUFFER, int(told) if told.isdigit() else 0)
+    allowed = read_whole("/proc/sys/net/core/wmem_max").strip()
+    largest = max(USUAL_BUFFER, int(allowed) if allowed.isdigit() else 0)
     asked = UNIX_REQUEST.pack(socket.AF_UNIX, 0, 0, ANY_STATE, 0, shown, ANY_STATE, ANY_STATE)
     for record in diag_records(asked):
         kind, state, inode = UNIX_SOCKET.unpack_from(record)
