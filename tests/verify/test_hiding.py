@@ -366,3 +366,14 @@ def test_kinds_of_socket_files_are_told_apart(tmp_path: Path) -> None:
     found = addresses(tmp_path)
     assert list(found.socket_files("default").values()) == [str(tmp_path / "socket")]
     assert found.socket_at("default", str(tmp_path / "pipe")) is None
+
+
+@pytest.mark.usefixtures("here")
+def test_a_queue_of_datagrams_counts_as_what_it_may_hold() -> None:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    before = sockets(os.getpid(), inside=False).unsure
+    for _ in range(3):
+        ours.send(bytes(50_000))
+    assert sockets(os.getpid(), inside=False).unsure - before >= 150_000
+    ours.close()
+    theirs.close()

@@ -980,7 +980,8 @@ def look(request: dict[str, Any], pinned: list[int], anchors: bytes) -> dict[str
     ]
     reply["incomplete"] += addresses.incomplete[:1]
     if "unexplained" in reply:
-        reply["unexplained"]["sockets"] = sockets.bytes
+        in_kernel = sum(amount or sockets.unsure for amount in reply["unexplained"]["in_kernel"])
+        reply["unexplained"]["sockets"] = sockets.bytes + min(sockets.unsure, in_kernel)
     reply["used"] = {str(os.fstat(mount.fd).st_dev): used_bytes(mount.fd) for mount in mounts}
     reply["seconds"] = round(time.monotonic() - began, 4)
     return reply

@@ -44,9 +44,10 @@ INET_DIAG_SKMEMINFO = 7
 UDIAG_SHOW_NAME, UDIAG_SHOW_VFS, UDIAG_SHOW_RQLEN = 1, 2, 16
 UNIX_DIAG_NAME, UNIX_DIAG_VFS, UNIX_DIAG_RQLEN = 0, 1, 4
 DIAG_BUFFER = 2**17
-# Of a queue of datagrams the kernel tells the first one's length; this many may wait, each at most this long.
-DATAGRAMS, DATAGRAM_BYTES = 11, 212_992
-# The most that waits in one unix socket where its buffers cannot be read: twice the usual net.core.wmem_max.
+# Of a queue of datagrams the kernel tells the first one's length; this many may wait, each as long as a buffer may be.
+DATAGRAMS, USUAL_BUFFER = 11, 212_992
+# What waits in one unix socket where its buffers cannot be read, with the usual net.core.wmem_max. Where that is
+# raised, and the process asks for more, it may be more; to count that for each would make any few sockets suspect.
 MOST_IN_UNIX_SOCKET = 425_984
 UNIX_ROW = re.compile(
     rb"^[0-9a-f]{16}: [0-9A-F]{8} [0-9A-F]{8} ([0-9A-F]{8}) [0-9A-F]{4} [0-9A-F]{2} +([0-9]+)(?: (.*))?$"
@@ -73,7 +74,9 @@ class SocketTable:
         self.tcp: dict[int, str] = {}
         self.unix: dict[int, list[UnixListener]] = {}
         self.bytes = 0
-        """Bytes in socket buffers; where they cannot be read, as many as can be there."""
+        """Bytes in socket buffers; where they cannot be read, as many as there are room for by default."""
+        self.unsure = 0
+        """Bytes that may wait in queues of datagrams; no more than the kernel's own memory can."""
 
     @property
     def listening(self) -> set[int]:
@@ -94,6 +97,7 @@ def socket_table(request: dict[str, Any]) -> SocketTable:
                 table.tcp.update(asked.tcp)
                 table.unix.update(asked.unix)
                 table.bytes += asked.bytes
+                table.unsure += asked.unsure
                 continue
         table.tcp.update(tabled_tcp_listeners(request["proc"], init))
         add_tabled_unix_sockets(table, request["proc"], init)
@@ -253,6 +257,8 @@ def attributes(record: bytes, at: int) -> dict[int, bytes]:
 def add_unix_sockets(table: SocketTable) -> None:
     """Add the unix sockets of this network namespace, those in flight among them, as the kernel records them."""
     shown = UDIAG_SHOW_NAME | UDIAG_SHOW_VFS | UDIAG_SHOW_RQLEN
+    allowed = read_whole("/proc/sys/net/core/wmem_max").strip()
+    largest = max(USUAL_BUFFER, int(allowed) if allowed.isdigit() else 0)
     asked = UNIX_REQUEST.pack(socket.AF_UNIX, 0, 0, ANY_STATE, 0, shown, ANY_STATE, ANY_STATE)
     for record in diag_records(asked):
         kind, state, inode = UNIX_SOCKET.unpack_from(record)
@@ -269,7 +275,10 @@ def add_unix_sockets(table: SocketTable) -> None:
         elif len(told.get(UNIX_DIAG_RQLEN, b"")) >= 4:
             (waiting,) = struct.unpack_from("=I", told[UNIX_DIAG_RQLEN])
             alone = kind in (socket.SOCK_STREAM, socket.SOCK_SEQPACKET) or not waiting
-            table.bytes += waiting if alone else DATAGRAMS * DATAGRAM_BYTES
+            if alone:
+                table.bytes += waiting
+            else:
+                table.unsure += DATAGRAMS * 2 * largest
 
 
 def add_tabled_unix_sockets(table: SocketTable, proc: str, init: int) -> None:
