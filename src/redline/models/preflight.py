@@ -255,7 +255,7 @@ class _Exchange:
         """Take another way for calls that do not come through natively, and say so."""
         reason = "its chat template drops tools" if dropped else "tool calls come back as text"
         fix = settings().fix_for_server(self.facts.owners)
-        better = f" (for native calls: {fix})" if fix and not dropped else ""
+        better = f" (for native calls, if not yet done: {fix})" if fix and not dropped else ""
         if not may_switch:
             self.warnings.append(f"{reason}: with tool_calls=native none of them is run{better}")
             return
