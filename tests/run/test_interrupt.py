@@ -94,6 +94,15 @@ class Running:
         _, said = self.process.communicate(timeout=WAIT_SECONDS)
         return self.process.returncode, said
 
+    def wait_for_a_new_cell(self) -> None:
+        """Returns when a cell was just begun, so that a trial is in flight."""
+        before = self._cells()
+        assert until(lambda: bool(self._cells() - before), WAIT_SECONDS)
+        time.sleep(0.3)
+
+    def _cells(self) -> set[Path]:
+        return {cell for folder in self.folders for cell in (folder / "cells").glob("*")}
+
     def nothing_is_left(self) -> bool:
         _, alive = psutil.wait_procs(self.family, timeout=GONE_SECONDS)
         running = [process for process in alive if process.status() != psutil.STATUS_ZOMBIE]
@@ -156,6 +165,7 @@ PAUSE_SECONDS = 8.0
 def test_a_pause_costs_no_trial(tmp_path: Path) -> None:
     """The harness stands still for longer than its lease: its cells end, and their trials are run again."""
     run = Running(tmp_path / "out")
+    run.wait_for_a_new_cell()
     run.process.send_signal(signal.SIGSTOP)
     time.sleep(PAUSE_SECONDS)
     assert run.warden.status() == psutil.STATUS_ZOMBIE, "the cells lived on"
@@ -168,6 +178,7 @@ def test_a_pause_costs_no_trial(tmp_path: Path) -> None:
 
 def test_a_killed_warden_costs_no_trial(tmp_path: Path) -> None:
     run = Running(tmp_path / "out")
+    run.wait_for_a_new_cell()
     began = time.monotonic()
     run.warden.kill()
     code, said = run.end(signal.SIGCONT)
