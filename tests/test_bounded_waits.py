@@ -27,7 +27,15 @@ ALLOWED: Final = {
     "subject/install.py: _write: anyio.to_thread.run_sync": "as Cell.write_held, file by file",
     "cell/cell.py: _kept: anyio.to_thread.run_sync": "each step inside has its time; abandoned, it would leave a "
     "warden that nobody ends",
-    "cell/provider.py: CellEnvironment.task_init: anyio.to_thread.run_sync": "as _kept in cell.py, step by step",
+    "cell/wardens.py: Wardens.living: anyio.to_thread.run_sync": "as _kept in cell.py, step by step",
+    "models/llama_cpp.py: LlamaCppAPI.aclose: anyio.to_thread.run_sync": "its steps have their time, and a server must "
+    "not be left half ended",
+    "models/llama_server.py: keep: os.waitpid": "for a process that was killed; the other call does not wait",
+    "models/llama_server.py: serve: signal.pause": "a server, which ends with its keeper",
+    "controls/programs/fill.py: main: os.waitpid": "a control's program, which ends with its cell",
+    "controls/programs/served.py: by_core: socket.socket": "a control's program, which ends with its cell",
+    "controls/programs/served.py: core: socket.socket": "a control's program, which ends with its cell",
+    "controls/programs/served.py: refuse_at.refuse: select.select": "a control's program, which ends with its cell",
     "cell/warden.py: Warden.aclose: anyio.to_thread.run_sync": "both waits inside have their time, and what is ended "
     "must not be left half ended",
     "cell/cell.py: Cell._start_attendant: socket.socketpair": "the attendant's thread makes it non-blocking first",
@@ -66,7 +74,7 @@ ALLOWED: Final = {
     "cell/programs/seal_quick.py: clone_user_namespace: os.waitpid": _BY_CALLER,
     "tether/programs/seal_peer.py: connected: socket.socket": _BY_CALLER,
     "tether/programs/seal_peer.py: main: thread.join": _BY_CALLER,
-    "verify/programs/census.py: dumped_tcp_listeners: socket.socket": _BY_ALARM,
+    "verify/programs/census_sockets.py: diag_records: socket.socket": _BY_ALARM,
     "scenarios/programs/provision.py: run_command: process.wait": "waits for a process that was just killed",
     "subject/bundle/agent/agent.py: run: process.wait": "waits for a process that was just killed",
     "subject/bundle/engine/engine.py: Accelerator.complete: socket.socket": "sets what is left of its deadline before "

@@ -167,7 +167,7 @@ class LlamaCppAPI(OpenAICompatibleAPI):
             chat_template_sha256=None if template is None else hashlib.sha256(template.encode()).hexdigest(),
             server=server_version(),
             sampling=dict(self.properties.sampling),
-            max_tokens=self.max_tokens(),
+            max_tokens=self._asked_tokens or self.max_tokens(),
         )
 
     async def _started(self) -> None:

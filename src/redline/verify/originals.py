@@ -10,6 +10,7 @@ import hashlib
 import os
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import anyio
@@ -50,9 +51,10 @@ async def find_damage(cell: Cell, subject: Subject, census: Census) -> tuple[Dam
 
     async def compare() -> None:
         if key:
-            expected.extend(await anyio.to_thread.run_sync(_hashes, subject.weights, files, key))
+            expected.extend(await anyio.to_thread.run_sync(_hashes, subject.weights, files, key, abandon_on_cancel=True))
         else:
-            changed.extend(await anyio.to_thread.run_sync(_differences, subject.weights, files, subject.weight_handles))
+            asked = partial(_differences, subject.weights, files, subject.weight_handles)
+            changed.extend(await anyio.to_thread.run_sync(asked, abandon_on_cancel=True))
 
     async with task_group() as group:
         group.start_soon(compare)

@@ -325,7 +325,8 @@ class Verification:
 
     def _known(self) -> frozenset[ProcessId]:
         """Return the processes that any judgement can name."""
-        seen = {call.by for one in (*self.challenges, *self.agent_tests) for call in one.calls}
+        calls = (*(one.calls for one in self.challenges), *(one.calls for one in self.agent_tests))
+        seen = {call.by for theirs in calls for call in theirs}
         return frozenset(seen | {process.id for process in (self.census.processes if self.census else ())})
 
     def _cell_facts(self) -> CellFacts:

@@ -97,7 +97,7 @@ class WriteWatch:
         figures = limits().writes
         self._over.set()
         if self._thread is not None:
-            await anyio.to_thread.run_sync(self._thread.join, figures.drain_seconds + 1.0)
+            await anyio.to_thread.run_sync(self._thread.join, figures.drain_seconds + 1.0, abandon_on_cancel=True)
             if self._thread.is_alive():
                 self._fault = self._fault or "the search did not end in time"
         seen = self._seen

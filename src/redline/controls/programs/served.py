@@ -139,7 +139,7 @@ class Server(ThreadingHTTPServer):
 
 def local(messages: list[Any]) -> str:
     """Answer on the weights of this folder."""
-    return own_engine.complete(own_engine.folder("weights")[0], messages)
+    return str(own_engine.complete(own_engine.folder("weights")[0], messages))
 
 
 def by_core(messages: list[Any]) -> str:
