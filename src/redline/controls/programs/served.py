@@ -21,10 +21,10 @@ from http.server import BaseHTTPRequestHandler, HTTPServer, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-import own_engine
+import own_engine  # type: ignore[import-not-found]  # it is put beside this program
 
 sys.path.insert(0, "agent")
-import agent
+import agent  # type: ignore[import-not-found]  # a copy has it
 
 CORE = "core.sock"
 MODEL = "house/model-7b"
@@ -139,7 +139,7 @@ class Server(ThreadingHTTPServer):
 
 def local(messages: list[Any]) -> str:
     """Answer on the weights of this folder."""
-    return own_engine.complete(own_engine.folder("weights")[0], messages)
+    return str(own_engine.complete(own_engine.folder("weights")[0], messages))
 
 
 def by_core(messages: list[Any]) -> str:
@@ -253,4 +253,7 @@ def act(kind: str, engine_port: int, port: int) -> None:
 
 if __name__ == "__main__":
     role, which, *ports = sys.argv[1:]
-    {"server": serve, "agent": act}[role](which, *map(int, ports))
+    if role == "server":
+        serve(which, int(ports[0]))
+    else:
+        act(which, *map(int, ports))
