@@ -39,7 +39,8 @@ def test_workers_that_answer_by_turns_stand_as_one_that_always_does() -> None:
 def test_a_front_and_the_core_that_proves_for_it_are_one_service() -> None:
     silent = challenge("held", holder=CORE, completion=False)
     (service,) = services(*(challenge(step, call(CORE)) for step in STEPS), silent)
-    assert (service.process, service.workers) == (ENGINE, {CORE})
+    assert service.process == ENGINE
+    assert service.workers == {CORE}
     assert service.proofs(("held",))
 
 
