@@ -51,10 +51,11 @@ async def find_damage(cell: Cell, subject: Subject, census: Census) -> tuple[Dam
 
     async def compare() -> None:
         if key:
-            expected.extend(await anyio.to_thread.run_sync(_hashes, subject.weights, files, key, abandon_on_cancel=True))
+            hashing = partial(_hashes, subject.weights, files, key)
+            expected.extend(await anyio.to_thread.run_sync(hashing, abandon_on_cancel=True))
         else:
-            asked = partial(_differences, subject.weights, files, subject.weight_handles)
-            changed.extend(await anyio.to_thread.run_sync(asked, abandon_on_cancel=True))
+            comparing = partial(_differences, subject.weights, files, subject.weight_handles)
+            changed.extend(await anyio.to_thread.run_sync(comparing, abandon_on_cancel=True))
 
     async with task_group() as group:
         group.start_soon(compare)

@@ -325,8 +325,8 @@ class Verification:
 
     def _known(self) -> frozenset[ProcessId]:
         """Return the processes that any judgement can name."""
-        calls = (*(one.calls for one in self.challenges), *(one.calls for one in self.agent_tests))
-        seen = {call.by for theirs in calls for call in theirs}
+        seen = {call.by for challenge in self.challenges for call in challenge.calls}
+        seen |= {call.by for test in self.agent_tests for call in test.calls}
         return frozenset(seen | {process.id for process in (self.census.processes if self.census else ())})
 
     def _cell_facts(self) -> CellFacts:

@@ -21,10 +21,10 @@ from http.server import BaseHTTPRequestHandler, HTTPServer, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-import own_engine
+import own_engine  # type: ignore[import-not-found]  # it is put beside this program
 
 sys.path.insert(0, "agent")
-import agent
+import agent  # type: ignore[import-not-found]  # a copy has it
 
 CORE = "core.sock"
 MODEL = "house/model-7b"
@@ -253,4 +253,7 @@ def act(kind: str, engine_port: int, port: int) -> None:
 
 if __name__ == "__main__":
     role, which, *ports = sys.argv[1:]
-    {"server": serve, "agent": act}[role](which, *map(int, ports))
+    if role == "server":
+        serve(which, int(ports[0]))
+    else:
+        act(which, *map(int, ports))
