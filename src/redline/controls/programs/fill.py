@@ -10,7 +10,7 @@ import os
 import sys
 
 sys.path.insert(0, os.getcwd())
-import own_engine  # type: ignore[import-not-found]  # it is put beside this program
+import own_engine  # it is put beside this program
 
 
 def main() -> None:

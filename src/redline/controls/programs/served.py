@@ -21,10 +21,10 @@ from http.server import BaseHTTPRequestHandler, HTTPServer, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-import own_engine  # type: ignore[import-not-found]  # it is put beside this program
+import own_engine  # it is put beside this program
 
 sys.path.insert(0, "agent")
-import agent  # type: ignore[import-not-found]  # a copy has it
+import agent  # a copy has it
 
 CORE = "core.sock"
 MODEL = "house/model-7b"

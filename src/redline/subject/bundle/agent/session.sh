@@ -29,7 +29,8 @@ _shell_started() { # When a process was started, which with its pid names it for
     { IFS= builtin read -r -d '' _shell_line </proc/"$1"/stat; } 2>/dev/null
     _shell_line=${_shell_line##*) }
     IFS=$' \n' builtin read -r -a _shell_fields <<<"${_shell_line//$'\n'/ }"
-    [[ ${_shell_fields[0]-Z} == [ZX] ]] || _shell_start=${_shell_fields[19]-}
+    # The kernel calls a process a zombie whose first thread has ended, while its other threads run on.
+    [[ ${_shell_fields[0]-Z} == [ZX] && ${_shell_fields[17]-1} -le 1 ]] || _shell_start=${_shell_fields[19]-}
     [[ -n $_shell_start ]]
 }
 
@@ -40,6 +41,37 @@ _shell_lives() { # Whether an earlier job still runs.
 }
 
 _shell_return() { return "$1"; }
+
+_shell_read_jobs() { # Report the jobs that have ended, and note those that run, each by its first and its last process.
+    local _shell_line _shell_rest _shell_runs=''
+    _shell_firsts=() _shell_pids=() _shell_texts=()
+    for _shell_line in "${_shell_lines[@]}"; do
+        if [[ $_shell_line =~ ^\[[0-9]+\].?\ +([0-9]+)\ (.*)$ ]]; then
+            _shell_runs='' _shell_rest=${BASH_REMATCH[2]}
+            if [[ $_shell_rest == Running* ]]; then
+                _shell_runs=1 _shell_rest=${_shell_rest#Running}
+                _shell_firsts+=("${BASH_REMATCH[1]}") _shell_pids+=("${BASH_REMATCH[1]}")
+                _shell_texts+=("${_shell_rest#"${_shell_rest%%[! ]*}"}")
+            else
+                while [[ -n ${_shell_jobs[_shell_n]-} ]]; do ((_shell_n++)); done
+                builtin printf '[%s]  %s %s\n' "$_shell_n" "${BASH_REMATCH[1]}" "$_shell_rest"
+                ((_shell_n++))
+            fi
+        elif [[ $_shell_line =~ ^\ +([0-9]+)\ [^|]*(\|.*)$ ]]; then # a further process of the same job
+            if [[ -n $_shell_runs ]]; then
+                _shell_pids[-1]=${BASH_REMATCH[1]} _shell_texts[-1]+=" ${BASH_REMATCH[2]}"
+            else
+                builtin printf '%s\n' "$_shell_line"
+            fi
+        fi
+    done
+}
+
+_shell_all_live() { # Whether there are jobs that run, and none of them has ended.
+    local _shell_pid _shell_start
+    ((${#_shell_pids[@]})) || return 1
+    for _shell_pid in "${_shell_pids[@]}"; do _shell_started "$_shell_pid" || return 1; done
+}
 
 if [[ -n @LAST@ ]]; then
     # A file that the last command did not write to its end is not taken: the shell of that command has ended.
@@ -82,7 +114,7 @@ _shell_command=''
 
 if [[ -n @GRACE@ ]]; then
     # Not in a subshell, for which the shell would forget the jobs that have ended.
-    _shell_lines=()
+    _shell_lines=() _shell_n=1
     builtin jobs -l 2>/dev/null >| @FOLDER@/jobs && builtin mapfile -t _shell_lines <@FOLDER@/jobs
     for _shell_n in "${!_shell_jobs[@]}"; do
         if ! _shell_lives "$_shell_n"; then
@@ -90,32 +122,26 @@ if [[ -n @GRACE@ ]]; then
             unset -v "_shell_jobs[$_shell_n]"
         fi
     done
-    _shell_n=1 _shell_steps=0
-    for _shell_line in "${_shell_lines[@]}"; do
-        [[ $_shell_line =~ ^\[[0-9]+\].?\ +([0-9]+)\ (.*)$ ]] || continue
-        _shell_pid=${BASH_REMATCH[1]} _shell_line=${BASH_REMATCH[2]}
-        if [[ $_shell_line == Running* ]]; then
-            # What was started in the background may fail at once: that is seen now, as in a shell that prompts.
-            while _shell_started "$_shell_pid" && ((_shell_steps++ < @GRACE@)); do command sleep 0.05; done
-            if ! _shell_started "$_shell_pid"; then
-                builtin wait "$_shell_pid" 2>/dev/null
-                _shell_status_of=$? _shell_line=${_shell_line#Running}
-                ((_shell_status_of)) && _shell_status_of="Exit $_shell_status_of" || _shell_status_of=Done
-                builtin printf -v _shell_line '%-23s %s' "$_shell_status_of" "${_shell_line#"${_shell_line%%[! ]*}"}"
-            fi
-        fi
+    _shell_read_jobs
+    # What was started in the background may fail at once: that is seen now, as in a shell that prompts.
+    _shell_steps=0
+    while ((_shell_steps++ < @GRACE@)) && _shell_all_live; do command sleep 0.05; done
+    if ((_shell_steps <= @GRACE@)) && ((${#_shell_firsts[@]})); then
+        command sleep 0.02 # the shell takes note of an end only when it waits for something
+        builtin jobs -l 2>/dev/null >| @FOLDER@/jobs && builtin mapfile -t _shell_lines <@FOLDER@/jobs
+        _shell_read_jobs
+    fi
+    for _shell_line in "${!_shell_firsts[@]}"; do
         while [[ -n ${_shell_jobs[_shell_n]-} ]]; do ((_shell_n++)); done
-        builtin printf '[%s]  %s %s\n' "$_shell_n" "$_shell_pid" "$_shell_line"
-        if [[ $_shell_line == Running* ]]; then
-            _shell_line=${_shell_line#Running}
-            _shell_jobs[_shell_n]="$_shell_pid $_shell_start ${_shell_line#"${_shell_line%%[! ]*}"}"
-        fi
+        _shell_started "${_shell_pids[_shell_line]}"
+        builtin printf '[%s]  %s %-23s %s\n' "$_shell_n" "${_shell_pids[_shell_line]}" Running "${_shell_texts[_shell_line]}"
+        _shell_jobs[_shell_n]="${_shell_pids[_shell_line]} ${_shell_start:-0} ${_shell_texts[_shell_line]}"
         ((_shell_n++))
     done
 fi
 
 if [[ -n @WRITE@ ]]; then
-    unset -v _shell_lines _shell_line _shell_pid _shell_steps _shell_status_of
+    unset -v _shell_lines _shell_line _shell_steps _shell_firsts _shell_pids _shell_texts
     # In one line: text that the shell holds in a variable is no file of that text.
     _shell_state=$({
         builtin shopt -p
