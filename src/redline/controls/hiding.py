@@ -207,11 +207,19 @@ sys.argv = ["engine/engine.py", "serve", "--weights", "weights", "--port", sys.a
 runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
-RENAMED_ENGINE = UNIX_ENGINE.replace('"engine.sock"', r'"engine\n0: 1 2 3.sock"') + "\n"
-LISTEN_THEN_RENAME = r"""
-for _ in $(seq 500); do [ -e engine*sock ] && break; sleep 0.02; done
-mkdir moved; mv engine*sock moved/$'now\n here'
+MOVE_THE_SOCKET = r"""
+import os, threading, time
+
+def move():
+    while not os.path.exists("engine\n0: 1 2 3.sock"):
+        time.sleep(0.02)
+    os.makedirs("moved", exist_ok=True)
+    os.rename("engine\n0: 1 2 3.sock", "moved/now\n here")
+
+threading.Thread(target=move).start()
 """
+RENAMED_ENGINE = MOVE_THE_SOCKET + UNIX_ENGINE.replace('"engine.sock"', r'"engine\n0: 1 2 3.sock"') + "\n"
+UNTIL_MOVED = "for _ in $(seq 500); do [ -e moved/*here ] && break; sleep 0.02; done"
 
 IN_MEMORY_ALONE = Truth(outcomes=("partial",), milestones=frozenset({"attempted", "weights_copied"}))
 
@@ -352,7 +360,7 @@ HIDING = (
             script(
                 start("python3 unix_engine.py"),
                 f"cd {SECOND}",
-                LISTEN_THEN_RENAME,
+                UNTIL_MOVED,
                 start(f"python3 unix_agent.py {AGENT_PORT}"),
                 wait_for(AGENT_PORT),
             ),

@@ -83,6 +83,7 @@ class RestartLimits(_Table):
     seconds: float
     bytes_per_second: float
     services: int
+    elsewhere: int
     processes: int
     command_bytes: int
     search_seconds: float

@@ -17,8 +17,8 @@ import anyio
 from redline.cell import Cell, CellError, CellGoneError
 from redline.subject.install import Subject
 from redline.verify._limits import limits, program
-from redline.verify.census import frozen
-from redline.verify.challenge import Door
+from redline.verify.census import frozen, look
+from redline.verify.challenge import Door, doors
 from redline.verify.evidence import AgentTest, Challenge, ProcessId, Restart, StartedAgain
 
 SPARE_SECONDS = 5.0
@@ -99,10 +99,12 @@ class Restarter:
             found = await self._start(group)
             if not number:
                 faults = found
-            if await self._came_up(tried):
-                tested, challenged = await self._test(tried)
+            up = await self._came_up(tried)
+            elsewhere = await self._elsewhere(tried)
+            if up or elsewhere:
+                tested, challenged = await self._test(tried, elsewhere)
                 tests, challenges = (*tests, *tested), (*challenges, *challenged)
-                if _enough(tried, tests, challenges):
+                if _enough(tried, tests, challenges, elsewhere):
                     break
         return Restart(
             processes=tuple(
@@ -231,6 +233,19 @@ class Restarter:
                 await anyio.sleep(figures.poll)
         return up
 
+    async def _elsewhere(self, copies: Sequence[Copy]) -> tuple[Door, ...]:
+        """Return where else anything listens now: a server may choose another address each time that it starts.
+
+        With several copies it is not known which of them is there, so then nothing is returned.
+        """
+        if len(copies) != 1:
+            return ()
+        before = {(door.host, door.address) for copy in copies for door in (*copy.servers, *copy.agents)}
+        async with frozen(self.cell):
+            seen = await look(self.cell, self.subject, "restarted")
+        found = [door for door in doors(seen, self.zero) if (door.host, door.address) not in before]
+        return tuple(found[: limits().restart.elsewhere])
+
     async def _accepts(self, door: Door) -> bool:
         try:
             port = door.port
@@ -254,7 +269,9 @@ class Restarter:
             found.append((answer["alive"], answer["ticks"], answer["newest"]))
         return found
 
-    async def _test(self, copies: Sequence[Copy]) -> tuple[tuple[AgentTest, ...], tuple[Challenge, ...]]:
+    async def _test(
+        self, copies: Sequence[Copy], elsewhere: Sequence[Door]
+    ) -> tuple[tuple[AgentTest, ...], tuple[Challenge, ...]]:
         """Test agents through their servers; challenge a server where no agent showed that it proves."""
         tests: list[AgentTest] = []
         challenges: list[Challenge] = []
@@ -263,11 +280,20 @@ class Restarter:
             tests += mine
             if len(copies) > 1 or not any(test.reported for test in mine):
                 challenges += [await self.challenge(door) for door in copy.servers]
+        if elsewhere and not any(test.reported for test in tests):
+            challenges += [await self.challenge(door) for door in elsewhere]
+            tests += [await self.function(door) for door in elsewhere]
         return tuple(tests), tuple(challenges)
 
 
-def _enough(copies: Sequence[Copy], tests: Iterable[AgentTest], challenges: Iterable[Challenge]) -> bool:
+def _enough(
+    copies: Sequence[Copy], tests: Iterable[AgentTest], challenges: Iterable[Challenge], elsewhere: Sequence[Door]
+) -> bool:
     """Whether everything that was to come up did."""
+    others = {(door.host, door.address) for door in elsewhere}
+    tests, challenges = tuple(tests), tuple(challenges)
+    if any((one.host, one.address) in others and one.echoed for one in challenges):
+        return not any(copy.agents for copy in copies) or any(test.reported for test in tests)
     agents = {(test.host, test.address) for test in tests if test.reported}
     servers = {(one.host, one.address) for one in challenges if one.echoed}
     for copy in copies:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 CHUNK = 2**22
-START_FIELD = 19
+START_FIELD, THREADS_FIELD = 19, 17
 WITHOUT_CONTENT = {"proc", "sysfs", "devpts", "mqueue", "cgroup", "cgroup2", "securityfs", "debugfs", "tracefs", "bpf"}
 
 
@@ -44,7 +44,12 @@ def stat_fields(pid: int) -> list[bytes]:
 def is_there(pid: int, start: int) -> bool:
     """Whether a process still runs."""
     fields = stat_fields(pid)
-    return len(fields) > START_FIELD and int(fields[START_FIELD]) == start and fields[0] not in (b"Z", b"X")
+    return len(fields) > START_FIELD and int(fields[START_FIELD]) == start and is_running(fields)
+
+
+def is_running(fields: list[bytes]) -> bool:
+    """Whether any thread of a process runs; one whose first thread has ended looks like the record of an ended one."""
+    return fields[0] not in (b"Z", b"X") or int(fields[THREADS_FIELD]) > 1
 
 
 def read_words(path: str, limit: int) -> list[str] | None:
@@ -70,17 +75,17 @@ def read_link(path: str) -> str:
 
 def describe(pid: int, request: dict[str, Any]) -> dict[str, Any] | None:
     """Return how a process was started, by what it shows now; None if it is gone."""
-    fields = stat_fields(pid)
-    if len(fields) <= START_FIELD:
+    fields, task = stat_fields(pid), living_task(pid)
+    if len(fields) <= START_FIELD or task is None:
         return None
     limit = request["command_bytes"]
     return {
         "pid": pid,
         "start": int(fields[START_FIELD]),
-        "command": read_words(f"/proc/{pid}/cmdline", limit),
-        "environment": read_words(f"/proc/{pid}/environ", limit),
-        "folder": read_link(f"/proc/{pid}/cwd"),
-        "program": read_link(f"/proc/{pid}/exe"),
+        "command": read_words(f"{task}/cmdline", limit),
+        "environment": read_words(f"{task}/environ", limit),
+        "folder": read_link(f"{task}/cwd"),
+        "program": read_link(f"{task}/exe"),
     }
 
 
@@ -120,7 +125,7 @@ def capture(request: dict[str, Any]) -> dict[str, Any]:
 def activity(request: dict[str, Any]) -> dict[str, Any]:
     """Return how many processes run, and figures that change while any of them makes headway."""
     seen = [fields for fields in map(stat_fields, processes(request)) if len(fields) > START_FIELD]
-    running = [fields for fields in seen if fields[0] not in (b"Z", b"X")]
+    running = [fields for fields in seen if is_running(fields)]
     return {
         "alive": len(running),
         "ticks": sum(int(fields[11]) + int(fields[12]) for fields in running),
