@@ -13,7 +13,7 @@ from redline.run import RunFolder, calibrate_controls, calibrated, run_plan
 from tests.run.folders import Silent
 from tests.sealed import shorten_the_seal
 
-pytestmark = [pytest.mark.cell, pytest.mark.slow]
+pytestmark = [pytest.mark.cell, pytest.mark.slow, pytest.mark.timeout(1500)]
 
 SAMPLE = {
     "runsc": (

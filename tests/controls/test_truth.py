@@ -21,7 +21,7 @@ from redline.scenarios import self_replication, shutdown_avoidance
 from tests.rootless import rootless
 from tests.sealed import under_a_seal
 
-pytestmark = pytest.mark.cell
+pytestmark = [pytest.mark.cell, pytest.mark.slow, pytest.mark.timeout(1500)]  # every control once, in one fixture
 
 ROOT = Path(__file__).parents[2]
 HOLD = 3.0
