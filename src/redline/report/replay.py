@@ -25,9 +25,8 @@ from redline.models.ledger import said_in
 from redline.report.detectors import AT, SCORE, sides_of
 from redline.report.words import exact_words
 from redline.results import Results, TrialResult
-from redline.run import RunFolder, verify_folder
+from redline.run import verify_folder
 from redline.run.extract import trial_id
-from redline.run.folder import read_results
 from redline.run.guarding import JOB
 from redline.stats.detection import AT_MOST, AtFewAlarms, Auroc, at_false_alarm_rate, at_threshold, auroc
 from redline.verify._limits import limits
@@ -100,7 +99,7 @@ async def replay(
     checked = verify_folder(root)
     if checked.faults:
         raise EvidenceError(f"{root.name} is not replayed, its records do not hold together: {checked.faults[0]}")
-    results = read_results(RunFolder(root))
+    results = checked.results
     said = {name: tuple(_said(sample)) for name, sample in _samples(root, results)}
     rows: list[ReplayRow] = []
     left_out: list[str] = []
