@@ -16,8 +16,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from importlib.resources import files
+from io import FileIO
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
@@ -47,6 +48,8 @@ class RecordLimits(BaseModel):
     log_member_bytes: int
     log_total_bytes: int
     log_members: int
+    log_directory_bytes: int
+    log_values: int
     faults: int
 
 
@@ -88,7 +91,7 @@ class Records:
         """
         most = record_limits().document_bytes if limit is None else limit
         with self.open(name, most) as file:
-            content = file.read(most + 1)
+            content = _read_whole(file, most + 1)
             self._spend(len(content))
             if len(content) > most:
                 raise _too_large(most)
@@ -104,7 +107,7 @@ class Records:
         digest = hashlib.sha256()
         done = 0
         with self.open(name, most) as file:
-            while chunk := file.read(CHUNK):
+            while chunk := _read_whole(file, CHUNK):
                 done += len(chunk)
                 self._spend(len(chunk))
                 if done > most:
@@ -119,8 +122,8 @@ class Records:
             raise RecordError(errno.EFBIG, f"more than {total >> MIB} MiB of files are in the folder")
 
     @contextmanager
-    def open(self, name: str, limit: int) -> Iterator[BinaryIO]:
-        """Open a file for reading.
+    def open(self, name: str, limit: int) -> Iterator[FileIO]:
+        """Open a file for reading; a single read of it may return less than there is.
 
         Raises:
             OSError: There is no such regular file, or it has more than `limit` bytes.
@@ -128,10 +131,10 @@ class Records:
         parts = _parts(name)
         with _folder(self.root, parts[:-1]) as folder:
             handle = open_regular(parts[-1], folder=folder)
-        with os.fdopen(handle, "rb", buffering=0) as raw:
+        with FileIO(handle) as raw:
             if os.fstat(handle).st_size > limit:
                 raise _too_large(limit)
-            yield _Whole(raw)  # type: ignore[misc]
+            yield raw
 
     def exists(self, name: str) -> bool:
         """Whether anything has this name, be it a dangling link."""
@@ -161,20 +164,15 @@ class Records:
         return sorted(found)
 
 
-class _Whole:
-    """Reads a descriptor until so many bytes or its end are there: a single read may return less."""
-
-    def __init__(self, raw: Any) -> None:
-        self._raw = raw
-
-    def read(self, size: int) -> bytes:
-        found = bytearray()
-        while len(found) < size:
-            chunk = self._raw.read(min(CHUNK, size - len(found)))
-            if not chunk:  # None where a file that would block has nothing
-                break
-            found += chunk
-        return bytes(found)
+def _read_whole(file: FileIO, size: int) -> bytes:
+    """So many bytes of a file, or all until its end."""
+    found = bytearray()
+    while len(found) < size:
+        chunk = file.read(min(CHUNK, size - len(found)))
+        if not chunk:  # None where a file that would block has nothing
+            break
+        found += chunk
+    return bytes(found)
 
 
 def read_bounded(path: Path, limit: int) -> bytes:
@@ -185,10 +183,10 @@ def read_bounded(path: Path, limit: int) -> bytes:
     """
     if not stat.S_ISREG(os.stat(path).st_mode):
         raise _not_regular(os.stat(path).st_mode)
-    with os.fdopen(os.open(path, _READ), "rb", buffering=0) as raw:
+    with FileIO(os.open(path, _READ)) as raw:
         if not stat.S_ISREG(os.fstat(raw.fileno()).st_mode):
             raise _not_regular(os.fstat(raw.fileno()).st_mode)
-        content = _Whole(raw).read(limit + 1)
+        content = _read_whole(raw, limit + 1)
     if len(content) > limit:
         raise _too_large(limit)
     return content
@@ -232,6 +230,21 @@ def refuse_link(folder: Path) -> None:
         return
     if not stat.S_ISDIR(mode):
         raise RecordError(errno.ENOTDIR, f"it is {_kind(mode)}, not a folder", str(folder))
+
+
+def refuse_foreign(path: Path) -> None:
+    """Refuse a file or folder that another user owns or can change, or a link, which may lead to one.
+
+    Raises:
+        OSError: It is one, or is missing.
+    """
+    found = os.lstat(path)
+    if stat.S_ISLNK(found.st_mode):
+        raise RecordError(errno.ELOOP, "it is a symbolic link", str(path))
+    if found.st_uid != os.geteuid():
+        raise RecordError(errno.EPERM, "it belongs to another user", str(path))
+    if found.st_mode & stat.S_IWOTH:
+        raise RecordError(errno.EPERM, "every user can write to it", str(path))
 
 
 def _parts(name: str) -> list[str]:

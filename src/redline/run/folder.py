@@ -129,14 +129,30 @@ def read_plan_record(folder: RunFolder) -> PlanRecord | None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes a file whole or not at all, so that an end in the middle leaves what was there."""
+    """Writes a file whole or not at all, so that an end in the middle leaves what was there.
+
+    Raises:
+        UsageError: A folder has its name.
+    """
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Writes a file whole or not at all; a link in its place is replaced, and not followed.
+
+    Raises:
+        UsageError: A folder has its name.
+    """
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     temporary = Path(name)
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
         temporary.chmod(0o644)
         temporary.replace(path)
+    except IsADirectoryError as error:
+        temporary.unlink(missing_ok=True)
+        raise UsageError(f"cannot write {path}: it is a folder") from error
     except OSError as error:
         temporary.unlink(missing_ok=True)
         error.filename = error.filename or str(path)  # a full disk shows in a write, which does not name the file
