@@ -105,17 +105,21 @@ def _refuse_bomb(path: Path, root: yaml.Node | None) -> None:
         node, is_done = left.pop()
         if node is None or id(node) in sizes:
             continue
-        inner = [child for child in _children(node)]
+        inner = _children(node)
         if is_done:
             sizes[id(node)] = 1 + sum(sizes[id(child)] for child in inner)
             if sizes[id(node)] > record_limits().plan_values:
                 raise UsageError(f"{path} is not a plan: it has more than {record_limits().plan_values} values")
         elif id(node) in begun:
-            raise UsageError(f"{path} is not a plan: an alias leads back to where it stands")
+            raise UsageError(f"{path} is not a plan: line {_line_of(node)}: an alias leads back to where it stands")
         else:
             begun.add(id(node))
             left.append((node, True))
             left += [(child, False) for child in inner if id(child) not in sizes]
+
+
+def _line_of(node: yaml.Node) -> int:
+    return int(node.start_mark.line) + 1
 
 
 def _children(node: yaml.Node) -> list[yaml.Node]:

@@ -4,6 +4,7 @@ A log is a ZIP file of JSON documents. It is read here once from end to end, so 
 says or than can be read into memory.
 """
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import copy
@@ -129,7 +130,9 @@ class _Frugal:
 
     def read(self, size: int = -1) -> bytes:
         most = record_limits().log_directory_bytes
-        if not 0 <= size <= most:
+        if size < 0:
+            size = os.fstat(self._file.fileno()).st_size - self._file.tell()
+        if size > most:
             raise _Bad(f"its directory has more than {most >> MIB} MiB")
         found: bytes = self._file.read(size)
         return found
