@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -41,7 +41,15 @@ from tests.run.strangers import (
 pytestmark = [pytest.mark.cell, pytest.mark.slow]  # a runtime must be there, though no cell is made
 
 SECONDS = 30.0
-SAMPLED = ("results.json", "plan.json", "signature.json", "seals.jsonl", "server-1.log", EVIDENCE[REPLICATED], ATTACHMENT)
+SAMPLED = (
+    "results.json",
+    "plan.json",
+    "signature.json",
+    "seals.jsonl",
+    "server-1.log",
+    EVIDENCE[REPLICATED],
+    ATTACHMENT,
+)
 """Files of each kind, for the tests that try everything on each."""
 
 REPORTED = ("results.json", EVIDENCE[REPLICATED])
@@ -237,7 +245,7 @@ def test_many_faults_are_a_bounded_number_of_lines(copy: Path) -> None:
     assert "more faults are not listed" in said.err
 
 
-STRANGE = st.sampled_from(
+STRANGE: st.SearchStrategy[Any] = st.sampled_from(
     [None, True, -1, 0, 1, 2**63, 2**64, 10**18, 1e19, 1e-320, "", "x", "\0", "\u202e", "../x", "é" * 300, [], {}, [[]]]
 )
 
@@ -379,7 +387,7 @@ def test_a_bomb_in_a_log_is_refused(copy: Path, command: tuple[str, ...], honest
     assert "member" in said.err
 
 
-NOT_LOGS = {
+NOT_LOGS: Mapping[str, Callable[[bytes], bytes]] = {
     "empty": lambda content: b"",
     "text": lambda content: b"not a log",
     "half": lambda content: content[: len(content) // 2],
