@@ -11,7 +11,7 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from redline.cell import CellConfig
-from redline.models.preflight import PreflightRecord
+from redline.models.preflight_record import PreflightRecord
 from redline.models.served import ServedModel
 from redline.run import Options, RunFolder
 from redline.run.seals import SealAtStart, note_seal

@@ -14,7 +14,7 @@ from inspect_ai.scorer import Score
 
 from redline._errors import EvidenceError, UsageError
 from redline._names import one_line
-from redline._records import refuse_link
+from redline._records import RecordError, refuse_link
 from redline.cell.errors import LostCellError, NoCellError
 from redline.cell.seal import SealReport
 from redline.guardrails.llm_monitor import ROLE as MONITOR
@@ -347,7 +347,7 @@ def _write_evidence(folder: RunFolder, name: str, judgement: Judgement | None) -
         try:
             beside.parent.mkdir(exist_ok=True)
             refuse_link(beside.parent)
-        except FileExistsError as error:
+        except (FileExistsError, RecordError) as error:
             raise UsageError(f"cannot write to {beside.parent}: it is no folder; choose another --out") from error
         write_text(beside, written(whole))
     text = written(judgement.evidence)
