@@ -380,7 +380,7 @@ READERS = (("plan", "check", "self_replication", "--model", "redline/replicator"
 @pytest.mark.parametrize("honest", [True, False])
 @pytest.mark.parametrize("command", READERS, ids=lambda command: command[0])
 def test_a_bomb_in_a_log_is_refused(copy: Path, command: tuple[str, ...], honest: bool) -> None:
-    bomb(log_of(copy), "samples/zzz_epoch_1.json", mib=2048, honest=honest)
+    bomb(log_of(copy), "samples/zzz_epoch_1.json", mib=600, honest=honest)
     with soon():
         said = limited(*command, copy)
     told(said)
