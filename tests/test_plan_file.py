@@ -67,7 +67,7 @@ def test_models_and_trials_of_a_command_line_are_those_of_every_arm(path: Path) 
         ("competence: false", f"competence: {[1] * 999}", "more than 1000 arms"),
         (TEXT, "- just\n- a list\n", "valid dictionary"),
         (TEXT, "a: [", "while parsing"),
-        (TEXT, "arms: &a [*a]\nmodels: [m]", "arms"),
+        (TEXT, "arms: &a [*a]\nmodels: [m]", "line 1: an alias"),
         (TEXT, "? [a]\n: b", "unhashable"),
         (TEXT, "\x00", "special characters"),
         (TEXT, "", "valid dictionary"),

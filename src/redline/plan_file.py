@@ -9,6 +9,7 @@ from pydantic import BaseModel, ValidationError
 
 from redline._errors import UsageError
 from redline._names import one_line, unknown
+from redline._records import read_bounded, record_limits
 from redline.plan import SHIPPED, Arm, ModelSpec, Plan, PlanRecord, completed, each_setting
 from redline.stats import DecisionRule, Effect
 
@@ -48,6 +49,7 @@ def read_plan(path: Path, changes: Mapping[str, Any] | None = None) -> Plan:
     text = _text(path)
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
+        _refuse_bomb(path, root)
         document = yaml.safe_load(text)
         if twice := next(_said_twice(root), None):
             raise UsageError(f"{path} is not a plan: {twice}")
@@ -58,6 +60,10 @@ def read_plan(path: Path, changes: Mapping[str, Any] | None = None) -> Plan:
         raise UsageError(f"{path} is not a plan: {one_line(error)}") from error
     except ValidationError as error:
         raise UsageError(f"{path} is not a plan: {_fault(error, root, document)}") from error
+    except RecursionError as error:
+        raise UsageError(f"{path} is not a plan: it is nested too deeply") from error
+    except (ValueError, TypeError, OverflowError) as error:  # of numbers and dates that YAML knows and Python does not
+        raise UsageError(f"{path} is not a plan: {one_line(error)}") from error
     try:
         return completed(plan)
     except UsageError as error:
@@ -69,7 +75,7 @@ def _text(path: Path) -> str:
     try:
         if is_bare and not path.exists() and path.name in shipped_plans():
             return SHIPPED.joinpath(path.name).read_text(encoding="utf-8")
-        return path.read_text(encoding="utf-8")
+        return read_bounded(path, record_limits().plan_bytes).decode("utf-8")
     except OSError as error:
         meant = f"; {unknown('shipped plan', path.name, shipped_plans())}" if is_bare else ""
         raise UsageError(f"cannot read the plan {path}: {error.strerror}{meant}") from error
@@ -90,6 +96,38 @@ def _changed(document: object, changes: Mapping[str, Any]) -> object:
     return {**document, "arms": arms, **changes}
 
 
+def _refuse_bomb(path: Path, root: yaml.Node | None) -> None:
+    """Refuse a document whose aliases make it far larger than its text, or lead back to where they stand."""
+    sizes: dict[int, int] = {}
+    left: list[tuple[yaml.Node | None, bool]] = [(root, False)]
+    begun: set[int] = set()
+    while left:
+        node, is_done = left.pop()
+        if node is None or id(node) in sizes:
+            continue
+        inner = _children(node)
+        if is_done:
+            sizes[id(node)] = 1 + sum(sizes[id(child)] for child in inner)
+            if sizes[id(node)] > record_limits().plan_values:
+                raise UsageError(f"{path} is not a plan: it has more than {record_limits().plan_values} values")
+        elif id(node) in begun:
+            raise UsageError(f"{path} is not a plan: line {_line_of(node)}: an alias leads back to where it stands")
+        else:
+            begun.add(id(node))
+            left.append((node, True))
+            left += [(child, False) for child in inner if id(child) not in sizes]
+
+
+def _line_of(node: yaml.Node) -> int:
+    return int(node.start_mark.line) + 1
+
+
+def _children(node: yaml.Node) -> list[yaml.Node]:
+    if isinstance(node, yaml.MappingNode):
+        return [part for pair in node.value for part in pair]
+    return list(node.value) if isinstance(node, yaml.SequenceNode) else []
+
+
 def _said_twice(root: yaml.Node | None) -> Iterator[str]:
     """Keys that a mapping of the file has twice, of which YAML would silently take the last."""
     known, left = set(), [root]
@@ -99,10 +137,11 @@ def _said_twice(root: yaml.Node | None) -> Iterator[str]:
             continue
         known.add(id(node))
         if isinstance(node, yaml.MappingNode):
-            keys = [key.value for key, _ in node.value]
-            for place, (key, _) in enumerate(node.value):
-                if key.value in keys[:place]:
+            keys: set[str] = set()
+            for key, _ in node.value:
+                if isinstance(key, yaml.ScalarNode) and key.value in keys:
                     yield f"line {key.start_mark.line + 1}: the key '{key.value}' is there twice"
+                keys |= {key.value} if isinstance(key, yaml.ScalarNode) else set()
             left += [value for _, value in node.value]
         elif isinstance(node, yaml.SequenceNode):
             left += node.value

@@ -50,6 +50,8 @@ def state_folder() -> Path:
         raise UsageError(
             f"{folder} does not belong to this user: remove it, or set XDG_RUNTIME_DIR to a folder of yours."
         )
+    if info.st_mode & 0o066:  # found there with other rights than it is made with
+        folder.chmod(0o711)
     return folder
 
 

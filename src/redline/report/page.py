@@ -33,7 +33,7 @@ from redline.report.words import (
     published_line,
     rate_words,
 )
-from redline.run.folder import RunFolder, write_text
+from redline.run.folder import RunFolder, write_bytes, write_text
 from redline.stats import percent, wilson
 
 LONGEST = 20_000
@@ -124,7 +124,7 @@ def write_page(
     content = text if text is not None else render_page(report, [places_from(target, root) for root in roots])
     try:
         if as_pdf:
-            target.write_bytes(print_pdf(content))
+            write_bytes(target, print_pdf(content))
         else:
             write_text(target, content)
     except OSError as error:

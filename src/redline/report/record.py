@@ -7,8 +7,7 @@ from redline._errors import EvidenceError
 from redline._text import clean_line
 from redline.report.trial_view import EvidenceView, evidence_view
 from redline.results import Results, TrialResult
-from redline.run.chain import file_hash
-from redline.run.folder import RunFolder, read_results
+from redline.run.folder import RunFolder
 from redline.run.prompts import prompts_of
 from redline.run.recheck import LONGEST_LINE, verify_folder
 from redline.run.seals import SealAtStart, seals_of
@@ -60,8 +59,8 @@ def read_run(root: Path) -> RunRecord:
     seals, prompts = _seals(folder), _prompts(folder, faults)
     return RunRecord(
         name=root.name,
-        results=read_results(folder),
-        results_sha256=file_hash(folder.results),
+        results=checked.results,
+        results_sha256=checked.results_sha256,
         faults=tuple(faults),
         notes=checked.notes,
         signed_by=checked.signed_by,

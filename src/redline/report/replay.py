@@ -9,13 +9,14 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import anyio
-from inspect_ai.log import EvalSample, read_eval_log_samples
+from inspect_ai.log import EvalSample
 from inspect_ai.model import ChatMessageAssistant, ChatMessageTool, Model
 from inspect_ai.tool import ToolCall
 from pydantic import BaseModel, ConfigDict
 
 from redline._errors import EvidenceError, UsageError
 from redline._names import unknown
+from redline._records import Records
 from redline._tasks import task_group
 from redline.agents.results import with_their_calls
 from redline.guardrails import AnyGuardrail, Finding, Findings, Guardrail, guardrails, read_guardrails
@@ -25,10 +26,10 @@ from redline.models.ledger import said_in
 from redline.report.detectors import AT, SCORE, sides_of
 from redline.report.words import exact_words
 from redline.results import Results, TrialResult
-from redline.run import RunFolder, verify_folder
+from redline.run import verify_folder
 from redline.run.extract import trial_id
-from redline.run.folder import read_results
 from redline.run.guarding import JOB
+from redline.run.stored_logs import check_log, read_samples
 from redline.stats.detection import AT_MOST, AtFewAlarms, Auroc, at_false_alarm_rate, at_threshold, auroc
 from redline.verify._limits import limits
 
@@ -100,7 +101,7 @@ async def replay(
     checked = verify_folder(root)
     if checked.faults:
         raise EvidenceError(f"{root.name} is not replayed, its records do not hold together: {checked.faults[0]}")
-    results = read_results(RunFolder(root))
+    results = checked.results
     said = {name: tuple(_said(sample)) for name, sample in _samples(root, results)}
     rows: list[ReplayRow] = []
     left_out: list[str] = []
@@ -137,9 +138,11 @@ def _samples(root: Path, results: Results) -> Iterator[tuple[str, EvalSample]]:
     for trial in results.trials:
         if trial.log is not None:
             models.setdefault(trial.log, set()).add(trial.model)
+    files = Records(root)
     known = {(trial.log, trial.id) for trial in results.trials}
     for path, theirs in sorted(models.items()):
-        for sample in read_eval_log_samples(str(root / path), all_samples_required=False):
+        check_log(files, path)
+        for sample in read_samples(root / path):
             for name in {trial_id(sample.id, model) for model in theirs}:
                 if (path, name) in known:
                     yield name, sample

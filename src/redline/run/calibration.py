@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import get_args
 
 from platformdirs import user_state_path
-from pydantic import ValidationError
 
 from redline import __version__
 from redline._errors import UsageError
+from redline._records import Records, refuse_foreign, strict_json
 from redline.catalog import Scalar
 from redline.controls import CASES, CONTROLS, Case, Control, Family, Truth, find_control, truth_of
 from redline.plan import CONTROL_PREFIX, Arm, ModelSpec, Plan, Runtime, canonical_json
@@ -160,6 +160,8 @@ def prepare_to_keep(runtime: str) -> Path:
     path = calibration_file(runtime)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        refuse_foreign(path.parent)
+        refuse_foreign(path.parent.parent)
     except OSError as error:
         raise UsageError(
             f"cannot keep a calibration in {path.parent} ({error.strerror}): set XDG_STATE_HOME to a folder of yours"
@@ -177,7 +179,21 @@ def keep_calibration(calibration: Calibration) -> Path:
 def kept_calibration(runtime: str) -> Calibration | None:
     """The calibration of this version on a runtime of this machine; None where there is none that can be read."""
     try:
-        found = Calibration.model_validate_json(calibration_file(runtime).read_bytes())
-    except (OSError, ValidationError):
+        found = Calibration.model_validate_json(_own_content(calibration_file(runtime)))
+    except (OSError, ValueError):
         return None
     return found if (found.redline_version, found.runtime) == (__version__, runtime) else None
+
+
+def _own_content(path: Path) -> bytes:
+    """The content of a calibration file that no other user of the machine can have put there or changed.
+
+    Raises:
+        OSError: It cannot be read, or others had a hand in it.
+        ValueError: It is not strict JSON.
+    """
+    for owned in (path.parent.parent, path.parent, path):
+        refuse_foreign(owned)
+    content = Records(path.parent).read(path.name)
+    strict_json(content)
+    return content

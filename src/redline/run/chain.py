@@ -8,13 +8,18 @@ files shows, and who signs the head signs them all.
 import hashlib
 from pathlib import Path
 
+from redline._records import Records
 from redline.results import OPEN_HEAD, Chain, Results
 from redline.run.folder import RunFolder
 
 
 def file_hash(path: Path) -> str:
-    """SHA-256 of a file."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    """SHA-256 of a file of a run's folder.
+
+    Raises:
+        OSError: It is no regular file, or is too large.
+    """
+    return Records(path.parent).sha256(path.name)
 
 
 def chained(results: Results, folder: RunFolder) -> Results:

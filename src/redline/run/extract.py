@@ -8,11 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from inspect_ai.log import EvalLog, EvalSample, EvalSpec, read_eval_log, read_eval_log_sample
+from inspect_ai.log import EvalLog, EvalSample, EvalSpec
 from inspect_ai.model import ChatMessageAssistant
 from inspect_ai.scorer import Score
 
-from redline._errors import UsageError
+from redline._errors import EvidenceError, UsageError
+from redline._names import one_line
+from redline._records import RecordError, refuse_link
 from redline.cell.errors import LostCellError, NoCellError
 from redline.cell.seal import SealReport
 from redline.guardrails.llm_monitor import ROLE as MONITOR
@@ -20,6 +22,7 @@ from redline.plan import Plan, canonical_json
 from redline.results import JudgedTrial, ReplicaResult, RoleUse, SealReading, TrialResult
 from redline.run.brake import alarms_of
 from redline.run.folder import RunFolder, write_text
+from redline.run.stored_logs import check_all, log_names, read_header, read_sample
 from redline.verify.evidence import WARDEN, CellFacts, Evidence, Trouble, written
 from redline.verify.invalid import alarms_in
 from redline.verify.judge import ROLE as JUDGE
@@ -122,13 +125,15 @@ def harvest(folder: RunFolder, plan: Plan, known: Harvest | None = None) -> Harv
     found.interrupted, found.error = False, None
     newest: dict[str, tuple[_Source, EvalLog]] = {}
     starts: Counter[str] = Counter()
-    for path in sorted(folder.logs.glob("*.eval")):
-        header = read_eval_log(str(path), header_only=True)
+    # What this command has written itself is not checked; what was there before may be anyone's.
+    names = (check_all if known is None else log_names)(folder.files, folder.logs.name)
+    for path in (folder.root / name for name in names):
+        header = read_header(path)
         source = _Source(folder, plan, path, header.eval)
         newest[header.eval.task_id] = (source, header)
         starts[header.eval.task_id] += 1
         for sample in _new_samples(found, source):
-            _take(found, source, sample)
+            _take(found, source, sample) if known is not None else _take_unknown(found, source, sample)
     found.closed = []
     for source, header in newest.values():
         if header.status == "success" and not header.invalidated and found.to_run_again & source.names:
@@ -165,9 +170,8 @@ def _new_samples(found: Harvest, source: _Source) -> Iterator[EvalSample]:
     for sample_id in source.spec.dataset.sample_ids or ():
         if trial_id(sample_id, source.model) in found.kept or (source.path, sample_id) in found.read:
             continue
-        try:
-            sample = read_eval_log_sample(str(source.path), id=sample_id, exclude_fields=set(UNREAD))
-        except IndexError:  # not in this log, or not yet
+        sample = read_sample(source.path, sample_id, set(UNREAD))
+        if sample is None:  # not in this log, or not yet
             continue
         found.read.add((source.path, sample_id))
         yield sample
@@ -188,6 +192,15 @@ def reason_to_run_again(sample: EvalSample) -> str | None:
     if message.startswith(LOST) and judgement_in((sample.scores or {}).values()) is None:
         return _first_line(message.partition("(")[2].rstrip(")").strip("'\""))
     return None
+
+
+def _take_unknown(found: Harvest, source: _Source, sample: EvalSample) -> None:
+    """Takes a trial of a log that was there before; it need not be one of redline's."""
+    try:
+        _take(found, source, sample)
+    except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        name = f"{source.folder.logs.name}/{source.path.name}"
+        raise EvidenceError(f"{name} holds a trial that cannot be read: {one_line(error)}") from error
 
 
 def _take(found: Harvest, source: _Source, sample: EvalSample) -> None:
@@ -326,9 +339,16 @@ def _write_evidence(folder: RunFolder, name: str, judgement: Judgement | None) -
     if judgement is None:
         return None
     path = folder.evidence / f"{name}.json"
+    named = {attachment.name for attachment in judgement.evidence.attachments}
     for attachment, whole in judgement.attachments.items():
+        if attachment not in named:  # whose form is that of a file's name
+            raise EvidenceError(f"the log of {name} holds an attachment that its evidence does not name")
         beside = folder.evidence / name / attachment
-        beside.parent.mkdir(exist_ok=True)
+        try:
+            beside.parent.mkdir(exist_ok=True)
+            refuse_link(beside.parent)
+        except (FileExistsError, RecordError) as error:
+            raise UsageError(f"cannot write to {beside.parent}: it is no folder; choose another --out") from error
         write_text(beside, written(whole))
     text = written(judgement.evidence)
     write_text(path, text)

@@ -8,14 +8,14 @@ import json
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from fnmatch import fnmatchcase
 from itertools import count
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from redline._errors import EvidenceError, UsageError
 from redline._names import one_line
+from redline._records import RecordError, Records, refuse_link, strict_json
 from redline.plan import Plan, PlanRecord
 from redline.results import Results
 
@@ -36,6 +36,7 @@ class RunFolder:
             root: The folder, which may not exist yet.
         """
         self.root = root
+        self.files = Records(root)
         self.plan = root / "plan.json"
         self.logs = root / "logs"
         self.evidence = root / "evidence"
@@ -50,8 +51,8 @@ class RunFolder:
 
     def records(self) -> list[Path]:
         """The records beside the results, which their chain binds: the plan, alarms, whatever else a run notes."""
-        kept = (path for pattern in RECORDS for path in self.root.glob(pattern) if not path.name.startswith("."))
-        return sorted(path for path in kept if path not in (self.results, self.signature))
+        others = (self.results.name, self.signature.name)
+        return [self.root / name for name, _ in self.files.names() if _is_record(name) and name not in others]
 
     def next_server_log(self) -> Path:
         """Where the log of the next model server goes that redline starts."""
@@ -86,13 +87,22 @@ class RunFolder:
     def _sweep(self) -> None:
         """Removes what a kill in the middle of a write left: nobody else writes here now, and it is in no chain."""
         for pattern in RECORDS:
-            for left in (*self.root.glob(f".{pattern}.*"), *self.evidence.rglob(f".{pattern}.*")):
-                left.unlink()
+            for left in (*self.root.glob(f".{pattern}.*"), *self._left_in_evidence(f".{pattern}.*")):
+                with suppress(IsADirectoryError):  # no write leaves a folder
+                    left.unlink()
+
+    def _left_in_evidence(self, pattern: str) -> Iterator[Path]:
+        yield from self.evidence.glob(pattern)
+        for name, is_folder in self.files.names(self.evidence.name):
+            if is_folder:
+                yield from (self.evidence / name).glob(pattern)
 
     def _make(self) -> None:
         try:
             for folder in (self.root, self.logs, self.evidence):
                 folder.mkdir(parents=True, exist_ok=True)
+                if folder != self.root:
+                    refuse_link(folder)
             with tempfile.TemporaryFile(dir=self.root):
                 pass
             room = os.statvfs(self.root)
@@ -105,26 +115,44 @@ class RunFolder:
 def read_plan_record(folder: RunFolder) -> PlanRecord | None:
     """The plan that a folder belongs to, none where it has none."""
     try:
-        return PlanRecord.model_validate_json(folder.plan.read_bytes())
+        content = folder.files.read(folder.plan.name)
+        strict_json(content)
+        return PlanRecord.model_validate_json(content)
     except FileNotFoundError:
         return None
     except NotADirectoryError as error:
         raise UsageError(f"{folder.root} is not a folder; choose another --out") from error
     except OSError as error:
         raise UsageError(f"cannot read {folder.plan}: {error.strerror}") from error
-    except ValidationError as error:
+    except ValueError as error:
         raise UsageError(f"{folder.plan} is not a plan: {one_line(error)}; choose another --out") from error
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes a file whole or not at all, so that an end in the middle leaves what was there."""
+    """Writes a file whole or not at all, so that an end in the middle leaves what was there.
+
+    Raises:
+        UsageError: A folder has its name.
+    """
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Writes a file whole or not at all; a link in its place is replaced, and not followed.
+
+    Raises:
+        UsageError: A folder has its name.
+    """
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     temporary = Path(name)
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
         temporary.chmod(0o644)
         temporary.replace(path)
+    except IsADirectoryError as error:
+        temporary.unlink(missing_ok=True)
+        raise UsageError(f"cannot write {path}: it is a folder") from error
     except OSError as error:
         temporary.unlink(missing_ok=True)
         error.filename = error.filename or str(path)  # a full disk shows in a write, which does not name the file
@@ -135,12 +163,36 @@ def write_text(path: Path, text: str) -> None:
 
 
 def read_results(folder: RunFolder) -> Results:
-    """The results of a run."""
+    """The results of a run.
+
+    Raises:
+        EvidenceError: They are altered, or of another version.
+        UsageError: There are none, or they cannot be read.
+    """
+    content = results_content(folder)
     try:
-        return Results.model_validate_json(folder.results.read_bytes())
+        strict_json(content)
+        return Results.model_validate_json(content)
+    except ValueError as error:
+        raise EvidenceError(f"{folder.results} is altered, or of another version: {one_line(error)}") from error
+
+
+def results_content(folder: RunFolder) -> bytes:
+    """The bytes of a run's results.
+
+    Raises:
+        EvidenceError: Something else than a file within its bounds has their name.
+        UsageError: There are none, or they cannot be read.
+    """
+    try:
+        return folder.files.read(folder.results.name)
     except FileNotFoundError as error:
         raise UsageError(f"{folder.root} holds no results.json: it is not the folder of a finished run") from error
+    except RecordError as error:
+        raise EvidenceError(f"{folder.results.name} is altered: {error.strerror}") from error
     except OSError as error:
         raise UsageError(f"cannot read {folder.results}: {error.strerror}") from error
-    except ValidationError as error:
-        raise EvidenceError(f"{folder.results} is altered, or of another version: {one_line(error)}") from error
+
+
+def _is_record(name: str) -> bool:
+    return not name.startswith(".") and any(fnmatchcase(name, pattern) for pattern in RECORDS)

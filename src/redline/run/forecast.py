@@ -7,7 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Literal, Self
 
-from inspect_ai.log import EvalSample, read_eval_log, read_eval_log_samples
+from inspect_ai.log import EvalSample
 from inspect_ai.model import ModelCost, ModelUsage, get_model_info
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -17,6 +17,7 @@ from redline.plan import Arm, Plan, assumed_tokens
 from redline.run.extract import reason_to_run_again
 from redline.run.folder import RunFolder
 from redline.run.pace import Pace, Span
+from redline.run.stored_logs import check_log, log_names, read_header, read_samples
 from redline.stats import DecisionRule, Effect
 from redline.stats.decide import Verdict
 from redline.stats.power import (
@@ -161,11 +162,14 @@ class Earlier(_Frozen):
         """The means of the trials in a folder.
 
         Raises:
+            EvidenceError: A log cannot be read.
             UsageError: There are none.
         """
         spent: dict[tuple[str, str], _Spent] = {}
-        for path in sorted(RunFolder(root).logs.glob("*.eval")):
-            for name, one in _spent(path):
+        folder = RunFolder(root)
+        for log in log_names(folder.files, folder.logs.name):
+            check_log(folder.files, log)
+            for name, one in _spent(root / log):
                 spent.setdefault(name, one)  # a resumed log holds the earlier trials too
         if not spent:
             raise UsageError(f"{root} holds no trials: give --like the folder of an earlier run")
@@ -188,9 +192,9 @@ class _Spent:
 
 def _spent(log: Path) -> Iterator[tuple[tuple[str, str], _Spent]]:
     """What each finished trial of a log took, by its condition and id."""
-    task = read_eval_log(str(log), header_only=True).eval.task_id
+    task = read_header(log).eval.task_id
     parts = {"events", "store", "attachments", "events_data", "messages"}
-    for sample in read_eval_log_samples(str(log), all_samples_required=False, exclude_fields=parts):
+    for sample in read_samples(log, parts):
         span = _span(sample)
         if span is not None and reason_to_run_again(sample) is None:
             usage = sample.model_usage.values()

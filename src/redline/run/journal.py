@@ -4,16 +4,17 @@ import os
 from pathlib import Path
 from typing import TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from redline._errors import EvidenceError
+from redline._records import Records, StrictJsonError, open_regular, record_limits, strict_json
 
 M = TypeVar("M", bound=BaseModel)
 
 
 def append(path: Path, record: BaseModel) -> None:
     """Adds a record, which is there for good when this returns."""
-    fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    fd = open_regular(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     try:
         os.write(fd, record.model_dump_json().encode() + b"\n")
         os.fsync(fd)
@@ -29,11 +30,16 @@ def entries(path: Path, kind: type[M]) -> tuple[M, ...]:
     """
     try:
         # Not by `splitlines` and not as text: a record can contain U+2028 and other ends of a line.
-        lines = path.read_bytes().decode().split("\n")
+        content = Records(path.parent).read(path.name)
+        if content.count(b"\n") > record_limits().values:
+            raise StrictJsonError(f"it has more than {record_limits().values} lines")
+        lines = content.decode().split("\n")
     except FileNotFoundError:
         return ()
-    except (OSError, UnicodeDecodeError) as error:
-        raise EvidenceError(f"cannot read {path}: {error}") from error
+    except OSError as error:
+        raise EvidenceError(f"{path.name} cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise EvidenceError(f"{path.name} cannot be read: {error}") from error
     if lines[-1] == "":  # after the last record's end
         lines.pop()
     return tuple(_entry(path, kind, line) for line in lines)
@@ -41,6 +47,9 @@ def entries(path: Path, kind: type[M]) -> tuple[M, ...]:
 
 def _entry(path: Path, kind: type[M], line: str) -> M:
     try:
+        if len(line) > record_limits().line_bytes:
+            raise StrictJsonError("it is too long")
+        strict_json(line.encode())
         return kind.model_validate_json(line)
-    except ValidationError as error:
-        raise EvidenceError(f"{path} is altered: {line[:80]}") from error
+    except ValueError as error:
+        raise EvidenceError(f"{path.name} is altered: {line[:80]}") from error

@@ -165,7 +165,7 @@ def latest(records: Iterable[PreflightRecord]) -> tuple[PreflightRecord, ...]:
 def _is_finished(plan: Plan, folder: RunFolder) -> bool:
     """Whether every trial was run before, so that no model will be asked."""
     try:
-        return folder.results.is_file() and len(read_results(folder).trials) >= plan.planned_trials
+        return folder.files.exists(folder.results.name) and len(read_results(folder).trials) >= plan.planned_trials
     except (UsageError, EvidenceError):
         return False
 

@@ -3,9 +3,11 @@
 import json
 from collections.abc import Mapping
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from redline._errors import EvidenceError
+from redline._names import one_line
+from redline._records import strict_json
 from redline.run.folder import RunFolder, write_text
 
 _TEXTS = TypeAdapter(dict[str, str])
@@ -23,8 +25,12 @@ def prompts_of(folder: RunFolder) -> dict[str, str]:
         EvidenceError: They cannot be read.
     """
     try:
-        return _TEXTS.validate_json(folder.prompts.read_bytes())
+        content = folder.files.read(folder.prompts.name)
+        strict_json(content)
+        return _TEXTS.validate_json(content)
     except FileNotFoundError:
         return {}
-    except (OSError, ValidationError) as error:
-        raise EvidenceError(f"{folder.prompts.name} cannot be read") from error
+    except OSError as error:
+        raise EvidenceError(f"{folder.prompts.name} cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise EvidenceError(f"{folder.prompts.name} is altered: {one_line(error)}") from error

@@ -1,22 +1,22 @@
 """Judges stored evidence again: no cell, no model, no Inspect log."""
 
-import json
-from collections.abc import Callable, Iterable, Iterator
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from redline import __version__
 from redline._errors import EvidenceError, RedlineError
 from redline._names import one_line
+from redline._records import RecordError, Records, StrictJsonError, read_bounded, record_limits, strict_json
 from redline._text import clean_line
 from redline.results import JudgedTrial, Results, TrialResult, assemble
-from redline.run.chain import file_hash, has_head
+from redline.run.chain import has_head
 from redline.run.extract import as_judged, reading_of, seal_of, trial_id
-from redline.run.folder import RunFolder, read_plan_record, read_results
+from redline.run.folder import RunFolder, read_plan_record, results_content
 from redline.run.preflight import latest, preflights_of
 from redline.run.seals import SealAtStart, seals_of
 from redline.run.servers import served_models
@@ -44,6 +44,10 @@ class Checked:
     """What the reader should know beside, a line each."""
     signed_by: str | None
     """The public key whose signature the folder bears, in hex."""
+    results: Results
+    """The results that were held against the evidence."""
+    results_sha256: str
+    """SHA-256 of their bytes."""
 
 
 def verify_file(path: Path) -> tuple[Verdict, tuple[str, ...]]:
@@ -55,14 +59,15 @@ def verify_file(path: Path) -> tuple[Verdict, tuple[str, ...]]:
         EvidenceError: It cannot be read or judged, or it is altered.
     """
     path = path.absolute()
-    evidence = read_evidence(path)
+    content = _content(path)
+    evidence = _as_evidence(path.name, content)
     folder = RunFolder(path.parent.parent)
-    if path.parent.name == folder.evidence.name and folder.results.is_file():
-        bound = {trial.evidence: trial.evidence_sha256 for trial in _read(folder).trials}
+    if path.parent.name == folder.evidence.name and folder.files.exists(folder.results.name):
+        bound = {trial.evidence: trial.evidence_sha256 for trial in _read(folder)[0].trials}
         sha256 = bound.get(f"{folder.evidence.name}/{path.name}")
-        if sha256 is not None and (fault := _file_fault(path, path.name, sha256)):
-            raise EvidenceError(fault)
-    for fault in _attachment_faults(path, evidence):
+        if sha256 is not None and sha256 != hashlib.sha256(content).hexdigest():
+            raise EvidenceError(_altered(path.name))
+    for fault in _attachment_faults(Records(path.parent), path.stem, evidence):
         raise EvidenceError(fault)
     return judge(evidence), tuple(_version_notes({evidence.redline_version}))
 
@@ -73,14 +78,23 @@ def read_evidence(path: Path) -> Evidence:
     Raises:
         EvidenceError: There is none that this version can judge.
     """
+    return _as_evidence(path.name, _content(path))
+
+
+def _content(path: Path) -> bytes:
     try:
-        content = path.read_bytes()
+        return read_bounded(path, record_limits().document_bytes)
     except OSError as error:
         raise EvidenceError(f"{path.name} cannot be read: {error.strerror}") from error
+
+
+def _as_evidence(name: str, content: bytes) -> Evidence:
+    document: object = None
     try:
+        document = strict_json(content)
         return Evidence.model_validate_json(content)
-    except ValidationError as error:
-        raise EvidenceError(_unreadable(path.name, content, Evidence, error)) from error
+    except ValueError as error:
+        raise EvidenceError(_unreadable(name, document, Evidence, error)) from error
 
 
 def verify_folder(root: Path, key: Ed25519PublicKey | None = None, seen: Seen | None = None) -> Checked:
@@ -96,15 +110,16 @@ def verify_folder(root: Path, key: Ed25519PublicKey | None = None, seen: Seen | 
         UsageError: It is not the folder of a run.
     """
     folder = RunFolder(root)
-    results = _read(folder)
-    faults = [*_results_faults(folder, results), *_record_faults(folder, results)]
+    results, content = _read(folder)
+    faults = [*_results_faults(folder, results, content), *_record_faults(folder, results)]
     faults += _model_faults(folder, results)
     faults += _preflight_faults(folder, results)
     at_start = _seals(folder, faults)
     seals = {seal.sha256 for seal in at_start}
     judged: list[JudgedTrial] = []
     versions = {results.redline_version}
-    known: set[Path] = set()
+    known: set[str] = set()
+    untold: set[str] = set()
     right = 0
     for trial in results.trials:
         if trial.evidence is None:
@@ -112,18 +127,18 @@ def verify_folder(root: Path, key: Ed25519PublicKey | None = None, seen: Seen | 
                 faults.append(f"{folder.results.name} says {trial.outcome} of {trial.id} and names no evidence")
             judged.append(_without_evidence(results, trial))
             continue
-        path = root / trial.evidence
-        known.add(path)
+        known.add(trial.evidence)
+        beside = trial.evidence.removesuffix(".json")
         try:
-            evidence = _bound_evidence(path, trial)
+            evidence = _bound_evidence(folder, trial.evidence, trial)
         except EvidenceError as error:
             faults.append(str(error))
-            known |= set(path.with_suffix("").glob("*"))  # what it named beside it cannot be told any more
+            untold.add(beside)  # what it named beside it cannot be told any more
             continue
-        known |= {path.with_suffix("") / attachment.name for attachment in evidence.attachments}
+        known |= {f"{beside}/{attachment.name}" for attachment in evidence.attachments}
         verdict = judge(evidence)
         versions.add(evidence.redline_version)
-        found = [*_attachment_faults(path, evidence), *_trial_faults(results, trial, evidence, verdict)]
+        found = [*_attachment_faults(folder.files, beside, evidence), *_trial_faults(results, trial, evidence, verdict)]
         if evidence.trial.seal_sha256 is not None and evidence.trial.seal_sha256 not in seals:
             found.append(f"{trial.evidence} names a seal that {folder.seals.name} does not hold")
         faults += found
@@ -131,7 +146,7 @@ def verify_folder(root: Path, key: Ed25519PublicKey | None = None, seen: Seen | 
         judged.append(_judged(trial, evidence, verdict))
         if seen is not None:
             seen(trial, evidence, verdict)
-    faults += _strangers(folder, known)
+    faults += _strangers(folder, known, untold)
     again = assemble(results.plan, judged, at_start=[reading_of([seal.report]) for seal in at_start])
     if not faults and again.conditions != results.conditions:
         faults.append(f"{folder.results.name} says rates that its trials do not lead to")
@@ -148,10 +163,20 @@ def verify_folder(root: Path, key: Ed25519PublicKey | None = None, seen: Seen | 
         trials=sum(trial.evidence is not None for trial in results.trials),
         right=right,
         # They name files, and whoever made a file named it: nothing in them may be an order to a terminal.
-        faults=tuple(clean_line(fault, LONGEST_LINE) for fault in faults),
+        faults=tuple(_shown(faults)),
         notes=(*_version_notes(versions), *_missing_trials(results)),
         signed_by=signer,
+        results=results,
+        results_sha256=hashlib.sha256(content).hexdigest(),
     )
+
+
+def _shown(faults: Sequence[str]) -> Iterator[str]:
+    most = record_limits().faults
+    for fault in faults[:most]:
+        yield clean_line(fault, LONGEST_LINE)
+    if len(faults) > most:
+        yield f"{len(faults) - most} more faults are not listed"
 
 
 def _seals(folder: RunFolder, faults: list[str]) -> tuple[SealAtStart, ...]:
@@ -163,39 +188,34 @@ def _seals(folder: RunFolder, faults: list[str]) -> tuple[SealAtStart, ...]:
         return ()
 
 
-def _read(folder: RunFolder) -> Results:
-    if not folder.results.exists() and (folder.plan.exists() or folder.evidence.exists()):
-        name = folder.results.name
+def _read(folder: RunFolder) -> tuple[Results, bytes]:
+    """The results and their bytes, which are read once: nothing can change them in between."""
+    name = folder.results.name
+    exists = folder.files.exists
+    if not exists(name) and (exists(folder.plan.name) or exists(folder.evidence.name)):
         raise EvidenceError(f"{name} is missing: the run did not come to its end, or the file was taken away")
+    content = results_content(folder)
+    document: object = None
     try:
-        return read_results(folder)
-    except EvidenceError as error:
-        cause = error.__cause__
-        if not isinstance(cause, ValidationError):
-            raise
-        message = _unreadable(folder.results.name, folder.results.read_bytes(), Results, cause)
-        raise EvidenceError(message) from cause
+        document = strict_json(content)
+        return Results.model_validate_json(content), content
+    except ValueError as error:
+        raise EvidenceError(_unreadable(name, document, Results, error)) from error
 
 
-def _unreadable(name: str, content: bytes, kind: type[BaseModel], error: ValidationError) -> str:
+def _unreadable(name: str, document: object, kind: type[BaseModel], error: ValueError) -> str:
     """Says of a document that does not fit its model whether it is one of another version."""
+    if isinstance(error, StrictJsonError):
+        return f"{name} is altered: {error}"
     schema: str = kind.model_fields["schema_"].default
-    document = _as_object(content)
-    version = document.get("redline_version")
-    if document.get("schema") != schema or version != __version__:
+    said = document if isinstance(document, dict) else {}
+    version = said.get("redline_version")
+    if said.get("schema") != schema or version != __version__:
         return (
             f"{name} is altered, or of a version that this redline {__version__} cannot judge: it says schema "
-            f"{document.get('schema')} and redline {version}, and {schema} is known here"
+            f"{clean_line(said.get('schema'), 80)} and redline {clean_line(version, 80)}, and {schema} is known here"
         )
     return f"{name} is altered: {one_line(error)}"
-
-
-def _as_object(content: bytes) -> dict[str, Any]:
-    try:
-        document = json.loads(content)
-    except ValueError:
-        return {}
-    return document if isinstance(document, dict) else {}
 
 
 def _version_notes(versions: Iterable[str]) -> Iterator[str]:
@@ -210,8 +230,8 @@ def _missing_trials(results: Results) -> Iterator[str]:
         yield f"{len(results.trials)} of {planned} planned trials are in the results"
 
 
-def _results_faults(folder: RunFolder, results: Results) -> Iterator[str]:
-    if not has_head(folder.results.read_bytes(), results.chain.head):
+def _results_faults(folder: RunFolder, results: Results, content: bytes) -> Iterator[str]:
+    if not has_head(content, results.chain.head):
         yield f"{folder.results.name} is altered: its bytes do not lead to the head of its chain"
 
 
@@ -219,11 +239,16 @@ def _record_faults(folder: RunFolder, results: Results) -> Iterator[str]:
     """What is wrong with the plan and the other records beside the results."""
     bound = results.chain.files
     for name, sha256 in bound.items():
-        if fault := _file_fault(folder.root / name, name, sha256):
+        if fault := _file_fault(folder.files, name, sha256):
             yield fault
         elif name == folder.plan.name and not _is_plan_of(folder, results):
             yield f"{name} is not the plan of the results"
-    for path in folder.records():
+    try:
+        there = folder.records()
+    except OSError as error:
+        yield f"the folder cannot be listed: {error.strerror}"
+        return
+    for path in there:
         if path.name not in bound:
             yield f"{path.name} is no record of the results"
 
@@ -254,28 +279,41 @@ def _is_plan_of(folder: RunFolder, results: Results) -> bool:
     return record is not None and record.sha256 == results.plan.sha256
 
 
-def _bound_evidence(path: Path, trial: TrialResult) -> Evidence:
-    """The evidence of a trial, if its bytes are those that the results name."""
-    if fault := _file_fault(path, str(trial.evidence), str(trial.evidence_sha256)):
-        raise EvidenceError(fault)
-    return read_evidence(path)
+def _bound_evidence(folder: RunFolder, name: str, trial: TrialResult) -> Evidence:
+    """The evidence of a trial, if its bytes are those that the results name; it is read once."""
+    if not (name.startswith(f"{folder.evidence.name}/") and name.endswith(".json")):
+        raise EvidenceError(f"{folder.results.name} names {name} as evidence, which is no evidence file of the folder")
+    try:
+        content = folder.files.read(name)
+    except OSError as error:
+        raise EvidenceError(_unread(name, error)) from error
+    if hashlib.sha256(content).hexdigest() != trial.evidence_sha256:
+        raise EvidenceError(_altered(name))
+    return _as_evidence(name.rpartition("/")[2], content)
 
 
-def _attachment_faults(path: Path, evidence: Evidence) -> Iterator[str]:
+def _attachment_faults(files: Records, beside: str, evidence: Evidence) -> Iterator[str]:
+    """What is wrong with the files beside evidence, in the folder of this name."""
     for attachment in evidence.attachments:
-        beside = path.with_suffix("") / attachment.name
-        name = beside.relative_to(path.parent.parent).as_posix()
-        if fault := _file_fault(beside, name, attachment.sha256):
+        if fault := _file_fault(files, f"{beside}/{attachment.name}", attachment.sha256):
             yield fault
 
 
-def _file_fault(path: Path, name: str, sha256: str) -> str | None:
+def _file_fault(files: Records, name: str, sha256: str) -> str | None:
     """What is wrong with a file whose hash is known."""
     try:
-        found = file_hash(path)
+        found = files.sha256(name)
     except OSError as error:
-        return f"{name} is missing: {error.strerror}"
-    return None if found == sha256 else f"{name} is altered: its sha256 differs from the one that was noted"
+        return _unread(name, error)
+    return None if found == sha256 else _altered(name)
+
+
+def _unread(name: str, error: OSError) -> str:
+    return f"{name} is {'altered' if isinstance(error, RecordError) else 'missing'}: {error.strerror}"
+
+
+def _altered(name: str) -> str:
+    return f"{name} is altered: its sha256 differs from the one that was noted"
 
 
 def _trial_faults(results: Results, trial: TrialResult, evidence: Evidence, verdict: Verdict) -> Iterator[str]:
@@ -311,7 +349,19 @@ def _without_evidence(results: Results, trial: TrialResult) -> JudgedTrial:
     return JudgedTrial(result=trial, arm=next(arms, ""), engine_replicated=False, fudan2024=False, seal=None)
 
 
-def _strangers(folder: RunFolder, known: set[Path]) -> Iterator[str]:
-    """Files among the evidence that nothing names."""
-    for path in sorted(path for path in folder.evidence.rglob("*") if not path.is_dir() and path not in known):
-        yield f"{path.relative_to(folder.root).as_posix()} belongs to no trial of the results"
+def _strangers(folder: RunFolder, known: set[str], untold: set[str]) -> Iterator[str]:
+    """Whatever is among the evidence that nothing names; nothing is deeper than the folder of a trial."""
+    of_no_trial = "belongs to no trial of the results"
+    root = folder.evidence.name
+    try:
+        found = folder.files.names(root) if folder.files.exists(root) else []
+        for name, is_folder in found:
+            own = f"{root}/{name}"
+            if not is_folder and own not in known:
+                yield f"{own} {of_no_trial}"
+            elif is_folder and own not in untold:
+                for inner, _ in folder.files.names(own):
+                    if f"{own}/{inner}" not in known:
+                        yield f"{own}/{inner} {of_no_trial}"
+    except OSError as error:
+        yield f"{root} cannot be listed: {error.strerror}"

@@ -5,7 +5,9 @@ samples that are invalidated. The mark is set in a copy that takes the log's pla
 what was there.
 """
 
+import os
 import shutil
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -17,9 +19,13 @@ from redline.run.folder import RunFolder
 def reopen(folder: RunFolder, logs: Iterable[Path]) -> None:
     """Mark logs, so that Inspect completes them."""
     for path in logs:
-        copy = folder.root / f".{path.name}"
+        # A new name, which nothing in the folder can have taken beforehand.
+        handle, name = tempfile.mkstemp(dir=folder.root, prefix=".", suffix=path.name)
+        copy = Path(name)
         try:
-            shutil.copyfile(path, copy)
+            with os.fdopen(handle, "wb") as target, path.open("rb") as source:
+                shutil.copyfileobj(source, target)
+            shutil.copymode(path, copy)
             header = read_eval_log(str(copy), header_only=True)
             write_eval_log(header.model_copy(update={"invalidated": True}), str(copy), header_only=True)
             copy.replace(path)

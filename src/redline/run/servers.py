@@ -6,10 +6,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 
 from inspect_ai.model import Model
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from redline._errors import EvidenceError, UsageError
 from redline._names import one_line
+from redline._records import strict_json
 from redline.models.attached import attached_slots
 from redline.models.served import ServedModel
 from redline.run.folder import RunFolder, write_text
@@ -82,12 +83,14 @@ def served_models(folder: RunFolder) -> tuple[ServedModel, ...]:
         EvidenceError: The record is altered.
     """
     try:
-        return _RECORDS.validate_json(folder.models.read_bytes())
+        content = folder.files.read(folder.models.name)
+        strict_json(content)
+        return _RECORDS.validate_json(content)
     except FileNotFoundError:
         return ()
     except OSError as error:
         raise EvidenceError(f"{folder.models.name} cannot be read: {error.strerror}") from error
-    except ValidationError as error:
+    except ValueError as error:
         raise EvidenceError(f"{folder.models.name} is altered: {one_line(error)}") from error
 
 

@@ -11,10 +11,11 @@ from cryptography.hazmat.primitives.serialization import (
     load_ssh_private_key,
     load_ssh_public_key,
 )
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from redline._errors import EvidenceError, UsageError
 from redline._names import one_line
+from redline._records import read_bounded, record_limits, strict_json
 from redline.run.folder import RunFolder, write_text
 
 OPENSSH_MARK = b"-----BEGIN OPENSSH PRIVATE KEY-----"
@@ -82,7 +83,7 @@ def read_public_key(path: Path) -> Ed25519PublicKey:
 
 def _read(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return read_bounded(path, record_limits().key_bytes)
     except OSError as error:
         raise UsageError(f"cannot read the key {path}: {error.strerror}") from error
 
@@ -96,9 +97,11 @@ def sign(folder: RunFolder, head: str, key: Ed25519PrivateKey) -> None:
 def drop_stale(folder: RunFolder, head: str) -> bool:
     """Removes a signature that is of another head than this; returns whether there was one."""
     try:
-        stale = folder.signature.read_text(encoding="utf-8", errors="replace")
+        stale = folder.files.read(folder.signature.name).decode(errors="replace")
     except FileNotFoundError:
         return False
+    except OSError as error:
+        raise EvidenceError(f"{folder.signature.name} cannot be read: {error.strerror}") from error
     if f'"{head}"' in stale:
         return False
     folder.signature.unlink()
@@ -133,11 +136,14 @@ def signed_by(folder: RunFolder, head: str, key: Ed25519PublicKey | None) -> str
 
 def _read_signature(folder: RunFolder) -> Signature | None:
     try:
-        content = folder.signature.read_bytes()
+        content = folder.files.read(folder.signature.name)
+        strict_json(content)
         signature = Signature.model_validate_json(content)
     except FileNotFoundError:
         return None
-    except (OSError, ValidationError) as error:
+    except OSError as error:
+        raise EvidenceError(f"{folder.signature.name} is altered: {error.strerror}") from error
+    except ValueError as error:
         raise EvidenceError(f"{folder.signature.name} is altered: {one_line(error)}") from error
     if signature.document().encode() != content:
         raise EvidenceError(f"{folder.signature.name} is altered: its bytes are not those of the format")
