@@ -53,8 +53,8 @@ def fault_of(error: BaseException, attempt_seconds: float | None = None) -> Faul
         error: Whatever the client raised, or returned in the place of an answer.
         attempt_seconds: Duration after which a try is abandoned, in seconds, for the message of a time-out.
     """
-    causes = list(_causes(error))
-    status = next((found for cause in causes if (found := _status(cause)) is not None), None)
+    causes = list(causes_of(error))
+    status = next((found for cause in causes if (found := status_of(cause)) is not None), None)
     message = clean_line(_message(causes, status, attempt_seconds), limits().evidence.message_characters)
     text = " ".join(filter(None, (message, *(_code(cause) for cause in causes))))
     return Fault(status, message, _kind(status, text))
@@ -80,7 +80,7 @@ def _kind(status: int | None, text: str) -> FaultKind:
     return "permanent" if is_permanent else "passing"
 
 
-def _causes(error: BaseException) -> Iterator[BaseException]:
+def causes_of(error: BaseException) -> Iterator[BaseException]:
     """Yield the exception and what it stems from, the outermost first; retry wrappers give way to their last try."""
     seen: list[int] = []
     current: BaseException | None = error
@@ -94,7 +94,8 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
         current = inner
 
 
-def _status(error: BaseException) -> int | None:
+def status_of(error: BaseException) -> int | None:
+    """Return the HTTP status that an exception carries, None if it carries none."""
     response = getattr(error, "response", None)
     for value in (
         getattr(error, "status_code", None),
@@ -146,6 +147,8 @@ def _told(error: BaseException) -> str:
 def _in_body(body: Any, depth: int = 0) -> str:
     if isinstance(body, str):
         return _plain(body)
+    if isinstance(body, list) and body and depth < MAX_CAUSES:
+        return _in_body(body[0], depth + 1)
     if isinstance(body, Mapping) and depth < MAX_CAUSES:
         for key in ("message", "error", "detail", "msg"):
             found = _in_body(body.get(key), depth + 1)

@@ -2,12 +2,13 @@
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Literal
 
 from redline._text import clean_line
+from redline.models.faults import causes_of, status_of
 
 ErrorKind = Literal["refused", "passing", "late", "key", "missing", "rejected", "malformed"]
 """Nothing listens; may pass (5xx, 429, a cut connection); no answer in time; the key is refused; the name or the
@@ -52,8 +53,8 @@ def server_error(error: BaseException, limit: int) -> ServerError:
         error: The exception, as `Model.generate` raises it.
         limit: Characters of the message.
     """
-    causes = list(_causes(error))
-    status = next((found for cause in causes if (found := _status(cause)) is not None), None)
+    causes = list(causes_of(error))
+    status = next((found for cause in causes if (found := status_of(cause)) is not None), None)
     if status is not None:
         return ServerError(_kind(status), status, clean_line(_said(causes), limit))
     kind, message = _without_status(causes)
@@ -81,28 +82,6 @@ def _without_status(causes: list[BaseException]) -> tuple[ErrorKind, str]:
     elif "OpenAIResponseError" in names:
         found = ("malformed", str(last)[:MAX_READ].partition("response: ")[2] or str(last)[:MAX_READ])
     return found
-
-
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    """Yield an exception and its causes, the outermost first; a wrapper of retries gives way to its last try."""
-    current: BaseException | None = error
-    for _ in range(MAX_CAUSES):
-        if current is None:
-            return
-        last = getattr(current, "last_attempt", None)
-        inner = last.exception() if last is not None and callable(getattr(last, "exception", None)) else None
-        if isinstance(inner, BaseException):
-            current = inner
-            continue
-        yield current
-        current = current.__cause__ or (None if current.__suppress_context__ else current.__context__)
-
-
-def _status(error: BaseException) -> int | None:
-    for value in (getattr(error, "status_code", None), getattr(getattr(error, "response", None), "status_code", None)):
-        if isinstance(value, int) and 100 <= value <= 599:  # noqa: PLR2004 - the range of HTTP
-            return value
-    return None
 
 
 def _kind(status: int) -> ErrorKind:
