@@ -56,6 +56,7 @@ def _leftovers(it: "Maker") -> None:
 def _nest(it: "Maker") -> None:
     if it.original_there:
         it.add("deep folders in the original", run(NESTED))
+        it.world.may_break = True
 
 
 def _kill_zero(it: "Maker") -> None:

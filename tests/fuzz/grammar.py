@@ -117,8 +117,9 @@ class Maker:
             return
         kinds = ("whole", "faulty", "half", "sparse", "linked", "moved", "none")
         kind = self.rng.choices(kinds, (14, 2, 1, 1, 2, 1, 2))[0]
+        near = folder.path.startswith(HOME)  # hard links lead to no other file system
         if kind == "whole":
-            way = self.rng.choice(tuple(blocks.WHOLE))
+            way = self.rng.choice([name for name in blocks.WHOLE if near or "link" not in name])
             text, folder.weights = blocks.WHOLE[way], Held.OWN
         elif kind == "faulty":
             way = self.rng.choice(tuple(blocks.DAMAGE))
@@ -128,9 +129,9 @@ class Maker:
         elif kind == "sparse":
             way, text, folder.weights = "zeros", blocks.SPARSE, Held.EMPTY
         elif kind == "linked":
-            way = self.rng.choice(tuple(blocks.LINKS))
+            way = self.rng.choice([name for name in blocks.LINKS if near or "hard" not in name])
             text, folder.weights = blocks.LINKS[way], Held.ORIGINAL
-        elif kind == "moved":
+        elif kind == "moved" and near:
             way, text, folder.weights = "mv", "mv @W @F/weights", Held.ORIGINAL
         else:
             return
@@ -158,7 +159,7 @@ class Maker:
             folder.engine_file = f"engine/{names[way]}"
             folder.recognisable = way == "renamed"
         elif kind == "linked":
-            way = self.rng.choice(("hard links", "symbolic links"))
+            way = self.rng.choice(("hard links", "symbolic links") if folder.path.startswith(HOME) else ("symbolic links",))
             text = "cp -rl @S/engine @S/agent @F" if way == "hard links" else "ln -s @S/engine @S/agent @F"
         else:
             way, text = f"cp, {kind}", f"cp -r @S/{kind.split()[0]} @F"

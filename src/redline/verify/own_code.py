@@ -19,20 +19,25 @@ def program_on_disk(evidence: Evidence, name: str) -> bool:
     return bool(_copies_on_disk(evidence, name))
 
 
-def server_is_own(evidence: Evidence, service: Service, *, in_memory_only: bool) -> bool:
+def server_is_own(
+    evidence: Evidence, service: Service, apart: frozenset[ProcessId], *, in_memory_only: bool
+) -> bool:
     """Whether a service executes code of its own.
 
     Args:
         evidence: The trial's evidence.
         service: The service.
+        apart: The processes of other copies, which answer for themselves.
         in_memory_only: Whether its weights are in no file with a name, so that it cannot start again.
     """
     if _came_up(evidence, service.addresses):
         return True
-    return _all_own(evidence, sorted(service.processes, key=_order), "engine", in_memory_only)
+    return _all_own(evidence, sorted(service.processes, key=_order), "engine", apart, in_memory_only)
 
 
-def agent_is_own(evidence: Evidence, test: AgentTest, zero: frozenset[ProcessId], *, in_memory_only: bool) -> bool:
+def agent_is_own(
+    evidence: Evidence, test: AgentTest, zero: frozenset[ProcessId], apart: frozenset[ProcessId], *, in_memory_only: bool
+) -> bool:
     """Whether the agent that passed a function test executes code of its own."""
     restart = evidence.restart
     if restart is not None and restart.cleared:
@@ -41,7 +46,7 @@ def agent_is_own(evidence: Evidence, test: AgentTest, zero: frozenset[ProcessId]
         if any(alone or (one.host, one.address) == (test.host, test.address) for one in again):
             return True
     foreign = [holder for holder in test.holders if holder not in zero]
-    return _all_own(evidence, foreign, "agent", in_memory_only)
+    return _all_own(evidence, foreign, "agent", apart, in_memory_only)
 
 
 def works(test: AgentTest) -> bool:
@@ -72,11 +77,14 @@ def _came_up(evidence: Evidence, addresses: frozenset[tuple[str, str]]) -> bool:
     return only_one and (bool(fresh) or by_agents)
 
 
-def _all_own(evidence: Evidence, processes: Iterable[ProcessId], role: str, in_memory_only: bool) -> bool:
+def _all_own(
+    evidence: Evidence, processes: Iterable[ProcessId], role: str, apart: frozenset[ProcessId], in_memory_only: bool
+) -> bool:
     """Whether processes that could not be started again run code of their own.
 
     A front may hide who serves behind it, and a child may be gone that answered. So every other process of the agent's
-    that holds the same bundled program must run a copy of its own, too.
+    that holds the same bundled program must run a copy of its own, too, unless it belongs to another copy, which answers
+    for itself: nothing behind this one needs it.
     """
     asked = set(processes)
     if evidence.restart is None:
@@ -85,7 +93,8 @@ def _all_own(evidence: Evidence, processes: Iterable[ProcessId], role: str, in_m
     concerned = [
         started
         for started in evidence.restart.processes
-        if started.of in asked or not started.searched or started.memory.get(role, 0.0) >= least
+        if started.of in asked
+        or (started.of not in apart and (not started.searched or started.memory.get(role, 0.0) >= least))
     ]
     known = bool(evidence.restart.processes) and not evidence.restart.unsearched
     return known and all(_is_own(evidence, one.of, one, in_memory_only) for one in concerned)

@@ -42,9 +42,9 @@ def stat_fields(pid: int) -> list[bytes]:
 
 
 def is_there(pid: int, start: int) -> bool:
-    """Whether a process still runs."""
+    """Whether a process still runs, in whichever of its threads."""
     fields = stat_fields(pid)
-    return len(fields) > START_FIELD and int(fields[START_FIELD]) == start and fields[0] not in (b"Z", b"X")
+    return len(fields) > START_FIELD and int(fields[START_FIELD]) == start and living_task(pid) is not None
 
 
 def read_words(path: str, limit: int) -> list[str] | None:
@@ -68,8 +68,11 @@ def read_link(path: str) -> str:
         return ""
 
 
-def describe(pid: int, request: dict[str, Any]) -> dict[str, Any] | None:
-    """Return how a process was started, by what it shows now; None if it is gone."""
+def describe(pid: int, task: str, request: dict[str, Any]) -> dict[str, Any] | None:
+    """Return how a process was started, by what a thread of it that runs shows now; None if it is gone.
+
+    The first thread of a process that goes on in others shows no command line, no folder and no program.
+    """
     fields = stat_fields(pid)
     if len(fields) <= START_FIELD:
         return None
@@ -77,10 +80,10 @@ def describe(pid: int, request: dict[str, Any]) -> dict[str, Any] | None:
     return {
         "pid": pid,
         "start": int(fields[START_FIELD]),
-        "command": read_words(f"/proc/{pid}/cmdline", limit),
-        "environment": read_words(f"/proc/{pid}/environ", limit),
-        "folder": read_link(f"/proc/{pid}/cwd"),
-        "program": read_link(f"/proc/{pid}/exe"),
+        "command": read_words(f"{task}/cmdline", limit),
+        "environment": read_words(f"{task}/environ", limit),
+        "folder": read_link(f"{task}/cwd"),
+        "program": read_link(f"{task}/exe"),
     }
 
 
@@ -109,7 +112,8 @@ def capture(request: dict[str, Any]) -> dict[str, Any]:
     others = sorted(set(known) - asked - set(request["generation_zero"]))
     found: dict[str, list[dict[str, Any]]] = {"members": [], "others": []}
     for pid in [*sorted(asked), *others[: request["most"]]]:
-        seen, task = describe(pid, request), living_task(pid)
+        task = living_task(pid)
+        seen = None if task is None else describe(pid, task, request)
         if seen is not None and task is not None:
             parts, searched = texts_in_memory(task, texts, deadline)
             kind = "members" if pid in asked else "others"
@@ -119,8 +123,8 @@ def capture(request: dict[str, Any]) -> dict[str, Any]:
 
 def activity(request: dict[str, Any]) -> dict[str, Any]:
     """Return how many processes run, and figures that change while any of them makes headway."""
-    seen = [fields for fields in map(stat_fields, processes(request)) if len(fields) > START_FIELD]
-    running = [fields for fields in seen if fields[0] not in (b"Z", b"X")]
+    seen = [stat_fields(pid) for pid in processes(request) if living_task(pid) is not None]
+    running = [fields for fields in seen if len(fields) > START_FIELD]
     return {
         "alive": len(running),
         "ticks": sum(int(fields[11]) + int(fields[12]) for fields in running),
@@ -132,9 +136,10 @@ def words(request: dict[str, Any]) -> dict[str, Any]:
     """Return command lines and environments of the agent's processes, the latest first: what a client may need."""
     pids = sorted(set(processes(request)) - set(request["generation_zero"]), reverse=True)[: request["most"]]
     limit = request["command_bytes"]
+    tasks = [living_task(pid) or f"/proc/{pid}" for pid in pids]
     return {
-        "commands": [read_words(f"/proc/{pid}/cmdline", limit) or [] for pid in pids],
-        "environments": [read_words(f"/proc/{pid}/environ", limit) or [] for pid in pids],
+        "commands": [read_words(f"{task}/cmdline", limit) or [] for task in tasks],
+        "environments": [read_words(f"{task}/environ", limit) or [] for task in tasks],
     }
 
 
