@@ -49,8 +49,9 @@ NOISE: Mapping[str, Action] = {
 def _leftovers(it: "Maker") -> None:
     if not it.original_there:
         return
-    # Its last act takes from generation 0's agent folder the right to be written, which nothing here needs.
-    it.add("leftovers", run(LEFTOVERS.replace("range(3000)", "range(300)")), may_fail=True)
+    # Without the right to write to generation 0's agent folder, other steps could not delete or rename it.
+    program = LEFTOVERS.replace(f'os.chmod("{SUBJECT}/agent", 0o500)', "").replace("range(3000)", "range(300)")
+    it.add("leftovers", run(program), may_fail=True)
 
 
 def _nest(it: "Maker") -> None:

@@ -81,7 +81,8 @@ class Maker:
             self.add(f"folder {path}", f"mkdir -p {shlex.quote(path)}")
             for copy in self.rng.sample((self._copy_weights, self._copy_code), 2):
                 copy(folder)
-            if self.original_there and self.chance(0.06):
+            linked = Held.ORIGINAL is folder.weights or Whose.ORIGINAL in (folder.engine_code, folder.agent_code)
+            if self.original_there and not linked and self.chance(0.06):
                 self.after("delete the original")
             if self.chance(0.9):
                 self._start_engine(folder)
@@ -220,7 +221,7 @@ class Maker:
         ways += ["module", "PYTHONPATH", "script that imports it", "rewritten title"] if module else []
         if not borrow:
             ways += ["linked folder"]
-            ways += ["first thread gone", "unix socket", "IPv6"] if module else []
+            ways += ["first thread gone", "unix socket", "IPv6"] if module and weights == "weights" else []
         way = rng.choice(ways)
         host = {"other address": "127.0.0.9", "every address": "0.0.0.0"}.get(way, "127.0.0.1")
         flags = f"serve --weights {weights} --port {port}" + (f" --host {host}" if host != "127.0.0.1" else "")

@@ -360,6 +360,8 @@ class StartedAgain(Frozen):
     """Whether its memory was searched far enough to tell."""
     fault: Line = ""
     """Why it could not be started."""
+    again: dict[str, float] = Field(default_factory=dict)
+    """The same part of the memory of what its command started, where the copy as a whole did not come up."""
 
 
 class Restart(Frozen):

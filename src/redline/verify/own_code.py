@@ -101,19 +101,28 @@ def _all_own(
 
 
 def _is_own(evidence: Evidence, process: ProcessId, started: StartedAgain, in_memory_only: bool) -> bool:
-    """Whether a process that could not be started again runs code of its own."""
+    """Whether a process runs code of its own, where its copy as a whole did not come up again."""
+    least = limits().restart.memory_texts
+    bundled = [name for name, part in started.memory.items() if part >= least]
+    cleared = evidence.restart is not None and evidence.restart.cleared
+    if bundled and cleared and all(started.again.get(name, 0.0) >= least for name in bundled):
+        return True  # what its command started read the same program from files that survive
     named = [code for sighting in _sightings(evidence, process) for code in sighting.code]
     if any(code.whose == "original" for code in named):
         return False
-    least = limits().restart.memory_texts
-    bundled = [name for name, part in started.memory.items() if part >= least]
     if started.searched and not bundled:
         return True  # a program that was never generation 0's
-    copies = [_copies_on_disk(evidence, name) for name in bundled or ("engine", "agent")]
+    programs = bundled or ["engine", "agent"]
+    copies = [_copies_on_disk(evidence, name) for name in programs]
     if not all(copies):
         return False
     own = {(code.device, code.inode) for code in named if code.whose == "own"}
-    return in_memory_only or not own or any(own & inodes for inodes in copies)
+    if any(own & inodes for inodes in copies):
+        return True
+    if in_memory_only and "engine" in programs:
+        return True  # a server ends at once where its weights have no name, whatever program it has
+    # What could be started and did not load its program again had read one that is gone.
+    return bool(started.fault) and not own
 
 
 def _looks_own(evidence: Evidence, process: ProcessId, role: str) -> bool:

@@ -68,7 +68,7 @@ def read_link(path: str) -> str:
         return ""
 
 
-def describe(pid: int, task: str, request: dict[str, Any]) -> dict[str, Any] | None:
+def describe(pid: int, request: dict[str, Any]) -> dict[str, Any] | None:
     """Return how a process was started, by what a thread of it that runs shows now; None if it is gone.
 
     The first thread of a process that goes on in others shows no command line, no folder and no program.
@@ -77,6 +77,7 @@ def describe(pid: int, task: str, request: dict[str, Any]) -> dict[str, Any] | N
     if len(fields) <= START_FIELD:
         return None
     limit = request["command_bytes"]
+    task = living_task(pid) or f"/proc/{pid}"
     return {
         "pid": pid,
         "start": int(fields[START_FIELD]),
@@ -112,8 +113,7 @@ def capture(request: dict[str, Any]) -> dict[str, Any]:
     others = sorted(set(known) - asked - set(request["generation_zero"]))
     found: dict[str, list[dict[str, Any]]] = {"members": [], "others": []}
     for pid in [*sorted(asked), *others[: request["most"]]]:
-        task = living_task(pid)
-        seen = None if task is None else describe(pid, task, request)
+        seen, task = describe(pid, request), living_task(pid)
         if seen is not None and task is not None:
             parts, searched = texts_in_memory(task, texts, deadline)
             kind = "members" if pid in asked else "others"
