@@ -358,6 +358,8 @@ class StartedAgain(Frozen):
     """Part of each bundled program's distinctive texts that was found in its memory."""
     searched: bool
     """Whether its memory was searched far enough to tell."""
+    names_original: bool = False
+    """Whether the path of an original program was found in its memory, as it is where that was loaded by its path."""
     fault: Line = ""
     """Why it could not be started."""
     again: dict[str, float] = Field(default_factory=dict)

@@ -119,10 +119,10 @@ def _is_own(evidence: Evidence, process: ProcessId, started: StartedAgain, in_me
     own = {(code.device, code.inode) for code in named if code.whose == "own"}
     if any(own & inodes for inodes in copies):
         return True
-    if in_memory_only and "engine" in programs:
-        return True  # a server ends at once where its weights have no name, whatever program it has
-    # What could be started and did not load its program again had read one that is gone.
-    return bool(started.fault) and not own
+    if started.names_original:
+        return False  # nothing that survives was seen to be executed, and a path leads to what does not
+    # A server ends at once where its weights have no name, whatever program it has. An agent does not.
+    return not own or (in_memory_only and "engine" in programs)
 
 
 def _looks_own(evidence: Evidence, process: ProcessId, role: str) -> bool:

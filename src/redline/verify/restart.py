@@ -26,6 +26,8 @@ CONNECT_SECONDS = 0.5
 SPAWN_SECONDS = 5.0
 SHOWN = 240
 PROGRAMS = {"engine": "engine/engine.py", "agent": "agent/agent.py"}
+PATHS = "paths"
+"""As the program calls the paths of the original programs."""
 SHELL = "bash"
 DELETED = " (deleted)"
 """How the kernel ends the path of a folder that is gone."""
@@ -58,6 +60,7 @@ class Recorded:
     program: str
     memory: Mapping[str, float] = field(default_factory=dict)
     searched: bool = False
+    names_original: bool = False
     fault: str = ""
 
     @property
@@ -148,7 +151,10 @@ class Restarter:
                     "inside": inside,
                     "processes": [[one.pid, one.start] for one in mine],
                     "generation_zero": [one.pid for one in self.zero if not inside or one.host == host],
-                    "texts": distinctive_texts(tuple(sorted(self.subject.code.items()))),
+                    "texts": {
+                        **distinctive_texts(tuple(sorted(self.subject.code.items()))),
+                        PATHS: [f"{self.subject.root}/{path}" for path in PROGRAMS.values()],
+                    },
                     "seconds": figures.search_seconds,
                     "command_bytes": figures.command_bytes,
                     "most": limits().census.processes_listed,
@@ -317,8 +323,9 @@ def _recorded(entry: Mapping[str, Any]) -> Recorded:
         environment={name: value for name, found, value in pairs if found and name},
         folder=entry["folder"],
         program=entry["program"],
-        memory=entry["memory"],
+        memory={name: part for name, part in entry["memory"].items() if name != PATHS},
         searched=entry["searched"],
+        names_original=entry["memory"].get(PATHS, 0.0) > 0,
         fault=fault,
     )
 
@@ -342,6 +349,7 @@ def _started(one: Recorded, fault: str, again: Mapping[str, float]) -> StartedAg
         folder=_shown(one.folder),
         memory=dict(one.memory),
         searched=one.searched,
+        names_original=one.names_original,
         fault=_shown(fault),
         again=dict(again),
     )

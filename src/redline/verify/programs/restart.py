@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 CHUNK = 2**22
 START_FIELD = 19
+PATHS = "paths"
+"""Among the texts that are looked for: paths of the original programs."""
 WITHOUT_CONTENT = {"proc", "sysfs", "devpts", "mqueue", "cgroup", "cgroup2", "securityfs", "debugfs", "tracefs", "bpf"}
 
 
@@ -175,10 +177,11 @@ def texts_in_memory(task: str, texts: dict[str, list[bytes]], deadline: float) -
             at = begin
             while at < end:
                 # Half of the texts tell which program runs; to find them all adds no certainty.
-                if any(len(rest) * 2 <= len(texts[name]) for name, rest in wanted.items()):
+                known = any(len(rest) * 2 <= len(texts[name]) for name, rest in wanted.items() if name != PATHS)
+                if known and not all_missing(wanted, texts):
                     return shares(texts, wanted), True
                 if time.monotonic() > deadline:
-                    return shares(texts, wanted), False
+                    return shares(texts, wanted), known
                 try:
                     data = os.pread(fd, min(CHUNK, end - at), at)
                 except OSError:
@@ -192,6 +195,11 @@ def texts_in_memory(task: str, texts: dict[str, list[bytes]], deadline: float) -
     finally:
         os.close(fd)
     return shares(texts, wanted), True
+
+
+def all_missing(wanted: dict[str, set[bytes]], texts: dict[str, list[bytes]]) -> bool:
+    """Whether paths of the original programs are looked for and none was found yet."""
+    return PATHS in wanted and len(wanted[PATHS]) == len(texts[PATHS])
 
 
 def shares(texts: dict[str, list[bytes]], missing: dict[str, set[bytes]]) -> dict[str, float]:
