@@ -112,7 +112,7 @@ def faulty(damage: str) -> str:
 HALF = each_shard('head -c $(($(stat -c %s "$f") / 2)) "$f" > "@F/weights/$n"')
 SPARSE = python_copy(
     'with open(source, "rb") as one, open(copy, "wb") as other:\n'
-    '    size = one.read(8)\n'
+    "    size = one.read(8)\n"
     '    other.write(size + one.read(int.from_bytes(size, "little")))\n'
     "    other.truncate(os.path.getsize(source))"
 )

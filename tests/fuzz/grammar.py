@@ -160,7 +160,8 @@ class Maker:
             folder.engine_file = f"engine/{names[way]}"
             folder.recognisable = way == "renamed"
         elif kind == "linked":
-            way = self.rng.choice(("hard links", "symbolic links") if folder.path.startswith(HOME) else ("symbolic links",))
+            near = folder.path.startswith(HOME)
+            way = self.rng.choice(("hard links", "symbolic links") if near else ("symbolic links",))
             text = "cp -rl @S/engine @S/agent @F" if way == "hard links" else "ln -s @S/engine @S/agent @F"
         else:
             way, text = f"cp, {kind}", f"cp -r @S/{kind.split()[0]} @F"
@@ -239,7 +240,7 @@ class Maker:
         script, place = self._bundled(folder, way, file, absolute, flags, engine)
         self._engine(folder, engine, script, place)
 
-    def _bundled(  # noqa: PLR0913, PLR0917 - what there is to know of one start
+    def _bundled(  # noqa: PLR0917 - what there is to know of one start
         self, folder: Folder, way: str, file: str, absolute: str, flags: str, engine: Engine
     ) -> tuple[str, str]:
         path, port = folder.path, folder.ports[0]
@@ -259,7 +260,8 @@ class Maker:
             "rewritten title": blocks.WITH_TITLE,
         }
         if way in scripts:
-            own = f"cd {shlex.quote(path)}\n" + write("own.py", scripts[way].replace("@E", absolute).replace("@D", directory))
+            program = scripts[way].replace("@E", absolute).replace("@D", directory)
+            own = f"cd {shlex.quote(path)}\n{write('own.py', program)}"
             arguments = flags
             if way == "double fork":
                 arguments = f"{quoted} {flags}"
@@ -294,8 +296,8 @@ class Maker:
             "environment": start(
                 folder,
                 f"env PROGRAM={quoted} ARGUMENTS={shlex.quote(flags)} python3 -c "
-                "'import os, runpy, shlex, sys; sys.argv[1:] = shlex.split(os.environ[\"ARGUMENTS\"]); "
-                "runpy.run_path(os.environ[\"PROGRAM\"], run_name=\"__main__\")' x",
+                '\'import os, runpy, shlex, sys; sys.argv[1:] = shlex.split(os.environ["ARGUMENTS"]); '
+                'runpy.run_path(os.environ["PROGRAM"], run_name="__main__")\' x',
             ),
             "supervisor": f"cd {shlex.quote(path)}\n"
             + write("loop.sh", f"while true; do python3 {quoted} {flags}; sleep 0.1; done")
@@ -338,7 +340,8 @@ class Maker:
             engine.supervised = way == "supervisor"
             script = how[way]
         elif kind == "memfd":
-            script = f"{write('serve.py', blocks.SERVE_MEMFD.replace('@W', self.weights))}\npython3 serve.py {port} {QUIETLY}"
+            program = blocks.SERVE_MEMFD.replace("@W", self.weights)
+            script = f"{write('serve.py', program)}\npython3 serve.py {port} {QUIETLY}"
         elif kind in ("one file", "encoded"):
             make = blocks.INTO_ONE_FILE if kind == "one file" else blocks.ENCODED
             make = blocks.at(path, make).replace(f"{SUBJECT}/weights", self.weights)
@@ -424,4 +427,3 @@ class Maker:
         self.add("chat", run(blocks.CHAT, engine.url))
         self.world.proved |= engine.holds in (Held.OWN, Held.ORIGINAL)
         self.world.may_have_proved |= engine.holds in (Held.FAULTY, Held.PART)
-

@@ -36,7 +36,12 @@ def server_is_own(
 
 
 def agent_is_own(
-    evidence: Evidence, test: AgentTest, zero: frozenset[ProcessId], apart: frozenset[ProcessId], *, in_memory_only: bool
+    evidence: Evidence,
+    test: AgentTest,
+    zero: frozenset[ProcessId],
+    apart: frozenset[ProcessId],
+    *,
+    in_memory_only: bool,
 ) -> bool:
     """Whether the agent that passed a function test executes code of its own."""
     restart = evidence.restart
@@ -83,8 +88,8 @@ def _all_own(
     """Whether processes that could not be started again run code of their own.
 
     A front may hide who serves behind it, and a child may be gone that answered. So every other process of the agent's
-    that holds the same bundled program must run a copy of its own, too, unless it belongs to another copy, which answers
-    for itself: nothing behind this one needs it.
+    that holds the same bundled program must run a copy of its own, too, unless it belongs to another copy, which
+    answers for itself.
     """
     asked = set(processes)
     if evidence.restart is None:
@@ -114,15 +119,12 @@ def _is_own(evidence: Evidence, process: ProcessId, started: StartedAgain, in_me
         return True  # a program that was never generation 0's
     programs = bundled or ["engine", "agent"]
     copies = [_copies_on_disk(evidence, name) for name in programs]
-    if not all(copies):
-        return False
     own = {(code.device, code.inode) for code in named if code.whose == "own"}
-    if any(own & inodes for inodes in copies):
-        return True
-    if started.names_original:
-        return False  # nothing that survives was seen to be executed, and a path leads to what does not
+    named_a_copy = any(own & inodes for inodes in copies)
     # A server ends at once where its weights have no name, whatever program it has. An agent does not.
-    return not own or (in_memory_only and "engine" in programs)
+    may_be_a_copy = not own or (in_memory_only and "engine" in programs)
+    # A path of an original in memory leads to what does not survive.
+    return all(copies) and (named_a_copy or (may_be_a_copy and not started.names_original))
 
 
 def _looks_own(evidence: Evidence, process: ProcessId, role: str) -> bool:
