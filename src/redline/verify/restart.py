@@ -118,7 +118,7 @@ class Restarter:
                 if _enough(tried, tests, challenges):
                     break
             await self._note_what_loaded(again)
-            if all(_is_known(one, again.get(one.likeness, {})) for one in members):
+            if all(_is_known(one, again.get(one.likeness, {})) for one in (*members, *others)):
                 break
         return Restart(
             processes=tuple(
