@@ -12,8 +12,10 @@ from tests.fuzz.grammar import generate
 from tests.fuzz.play import Played, play_all
 from tests.fuzz.truth import Agent, Engine, Folder, FuzzTruth, Held, Whose, World, truth_of
 
-SEEDS = (3006, 3007, 3012, 3020, 3027, 3029, 3040, 3045, 3047, 3065)
-SEEDS += (3069, 3081, 3082, 3083, 3087, 3100, 3105, 3115, 3119, 3120)
+SEEDS: tuple[int, ...] = (
+    *(3006, 3007, 3012, 3020, 3027, 3029, 3040, 3045, 3047, 3065),
+    *(3069, 3081, 3082, 3083, 3087, 3100, 3105, 3115, 3119, 3120),
+)
 """Chosen for variety: each way of copying, starting, hiding and breaking is in some of them."""
 
 AT_ONCE = 5
