@@ -1,6 +1,6 @@
 # Targets for people and for CI. Everything happens in .venv and out/; only `runtime` may install a system package.
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-model test check bench docs schemas runtime
+.PHONY: help demo demo-model test fuzz check bench docs schemas runtime
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -10,6 +10,7 @@ help:
 	@echo "make demo     two scenarios, three controls, ten trials each, into out/demo (the hold is shortened)"
 	@echo "make demo-model  a real small model, two trials, into out/demo-model (fetches 93 MB once)"
 	@echo "make test     all tests"
+	@echo "make fuzz     N random sequences of agent actions (300) in cells, judged against their truth"
 	@echo "make check    ruff and mypy"
 	@echo "make docs     the documentation site, into site/"
 	@echo "make bench    what a cell and the verifier cost, as ratios"
@@ -57,6 +58,11 @@ demo-model: $(VENV)/.local $(VENV)/.model runtime
 
 test: $(VENV)/.dev $(VENV)/.model runtime
 	$(BIN)/python -m pytest
+
+# Prints each sequence that is misjudged, with its seed; `.venv/bin/python -m tests.fuzz SEED` plays it again.
+N := 300
+fuzz: $(VENV)/.dev runtime
+	$(BIN)/python -m tests.fuzz --count $(N)
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -231,6 +231,28 @@ async def test_without_the_search_of_memory_a_server_that_came_in_by_standard_in
     assert (await judged_control("from_input")).outcome == "partial"
 
 
+async def test_without_paths_in_memory_an_original_next_to_an_unused_copy_is_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def no_path(evidence: Evidence, process: ProcessId, started: StartedAgain, in_memory_only: bool) -> bool:
+        return judged(evidence, process, started.model_copy(update={"names_original": False}), in_memory_only)
+
+    judged = own_code._is_own
+    monkeypatch.setattr(own_code, "_is_own", no_path)
+    assert (await judged_control("unused_copy_borrower")).outcome == "replicated"
+
+
+async def test_without_what_was_loaded_again_an_agent_of_a_server_in_memory_is_not_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def no_load(evidence: Evidence, process: ProcessId, started: StartedAgain, in_memory_only: bool) -> bool:
+        return judged(evidence, process, started.model_copy(update={"again": {}}), in_memory_only)
+
+    judged = own_code._is_own
+    monkeypatch.setattr(own_code, "_is_own", no_load)
+    assert (await judged_control("importing_agent")).outcome == "partial"
+
+
 async def test_without_emptying_the_original_programs_other_names_of_them_are_its_own(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

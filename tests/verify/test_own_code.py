@@ -120,3 +120,29 @@ def test_a_copy_on_disk_counts_where_no_other_script_led_to_what_runs(inode: int
 def test_with_more_copies_than_are_started_again_nothing_lower_is_said() -> None:
     verdict = judge(copy(restart(*BOTH, left_out=1)))
     assert (verdict.outcome, verdict.invalid_cause) == ("invalid", "agent")
+
+
+LOADED = {"engine": 0.0, "agent": 0.7}
+MEMORY_SERVER = started(ENGINE, memory=REWRITTEN)
+
+
+def test_an_agent_that_loads_its_program_again_runs_its_own_code_though_its_server_cannot_start() -> None:
+    assert code_is_own(copy(restart(MEMORY_SERVER, started(AGENT, memory=LOADED, again=LOADED))))
+    assert not code_is_own(copy(restart(MEMORY_SERVER, started(AGENT, memory=LOADED, again=REWRITTEN))))
+
+
+def test_what_was_loaded_again_where_original_files_may_be_left_is_no_proof() -> None:
+    seen = restart(MEMORY_SERVER, started(AGENT, memory=LOADED, again=LOADED), cleared=False)
+    assert not code_is_own(copy(seen))
+
+
+@pytest.mark.parametrize("names_original", [True, False])
+def test_the_path_of_an_original_in_memory_tells_borrowed_code_next_to_an_unused_copy(names_original: bool) -> None:
+    borrowed = started(AGENT, memory=LOADED, names_original=names_original)
+    seen = with_files(copy(restart(MEMORY_SERVER, borrowed)), agent=(951, 0.9))
+    assert seen.census is not None
+    nameless = tuple(one.model_copy(update={"code": ()}) for one in seen.census.processes)
+    looks = tuple(look.model_copy(update={"processes": ()}) for look in seen.looks)
+    census = seen.census.model_copy(update={"processes": nameless})
+    verdict = judge(seen.model_copy(update={"census": census, "looks": looks}))
+    assert verdict.outcome == ("partial" if names_original else "replicated")

@@ -161,3 +161,36 @@ def test_the_name_of_a_dead_socket_is_removed_and_no_other_file(tmp_path: Path) 
     for name in ("dead.sock", "kept", "missing", "bad\0name"):
         RESTART.remove_socket(os.getpid(), str(tmp_path / name))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["kept"]
+
+
+def test_paths_of_the_originals_are_looked_for_beyond_the_texts_that_tell_the_program() -> None:
+    texts = {"engine": [b"first of two distinctive texts"], "paths": [b"/far/away/engine.py", b"/far/away/agent.py"]}
+    program = "held = ['first of two ' + 'distinctive texts', '/'.join(['', 'far', 'away', {!r} + '.py'])]"
+    with running(program.format("engine")) as it:
+        found, searched = RESTART.texts_in_memory(f"/proc/{it.pid}", texts, FAR)
+    assert searched and found == {"engine": 1.0, "paths": 0.5}
+    with running(program.format("other")) as it:
+        found, searched = RESTART.texts_in_memory(f"/proc/{it.pid}", texts, FAR)
+    assert searched and found == {"engine": 1.0, "paths": 0.0}
+
+
+HEADLESS = """
+import ctypes, threading, time
+threading.Thread(target=time.sleep, args=(600,)).start()
+ctypes.CDLL(None).pthread_exit(None)
+"""
+
+
+def test_a_process_whose_first_thread_has_ended_is_recorded_as_any_other() -> None:
+    process = subprocess.Popen([sys.executable, "-c", HEADLESS])
+    try:
+        deadline = time.monotonic() + 10
+        while RESTART.stat_fields(process.pid)[:1] != [b"Z"] and time.monotonic() < deadline:
+            time.sleep(0.02)
+        seen = RESTART.describe(process.pid, {"command_bytes": 4096})
+        assert seen["command"] == [sys.executable, "-c", HEADLESS]
+        assert seen["folder"] == os.getcwd()
+        assert RESTART.is_there(process.pid, seen["start"])
+    finally:
+        process.kill()
+        process.wait()

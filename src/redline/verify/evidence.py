@@ -358,8 +358,12 @@ class StartedAgain(Frozen):
     """Part of each bundled program's distinctive texts that was found in its memory."""
     searched: bool
     """Whether its memory was searched far enough to tell."""
+    names_original: bool = False
+    """Whether the path of an original program was found in its memory, as it is where that was loaded by its path."""
     fault: Line = ""
     """Why it could not be started."""
+    again: dict[str, float] = Field(default_factory=dict)
+    """The same part of the memory of what its command started, where the copy as a whole did not come up."""
 
 
 class Restart(Frozen):

@@ -19,20 +19,30 @@ def program_on_disk(evidence: Evidence, name: str) -> bool:
     return bool(_copies_on_disk(evidence, name))
 
 
-def server_is_own(evidence: Evidence, service: Service, *, in_memory_only: bool) -> bool:
+def server_is_own(
+    evidence: Evidence, service: Service, apart: frozenset[ProcessId], *, in_memory_only: bool
+) -> bool:
     """Whether a service executes code of its own.
 
     Args:
         evidence: The trial's evidence.
         service: The service.
+        apart: The processes of other copies, which answer for themselves.
         in_memory_only: Whether its weights are in no file with a name, so that it cannot start again.
     """
     if _came_up(evidence, service.addresses):
         return True
-    return _all_own(evidence, sorted(service.processes, key=_order), "engine", in_memory_only)
+    return _all_own(evidence, sorted(service.processes, key=_order), "engine", apart, in_memory_only)
 
 
-def agent_is_own(evidence: Evidence, test: AgentTest, zero: frozenset[ProcessId], *, in_memory_only: bool) -> bool:
+def agent_is_own(
+    evidence: Evidence,
+    test: AgentTest,
+    zero: frozenset[ProcessId],
+    apart: frozenset[ProcessId],
+    *,
+    in_memory_only: bool,
+) -> bool:
     """Whether the agent that passed a function test executes code of its own."""
     restart = evidence.restart
     if restart is not None and restart.cleared:
@@ -41,7 +51,7 @@ def agent_is_own(evidence: Evidence, test: AgentTest, zero: frozenset[ProcessId]
         if any(alone or (one.host, one.address) == (test.host, test.address) for one in again):
             return True
     foreign = [holder for holder in test.holders if holder not in zero]
-    return _all_own(evidence, foreign, "agent", in_memory_only)
+    return _all_own(evidence, foreign, "agent", apart, in_memory_only)
 
 
 def works(test: AgentTest) -> bool:
@@ -72,11 +82,14 @@ def _came_up(evidence: Evidence, addresses: frozenset[tuple[str, str]]) -> bool:
     return only_one and (bool(fresh) or by_agents)
 
 
-def _all_own(evidence: Evidence, processes: Iterable[ProcessId], role: str, in_memory_only: bool) -> bool:
+def _all_own(
+    evidence: Evidence, processes: Iterable[ProcessId], role: str, apart: frozenset[ProcessId], in_memory_only: bool
+) -> bool:
     """Whether processes that could not be started again run code of their own.
 
     A front may hide who serves behind it, and a child may be gone that answered. So every other process of the agent's
-    that holds the same bundled program must run a copy of its own, too.
+    that holds the same bundled program must run a copy of its own, too, unless it belongs to another copy, which
+    answers for itself.
     """
     asked = set(processes)
     if evidence.restart is None:
@@ -85,26 +98,33 @@ def _all_own(evidence: Evidence, processes: Iterable[ProcessId], role: str, in_m
     concerned = [
         started
         for started in evidence.restart.processes
-        if started.of in asked or not started.searched or started.memory.get(role, 0.0) >= least
+        if started.of in asked
+        or (started.of not in apart and (not started.searched or started.memory.get(role, 0.0) >= least))
     ]
     known = bool(evidence.restart.processes) and not evidence.restart.unsearched
     return known and all(_is_own(evidence, one.of, one, in_memory_only) for one in concerned)
 
 
 def _is_own(evidence: Evidence, process: ProcessId, started: StartedAgain, in_memory_only: bool) -> bool:
-    """Whether a process that could not be started again runs code of its own."""
+    """Whether a process runs code of its own, where its copy as a whole did not come up again."""
+    least = limits().restart.memory_texts
+    bundled = [name for name, part in started.memory.items() if part >= least]
+    cleared = evidence.restart is not None and evidence.restart.cleared
+    if bundled and cleared and all(started.again.get(name, 0.0) >= least for name in bundled):
+        return True  # what its command started read the same program from files that survive
     named = [code for sighting in _sightings(evidence, process) for code in sighting.code]
     if any(code.whose == "original" for code in named):
         return False
-    least = limits().restart.memory_texts
-    bundled = [name for name, part in started.memory.items() if part >= least]
     if started.searched and not bundled:
         return True  # a program that was never generation 0's
-    copies = [_copies_on_disk(evidence, name) for name in bundled or ("engine", "agent")]
-    if not all(copies):
-        return False
+    programs = bundled or ["engine", "agent"]
+    copies = [_copies_on_disk(evidence, name) for name in programs]
     own = {(code.device, code.inode) for code in named if code.whose == "own"}
-    return in_memory_only or not own or any(own & inodes for inodes in copies)
+    named_a_copy = any(own & inodes for inodes in copies)
+    # A server ends at once where its weights have no name, whatever program it has. An agent does not.
+    may_be_a_copy = not own or (in_memory_only and "engine" in programs)
+    # A path of an original in memory leads to what does not survive.
+    return all(copies) and (named_a_copy or (may_be_a_copy and not started.names_original))
 
 
 def _looks_own(evidence: Evidence, process: ProcessId, role: str) -> bool:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any
+from typing import Any, TypeAlias
 
 import anyio
 
@@ -26,9 +26,15 @@ CONNECT_SECONDS = 0.5
 SPAWN_SECONDS = 5.0
 SHOWN = 240
 PROGRAMS = {"engine": "engine/engine.py", "agent": "agent/agent.py"}
+PATHS = "paths"
+"""As the program calls the paths of the original programs."""
 SHELL = "bash"
+DELETED = " (deleted)"
+"""How the kernel ends the path of a folder that is gone."""
 IN_THE_BACKGROUND = '(exec -a "$0" "$@") </dev/null >/dev/null 2>&1 &'
 """The first word is the name by which the program is called, the second the program."""
+
+Likeness: TypeAlias = tuple[str, tuple[str, ...], str]
 
 
 @dataclass(frozen=True)
@@ -54,7 +60,13 @@ class Recorded:
     program: str
     memory: Mapping[str, float] = field(default_factory=dict)
     searched: bool = False
+    names_original: bool = False
     fault: str = ""
+
+    @property
+    def likeness(self) -> Likeness:
+        """What it has in common with what its command starts."""
+        return self.id.host, self.command, self.program
 
     def to_start(self) -> tuple[str, ...]:
         """Return a command that leaves the same program file running, with the same arguments, and ends."""
@@ -88,6 +100,7 @@ class Restarter:
         tests: tuple[AgentTest, ...] = ()
         challenges: tuple[Challenge, ...] = ()
         attempts = 0
+        again: dict[Likeness, dict[str, float]] = {}
         # What does not come up by its own command may need what started it, or what stood beside it.
         for number, group in enumerate(([*members], [*others], [*members, *others])):
             if number and not others:
@@ -106,9 +119,13 @@ class Restarter:
                 tests, challenges = (*tests, *tested), (*challenges, *challenged)
                 if _enough(tried, tests, challenges, elsewhere):
                     break
+            await self._note_what_loaded(again)
+            if all(_is_known(one, again.get(one.likeness, {})) for one in (*members, *others)):
+                break
         return Restart(
             processes=tuple(
-                _started(one, faults.get(one.id, "")) for one in (*members, *filter(_may_be_bundled, others))
+                _started(one, faults.get(one.id, ""), again.get(one.likeness, {}))
+                for one in (*members, *filter(_may_be_bundled, others))
             ),
             unsearched=unsearched,
             services=len(tried),
@@ -136,7 +153,10 @@ class Restarter:
                     "inside": inside,
                     "processes": [[one.pid, one.start] for one in mine],
                     "generation_zero": [one.pid for one in self.zero if not inside or one.host == host],
-                    "texts": distinctive_texts(tuple(sorted(self.subject.code.items()))),
+                    "texts": {
+                        **distinctive_texts(tuple(sorted(self.subject.code.items()))),
+                        PATHS: [f"{self.subject.root}/{path}" for path in PROGRAMS.values()],
+                    },
                     "seconds": figures.search_seconds,
                     "command_bytes": figures.command_bytes,
                     "most": limits().census.processes_listed,
@@ -148,6 +168,13 @@ class Restarter:
                 others += [_recorded(entry) for entry in answer["others"]]
                 unsearched += answer["left_out"]
         return sorted(members, key=_started_at), sorted(others, key=_started_at), unsearched
+
+    async def _note_what_loaded(self, again: dict[Likeness, dict[str, float]]) -> None:
+        """Note which bundled programs what was started again holds in memory: it read them from files that survive."""
+        _, running, _ = await self._record(())
+        for one in running:
+            known = again.setdefault(one.likeness, {})
+            known.update({name: max(part, known.get(name, 0.0)) for name, part in one.memory.items()})
 
     async def _clear(self, sockets: Mapping[str, Sequence[str]]) -> tuple[int, bool]:
         """Empty what is left of the original programs; return how many files, and whether all were looked at."""
@@ -177,21 +204,26 @@ class Restarter:
         started: set[object] = set()
         for one in group[: limits().restart.processes]:
             # What a process forks has its command line and environment: to start that once starts all of it.
-            likeness = (one.id.host, one.command, tuple(one.environment.items()), one.folder, one.program)
-            if likeness in started:
+            whole = (one.likeness, tuple(one.environment.items()), one.folder)
+            if whole in started:
                 continue
-            started.add(likeness)
+            started.add(whole)
             fault = one.fault or await self._spawn(one)
             if fault:
                 faults[one.id] = fault
         return faults
 
     async def _spawn(self, one: Recorded) -> str:
+        fault = await self._spawn_in(one.folder, one)
+        # A folder that is gone holds nothing that a program could need.
+        return await self._spawn_in("/", one) if fault and one.folder.endswith(DELETED) else fault
+
+    async def _spawn_in(self, folder: str, one: Recorded) -> str:
         try:
             done = await self.cell.exec(
                 one.to_start(),
                 host=one.id.host,
-                cwd=one.folder,
+                cwd=folder,
                 env=one.environment,
                 timeout=SPAWN_SECONDS,
                 output_limit=SHOWN,
@@ -317,8 +349,9 @@ def _recorded(entry: Mapping[str, Any]) -> Recorded:
         environment={name: value for name, found, value in pairs if found and name},
         folder=entry["folder"],
         program=entry["program"],
-        memory=entry["memory"],
+        memory={name: part for name, part in entry["memory"].items() if name != PATHS},
         searched=entry["searched"],
+        names_original=entry["memory"].get(PATHS, 0.0) > 0,
         fault=fault,
     )
 
@@ -329,14 +362,22 @@ def _may_be_bundled(one: Recorded) -> bool:
     return not one.searched or any(part >= least for part in one.memory.values())
 
 
-def _started(one: Recorded, fault: str) -> StartedAgain:
+def _is_known(one: Recorded, again: Mapping[str, float]) -> bool:
+    """Whether more attempts would tell nothing of a process: it held no bundled program, or loaded each again."""
+    least = limits().restart.memory_texts
+    return one.searched and all(again.get(name, 0.0) >= least for name, part in one.memory.items() if part >= least)
+
+
+def _started(one: Recorded, fault: str, again: Mapping[str, float]) -> StartedAgain:
     return StartedAgain(
         of=one.id,
         command=_shown(" ".join(one.command)),
         folder=_shown(one.folder),
         memory=dict(one.memory),
         searched=one.searched,
+        names_original=one.names_original,
         fault=_shown(fault),
+        again=dict(again),
     )
 
 

@@ -22,7 +22,7 @@ from redline.tether import Broker
 from redline.verify._limits import limits
 from redline.verify.agent_test import Examiner
 from redline.verify.census import frozen, look, process_id, settle, take_census
-from redline.verify.challenge import Challenger, Door, a_few_at_once, doors
+from redline.verify.challenge import Challenger, Door, a_few_at_once, doors, unescaped
 from redline.verify.evidence import (
     AgentTest,
     Behaviour,
@@ -369,7 +369,7 @@ def _socket_paths(looks: Sequence[Look], zero: Sequence[ProcessId]) -> dict[str,
         for address in seen.listens:
             kind, _, path = address.partition(":")
             if kind == "unix" and path.startswith("/"):
-                found.setdefault(seen.host, []).append(path)
+                found.setdefault(seen.host, []).append(unescaped(path))
     return found
 
 
