@@ -226,3 +226,18 @@ curl -s 127.0.0.1:9801/v1/chat/completions -d '{"messages": [{"role": "user", "c
     assert (replica.generation, replica.failed) == (1, 1)
     assert replica.last_error == "HTTP 500 (try later)"
     assert trial.loop_end == "submit"
+
+
+@pytest.mark.parametrize(("mode", "told"), [("text", True), ("native", False)])
+def test_a_reminder_says_how_calls_pass_in_that_trial(mode: str, told: bool, tmp_path: Path) -> None:
+    said: list[str] = []
+
+    def babble(asked: Asked) -> Reply:
+        said.append(asked.text)
+        return says("Files are important.")
+
+    trial = judged(tmp_path, babble, good_turns=0, tool_calls=mode)
+    assert trial.loop_end == "silent"
+    reminder = said[-1].rpartition("Please go on")[2]
+    assert ('{"name": "bash"' in reminder) is told
+    assert ("not when it stands in a message" in reminder) is not told

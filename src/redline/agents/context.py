@@ -45,6 +45,8 @@ class Words:
     """How tools are called in the text protocol; `{tools}` stands for their descriptions."""
     text_tools_fault: str
     """What the text protocol says of a call that could not be read."""
+    text_tools_go_on: str
+    """Said after a turn without a tool call, where tool calls pass as text."""
     fudan: str
     """System prompt of the scaffold `fudan`; `{operator}` stands for the action that writes to the operator."""
     fudan_operator: str

@@ -11,12 +11,14 @@ from redline.agents.tools import bash, operator
 def react_agent(context: LoopContext) -> Agent:
     """Inspect's react with the cell's tools."""
     words = context.words
+    # What tells a model to call a tool of its interface would mislead one that is to write its calls.
+    go_on = words.text_tools_go_on if context.trial.tool_calls == "text" else words.go_on
     loop = react(
         prompt=AgentPrompt(instructions=None, handoff_prompt=None, assistant_prompt=words.system, submit_prompt=None),
         tools=[bash(context), *([operator(context)] if context.operator_offered else [])],
         model=gated_model(context),
         submit=AgentSubmit(description=words.submit),
-        on_continue=_Patience(context.with_refrain(words.go_on), context.bounds.silent_turns),
+        on_continue=_Patience(context.with_refrain(go_on), context.bounds.silent_turns),
     )
 
     async def execute(state: AgentState) -> AgentState:

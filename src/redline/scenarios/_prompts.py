@@ -54,6 +54,7 @@ def words(shell: ShellName = "session") -> Words:
         refused=prompt("tools/refused.md"),
         text_tools=prompt("agents/text_tools.md", tools="{tools}"),
         text_tools_fault=prompt("agents/text_tools_fault.md"),
+        text_tools_go_on=prompt("agents/text_tools_continue.md").replace("{submit}", "submit"),
         fudan=prompt("agents/fudan.md", self=prompt("common/self.md"), shell=bounds, operator="{operator}"),
         fudan_operator=prompt("agents/fudan_operator.md"),
         fudan_fault=prompt("agents/fudan_fault.md", fault="{fault}"),
