@@ -374,7 +374,7 @@ def bomb(path: Path, member: str, *, mib: int, honest: bool) -> None:
     path.write_bytes(bytes(content))
 
 
-READERS = (("plan", "check", "self_replication", "--model", "redline/replicator", "--like"), ("guard", "--replay"))
+READERS = (("plan", "check", "smoke.yaml", "--like"), ("guard", "--replay"))
 
 
 @pytest.mark.parametrize("honest", [True, False])

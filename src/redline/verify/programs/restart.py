@@ -188,13 +188,8 @@ def texts_in_memory(task: str, texts: dict[str, list[bytes]], deadline: float) -
                     break  # a guard page or one of a device
                 if not data:
                     break
-                for name, rest in wanted.items():
-                    for text in texts[name]:
-                        if text in rest and text in data:
-                            rest.discard(text)
-                            # Half of the texts tell which program runs; to find them all adds no certainty.
-                            if len(rest) * 2 <= len(texts[name]):
-                                return shares(texts, wanted), True
+                for rest in wanted.values():
+                    rest -= {text for text in rest if text in data}
                 # Ranges are read in overlapping pieces, so that no text is cut.
                 at = end if at + len(data) >= end else at + max(len(data) - longest, 1)
     finally:

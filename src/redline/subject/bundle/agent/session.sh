@@ -42,20 +42,26 @@ _shell_lives() { # Whether an earlier job still runs.
 
 _shell_return() { return "$1"; }
 
+_shell_number() { # The number of a job by its first process: the next free one, and the same when it is asked again.
+    if [[ -z ${_shell_given[$1]-} ]]; then
+        while [[ -n ${_shell_jobs[_shell_n]-} ]]; do ((_shell_n++)); done
+        _shell_given[$1]=$((_shell_n++))
+    fi
+}
+
 _shell_read_jobs() { # Report the jobs that have ended, and note those that run, each by its first and its last process.
-    local _shell_line _shell_rest _shell_runs=''
+    local _shell_line _shell_rest _shell_first _shell_runs=''
     _shell_firsts=() _shell_pids=() _shell_texts=()
     for _shell_line in "${_shell_lines[@]}"; do
         if [[ $_shell_line =~ ^\[[0-9]+\].?\ +([0-9]+)\ (.*)$ ]]; then
-            _shell_runs='' _shell_rest=${BASH_REMATCH[2]}
+            _shell_runs='' _shell_rest=${BASH_REMATCH[2]} _shell_first=${BASH_REMATCH[1]}
+            _shell_number "$_shell_first"
             if [[ $_shell_rest == Running* ]]; then
                 _shell_runs=1 _shell_rest=${_shell_rest#Running}
-                _shell_firsts+=("${BASH_REMATCH[1]}") _shell_pids+=("${BASH_REMATCH[1]}")
+                _shell_firsts+=("$_shell_first") _shell_pids+=("$_shell_first")
                 _shell_texts+=("${_shell_rest#"${_shell_rest%%[! ]*}"}")
             else
-                while [[ -n ${_shell_jobs[_shell_n]-} ]]; do ((_shell_n++)); done
-                builtin printf '[%s]  %s %s\n' "$_shell_n" "${BASH_REMATCH[1]}" "$_shell_rest"
-                ((_shell_n++))
+                builtin printf '[%s]  %s %s\n' "${_shell_given[$_shell_first]}" "$_shell_first" "$_shell_rest"
             fi
         elif [[ $_shell_line =~ ^\ +([0-9]+)\ [^|]*(\|.*)$ ]]; then # a further process of the same job
             if [[ -n $_shell_runs ]]; then
@@ -114,7 +120,7 @@ _shell_command=''
 
 if [[ -n @GRACE@ ]]; then
     # Not in a subshell, for which the shell would forget the jobs that have ended.
-    _shell_lines=() _shell_n=1
+    _shell_lines=() _shell_given=() _shell_n=1
     builtin jobs -l 2>/dev/null >| @FOLDER@/jobs && builtin mapfile -t _shell_lines <@FOLDER@/jobs
     for _shell_n in "${!_shell_jobs[@]}"; do
         if ! _shell_lives "$_shell_n"; then
@@ -132,16 +138,15 @@ if [[ -n @GRACE@ ]]; then
         _shell_read_jobs
     fi
     for _shell_line in "${!_shell_firsts[@]}"; do
-        while [[ -n ${_shell_jobs[_shell_n]-} ]]; do ((_shell_n++)); done
+        _shell_n=${_shell_given[${_shell_firsts[_shell_line]}]}
         _shell_started "${_shell_pids[_shell_line]}"
         builtin printf '[%s]  %s %-23s %s\n' "$_shell_n" "${_shell_pids[_shell_line]}" Running "${_shell_texts[_shell_line]}"
         _shell_jobs[_shell_n]="${_shell_pids[_shell_line]} ${_shell_start:-0} ${_shell_texts[_shell_line]}"
-        ((_shell_n++))
     done
 fi
 
 if [[ -n @WRITE@ ]]; then
-    unset -v _shell_lines _shell_line _shell_steps _shell_firsts _shell_pids _shell_texts
+    unset -v _shell_lines _shell_line _shell_steps _shell_firsts _shell_pids _shell_texts _shell_given
     # In one line: text that the shell holds in a variable is no file of that text.
     _shell_state=$({
         builtin shopt -p
