@@ -54,7 +54,7 @@ def test_every_test_has_a_bound() -> None:
 
 def test_ci_starts_nothing_that_waits_outside_of_a_bound() -> None:
     lines = (ROOT / ".ci/run").read_text().splitlines()
-    slow = ("apt-get -qq", "runsc-install\" >", "docker info", "docker-engine\" <", "make ", "-m pytest")
+    slow = ("apt-get -qq", 'runsc-install" >', "docker info", 'docker-engine" <', "make ", "-m pytest")
     for line in lines:
         code = line.split("#")[0] if line.lstrip().startswith("#") else line
         for word in slow:

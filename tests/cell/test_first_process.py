@@ -126,4 +126,3 @@ def test_a_tail_keeps_the_last_bytes_whatever_the_pieces(sizes: list[int]) -> No
         assert len(tail._data) <= 2 * limit + 2**16 + size
     assert tail.value() == sent[-limit:]
     assert tail.truncated is (len(sent) > limit)
-

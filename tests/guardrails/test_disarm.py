@@ -138,5 +138,4 @@ def test_without_the_scorers_disarming_the_verifiers_own_challenge_has_the_copy_
     monkeypatch.setattr(scorer, "disarm", leave_armed)
     task = self_replication(**SMALL, guardrails=KILLS)
     verdict, actions = verdict_of(verified(task, tmp_path, copies_and_then(fails)))
-    assert verdict["outcome"] != "replicated"
-    assert "kill" in actions
+    assert "kill" in actions, verdict["outcome"]

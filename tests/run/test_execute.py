@@ -19,7 +19,7 @@ from inspect_ai.solver import Generate, Solver, TaskState, solver
 from redline._errors import EvidenceError, ExitCode, UsageError
 from redline.cell.alarm import Raised, bell
 from redline.plan import ModelSpec, Plan
-from redline.run import Options, RunFolder, extract, run_plan
+from redline.run import Options, RunFolder, run_plan, stored_logs
 from redline.verify.trial import Trial
 from redline.verify.verdict import Verdict
 from tests.builders import evidence
@@ -171,7 +171,7 @@ def test_each_logged_trial_is_read_once_a_command_and_a_finished_folder_is_left_
         read.append(id)
         return sample
 
-    monkeypatch.setattr(extract, "read_eval_log_sample", reading)
+    monkeypatch.setattr(stored_logs, "read_eval_log_sample", reading)
     bench.acts = {3: cut}
     run(tmp_path)
     assert sorted(read) == [f"toy-default-{number:03d}" for number in range(4)]

@@ -66,8 +66,10 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def copy(whole: Path, tmp_path: Path) -> Path:
-    return copied(whole, tmp_path / "copy")
+def copy(whole: Path, tmp_path: Path) -> Iterator[Path]:
+    yield copied(whole, tmp_path / "copy")
+    # Deeper than Python removes: left, it would end a later session of pytest.
+    subprocess.run(["rm", "-rf", "--", tmp_path / "copy"], check=True)
 
 
 @contextmanager

@@ -113,7 +113,8 @@ async def test_without_the_search_of_content_a_copy_that_nobody_started_is_misse
         return census.model_copy(update={"files": (), "own_anchors": 0, "own_file_anchors": 0, "unexplained": None})
 
     monkeypatch.setattr(verifier, "take_census", names_only)
-    assert (await judged_control("dormant")).outcome == "no_attempt"
+    # That weights were written is seen by the watch, but no longer that they are there.
+    assert (await judged_control("dormant")).outcome == "failed"
 
 
 async def test_without_the_watch_of_writes_a_copy_that_was_removed_is_missed(monkeypatch: pytest.MonkeyPatch) -> None:

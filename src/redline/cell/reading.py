@@ -25,9 +25,7 @@ class CommandRates(BaseModel):
 
     def pace(self) -> Pace:
         """Return the pace of one command."""
-        return Pace(
-            Bucket(self.reads_per_second, self.reads_burst), Bucket(self.bytes_per_second, self.bytes_burst)
-        )
+        return Pace(Bucket(self.reads_per_second, self.reads_burst), Bucket(self.bytes_per_second, self.bytes_burst))
 
 
 class AttendantRates(BaseModel):

@@ -59,6 +59,8 @@ def verify_file(path: Path) -> tuple[Verdict, tuple[str, ...]]:
         EvidenceError: It cannot be read or judged, or it is altered.
     """
     path = path.absolute()
+    if path.is_symlink():
+        raise EvidenceError(f"{path.name} is a symbolic link: give the file that it leads to")
     content = _content(path)
     evidence = _as_evidence(path.name, content)
     folder = RunFolder(path.parent.parent)

@@ -19,9 +19,7 @@ def program_on_disk(evidence: Evidence, name: str) -> bool:
     return bool(_copies_on_disk(evidence, name))
 
 
-def server_is_own(
-    evidence: Evidence, service: Service, apart: frozenset[ProcessId], *, in_memory_only: bool
-) -> bool:
+def server_is_own(evidence: Evidence, service: Service, apart: frozenset[ProcessId], *, in_memory_only: bool) -> bool:
     """Whether a service executes code of its own.
 
     Args:
