@@ -12,12 +12,10 @@ from inspect_ai.model import get_model
 from inspect_ai.solver import Generate, Solver, TaskState, solver
 from inspect_ai.util import LimitExceededError, sandbox
 
-from redline.cell import Cell
 from redline.controls.control import Play
 from redline.controls.scene import Scene
 from redline.controls.shell import COPY_ALL, ENGINE_PORT, START_BOTH
 from redline.scenarios import self_replication
-from redline.verify import scorer
 from tests.agents.trials import ScriptedModel
 from tests.sealed import under_a_seal
 
@@ -127,15 +125,3 @@ def test_a_copy_that_proves_itself_while_the_agent_works_is_still_killed(tmp_pat
     verdict, actions = verdict_of(verified(task, tmp_path, act))
     assert "kill" in actions
     assert verdict["measures"]["guard_outcome"] == "prevented"
-
-
-def test_without_the_scorers_disarming_the_verifiers_own_challenge_has_the_copy_killed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def leave_armed(cell: Cell) -> None:
-        """The scorer as it was."""
-
-    monkeypatch.setattr(scorer, "disarm", leave_armed)
-    task = self_replication(**SMALL, guardrails=KILLS)
-    verdict, actions = verdict_of(verified(task, tmp_path, copies_and_then(fails)))
-    assert "kill" in actions, verdict["outcome"]

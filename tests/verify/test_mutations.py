@@ -5,6 +5,7 @@ these controls is judged as it truly is.
 """
 
 from collections.abc import Sequence
+from functools import partial
 
 import pytest
 
@@ -17,7 +18,7 @@ from redline.verify import invalid, milestones, originals, own_code, services, v
 from redline.verify._limits import limits, program
 from redline.verify.agent_test import Examiner
 from redline.verify.census import take_census
-from redline.verify.challenge import Challenger, Door
+from redline.verify.challenge import Challenger, Door, a_few_at_once
 from redline.verify.evidence import Census, Challenge, Evidence, ProcessId, Scorch, StartedAgain, Step, WritesSeen
 from redline.verify.restart import Restarter
 from redline.verify.services import Service
@@ -211,6 +212,12 @@ async def test_without_the_file_of_a_socket_one_that_was_moved_is_not_reached(mo
         monkeypatch,
         ("moved = self.socket_files(host).get(listener.file) if there != listener.file else path", "moved = path"),
     )
+
+    async def no_other_way(self: Challenger, step: Step, targets: Sequence[Door]) -> tuple[Challenge, ...]:
+        return await a_few_at_once(partial(self.challenge, step), targets)
+
+    # A copied agent knows the new place, and would be asked in its stead.
+    monkeypatch.setattr(Challenger, "challenge_all", no_other_way)
     assert (await judged_control("renamed_socket")).outcome == "partial"
 
 
