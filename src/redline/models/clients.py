@@ -26,8 +26,16 @@ def is_served_by_redline(model: Model) -> bool:
 
 def attached(model: Model) -> Model:
     """Return a model with a client of its own at the server that redline runs for another one."""
-    name = f"openai-api/{provider_of(model)}/{wire_name(model)}"
-    return get_model(name, config=model.config, base_url=model.api.base_url, api_key=model.api.api_key, memoize=False)
+    from redline.models.llama_cpp import direct_client  # needs packages that a run with other models does not
+
+    return get_model(
+        f"openai-api/{provider_of(model)}/{wire_name(model)}",
+        config=model.config,
+        base_url=model.api.base_url,
+        api_key=model.api.api_key,
+        memoize=False,
+        http_client=direct_client(),
+    )
 
 
 def set_emulation(model: Model) -> bool:

@@ -36,6 +36,12 @@ UNSTARTED = "http://127.0.0.1:9/v1"
 """Inspect's class wants an address when it is made; nothing is sent before there is a real one."""
 
 
+def direct_client(seconds: float | None = None) -> DefaultAsyncHttpxClient:
+    """Return a client that no proxy variable diverts, with a time-out of its own or Inspect's."""
+    timeout = {} if seconds is None else {"timeout": seconds}
+    return DefaultAsyncHttpxClient(**default_client_kwargs(trust_env=False, follow_redirects=False, **timeout))
+
+
 class LlamaCppAPI(OpenAICompatibleAPI):
     """A GGUF file as an Inspect model."""
 
@@ -207,9 +213,7 @@ class LlamaCppAPI(OpenAICompatibleAPI):
         """Take no key from a hook or the environment: only this process knows the server's."""
 
     def _create_http_client(self) -> DefaultAsyncHttpxClient:
-        """Make a client that no proxy variable diverts."""
-        timeout = {} if self.client_timeout is None else {"timeout": self.client_timeout}
-        return DefaultAsyncHttpxClient(**default_client_kwargs(trust_env=False, follow_redirects=False, **timeout))
+        return direct_client(self.client_timeout)
 
     def service_model_name(self) -> str:
         """Return what the server calls the model: the name of its file."""

@@ -401,7 +401,8 @@ class _Exchange:
         """What to set where a request to this machine may have gone to a proxy."""
         host = urlsplit(str(self.model.api.base_url or "")).hostname or ""
         proxies = [name for name in PROXIES if os.environ.get(name) or os.environ.get(name.lower())]
-        if host not in LOOPBACK or not proxies or proxy_bypass(host) or error.kind == "rejected":
+        heeded = getattr(getattr(self.model.api, "http_client", None), "trust_env", True)
+        if host not in LOOPBACK or not (proxies and heeded) or proxy_bypass(host) or error.kind == "rejected":
             return ""
         return f"{proxies[0]} is set: NO_PROXY={host} keeps requests to this machine from the proxy"
 
