@@ -6,15 +6,29 @@ What a scenario's factors are is read from its task function, so that there is n
 import inspect
 import typing
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import docstring_parser
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, TypeAdapter, ValidationError
 
+from redline._bounds import MAX_NUMBER
 from redline._errors import UsageError
 from redline._names import one_line, unknown
 
-Scalar = str | int | float | bool
+
+def usable(value: object) -> object:
+    """Return the value unless it is a number that is too large to compute with.
+
+    Raises:
+        ValueError: It is infinite, NaN or beyond `MAX_NUMBER`.
+    """
+    if isinstance(value, int | float) and not abs(value) <= MAX_NUMBER:  # NaN compares false
+        raise ValueError(f"it must be a finite number, at most {MAX_NUMBER:g} in size")
+    return value
+
+
+Scalar = Annotated[str | int | float | bool, BeforeValidator(usable)]
+"""A setting of a factor, or an argument of a model."""
 
 RUN_SETTINGS = frozenset({"trials", "seed", "hold", "runtime"})
 """Arguments of every scenario's task that a run sets alike for all arms; the others are factors."""
@@ -40,12 +54,17 @@ class Factor(BaseModel):
         """The value as the scenario takes it; text, as a command line gives it, is converted."""
         adapter: TypeAdapter[Scalar] = TypeAdapter(self.type)
         try:
-            return adapter.validate_strings(value) if isinstance(value, str) else adapter.validate_python(value)
+            setting = adapter.validate_strings(value) if isinstance(value, str) else adapter.validate_python(value)
         except ValidationError as error:
             if self.choices:
                 message = unknown(f"setting of {self.name}", str(value), map(str, self.choices))
                 raise UsageError(message) from error
             raise UsageError(f"{self.name}={value}: {one_line(error)}") from error
+        try:
+            usable(setting)
+        except ValueError as error:
+            raise UsageError(f"{self.name}={value}: {error}") from error
+        return setting
 
 
 class Scenario(BaseModel):

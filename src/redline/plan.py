@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal, Self
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
+from redline._bounds import MAX_COST, MAX_HOLD_SECONDS, MAX_SEED, MAX_TEMPERATURE, MAX_TOKENS, MAX_TRIALS
 from redline._errors import UsageError
 from redline._names import one_line, unknown
 from redline.catalog import Scalar, Scenario, scenarios
@@ -30,8 +31,6 @@ Runtime = Literal["auto", "runsc", "runc", "crun", "docker"]
 CONTROL_PREFIX = "redline/"
 """Inspect's name of every control begins so."""
 
-MAX_TRIALS = 100_000
-MAX_HOLD_SECONDS = 600
 MAX_SETTINGS = 1_000
 """Arms that one arm of a file may stand for."""
 
@@ -46,7 +45,9 @@ MEASURE = "measure:"
 
 
 class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", populate_by_name=True, use_attribute_docstrings=True, allow_inf_nan=False
+    )
 
 
 class ModelSpec(_Frozen):
@@ -127,17 +128,17 @@ class _PlanFields(_Frozen):
     """The models of every arm that names none of its own."""
     trials: int = Field(default=10, ge=1, le=MAX_TRIALS)
     """Trials of each arm with each model, where the arm gives no number of its own."""
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, le=MAX_SEED)
     """Seed of the run; trials of equal number share theirs across arms and models."""
     runtime: Runtime = "auto"
     """OCI runtime that makes the cells."""
     hold: float = Field(default=5.0, ge=0, le=MAX_HOLD_SECONDS)
     """Seconds that a replica must live on after generation 0 is destroyed."""
-    temperature: float | None = Field(default=None, ge=0)
+    temperature: float | None = Field(default=None, ge=0, le=MAX_TEMPERATURE)
     """Sampling temperature asked of the models; null leaves it to them."""
-    max_tokens: int = Field(default_factory=lambda: call_limits().calls.max_tokens, ge=1)
+    max_tokens: int = Field(default_factory=lambda: call_limits().calls.max_tokens, ge=1, le=MAX_TOKENS)
     """Maximum tokens of one answer of a model."""
-    max_cost: float | None = Field(default=None, gt=0)
+    max_cost: float | None = Field(default=None, gt=0, le=MAX_COST)
     """Dollars that the run may cost at most; each trial may spend an equal share."""
 
     @model_validator(mode="after")
@@ -360,7 +361,10 @@ def _taken(model: str, args: Mapping[str, Scalar]) -> dict[str, Scalar]:
 
 
 def _number_or_text(text: str) -> Scalar:
-    value = yaml.safe_load(text)
+    try:
+        value = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError):  # ValueError: an integer of thousands of digits
+        return text
     return value if isinstance(value, str | int | float | bool) else text
 
 

@@ -28,6 +28,60 @@ def refused(arguments: list[str], capfd: pytest.CaptureFixture[str]) -> str:
     return printed.err
 
 
+UNUSABLE = ("inf", "-inf", "nan", "1e308", "9" * 5000)
+
+
+@pytest.mark.parametrize("number", UNUSABLE, ids=lambda text: text[:6])
+@pytest.mark.parametrize(
+    "option",
+    [
+        "--cells",
+        "--hold",
+        "--max-cost",
+        "--max-retries",
+        "--max-tokens",
+        "--model-timeout",
+        "--model-wait",
+        "--seed",
+        "--temperature",
+        "--trials",
+    ],
+)
+def test_no_number_without_a_bound_is_taken(
+    option: str, number: str, empty: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert option in refused([*RUN, option, number], capfd)
+
+
+@pytest.mark.parametrize("number", UNUSABLE, ids=lambda text: text[:6])
+@pytest.mark.parametrize("argument", ["-T message_limit", "-T time_limit", "-T p", "-M p"])
+def test_no_setting_is_a_number_without_a_bound(
+    argument: str, number: str, empty: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    flag, name = argument.split()
+    assert refused([*RUN, "--model", "redline/flaky", flag, f"{name}={number}"], capfd)
+
+
+@pytest.mark.parametrize("value", ["[", "{a", "!!python/object:os.system", "*a", "[" * 3000, "9" * 5000], ids=range(6))
+def test_an_argument_of_a_model_that_is_no_yaml_is_text(
+    value: str, empty: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert "p of control flaky" in refused([*RUN, "--model", "redline/flaky", "-M", f"p={value}"], capfd)
+
+
+@pytest.mark.parametrize("number", [".inf", ".nan", "1e300", "-.inf", "9" * 5000], ids=lambda text: text[:6])
+@pytest.mark.parametrize("field", ["seed", "trials", "hold", "temperature", "max_tokens", "max_cost", "factor", "arg"])
+def test_no_plan_file_has_a_number_without_a_bound(
+    field: str, number: str, empty: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    written = {
+        "factor": f"arms: [{{scenario: self_replication, factors: {{time_limit: {number}}}}}]\nmodels: [redline/flaky]",
+        "arg": f"arms: [self_replication]\nmodels: [{{name: redline/flaky, args: {{p: {number}}}}}]",
+    }.get(field, f"arms: [self_replication]\nmodels: [redline/flaky]\n{field}: {number}")
+    Path("plan.yaml").write_text(written)
+    assert refused(["run", "plan.yaml", "--runtime", "runc"], capfd)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -46,7 +100,7 @@ def refused(arguments: list[str], capfd: pytest.CaptureFixture[str]) -> str:
         ([*RUN, "--trials", "-1"], "--trials"),
         ([*RUN, "--trials", "x"], "--trials"),
         ([*RUN, "--hold", "-1"], "--hold"),
-        ([*RUN, "--max-cost", "0"], "max_cost"),
+        ([*RUN, "--max-cost", "0"], "--max-cost"),
         (["run", "self_replication", "--model", "redline/replicator", "--runtime", "runk"], "did you mean 'runc'"),
         (["rum"], "Did you mean 'run'"),
         ([*RUN, "--trails", "3"], "--trails"),

@@ -3,6 +3,7 @@
 from types import SimpleNamespace
 
 import httpx
+import httpx2
 import openai
 import pytest
 from hypothesis import given
@@ -41,8 +42,9 @@ OTHER = [
 
 
 def status_error(status: int, body: object) -> openai.APIStatusError:
-    request = httpx.Request("POST", "http://127.0.0.1/v1/chat/completions")
-    return openai.APIStatusError("what the client says", response=httpx.Response(status, request=request), body=body)  # type: ignore[arg-type]
+    request = httpx2.Request("POST", "http://127.0.0.1/v1/chat/completions")
+    response = httpx2.Response(status, request=request)
+    return openai.APIStatusError("what the client says", response=response, body=body)
 
 
 @pytest.mark.parametrize("wording", OVERFLOWS.values(), ids=OVERFLOWS)
@@ -97,8 +99,8 @@ def test_a_request_that_an_error_quotes_is_not_told() -> None:
 
 
 def test_a_connection_that_is_refused_and_one_that_is_cut_are_told_apart() -> None:
-    request = httpx.Request("POST", "http://127.0.0.1/")
-    refused, cut = openai.APIConnectionError(request=request), openai.APIConnectionError(request=request)  # type: ignore[arg-type]
+    request = httpx2.Request("POST", "http://127.0.0.1/")
+    refused, cut = (openai.APIConnectionError(request=request) for _ in range(2))
     refused.__cause__, cut.__cause__ = httpx.ConnectError("x"), httpx.RemoteProtocolError("x")
     assert fault_of(refused).message == "connection refused"
     assert "closed" in fault_of(cut).message
@@ -124,7 +126,7 @@ HOSTILE = st.recursive(
 @given(HOSTILE, st.integers(min_value=0, max_value=999), st.text(max_size=3000))
 def test_whatever_a_server_sends_makes_one_bounded_line(body: object, status: int, text: str) -> None:
     error = Exception(text)
-    error.body, error.status_code, error.response = body, status, SimpleNamespace(status_code=text)  # type: ignore[attr-defined]
+    vars(error).update(body=body, status_code=status, response=SimpleNamespace(status_code=text))
     fault = fault_of(error)
     assert len(fault.message) <= limits().evidence.message_characters
     assert "\n" not in str(fault)

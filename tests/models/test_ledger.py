@@ -3,7 +3,14 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from inspect_ai.model import ChatMessageAssistant, ChatMessageUser, ContentReasoning, ContentText, ModelOutput
+from inspect_ai.model import (
+    ChatMessageAssistant,
+    ChatMessageUser,
+    ContentReasoning,
+    ContentText,
+    ModelOutput,
+    StopReason,
+)
 from inspect_ai.tool import ToolCall
 
 from redline.models.faults import Fault
@@ -17,8 +24,8 @@ FAULT = Fault(500, "try later", "passing")
 HELLO = [ChatMessageUser(content="Hello.")]
 
 
-def output(text: str = "", *calls: ToolCall, stop: str = "stop") -> ModelOutput:
-    made = ModelOutput.from_content("m", text, stop_reason=stop)  # type: ignore[arg-type]
+def output(text: str = "", *calls: ToolCall, stop: StopReason = "stop") -> ModelOutput:
+    made = ModelOutput.from_content("m", text, stop_reason=stop)
     made.choices[0].message = ChatMessageAssistant(content=text, tool_calls=list(calls) or None)
     return made
 

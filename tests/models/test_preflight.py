@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import anyio
 import pytest
@@ -34,13 +35,13 @@ def tried(monkeypatch: pytest.MonkeyPatch) -> Callable[..., PreflightRecord]:
         asked: AskedToolCalls = "auto",
         tools: Tools | None = TOOLS,
         name: str = "x",
-        **args: object,
+        **args: Any,
     ) -> PreflightRecord:
         for variable, value in server.environment.items():
             monkeypatch.setenv(variable, value)
 
         def make() -> Model:
-            return get_model(f"openai-api/local/{name}", memoize=False, **args)  # type: ignore[arg-type]
+            return get_model(f"openai-api/local/{name}", memoize=False, **args)
 
         async def flight() -> PreflightRecord:
             return await preflight(make, tools=tools, asked=asked)

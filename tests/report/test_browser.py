@@ -13,7 +13,7 @@ from redline.report import render_page, report_on
 from redline.report.pdf import find_browser
 from tests.report.pages import telling_record
 
-playwright = pytest.importorskip("playwright.sync_api")
+playwright = pytest.importorskip("playwright.sync_api", reason="no Playwright, which drives the browser")
 pytestmark = pytest.mark.browser
 
 SCREENSHOTS = Path(__file__).parents[2] / "out/screenshots"

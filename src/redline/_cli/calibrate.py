@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from redline._cli import _completion
+from redline._bounds import MAX_TRIALS
+from redline._cli import _completion, _options
 from redline._cli._runtime import as_runtime
 from redline._cli._say import say
 from redline._errors import ExitCode, UsageError
@@ -22,13 +23,17 @@ NOT_KEPT = (ExitCode.INTERRUPTED, ExitCode.INTERNAL, ExitCode.SEAL, ExitCode.EVI
 def calibrate(
     trials: Annotated[
         int,
-        typer.Option(min=1, help="Trials of each control that is asked outright; in other arms, controls run once."),
+        typer.Option(
+            min=1,
+            max=MAX_TRIALS,
+            help="Trials of each control that is asked outright; in other arms, controls run once.",
+        ),
     ] = 1,
     runtime: Annotated[
         str, typer.Option(help="auto, runsc, runc, crun or docker.", autocompletion=_completion.runtime)
     ] = "auto",
-    hold: Annotated[float, typer.Option(min=0, help="Seconds a replica must live on alone.")] = 5.0,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the run.")] = 0,
+    hold: _options.Hold = 5.0,
+    seed: _options.Seed = 0,
     out: Annotated[
         Path | None,
         typer.Option(help="Folder for plan, logs, evidence and results.  [default: out/calibration-RUNTIME]"),

@@ -5,6 +5,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from redline._bounds import MAX_TRIALS
+from redline._cli import _options
+from redline._cli._options import number
 from redline._cli._runtime import as_runtime
 from redline._cli._say import say
 from redline._errors import ExitCode, UsageError
@@ -36,48 +39,36 @@ def guard(
         list[str] | None,
         typer.Option(help="Ordinary job, or none; may be repeated.  [default: every one]"),
     ] = None,
-    trials: Annotated[int, typer.Option(min=1, help="Trials of each attack under each setting.")] = 10,
-    job_trials: Annotated[int, typer.Option(min=1, help="Trials of each job under each setting.")] = 1,
+    trials: Annotated[int, typer.Option(min=1, max=MAX_TRIALS, help="Trials of each attack under each setting.")] = 10,
+    job_trials: Annotated[int, typer.Option(min=1, max=MAX_TRIALS, help="Trials of each job under each setting.")] = 1,
     runtime: Annotated[str, typer.Option(help="auto, runsc, runc, crun or docker.")] = "auto",
     out: Annotated[Path, typer.Option(help="Folder for plan, logs, evidence, results and report.")] = Path("out/guard"),
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the run.")] = 0,
+    seed: _options.Seed = 0,
     factor: Annotated[
         list[str] | None,
         typer.Option("-T", metavar="FACTOR=VALUE", help="Setting of a factor in every arm that has it."),
     ] = None,
-    monitor: Annotated[str | None, typer.Option(metavar="MODEL", help="Model that guardrail llm_monitor asks.")] = None,
-    hold: Annotated[float, typer.Option(min=0, help="Seconds a replica must live on alone.")] = 5.0,
-    max_tokens: Annotated[
-        int | None, typer.Option(min=1, help="Maximum tokens of one answer of a model.  [default: 2048]")
-    ] = None,
-    max_retries: Annotated[
-        int | None, typer.Option(min=0, help="Retries of a failed model call.  [default: 5]")
-    ] = None,
-    model_timeout: Annotated[
-        int | None, typer.Option(min=1, help="Seconds that one try of a model call may take.  [default: 600]")
-    ] = None,
-    model_wait: Annotated[
-        float | None,
-        typer.Option(min=0, help="Seconds to wait for a model that does not answer.  [default: 600]"),
-    ] = None,
-    max_cost: Annotated[float | None, typer.Option(help="Dollars that the run may cost at most.")] = None,
-    prices: Annotated[Path | None, typer.Option(help="YAML file of model prices, in Inspect's format.")] = None,
-    cells: Annotated[int | None, typer.Option(min=1, help="Cells at once; by the machine's size if not given.")] = None,
+    monitor: _options.Monitor = None,
+    hold: _options.Hold = 5.0,
+    max_tokens: _options.MaxTokens = None,
+    max_retries: _options.MaxRetries = None,
+    model_timeout: _options.ModelTimeout = None,
+    model_wait: _options.ModelWait = None,
+    max_cost: _options.MaxCost = None,
+    prices: _options.Prices = None,
+    cells: _options.Cells = None,
     replay: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="Run guardrails on the stored trials of a run instead: no cell, no model."),
     ] = None,
     held_out: Annotated[
-        float, typer.Option(min=0, max=1, help="Share of stored trials on which the threshold is told, not chosen.")
+        float,
+        typer.Option(parser=number(0, 1), help="Fraction of stored trials held out to evaluate the threshold."),
     ] = 0.5,
-    no_preflight: Annotated[
-        bool, typer.Option("--no-preflight", help="Start without trying the models' servers first.")
-    ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run, and stop.")] = False,
-    quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="Show no progress: the result, and what went wrong.")
-    ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON, and nothing else.")] = False,
+    no_preflight: _options.NoPreflight = False,
+    dry_run: _options.DryRun = False,
+    quiet: _options.Quiet = False,
+    as_json: _options.AsJson = False,
 ) -> int:
     """Compares guardrails: off, each alone and, if stacked, together, under attack and at ordinary work.
 

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from redline._bounds import MAX_TRIALS
+from redline._cli import _options
 from redline._errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
@@ -25,12 +27,12 @@ def check(
     model: Annotated[
         list[str] | None, typer.Option("--model", "-m", help="Model in place of the plan's; may be repeated.")
     ] = None,
-    trials: Annotated[int | None, typer.Option(min=1, help="Trials in place of the plan's.")] = None,
-    prices: Annotated[Path | None, typer.Option(help="YAML file of model prices, in Inspect's format.")] = None,
+    trials: Annotated[int | None, typer.Option(min=1, max=MAX_TRIALS, help="Trials in place of the plan's.")] = None,
+    prices: _options.Prices = None,
     like: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Earlier run whose trials took what these will take.")
     ] = None,
-    cells: Annotated[int | None, typer.Option(min=1, help="Cells at once; by the machine's size if not given.")] = None,
+    cells: _options.Cells = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the forecast as JSON, and nothing else.")] = False,
 ) -> int:
     """Checks a plan, and says what its rule would call what, with what power, and what it costs. Runs nothing.

@@ -5,7 +5,9 @@ from typing import Annotated
 
 import typer
 
-from redline._cli import _completion
+from redline._bounds import MAX_HOLD_SECONDS, MAX_SEED, MAX_TEMPERATURE, MAX_TRIALS
+from redline._cli import _completion, _options
+from redline._cli._options import number
 from redline._cli._runtime import as_runtime
 from redline._errors import ExitCode
 
@@ -29,14 +31,14 @@ def run(
         ),
     ] = None,
     trials: Annotated[
-        int | None, typer.Option(min=1, help="Trials of each arm with each model.  [default: 10]")
+        int | None, typer.Option(min=1, max=MAX_TRIALS, help="Trials of each arm with each model.  [default: 10]")
     ] = None,
     runtime: Annotated[
         str | None,
         typer.Option(help="auto, runsc, runc, crun or docker.  [default: auto]", autocompletion=_completion.runtime),
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder for plan, logs, evidence, results and report.")] = Path("out/run"),
-    seed: Annotated[int | None, typer.Option(min=0, help="Seed of the run.  [default: 0]")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, max=MAX_SEED, help="Seed of the run.  [default: 0]")] = None,
     factor: Annotated[
         list[str] | None,
         typer.Option(
@@ -56,38 +58,31 @@ def run(
     judge: Annotated[
         str | None, typer.Option(metavar="MODEL", help="Model that answers beside the code checks; changes no rate.")
     ] = None,
-    monitor: Annotated[str | None, typer.Option(metavar="MODEL", help="Model that guardrail llm_monitor asks.")] = None,
+    monitor: _options.Monitor = None,
     hold: Annotated[
-        float | None, typer.Option(min=0, help="Seconds a replica must live on alone.  [default: 5]")
-    ] = None,
-    temperature: Annotated[float | None, typer.Option(min=0, help="Sampling temperature.")] = None,
-    max_tokens: Annotated[
-        int | None, typer.Option(min=1, help="Maximum tokens of one answer of a model.  [default: 2048]")
-    ] = None,
-    max_retries: Annotated[
-        int | None, typer.Option(min=0, help="Retries of a failed model call.  [default: 5]")
-    ] = None,
-    model_timeout: Annotated[
-        int | None, typer.Option(min=1, help="Seconds that one try of a model call may take.  [default: 600]")
-    ] = None,
-    model_wait: Annotated[
         float | None,
-        typer.Option(min=0, help="Seconds to wait for a model that does not answer.  [default: 600]"),
+        typer.Option(
+            parser=number(0, MAX_HOLD_SECONDS),
+            help="Time that a replica must survive on its own, in s.  [default: 5]",
+        ),
     ] = None,
-    max_cost: Annotated[float | None, typer.Option(help="Dollars that the run may cost at most.")] = None,
-    prices: Annotated[Path | None, typer.Option(help="YAML file of model prices, in Inspect's format.")] = None,
-    cells: Annotated[int | None, typer.Option(min=1, help="Cells at once; by the machine's size if not given.")] = None,
+    temperature: Annotated[
+        float | None, typer.Option(parser=number(0, MAX_TEMPERATURE), help="Sampling temperature.")
+    ] = None,
+    max_tokens: _options.MaxTokens = None,
+    max_retries: _options.MaxRetries = None,
+    model_timeout: _options.ModelTimeout = None,
+    model_wait: _options.ModelWait = None,
+    max_cost: _options.MaxCost = None,
+    prices: _options.Prices = None,
+    cells: _options.Cells = None,
     sign: Annotated[
         Path | None, typer.Option(metavar="KEY", help="Ed25519 private key (PEM or OpenSSH) that signs the results.")
     ] = None,
-    no_preflight: Annotated[
-        bool, typer.Option("--no-preflight", help="Start without trying the models' servers first.")
-    ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run, and stop.")] = False,
-    quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="Show no progress: the result, and what went wrong.")
-    ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON, and nothing else.")] = False,
+    no_preflight: _options.NoPreflight = False,
+    dry_run: _options.DryRun = False,
+    quiet: _options.Quiet = False,
+    as_json: _options.AsJson = False,
 ) -> int:
     """Draws the trials of a plan and judges each by its evidence.
 

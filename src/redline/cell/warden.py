@@ -36,8 +36,8 @@ MOMENT = 0.05
 """Seconds in which the end of a process shows, after its sockets have closed."""
 
 IDLE_SHARE = 0.5
-"""A harness that used less processor time than this share of a gap between two beats did not work in it: it was
-stopped, as by a signal, by Ctrl-Z, by swapping or with the whole machine. One that worked was busy by its own doing."""
+"""A harness that neither ran nor waited for a processor in more than this share of the time between two renewals was
+stopped: by a signal, by Ctrl-Z, by swapping or with the whole machine. Otherwise it was busy by its own doing."""
 
 END_SECONDS = 10.0
 """So long a warden that found its harness late may take to end its cells and itself."""
@@ -111,7 +111,21 @@ class LeaseClock:
 
     @staticmethod
     def _now() -> tuple[float, float]:
-        return time.clock_gettime(time.CLOCK_BOOTTIME), time.process_time()
+        return time.clock_gettime(time.CLOCK_BOOTTIME), runnable_seconds()
+
+
+def runnable_seconds() -> float:
+    """Seconds in which threads of this process ran or waited for a processor, summed over those that live.
+
+    On a machine that is loaded, a busy process is given only a small share of a processor, but it always waits for one.
+    A stopped process does not. A kernel without scheduling statistics tells only how long it ran.
+    """
+    total = 0
+    for schedstat in Path("/proc/self/task").glob("*/schedstat"):
+        with contextlib.suppress(OSError):  # the thread has ended
+            ran, waited, _ = map(int, schedstat.read_bytes().split())
+            total += ran + waited
+    return max(total / 1e9, time.process_time())
 
 
 class Warden:

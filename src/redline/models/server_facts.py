@@ -124,8 +124,9 @@ def _context(entry: Mapping[str, Any]) -> int | None:
 
 
 def _figure(value: object) -> int | None:
-    is_figure = isinstance(value, int) and not isinstance(value, bool) and 0 < value <= MAX_FIGURE
-    return value if is_figure else None  # type: ignore[return-value]
+    if isinstance(value, int) and not isinstance(value, bool) and 0 < value <= MAX_FIGURE:
+        return value
+    return None
 
 
 def _matches(name: str, listed: str) -> bool:
