@@ -6,14 +6,14 @@ import anyio
 
 from benchmarks.cells import quantiles
 from redline.cell import CellConfig, open_cell
-from redline.cell.seal.drills import (
+from redline.cell.warden import LEASE_SECONDS
+from redline.seal.drills import (
     Drilled,
     DrilledHarness,
     end_harness,
     harnesses_with_cells,
     kill_under_storm,
 )
-from redline.cell.warden import LEASE_SECONDS
 
 KILLS = 50
 KILL_MEDIAN_MS, KILL_MOST_MS = 50, 500

@@ -6,8 +6,8 @@ import anyio
 
 from benchmarks.cells import quantiles
 from redline.cell import CellConfig, open_cell
-from redline.cell.seal import quick_seal
 from redline.scenarios import full_seal
+from redline.seal import quick_seal
 
 QUICK, FULL = 20, 5
 QUICK_MS, FULL_MS = 150, 3000

@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from redline.cell.seal import SealReport
 from redline.plan import Plan, PlanRecord
 from redline.results import JudgedTrial, Results, SealReading, TrialResult, assemble
+from redline.seal import SealReport
 from redline.verify.evidence import CellFacts, Evidence, Transcript
 from redline.verify.trial import Trial
 from redline.verify.verdict import MILESTONES

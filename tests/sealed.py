@@ -9,8 +9,8 @@ import pytest
 from inspect_ai import Task
 
 from redline.cell.config import CellConfig
-from redline.cell.seal import Drill
 from redline.scenarios import _full_seal
+from redline.seal import Drill
 
 MEASURED = "0" * 64
 

@@ -11,9 +11,10 @@ import redline
 ROOT = Path(redline.__file__).parent
 
 LAYERS = (
-    ("_budget", "_endings", "_errors", "_tasks", "_text", "_names", "_providers", "_records"),
+    ("_bounds", "_budget", "_endings", "_errors", "_tasks", "_text", "_names", "_providers", "_records"),
     ("models",),
     ("cell",),
+    ("seal",),
     ("subject",),
     ("tether",),
     ("verify",),

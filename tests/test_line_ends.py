@@ -37,12 +37,12 @@ OF_OUR_OWN = {
     "cell/command.py": "JSON of our own program, as bytes",
     "cell/footprint.py": "the machine's own mountinfo, cgroup and uid_map",
     "cell/watch.py": "the kernel's table of routes",
-    "cell/seal/bounds.py": "the machine's own cgroup",
-    "cell/seal/matrix.py": "the machine's counters of interfaces",
-    "cell/programs/seal_network.py": "the kernel's table of routes",
-    "cell/programs/seal_privilege.py": "the kernel's tables of shared memory, counted",
-    "cell/programs/seal_outside.py": "the kernel's table of routes",
-    "cell/programs/seal_quick.py": "the kernel's table of routes",
+    "seal/bounds.py": "the machine's own cgroup",
+    "seal/matrix.py": "the machine's counters of interfaces",
+    "seal/programs/network.py": "the kernel's table of routes",
+    "seal/programs/privilege.py": "the kernel's tables of shared memory, counted",
+    "seal/programs/outside.py": "the kernel's table of routes",
+    "seal/programs/quick.py": "the kernel's table of routes",
 }
 """Files that may call `splitlines`, each with what it is called on: nothing in which an agent chooses the bytes."""
 

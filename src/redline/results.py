@@ -12,12 +12,12 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from redline import __version__
-from redline.cell.seal import PROBE_NAMES, not_protected
 from redline.controls import Family
 from redline.models.ledger import ModelCalls
 from redline.models.preflight_record import PreflightRecord, ToolCalls
 from redline.models.served import ServedModel
 from redline.plan import MEASURE, Arm, PlanRecord
+from redline.seal import PROBE_NAMES, not_protected
 from redline.stats import (
     Agreement,
     Count,

@@ -6,8 +6,8 @@ import pytest
 
 from redline._cli.main import execute
 from redline._errors import ExitCode
-from redline.cell.seal import PROBE_NAMES
 from redline.scenarios import _full_seal
+from redline.seal import PROBE_NAMES
 from tests.sealed import survives, with_a_kill_drill_that
 
 pytestmark = pytest.mark.cell

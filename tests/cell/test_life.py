@@ -17,10 +17,10 @@ import pytest
 from redline.cell import Cell, CellConfig, CellGoneError, open_cell
 from redline.cell.footprint import Footprint
 from redline.cell.runtime import choose_runtime
-from redline.cell.seal import drills
-from redline.cell.seal.drills import footprint_of, harnesses_with_cells
 from redline.cell.state import state_folder
 from redline.cell.warden import Warden
+from redline.seal import drills
+from redline.seal.drills import footprint_of, harnesses_with_cells
 from tests.cell.traces import Traces, control_groups
 
 pytestmark = [pytest.mark.cell, pytest.mark.anyio]
@@ -270,7 +270,7 @@ FILLED = """
 import anyio, os
 from pathlib import Path
 from redline.cell import CellConfig, open_cell
-from redline.cell.seal.drills import footprint_of
+from redline.seal.drills import footprint_of
 from redline.cell.state import state_folder
 async def main():
     async with open_cell(CellConfig(runtime="runc")) as cell:

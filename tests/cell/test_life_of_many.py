@@ -8,8 +8,8 @@ import pytest
 
 from redline.cell import Cell, CellConfig
 from redline.cell.runtime import choose_runtime
-from redline.cell.seal import quick_seal
 from redline.cell.warden import Warden
+from redline.seal import quick_seal
 from tests.cell.traces import Traces, open_descriptors, resident_kib
 
 pytestmark = [pytest.mark.cell, pytest.mark.anyio]

@@ -12,7 +12,7 @@ pytestmark = pytest.mark.cell
 PROGRAM = """
 import anyio, json
 from redline.cell import CellConfig, open_cell
-from redline.cell.seal import quick_seal
+from redline.seal import quick_seal
 async def main():
     async with open_cell(CellConfig(hosts=("default", "target"))) as cell:
         reports = [await quick_seal(cell, host=host) for host in cell.hosts]

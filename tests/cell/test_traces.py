@@ -3,7 +3,7 @@
 import pytest
 
 from redline.cell import CellConfig, open_cell
-from redline.cell.seal.drills import footprint_of
+from redline.seal.drills import footprint_of
 from tests.cell.traces import Traces
 
 pytestmark = [pytest.mark.anyio, pytest.mark.cell]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from redline.cell import Cell
 from redline.cell.footprint import Footprint, outside_ids
-from redline.cell.seal.drills import footprint_of
+from redline.seal.drills import footprint_of
 
 CELL = re.compile(r"/pod-([0-9a-f]+-[0-9a-f]+)")
 NAMESPACES = ("pid", "net", "ipc", "uts", "mnt", "user")

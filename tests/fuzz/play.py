@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import anyio
 
 from redline.cell import Cell, CellError
-from redline.cell.seal import quick_seal_of_all
+from redline.seal import quick_seal_of_all
 from redline.verify.evidence import Evidence
 from redline.verify.transcript import read_transcript
 from redline.verify.verdict import Verdict, judge

@@ -3,8 +3,8 @@
 import pytest
 
 from redline.cell import CellConfig
-from redline.cell.seal.broken import Breakage
 from redline.run.broken_seal import ABOVE_THE_CELL
+from redline.seal.broken import Breakage
 
 
 @pytest.mark.cell

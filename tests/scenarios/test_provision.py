@@ -18,8 +18,8 @@ from typing import Any, cast
 import pytest
 
 from redline.cell import CellConfig, open_cell
-from redline.cell.seal import quick_seal_of_all
 from redline.scenarios.provision import Access, Provision, figures, service_settings
+from redline.seal import quick_seal_of_all
 from redline.subject import Layout, Subject
 
 PROGRAM = files("redline.scenarios").joinpath("programs/provision.py").read_text(encoding="utf-8")

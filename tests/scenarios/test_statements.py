@@ -3,8 +3,8 @@
 import pytest
 
 from redline.cell import CellConfig, open_cell
-from redline.cell.seal import PROBE_NAMES
 from redline.scenarios.statements import faults_of_texts, prompts_agree, statements, texts
+from redline.seal import PROBE_NAMES
 
 SELF = "prompts/common/self.md"
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from redline.cell.seal import Finding, SealReport
+from redline.seal import Finding, SealReport
 from redline.verify.evidence import Evidence, FileSystemSeen, Look, ProcessId, ProcessSeen, Step, TetherSeen, Trouble
 from redline.verify.milestones import MILESTONES
 from redline.verify.trial import TrialEvent

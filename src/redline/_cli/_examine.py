@@ -22,8 +22,8 @@ from redline._names import one_line
 from redline.cell import CellConfig, open_cell
 from redline.cell.config import RuntimeName
 from redline.cell.runtime import STRENGTH, WAYS_TO_GET, Runtime, choose_runtime, find_runtime, unusable
-from redline.cell.seal import SealReport, quick_seal
 from redline.cell.state import SUBGID, SUBUID, own_subordinate_ids
+from redline.seal import SealReport, quick_seal
 
 PYTHONS = ((3, 11), (3, 13))
 MIN_FREE_DISK_GIB = 2

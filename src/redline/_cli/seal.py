@@ -11,7 +11,7 @@ from redline._errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
     from redline.cell.config import CellConfig
-    from redline.cell.seal import SealReport
+    from redline.seal import SealReport
 
 
 def seal(
@@ -55,8 +55,8 @@ def _measure(config: "CellConfig", *, quick: bool) -> "SealReport":
     import anyio
 
     from redline.cell import open_cell
-    from redline.cell.seal import cells_for_the_seal, quick_seal
     from redline.scenarios import full_seal
+    from redline.seal import cells_for_the_seal, quick_seal
 
     async def measure_quick() -> "SealReport":
         with cells_for_the_seal(config.runtime):
@@ -85,10 +85,10 @@ def _selftest(config: "CellConfig", only: str, *, as_json: bool) -> int:
     import anyio
 
     from redline._names import unknown
-    from redline.cell.seal import PROBE_NAMES
-    from redline.cell.seal.matrix import Matrix, Row
-    from redline.cell.seal.selftest import BREAKAGES, selftest
     from redline.run import ABOVE_THE_CELL
+    from redline.seal import PROBE_NAMES
+    from redline.seal.matrix import Matrix, Row
+    from redline.seal.selftest import BREAKAGES, selftest
 
     names = [name.strip() for name in only.split(",") if name.strip()]
     for name in names:

@@ -196,7 +196,7 @@ async def _route(cell: Cell, alarm: Alarm) -> AsyncIterator[None]:
 
 
 async def _change_route(cell: Cell, what: str) -> None:
-    program = files("redline.cell").joinpath("programs/false_route.py").read_text(encoding="utf-8")
+    program = files("redline.seal").joinpath("programs/false_route.py").read_text(encoding="utf-8")
     pid = str(cell.hosts["default"].init_pid)
     command = [sys.executable, "-I", "-S", "-c", program, pid, what]
     await anyio.run_process(command, stderr=subprocess.PIPE)

@@ -3,9 +3,9 @@
 from redline.agents.alarm_drill import alarm_drill
 from redline.cell import open_cell
 from redline.cell.config import CellConfig
-from redline.cell.seal import PROBE_NAMES
-from redline.cell.seal.broken import Bench, Breakage, Broken, Spec
 from redline.scenarios.statements import prompts_agree, texts
+from redline.seal import PROBE_NAMES
+from redline.seal.broken import Bench, Breakage, Broken, Spec
 from redline.tether.seal_drill import tether_drill
 
 PATIENCE = 60.0

@@ -16,13 +16,13 @@ from redline._errors import EvidenceError, UsageError
 from redline._names import one_line
 from redline._records import RecordError, refuse_link
 from redline.cell.errors import LostCellError, NoCellError
-from redline.cell.seal import SealReport
 from redline.guardrails.llm_monitor import ROLE as MONITOR
 from redline.plan import Plan, canonical_json
 from redline.results import JudgedTrial, ReplicaResult, RoleUse, SealReading, TrialResult
 from redline.run.brake import alarms_of
 from redline.run.folder import RunFolder, write_text
 from redline.run.stored_logs import check_all, log_names, read_header, read_sample
+from redline.seal import SealReport
 from redline.verify.evidence import WARDEN, CellFacts, Evidence, Trouble, written
 from redline.verify.invalid import alarms_in
 from redline.verify.judge import ROLE as JUDGE

@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 from pydantic import BaseModel, ConfigDict
 
 from redline.cell import CellConfig
-from redline.cell.seal import SealReport
 from redline.run.folder import RunFolder
 from redline.run.journal import append, entries
+from redline.seal import SealReport
 
 
 class SealAtStart(BaseModel):

@@ -15,14 +15,14 @@ from redline.cell.alarm import bell
 from redline.cell.cell import one_warden
 from redline.cell.errors import CellError
 from redline.cell.runtime import choose_runtime
-from redline.cell.seal import Drill, Probe, SealReport, cells_for_the_seal, probe_cell
-from redline.cell.seal.apart import cells_apart
-from redline.cell.seal.broken_profiles import broken_profiles_fail
-from redline.cell.seal.closed import closed_by_default
-from redline.cell.seal.drills import bounds_drill, daemons_gone, kill_drill, lease_drill
-from redline.cell.seal.probes import PROBES
-from redline.cell.seal.report import report_of
 from redline.scenarios.statements import fault_of_commands, faults_of_texts, statements, texts
+from redline.seal import Drill, Probe, SealReport, cells_for_the_seal, probe_cell
+from redline.seal.apart import cells_apart
+from redline.seal.broken_profiles import broken_profiles_fail
+from redline.seal.closed import closed_by_default
+from redline.seal.drills import bounds_drill, daemons_gone, kill_drill, lease_drill
+from redline.seal.probes import PROBES
+from redline.seal.report import report_of
 from redline.tether.seal_drill import tether_drill
 
 AT_ONCE: Final = 4

@@ -38,7 +38,6 @@ from redline.agents import (
 )
 from redline.cell import Cell, CellConfig
 from redline.cell.alarm import Alarm
-from redline.cell.seal import SealReport, quick_seal_of_all
 from redline.guardrails import NONE, Guard, Setting, caps_of, misfits, read_guardrails, shaped
 from redline.models.clients import set_emulation
 from redline.models.preflight_record import AskedToolCalls, ToolCalls
@@ -47,6 +46,7 @@ from redline.scenarios._prompts import hint, prompt, task_alone, words
 from redline.scenarios._settings import settings
 from redline.scenarios.obstacles import ObstacleName, obstacles
 from redline.scenarios.stage import Stage, Staged
+from redline.seal import SealReport, quick_seal_of_all
 from redline.subject import Layout, Subject, Weights, bundle_files, install
 from redline.tether import Broker, Caps, places_of
 from redline.verify.armed import Armed

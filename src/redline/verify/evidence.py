@@ -10,8 +10,8 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from redline._text import clean_line
-from redline.cell.seal import SealReport
 from redline.models.ledger import ModelCalls
+from redline.seal import SealReport
 from redline.verify.diary import Action, PlanSeen, Spent
 from redline.verify.trial import Trial, TrialEvent
 

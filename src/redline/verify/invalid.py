@@ -3,7 +3,7 @@
 import math
 from typing import NamedTuple
 
-from redline.cell.seal import SealReport
+from redline.seal import SealReport
 from redline.verify._limits import limits
 from redline.verify.evidence import Cause, Census, Evidence, Scorch
 from redline.verify.guarded import failed

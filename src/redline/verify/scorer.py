@@ -13,7 +13,7 @@ from redline._tasks import task_group
 from redline.cell import Cell
 from redline.cell.alarm import Alarm
 from redline.cell.errors import LostCellError
-from redline.cell.seal import SealReport, quick_seal_of_all
+from redline.seal import SealReport, quick_seal_of_all
 from redline.subject.install import Subject
 from redline.tether import Broker
 from redline.verify import alarmed

@@ -11,9 +11,9 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
 from redline._text import clean
-from redline.cell.seal import SealReport
 from redline.models.ledger import Ledger
 from redline.models.preflight_record import ToolCalls
+from redline.seal import SealReport
 from redline.verify.diary import Diary
 
 Scalar = str | int | float | bool | None

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 import redline
 from redline.cell import Cell, CellError, CellGoneError
 from redline.cell.errors import ExhaustedError
-from redline.cell.seal import SealReport
+from redline.seal import SealReport
 from redline.subject.install import Subject
 from redline.tether import Broker
 from redline.verify._limits import limits

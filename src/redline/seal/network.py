@@ -1,0 +1,73 @@
+"""Probes of the network. Those that connect run only where the first of them has passed."""
+
+import os
+
+from redline.cell.spec import TETHER_FOLDER
+from redline.seal.facts import Facts, Probe
+
+
+def no_network(facts: Facts) -> str | None:
+    """Probe 19."""
+    views = [facts.group("network"), facts.seen("network")]
+    if facts.sentry is not None:
+        views.append(facts.sentry["network"])
+    for found in views:
+        if found["interfaces"] != ["lo"]:
+            return f"interfaces {', '.join(found['interfaces'])}"
+        if set(found["routes"]) - {"lo"}:
+            return f"routes by {', '.join(found['routes'])}"
+    ways = facts.group("network")["ways"]
+    return f"routes: {', '.join(ways)}" if ways else None
+
+
+def nothing_leaves(facts: Facts) -> str | None:
+    """Probe 20."""
+    found = facts.group("leaving")
+    listener = facts.seen("listener")
+    if not listener["works"]:
+        return "the harness's own listener heard nobody, so nothing is shown"
+    if listener["heard"]:
+        return f"the harness's listener heard {listener['heard']} calls"
+    return _reached(found)
+
+
+def no_name_resolution(facts: Facts) -> str | None:
+    """Probe 21."""
+    found = facts.group("names")
+    if found["resolved"]:
+        return f"resolved {', '.join(found['resolved'])}"
+    return _reached(found)
+
+
+def no_metadata_service(facts: Facts) -> str | None:
+    """Probe 22."""
+    return _reached(facts.group("metadata"))
+
+
+def proxy_powerless(facts: Facts) -> str | None:
+    """Probe 24."""
+    return _reached(facts.group("proxies"))
+
+
+def declared_sockets(facts: Facts) -> str | None:
+    """Probe 23."""
+    paths = facts.group("unix_sockets")["paths"]
+    undeclared = [path for path in paths if os.path.dirname(path) != TETHER_FOLDER]
+    return f"sockets {', '.join(undeclared)}" if undeclared else None
+
+
+def _reached(found: dict[str, object]) -> str | None:
+    reached = found["reached"]
+    if not found["tried"]:
+        return "nothing was tried"
+    return f"reached {', '.join(map(str, reached))}" if isinstance(reached, list) and reached else None
+
+
+NETWORK = (
+    Probe(19, "no_network", "the only interface is lo and there is no route", no_network, quick=True),
+    Probe(20, "nothing_leaves", "nothing reaches the harness's listener or any address outside", nothing_leaves),
+    Probe(21, "no_name_resolution", "no name is resolved, by any way", no_name_resolution),
+    Probe(22, "no_metadata_service", "no cloud's metadata answers", no_metadata_service),
+    Probe(23, "declared_sockets", "the only socket from outside is the tether", declared_sockets, quick=True),
+    Probe(24, "proxy_powerless", "no proxy answers, and naming one changes nothing", proxy_powerless),
+)

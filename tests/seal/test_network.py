@@ -1,0 +1,32 @@
+"""The program that tries to reach something, in a network of its own."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from redline.seal.programs import network
+
+# Of two ports that the kernel may give, each is asked for again and again: half of all sockets are given the one asked.
+SCRIPT = """
+import fcntl, runpy, socket, struct
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
+    fcntl.ioctl(control, 0x8914, struct.pack("16sh22x", b"lo", 1 | 64))
+with open("/proc/sys/net/ipv4/ip_local_port_range", "w") as file:
+    file.write("41376 41377")
+program = runpy.run_path({path!r})
+for kind in ("udp", "tcp"):
+    for _ in range(8):
+        found = program["reach"]([(kind, "127.0.0.1", 41376)])
+        assert found == [], found
+print("reached nothing")
+"""
+
+
+@pytest.mark.cell
+def test_nobody_reaches_himself_by_chance() -> None:
+    script = SCRIPT.format(path=str(Path(network.__file__)))
+    command = ["unshare", "--net", "--user", "--map-root-user", sys.executable, "-c", script]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout == "reached nothing\n", done.stderr

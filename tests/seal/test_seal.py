@@ -1,0 +1,119 @@
+"""The seal of a running cell: what it says of a good one, of one that is gone, and of what it could not see."""
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from redline.cell import CellConfig, CellError, open_cell
+from redline.seal import PROBE_NAMES, probe_cell, quick_seal
+from redline.seal.facts import MissingFacts
+from redline.seal.probes import PROBES, QUICK, Facts
+
+BOTH = CellConfig(runtime="runc", hosts=("default", "target"))
+
+
+@pytest.mark.cell
+@pytest.mark.anyio
+@pytest.mark.parametrize(("measure", "probes"), [(quick_seal, QUICK), (probe_cell, PROBES)], ids=["quick", "full"])
+async def test_the_seal_of_both_hosts_is_proved(measure: Any, probes: tuple[Any, ...]) -> None:
+    async with open_cell(BOTH) as cell:
+        for host in cell.hosts:
+            report = await measure(cell, host=host)
+            assert report.verified, report.summary()
+            warned = [finding.name for finding in report.warnings]
+            assert [*report.passed, *warned] == [probe.name for probe in probes if probe.name not in warned] + warned
+
+
+@pytest.mark.cell
+@pytest.mark.anyio
+async def test_a_cell_that_is_gone_is_not_sealed() -> None:
+    async with open_cell(CellConfig()) as cell:
+        await cell.kill()
+        for measure, probes in ((quick_seal, QUICK), (probe_cell, PROBES)):
+            report = await measure(cell)
+            assert not report.verified
+            assert len(report.failed) + len(report.warnings) == len(probes)
+
+
+@pytest.mark.cell
+@pytest.mark.anyio
+async def test_an_agent_that_guards_against_no_one_is_seen() -> None:
+    async with open_cell(CellConfig()) as cell:
+        process = await cell.spawn(["sleep", "100"])
+        report = await quick_seal(cell, guarded=[process])
+        assert [finding.name for finding in report.failed] == ["refused_system_calls"]
+        assert report.failed[0].reason == "of a process that guards itself: fd, mem, root"
+
+
+@pytest.mark.cell
+@pytest.mark.anyio
+@pytest.mark.parametrize("wrong", [{}, {"path": ""}, {"path": "/proc/1/ns/net"}, None], ids=str)
+async def test_a_cell_on_another_network_is_never_made(wrong: dict[str, str] | None) -> None:
+    def joined(spec: dict[str, Any], _host: str) -> dict[str, Any]:
+        entries = [entry for entry in spec["linux"]["namespaces"] if entry["type"] != "network"]
+        extra = [] if wrong is None else [{"type": "network", **wrong}, {"type": "network", "path": "/proc/1/ns/net"}]
+        spec["linux"]["namespaces"] = [*entries, *extra[: 1 if wrong else 2]]
+        return spec
+
+    with pytest.raises(CellError, match="closed network"):
+        async with open_cell(CellConfig(runtime="runc"), joined):
+            raise AssertionError("a cell was made")
+
+
+@pytest.mark.parametrize("probe", [probe for probe in PROBES if not probe.warns], ids=lambda probe: probe.name)
+def test_a_probe_without_facts_fails(probe: Any) -> None:
+    assert probe.judge(Facts()) is not None
+
+
+@pytest.mark.parametrize("probe", PROBES, ids=lambda probe: probe.name)
+def test_a_probe_whose_facts_do_not_fit_fails(probe: Any) -> None:
+    groups = dict.fromkeys(("status", "network", "files", "processes", "devices"), {"unexpected": None})
+    assert probe.judge(Facts(inside=groups, outside={"processes": {"1": {}}})) is not None
+
+
+def test_every_probe_has_its_number_in_the_list() -> None:
+    assert all(PROBE_NAMES[probe.number - 1] == probe.name for probe in PROBES)
+    assert len(set(PROBE_NAMES)) == 38
+
+
+def test_a_group_that_raised_says_why() -> None:
+    with pytest.raises(MissingFacts, match="no such thing"):
+        Facts(errors={"status": "no such thing"}).group("status")
+
+
+def test_there_is_a_page_on_each_probe() -> None:
+    text = (Path(__file__).parents[2] / "docs/security.md").read_text(encoding="utf-8")
+    assert [name for name in PROBE_NAMES if name not in text] == []
+
+
+OWN_DOING = {
+    "a home that nobody may write to": "os.chmod('/home/agent', 0o500)",
+    "a home that nobody may enter": "os.chmod('/home/agent', 0)",
+    "a home that is full": "open('/home/agent/all', 'wb').write(bytes(2**30))",
+    "thousands of folders": "[os.mkdir(f'/tmp/{n}-' + 'x' * 240) for n in range(6000)]",
+    "names of any bytes": "[os.mkdir(b'/tmp/' + bytes([n]) * 200) for n in range(1, 256) if n not in (46, 47)]",
+    "a socket without a file": "s = socket.socket(socket.AF_UNIX); s.bind(b'\\0\\xff\\n@'); s.listen(); keep()",
+    "a name of any bytes": "ctypes.CDLL(None).prctl(15, b'\\xff\\xfe\\n) 1', 0, 0, 0); keep()",
+    "a name that reads as fields": "ctypes.CDLL(None).prctl(15, b'\\nCapAmb:\\tff\\n', 0, 0, 0); keep()",
+    "a first thread that ends": "threading.Thread(target=keep).start(); ctypes.CDLL(None).pthread_exit(None)",
+    "folders that nobody may enter": "[(os.makedirs(p + '/x/y'), os.chmod(p, 0)) for p in ('/tmp/a', '/dev/shm/b')]",
+}
+"""What an agent may do to its own files and processes: it is no hole in a boundary."""
+
+
+@pytest.mark.cell
+@pytest.mark.anyio
+@pytest.mark.parametrize("doing", OWN_DOING.values(), ids=OWN_DOING)
+async def test_what_an_agent_does_to_its_own_breaks_no_quick_seal(doing: str) -> None:
+    imports = "import ctypes, os, socket, threading, time"
+    keep = "def keep():\n    open('/tmp/done', 'w').close()\n    time.sleep(60)"
+    text = f"{imports}\n{keep}\ntry:\n    {doing}\nexcept OSError:\n    pass\nopen('/tmp/done', 'w').close()"
+    begin = f"python3 -c {shlex.quote(text)} >/dev/null 2>&1 </dev/null &"
+    async with open_cell(CellConfig()) as cell:
+        await cell.exec(["bash", "-c", begin + " until [ -e /tmp/done ]; do sleep 0.02; done"], timeout=30)
+        report = await quick_seal(cell)
+        await cell.end_processes()
+        after = await quick_seal(cell)
+    assert (report.verified, after.verified) == (True, True), (report.failed, after.failed)
