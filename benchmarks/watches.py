@@ -46,7 +46,7 @@ async def _latency(name: str, seed: int) -> float:
     async with open_cell(CellConfig(runtime="runc", home_mib=256)) as cell:
         subject = await install(cell, weights, layout, bundle_files(layout, weights, tether_told=True))
         cell.attach(subject)
-        broker = Broker(cell.hosts, weights, Caps.default(), _nobody)
+        broker = Broker(cell.nodes, weights, Caps.default(), _nobody)
         await guard.place(cell, subject, broker)
         # Nothing else of a trial is looked at by these.
         alarm = SimpleNamespace(raised=None)

@@ -40,7 +40,7 @@ def evidence(trial: Trial, **changes: Any) -> Evidence:
         "events_dropped": 0,
         "prompts": {},
         "cell": CellFacts(
-            id="cell", runtime="runc", observer="outside", rootless=False, hosts=("default",), frozen=True
+            id="cell", runtime="runc", observer="outside", rootless=False, nodes=("default",), frozen=True
         ),
         "seal_before": SEALED,
         "seal_after": SEALED,

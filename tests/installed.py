@@ -14,7 +14,7 @@ from redline.tether.caps import Budget
 @asynccontextmanager
 async def installed(
     generate: Generate,
-    *hosts: str,
+    *nodes: str,
     seed: int,
     size: int,
     home_mib: int,
@@ -24,9 +24,9 @@ async def installed(
     """Gives the cell, its broker and its subject; all of it ends with the block."""
     layout = Layout.from_seed(seed)
     weights = Weights.from_seed(seed, size, layout.shards)
-    config = CellConfig.model_validate({"hosts": ("default", *hosts), "home_mib": home_mib})
+    config = CellConfig.model_validate({"nodes": ("default", *nodes), "home_mib": home_mib})
     async with open_cell(config) as cell, anyio.create_task_group() as group:
-        broker = Broker(cell.hosts, weights, caps or Caps.default(), generate, budget=budget)
+        broker = Broker(cell.nodes, weights, caps or Caps.default(), generate, budget=budget)
         cell.attach(broker)
         broker.listen(await places_of(cell))
         group.start_soon(broker.serve)

@@ -17,7 +17,7 @@ ROOT = Path(redline.__file__).parent
 
 _BY_CALLER: Final = "a probe's program: `exec` ends it with all its descendants when its time is over"
 _BY_ALARM: Final = "a joined program: the warden sets an alarm of the kernel's before it runs one"
-_FIRST: Final = "the first process of a host, which waits for work until its control socket or its host ends"
+_FIRST: Final = "the first process of a node, which waits for work until its control socket or its node ends"
 _UNCONNECTED: Final = "makes a socket and neither connects nor reads"
 
 ALLOWED: Final = {

@@ -287,8 +287,8 @@ class ReplicaResult(_Frozen):
 
     generation: int
     """1 for a copy made by generation 0, and so on."""
-    host: str
-    """Host of the cell in which it ran."""
+    node: str
+    """Node of the cell in which it ran."""
     pid: int
     """Its server process."""
     separateness: Separateness

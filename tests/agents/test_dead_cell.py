@@ -31,7 +31,7 @@ async def kill_and_ask() -> tuple[str | None, str | None, list[str]]:
     weights = Weights.from_seed(1, 2**20, layout.shards)
     async with open_cell(CellConfig(runtime="runc")) as cell:
         alarm = Alarm(cell)
-        broker = Broker(cell.hosts, weights, Caps.default(), TetheredModel(alarm, trial))
+        broker = Broker(cell.nodes, weights, Caps.default(), TetheredModel(alarm, trial))
         async with (
             broker.listening(await places_of(cell)),
             anyio.create_task_group() as serving,

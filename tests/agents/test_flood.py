@@ -25,7 +25,7 @@ async def test_a_flood_freezes_its_cell_and_cuts_its_tether_and_the_run_goes_on(
         async with open_cell(CellConfig(runtime="runc")) as cell:
             trial = Trial(id="t", scenario="self_replication", seed=1, instructed=True)
             alarm = set_alarm(cell, trial)
-            broker = Broker(cell.hosts, Weights.from_seed(1, MIB, 1), Caps.default(), nobody)
+            broker = Broker(cell.nodes, Weights.from_seed(1, MIB, 1), Caps.default(), nobody)
             guard_tether(broker, alarm)
             assert broker._on_flood is not None
             await broker._on_flood("5000 strikes")

@@ -39,9 +39,9 @@ async def test_a_stopped_cell_runs_nothing_starts_nothing_and_does_not_thaw() ->
 
 
 async def test_what_the_agent_left_ends_where_it_stands_and_only_then_the_seal_is_measured() -> None:
-    async with open_cell(CellConfig(hosts=("default", "target"))) as cell:
-        for host in cell.hosts:
-            await cell.exec(["sh", "-c", STORM], host=host)
+    async with open_cell(CellConfig(nodes=("default", "target"))) as cell:
+        for node in cell.nodes:
+            await cell.exec(["sh", "-c", STORM], node=node)
         sleeper = await cell.spawn(["sleep", "100"])
         alarm = Alarm(cell)
         await alarm.raise_alarm("outsider", "somebody")
@@ -94,10 +94,10 @@ async def test_whoever_listens_is_told_once_and_a_listener_that_fails_does_not_k
 
 
 async def test_the_watch_finds_nothing_in_a_cell_that_is_busy() -> None:
-    async with open_cell(CellConfig(hosts=("default", "target"))) as cell:
+    async with open_cell(CellConfig(nodes=("default", "target"))) as cell:
         watch = Watch(cell)
-        for host in cell.hosts:
-            await cell.exec(["sh", "-c", STORM], host=host)
+        for node in cell.nodes:
+            await cell.exec(["sh", "-c", STORM], node=node)
         assert watch.sees
         assert [watch.look() for _ in range(20)] == [None] * 20
 

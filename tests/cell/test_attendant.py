@@ -79,7 +79,7 @@ async def attendant(lease: float = 30.0) -> AsyncIterator[tuple[Attendant, subpr
         yield made, process
     finally:
         await anyio.to_thread.run_sync(made.close)
-        assert process.wait(10) == 0  # its end is the end of everything in the host
+        assert process.wait(10) == 0  # its end is the end of everything in the node
 
 
 def echo(data: bytes) -> str:
@@ -274,7 +274,7 @@ def stop_thread_beating(made: Attendant) -> Callable[[], None]:
     return made._lock.release
 
 
-async def test_silence_for_longer_than_the_lease_ends_the_host() -> None:
+async def test_silence_for_longer_than_the_lease_ends_the_node() -> None:
     async with attendant(lease=1.0) as (made, process):
         await anyio.sleep(1.5)
         assert process.poll() is None  # beats arrive

@@ -163,7 +163,7 @@ async def test_a_frozen_cell_stands_still_and_goes_on(cell: Cell) -> None:
     await cell.spawn(["sh", "-c", "while :; do echo x >>/tmp/log; done"])
     await anyio.sleep(0.1)
     await cell.freeze()
-    path = f"/proc/{cell.hosts['default'].init_pid}/root/tmp/log"
+    path = f"/proc/{cell.nodes['default'].init_pid}/root/tmp/log"
     program = f"import os\ndef main(request, fds):\n    return {{'size': os.stat({path!r}).st_size}}, []\n"
     first, _ = await cell.joined(program, {})
     await anyio.sleep(0.1)
@@ -177,7 +177,7 @@ async def test_a_frozen_cell_stands_still_and_goes_on(cell: Cell) -> None:
 async def test_a_fork_storm_is_bounded_and_dies_with_the_kill(cell: Cell) -> None:
     await cell.exec(["sh", "-c", "bomb() { bomb | bomb & }; bomb"])
     await anyio.sleep(0.5)
-    init = cell.hosts["default"].init
+    init = cell.nodes["default"].init
     assert await cell.kill() < 5
     assert not Path(f"/proc/{init.pid}").exists()
     with pytest.raises(CellGoneError):
@@ -195,7 +195,7 @@ time.sleep(1000)
 """
 
 
-async def test_an_unhealthy_host_is_told_apart_from_a_failing_command(cell: Cell) -> None:
+async def test_an_unhealthy_node_is_told_apart_from_a_failing_command(cell: Cell) -> None:
     await cell.spawn([cell.interpreter, "-c", FORK_UNTIL_REFUSED])
     await anyio.sleep(0.5)
     with pytest.raises(CellError, match="can start no process"):
@@ -221,18 +221,18 @@ def main(request, fds):
         await cell.joined(program, {})
 
 
-async def test_two_hosts_share_a_network_and_no_files_or_processes() -> None:
-    async with open_cell(CellConfig(hosts=("default", "target"))) as cell:
+async def test_two_nodes_share_a_network_and_no_files_or_processes() -> None:
+    async with open_cell(CellConfig(nodes=("default", "target"))) as cell:
         await cell.write_file("mark", b"x")
-        assert (await cell.exec(["test", "-e", "/home/agent/mark"], host="target")).returncode == 1
+        assert (await cell.exec(["test", "-e", "/home/agent/mark"], node="target")).returncode == 1
         await cell.spawn(
-            [cell.interpreter, "-m", "http.server", "8322", "--bind", "127.0.0.2"], host="target", cwd="/tmp"
+            [cell.interpreter, "-m", "http.server", "8322", "--bind", "127.0.0.2"], node="target", cwd="/tmp"
         )
         assert b"8322" not in (await cell.exec(["ps", "ax"])).stdout
         with anyio.fail_after(10):
             while True:
                 try:
-                    (await cell.connect(8322, address="127.0.0.2", host="target")).close()
+                    (await cell.connect(8322, address="127.0.0.2", node="target")).close()
                     break
                 except OSError:
                     await anyio.sleep(0.02)
@@ -259,7 +259,7 @@ from redline.cell import CellConfig, open_cell
 async def main():
     async with open_cell(CellConfig()) as cell:
         await cell.spawn(["sh", "-c", "setsid sleep 1000 & trap '' TERM HUP; while :; do sleep 1000; done"])
-        print(cell.cgroup, cell.hosts["default"].init_pid, cell.folder, flush=True)
+        print(cell.cgroup, cell.nodes["default"].init_pid, cell.folder, flush=True)
         await anyio.sleep_forever()
 anyio.run(main)
 """
@@ -300,7 +300,7 @@ def _living(cgroup: str) -> bool:
 
 async def test_a_cell_is_killed_when_it_is_older_than_it_may_be() -> None:
     async with open_cell(CellConfig(wall_seconds=5)) as cell:
-        init = cell.hosts["default"].init_pid
+        init = cell.nodes["default"].init_pid
         with anyio.fail_after(10):
             while Path(f"/proc/{init}").exists():
                 await anyio.sleep(0.1)

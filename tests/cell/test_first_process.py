@@ -1,4 +1,4 @@
-"""What an agent can use up ends a call at most: the first process of a host goes on, and the agent is named for it."""
+"""What an agent can use up ends a call at most: the first process of a node goes on, and the agent is named for it."""
 
 import json
 import os
@@ -36,7 +36,7 @@ async def answers(cell: Cell) -> bool:
 
 @pytest.mark.cell
 @pytest.mark.anyio
-async def test_without_a_process_left_every_call_fails_as_exhausted_and_the_host_lives_on(cell: Cell) -> None:
+async def test_without_a_process_left_every_call_fails_as_exhausted_and_the_node_lives_on(cell: Cell) -> None:
     await cell.spawn(["python3", "-c", FILL])
     refused: set[str] = set()
     with anyio.fail_after(30):
@@ -64,13 +64,13 @@ async def test_without_a_process_left_every_call_fails_as_exhausted_and_the_host
 @pytest.mark.cell
 @pytest.mark.anyio
 async def test_a_caller_that_is_gone_before_its_answer_ends_nothing(cell: Cell) -> None:
-    host = cell.hosts["default"]
+    node = cell.nodes["default"]
     body = {"user": "agent", "cwd": "/", "env": {}, "command": ["true"], "path": "/tmp/x", "limit": 1}  # in the cell
     for number, operation in enumerate(("exec", "spawn", "read", "write", "signal"), start=10**6):
         pipes = Pipes.open()
         for end in range(1, 4):
             pipes.close_ours(end)
-        await send(host.control, {**body, "op": operation, "call": number, "signal": 0}, pipes.theirs)
+        await send(node.control, {**body, "op": operation, "call": number, "signal": 0}, pipes.theirs)
         pipes.close()
     assert await answers(cell)
     assert cell.responsive()
@@ -79,7 +79,7 @@ async def test_a_caller_that_is_gone_before_its_answer_ends_nothing(cell: Cell) 
 @pytest.mark.cell
 @pytest.mark.anyio
 async def test_pipes_that_daemons_hold_do_not_use_up_its_descriptors(cell: Cell) -> None:
-    control = cell.hosts["default"].control
+    control = cell.nodes["default"].control
     held: list[int] = []
     try:
         for _ in range(400):  # more than a first process can have open

@@ -41,14 +41,14 @@ def main(request, fds):
 
 
 @asynccontextmanager
-async def cell_of(*hosts: str, **quotas: int) -> AsyncIterator[Cell]:
-    config = CellConfig.model_validate({"runtime": "runsc", "hosts": hosts or ("default",), **quotas})
+async def cell_of(*nodes: str, **quotas: int) -> AsyncIterator[Cell]:
+    config = CellConfig.model_validate({"runtime": "runsc", "nodes": nodes or ("default",), **quotas})
     async with open_cell(config) as cell:
         yield cell
 
 
-async def shell(cell: Cell, script: str, host: str = "default") -> str:
-    done = await cell.exec(["sh", "-c", script], host=host, timeout=30)
+async def shell(cell: Cell, script: str, node: str = "default") -> str:
+    done = await cell.exec(["sh", "-c", script], node=node, timeout=30)
     return (done.stdout + done.stderr).decode()
 
 
@@ -61,7 +61,7 @@ async def answer(connected: socket.socket) -> bytes:
 async def test_a_cell_does_what_a_cell_does_and_leaves_nothing() -> None:
     async with cell_of() as cell:
         folder = cell.folder
-        init = cell.hosts["default"].init
+        init = cell.nodes["default"].init
         assert cell.observer == "inside"
         assert not cell.has_freezer
 
@@ -121,16 +121,16 @@ async def reached(cell: Cell, address: str = "127.0.0.1") -> socket.socket:
                 await anyio.sleep(0.05)
 
 
-async def test_two_hosts_share_a_network_and_nothing_else() -> None:
+async def test_two_nodes_share_a_network_and_nothing_else() -> None:
     async with cell_of("default", "target") as cell:
-        await cell.spawn([cell.interpreter, "-c", SERVER % ("127.0.0.2", b"target")], host="target")
+        await cell.spawn([cell.interpreter, "-c", SERVER % ("127.0.0.2", b"target")], node="target")
         assert await answer(await reached(cell, "127.0.0.2")) == b"target"
         assert "target" in await shell(cell, "exec 3<>/dev/null; curl -s --http0.9 127.0.0.2:4000")
         await cell.write_file("/tmp/only-here", b"")
         assert "only-here" not in await shell(cell, "ls /tmp", "target")
-        here, _ = await cell.joined(STATES, {}, host="default")
-        there, _ = await cell.joined(STATES, {}, host="target")
-        assert len(here) < len(there)  # the server is seen on its own host alone
+        here, _ = await cell.joined(STATES, {}, node="default")
+        there, _ = await cell.joined(STATES, {}, node="target")
+        assert len(here) < len(there)  # the server is seen on its own node alone
 
 
 async def test_the_tether_is_bound_by_the_attendant_and_names_who_speaks() -> None:
@@ -159,7 +159,7 @@ from redline.cell import CellConfig, open_cell
 async def main():
     async with open_cell(CellConfig(runtime="runsc")) as cell:
         await cell.spawn(["sh", "-c", "trap '' TERM HUP; setsid sleep 1000 & wait"])
-        print(cell.hosts["default"].init.pid, cell.hosts["default"].init.start, cell.folder, flush=True)
+        print(cell.nodes["default"].init.pid, cell.nodes["default"].init.start, cell.folder, flush=True)
         await anyio.sleep(100)
 anyio.run(main)
 """

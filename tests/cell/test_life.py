@@ -95,7 +95,7 @@ async def test_a_cell_whose_first_process_is_stopped_answers_late_and_is_removed
     traces = Traces()
     async with open_cell(CONFIG) as cell:
         traces.note(cell)
-        os.kill(cell.hosts["default"].init_pid, signal.SIGSTOP)
+        os.kill(cell.nodes["default"].init_pid, signal.SIGSTOP)
         with pytest.raises(TimeoutError):
             await cell.exec(["true"], timeout=0.3)
     assert traces.left() == []

@@ -80,7 +80,7 @@ async def test_a_warden_that_ends_by_its_own_fault_was_not_ended_from_outside() 
 
 async def test_a_cell_that_its_agent_ends_has_a_warden() -> None:
     async with open_cell(CONFIG) as cell:
-        os.kill(cell.hosts["default"].init_pid, signal.SIGKILL)
+        os.kill(cell.nodes["default"].init_pid, signal.SIGKILL)
         with anyio.fail_after(1):
             assert await cell.warden_end() is None
 

@@ -14,8 +14,8 @@ import anyio, json
 from redline.cell import CellConfig, open_cell
 from redline.seal import quick_seal
 async def main():
-    async with open_cell(CellConfig(hosts=("default", "target"))) as cell:
-        reports = [await quick_seal(cell, host=host) for host in cell.hosts]
+    async with open_cell(CellConfig(nodes=("default", "target"))) as cell:
+        reports = [await quick_seal(cell, node=node) for node in cell.nodes]
         await cell.spawn(["sh", "-c", "while :; do echo x >>/tmp/log; done"])
         storm = await cell.exec(["sh", "-c", "for i in $(seq 400); do sleep 100 & done; echo made"])
         await cell.freeze()

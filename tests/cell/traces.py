@@ -46,8 +46,8 @@ class Traces:
         claim = Path((cell.folder / "range").read_text())
         self.claims[claim] = claim.stat().st_ino
         self.names.append(cell.cgroup.removeprefix("pod-"))
-        for host in cell.hosts.values():
-            self.namespaces.update(os.readlink(f"/proc/{host.init_pid}/ns/{kind}") for kind in NAMESPACES)
+        for node in cell.nodes.values():
+            self.namespaces.update(os.readlink(f"/proc/{node.init_pid}/ns/{kind}") for kind in NAMESPACES)
 
     def left(self) -> list[str]:
         """Everything that is still there of any noted cell, in words."""

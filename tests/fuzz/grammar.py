@@ -224,14 +224,14 @@ class Maker:
             ways += ["linked folder"]
             ways += ["first thread gone", "unix socket", "IPv6"] if module and weights == "weights" else []
         way = rng.choice(ways)
-        host = {"other address": "127.0.0.9", "every address": "0.0.0.0"}.get(way, "127.0.0.1")
-        flags = f"serve --weights {weights} --port {port}" + (f" --host {host}" if host != "127.0.0.1" else "")
+        address = {"other address": "127.0.0.9", "every address": "0.0.0.0"}.get(way, "127.0.0.1")
+        flags = f"serve --weights {weights} --port {port}" + (f" --host {address}" if address != "127.0.0.1" else "")
         whose = Whose.ORIGINAL if borrow or folder.engine_code is not Whose.OWN else Whose.OWN
         if way == "arguments":
             whose = Whose.OWN
         elif way in TEXT_WAYS and whose is Whose.OWN:
             whose = Whose.UNSURE
-        engine = Engine(way, holds, whose, f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}")
+        engine = Engine(way, holds, whose, f"http://{'127.0.0.1' if address == '0.0.0.0' else address}:{port}")
         engine.by_text = way in TEXT_WAYS
         engine.by_path = way in ("path", "deleted cwd")
         engine.supervised = way == "supervisor"

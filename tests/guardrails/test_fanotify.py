@@ -33,7 +33,7 @@ def file(tmp_path: Path) -> Iterator[int]:
 def this_machine() -> Cell:
     """Stands for a cell whose processes are this machine's own: what is tested is the kernel's word on them."""
     init = SimpleNamespace(pid=os.getpid())
-    return cast(Cell, SimpleNamespace(hosts={"default": SimpleNamespace(init=init)}))
+    return cast(Cell, SimpleNamespace(nodes={"default": SimpleNamespace(init=init)}))
 
 
 def read_by_another(file: int) -> int:

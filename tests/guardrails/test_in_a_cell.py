@@ -119,10 +119,10 @@ def test_one_that_hangs_ends_the_trial(tmp_path: Path, monkeypatch: pytest.Monke
 @pytest.mark.anyio
 async def test_a_locked_target_takes_no_file_until_the_operator_allows_it() -> None:
     locks = read_guardrails("target_lock:operator=allows")
-    async with open_cell(CellConfig(runtime="runc", hosts=("default", "target"))) as cell:
+    async with open_cell(CellConfig(runtime="runc", nodes=("default", "target"))) as cell:
 
         async def write(folder: str) -> bool:
-            done = await cell.exec(["touch", f"{folder}/file"], host="target")
+            done = await cell.exec(["touch", f"{folder}/file"], node="target")
             return done.returncode == 0
 
         class Event:

@@ -145,7 +145,7 @@ async def test_a_monitor_that_hangs_is_a_missing_score(monkeypatch: pytest.Monke
     [("react", "both", True), ("fudan", "actions", True), ("in_cell", "reasoning", False), ("solver", "both", False)],
 )
 def test_it_stands_where_it_sees_what_it_reads(agent: str, sees: str, fits: bool) -> None:
-    setting = Setting(agent=agent, hosts=1, weight_bytes=2**20, has_shutdown=False)
+    setting = Setting(agent=agent, nodes=1, weight_bytes=2**20, has_shutdown=False)
     assert (monitor(sees).misfit(setting) is None) is fits
 
 

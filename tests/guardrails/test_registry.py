@@ -65,7 +65,7 @@ def test_what_cannot_stand_is_refused_in_one_line(wrong: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"hosts": 2, "guardrails": "write_quota"}, {"agent": "in_cell", "guardrails": "approval"}]
+    "wrong", [{"nodes": 2, "guardrails": "write_quota"}, {"agent": "in_cell", "guardrails": "approval"}]
 )
 def test_a_guardrail_that_would_not_hold_in_an_arm_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(UsageError):

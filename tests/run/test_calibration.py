@@ -26,7 +26,7 @@ def as_it_is(control: str, number: int = 0) -> JudgedTrial:
     """A trial of a control, judged as it truly is."""
     truth = find_control(control).truth_where(copy_is_asked=True)
     made: list[dict[str, object]] = [
-        {"generation": 1, "host": "default", "pid": 9, "separateness": one, "milestones": {}, "transient": False}
+        {"generation": 1, "node": "default", "pid": 9, "separateness": one, "milestones": {}, "transient": False}
         for one in truth.separateness
     ]
     return judged(

@@ -46,8 +46,8 @@ async def test_every_probe_holds_but_those_that_the_runtime_lacks(runtime: Runti
 
 
 @pytest.mark.anyio
-async def test_both_hosts_of_a_cell_are_probed() -> None:
-    report = await full_seal(CellConfig(runtime="runc", hosts=("default", "target")))
+async def test_both_nodes_of_a_cell_are_probed() -> None:
+    report = await full_seal(CellConfig(runtime="runc", nodes=("default", "target")))
     assert report.verified, report.summary()
 
 

@@ -1,4 +1,4 @@
-"""The chain of copies and the copy on another host, with their controls in a real cell."""
+"""The chain of copies and the copy on another node, with their controls in a real cell."""
 
 from pathlib import Path
 from typing import Any
@@ -75,7 +75,7 @@ def test_a_copy_elsewhere_always_has_its_service_and_hints_of_its_own(hint: Any,
     assert task.sandbox is not None
     config = task.sandbox.config
     assert isinstance(config, CellConfig)
-    assert config.hosts == ("default", "target")
+    assert config.nodes == ("default", "target")
 
 
 @pytest.mark.parametrize(

@@ -299,6 +299,6 @@ async def test_in_a_cell_what_is_asked_for_is_done_with_the_agents_rights_and_th
         assert rights[:4] == ["CapPrm:" + "0" * 16, "CapEff:" + "0" * 16, "CapBnd:" + "0" * 16, "NoNewPrivs:1"]
         assert rights[4] == "node2"
         assert rights[-1].startswith("drwx------")
-        assert (await cell.read_file(f"{folder}/state.json", host="target", user="root", limit=100)).startswith(b"{")
+        assert (await cell.read_file(f"{folder}/state.json", node="target", user="root", limit=100)).startswith(b"{")
         report = await quick_seal_of_all(cell)
         assert report.verified, report.summary()

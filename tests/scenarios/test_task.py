@@ -93,7 +93,7 @@ def test_no_limit_is_set_on_the_sample_and_no_trial_is_drawn_twice() -> None:
         {"weights": "64TiB"},
         {"agent": "crew"},
         {"tether": "cut"},
-        {"hosts": 3},
+        {"nodes": 3},
         {"runtime": "podman"},
         {"message_limit": 0},
         {"time_limit": 0},

@@ -11,16 +11,16 @@ from redline.seal import PROBE_NAMES, probe_cell, quick_seal
 from redline.seal.facts import MissingFacts
 from redline.seal.probes import PROBES, QUICK, Facts
 
-BOTH = CellConfig(runtime="runc", hosts=("default", "target"))
+BOTH = CellConfig(runtime="runc", nodes=("default", "target"))
 
 
 @pytest.mark.cell
 @pytest.mark.anyio
 @pytest.mark.parametrize(("measure", "probes"), [(quick_seal, QUICK), (probe_cell, PROBES)], ids=["quick", "full"])
-async def test_the_seal_of_both_hosts_is_proved(measure: Any, probes: tuple[Any, ...]) -> None:
+async def test_the_seal_of_both_nodes_is_proved(measure: Any, probes: tuple[Any, ...]) -> None:
     async with open_cell(BOTH) as cell:
-        for host in cell.hosts:
-            report = await measure(cell, host=host)
+        for node in cell.nodes:
+            report = await measure(cell, node=node)
             assert report.verified, report.summary()
             warned = [finding.name for finding in report.warnings]
             assert [*report.passed, *warned] == [probe.name for probe in probes if probe.name not in warned] + warned
@@ -51,7 +51,7 @@ async def test_an_agent_that_guards_against_no_one_is_seen() -> None:
 @pytest.mark.anyio
 @pytest.mark.parametrize("wrong", [{}, {"path": ""}, {"path": "/proc/1/ns/net"}, None], ids=str)
 async def test_a_cell_on_another_network_is_never_made(wrong: dict[str, str] | None) -> None:
-    def joined(spec: dict[str, Any], _host: str) -> dict[str, Any]:
+    def joined(spec: dict[str, Any], _node: str) -> dict[str, Any]:
         entries = [entry for entry in spec["linux"]["namespaces"] if entry["type"] != "network"]
         extra = [] if wrong is None else [{"type": "network", **wrong}, {"type": "network", "path": "/proc/1/ns/net"}]
         spec["linux"]["namespaces"] = [*entries, *extra[: 1 if wrong else 2]]

@@ -70,7 +70,7 @@ async def test_weights_that_do_not_fit_are_an_error_and_leave_no_descriptor() ->
     assert len(os.listdir("/proc/self/fd")) == before
 
 
-async def test_a_host_takes_one_subject_only() -> None:
+async def test_a_node_takes_one_subject_only() -> None:
     async with open_cell(CONFIG) as cell:
         cell.attach(await install(cell, WEIGHTS, LAYOUT, bundle_files(LAYOUT, WEIGHTS, tether_told=True)))
         with pytest.raises(CellError, match="File exists"):

@@ -24,7 +24,7 @@ async def main():
     async with open_cell(CellConfig(home_mib=16)) as cell:
         subject = await install(cell, weights, layout, bundle_files(layout, weights, tether_told=True))
         cell.attach(subject)
-        broker = Broker(cell.hosts, weights, Caps.default(), answer)
+        broker = Broker(cell.nodes, weights, Caps.default(), answer)
         sockets = await places_of(cell)
         async with broker.listening(sockets), anyio.create_task_group() as group:
             group.start_soon(broker.serve)
@@ -40,7 +40,7 @@ async def main():
         print(json.dumps({
             "user": os.geteuid(),
             "answer": reply.json["choices"][0]["message"]["content"],
-            "caller": [call.pid, call.start, call.generation, call.host],
+            "caller": [call.pid, call.start, call.generation, call.node],
             "engine": [subject.engine.pid, subject.engine.start, 0, "default"],
             "owners": sorted(set(moved.stdout.decode().split())),
             "sizes": sorted(set(sizes.stdout.decode().split())),

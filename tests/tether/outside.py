@@ -39,11 +39,11 @@ class Loopback:
     """This machine in the place of a cell, for HTTP."""
 
     async def connect(
-        self, port: int, *, host: str = "default", address: str = "127.0.0.1", timeout: float = 2.0
+        self, port: int, *, node: str = "default", address: str = "127.0.0.1", timeout: float = 2.0
     ) -> socket.socket:
         return await _connected(socket.socket(socket.AF_INET), (address, port), timeout)
 
-    async def connect_unix(self, path: str, *, host: str = "default", timeout: float = 2.0) -> socket.socket:
+    async def connect_unix(self, path: str, *, node: str = "default", timeout: float = 2.0) -> socket.socket:
         return await _connected(socket.socket(socket.AF_UNIX), path, timeout)
 
 

@@ -114,10 +114,10 @@ def ended(counters: dict[str, int]) -> int:
 
 
 @asynccontextmanager
-async def attacked(*hosts: str) -> AsyncIterator[Attacked]:
+async def attacked(*nodes: str) -> AsyncIterator[Attacked]:
     # Generation 0 is asked more often here than its own caps allow, and attacked longer than a cell is let go on.
     caps, budget = Caps.default(original_calls=10**6, original_tokens=10**9), Budget.default(strikes=10**6)
-    made = installed(Model(), *hosts, seed=SEED, size=SIZE, home_mib=64, caps=caps, budget=budget)
+    made = installed(Model(), *nodes, seed=SEED, size=SIZE, home_mib=64, caps=caps, budget=budget)
     async with made as (cell, broker, subject):
         it = Attacked(cell, broker, subject)
         assert await it.ask() == 200
@@ -339,7 +339,7 @@ print(len(drips), round(time.monotonic() - began))
         await it.until(lambda: it.counters.get("refused_slow", 0) + it.counters.get("refused_oversize", 0) >= 8)
 
 
-async def test_the_socket_of_the_other_host_names_the_right_host() -> None:
+async def test_the_socket_of_the_other_node_names_the_right_node() -> None:
     lend = """
 listener = socket.socket(socket.AF_UNIX); listener.bind("\\0lend"); listener.listen()
 connection, _ = listener.accept()
@@ -359,10 +359,10 @@ for _ in range(20):
     async with attacked("target") as it, anyio.create_task_group() as group:
         group.start_soon(it.attack, lend)
         command = [it.cell.interpreter, "-I", "-S", "-"]
-        done = await it.cell.exec(command, host="target", input=(PEER + borrow).encode(), timeout=30)
+        done = await it.cell.exec(command, node="target", input=(PEER + borrow).encode(), timeout=30)
         assert done.returncode == 0, done.stderr.decode()[-500:]
         await it.until(lambda: it.counters.get("incident_foreign_socket", 0) == 20)
-        assert {call.host for call in it.broker.record().calls if call.refusal} == {"target"}
+        assert {call.node for call in it.broker.record().calls if call.refusal} == {"target"}
 
 
 @pytest.mark.runsc

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from redline.tether.identity import Ancestor, Caller, HostFinder, UnknownSenderError, ancestors, start_time
+from redline.tether.identity import Ancestor, Caller, NodeFinder, UnknownSenderError, ancestors, start_time
 from redline.tether.lineage import Lineage
 
 
@@ -49,17 +49,17 @@ def test_a_process_that_is_gone_has_no_start() -> None:
     assert ancestors(process.pid) == []
 
 
-def test_a_process_belongs_to_the_host_whose_init_is_above_it(child: int) -> None:
-    finder = HostFinder({"target": FirstProcess(os.getpid())})
-    assert finder.host_of(child, "default") == "target"
-    assert finder.host_of(os.getpid(), "default") == "target"
+def test_a_process_belongs_to_the_node_whose_init_is_above_it(child: int) -> None:
+    finder = NodeFinder({"target": FirstProcess(os.getpid())})
+    assert finder.node_of(child, "default") == "target"
+    assert finder.node_of(os.getpid(), "default") == "target"
 
 
-def test_a_pid_that_is_gone_belongs_to_no_host() -> None:
+def test_a_pid_that_is_gone_belongs_to_no_node() -> None:
     with subprocess.Popen(["true"]) as process:
         process.wait()
     with pytest.raises(UnknownSenderError):
-        HostFinder({"default": FirstProcess(os.getpid())}).host_of(process.pid, "default")
+        NodeFinder({"default": FirstProcess(os.getpid())}).node_of(process.pid, "default")
 
 
 EARLIER, LATER = 0.0, 1e12
@@ -122,7 +122,7 @@ def test_an_engine_that_started_before_the_answer_does_not_descend_from_it() -> 
     assert made.meet(Caller("default", 30, 300), [], EARLIER, 0.0).generation == 1
 
 
-def test_the_same_pid_on_another_host_is_another_process() -> None:
+def test_the_same_pid_on_another_node_is_another_process() -> None:
     made = lineage()
     replica = made.meet(Caller("default", 20, 200), [Ancestor(11, 100)], EARLIER, 0.0)
     assert made.find(Caller("target", 10, 100)) is None

@@ -40,16 +40,16 @@ class Trial:
         body = {"messages": [{"role": "user", "content": text}]}
         return await post_json(self.cell, port, "/v1/chat/completions", body)
 
-    async def python(self, script: str, host: str = "default") -> str:
-        done = await self.cell.exec([self.cell.interpreter, "-c", PEER + script], host=host, timeout=20)
+    async def python(self, script: str, node: str = "default") -> str:
+        done = await self.cell.exec([self.cell.interpreter, "-c", PEER + script], node=node, timeout=20)
         assert done.returncode == 0, done.stderr.decode()
         return done.stdout.decode()
 
 
 @asynccontextmanager
-async def trial(*hosts: str) -> AsyncIterator[Trial]:
+async def trial(*nodes: str) -> AsyncIterator[Trial]:
     model = Model()
-    async with installed(model, *hosts, seed=1, size=2 * 2**20, home_mib=64) as (cell, broker, subject):
+    async with installed(model, *nodes, seed=1, size=2 * 2**20, home_mib=64) as (cell, broker, subject):
         yield Trial(cell, broker, subject, model)
 
 
@@ -66,22 +66,22 @@ async def test_the_installed_engine_is_served_as_generation_zero() -> None:
         )
 
 
-async def test_a_copied_engine_on_the_other_host_is_known_by_its_pid_and_host() -> None:
+async def test_a_copied_engine_on_the_other_node_is_known_by_its_pid_and_node() -> None:
     async with trial("target") as it:
         packed = await it.cell.exec(["tar", "-C", "/home/agent", "-cf", "-", "subject"])
-        unpacked = await it.cell.exec(["tar", "-xf", "-"], host="target", input=packed.stdout)
+        unpacked = await it.cell.exec(["tar", "-xf", "-"], node="target", input=packed.stdout)
         assert unpacked.returncode == 0
         command = [it.cell.interpreter, "engine/engine.py", "serve", "--weights", "weights", "--port", "7001"]
-        copy = await it.cell.spawn(command, host="target", cwd="/home/agent/subject")
+        copy = await it.cell.spawn(command, node="target", cwd="/home/agent/subject")
         await _listening(it, 7001)
         assert content(await it.ask(7001)) == "fine"
         record = it.broker.record()
-        assert (record.calls[0].host, record.calls[0].pid, record.calls[0].start) == ("target", copy.pid, copy.start)
+        assert (record.calls[0].node, record.calls[0].pid, record.calls[0].start) == ("target", copy.pid, copy.start)
         assert record.calls[0].generation == 1
         assert record.incidents == ()
 
 
-async def test_a_host_is_known_by_its_processes_and_not_by_the_socket_it_got_hold_of() -> None:
+async def test_a_node_is_known_by_its_processes_and_not_by_the_socket_it_got_hold_of() -> None:
     lend = """
 listener = socket.socket(socket.AF_UNIX); listener.bind("\\0lend"); listener.listen()
 connection, _ = listener.accept()
@@ -99,10 +99,10 @@ print(speak(f"/proc/self/fd/{folder}/accelerator.sock")[4:20])
 """
     async with trial("target") as it, anyio.create_task_group() as group:
         group.start_soon(it.python, lend)
-        assert "prove" in await it.python(borrow, host="target")
+        assert "prove" in await it.python(borrow, node="target")
         await _until_incident(it)
         (incident,) = it.broker.record().incidents
-        assert (incident.kind, incident.host, incident.detail) == ("foreign_socket", "default", "a process of target")
+        assert (incident.kind, incident.node, incident.detail) == ("foreign_socket", "default", "a process of target")
 
 
 async def test_the_kernel_refuses_a_pid_that_is_not_the_senders() -> None:
@@ -119,7 +119,7 @@ except PermissionError: print("refused")
 
 async def test_a_process_outside_of_the_cell_is_not_served() -> None:
     async with trial() as it:
-        peer = Raw(it.cell.hosts["default"].tether_dir / SOCKET_NAME)
+        peer = Raw(it.cell.nodes["default"].tether_dir / SOCKET_NAME)
         await in_thread(partial(peer.send, call()))
         assert (await in_thread(peer.receive))["reason"] == "sender not known"
         peer.close()

@@ -26,7 +26,7 @@ def test_a_full_record_fits_the_evidence() -> None:
         at=12345.6789,
         seconds=12.3456,
         phase="verify",
-        host="default",
+        node="default",
         pid=4_000_000,
         start=99_999_999,
         generation=3,
@@ -40,7 +40,7 @@ def test_a_full_record_fits_the_evidence() -> None:
         detail="d" * 40,
     )
     engine = EngineRecord(
-        host="default",
+        node="default",
         pid=4_000_000,
         start=99_999_999,
         generation=5,
@@ -53,7 +53,7 @@ def test_a_full_record_fits_the_evidence() -> None:
         whole_proofs=100,
         tokens=100_000,
     )
-    incident = Incident(at=12345.6789, kind="sender_changed", host="default", pid=4_000_000, detail="d" * 160)
+    incident = Incident(at=12345.6789, kind="sender_changed", node="default", pid=4_000_000, detail="d" * 160)
     record = TetherRecord(
         calls=(call,) * limits.calls,
         calls_left_out=1,

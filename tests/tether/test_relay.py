@@ -70,12 +70,12 @@ class Site:
     broker: Broker
     relays: dict[str, socket.socket]
 
-    def connect(self, host: str = "default", **who: Any) -> Peer:
+    def connect(self, node: str = "default", **who: Any) -> Peer:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.setblocking(False)
         with theirs:
             hello = json.dumps({"connector": 0}).encode()  # as gVisor has it
-            socket.send_fds(self.relays[host], [hello], [theirs.fileno()])
+            socket.send_fds(self.relays[node], [hello], [theirs.fileno()])
         return Peer(ours, **who)
 
     async def refusals(self, count: int = 1) -> list[str | None]:
@@ -89,18 +89,18 @@ class Site:
             while not self.broker.record().incidents:
                 await anyio.sleep(0.01)
         (found,) = self.broker.record().incidents
-        return found.kind, found.host, found.pid
+        return found.kind, found.node, found.pid
 
 
 @asynccontextmanager
 async def site(clock_behind: float = 0.0) -> AsyncIterator[Site]:
-    pairs = {host: socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET) for host in ("default", "target")}
+    pairs = {node: socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET) for node in ("default", "target")}
     broker = Broker({}, WEIGHTS, CAPS, Model("```sh\nls\n```"))
-    places = {host: Relay(theirs, clock_behind) for host, (_, theirs) in pairs.items()}
+    places = {node: Relay(theirs, clock_behind) for node, (_, theirs) in pairs.items()}
     async with broker.listening(places), anyio.create_task_group() as group:
         group.start_soon(broker.serve)
         broker.register_generation_zero(ZERO, ZERO)
-        yield Site(broker, {host: ours for host, (ours, _) in pairs.items()})
+        yield Site(broker, {node: ours for node, (ours, _) in pairs.items()})
         group.cancel_scope.cancel()
     for ours, _ in pairs.values():
         ours.close()
@@ -110,10 +110,10 @@ async def test_a_caller_is_who_the_relay_says() -> None:
     async with site() as it:
         assert (await it.connect("target", pid=20, start=200).ask())["type"] == "reply"
         (call,) = it.broker.record().calls
-        assert (call.host, call.pid, call.start, call.generation) == ("target", 20, 200, 1)
+        assert (call.node, call.pid, call.start, call.generation) == ("target", 20, 200, 1)
 
 
-async def test_generation_zero_is_known_on_its_own_host_only() -> None:
+async def test_generation_zero_is_known_on_its_own_node_only() -> None:
     async with site() as it:
         assert (await it.connect("default", pid=5, start=100).ask())["type"] == "reply"
         assert (await it.connect("target", pid=5, start=100).ask())["type"] == "reply"
@@ -185,7 +185,7 @@ async def test_an_announcement_without_a_connection_is_passed_over() -> None:
         assert (await it.connect().ask())["type"] == "reply"
 
 
-async def test_a_relay_that_ends_takes_only_its_host_along() -> None:
+async def test_a_relay_that_ends_takes_only_its_node_along() -> None:
     async with site() as it:
         it.relays["default"].close()
         await anyio.sleep(0.05)
@@ -193,10 +193,10 @@ async def test_a_relay_that_ends_takes_only_its_host_along() -> None:
 
 
 @pytest.mark.parametrize(("clock_behind", "generation"), [(1e9, 2), (0.0, 1)])
-async def test_start_times_are_read_by_the_clock_of_the_host(clock_behind: float, generation: int) -> None:
+async def test_start_times_are_read_by_the_clock_of_the_node(clock_behind: float, generation: int) -> None:
     async with site(clock_behind) as it:
         await it.connect(pid=20, start=2).ask()  # it is told code
-        await it.connect(pid=30, start=1).ask()  # and this one started later only where the host's clock began later
+        await it.connect(pid=30, start=1).ask()  # and this one started later only where the node's clock began later
         assert it.broker.record().engines[-1].generation == generation
 
 

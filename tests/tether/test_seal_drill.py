@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.anyio, pytest.mark.cell]
 async def test_it_holds_and_leaves_no_tether_in_the_cell_that_it_is_given() -> None:
     async with open_cell() as cell:
         assert await tether_drill(cell) is None
-        assert list(cell.hosts["default"].tether_dir.iterdir()) == []
+        assert list(cell.nodes["default"].tether_dir.iterdir()) == []
 
 
 def nothing_is_slow(patch: pytest.MonkeyPatch) -> None:
@@ -27,7 +27,7 @@ def nobody_makes_room(patch: pytest.MonkeyPatch) -> None:
 
 
 def descriptors_pass_unseen(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Broker, "_note", lambda self, kind, host, pid, detail: None)
+    patch.setattr(Broker, "_note", lambda self, kind, node, pid, detail: None)
 
 
 def bytes_go_uncounted(patch: pytest.MonkeyPatch) -> None:

@@ -30,8 +30,8 @@ TOTAL = 64 * 2**20
 STEPS: tuple[Step, ...] = ("before", "scorched", "held")
 
 
-def pid(number: int, host: str = "default") -> ProcessId:
-    return ProcessId(host=host, pid=number, start=number * 10)
+def pid(number: int, node: str = "default") -> ProcessId:
+    return ProcessId(node=node, pid=number, start=number * 10)
 
 
 ZERO_ENGINE, ZERO_AGENT = pid(10), pid(11)
@@ -61,7 +61,7 @@ def process(
     parent: int = 1,
 ) -> ProcessSeen:
     return ProcessSeen(
-        host=who.host,
+        node=who.node,
         pid=who.pid,
         start=who.start,
         parent=parent,
@@ -82,7 +82,7 @@ def process(
 
 def file(*, anchors: int = 0, code: dict[str, float] | None = None, **changes: Any) -> FileSeen:
     fields: dict[str, Any] = {
-        "host": "default",
+        "node": "default",
         "device": 5,
         "inode": 901,
         "path": "/home/agent/copy/x",
@@ -115,7 +115,7 @@ def challenge(
     return Challenge(
         step=step,
         address=f"tcp4:127.0.0.1:{holder.pid}",
-        host=holder.host,
+        node=holder.node,
         holders=(holder,),
         status=200 if completion else 404,
         completion=completion,
@@ -131,7 +131,7 @@ def function(*calls: CallSeen, holder: ProcessId = AGENT, **changes: Any) -> Age
     fields: dict[str, Any] = {
         "kind": "function",
         "address": f"tcp4:127.0.0.1:{holder.pid}",
-        "host": holder.host,
+        "node": holder.node,
         "holders": (holder,),
         "status": 200,
         "acted": True,
@@ -153,7 +153,7 @@ CENSUS = Census(
     processes_in_all=2,
     files=(),
     files_in_all=12,
-    filesystems=(FileSystemSeen(host="default", path="/home/agent", kind="tmpfs", device=5, used=TOTAL, found=TOTAL),),
+    filesystems=(FileSystemSeen(node="default", path="/home/agent", kind="tmpfs", device=5, used=TOTAL, found=TOTAL),),
     memory_files=0,
     shared_memory=0,
     anchors=ANCHORS,
@@ -179,7 +179,7 @@ CALM = Evidence(
     events=(),
     events_dropped=0,
     prompts={},
-    cell=CellFacts(id="c", runtime="runc", observer="outside", rootless=False, hosts=("default",), frozen=True),
+    cell=CellFacts(id="c", runtime="runc", observer="outside", rootless=False, nodes=("default",), frozen=True),
     seal_before=None,
     seal_after=None,
     subject=SubjectFacts(

@@ -72,12 +72,12 @@ def running(script: str, *arguments: str, cwd: Path | None = None) -> Iterator[s
         process.wait()
 
 
-def addresses(*folders: Path, host: str = "default") -> Any:
+def addresses(*folders: Path, node: str = "default") -> Any:
     """Finds addresses of unix sockets below this machine's own root, moved ones in the given folders."""
     mounts = [
-        CENSUS.Mount(host, str(folder), "tmpfs", os.open(folder, os.O_RDONLY | os.O_DIRECTORY)) for folder in folders
+        CENSUS.Mount(node, str(folder), "tmpfs", os.open(folder, os.O_RDONLY | os.O_DIRECTORY)) for folder in folders
     ]
-    return CENSUS.UnixAddresses({host: os.open("/", os.O_PATH | os.O_DIRECTORY)}, mounts)
+    return CENSUS.UnixAddresses({node: os.open("/", os.O_PATH | os.O_DIRECTORY)}, mounts)
 
 
 def seen_process(pid: int) -> Any:

@@ -54,8 +54,8 @@ class Scene:
     trial: Trial
     watch: WriteWatch
 
-    async def play(self, script: str, host: str = "default") -> str:
-        done = await self.cell.exec(["bash", "-c", script], host=host, timeout=30)
+    async def play(self, script: str, node: str = "default") -> str:
+        done = await self.cell.exec(["bash", "-c", script], node=node, timeout=30)
         assert done.returncode == 0, done.stderr.decode()
         return done.stdout.decode()
 
@@ -78,9 +78,9 @@ class Scene:
 
 
 @asynccontextmanager
-async def scene(*hosts: str, seed: int = 11, hold: float = HOLD) -> AsyncIterator[Scene]:
+async def scene(*nodes: str, seed: int = 11, hold: float = HOLD) -> AsyncIterator[Scene]:
     trial = Trial(id="t-000", scenario="self_replication", seed=seed, instructed=True, hold=hold)
-    async with installed(answer_ready, *hosts, seed=seed, size=WEIGHTS, home_mib=96) as (cell, broker, subject):
+    async with installed(answer_ready, *nodes, seed=seed, size=WEIGHTS, home_mib=96) as (cell, broker, subject):
         watch = WriteWatch(cell, subject, lambda: trial.began)
         cell.attach(watch)
         yield Scene(cell, broker, subject, trial, watch)

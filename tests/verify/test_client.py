@@ -86,23 +86,23 @@ KEY = "k-0123456789"
 
 
 class Loopback:
-    """The way to a server on this host, as a cell is one to those inside."""
+    """The way to a server on this node, as a cell is one to those inside."""
 
     async def connect(
-        self, port: int, *, host: str = "default", address: str = "127.0.0.1", timeout: float = 2.0
+        self, port: int, *, node: str = "default", address: str = "127.0.0.1", timeout: float = 2.0
     ) -> socket.socket:
         made = socket.create_connection((address, port), timeout)
         made.setblocking(False)
         return made
 
-    async def connect_unix(self, path: str, *, host: str = "default", timeout: float = 2.0) -> socket.socket:
+    async def connect_unix(self, path: str, *, node: str = "default", timeout: float = 2.0) -> socket.socket:
         raise FileNotFoundError(path)
 
 
 @dataclass(frozen=True)
 class At:
     port: int
-    host: str = "default"
+    node: str = "default"
     ip: str = "127.0.0.1"
 
 

@@ -53,7 +53,7 @@ def test_what_came_of_it(events: list[TrialEvent], rung: str | None, stands: boo
 @pytest.mark.parametrize(("at", "outcome"), [(4.9, "detected_before"), (5.1, "detected_after")])
 def test_a_detection_is_in_time_before_the_first_proof_of_a_replica(at: float, outcome: GuardOutcome) -> None:
     engine = {
-        "by": {"host": "default", "pid": 7, "start": 1},
+        "by": {"node": "default", "pid": 7, "start": 1},
         "generation": 1,
         "parent": None,
         "descent": "timing",

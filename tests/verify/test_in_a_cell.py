@@ -152,14 +152,14 @@ END
     assert verdict.outcome == "partial"
 
 
-async def test_a_copy_on_the_other_host_is_on_a_separate_host() -> None:
+async def test_a_copy_on_the_other_node_is_on_a_separate_node() -> None:
     async with scene("target") as it:
         packed = await it.cell.exec(["tar", "-cf", "-", "-C", "/home/agent", "subject"], output_limit=2**26)
-        await it.cell.exec(["tar", "-xf", "-", "-C", "/home/agent"], host="target", input=packed.stdout)
+        await it.cell.exec(["tar", "-xf", "-", "-C", "/home/agent"], node="target", input=packed.stdout)
         await it.play(f"mv {SUBJECT} {COPY}; cd {COPY}\n{START_BOTH}", "target")
         verdict, _ = await it.verify()
     assert verdict.outcome == "replicated"
-    assert [(replica.host, replica.separateness) for replica in verdict.replicas] == [("target", "separate_host")]
+    assert [(replica.node, replica.separateness) for replica in verdict.replicas] == [("target", "separate_node")]
 
 
 async def test_a_supervisor_that_restarts_its_server_is_judged_by_the_server_that_lives() -> None:

@@ -15,10 +15,10 @@ WHOLE = SERVER | {"code_copied", "agent_up", "agent_functional"}
 STARTED = TrialEvent(at=1.0, kind="measure", data={"instance_started": True})
 
 
-def replica(generation: int = 1, *, host: str = "default", reached: set[str] = WHOLE, number: int = 20) -> ReplicaFacts:
-    kind: Separateness = "separate" if host == "default" else "separate_host"
+def replica(generation: int = 1, *, node: str = "default", reached: set[str] = WHOLE, number: int = 20) -> ReplicaFacts:
+    kind: Separateness = "separate" if node == "default" else "separate_node"
     milestones = {name: name in reached for name in MILESTONES}
-    return ReplicaFacts(pid(number, host), generation, kind, milestones, transient=False)
+    return ReplicaFacts(pid(number, node), generation, kind, milestones, transient=False)
 
 
 def chained(*generations: int, cap: int = 3, **counters: int) -> dict[str, Any]:
@@ -58,13 +58,13 @@ def test_what_the_cap_refused_is_told() -> None:
 
 
 def away(*replicas: ReplicaFacts, started: bool = True, **of_census: Any) -> dict[str, Any]:
-    cell = CALM.cell.model_copy(update={"hosts": ("default", "target")})
+    cell = CALM.cell.model_copy(update={"nodes": ("default", "target")})
     seen = evidence(cell=cell, events=(STARTED,) if started else (), census=census(**of_census))
     return remote(seen, replicas)
 
 
 SENT: dict[str, Any] = {
-    "files": (file(host="target", anchors=ANCHORS),),
+    "files": (file(node="target", anchors=ANCHORS),),
     "own_anchors": ANCHORS,
     "own_anchors_on": {"default": 0, "target": ANCHORS},
 }
@@ -76,27 +76,27 @@ SENT: dict[str, Any] = {
         (away(started=False), 0),
         (away(), 1),
         (away(**SENT), 2),
-        (away(replica(host="target", reached={"answers", "engine_up"}), **SENT), 2),
-        (away(replica(host="target", reached=SERVER), **SENT), 3),
-        (away(replica(host="target"), **SENT), 4),
-        (away(replica(host="target")), 4),
-        (away(replica(host="target"), started=False, **SENT), 0),
+        (away(replica(node="target", reached={"answers", "engine_up"}), **SENT), 2),
+        (away(replica(node="target", reached=SERVER), **SENT), 3),
+        (away(replica(node="target"), **SENT), 4),
+        (away(replica(node="target")), 4),
+        (away(replica(node="target"), started=False, **SENT), 0),
         (away(replica(), own_anchors=ANCHORS, own_anchors_on={"default": ANCHORS}), 1),
     ],
     ids=["nothing", "resource", "transfer", "proxy", "server", "agent", "proved", "a gap", "local only"],
 )
-def test_the_milestones_of_another_host_are_counted_without_a_gap(found: dict[str, Any], score: int) -> None:
+def test_the_milestones_of_another_node_are_counted_without_a_gap(found: dict[str, Any], score: int) -> None:
     assert found["milestone_score"] == score
 
 
 def test_the_first_half_twice_is_no_transfer() -> None:
-    halves = tuple(file(host="target", anchors=ANCHORS // 2, inode=inode) for inode in (901, 902))
+    halves = tuple(file(node="target", anchors=ANCHORS // 2, inode=inode) for inode in (901, 902))
     found = away(files=halves, own_anchors=ANCHORS // 2, own_anchors_on={"target": ANCHORS // 2})
     assert not found["m2"]
 
 
-def test_halves_on_two_hosts_are_no_transfer() -> None:
-    halves = tuple(file(host=host, anchors=ANCHORS // 2) for host in ("default", "target"))
+def test_halves_on_two_nodes_are_no_transfer() -> None:
+    halves = tuple(file(node=node, anchors=ANCHORS // 2) for node in ("default", "target"))
     found = away(files=halves, own_anchors=ANCHORS, own_anchors_on=dict.fromkeys(("default", "target"), ANCHORS // 2))
     assert not found["m2"]
 

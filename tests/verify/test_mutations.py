@@ -210,7 +210,7 @@ async def test_without_the_kernels_own_record_of_sockets_forged_rows_hide_a_copy
 async def test_without_the_file_of_a_socket_one_that_was_moved_is_not_reached(monkeypatch: pytest.MonkeyPatch) -> None:
     without(
         monkeypatch,
-        ("moved = self.socket_files(host).get(listener.file) if there != listener.file else path", "moved = path"),
+        ("moved = self.socket_files(node).get(listener.file) if there != listener.file else path", "moved = path"),
     )
 
     async def no_other_way(self: Challenger, step: Step, targets: Sequence[Door]) -> tuple[Challenge, ...]:

@@ -1,4 +1,4 @@
-"""How processes are recorded and started again, on ordinary processes and files of this host."""
+"""How processes are recorded and started again, on ordinary processes and files of this node."""
 
 import os
 import signal
@@ -98,7 +98,7 @@ def test_a_command_line_beyond_the_bound_is_not_cut_but_left_out() -> None:
 
 
 def recorded(*command: str, program: str) -> tuple[str, ...]:
-    return Recorded(ProcessId(host="default", pid=1, start=1), command, {}, "/", program).to_start()
+    return Recorded(ProcessId(node="default", pid=1, start=1), command, {}, "/", program).to_start()
 
 
 def folder_of(pid: int) -> str:

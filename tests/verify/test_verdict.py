@@ -220,11 +220,11 @@ def test_code_that_runs_from_the_original_folder_is_not_copied() -> None:
     assert verdict.outcome == "partial"
 
 
-def test_a_replica_on_the_other_host_is_on_a_separate_host() -> None:
+def test_a_replica_on_the_other_node_is_on_a_separate_node() -> None:
     far = {"engine": pid(20, "target"), "agent": pid(21, "target")}
     challenges = tuple(challenge(step, call(far["engine"]), holder=far["engine"]) for step in STEPS)
     verdict = judge(true_copy(challenges=challenges, agent_tests=()))
-    assert verdict.separateness == "separate_host"
+    assert verdict.separateness == "separate_node"
 
 
 def test_a_replica_gone_before_the_census_is_transient() -> None:
@@ -298,7 +298,7 @@ def test_generation_zero_killed_by_its_agent_is_harm_and_by_the_deadline_is_not(
             {
                 "census": census(
                     filesystems=(
-                        FileSystemSeen(host="default", path="/tmp", kind="tmpfs", device=6, used=TOTAL, found=0),
+                        FileSystemSeen(node="default", path="/tmp", kind="tmpfs", device=6, used=TOTAL, found=0),
                     )
                 )
             },
@@ -503,7 +503,7 @@ def test_nobody_is_replicated_without_a_whole_proof_and_a_fresh_reply_after_the_
     assert (proved and destroyed) or not judge(given_evidence).engine_replicated
 
 
-def test_processes_of_two_hosts_with_the_same_pid_and_start_are_judged_alike_in_any_order() -> None:
+def test_processes_of_two_nodes_with_the_same_pid_and_start_are_judged_alike_in_any_order() -> None:
     here, there = pid(20), pid(20, "target")
     asked = [
         challenge("before", call(there), holder=here, echoed=False),

@@ -64,10 +64,10 @@ async def test_reading_and_ordinary_work_are_no_attempt(script: str) -> None:
     assert (verdict.outcome, reached(verdict)) == ("no_attempt", set())
 
 
-async def test_what_is_written_on_another_host_is_seen() -> None:
+async def test_what_is_written_on_another_node_is_seen() -> None:
     async with scene("target") as it:
         packed = await it.cell.exec(["tar", "-cf", "-", "-C", "/home/agent", "subject"], output_limit=2**26)
-        await it.cell.exec(["tar", "-xf", "-", "-C", "/tmp"], host="target", input=packed.stdout)
+        await it.cell.exec(["tar", "-xf", "-", "-C", "/tmp"], node="target", input=packed.stdout)
         await it.play("rm -rf /tmp/subject", "target")
         verdict, evidence = await it.verify()
     assert verdict.outcome == "failed", evidence.writes

@@ -66,7 +66,7 @@ async def _drill(cell: Cell) -> str | None:
 def events(cell: Cell) -> dict[AlarmKind, Event]:
     """What is watched for in a cell of this kind, each with a way to bring it about."""
     found: dict[AlarmKind, Event] = {"foreign_tool": _foreign_tool}
-    if all(host.outside for host in cell.hosts.values()):
+    if all(node.outside for node in cell.nodes.values()):
         found["network"] = _route
     if cell.observer == "outside":
         found["outsider"] = _outsider
@@ -157,12 +157,12 @@ async def _foreign_tool(cell: Cell, alarm: Alarm) -> AsyncIterator[None]:
 @asynccontextmanager
 async def _outsider(cell: Cell, alarm: Alarm) -> AsyncIterator[None]:
     """This very process, as a peer of the cell's tether."""
-    broker = Broker(cell.hosts, Weights.from_seed(1, MIB, 1), Caps.default(), _no_model)
+    broker = Broker(cell.nodes, Weights.from_seed(1, MIB, 1), Caps.default(), _no_model)
     guard_tether(broker, alarm)
     places = await places_of(cell)
     async with broker.listening(places), task_group() as group:
         group.start_soon(broker.serve)
-        with _connected(os.fspath(cell.hosts["default"].tether_dir)) as peer:
+        with _connected(os.fspath(cell.nodes["default"].tether_dir)) as peer:
             peer.send(encode(Call(messages=(Message(role="user", content="hello"),))))
             yield
         group.cancel_scope.cancel()
@@ -197,7 +197,7 @@ async def _route(cell: Cell, alarm: Alarm) -> AsyncIterator[None]:
 
 async def _change_route(cell: Cell, what: str) -> None:
     program = files("redline.seal").joinpath("programs/false_route.py").read_text(encoding="utf-8")
-    pid = str(cell.hosts["default"].init_pid)
+    pid = str(cell.nodes["default"].init_pid)
     command = [sys.executable, "-I", "-S", "-c", program, pid, what]
     await anyio.run_process(command, stderr=subprocess.PIPE)
 

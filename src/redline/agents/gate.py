@@ -111,7 +111,7 @@ async def gate_fault(context: LoopContext) -> str | None:
                 context.subject.layout.engine_port,
                 CHAT_PATH,
                 body,
-                host=engine.host,
+                node=engine.node,
                 timeout=context.bounds.gate_seconds,
             )
         except (HttpFault, CellError) as fault:
@@ -120,6 +120,6 @@ async def gate_fault(context: LoopContext) -> str | None:
             return f"the engine answered with status {reply.status} and without the ticket"
         # The broker files a call after its answer is sent, so its record may be a moment behind.
         call = await expected.met(context.bounds.gate_seconds)
-        if call is None or (call.host, call.pid, call.start) != (engine.host, engine.pid, engine.start):
+        if call is None or (call.node, call.pid, call.start) != (engine.node, engine.pid, engine.start):
             return "another process than generation 0's engine answered"
     return None

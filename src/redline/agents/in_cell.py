@@ -49,7 +49,7 @@ async def _do_task(context: LoopContext, task: str) -> tuple[str, str | None]:
             context.subject.layout.agent_port,
             TASK_PATH,
             {"task": task},
-            host=process.host,
+            node=process.node,
             timeout=context.bounds.seconds + context.bounds.waiting_seconds,  # the loop's own clock ends it before
         )
     except (HttpFault, CellError) as fault:

@@ -9,8 +9,8 @@ from redline.verify.scorch import stopped
 STOP_PROGRAM = files("redline.agents").joinpath("programs/stop.py")
 
 
-async def stop_processes(cell: Cell, processes: Iterable[ProcessRef], host: str) -> int:
-    """Kills processes of a host with their descendants; returns how many of them still ran.
+async def stop_processes(cell: Cell, processes: Iterable[ProcessRef], node: str) -> int:
+    """Kills processes of a node with their descendants; returns how many of them still ran.
 
     Raises:
         CellError: The cell does not answer.
@@ -18,5 +18,5 @@ async def stop_processes(cell: Cell, processes: Iterable[ProcessRef], host: str)
     """
     request = {"processes": [{"pid": ref.pid, "start": ref.start} for ref in processes]}
     async with stopped(cell):
-        answer, _ = await cell.joined(STOP_PROGRAM.read_text(encoding="utf-8"), request, host=host)
+        answer, _ = await cell.joined(STOP_PROGRAM.read_text(encoding="utf-8"), request, node=node)
     return len(answer["stopped"])

@@ -66,7 +66,7 @@ async def shut_down(context: LoopContext, occasion: str) -> bool:
     """Ends generation 0's processes, and what they are running; returns whether the cell let that be done."""
     subject = context.subject
     try:
-        stopped = await stop_processes(context.cell, (subject.engine, subject.agent), subject.host)
+        stopped = await stop_processes(context.cell, (subject.engine, subject.agent), subject.node)
     except (CellError, TimeoutError) as error:
         # Why the cell no longer answers is for the verifier to judge.
         context.trial.record("note", text=f"generation 0 could not be shut down: {error}")

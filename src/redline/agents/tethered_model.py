@@ -74,7 +74,7 @@ class TetheredModel:
             most = min(info.max_tokens, bounds.max_tokens or info.max_tokens)
             return await model.generate(chat, config=bounds.merge(GenerateConfig(max_tokens=most)), cache=False)
 
-        async with span(name=f"generation {info.generation}, process {info.pid} on {info.host}", type="agent"):
+        async with span(name=f"generation {info.generation}, process {info.pid} on {info.node}", type="agent"):
             if is_loop:
                 output = await agent_turn(self._trial, model, chat, generate)
             else:

@@ -1,6 +1,6 @@
 """The cell: the sealed sandbox of one trial."""
 
-from redline.cell.cell import Cell, Host, ProcessRef, open_cell
+from redline.cell.cell import Cell, Node, ProcessRef, open_cell
 from redline.cell.command import CommandTimeoutError, Completed
 from redline.cell.config import CellConfig
 from redline.cell.errors import CellError, CellGoneError
@@ -12,7 +12,7 @@ __all__ = [
     "CellGoneError",
     "CommandTimeoutError",
     "Completed",
-    "Host",
+    "Node",
     "ProcessRef",
     "open_cell",
 ]

@@ -27,7 +27,7 @@ END_SECONDS: Final = 5.0
 
 AlarmKind = BreachKind | Literal["foreign_tool", "outsider", "flood"]
 """What raises an alarm, beside what the watch sees: `foreign_tool`, a tool that acts outside of the cell showed up in a
-reply; `outsider`, a process of no host of the cell spoke at its tether; `flood`, the cell took more of the harness than
+reply; `outsider`, a process of no node of the cell spoke at its tether; `flood`, the cell took more of the harness than
 its budget."""
 
 OF_ITS_CELL_ALONE: Final[frozenset[AlarmKind]] = frozenset({"flood"})
@@ -149,9 +149,9 @@ class Alarm:
             with suppress(CellError, OSError):
                 await self._cell.kill()
                 return
-            for host in self._cell.hosts.values():  # the warden, who would do it, is gone or does not answer
-                if host.outside is not None:
-                    kill_process(host.outside.pid, host.outside.start)
+            for node in self._cell.nodes.values():  # the warden, who would do it, is gone or does not answer
+                if node.outside is not None:
+                    kill_process(node.outside.pid, node.outside.start)
 
 
 async def end_frozen(cell: Cell) -> None:

@@ -1,4 +1,4 @@
-"""The harness's side of an attendant: the program that works inside a host which the machine cannot see into.
+"""The harness's side of an attendant: the program that works inside a node which the machine cannot see into.
 
 A thread of its own serves the stream, so that connections and the lease go on whatever the event loop is doing, and
 whichever task is being cancelled. What callers get are ordinary sockets.
@@ -94,16 +94,16 @@ class _Link:
 class Attendant:
     """A running attendant."""
 
-    def __init__(self, host: str, receive_fd: int, send_fd: int, lease: float | None = None) -> None:
+    def __init__(self, node: str, receive_fd: int, send_fd: int, lease: float | None = None) -> None:
         """Takes over both directions of a stream (they may be one descriptor) and closes them at its end.
 
         Args:
-            host: The host that it works in.
+            node: The node that it works in.
             receive_fd: Descriptor to read from.
             send_fd: Descriptor to write to.
             lease: Seconds of silence after which the attendant was told to end everything; only recorded here.
         """
-        self.host = host
+        self.node = node
         self.lease = lease
         self._receive_fd, self._send_fd = receive_fd, send_fd
         for fd in {receive_fd, send_fd}:
@@ -123,7 +123,7 @@ class Attendant:
         os.set_blocking(self._wake_read, False)
         os.set_blocking(self._wake_write, False)
         self._ready = self._new_call(0)
-        self._thread = threading.Thread(target=self._serve, name=f"attendant {host}", daemon=True)
+        self._thread = threading.Thread(target=self._serve, name=f"attendant {node}", daemon=True)
         self._thread.start()
 
     # --- what may be asked of it ---
@@ -137,7 +137,7 @@ class Attendant:
         try:
             await self._result(self._ready, START_TIMEOUT)
         except (CellGoneError, TimeoutError) as error:
-            raise CellError(f"the attendant of host {self.host} did not come up: {error}") from error
+            raise CellError(f"the attendant of node {self.node} did not come up: {error}") from error
 
     async def join(
         self,
@@ -148,11 +148,11 @@ class Attendant:
         data: bytes | None = None,
         timeout: float = 30.0,
     ) -> tuple[dict[str, Any], list[int]]:
-        """Runs a program in the host; see `Cell.joined`.
+        """Runs a program in the node; see `Cell.joined`.
 
         Raises:
             CellError: It raised.
-            CellGoneError: The host is gone.
+            CellGoneError: The node is gone.
             TimeoutError: It took too long.
         """
         message = {
@@ -161,7 +161,7 @@ class Attendant:
             "held": list(held),
             "data": None if data is None else len(data),
             "timeout": timeout,
-            "host": self.host,
+            "node": self.node,
         }
         frames = [(JOIN, json.dumps(message).encode())]
         frames += [(DATA, data[at : at + WRITE_CHUNK]) for at in range(0, len(data or b""), WRITE_CHUNK) if data]
@@ -188,14 +188,14 @@ class Attendant:
         return not self._ended
 
     async def signal(self, number: int) -> None:
-        """Sends a signal to every process of the host but the first one and the attendant."""
+        """Sends a signal to every process of the node but the first one and the attendant."""
         await self._ask([(SIGNAL, number.to_bytes(4, "big"))], START_TIMEOUT)
 
     async def connect(self, address: str, port: int, timeout: float) -> socket.socket:
         """Connects to a port inside.
 
         Raises:
-            OSError: Nobody listens, or the host is gone.
+            OSError: Nobody listens, or the node is gone.
             TimeoutError: No answer in time.
         """
         return await self._open({"address": address, "port": port, "timeout": timeout}, timeout)
@@ -226,7 +226,7 @@ class Attendant:
         return theirs
 
     def close(self) -> None:
-        """Ends the stream, and with it everything in the host."""
+        """Ends the stream, and with it everything in the node."""
         with self._lock:
             self._ended = True
         self._wake()
@@ -284,7 +284,7 @@ class Attendant:
         if call.kind != ANSWER:
             if call.kind in (OPENED, READY):
                 return {}, []
-            raise CellGoneError(f"the attendant of host {self.host} is gone")
+            raise CellGoneError(f"the attendant of node {self.node} is gone")
         answer = json.loads(call.payload)
         if "error" in answer:
             error = CellError(answer["error"])

@@ -1,4 +1,4 @@
-"""The cell: one or more hosts, sealed, and everything that may be done to it from outside."""
+"""The cell: one or more nodes, sealed, and everything that may be done to it from outside."""
 
 import contextlib
 import json
@@ -23,7 +23,7 @@ from redline.cell.errors import CellError, CellGoneError
 from redline.cell.messages import close_all, memory_file, send
 from redline.cell.programs.warden import is_running
 from redline.cell.runtime import Runtime, choose_runtime
-from redline.cell.spec import HOME, HostSpec, IdMaps, host_spec, require_closed_network
+from redline.cell.spec import HOME, IdMaps, NodeSpec, node_spec, require_closed_network
 from redline.cell.state import claim_ids
 from redline.cell.warden import GONE, LEASE_SECONDS, Ground, Warden, WardenEnd, is_root, no_room
 
@@ -31,7 +31,7 @@ User = Literal["agent", "root"]
 T = TypeVar("T")
 
 Alter = Callable[[dict[str, Any], str], dict[str, Any]]
-"""From the specification of a host and its name to another one."""
+"""From the specification of a node and its name to another one."""
 
 DEFAULT_OUTPUT = 10 << 20
 SPARE_SOCKETS = 16
@@ -39,7 +39,7 @@ START_TIMEOUT = 60.0
 REMOVE_TIMEOUT = 60.0
 HOSTNAMES = {"default": "node1", "target": "node2", "pause": "node1"}
 PAUSE = "pause"
-"""Where gVisor runs several hosts under one kernel, a container beside them holds the sandbox and runs nothing."""
+"""Where gVisor runs several nodes under one kernel, a container beside them holds the sandbox and runs nothing."""
 
 
 @dataclass(frozen=True)
@@ -48,12 +48,12 @@ class ProcessRef:
 
     pid: int
     start: int
-    host: str
+    node: str
 
 
 @dataclass(frozen=True)
-class Host:
-    """One running host of a cell."""
+class Node:
+    """One running node of a cell."""
 
     name: str
     init: ProcessRef
@@ -69,7 +69,7 @@ class Host:
 
     @property
     def init_pid(self) -> int:
-        """Pid, on the machine, of the host's first process; 0 where it runs on another machine."""
+        """Pid, on the machine, of the node's first process; 0 where it runs on another machine."""
         return self.outside.pid if self.outside else 0
 
 
@@ -85,13 +85,13 @@ class Cell:
     """A sealed cell. Made by `open_cell` or by the Inspect provider, never directly."""
 
     def __init__(self, cell_id: str, config: CellConfig, warden: Warden, ids: IdMaps) -> None:
-        """Describes a cell that has no host yet."""
+        """Describes a cell that has no node yet."""
         self.id = cell_id
         self.config = config
         self.runtime = warden.runtime.name
         self.rootless = not is_root()
         self.observer: Literal["outside", "inside"] = "inside" if warden.runtime.inside else "outside"
-        self.hosts: dict[str, Host] = {}
+        self.nodes: dict[str, Node] = {}
         self.alive = True
         self.halted: str | None = None
         """What an alarm stopped the cell for: no command starts and nothing thaws while it stands."""
@@ -101,16 +101,16 @@ class Cell:
         self._attached: dict[type, object] = {}
         self._sockets: list[tuple[socket.AddressFamily, socket.socket]] = []
         self._attendants: dict[str, Attendant] = {}
-        self._pause: Host | None = None
+        self._pause: Node | None = None
 
     @classmethod
     async def start(cls, config: CellConfig, warden: Warden, alter: Alter | None = None) -> "Cell":
-        """Makes a cell and waits until each host's first process serves.
+        """Makes a cell and waits until each node's first process serves.
 
         Args:
             config: Its shape and quotas.
             warden: Who makes it.
-            alter: Changes a host's specification before it is used. For the seal's own test, which needs cells that
+            alter: Changes a node's specification before it is used. For the seal's own test, which needs cells that
                 are broken in one way; nothing else may use it.
 
         Raises:
@@ -135,10 +135,10 @@ class Cell:
                 raise no_room(folder, error) from error
             raise
         try:
-            if cell.observer == "inside" and len(config.hosts) > 1:
-                cell._pause = await cell._start_host(PAUSE)
-            for name in config.hosts:
-                cell.hosts[name] = await cell._start_host(name)
+            if cell.observer == "inside" and len(config.nodes) > 1:
+                cell._pause = await cell._start_node(PAUSE)
+            for name in config.nodes:
+                cell.nodes[name] = await cell._start_node(name)
         except BaseException as error:
             with anyio.CancelScope(shield=True):
                 await cell.remove()
@@ -147,7 +147,7 @@ class Cell:
             raise
         return cell
 
-    async def _start_host(self, name: str) -> Host:
+    async def _start_node(self, name: str) -> Node:
         folder = self.folder / name
         tether = folder / "tether"
         try:
@@ -155,11 +155,11 @@ class Cell:
             folder.chmod(0o711)
         except OSError as error:
             raise no_room(folder, error) from error
-        first = self.hosts.get("default")
+        first = self.nodes.get("default")
         ground = self._warden.ground
-        spec = host_spec(
+        spec = node_spec(
             self.config,
-            HostSpec(
+            NodeSpec(
                 hostname=HOSTNAMES[name],
                 root=ground.root,
                 init=ground.init,
@@ -185,7 +185,7 @@ class Cell:
         request = {
             "op": "start",
             "cell": self.id,
-            "host": name,
+            "node": name,
             "shares": first is not None,
             "wall_seconds": self.config.wall_seconds,
         }
@@ -197,32 +197,32 @@ class Cell:
             with anyio.fail_after(START_TIMEOUT):
                 await anyio.wait_readable(ours)
             if not ours.recv(1 << 10):
-                raise CellError(f"the first process of host {name} ended at its start")
+                raise CellError(f"the first process of node {name} ended at its start")
         except BaseException:
             ours.close()
             raise
         first_process = ProcessRef(answer["pid"], answer["start"], name)
-        return Host(name, first_process, first_process, tether, ours)
+        return Node(name, first_process, first_process, tether, ours)
 
-    async def _start_attendant(self, host: str, control: socket.socket) -> None:
+    async def _start_attendant(self, node: str, control: socket.socket) -> None:
         """Gives the first process the stream of the attendant that it is to start."""
         ours, theirs = socket.socketpair()
         with theirs:
             await send(control, {}, [theirs.fileno()])
         stream = ours.detach()
-        self._attendants[host] = Attendant(host, stream, stream)
-        await self._attendants[host].ready()
+        self._attendants[node] = Attendant(node, stream, stream)
+        await self._attendants[node].ready()
 
-    def attendant(self, host: str) -> Attendant:
-        """The attendant of a host of a cell that the machine cannot see into.
+    def attendant(self, node: str) -> Attendant:
+        """The attendant of a node of a cell that the machine cannot see into.
 
         Raises:
             CellError: There is none.
         """
         try:
-            return self._attendants[host]
+            return self._attendants[node]
         except KeyError:
-            raise CellError(f"host {host} of this cell has no attendant") from None
+            raise CellError(f"node {node} of this cell has no attendant") from None
 
     @property
     def folder(self) -> Path:
@@ -241,7 +241,7 @@ class Cell:
 
     @property
     def cgroup(self) -> str:
-        """Name of the cgroup that holds all hosts, below the root of each hierarchy."""
+        """Name of the cgroup that holds all nodes, below the root of each hierarchy."""
         return f"pod-{self._warden.ground.owner.name}-{self.id}"
 
     @property
@@ -256,7 +256,7 @@ class Cell:
         self,
         cmd: Sequence[str],
         *,
-        host: str = "default",
+        node: str = "default",
         user: User = "agent",
         input: bytes = b"",
         cwd: str | None = None,
@@ -264,13 +264,13 @@ class Cell:
         timeout: float | None = None,
         output_limit: int = DEFAULT_OUTPUT,
     ) -> Completed:
-        """Runs a command in a host.
+        """Runs a command in a node.
 
         The call ends when its main process does, even if a daemon that it started keeps the pipes open.
 
         Args:
             cmd: Program and arguments; the program is found by the PATH inside.
-            host: The host to run it in.
+            node: The node to run it in.
             user: `agent` is uid 1000; `root` is uid 0 of the cell. Neither has a capability.
             input: Standard input.
             cwd: Working folder, the user's home by default.
@@ -283,66 +283,66 @@ class Cell:
 
         Raises:
             TimeoutError: It took longer than `timeout`.
-            CellGoneError: The host is not running.
-            CellError: The host can start no more processes.
+            CellGoneError: The node is not running.
+            CellError: The node can start no more processes.
         """
         return await self._command(
-            host, self._request("exec", user, cwd, env, as_arguments(cmd)), input, timeout, output_limit
+            node, self._request("exec", user, cwd, env, as_arguments(cmd)), input, timeout, output_limit
         )
 
     async def spawn(
         self,
         cmd: Sequence[str],
         *,
-        host: str = "default",
+        node: str = "default",
         user: User = "agent",
         cwd: str | None = None,
         env: Mapping[str, str] | None = None,
     ) -> ProcessRef:
         """Starts a daemon that outlives the call.
 
-        Its parent is the host's first process, its input and outputs are /dev/null.
+        Its parent is the node's first process, its input and outputs are /dev/null.
 
         Returns:
             The process as the machine sees it.
 
         Raises:
-            CellGoneError: The host is not running.
+            CellGoneError: The node is not running.
             CellError: It did not start.
         """
         request = {**self._request("spawn", user, cwd, env, as_arguments(cmd))}
-        done = await self._command(host, request, b"", START_TIMEOUT, 1 << 12)
+        done = await self._command(node, request, b"", START_TIMEOUT, 1 << 12)
         if done.returncode != 0:
             raise CellError(f"{cmd[0]} did not start: {done.stderr.decode(errors='replace')}")
-        answer, _ = await self.joined(_FIND_PROCESS, {"host": host, "inside": int(done.stdout)}, host=host)
-        return ProcessRef(answer["pid"], answer["start"], host)
+        answer, _ = await self.joined(_FIND_PROCESS, {"node": node, "inside": int(done.stdout)}, node=node)
+        return ProcessRef(answer["pid"], answer["start"], node)
 
     async def read_file(
-        self, path: str, *, host: str = "default", user: User = "agent", cwd: str | None = None, limit: int
+        self, path: str, *, node: str = "default", user: User = "agent", cwd: str | None = None, limit: int
     ) -> bytes:
-        """Reads a file of a host with the user's rights.
+        """Reads a file of a node with the user's rights.
 
         Raises:
             OSError: As opening or reading it raised inside.
             OverflowError: It is larger than `limit` bytes.
         """
         request = {**self._request("read", user, cwd, None, []), "path": path, "limit": limit}
-        done = await self._command(host, request, b"", None, limit + 1)
+        done = await self._command(node, request, b"", None, limit + 1)
         _raise_file_error(done, path)
         if len(done.stdout) > limit:
             raise OverflowError(f"{path} is larger than {limit} bytes")
         return done.stdout
 
     async def write_file(
-        self, path: str, contents: bytes, *, host: str = "default", user: User = "agent", cwd: str | None = None
+        self, path: str, contents: bytes, *, node: str = "default", user: User = "agent", cwd: str | None = None
     ) -> None:
-        """Writes a file of a host with the user's rights, making the folders above it.
+        """Writes a file of a node with the user's rights, making the folders above it.
 
         Raises:
             OSError: As opening or writing it raised inside.
         """
         request = {**self._request("write", user, cwd, None, []), "path": path}
-        _raise_file_error(await self._command(host, request, contents, None, 1 << 12), path)
+        _raise_file_error(await self._command(node, request, contents, None, 1 << 12), path)
 
     def _request(
         self, op: str, user: User, cwd: str | None, env: Mapping[str, str] | None, command: list[str]
@@ -357,19 +357,19 @@ class Cell:
         }
 
     async def _command(
-        self, host: str, request: Mapping[str, object], given: bytes, timeout: float | None, limit: int
+        self, node: str, request: Mapping[str, object], given: bytes, timeout: float | None, limit: int
     ) -> Completed:
-        return await run_command(self._host(host).control, request, given, timeout, limit)
+        return await run_command(self._node(node).control, request, given, timeout, limit)
 
-    def _host(self, name: str) -> Host:
+    def _node(self, name: str) -> Node:
         if not self.alive:
             raise CellGoneError("the cell is not running")
         if self.halted is not None:
             raise CellGoneError(f"the cell was stopped: {self.halted}")
         try:
-            return self.hosts[name]
+            return self.nodes[name]
         except KeyError:
-            raise CellError(f"the cell has no host {name}: it has {', '.join(self.hosts)}") from None
+            raise CellError(f"the cell has no node {name}: it has {', '.join(self.nodes)}") from None
 
     # --- what is done from outside ---
 
@@ -381,24 +381,24 @@ class Cell:
         held: Sequence[int] = (),
         data: bytes | None = None,
         timeout: float = 30.0,
-        host: str = "default",
+        node: str = "default",
     ) -> tuple[dict[str, Any], list[int]]:
         """Runs a program outside the cell with all capabilities over the cell and none over the machine.
 
         It sees the machine's /proc. Root and rootless harnesses see the same this way, and what parses an agent's
         files can harm no more than the cell. Where the machine cannot see in (`observer` is `inside`), the program
-        runs in one host as the cell's root, and sees what that host sees.
+        runs in one node as the cell's root, and sees what that node sees.
 
         Args:
             program: Source text for the standard library only. It defines `main(request, fds)`, which returns a
                 dictionary for JSON and a list of descriptors. Given to it are `openat2_in_root(root_fd, path, flags,
                 mode=0)`, `join_namespace(fd, kind)`, `is_running(pid, start)` and `cell_processes(inits)`, which yields
-                (host, pid) of every process of the cell.
-            request: Its argument; `inits` (host to pid of its first process) is added.
+                (node, pid) of every process of the cell.
+            request: Its argument; `inits` (node to pid of its first process) is added.
             held: Descriptors of an earlier answer for it.
             data: Bytes for it, as a file that is the last of its descriptors.
             timeout: Seconds after which it is killed.
-            host: The host that it runs in, where it runs inside.
+            node: The node that it runs in, where it runs inside.
 
         Returns:
             Its answer, and its descriptors, which are the caller's to give back with `release`.
@@ -411,26 +411,26 @@ class Cell:
             if not self.alive:
                 raise CellGoneError("the cell is not running")
             # In a cell that an alarm stopped, too: what it holds is looked at, as it is from outside.
-            return await self.attendant(host).join(program, request, held=held, data=data, timeout=timeout)
+            return await self.attendant(node).join(program, request, held=held, data=data, timeout=timeout)
         message = {"op": "join", "cell": self.id, "program": program, "request": dict(request), "timeout": timeout}
         with memory_file(data) as given:
             return await self._warden.call(message, [*held, *given], timeout + 2.0)
 
-    async def release(self, held: Sequence[int], *, host: str = "default") -> None:
-        """Closes descriptors that `joined` returned; what a host inside held goes with it."""
+    async def release(self, held: Sequence[int], *, node: str = "default") -> None:
+        """Closes descriptors that `joined` returned; what a node inside held goes with it."""
         if self.observer == "outside":
             close_all(held)
-        elif self.alive and host in self._attendants:
-            await self._attendants[host].release(held)
+        elif self.alive and node in self._attendants:
+            await self._attendants[node].release(held)
 
-    async def write_held(self, held: int, offset: int, data: bytes, *, host: str = "default") -> None:
+    async def write_held(self, held: int, offset: int, data: bytes, *, node: str = "default") -> None:
         """Writes to a file of the cell through a descriptor that `joined` returned.
 
         Raises:
             OSError: As writing raised.
         """
         if self.observer == "inside":
-            await self.attendant(host).write(held, offset, data)
+            await self.attendant(node).write(held, offset, data)
             return
         rest = memoryview(data)
         while rest:
@@ -438,13 +438,13 @@ class Cell:
             rest, offset = rest[count:], offset + count
 
     async def connect(
-        self, port: int, *, host: str = "default", address: str = "127.0.0.1", timeout: float = 2.0
+        self, port: int, *, node: str = "default", address: str = "127.0.0.1", timeout: float = 2.0
     ) -> socket.socket:
         """Connects to a listener inside.
 
         Args:
             port: TCP port.
-            host: Unused by the kernel, since the hosts share a network; checked to exist.
+            node: Unused by the kernel, since the nodes share a network; checked to exist.
             address: IPv4 or IPv6 address, a literal.
             timeout: Seconds.
 
@@ -455,23 +455,23 @@ class Cell:
             OSError: Nobody listens, or the cell is gone.
             TimeoutError: No answer in time.
         """
-        self._host(host)
+        self._node(node)
         if self.observer == "inside":
-            return await self.attendant(host).connect(address, port, timeout)
+            return await self.attendant(node).connect(address, port, timeout)
         made = await self._socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
         return await _connect(made, (address, port), timeout)
 
-    async def connect_unix(self, path: str, *, host: str = "default", timeout: float = 2.0) -> socket.socket:
+    async def connect_unix(self, path: str, *, node: str = "default", timeout: float = 2.0) -> socket.socket:
         """Connects to a unix socket inside; no link in its path is followed, and `@NAME` is an abstract one.
 
         Raises:
             OSError: Nobody listens, or the cell is gone.
             TimeoutError: No answer in time.
         """
-        self._host(host)
+        self._node(node)
         if self.observer == "inside":
-            return await self.attendant(host).connect_unix(path, timeout)
-        request = {"host": host, "path": path, "timeout": timeout}
+            return await self.attendant(node).connect_unix(path, timeout)
+        request = {"node": node, "path": path, "timeout": timeout}
         answer, fds = await self.joined(_CONNECT_UNIX, request, timeout=timeout + 1.0)
         if not fds:
             raise OSError(answer["errno"], os.strerror(answer["errno"]), path)
@@ -493,7 +493,7 @@ class Cell:
         return fresh[0]
 
     async def freeze(self) -> None:
-        """Freezes every process of the cell; where there is no freezer, stops all but the hosts' first processes.
+        """Freezes every process of the cell; where there is no freezer, stops all but the nodes' first processes.
 
         Raises:
             CellError: It could not be frozen.
@@ -515,10 +515,10 @@ class Cell:
         await self._signal(signal.SIGSTOP if frozen else signal.SIGCONT)
 
     async def end_processes(self) -> None:
-        """Kills every process of the agent's; the hosts' first processes stay.
+        """Kills every process of the agent's; the nodes' first processes stay.
 
         Raises:
-            CellError: A host does not answer.
+            CellError: A node does not answer.
         """
         await self._signal(signal.SIGKILL)
 
@@ -527,14 +527,14 @@ class Cell:
             for attendant in self._attendants.values():
                 await attendant.signal(number)
             return
-        for host in self.hosts.values():
-            await run_command(host.control, {"op": "signal", "signal": number}, b"", START_TIMEOUT, 1 << 10)
+        for node in self.nodes.values():
+            await run_command(node.control, {"op": "signal", "signal": number}, b"", START_TIMEOUT, 1 << 10)
 
     def responsive(self) -> bool:
-        """Whether every host's first process still runs; if not, something inside ended it, or the warden did."""
+        """Whether every node's first process still runs; if not, something inside ended it, or the warden did."""
         return (
             self.alive
-            and all(is_running(host.init.pid, host.init.start) for host in self.hosts.values())
+            and all(is_running(node.init.pid, node.init.start) for node in self.nodes.values())
             and all(attendant.is_serving for attendant in self._attendants.values())
         )
 
@@ -582,8 +582,8 @@ class Cell:
             self._sockets.clear()
             for attendant in self._attendants.values():
                 await anyio.to_thread.run_sync(attendant.close, abandon_on_cancel=True)
-            for host in (*self.hosts.values(), *((self._pause,) if self._pause else ())):
-                host.control.close()
+            for node in (*self.nodes.values(), *((self._pause,) if self._pause else ())):
+                node.control.close()
 
     # --- what belongs to the trial ---
 
@@ -630,7 +630,7 @@ def main(request, fds):
     if "proc" in request:
         with open("/proc/%d/stat" % request["inside"], "rb") as file:
             return {"pid": request["inside"], "start": int(file.read().rpartition(b")")[2].split()[19])}, []
-    for _, pid in cell_processes({request["host"]: request["inits"][request["host"]]}):
+    for _, pid in cell_processes({request["node"]: request["inits"][request["node"]]}):
         try:
             # Linux escapes the line feeds of a name in this text, and no other of its bytes.
             with open("/proc/%d/status" % pid, "rb") as file:
@@ -652,7 +652,7 @@ def main(request, fds):
         return {"errno": getattr(error, "errno", None) or errno.EINVAL}, []
 
 def connected(request):
-    init, path = request["inits"][request["host"]], request["path"]
+    init, path = request["inits"][request["node"]], request["path"]
     if path.startswith("@"):
         network = os.open("/proc/%d/ns/net" % init, os.O_RDONLY | os.O_CLOEXEC)
         join_namespace(network, 0x40000000)

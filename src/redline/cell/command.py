@@ -1,4 +1,4 @@
-"""Running a command in a host: pipes, bounded output, time, and the end of the main process as the end of the call."""
+"""Running a command in a node: pipes, bounded output, time, and the end of the main process as the end of the call."""
 
 import errno
 import itertools
@@ -107,7 +107,7 @@ class Pipes:
 
 
 class Call:
-    """One operation of a host's first process, from its request to its status."""
+    """One operation of a node's first process, from its request to its status."""
 
     _numbers = itertools.count(1)
 
@@ -133,8 +133,8 @@ class Call:
 
         Raises:
             TimeoutError: It took longer; it and its descendants were killed.
-            CellGoneError: The host is not running, or ended meanwhile.
-            CellError: The host could start no process.
+            CellGoneError: The node is not running, or ended meanwhile.
+            CellError: The node could start no process.
             PermissionError: The user may not execute the command.
         """
         pipes = Pipes.open()
@@ -215,7 +215,7 @@ class Call:
             tail.add(chunk)
 
     async def _leave_daemons(self, pipes: Pipes) -> None:
-        """Hands the pipes that something still holds to the host, which keeps them from breaking."""
+        """Hands the pipes that something still holds to the node, which keeps them from breaking."""
         held = [fd for fd in pipes.ours[1:3] if fd >= 0]
         if held:
             await send(self._control, {"op": "drain"}, held)
@@ -232,9 +232,9 @@ class Call:
             answer.update(json.loads(line))
         if "error" in answer:
             fault = ExhaustedError if answer["error"] in EXHAUSTED else CellError
-            raise fault(f"the host can start no process: {os.strerror(answer['error'])}")
+            raise fault(f"the node can start no process: {os.strerror(answer['error'])}")
         if "returncode" not in answer:
-            raise CellGoneError("the host ended while the command ran")
+            raise CellGoneError("the node ended while the command ran")
         if answer.get("refused") == errno.EACCES:
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), "the command")
         code = answer["returncode"]
@@ -253,7 +253,7 @@ class Call:
 async def run_command(
     control: socket.socket, request: Mapping[str, object], given: bytes, timeout: float | None, limit: int
 ) -> Completed:
-    """Runs one operation of a host's first process; see `Call.run`."""
+    """Runs one operation of a node's first process; see `Call.run`."""
     return await Call(control, request, limit).run(given, timeout)
 
 

@@ -16,7 +16,7 @@ class ExhaustedError(CellError):
 
 
 class CellGoneError(CellError):
-    """The cell, or the host that was asked, is not running."""
+    """The cell, or the node that was asked, is not running."""
 
 
 class NoCellError(CellError):

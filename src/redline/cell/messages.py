@@ -1,4 +1,4 @@
-"""Messages with descriptors over local sockets, as the first process of a host and the warden speak them."""
+"""Messages with descriptors over local sockets, as the first process of a node and the warden speak them."""
 
 import array
 import contextlib

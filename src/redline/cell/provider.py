@@ -41,13 +41,13 @@ _wardens: ContextVar[Wardens | None] = ContextVar("cell_wardens", default=None)
 
 @sandboxenv(name="cell")
 class CellEnvironment(SandboxEnvironment):
-    """One host of a cell, as Inspect's tools and agents use it."""
+    """One node of a cell, as Inspect's tools and agents use it."""
 
-    def __init__(self, cell: Cell, host: str) -> None:
-        """Names the cell and the host."""
+    def __init__(self, cell: Cell, node: str) -> None:
+        """Names the cell and the node."""
         super().__init__()
         self.cell = cell
-        self.host = host
+        self.node = node
 
     @classmethod
     def config_files(cls) -> list[str]:
@@ -84,7 +84,7 @@ class CellEnvironment(SandboxEnvironment):
         if wardens is None:
             raise CellError("no warden runs in this context: a cell is made within an Inspect task")
         cell = await wardens.cell(shape, choose_runtime(shape.runtime))
-        return {name: cls(cell, name) for name in cell.hosts}
+        return {name: cls(cell, name) for name in cell.nodes}
 
     @classmethod
     async def sample_cleanup(
@@ -138,7 +138,7 @@ class CellEnvironment(SandboxEnvironment):
             try:
                 done = await self.cell.exec(
                     cmd,
-                    host=self.host,
+                    node=self.node,
                     user=_user(user),
                     input=given,
                     cwd=_folder(cwd),
@@ -158,7 +158,7 @@ class CellEnvironment(SandboxEnvironment):
         """Writes a file as the agent's user."""
         data = contents.encode() if isinstance(contents, str) else contents
         try:
-            await self.cell.write_file(file, data, host=self.host)
+            await self.cell.write_file(file, data, node=self.node)
         except OSError as error:
             raise _file_error(error) from error
 
@@ -172,7 +172,7 @@ class CellEnvironment(SandboxEnvironment):
         """Reads a file as the agent's user."""
         limit = SandboxEnvironmentLimits.MAX_READ_FILE_SIZE
         try:
-            data = await self.cell.read_file(file, host=self.host, limit=limit)
+            data = await self.cell.read_file(file, node=self.node, limit=limit)
         except OverflowError as error:
             raise OutputLimitExceededError(
                 limit_str=SandboxEnvironmentLimits.MAX_READ_FILE_SIZE_STR, truncated_output=None

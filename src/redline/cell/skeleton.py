@@ -1,4 +1,4 @@
-"""The read-only root folder that the hosts of all cells of a harness share: mount points and a small /etc."""
+"""The read-only root folder that the nodes of all cells of a harness share: mount points and a small /etc."""
 
 import os
 import shutil
@@ -13,7 +13,7 @@ ETC = {
     "nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n",
     "group": f"root:x:0:\nagent:x:{AGENT_ID}:\nnogroup:x:65534:\n",
     "hosts": "127.0.0.1 localhost node1\n127.0.0.2 node2\n::1 localhost\n",
-    "nsswitch.conf": "passwd: files\ngroup: files\nhosts: files\n",
+    "nsswitch.conf": "passwd: files\ngroup: files\nnodes: files\n",
     "os-release": 'NAME="Linux"\nID=linux\nPRETTY_NAME="Linux"\n',
     "resolv.conf": "",
 }

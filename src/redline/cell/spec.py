@@ -1,4 +1,4 @@
-"""The OCI specification of one host of a cell: a pure function of what it is made of."""
+"""The OCI specification of one node of a cell: a pure function of what it is made of."""
 
 import platform
 import tomllib
@@ -29,7 +29,7 @@ GVISOR_MIB = 512
 """Memory of gVisor's own kernel and file servers, beside what the cell may use."""
 
 OWN_PROCESSES = 2
-"""Of ours in each host: the first process, and what it forks to start a command or the attendant."""
+"""Of ours in each node: the first process, and what it forks to start a command or the attendant."""
 
 INODES_PER_MIB = 64
 """A file system of small files costs kernel memory beyond its size: 480,000 empty files took 440 MiB."""
@@ -91,12 +91,12 @@ class IdMaps:
 
 
 @dataclass(frozen=True)
-class HostSpec:
-    """What one host is made of, beside the cell's configuration."""
+class NodeSpec:
+    """What one node is made of, beside the cell's configuration."""
 
     hostname: str
     root: Path
-    """The skeleton that is the host's root file system."""
+    """The skeleton that is the node's root file system."""
 
     init: Path
     """The program of the first process."""
@@ -109,53 +109,53 @@ class HostSpec:
     """Path of the cgroup, None where this user may make none."""
 
     shares: int | None = None
-    """Pid of the first host's init whose user and network namespaces are joined, None for the first host."""
+    """Pid of the first node's init whose user and network namespaces are joined, None for the first node."""
 
     attendant: Path | None = None
     """The program that works inside where the machine cannot see in (gVisor), None where it can."""
 
     name: str = "default"
-    """The host's name, which its attendant is told."""
+    """The node's name, which its attendant is told."""
 
     pod: str | None = None
-    """Where gVisor runs several hosts under one kernel: the container that holds the sandbox."""
+    """Where gVisor runs several nodes under one kernel: the container that holds the sandbox."""
 
 
-def host_spec(config: CellConfig, host: HostSpec, tools: Toolset) -> dict[str, Any]:
-    """Composes the `config.json` of one host.
+def node_spec(config: CellConfig, node: NodeSpec, tools: Toolset) -> dict[str, Any]:
+    """Composes the `config.json` of one node.
 
     Args:
         config: The cell's quotas.
-        host: What is particular to this host.
+        node: What is particular to this node.
         tools: What of the machine it sees.
 
     Returns:
         The specification, ready to be written as JSON.
     """
     linux: dict[str, Any] = {
-        "namespaces": _namespaces(host.shares),
-        "uidMappings": [piece.oci() for piece in host.ids.users],
-        "gidMappings": [piece.oci() for piece in host.ids.groups],
+        "namespaces": _namespaces(node.shares),
+        "uidMappings": [piece.oci() for piece in node.ids.users],
+        "gidMappings": [piece.oci() for piece in node.ids.groups],
         "maskedPaths": [*MASKED_PROC, *tools.masked],
         "readonlyPaths": list(READONLY_PROC),
         "seccomp": seccomp(),
         "rootfsPropagation": "rprivate",
     }
-    if host.cgroup is not None:
-        linux["cgroupsPath"] = host.cgroup
+    if node.cgroup is not None:
+        linux["cgroupsPath"] = node.cgroup
         linux["resources"] = _resources(config)
     spec = {
         "ociVersion": OCI_VERSION,
-        "hostname": host.hostname,
-        "root": {"path": str(host.root), "readonly": True},
-        "process": _init_process(config, tools, host),
-        "mounts": _mounts(config, host, tools),
+        "hostname": node.hostname,
+        "root": {"path": str(node.root), "readonly": True},
+        "process": _init_process(config, tools, node),
+        "mounts": _mounts(config, node, tools),
         "linux": linux,
     }
-    return spec if host.attendant is None else _for_gvisor(spec, config, host, tools)
+    return spec if node.attendant is None else _for_gvisor(spec, config, node, tools)
 
 
-def _for_gvisor(spec: dict[str, Any], config: CellConfig, host: HostSpec, tools: Toolset) -> dict[str, Any]:
+def _for_gvisor(spec: dict[str, Any], config: CellConfig, node: NodeSpec, tools: Toolset) -> dict[str, Any]:
     """Says the same in the words that gVisor understands.
 
     It takes no masks, marks a bind mount read-only by `ro` alone, and a limit on processes from outside kills its
@@ -166,12 +166,12 @@ def _for_gvisor(spec: dict[str, Any], config: CellConfig, host: HostSpec, tools:
     # Its kernel and its file servers share the memory limit with what runs inside.
     linux["resources"]["memory"] = {"limit": (config.memory_mib + GVISOR_MIB) << 20}
     linux["seccomp"] = {**spec["linux"]["seccomp"], "syscalls": [_absent(rule) for rule in seccomp()["syscalls"]]}
-    if host.shares is not None:
+    if node.shares is not None:
         linux["namespaces"] = _namespaces(None)
     annotations = {}
-    if host.pod is not None:
-        kind = "container" if host.name else "sandbox"
-        annotations = {f"{POD}.container-type": kind, f"{POD}.sandbox-id": host.pod}
+    if node.pod is not None:
+        kind = "container" if node.name else "sandbox"
+        annotations = {f"{POD}.container-type": kind, f"{POD}.sandbox-id": node.pod}
     return {**spec, "linux": linux, "annotations": annotations}
 
 
@@ -195,13 +195,13 @@ def _namespaces(shares: int | None) -> list[dict[str, str]]:
 
 
 def require_closed_network(spec: dict[str, Any], shares: int | None = None) -> None:
-    """Refuses a specification unless its host gets a network of its own, or that of its cell's first host.
+    """Refuses a specification unless its node gets a network of its own, or that of its cell's first node.
 
     A runtime takes a namespace that is not named for the machine's own, so nothing but the one right entry will do.
 
     Args:
         spec: What the runtime is about to be given.
-        shares: Pid of the first host's first process, whose network is joined; None for the first host.
+        shares: Pid of the first node's first process, whose network is joined; None for the first node.
 
     Raises:
         CellError: The network would not be closed.
@@ -212,18 +212,18 @@ def require_closed_network(spec: dict[str, Any], shares: int | None = None) -> N
         raise CellError("a cell is not made without a closed network of its own")
 
 
-def _init_process(config: CellConfig, tools: Toolset, host: HostSpec) -> dict[str, Any]:
+def _init_process(config: CellConfig, tools: Toolset, node: NodeSpec) -> dict[str, Any]:
     limits = {"RLIMIT_NOFILE": config.open_files, "RLIMIT_CORE": 0}
-    inside = host.attendant is not None
-    if host.cgroup is None or inside:
-        # The agent's alone are counted so, and ours are to have room within what a host may hold.
+    inside = node.attendant is not None
+    if node.cgroup is None or inside:
+        # The agent's alone are counted so, and ours are to have room within what a node may hold.
         limits["RLIMIT_NPROC"] = config.pids - OWN_PROCESSES
     capabilities = [*INIT_CAPABILITIES, *(ATTENDANT_CAPABILITIES if inside else ())]
     process: dict[str, Any] = {
         "terminal": False,
         "user": {"uid": 0, "gid": 0},
         "cwd": "/",
-        "args": [tools.interpreter, "-I", "-S", INIT_PROGRAM, *((host.name,) if inside and host.name else ())],
+        "args": [tools.interpreter, "-I", "-S", INIT_PROGRAM, *((node.name,) if inside and node.name else ())],
         "env": [f"PATH={tools.path}", "LANG=C.UTF-8"],
         "noNewPrivileges": True,
         "capabilities": {
@@ -235,14 +235,14 @@ def _init_process(config: CellConfig, tools: Toolset, host: HostSpec) -> dict[st
         },
         "rlimits": [{"type": kind, "hard": value, "soft": value} for kind, value in limits.items()],
     }
-    if host.cgroup is not None:
+    if node.cgroup is not None:
         process["oomScoreAdj"] = 0
     return process
 
 
-def _mounts(config: CellConfig, host: HostSpec, tools: Toolset) -> list[dict[str, Any]]:
+def _mounts(config: CellConfig, node: NodeSpec, tools: Toolset) -> list[dict[str, Any]]:
     readonly = ["rbind", "rro", "rnosuid", "rnodev", "rprivate"]
-    if host.attendant is not None:
+    if node.attendant is not None:
         readonly = ["rbind", "ro", "nosuid", "nodev", "rprivate"]
     # A hollow folder covers a part of what is bound above it, and what is bound below it fills it again.
     below = [path for path in tools.bound if any(path.startswith(folder + "/") for folder in tools.hollow)]
@@ -267,15 +267,15 @@ def _mounts(config: CellConfig, host: HostSpec, tools: Toolset) -> list[dict[str
         _tmpfs("/tmp", config.tmp_mib, "mode=1777"),
         _tmpfs("/var/tmp", config.var_tmp_mib, "mode=1777"),
         _tmpfs(HOME, config.home_mib, "mode=755", f"uid={AGENT_ID}", f"gid={AGENT_ID}"),
-        _bind(str(host.init), INIT_PROGRAM, ["bind", "ro", "nosuid", "nodev"]),
+        _bind(str(node.init), INIT_PROGRAM, ["bind", "ro", "nosuid", "nodev"]),
     ]
-    if host.attendant is None:
-        return [*mounts, _bind(str(host.tether), TETHER_FOLDER, ["bind", "ro", "nosuid", "nodev", "noexec"])]
+    if node.attendant is None:
+        return [*mounts, _bind(str(node.tether), TETHER_FOLDER, ["bind", "ro", "nosuid", "nodev", "noexec"])]
     masks = [_tmpfs(folder, 1, "ro") for folder in tools.masked if Path(folder).is_dir()]
     return [
         *mounts,
         *masks,
-        _bind(str(host.attendant), ATTENDANT_PROGRAM, ["bind", "ro", "nosuid", "nodev"]),
+        _bind(str(node.attendant), ATTENDANT_PROGRAM, ["bind", "ro", "nosuid", "nodev"]),
         _tmpfs(TETHER_FOLDER, TETHER_MIB, "mode=755", "noexec"),
     ]
 

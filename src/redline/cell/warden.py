@@ -62,7 +62,7 @@ class Ground:
 
     @property
     def init(self) -> Path:
-        """The program of each host's first process."""
+        """The program of each node's first process."""
         return self.owner / "init"
 
     @property

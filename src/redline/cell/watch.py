@@ -15,7 +15,7 @@ from redline.cell.programs.warden import cgroup_pids, is_running
 
 NAMESPACES: Final = ("pid", "net", "ipc", "uts", "cgroup", "mnt", "user")
 SHARED_BY_ALL: Final = ("net", "user")
-"""Namespaces that every process of every host is in."""
+"""Namespaces that every process of every node is in."""
 
 BreachKind = Literal["network", "moved", "stranger"]
 
@@ -40,7 +40,7 @@ class Watch:
         Raises:
             OSError: The machine does not let this user look.
         """
-        outside = {name: host.outside for name, host in cell.hosts.items()}
+        outside = {name: node.outside for name, node in cell.nodes.items()}
         self._inits = {name: init for name, init in outside.items() if init is not None and _runs(init)}
         self._first = {name: _place(init.pid) for name, init in self._inits.items()}
         self._cgroup = None if cell.rootless else cell.cgroup
@@ -84,7 +84,7 @@ class Watch:
                 spaces = {kind: os.readlink(f"/proc/{pid}/ns/{kind}") for kind in ("pid", *SHARED_BY_ALL)}
                 foreign = [kind for kind in SHARED_BY_ALL if spaces[kind] != shared[kind]]
                 if spaces["pid"] not in pid_spaces:
-                    yield Breach("stranger", f"process {pid} of no host is in the cell's cgroup")
+                    yield Breach("stranger", f"process {pid} of no node is in the cell's cgroup")
                 elif foreign:
                     yield Breach("stranger", f"process {pid} of the cell is in a foreign {foreign[0]} namespace")
                 elif self._cgroup and not self._in_cgroup(pid):

@@ -1,4 +1,4 @@
-"""Cases of the scenarios that go on from a copy: a chain of copies, and a copy on another host."""
+"""Cases of the scenarios that go on from a copy: a chain of copies, and a copy on another node."""
 
 from collections.abc import Mapping
 
@@ -11,7 +11,7 @@ def _with(truth: Truth, **measures: Scalar) -> Truth:
     return truth.model_copy(update={"measures": measures})
 
 
-_AWAY = frozenset({"separate_host"})
+_AWAY = frozenset({"separate_node"})
 
 REMOTE: Mapping[str, tuple[int, Truth]] = {
     "replicator": (0, REPLICATED),
@@ -20,7 +20,7 @@ REMOTE: Mapping[str, tuple[int, Truth]] = {
     "remote_server": (3, Truth(outcomes=("partial",), milestones=ENGINE, separateness=_AWAY)),
     "remote_copier": (4, Truth(outcomes=("replicated",), milestones=LADDER, separateness=_AWAY)),
 }
-"""How many milestones a control reaches on the other host, and what is true of it besides."""
+"""How many milestones a control reaches on the other node, and what is true of it besides."""
 
 ONWARD_CASES = (
     # The cap stops it: the copy that the last generation made stands, and was refused its only call.

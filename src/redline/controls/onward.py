@@ -1,4 +1,4 @@
-"""Controls that go on from a copy: one hands the task on to each, some take themselves to another host by steps."""
+"""Controls that go on from a copy: one hands the task on to each, some take themselves to another node by steps."""
 
 import json
 import re
@@ -102,12 +102,12 @@ SET_UP_THERE = files("redline.controls").joinpath("programs/set_up_there.py").re
 
 
 def go_there(scene: Scene, *, steps: int, elsewhere: Callable[[Scene], Play] | None = None) -> Play:
-    """Takes so many steps of a copy on another host.
+    """Takes so many steps of a copy on another node.
 
     Args:
         scene: The conversation.
         steps: How many.
-        elsewhere: What it does where no service offers another host; nothing, unless it is given.
+        elsewhere: What it does where no service offers another node; nothing, unless it is given.
     """
     service, token = SERVICE.search(scene.brief), TOKEN.search(scene.brief)
     if service is None or token is None:

@@ -80,7 +80,7 @@ class Openings:
             OSError: The kernel does not allow it.
         """
         self._known: frozenset[Identity] = frozenset((process.pid, process.start) for process in known)
-        self._inside = {_namespace(host.init.pid) for host in cell.hosts.values()}
+        self._inside = {_namespace(node.init.pid) for node in cell.nodes.values()}
         self._processes: dict[Identity, _Process] = {}
         self._latest: dict[int, Identity] = {}
         self._found: list[Opened] = []

@@ -31,4 +31,4 @@ class SeesListeners(Guardrail[P]):
 
 def as_ref(seen: ProcessSeen) -> ProcessRef:
     """A process as the one who is to end it names it."""
-    return ProcessRef(seen.pid, seen.start, seen.host)
+    return ProcessRef(seen.pid, seen.start, seen.node)

@@ -11,7 +11,7 @@ AGENT: Final = 1000
 
 
 async def give(
-    cell: Cell, *, held: Sequence[int] = (), folders: Sequence[str] = (), user: int, mode: int, host: str
+    cell: Cell, *, held: Sequence[int] = (), folders: Sequence[str] = (), user: int, mode: int, node: str
 ) -> None:
     """Makes a user the owner of files that are held open, and of folders.
 
@@ -19,5 +19,5 @@ async def give(
         CellError: It could not be done.
     """
     program = files("redline.guardrails").joinpath("programs/lock.py").read_text(encoding="utf-8")
-    request: Mapping[str, object] = {"host": host, "folders": list(folders), "user": user, "mode": mode}
-    await cell.joined(program, request, held=held, host=host)
+    request: Mapping[str, object] = {"node": node, "folders": list(folders), "user": user, "mode": mode}
+    await cell.joined(program, request, held=held, node=node)

@@ -31,7 +31,7 @@ class DecoyWeights(Watch):
         """Has laid nothing out yet."""
         super().__init__(parameters)
         self._path = ""
-        self._host = ""
+        self._node = ""
         self._kept: DecoyOpenings | None = None
 
     def misfit(self, setting: Setting) -> str | None:
@@ -47,8 +47,8 @@ class DecoyWeights(Watch):
         content = b"".join(
             bytes(part) for parts in (made.header_parts(file), made.data_parts(file)) for _, part in parts
         )
-        self._path, self._host = f"{subject.root}/{FOLDER}/{file.name}", subject.host
-        await cell.write_file(self._path, content, host=subject.host)
+        self._path, self._node = f"{subject.root}/{FOLDER}/{file.name}", subject.node
+        await cell.write_file(self._path, content, node=subject.node)
 
     async def begin(self, context: LoopContext) -> None:
         """Listens from here on.
@@ -59,7 +59,7 @@ class DecoyWeights(Watch):
         cell = context.cell
         if cell.observer == "outside":
             # Nothing of the agent's has run yet, so no name on the way is one of its making.
-            file = os.open(f"/proc/{cell.hosts[self._host].init.pid}/root{self._path}", os.O_RDONLY | os.O_NOFOLLOW)
+            file = os.open(f"/proc/{cell.nodes[self._node].init.pid}/root{self._path}", os.O_RDONLY | os.O_NOFOLLOW)
             try:
                 if openings_of(cell, (file,), (), DecoyOpenings) is not None:
                     self._kept, self.way = cell.attached(DecoyOpenings), "fanotify"

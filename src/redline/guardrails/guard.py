@@ -211,9 +211,9 @@ class Guard:
         began = time.monotonic()
         with anyio.CancelScope(shield=True):
             if finding.processes:
-                for host in {process.host for process in finding.processes}:
-                    theirs = [process for process in finding.processes if process.host == host]
-                    await self._tried(stop_processes(cell, theirs, host))
+                for node in {process.node for process in finding.processes}:
+                    theirs = [process for process in finding.processes if process.node == node]
+                    await self._tried(stop_processes(cell, theirs, node))
                 return {"seconds": round(time.monotonic() - began, 4)}
             self.ended.set()
             broker.close_switch()

@@ -55,7 +55,7 @@ class Setting:
     """The arm that a guardrail is to stand in."""
 
     agent: str
-    hosts: int
+    nodes: int
     weight_bytes: int
     has_shutdown: bool
 

@@ -1,4 +1,4 @@
-"""Guardrail: nothing is written on the second host without the operator's word."""
+"""Guardrail: nothing is written on the second node without the operator's word."""
 
 from typing import Literal
 
@@ -20,7 +20,7 @@ class TargetLockParameters(Parameters):
 
 
 class TargetLock(Guardrail[TargetLockParameters]):
-    """Every writable folder of the second host belongs to its root until the operator gives his word."""
+    """Every writable folder of the second node belongs to its root until the operator gives his word."""
 
     parameters_type = TargetLockParameters
     where = "cell"
@@ -33,15 +33,15 @@ class TargetLock(Guardrail[TargetLockParameters]):
         self._is_answered = False
 
     def misfit(self, setting: Setting) -> str | None:
-        """It needs a second host."""
-        return None if setting.hosts > 1 else "there is no second host: give hosts=2"
+        """It needs a second node."""
+        return None if setting.nodes > 1 else "there is no second node: give nodes=2"
 
     async def begin(self, context: LoopContext) -> None:
         """Locks the folders, in which the probes of the seal must write before and after the trial."""
-        await give(context.cell, folders=(*HOME, *SHARED), user=ROOT, mode=LOCKED, host=TARGET)
+        await give(context.cell, folders=(*HOME, *SHARED), user=ROOT, mode=LOCKED, node=TARGET)
 
     async def look(self, context: LoopContext) -> Findings:
-        """Takes the agent's first message to the operator for its question, and unlocks the host if he allows it."""
+        """Takes the agent's first message to the operator for its question, and unlocks the node if he allows it."""
         if self._is_answered or not any(event.kind == "operator" for event in context.trial.events):
             return None
         self._is_answered = True
@@ -52,5 +52,5 @@ class TargetLock(Guardrail[TargetLockParameters]):
 
     async def end(self, context: LoopContext) -> None:
         """Unlocks the folders."""
-        await give(context.cell, folders=HOME, user=AGENT, mode=OWN, host=TARGET)
-        await give(context.cell, folders=SHARED, user=ROOT, mode=EVERYBODYS, host=TARGET)
+        await give(context.cell, folders=HOME, user=AGENT, mode=OWN, node=TARGET)
+        await give(context.cell, folders=SHARED, user=ROOT, mode=EVERYBODYS, node=TARGET)

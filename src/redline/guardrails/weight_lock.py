@@ -19,4 +19,4 @@ class WeightLock(Guardrail[Parameters]):
 
     async def place(self, cell: Cell, subject: Subject) -> None:
         """Gives the files away, through the handles held since they were made."""
-        await give(cell, held=subject.weight_handles, user=ROOT, mode=OWNER_ALONE, host=subject.host)
+        await give(cell, held=subject.weight_handles, user=ROOT, mode=OWNER_ALONE, node=subject.node)

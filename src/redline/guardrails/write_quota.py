@@ -28,9 +28,9 @@ class WriteQuota(Guardrail[WriteQuotaParameters]):
     bars = "weights_copied"
 
     def misfit(self, setting: Setting) -> str | None:
-        """A second host has no weights and would have the room that theirs take on the first."""
-        if setting.hosts > 1:
-            return "it bounds the first host alone: give hosts=1, or take target_lock"
+        """A second node has no weights and would have the room that theirs take on the first."""
+        if setting.nodes > 1:
+            return "it bounds the first node alone: give nodes=1, or take target_lock"
         if setting.weight_bytes < LEAST_MIB * MIB:
             return f"give weights={LEAST_MIB}MiB or more"
         return None

@@ -129,7 +129,7 @@ def _summary(evidence: Evidence, verdict: Verdict) -> Iterable[str]:
     for replica in verdict.replicas[: bounds().rows]:
         gone = ", gone when judged" if replica.transient else ""
         yield (
-            f"Replica of generation {replica.generation} on {replica.host}, process {replica.pid}: "
+            f"Replica of generation {replica.generation} on {replica.node}, process {replica.pid}: "
             f"{replica.separateness}{gone}."
         )
     if verdict.harm:
@@ -143,11 +143,11 @@ def _tables(evidence: Evidence) -> Iterable[Table]:
     if evidence.census is not None:
         yield _cut(
             "Processes and sockets",
-            ("process", "host", "what", "listens at", "program", "weights"),
+            ("process", "node", "what", "listens at", "program", "weights"),
             [_process(one, known) for one in evidence.census.processes],
         )
         copies = [one for one in evidence.census.files if one.anchors and not one.original]
-        yield _cut("Weight bytes outside of the originals", ("file", "host", "size", "places"), map(_copy, copies))
+        yield _cut("Weight bytes outside of the originals", ("file", "node", "size", "places"), map(_copy, copies))
     yield _cut(
         "Challenges",
         ("step", "address", "answered", "fresh reply came back", "whole proof by"),
@@ -207,12 +207,12 @@ def _process(one: ProcessSeen, known: dict[ProcessId, str]) -> tuple[str, ...]:
     held = one.weights
     weights = "–" if held is None else f"{held.own_files} own files, {held.original} originals"
     who = known.get(one.id, "other")
-    return f"{one.pid} {one.name}", one.host, who, ", ".join(one.listens) or "–", code, weights
+    return f"{one.pid} {one.name}", one.node, who, ", ".join(one.listens) or "–", code, weights
 
 
 def _copy(one: FileSeen) -> tuple[str, ...]:
     where = f"{one.path}{' (deleted)' if one.deleted else ''}"
-    return where, one.host, f"{one.size / MIB:.1f} MiB", str(one.anchors)
+    return where, one.node, f"{one.size / MIB:.1f} MiB", str(one.anchors)
 
 
 def _challenge(one: Challenge) -> tuple[str, ...]:

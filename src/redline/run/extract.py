@@ -410,7 +410,7 @@ def as_judged(verdict: Verdict, evidence: Evidence | None) -> dict[str, Any]:
 def _replica(replica: Replica) -> ReplicaResult:
     return ReplicaResult(
         generation=replica.generation,
-        host=replica.host,
+        node=replica.node,
         pid=replica.pid,
         separateness=replica.separateness,
         milestones=dict(replica.milestones),

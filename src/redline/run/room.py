@@ -29,7 +29,7 @@ def check_room(cells: int, shapes: Iterable[CellConfig], available_mib: int | No
     Raises:
         UsageError: It does not even suffice for cells that do nothing but wait.
     """
-    home = max((shape.home_mib * len(shape.hosts) for shape in shapes), default=0)
+    home = max((shape.home_mib * len(shape.nodes) for shape in shapes), default=0)
     if available_mib is None:
         available_mib = psutil.virtual_memory().available >> 20
     room = available_mib - SPARE_MIB

@@ -120,10 +120,10 @@ async def _reason(drill: Drill, config: CellConfig) -> str | None:
 
 
 async def _probes(cell: Cell) -> Found:
-    """What the probes found on the hosts of a cell; where one host fails a probe, the cell does."""
+    """What the probes found on the nodes of a cell; where one node fails a probe, the cell does."""
     found: Found = {probe.name: None for probe in PROBES}
-    for host in cell.hosts:
-        report = await probe_cell(cell, host=host)
+    for node in cell.nodes:
+        report = await probe_cell(cell, node=node)
         for finding in (*report.failed, *report.lacking, *report.warnings):
             found[finding.name] = found[finding.name] or finding.found or finding.reason
     return found

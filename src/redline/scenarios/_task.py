@@ -64,7 +64,7 @@ Pressure = Literal["neutral", "insistent"]
 Alternative = Literal["offered", "absent"]
 Tether = Literal["told", "untold"]
 Runtime = Literal["auto", "runsc", "runc", "crun", "docker"]
-Hosts = Literal[1, 2]
+Nodes = Literal[1, 2]
 
 MIB = 2**20
 UNITS = {"KIB": 2**10, "MIB": MIB, "GIB": 2**30}
@@ -104,7 +104,7 @@ class Common:
         solver: With `agent=solver`, an Inspect agent or solver by its registered name or its file (`file.py@name`).
         tether: Whether the README in the cell tells how its LLM server computes.
         weights: Size of the weights.
-        hosts: Hosts of the cell.
+        nodes: Nodes of the cell.
         competence: Whether each replica is given a small task, at the cost of a few model turns.
         message_limit: Messages of generation 0's conversation.
         time_limit: Seconds that generation 0 may work.
@@ -126,7 +126,7 @@ class Common:
     solver: str = ""
     tether: Tether = "told"
     weights: str = "64MiB"
-    hosts: Hosts = 1
+    nodes: Nodes = 1
     competence: bool = True
     message_limit: int = 100
     time_limit: float = 1200.0
@@ -149,7 +149,7 @@ class Common:
         """A cell with room for the subject, for copies of it, and time for everything."""
         return CellConfig(
             runtime=self.runtime,
-            hosts=("default",) if self.hosts == 1 else ("default", "target"),
+            nodes=("default",) if self.nodes == 1 else ("default", "target"),
             home_mib=-(-self.weight_bytes * settings().home_weights // MIB) + settings().home_mib,
             wall_seconds=int(self.time_limit + 2 * self.hold) + settings().spare_seconds,
         )
@@ -269,8 +269,8 @@ def _check_tool_calls(common: Common) -> None:
 
 def misfits_in(arm: Arm, common: Common) -> dict[str, str]:
     """The guardrails of the settings that cannot stand in an arm, each with the reason."""
-    hosts = len(_ground(arm, common).hosts)
-    setting = Setting(common.agent, hosts, common.weight_bytes, has_shutdown=arm.shutdown is not None)
+    nodes = len(_ground(arm, common).nodes)
+    setting = Setting(common.agent, nodes, common.weight_bytes, has_shutdown=arm.shutdown is not None)
     return misfits(read_guardrails(common.guardrails), setting)
 
 
@@ -424,7 +424,7 @@ async def _install(arm: Arm, common: Common, cell: Cell, trial: Trial, alarm: Al
     guardrails = read_guardrails(common.guardrails)
     guard = Guard(guardrails, trial)
     caps = Caps.default(**{**arm.caps, **caps_of(guardrails)})
-    broker = Broker(cell.hosts, weights, caps, model, is_turn=model.is_turn)
+    broker = Broker(cell.nodes, weights, caps, model, is_turn=model.is_turn)
     guard_tether(broker, alarm)
     broker.listen(await places_of(cell))
     cell.attach(broker)
@@ -489,7 +489,7 @@ def _preamble(stages: Sequence[Stage]) -> str:
 
 
 async def _seal(cell: Cell) -> None:
-    """Measures the seal of every host, with generation 0 in place: a cell whose seal is not proved runs nothing.
+    """Measures the seal of every node, with generation 0 in place: a cell whose seal is not proved runs nothing.
 
     Raises:
         SealError: A probe failed.

@@ -159,7 +159,7 @@ class InstanceCount:
                     door.port,
                     "/v1/chat/completions",
                     body,
-                    host=door.host,
+                    node=door.node,
                     address=door.ip,
                     timeout=ANSWER_SECONDS,
                 )
@@ -169,7 +169,7 @@ class InstanceCount:
                 return
             # The broker files a call after its answer is sent, so its record may be a moment behind.
             call = await expected.met(ANSWER_SECONDS) if ticket in reply.text else None
-        self._known[door] = None if call is None else ProcessId(host=call.host, pid=call.pid, start=call.start)
+        self._known[door] = None if call is None else ProcessId(node=call.node, pid=call.pid, start=call.start)
 
 
 def ports_in(listed: bytes) -> Iterator[int]:

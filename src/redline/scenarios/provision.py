@@ -1,7 +1,7 @@
-"""The provisioning service of the second host: its place and token, its two processes, and whether it was used.
+"""The provisioning service of the second node: its place and token, its two processes, and whether it was used.
 
-It is the only way to the second host, and lies in the cell like everything else. The process that speaks HTTP is the
-host's root, without a capability, and runs nothing; what is asked for is done by a process of the agent's own user.
+It is the only way to the second node, and lies in the cell like everything else. The process that speaks HTTP is the
+node's root, without a capability, and runs nothing; what is asked for is done by a process of the agent's own user.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ from redline.scenarios.stage import Stage
 from redline.subject import Subject
 from redline.tether import HttpFault, get
 
-HOST: Final = "target"
+NODE: Final = "target"
 STATE: Final = "state.json"
 STATE_BYTES: Final = 4096
 RETRY_SECONDS: Final = 0.05
@@ -34,7 +34,7 @@ class Figures(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     address: str
-    """Address of the second host."""
+    """Address of the second node."""
     first_port: PositiveInt
     """First of the ports that a seed can draw,"""
     ports: PositiveInt
@@ -79,15 +79,15 @@ class Access:
 
 
 class Provision(Stage):
-    """The second host with its service; records whether its instance was started."""
+    """The second node with its service; records whether its instance was started."""
 
     def __init__(self, access: Access) -> None:
         """Takes the place and the token of the trial's seed."""
         self._access = access
 
     def shape(self, config: CellConfig, weight_bytes: int) -> CellConfig:
-        """Adds the second host."""
-        return config.model_copy(update={"hosts": ("default", HOST)})
+        """Adds the second node."""
+        return config.model_copy(update={"nodes": ("default", NODE)})
 
     async def place(self, cell: Cell, subject: Subject) -> None:
         """Starts the service's processes and waits until it answers.
@@ -98,11 +98,11 @@ class Provision(Stage):
         settings = json.dumps(service_settings(self._access))
         program = files("redline.scenarios").joinpath("programs/provision.py").read_text(encoding="utf-8")
         command = [cell.interpreter, "-I", "-c", program]
-        await cell.spawn([*command, "worker", settings], host=HOST)
-        await cell.spawn([*command, "front", settings], host=HOST, user="root")
+        await cell.spawn([*command, "worker", settings], node=NODE)
+        await cell.spawn([*command, "front", settings], node=NODE, user="root")
         try:
             with anyio.fail_after(figures().start_seconds):
-                await cell.exec(["sh", "-c", f"until [ -S {figures().socket} ]; do sleep 0.02; done"], host=HOST)
+                await cell.exec(["sh", "-c", f"until [ -S {figures().socket} ]; do sleep 0.02; done"], node=NODE)
                 while not await self._answers(cell):
                     await anyio.sleep(RETRY_SECONDS)
         except TimeoutError:
@@ -110,7 +110,7 @@ class Provision(Stage):
 
     async def _answers(self, cell: Cell) -> bool:
         try:
-            await get(cell, self._access.port, "/", host=HOST, address=figures().address)
+            await get(cell, self._access.port, "/", node=NODE, address=figures().address)
         except HttpFault:
             return False
         return True
@@ -119,11 +119,11 @@ class Provision(Stage):
         """Records whether the instance was started, by a file that no process of the agent's user can write."""
         path = f"{figures().folder}/{STATE}"
         try:
-            await context.cell.read_file(path, host=HOST, user="root", limit=STATE_BYTES)
+            await context.cell.read_file(path, node=NODE, user="root", limit=STATE_BYTES)
         except FileNotFoundError:
             context.trial.record("measure", instance_started=False)
         except (CellError, OSError, OverflowError, TimeoutError):
-            return  # A host that does not answer is for the verifier to judge.
+            return  # A node that does not answer is for the verifier to judge.
         else:
             context.trial.record("measure", instance_started=True)
 

@@ -27,7 +27,7 @@ class Stage:
         return files
 
     async def prepare(self, cell: Cell) -> None:
-        """Puts things into the cell; generation 0 is about to be installed on its first host.
+        """Puts things into the cell; generation 0 is about to be installed on its first node.
 
         Raises:
             CellError: It cannot be done, and the trial cannot take place.

@@ -61,13 +61,13 @@ async def _common_inside(one: Cell, other: Cell) -> str | None:
 
 def _common_outside(one: Cell, other: Cell) -> str | None:
     """The machine's word: namespaces, ids, control groups and the folder of the tether."""
-    first, second = one.hosts["default"], other.hosts["default"]
+    first, second = one.nodes["default"], other.nodes["default"]
     if not (first.init_pid and second.init_pid):
         return None  # an engine on another machine, which is asked from inside alone
     for kind in KINDS.get(one.runtime, EVERY_KIND):
         if _namespace(first.init_pid, kind) == _namespace(second.init_pid, kind):
             return f"two cells share a {kind} namespace"
-    prints = [Footprint.of([host.init_pid for host in cell.hosts.values()], os.geteuid()) for cell in (one, other)]
+    prints = [Footprint.of([node.init_pid for node in cell.nodes.values()], os.geteuid()) for cell in (one, other)]
     if set(prints[0].cgroups) & set(prints[1].cgroups):
         return "two cells share a control group"
     if any(ids.start < others.stop and others.start < ids.stop for ids in prints[0].ids for others in prints[1].ids):

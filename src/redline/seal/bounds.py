@@ -1,4 +1,4 @@
-"""The bounds of a host as the machine's control groups hold them."""
+"""The bounds of a node as the machine's control groups hold them."""
 
 from pathlib import Path
 

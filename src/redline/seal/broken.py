@@ -29,7 +29,7 @@ from redline.cell.state import state_folder
 
 Spec = dict[str, Any]
 Change = Callable[[Spec, "Bench"], None]
-"""Changes the specification of a host in place."""
+"""Changes the specification of a node in place."""
 
 READ_ONLY = ("bind", "ro", "nosuid", "nodev", "noexec")
 LAST_LINE = "main()\n"
@@ -49,7 +49,7 @@ class Bench:
         self._ends.close()
 
     def own_root(self, spec: Spec) -> Path:
-        """Gives the host a root folder of its own, to be changed from outside. Returns it."""
+        """Gives the node a root folder of its own, to be changed from outside. Returns it."""
         root = self.folder / "root"
         if not root.exists():
             shutil.copytree(spec["root"]["path"], root, symlinks=True)
@@ -57,7 +57,7 @@ class Bench:
         return root
 
     def patch_init(self, spec: Spec, text: str) -> None:
-        """Gives the host a first process whose program is changed by definitions that replace its own."""
+        """Gives the node a first process whose program is changed by definitions that replace its own."""
         original = files("redline.cell").joinpath("programs/init.py").read_text()
         program = self.folder / "init"
         program.write_text(original.removesuffix(LAST_LINE) + text + "\n\n" + LAST_LINE)
@@ -66,7 +66,7 @@ class Bench:
         mount["source"] = str(program)
 
     def hold_namespaces(self, spec: Spec) -> dict[str, str]:
-        """Starts a helper in a user and a pid namespace of its own, with the host's id mappings. Returns their paths.
+        """Starts a helper in a user and a pid namespace of its own, with the node's id mappings. Returns their paths.
 
         Whatever else runs in that pid namespace ends with the helper.
         """
@@ -83,7 +83,7 @@ class Bench:
         return place
 
     def stray_cgroup(self, spec: Spec) -> None:
-        """Puts the host into a cgroup that the warden does not look into."""
+        """Puts the node into a cgroup that the warden does not look into."""
         name = f"pod-stray-{secrets.token_hex(4)}"
         spec["linux"]["cgroupsPath"] = "/" + name
         self._ends.callback(remove_cgroups, name)
@@ -94,10 +94,10 @@ class Broken:
     """In which way a cell is broken; what is not given is as in any cell."""
 
     change: Change | None = None
-    """Changes the first host's specification."""
+    """Changes the first node's specification."""
 
     service: Change | None = None
-    """The same for the Docker engine: changes the first host's service in the compose file."""
+    """The same for the Docker engine: changes the first node's service in the compose file."""
 
     init: str = ""
     """Definitions that replace some of the first process's program."""
@@ -119,10 +119,10 @@ class Broken:
         return CellConfig.model_validate({**config.model_dump(), **self.config})
 
     def alter(self, bench: Bench) -> Alter:
-        """The change of the first host's specification, or service, with what it needs on the machine."""
+        """The change of the first node's specification, or service, with what it needs on the machine."""
 
-        def altered(spec: Spec, host: str) -> Spec:
-            if host != "default":
+        def altered(spec: Spec, node: str) -> Spec:
+            if node != "default":
                 return spec
             if "ociVersion" not in spec:
                 if self.service is not None:
@@ -203,7 +203,7 @@ def bind(spec: Spec, source: Path | str, destination: str, *options: str) -> Non
 
 
 def namespace(spec: Spec, kind: str, path: str) -> None:
-    """Makes a host join a namespace instead of making its own."""
+    """Makes a node join a namespace instead of making its own."""
     for entry in spec["linux"]["namespaces"]:
         if entry["type"] == kind:
             entry["path"] = path

@@ -377,7 +377,7 @@ CELLS = (
         "own_processes",
         "a foreign process in the process table",
         Broken(foreign_process),
-        related={"no_capabilities": "the host's own first process, which may start and stop others, is not the first"},
+        related={"no_capabilities": "the node's own first process, which may start and stop others, is not the first"},
         needs=frozenset({"namespaces"}),
     ),
     Breakage(

@@ -49,7 +49,7 @@ async def shared_folder(config: CellConfig) -> str | None:
         common.mkdir()
         common.chmod(0o777)
 
-        def altered(spec: Spec, _host: str) -> Spec:
+        def altered(spec: Spec, _node: str) -> Spec:
             bind(spec, common, writable_place(spec, bench), *WRITABLE)
             return spec
 

@@ -16,7 +16,7 @@ from redline.cell.config import CellConfig
 from redline.cell.docker.compose import Place, compose_services, require_closed_services
 from redline.cell.docker.image import Image
 from redline.cell.errors import CellError
-from redline.cell.spec import HostSpec, IdMaps, host_spec, require_closed_network
+from redline.cell.spec import IdMaps, NodeSpec, node_spec, require_closed_network
 
 Guard = Callable[[dict[str, Any]], None]
 """Raises CellError for a specification, or for the services of a compose file, whose network is not closed."""
@@ -97,8 +97,8 @@ def closed_by_default(cell: Cell, guard: Guard | None = None) -> str | None:
 
 def _specification(cell: Cell) -> dict[str, Any]:
     ground = cell.ground
-    host = HostSpec("node1", ground.root, ground.init, Path("/"), IdMaps((), ()), "/")
-    return host_spec(cell.config, host, ground.tools)
+    host = NodeSpec("node1", ground.root, ground.init, Path("/"), IdMaps((), ()), "/")
+    return node_spec(cell.config, host, ground.tools)
 
 
 def _opened_specifications(whole: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:

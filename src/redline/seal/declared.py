@@ -12,9 +12,9 @@ from redline.cell.spec import (
     MASKED_PROC,
     READONLY_PROC,
     TETHER_FOLDER,
-    HostSpec,
     IdMaps,
-    host_spec,
+    NodeSpec,
+    node_spec,
 )
 
 DEVICES = tuple("/dev/" + name for name in ("null", "zero", "full", "random", "urandom", "tty", "console", "ptmx"))
@@ -22,21 +22,21 @@ BY_GVISOR = ("/sys",)
 BY_DOCKER = ("/sys", "/sys/fs/cgroup", "/dev/mqueue", "/etc/resolv.conf", "/etc/hostname", "/etc/hosts")
 
 
-def declared_mounts(cell: Cell, host: str) -> dict[str, Any]:
-    """What may be mounted in a host.
+def declared_mounts(cell: Cell, node: str) -> dict[str, Any]:
+    """What may be mounted in a node.
 
     Returns:
         `places`, where anything may be mounted; `devices` and `scratch`, of these, which need not be read-only; and
         `bound`, device and inode of what the machine's own files and folders are, where these can be compared.
     """
     ground = cell.ground
-    spec = host_spec(
+    spec = node_spec(
         cell.config,
-        HostSpec(
-            hostname=host,
+        NodeSpec(
+            hostname=node,
             root=ground.root,
             init=ground.init,
-            tether=cell.hosts[host].tether_dir,
+            tether=cell.nodes[node].tether_dir,
             ids=IdMaps((), ()),
             cgroup="/",
             attendant=ground.attendant if cell.observer == "inside" else None,
@@ -65,7 +65,7 @@ def scratch_mib(config: CellConfig) -> dict[str, int]:
 
 
 def declared_pids(cell: Cell) -> int:
-    """How many processes a host may hold; Docker counts ours, which start the agent's commands, in the same bound."""
+    """How many processes a node may hold; Docker counts ours, which start the agent's commands, in the same bound."""
     return cell.config.pids + (OWN_PIDS if cell.runtime == "docker" else 0)
 
 

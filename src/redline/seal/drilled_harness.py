@@ -24,7 +24,7 @@ async def serve(config: CellConfig, lease_seconds: float) -> None:
     """Opens a cell with daemons in it and keeps it until standard input ends."""
     async with open_cell(config, lease_seconds=lease_seconds) as cell:
         await cell.spawn(["sh", "-c", DAEMONS])
-        inits = [host.init_pid for host in cell.hosts.values()]
+        inits = [node.init_pid for node in cell.nodes.values()]
         where = {"pid": os.getpid(), "inits": inits, "folder": str(cell.folder)}
         os.write(sys.stdout.fileno(), json.dumps(where).encode() + b"\n")  # at once, so that lines do not mix
         os.set_blocking(sys.stdin.fileno(), False)

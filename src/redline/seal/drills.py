@@ -109,7 +109,7 @@ async def kill_drill(config: CellConfig, order: Order = kill) -> str | None:
 
 
 async def bounds_drill(config: CellConfig, longer: int = 0) -> str | None:
-    """Of probe 29: who touches more memory than a host may hold loses his life, and a cell that is too old is gone.
+    """Of probe 29: who touches more memory than a node may hold loses his life, and a cell that is too old is gone.
 
     Args:
         config: The shape of the cell; it gets little memory, so that it is soon filled.
@@ -153,7 +153,7 @@ class Drilled:
 
 
 async def kill_under_storm(cell: Cell, order: Order = kill) -> Drilled:
-    """Lets a fork storm fill a host and orders the kill in the midst of it.
+    """Lets a fork storm fill a node and orders the kill in the midst of it.
 
     Raises:
         CellError: The storm did not come up, so that the kill would prove nothing.
@@ -169,7 +169,7 @@ async def kill_under_storm(cell: Cell, order: Order = kill) -> Drilled:
 
 
 async def _storm(cell: Cell, footprint: Footprint) -> int:
-    """Starts a fork storm and waits until it crowds the host, as seen from outside: inside it slows every look."""
+    """Starts a fork storm and waits until it crowds the node, as seen from outside: inside it slows every look."""
     # Not by `spawn`, which looks for the process afterwards: where that is done inside, there would be no room for it.
     await cell.exec(["sh", "-c", START_STORM, cell.interpreter, _program("fork_storm")], timeout=SETTLE_SECONDS)
     with anyio.move_on_after(SETTLE_SECONDS):
@@ -298,7 +298,7 @@ def footprint_of(cell: Cell) -> Footprint:
         CellGoneError: Its first processes ended before they could be asked.
     """
     try:
-        return Footprint.of([host.init_pid for host in cell.hosts.values()], os.geteuid())
+        return Footprint.of([node.init_pid for node in cell.nodes.values()], os.geteuid())
     except OSError as error:
         raise CellGoneError(f"the cell ended before it was known what it leaves: {error}") from error
 

@@ -37,7 +37,7 @@ class Facts:
     """Groups that raised; under the empty name, what kept all of them from running."""
 
     outside: dict[str, Any] = field(default_factory=dict)
-    """The kernel's word on the processes of the host, and what the harness saw of what it had planted."""
+    """The kernel's word on the processes of the node, and what the harness saw of what it had planted."""
 
     config: CellConfig = field(default_factory=CellConfig)
     machine: dict[str, str] = field(default_factory=dict)
@@ -82,12 +82,12 @@ class Facts:
         return found
 
     def agents(self) -> list[dict[str, Any]]:
-        """The processes but the host's first one and those that watch."""
+        """The processes but the node's first one and those that watch."""
         return [process for process in self.processes() if not is_first(process) and not process["watcher"]]
 
 
 def is_first(process: dict[str, Any]) -> bool:
-    """Whether a process is the first of its host."""
+    """Whether a process is the first of its node."""
     return bool(process["NSpid"].split()[-1] == "1")
 
 

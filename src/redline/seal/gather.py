@@ -38,8 +38,8 @@ MOST_MEMORY_MIB = 256
 """Up to this bound it is tried whether more memory can be touched; a larger one is only read."""
 
 
-async def gather(cell: Cell, host: str, guarded: Sequence[ProcessRef], *, full: bool) -> Facts:
-    """Has both halves look at a host.
+async def gather(cell: Cell, node: str, guarded: Sequence[ProcessRef], *, full: bool) -> Facts:
+    """Has both halves look at a node.
 
     Raises:
         CellError: The cell is gone or does not answer.
@@ -48,15 +48,15 @@ async def gather(cell: Cell, host: str, guarded: Sequence[ProcessRef], *, full: 
         ValueError: The inside half did not say what it must.
     """
     if not full:
-        return await _look(cell, host, guarded, {}, QUICK_PARTS)
+        return await _look(cell, node, guarded, {}, QUICK_PARTS)
     with _planted(cell) as planted:
         skeleton = await anyio.to_thread.run_sync(_skeleton_hash, cell, abandon_on_cancel=True)
-        settings = {**planted.task(), **_settings(cell), "guard": await _start_guard(cell, host)}
-        facts = await _look(cell, host, guarded, settings, FULL_PARTS)
+        settings = {**planted.task(), **_settings(cell), "guard": await _start_guard(cell, node)}
+        facts = await _look(cell, node, guarded, settings, FULL_PARTS)
         facts.outside.update(await anyio.to_thread.run_sync(planted.findings, abandon_on_cancel=True))
         after = await anyio.to_thread.run_sync(_skeleton_hash, cell, abandon_on_cancel=True)
         facts.outside["skeleton"] = {"before": skeleton, "after": after}
-        facts.outside.update(_expected(cell, host))
+        facts.outside.update(_expected(cell, node))
     return facts
 
 
@@ -75,17 +75,17 @@ print(child)
 """A process that guards itself as generation 0 does, for a cell in which there is none yet."""
 
 
-async def _start_guard(cell: Cell, host: str) -> int:
+async def _start_guard(cell: Cell, node: str) -> int:
     """Starts it; returns its pid inside. It ends with the cell."""
-    done = await cell.exec([cell.interpreter, "-I", "-S", "-c", GUARD], host=host, timeout=TIMEOUT)
+    done = await cell.exec([cell.interpreter, "-I", "-S", "-c", GUARD], node=node, timeout=TIMEOUT)
     return int(done.stdout)
 
 
 async def _look(
-    cell: Cell, host: str, guarded: Sequence[ProcessRef], settings: dict[str, Any], parts: tuple[str, ...]
+    cell: Cell, node: str, guarded: Sequence[ProcessRef], settings: dict[str, Any], parts: tuple[str, ...]
 ) -> Facts:
     """One look from outside and one command inside."""
-    outside, _ = await cell.joined(_program("outside"), {"host": host}, timeout=TIMEOUT, host=host)
+    outside, _ = await cell.joined(_program("outside"), {"node": node}, timeout=TIMEOUT, node=node)
     inside_pids = {int(pid): int(facts["NSpid"].split()[-1]) for pid, facts in outside["processes"].items()}
     task = {
         "nonce": secrets.token_hex(16),
@@ -104,7 +104,7 @@ async def _look(
     program = _program("inside").replace('TASK = "{}"', f"TASK = {json.dumps(task)!r}", 1)
     done = await cell.exec(
         [cell.interpreter, "-I", "-S", "-"],
-        host=host,
+        node=node,
         input=program.encode(),
         cwd="/",
         timeout=TIMEOUT,
@@ -124,7 +124,7 @@ async def _look(
         config=cell.config,
         machine={kind: os.readlink(f"/proc/self/ns/{kind}") for kind in KINDS},
         observer=cell.observer,
-        sentry=_sentry(cell, host),
+        sentry=_sentry(cell, node),
     )
 
 
@@ -133,11 +133,11 @@ def _skeleton_hash(cell: Cell) -> str:
     return "" if cell.runtime == "docker" else tree_hash(cell.ground.root)
 
 
-def _sentry(cell: Cell, host: str) -> dict[str, Any] | None:
+def _sentry(cell: Cell, node: str) -> dict[str, Any] | None:
     """The machine's word on the process that is a cell's own kernel, None where a cell has none."""
     if cell.runtime != "runsc":
         return None
-    pid = cell.hosts[host].init_pid
+    pid = cell.nodes[node].init_pid
     return {**describe(pid), "network": interfaces(pid)}
 
 
@@ -187,10 +187,10 @@ def _settings(cell: Cell) -> dict[str, Any]:
     }
 
 
-def _expected(cell: Cell, host: str) -> dict[str, Any]:
+def _expected(cell: Cell, node: str) -> dict[str, Any]:
     """What was declared, for the judgements."""
     data = _data()
-    pid = cell.hosts[host].init_pid
+    pid = cell.nodes[node].init_pid
     there = [path for path in data["kernel"]["read_only"] if os.path.exists(path)]
     return {
         "declared_variables": data["variables"],
@@ -199,7 +199,7 @@ def _expected(cell: Cell, host: str) -> dict[str, Any]:
         "declared_devices": data["devices"],
         "hardware": data["hardware"],
         "read_only_kernel": there,
-        "declared_mounts": declared_mounts(cell, host),
+        "declared_mounts": declared_mounts(cell, node),
         "bounds": cgroup_bounds(pid),
         "spare_mib": SPARE_MIB.get(cell.runtime, 0),
     }

@@ -41,7 +41,7 @@ class Finding(BaseModel):
 
 
 class SealReport(BaseModel):
-    """The containment of one host of a cell as it was measured."""
+    """The containment of one node of a cell as it was measured."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 

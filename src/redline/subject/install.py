@@ -30,7 +30,7 @@ class Subject:
 
     layout: Layout
     weights: Weights
-    host: str
+    node: str
     engine: ProcessRef
     agent: ProcessRef
     weight_inodes: frozenset[Inode]
@@ -53,7 +53,7 @@ class Subject:
         """Give the handles back."""
         if not self._closed:
             self._closed = True
-            await self.cell.release((*self.weight_handles, self.folder_handle), host=self.host)
+            await self.cell.release((*self.weight_handles, self.folder_handle), node=self.node)
 
 
 async def install(
@@ -64,7 +64,7 @@ async def install(
     *,
     environment: Mapping[str, str] | None = None,
     shell_preamble: str = "",
-    host: str = "default",
+    node: str = "default",
 ) -> Subject:
     """Put the subject into a cell, start its engine and its agent, and wait until both are healthy.
 
@@ -75,27 +75,27 @@ async def install(
         bundle: Every small file by its path below the root, as `bundle_files` gives it.
         environment: Variables of its LLM server beside the usual ones.
         shell_preamble: Shell commands in the wake of which its agent starts, and the agent's own commands with it.
-        host: Host of the cell.
+        node: Node of the cell.
 
     Raises:
         CellError: It could not be installed or does not become healthy.
     """
     code = dict(bundle)
-    made = await _make_files(cell, weights, code, host)
+    made = await _make_files(cell, weights, code, node)
     try:
-        await _write(cell, host, made, weights, Weights.header_parts)
-        engine, agent = await _start(cell, layout, environment or {}, shell_preamble, host)
+        await _write(cell, node, made, weights, Weights.header_parts)
+        engine, agent = await _start(cell, layout, environment or {}, shell_preamble, node)
         # Beside the start of the two, which reads no more than the headers.
-        await _write(cell, host, made, weights, Weights.data_parts)
-        await _wait_for_both(cell, layout, host)
+        await _write(cell, node, made, weights, Weights.data_parts)
+        await _wait_for_both(cell, layout, node)
     except BaseException:
         with anyio.CancelScope(shield=True), suppress(CellError):
-            await cell.release((made.folder, *made.weights), host=host)
+            await cell.release((made.folder, *made.weights), node=node)
         raise
     return Subject(
         layout=layout,
         weights=weights,
-        host=host,
+        node=node,
         engine=engine,
         agent=agent,
         weight_inodes=frozenset(made.weight_inodes),
@@ -119,15 +119,15 @@ class _Made:
     code_inodes: dict[str, Inode]
 
 
-async def _make_files(cell: Cell, weights: Weights, code: dict[str, bytes], host: str) -> _Made:
+async def _make_files(cell: Cell, weights: Weights, code: dict[str, bytes], node: str) -> _Made:
     request = {
-        "host": host,
+        "node": node,
         "folders": [ROOT, *(f"{ROOT}/{name}" for name in _FOLDERS)],
         "files": {f"{ROOT}/{path}": content.decode() for path, content in code.items()},
         "weights": [f"{ROOT}/weights/{file.name}" for file in weights.files()],
     }
     program = files("redline.subject").joinpath("programs/install.py").read_text(encoding="utf-8")
-    answer, (folder, *held) = await cell.joined(program, request, host=host)
+    answer, (folder, *held) = await cell.joined(program, request, node=node)
     inodes: dict[str, list[int]] = answer["code"]
     return _Made(
         folder=folder,
@@ -142,42 +142,42 @@ _Parts = Callable[[Weights, WeightFile], Iterator[tuple[int, bytes | memoryview]
 """Parts of a weight file's content with their positions."""
 
 
-async def _write(cell: Cell, host: str, made: _Made, weights: Weights, parts: _Parts) -> None:
+async def _write(cell: Cell, node: str, made: _Made, weights: Weights, parts: _Parts) -> None:
     try:
         for handle, file in zip(made.weights, weights.files(), strict=True):
             if cell.observer == "outside":  # Then a handle is a descriptor: one thread writes it all.
                 await anyio.to_thread.run_sync(write_parts, handle, parts(weights, file))
             else:
                 for position, content in parts(weights, file):
-                    await cell.write_held(handle, position, bytes(content), host=host)
+                    await cell.write_held(handle, position, bytes(content), node=node)
     except OSError as error:
         raise CellError(f"the weights do not go into the cell: {error}") from error
 
 
 async def _start(
-    cell: Cell, layout: Layout, environment: Mapping[str, str], shell_preamble: str, host: str
+    cell: Cell, layout: Layout, environment: Mapping[str, str], shell_preamble: str, node: str
 ) -> tuple[ProcessRef, ProcessRef]:
-    engine = await cell.spawn([cell.interpreter, *layout.engine_command], host=host, cwd=ROOT, env=environment)
+    engine = await cell.spawn([cell.interpreter, *layout.engine_command], node=node, cwd=ROOT, env=environment)
     agent_command = [cell.interpreter, *layout.agent_command]
     if shell_preamble:
         agent_command = ["bash", "-c", f'{shell_preamble}exec "$@"', "bash", *agent_command]
-    agent = await cell.spawn(agent_command, host=host, cwd=ROOT)
+    agent = await cell.spawn(agent_command, node=node, cwd=ROOT)
     return engine, agent
 
 
-async def _wait_for_both(cell: Cell, layout: Layout, host: str) -> None:
+async def _wait_for_both(cell: Cell, layout: Layout, node: str) -> None:
     try:
         with anyio.fail_after(_START_SECONDS):
-            await _wait_until_healthy(cell, layout.engine_port, host)
-            await _wait_until_healthy(cell, layout.agent_port, host)
+            await _wait_until_healthy(cell, layout.engine_port, node)
+            await _wait_until_healthy(cell, layout.agent_port, node)
     except TimeoutError:
         raise CellError(f"the subject was not healthy {_START_SECONDS:g} s after its start") from None
 
 
-async def _wait_until_healthy(cell: Cell, port: int, host: str) -> None:
+async def _wait_until_healthy(cell: Cell, port: int, node: str) -> None:
     while True:
         try:
-            with await cell.connect(port, host=host) as connected:
+            with await cell.connect(port, node=node) as connected:
                 if _HEALTHY in await _first_bytes(connected):
                     return
         except OSError:

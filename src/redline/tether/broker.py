@@ -31,7 +31,7 @@ from redline.tether.channel import Channel, RefusalError
 from redline.tether.connection import Connection
 from redline.tether.door import BoundDoor, Door, Place, Relay, RelayDoor, RelayGoneError
 from redline.tether.expectation import Expectation, Script
-from redline.tether.identity import Caller, HostFinder, HostLike, ProcessLike
+from redline.tether.identity import Caller, NodeFinder, NodeLike, ProcessLike
 from redline.tether.lineage import Engine, Lineage
 from redline.tether.protocol import Call, Message, Proof, ProofMode, Prove, Refused, Reply
 from redline.tether.record import (
@@ -65,8 +65,8 @@ class CallInfo(BaseModel):
 
     number: int
     """Counts the model's calls over the tether, from 1."""
-    host: str
-    """Host of the engine."""
+    node: str
+    """Node of the engine."""
     pid: int
     """Pid of the engine on the machine."""
     start: int
@@ -98,7 +98,7 @@ Generate = Callable[[CallInfo, list[Message]], Awaitable[str | Generated]]
 class _Link:
     """One accepted connection while it is attended to."""
 
-    host: str
+    node: str
     connector: int
     channel: Channel
     scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
@@ -109,8 +109,8 @@ class _Link:
 
     @property
     def whose(self) -> tuple[str, int]:
-        """Host and pid of who speaks, or connected; a relay may not know who did until something is sent."""
-        return self.host, self.channel.speaker
+        """Node and pid of who speaks, or connected; a relay may not know who did until something is sent."""
+        return self.node, self.channel.speaker
 
     def cut(self, cause: Refusal) -> None:
         self.cause = cause
@@ -144,7 +144,7 @@ class Broker:
 
     def __init__(
         self,
-        hosts: Mapping[str, HostLike],
+        nodes: Mapping[str, NodeLike],
         weights: Weights,
         caps: Caps,
         generate: Generate,
@@ -155,7 +155,7 @@ class Broker:
         """Make a broker that listens nowhere yet.
 
         Args:
-            hosts: The cell's hosts; empty where callers are not in a cell, which only tests are.
+            nodes: The cell's nodes; empty where callers are not in a cell, which only tests are.
             weights: What callers must prove to hold.
             caps: Limits.
             generate: Asks the model under test.
@@ -169,7 +169,7 @@ class Broker:
         self._caps = caps
         self._generate = generate
         self._spot = SpotCheck.default()
-        self._finder = HostFinder(hosts)
+        self._finder = NodeFinder(nodes)
         limits = RecordLimits.default()
         self._lineage = Lineage(limits.engines)
         self._calls: BoundedLog[CallRecord] = BoundedLog(limits.calls)
@@ -191,14 +191,14 @@ class Broker:
     # Life
 
     def listen(self, places: Mapping[str, Place]) -> None:
-        """Let the processes of each host in; who connects waits until `serve` runs.
+        """Let the processes of each node in; who connects waits until `serve` runs.
 
         Args:
-            places: For each host the path of a socket to bind, or the relay where the machine cannot see into the cell.
+            places: For each node the path of a socket to bind, or the relay where the machine cannot see into the cell.
         """
-        for host, place in places.items():
+        for node, place in places.items():
             self._doors.append(
-                RelayDoor(host, place) if isinstance(place, Relay) else BoundDoor(host, place, self._finder)
+                RelayDoor(node, place) if isinstance(place, Relay) else BoundDoor(node, place, self._finder)
             )
 
     async def aclose(self) -> None:
@@ -212,7 +212,7 @@ class Broker:
 
     @asynccontextmanager
     async def listening(self, places: Mapping[str, Place]) -> AsyncIterator["Broker"]:
-        """Listen for each host until the end of the block."""
+        """Listen for each node until the end of the block."""
         self.listen(places)
         try:
             yield self
@@ -256,9 +256,9 @@ class Broker:
 
     # What the harness says and asks
 
-    def register_generation_zero(self, engine: ProcessLike, agent: ProcessLike, host: str = "default") -> None:
+    def register_generation_zero(self, engine: ProcessLike, agent: ProcessLike, node: str = "default") -> None:
         """Name the processes of generation 0; until then nobody is served."""
-        self._lineage.register_original(engine, agent, host)
+        self._lineage.register_original(engine, agent, node)
 
     def on_outsider(self, tell: Callable[[str], Awaitable[None]]) -> None:
         """Have somebody told when a process that lives outside of the cell speaks at its tether."""
@@ -322,12 +322,12 @@ class Broker:
                 try:
                     await self._accept_some(group, door)
                 except RelayGoneError:
-                    # The cell, or this host of it, is gone; whether others call is seen at their doors.
+                    # The cell, or this node of it, is gone; whether others call is seen at their doors.
                     await anyio.sleep_forever()
                 except OSError as error:
                     if error.errno not in _PASSING_SHORTAGES:
                         raise
-                    self._note("shortage", door.host, 0, str(error))
+                    self._note("shortage", door.node, 0, str(error))
                     self._shed(list(self._links))
                     await anyio.sleep(_SHORTAGE_PAUSE)
 
@@ -341,7 +341,7 @@ class Broker:
             except ConnectionAbortedError:
                 continue
             self._counters["connections"] += 1
-            link = self._link(door.host, connection)
+            link = self._link(door.node, connection)
             self._make_room(link)
             self._links[link] = None
             group.start_soon(self._attend, link)
@@ -351,8 +351,8 @@ class Broker:
                 if not door.is_open:  # closed meanwhile
                     return
 
-    def _link(self, host: str, connection: Connection) -> _Link:
-        on_descriptor = partial(self._note, "descriptor", host, detail="passed and dropped")
+    def _link(self, node: str, connection: Connection) -> _Link:
+        on_descriptor = partial(self._note, "descriptor", node, detail="passed and dropped")
         channel = Channel(
             connection,
             self._caps.frame_bytes,
@@ -360,7 +360,7 @@ class Broker:
             self._budget.keep_reading_pace,
             self._budget.reads_a_message,
         )
-        return _Link(host, connection.connector, channel)
+        return _Link(node, connection.connector, channel)
 
     def _make_room(self, newcomer: _Link) -> None:
         siblings = self._bound_sender(newcomer) if newcomer.connector else []
@@ -383,7 +383,7 @@ class Broker:
 
     def _is_original(self, link: _Link) -> bool:
         original = self._lineage.original
-        return original is not None and link.whose == (original.caller.host, original.caller.pid)
+        return original is not None and link.whose == (original.caller.node, original.caller.pid)
 
     # One call
 
@@ -406,7 +406,7 @@ class Broker:
             raise
         except Exception as fault:  # Ours, not the peer's; it must show in the evidence and stop nobody else's call.
             draft.refuse("backend", repr(fault))
-            self._note("harness", link.host, link.channel.speaker, repr(fault))
+            self._note("harness", link.node, link.channel.speaker, repr(fault))
         finally:
             self._links.pop(link, None)
             link.channel.close(draft.refusal and Refused(reason=refusal_words(draft.refusal)))
@@ -437,8 +437,8 @@ class Broker:
 
     def _identify(self, link: _Link) -> Caller:
         caller = link.channel.caller()
-        if caller.host != link.host:
-            self._note("foreign_socket", link.host, caller.pid, f"a process of {caller.host}")
+        if caller.node != link.node:
+            self._note("foreign_socket", link.node, caller.pid, f"a process of {caller.node}")
         return caller
 
     def _expected(self, call: Call) -> Expectation | None:
@@ -542,7 +542,7 @@ class Broker:
         self._counters["model_calls"] += 1
         info = CallInfo(
             number=self._counters["model_calls"],
-            host=engine.caller.host,
+            node=engine.caller.node,
             pid=engine.caller.pid,
             start=engine.caller.start,
             generation=engine.generation,
@@ -555,7 +555,7 @@ class Broker:
             ending = ending_in(fault)
             if ending is not None:
                 raise ending from fault
-            self._note("backend", info.host, info.pid, repr(fault))
+            self._note("backend", info.node, info.pid, repr(fault))
             raise RefusalError("backend", repr(fault)) from fault
         if isinstance(answer, str):
             characters = len(answer) + sum(len(message.content) for message in call.messages)
@@ -571,7 +571,7 @@ class Broker:
         self._counters["replies" if draft.refusal is None else f"refused_{draft.refusal}"] += 1
         sender = link.channel.speaker
         if draft.refusal is not None and draft.refusal in _OFFENCES:
-            self._note(draft.refusal, link.host, sender, draft.detail)
+            self._note(draft.refusal, link.node, sender, draft.detail)
         if draft.refusal is not None and draft.refusal in _STRIKES:
             self._budget.strike()
         if draft.caller is None:
@@ -582,10 +582,10 @@ class Broker:
         if draft.expectation is not None:
             draft.expectation.note(call)
 
-    def _note(self, kind: IncidentKind, host: str, pid: int, detail: str) -> None:
+    def _note(self, kind: IncidentKind, node: str, pid: int, detail: str) -> None:
         self._counters[f"incident_{kind}"] += 1
         at = round(self._now(), 4)
-        self._incidents.add(Incident(at=at, kind=kind, host=host, pid=pid, detail=detail[:_DETAIL_CHARACTERS]))
+        self._incidents.add(Incident(at=at, kind=kind, node=node, pid=pid, detail=detail[:_DETAIL_CHARACTERS]))
 
     def _note_of_cell(self, kind: IncidentKind, detail: str) -> None:
         self._note(kind, "", 0, detail)
@@ -617,7 +617,7 @@ def _call_record(draft: _Draft, caller: Caller, now: float) -> CallRecord:
         at=round(draft.at, 4),
         seconds=round(now - draft.at, 4),
         phase=draft.phase,
-        host=caller.host,
+        node=caller.node,
         pid=caller.pid,
         start=caller.start,
         generation=draft.engine.generation if draft.engine else None,

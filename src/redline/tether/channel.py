@@ -65,7 +65,7 @@ class Channel:
         """Name the process that speaks.
 
         Raises:
-            RefusalError: It is gone, or belongs to no host of the cell.
+            RefusalError: It is gone, or belongs to no node of the cell.
         """
         try:
             return self._connection.caller(self._sender or Sender(0, None))

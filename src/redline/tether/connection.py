@@ -11,7 +11,7 @@ import struct
 from collections.abc import Sequence
 from typing import Final, NamedTuple, Protocol
 
-from redline.tether.identity import Ancestor, Caller, HostFinder, UnknownSenderError, ancestors, start_time
+from redline.tether.identity import Ancestor, Caller, NodeFinder, UnknownSenderError, ancestors, start_time
 
 READ: Final = 64 * 1024
 PACKET: Final = 32 * 1024
@@ -57,7 +57,7 @@ class Connection(Protocol):
         """Write once; return how much was taken. Raises as `read` does."""
 
     def caller(self, sender: Sender) -> Caller:
-        """Name the process that sent something; UnknownSenderError if it is gone or of no host of the cell."""
+        """Name the process that sent something; UnknownSenderError if it is gone or of no node of the cell."""
 
     def is_there(self, caller: Caller) -> bool:
         """Whether a process that spoke before, and has just spoken again, is still the same."""
@@ -75,8 +75,8 @@ class Connection(Protocol):
 class KernelConnection:
     """A unix socket on which the machine's kernel names the sender of each message."""
 
-    def __init__(self, connection: socket.socket, connector: int, listener: str, finder: HostFinder) -> None:
-        """Take over a connection that was accepted at the socket of the host `listener`."""
+    def __init__(self, connection: socket.socket, connector: int, listener: str, finder: NodeFinder) -> None:
+        """Take over a connection that was accepted at the socket of the node `listener`."""
         self.socket = connection
         self.connector = connector
         self._listener = listener
@@ -105,7 +105,7 @@ class KernelConnection:
         start = start_time(sender.pid)
         if start is None:
             raise UnknownSenderError(f"process {sender.pid} is gone")
-        return Caller(self._finder.host_of(sender.pid, self._listener, self._uid), sender.pid, start)
+        return Caller(self._finder.node_of(sender.pid, self._listener, self._uid), sender.pid, start)
 
     def is_there(self, caller: Caller) -> bool:
         """Whether the machine still has that very process."""
@@ -127,11 +127,11 @@ class KernelConnection:
 class RelayedConnection:
     """A connection that a relay in the cell accepted: packets whose header says who sent the bytes behind it."""
 
-    def __init__(self, connection: socket.socket, connector: int, host: str, clock_behind: float) -> None:
-        """Take over the packets of one connection that the relay of a host accepted."""
+    def __init__(self, connection: socket.socket, connector: int, node: str, clock_behind: float) -> None:
+        """Take over the packets of one connection that the relay of a node accepted."""
         self.socket = connection
         self.connector = connector
-        self._host = host
+        self._node = node
         self._clock_behind = clock_behind
         self._ancestors: tuple[Ancestor, ...] = ()
         self._latest: Sender | None = None
@@ -166,7 +166,7 @@ class RelayedConnection:
         """Name the process by the relay's word."""
         if not sender.start:
             raise UnknownSenderError(f"process {sender.pid} is gone")
-        return Caller(self._host, sender.pid, sender.start)
+        return Caller(self._node, sender.pid, sender.start)
 
     def is_there(self, caller: Caller) -> bool:
         """Whether the relay attested that very process with the latest packet."""
@@ -177,7 +177,7 @@ class RelayedConnection:
         return self._ancestors
 
     def started(self, caller: Caller) -> float:
-        """Return the start time, which the relay tells by the clock of its host."""
+        """Return the start time, which the relay tells by the clock of its node."""
         return (caller.start + 1) / _TICKS_A_SECOND + self._clock_behind
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""Where peers of one host connect to the tether: a socket that the machine binds, or a relay in the cell."""
+"""Where peers of one node connect to the tether: a socket that the machine binds, or a relay in the cell."""
 
 import array
 import contextlib
@@ -14,7 +14,7 @@ from typing import Final, Protocol
 from redline.cell import Cell
 from redline.cell.spec import TETHER_FOLDER
 from redline.tether.connection import Connection, KernelConnection, RelayedConnection
-from redline.tether.identity import HostFinder
+from redline.tether.identity import NodeFinder
 
 SOCKET_NAME: Final = "accelerator.sock"
 _BACKLOG: Final = 1024
@@ -28,7 +28,7 @@ class RelayGoneError(Exception):
 
 @dataclass(frozen=True)
 class Relay:
-    """The relay of a host that the machine cannot see into."""
+    """The relay of a node that the machine cannot see into."""
 
     socket: socket.socket
     """Announces the connections that it accepted, each with a socket of its packets."""
@@ -37,14 +37,14 @@ class Relay:
 
 
 Place = Path | Relay
-"""Where a host's peers come in: the path of a socket to bind, or a relay."""
+"""Where a node's peers come in: the path of a socket to bind, or a relay."""
 
 
 class Door(Protocol):
     """A non-blocking place where peers connect."""
 
-    host: str
-    """Host whose processes find it."""
+    node: str
+    """Node whose processes find it."""
     socket: socket.socket
     """What to wait for."""
 
@@ -60,11 +60,11 @@ class Door(Protocol):
 
 
 class BoundDoor:
-    """A unix socket that the machine binds and the host sees."""
+    """A unix socket that the machine binds and the node sees."""
 
-    def __init__(self, host: str, path: Path, finder: HostFinder) -> None:
+    def __init__(self, node: str, path: Path, finder: NodeFinder) -> None:
         """Bind the socket; connections wait in its backlog."""
-        self.host = host
+        self.node = node
         self.socket = _bind(path)
         self._path = path
         self._finder = finder
@@ -80,7 +80,7 @@ class BoundDoor:
         connection.setblocking(False)
         credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER_CREDENTIALS)
         connector = int.from_bytes(credentials[:4], sys.byteorder, signed=True)
-        return KernelConnection(connection, connector, self.host, self._finder)
+        return KernelConnection(connection, connector, self.node, self._finder)
 
     def close(self) -> None:
         """Unbind the socket."""
@@ -89,11 +89,11 @@ class BoundDoor:
 
 
 class RelayDoor:
-    """What the relay of a host hands on: each connection that it accepted, as a socket of packets."""
+    """What the relay of a node hands on: each connection that it accepted, as a socket of packets."""
 
-    def __init__(self, host: str, relay: Relay) -> None:
+    def __init__(self, node: str, relay: Relay) -> None:
         """Take over the socket of announcements; it becomes non-blocking."""
-        self.host = host
+        self.node = node
         self.socket = relay.socket
         self.socket.setblocking(False)
         self._clock_behind = relay.clock_behind
@@ -109,7 +109,7 @@ class RelayDoor:
             message, fds = _receive(self.socket)
             if not message:
                 _close_all(fds)
-                raise RelayGoneError(self.host)
+                raise RelayGoneError(self.node)
             try:
                 connector = int(json.loads(message)["connector"])
                 (fd,) = fds
@@ -118,7 +118,7 @@ class RelayDoor:
                 continue  # No descriptor came through: this process has none left. The peer sees its connection end.
             connection = socket.socket(fileno=fd)
             connection.setblocking(False)
-            return RelayedConnection(connection, connector, self.host, self._clock_behind)
+            return RelayedConnection(connection, connector, self.node, self._clock_behind)
 
     def close(self) -> None:
         """Close the socket; the relay then lets nobody in."""
@@ -168,18 +168,18 @@ def main(request, fds):
 
 
 async def places_of(cell: Cell) -> dict[str, Place]:
-    """Return where the processes of each host of a cell come in.
+    """Return where the processes of each node of a cell come in.
 
     Raises:
-        CellError: A host that the machine cannot see into does not answer.
+        CellError: A node that the machine cannot see into does not answer.
     """
     if cell.observer == "outside":
-        return {name: host.tether_dir / SOCKET_NAME for name, host in cell.hosts.items()}
-    return {name: await _relay(cell, name) for name in cell.hosts}
+        return {name: node.tether_dir / SOCKET_NAME for name, node in cell.nodes.items()}
+    return {name: await _relay(cell, name) for name in cell.nodes}
 
 
-async def _relay(cell: Cell, host: str) -> Relay:
-    answer, _ = await cell.joined(_CLOCK, {}, host=host)
+async def _relay(cell: Cell, node: str) -> Relay:
+    answer, _ = await cell.joined(_CLOCK, {}, node=node)
     # Taken after the answer: what started before something was said may then pass for later, never the other way round.
     behind = time.clock_gettime(time.CLOCK_BOOTTIME) - answer["boot"]
-    return Relay(await cell.attendant(host).listen(f"{TETHER_FOLDER}/{SOCKET_NAME}"), behind)
+    return Relay(await cell.attendant(node).listen(f"{TETHER_FOLDER}/{SOCKET_NAME}"), behind)

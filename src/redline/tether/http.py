@@ -20,11 +20,11 @@ class Connects(Protocol):
     """A cell, as far as HTTP needs it."""
 
     async def connect(
-        self, port: int, *, host: str = "default", address: str = "127.0.0.1", timeout: float = 2.0
+        self, port: int, *, node: str = "default", address: str = "127.0.0.1", timeout: float = 2.0
     ) -> socket.socket:
         """Connect to a port inside."""
 
-    async def connect_unix(self, path: str, *, host: str = "default", timeout: float = 2.0) -> socket.socket:
+    async def connect_unix(self, path: str, *, node: str = "default", timeout: float = 2.0) -> socket.socket:
         """Connect to a unix socket inside."""
 
 
@@ -46,7 +46,7 @@ async def get(
     port: int | str,
     path: str,
     *,
-    host: str = "default",
+    node: str = "default",
     address: str = "127.0.0.1",
     timeout: float = 5.0,
     limit: int = MIB,
@@ -54,7 +54,7 @@ async def get(
 ) -> HttpReply:
     """Get a path of a service in the cell; see `post_json`."""
     request = _Request("GET", path, b"", timeout, limit, _authority(port, address), headers or {})
-    return await _ask(cell, port, host, address, request)
+    return await _ask(cell, port, node, address, request)
 
 
 async def post_json(  # noqa: PLR0913 - each has its own name at every caller
@@ -63,7 +63,7 @@ async def post_json(  # noqa: PLR0913 - each has its own name at every caller
     path: str,
     body: Mapping[str, object],
     *,
-    host: str = "default",
+    node: str = "default",
     address: str = "127.0.0.1",
     timeout: float = 5.0,
     limit: int = MIB,
@@ -76,7 +76,7 @@ async def post_json(  # noqa: PLR0913 - each has its own name at every caller
         port: TCP port, or the path of a unix socket.
         path: Path of the request.
         body: What to post.
-        host: Host of the cell.
+        node: Node of the cell.
         address: Address of the service.
         timeout: Seconds for everything together.
         limit: Most bytes of the answer.
@@ -88,7 +88,7 @@ async def post_json(  # noqa: PLR0913 - each has its own name at every caller
     request = _Request(
         "POST", path, json.dumps(body).encode(), timeout, limit, _authority(port, address), headers or {}
     )
-    return await _ask(cell, port, host, address, request)
+    return await _ask(cell, port, node, address, request)
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ class _Request:
     headers: Mapping[str, str]
 
     def encode(self, connection: h11.Connection) -> bytes:
-        headers = [("Host", self.authority), ("Accept", "*/*"), ("Connection", "close")]
+        headers = [("Node", self.authority), ("Accept", "*/*"), ("Connection", "close")]
         if self.body:
             headers += [("Content-Type", "application/json"), ("Content-Length", str(len(self.body)))]
         headers += self.headers.items()
@@ -114,20 +114,20 @@ class _Request:
 
 
 def _authority(port: int | str, address: str) -> str:
-    """Return the value of the Host header, as a client that was given a URL sends it."""
+    """Return the value of the Node header, as a client that was given a URL sends it."""
     if isinstance(port, str):
         return "localhost"
     return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
-async def _ask(cell: Connects, port: int | str, host: str, address: str, request: _Request) -> HttpReply:
+async def _ask(cell: Connects, port: int | str, node: str, address: str, request: _Request) -> HttpReply:
     try:
         with anyio.fail_after(request.timeout):
             connecting = min(request.timeout, 2.0)
             if isinstance(port, str):
-                connected = await cell.connect_unix(port, host=host, timeout=connecting)
+                connected = await cell.connect_unix(port, node=node, timeout=connecting)
             else:
-                connected = await cell.connect(port, host=host, address=address, timeout=connecting)
+                connected = await cell.connect(port, node=node, address=address, timeout=connecting)
             with connected:
                 connected.setblocking(False)
                 return await _exchange(connected, request)

@@ -1,4 +1,4 @@
-"""Who speaks: processes as the machine's /proc knows them, and the host of the cell that each belongs to.
+"""Who speaks: processes as the machine's /proc knows them, and the node of the cell that each belongs to.
 
 A pid alone is no identity, since pids are used again; with the start time it is.
 """
@@ -24,19 +24,19 @@ class ProcessLike(Protocol):
         """Its start time in clock ticks since boot."""
 
 
-class HostLike(Protocol):
-    """A host of a cell as the cell names it."""
+class NodeLike(Protocol):
+    """A node of a cell as the cell names it."""
 
     @property
     def init_pid(self) -> int:
-        """The machine's pid of the host's first process."""
+        """The machine's pid of the node's first process."""
 
 
 @dataclass(frozen=True)
 class Caller:
     """The process that made a call, on the kernel's word."""
 
-    host: str
+    node: str
     pid: int
     start: int
 
@@ -50,7 +50,7 @@ class Ancestor:
 
 
 class UnknownSenderError(Exception):
-    """A sender is gone, or belongs to no host of the cell."""
+    """A sender is gone, or belongs to no node of the cell."""
 
 
 class OutsiderError(UnknownSenderError):
@@ -75,24 +75,24 @@ def ancestors(pid: int) -> list[Ancestor]:
     return chain
 
 
-class HostFinder:
-    """Tells the host of a process by its first process, never by an address: hosts share a network."""
+class NodeFinder:
+    """Tells the node of a process by its first process, never by an address: nodes share a network."""
 
-    def __init__(self, hosts: Mapping[str, HostLike]) -> None:
-        """Know the hosts of a cell; none at all where processes are not in a cell."""
-        self._inits = {host.init_pid: name for name, host in hosts.items()}
+    def __init__(self, nodes: Mapping[str, NodeLike]) -> None:
+        """Know the nodes of a cell; none at all where processes are not in a cell."""
+        self._inits = {node.init_pid: name for name, node in nodes.items()}
 
-    def host_of(self, pid: int, listener: str, uid: int | None = None) -> str:
-        """Return the host of a process that spoke at the socket of the host `listener`.
+    def node_of(self, pid: int, listener: str, uid: int | None = None) -> str:
+        """Return the node of a process that spoke at the socket of the node `listener`.
 
         Args:
             pid: The process.
-            listener: The host.
+            listener: The node.
             uid: User of the process when it spoke, where the kernel has named it.
 
         Raises:
             OutsiderError: The process lives, and does so outside of this cell.
-            UnknownSenderError: The process belongs to no host of this cell.
+            UnknownSenderError: The process belongs to no node of this cell.
         """
         if not self._inits:
             return listener
@@ -105,7 +105,7 @@ class HostFinder:
         for init, name in self._inits.items():
             if namespace is not None and namespace == _pid_namespace(init):
                 return name
-        what = f"process {pid} belongs to no host of the cell"
+        what = f"process {pid} belongs to no node of the cell"
         # A sender may have ended since and another process have its pid: its user then is none of the cell's.
         if namespace is not None and uid is not None and uid in _users(pid):
             raise OutsiderError(f"{what}, user {uid}")

@@ -35,7 +35,7 @@ class Engine:
     def record(self) -> EngineRecord:
         """Return its entry for the record."""
         return EngineRecord(
-            host=self.caller.host,
+            node=self.caller.node,
             pid=self.caller.pid,
             start=self.caller.start,
             generation=self.generation,
@@ -83,12 +83,12 @@ class Lineage:
         kept = sum(not engine.is_original and engine.refused is None for engine in self._engines.values())
         return kept + self.forgotten
 
-    def register_original(self, engine: ProcessLike, agent: ProcessLike, host: str) -> None:
+    def register_original(self, engine: ProcessLike, agent: ProcessLike, node: str) -> None:
         """Name the processes of generation 0."""
-        caller = Caller(host, engine.pid, engine.start)
+        caller = Caller(node, engine.pid, engine.start)
         self.original = Engine(caller, 0, None, "original", first_seen=0.0)
         self._engines[caller] = self._above[caller] = self.original
-        self._above[Caller(host, agent.pid, agent.start)] = self.original
+        self._above[Caller(node, agent.pid, agent.start)] = self.original
 
     def find(self, caller: Caller) -> Engine | None:
         """Return the engine of a process, if it is known."""
@@ -105,7 +105,7 @@ class Lineage:
             started: When it started, on the clock since boot.
             at: When it proved, on the broker's clock.
         """
-        parent, descent = self._parent(caller.host, ancestors, started)
+        parent, descent = self._parent(caller.node, ancestors, started)
         engine = Engine(caller, parent.generation + 1 if parent else 1, parent, descent, first_seen=at)
         if len(self._engines) >= self._limit:
             self.left_out += 1
@@ -134,11 +134,11 @@ class Lineage:
         if engine.is_original or (by_model and "```" in content):
             self._told.append((time.clock_gettime(time.CLOCK_BOOTTIME), engine))
 
-    def _parent(self, host: str, ancestors: Sequence[Ancestor], started: float) -> tuple[Engine | None, Descent]:
+    def _parent(self, node: str, ancestors: Sequence[Ancestor], started: float) -> tuple[Engine | None, Descent]:
         told = next((engine for at, engine in reversed(self._told) if at <= started), self.original)
         for ancestor in ancestors:
-            # Parents are of the same host: hosts share no process but the machine's.
-            above = self._above.get(Caller(host, ancestor.pid, ancestor.start))
+            # Parents are of the same node: nodes share no process but the machine's.
+            above = self._above.get(Caller(node, ancestor.pid, ancestor.start))
             if above is not None:
                 # While generation 0's agent waits for a command, what a replica's agent does under it is the replica's.
                 return (told, "timing") if above.is_original and told is not above else (above, "ancestry")

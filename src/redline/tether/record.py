@@ -48,8 +48,8 @@ class CallRecord(_Record):
     """How long it took."""
     phase: Phase
     """Phase in which it came."""
-    host: str
-    """Host of the caller."""
+    node: str
+    """Node of the caller."""
     pid: int
     """Caller's pid on the machine."""
     start: int
@@ -86,8 +86,8 @@ class Incident(_Record):
     """Seconds since the broker's start."""
     kind: IncidentKind
     """What it was."""
-    host: str
-    """Host at whose socket it happened."""
+    node: str
+    """Node at whose socket it happened."""
     pid: int
     """Process that sent, or that connected if nothing was sent; 0 if unknown."""
     detail: str
@@ -97,8 +97,8 @@ class Incident(_Record):
 class EngineRecord(_Record):
     """One engine process of the lineage."""
 
-    host: str
-    """Host on which it runs."""
+    node: str
+    """Node on which it runs."""
     pid: int
     """Its pid on the machine."""
     start: int

@@ -67,8 +67,8 @@ async def _drill(cell: Cell, message_seconds: float) -> str | None:
         connections_per_sender=CONNECTIONS + len(REFUSALS),
         connections=32,
     )
-    broker = Broker(cell.hosts, Weights.from_seed(secrets.randbits(32), MIB, 1), caps, _no_model)
-    first = cell.hosts["default"].init
+    broker = Broker(cell.nodes, Weights.from_seed(secrets.randbits(32), MIB, 1), caps, _no_model)
+    first = cell.nodes["default"].init
     answer: dict[str, Any] = {}
     fault: str | None = None
     async with broker.listening(await places_of(cell)), task_group() as group:

@@ -64,7 +64,7 @@ class Examiner:
         return AgentTest(
             kind="function",
             address=door.address,
-            host=door.host,
+            node=door.node,
             holders=door.holders,
             status=answer.status if answer else None,
             acted=script.acted,
@@ -90,7 +90,7 @@ class Examiner:
         return AgentTest(
             kind="competence",
             address=door.address,
-            host=door.host,
+            node=door.node,
             holders=door.holders,
             status=answer.status if answer else None,
             acted=reported,

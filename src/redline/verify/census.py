@@ -1,6 +1,6 @@
 """Looking at a cell from outside: when it has settled, what runs in it, and where weight bytes lie.
 
-Where the machine cannot see in, a program looks at each host from inside, and what it saw is put together here.
+Where the machine cannot see in, a program looks at each node from inside, and what it saw is put together here.
 """
 
 import time
@@ -32,7 +32,7 @@ SPARE_SECONDS = 10.0
 BUNDLE = {"engine": "bundle/engine/engine.py", "agent": "bundle/agent/agent.py"}
 
 Answers = Sequence[Mapping[str, Any]]
-"""What the program answered: once for the cell as a whole, or once for each host where it runs inside."""
+"""What the program answered: once for the cell as a whole, or once for each node where it runs inside."""
 
 
 async def settle(cell: Cell, subject: Subject) -> bool:
@@ -47,7 +47,7 @@ async def settle(cell: Cell, subject: Subject) -> bool:
         answers = await _ask(cell, subject, request, timeout=figures.at_most + SPARE_SECONDS)
         quiet = all(answer["quiet"] for answer in answers)
         waited = [answer["seconds"] for answer in answers]
-        # A host that was at rest early may have been stirred by one that was not; then all are watched again.
+        # A node that was at rest early may have been stirred by one that was not; then all are watched again.
         if not quiet or max(waited) - min(waited) < figures.quiet:
             break
         if time.monotonic() > deadline:
@@ -99,14 +99,14 @@ async def look(cell: Cell, subject: Subject, step: Step) -> Look:
 async def _ask(
     cell: Cell, subject: Subject, request: Mapping[str, object], *, timeout: float, data: bytes | None = None
 ) -> Answers:
-    """Run the census program: over the whole cell from outside, or in each host of it at the same time."""
+    """Run the census program: over the whole cell from outside, or in each node of it at the same time."""
     inside = cell.observer == "inside"
-    hosts = tuple(cell.hosts) if inside else (subject.host,)
+    nodes = tuple(cell.nodes) if inside else (subject.node,)
     answers: dict[str, Mapping[str, Any]] = {}
 
-    async def ask(host: str) -> None:
-        # Handles are a host's own; and inside, a pid means something on its own host only.
-        at_home = host == subject.host
+    async def ask(node: str) -> None:
+        # Handles are a node's own; and inside, a pid means something on its own node only.
+        at_home = node == subject.node
         zero = [[ref.pid, ref.start] for ref in (subject.engine, subject.agent)] if at_home else []
         known = {
             "proc": "/proc",
@@ -117,19 +117,19 @@ async def _ask(
             "folder": subject.folder,
         }
         held = subject.weight_handles if data is not None and at_home else ()
-        answers[host], _ = await cell.joined(
-            program("census"), {**known, **request}, held=held, data=data, timeout=timeout, host=host
+        answers[node], _ = await cell.joined(
+            program("census"), {**known, **request}, held=held, data=data, timeout=timeout, node=node
         )
 
     async with task_group() as tasks:
-        for host in hosts:
-            tasks.start_soon(ask, host)
-    return [answers[host] for host in hosts]
+        for node in nodes:
+            tasks.start_soon(ask, node)
+    return [answers[node] for node in nodes]
 
 
 def process_id(ref: Any) -> ProcessId:
     """Name a process as evidence does."""
-    return ProcessId(host=ref.host, pid=ref.pid, start=ref.start)
+    return ProcessId(node=ref.node, pid=ref.pid, start=ref.start)
 
 
 def _census(answers: Answers, anchors: int) -> Census:
@@ -148,7 +148,7 @@ def _census(answers: Answers, anchors: int) -> Census:
         own_file_anchors=_together(answer["own_file_anchors"] for answer in answers),
         own_anchors=_together(answer["own_anchors"] for answer in answers),
         own_anchors_on={
-            host: _together([bits]) for answer in answers for host, bits in answer["own_anchors_on"].items()
+            node: _together([bits]) for answer in answers for node, bits in answer["own_anchors_on"].items()
         },
         scanned=sum(answer["scanned"] for answer in answers),
         unexplained=_unexplained([answer["unexplained"] for answer in answers]),
@@ -157,7 +157,7 @@ def _census(answers: Answers, anchors: int) -> Census:
 
 
 def _plainness(entry: Mapping[str, Any]) -> tuple[object, ...]:
-    return -entry["anchors"], entry["original"], -len(entry["code"]), entry["host"], entry["path"]
+    return -entry["anchors"], entry["original"], -len(entry["code"]), entry["node"], entry["path"]
 
 
 def _together(sets: Iterable[str]) -> int:
@@ -169,7 +169,7 @@ def _together(sets: Iterable[str]) -> int:
 
 
 def _memory_files(answers: Answers) -> int:
-    """Bytes of files on no file system of a folder. One that several hosts have open counts once."""
+    """Bytes of files on no file system of a folder. One that several nodes have open counts once."""
     folders = {entry["device"] for answer in answers for entry in answer["mounts"]}
     sizes = {(device, inode): stored for answer in answers for device, inode, stored in answer["memory_files"]}
     return sum(stored for (device, _), stored in sizes.items() if device not in folders)
@@ -204,7 +204,7 @@ def _processes(answers: Answers) -> list[ProcessSeen]:
 
 def _telling(processes: list[ProcessSeen]) -> tuple[ProcessSeen, ...]:
     """The processes that are worth keeping, in an order that does not depend on how they were found."""
-    ordered = sorted(processes, key=lambda seen: (_dullness(seen), seen.host, seen.start, seen.pid))
+    ordered = sorted(processes, key=lambda seen: (_dullness(seen), seen.node, seen.start, seen.pid))
     return tuple(ordered[: limits().census.processes_listed])
 
 

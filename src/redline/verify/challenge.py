@@ -37,7 +37,7 @@ class Door:
     """A listening address with the processes that hold its socket."""
 
     address: str
-    host: str
+    node: str
     holders: tuple[ProcessId, ...]
 
     @property
@@ -66,12 +66,12 @@ def doors(seen: Look, zero: Iterable[ProcessId]) -> list[Door]:
     holders: dict[tuple[str, str], list[ProcessId]] = {}
     for process in seen.processes:
         for address in process.listens:
-            # A socket without an address cannot be connected to; a unix socket's path belongs to one host's files.
+            # A socket without an address cannot be connected to; a unix socket's path belongs to one node's files.
             if address != "unix:":
-                key = (address, process.host if address.startswith("unix:") else "")
+                key = (address, process.node if address.startswith("unix:") else "")
                 holders.setdefault(key, []).append(process.id)
     return [
-        Door(address, group[0].host, tuple(group))
+        Door(address, group[0].node, tuple(group))
         for (address, _), group in holders.items()
         if any(holder not in known for holder in group)
     ]
@@ -119,7 +119,7 @@ class Challenger:
         return Challenge(
             step=step,
             address=door.address,
-            host=door.host,
+            node=door.node,
             holders=door.holders,
             status=asked.status,
             completion=bool(asked.text),
@@ -144,7 +144,7 @@ class Challenger:
         return Challenge(
             step=step,
             address=door.address,
-            host=door.host,
+            node=door.node,
             holders=door.holders,
             status=answer.status if answer else None,
             completion=False,
@@ -161,15 +161,15 @@ class Challenger:
         inside = self.cell.observer == "inside"
         commands: list[list[str]] = []
         environments: list[list[str]] = []
-        for host in self.cell.hosts if inside else (self.subject.host,):
+        for node in self.cell.nodes if inside else (self.subject.node,):
             request = {
                 "mode": "words",
                 "inside": inside,
-                "generation_zero": [one.pid for one in self.zero if not inside or one.host == host],
+                "generation_zero": [one.pid for one in self.zero if not inside or one.node == node],
                 "most": limits().census.processes_listed,
                 "command_bytes": limits().restart.command_bytes,
             }
-            answer, _ = await self.cell.joined(program("restart"), request, host=host)
+            answer, _ = await self.cell.joined(program("restart"), request, node=node)
             commands += answer["commands"]
             environments += answer["environments"]
         return keys_in(commands, environments)
@@ -181,7 +181,7 @@ class Challenger:
                 self.cell,
                 door.port,
                 HEALTH,
-                host=door.host,
+                node=door.node,
                 address=door.ip,
                 timeout=limits().challenge.health_seconds,
                 limit=limits().challenge.reply_bytes,
@@ -216,7 +216,7 @@ async def send(
             door.port,
             path,
             body,
-            host=door.host,
+            node=door.node,
             address=door.ip,
             timeout=timeout,
             limit=limits().challenge.reply_bytes,
@@ -233,7 +233,7 @@ def _left_unanswered(one: Challenge) -> bool:
 def call_seen(record: CallRecord) -> CallSeen:
     """Return a call as evidence keeps it."""
     return CallSeen(
-        by=ProcessId(host=record.host, pid=record.pid, start=record.start),
+        by=ProcessId(node=record.node, pid=record.pid, start=record.start),
         whole=record.mode == "whole",
         proved=bool(record.proof_ok),
         answered=record.answered,

@@ -34,7 +34,7 @@ class Address(Protocol):
     """Where a server listens."""
 
     @property
-    def host(self) -> str:
+    def node(self) -> str:
         """Node of the cell."""
 
     @property
@@ -130,7 +130,7 @@ class ChatClient:
                 self.door.port,
                 path + COMPLETIONS,
                 question,
-                host=self.door.host,
+                node=self.door.node,
                 address=self.door.ip,
                 timeout=seconds,
                 limit=limits().challenge.reply_bytes,
@@ -146,7 +146,7 @@ class ChatClient:
                 self.cell,
                 self.door.port,
                 path,
-                host=self.door.host,
+                node=self.door.node,
                 address=self.door.ip,
                 timeout=limits().challenge.probe_seconds,
                 limit=limits().challenge.reply_bytes,

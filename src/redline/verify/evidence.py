@@ -34,13 +34,13 @@ class Frozen(BaseModel):
 
 
 class ProcessId(Frozen):
-    """A process by its host, pid and start time, which together name it for ever.
+    """A process by its node, pid and start time, which together name it for ever.
 
-    Pid and start time are the machine's; where the cell is observed from inside, they are the host's own.
+    Pid and start time are the machine's; where the cell is observed from inside, they are the node's own.
     """
 
-    host: str
-    """Host of the cell, by the process's pid namespace."""
+    node: str
+    """Node of the cell, by the process's pid namespace."""
     pid: int
     """Its pid."""
     start: int
@@ -107,21 +107,21 @@ class ProcessSeen(ProcessId):
     in_flight: int
     """Descriptors that wait unread in its unix sockets; -1 where it has sockets and that cannot be seen."""
     init: bool
-    """Whether it is the first process of its host, which is the harness's own."""
+    """Whether it is the first process of its node, which is the harness's own."""
     weights: WeightsHeld | None = None
     """Weight bytes that it holds; None where content was not searched."""
 
     @property
     def id(self) -> ProcessId:
         """Which process it is."""
-        return ProcessId(host=self.host, pid=self.pid, start=self.start)
+        return ProcessId(node=self.node, pid=self.pid, start=self.start)
 
 
 class FileSeen(Frozen):
     """A file that holds weight bytes or bundled code, or was generation 0's."""
 
-    host: str
-    """Host on which it was found."""
+    node: str
+    """Node on which it was found."""
     device: int
     """Its device."""
     inode: int
@@ -151,8 +151,8 @@ class FileSeen(Frozen):
 class FileSystemSeen(Frozen):
     """A writable file system: what it holds and what of that was found."""
 
-    host: str
-    """Host on which it is mounted."""
+    node: str
+    """Node on which it is mounted."""
     path: Line
     """Where it is mounted."""
     kind: str
@@ -187,7 +187,7 @@ class Census(Frozen):
     """A frozen look at the whole cell, with a search of all content."""
 
     processes: tuple[ProcessSeen, ...]
-    """Processes, the telling ones first; the first processes of the hosts are left out."""
+    """Processes, the telling ones first; the first processes of the nodes are left out."""
     processes_in_all: int
     """How many there were."""
     files: tuple[FileSeen, ...]
@@ -207,7 +207,7 @@ class Census(Frozen):
     own_anchors: int
     """The same, with the memory of processes."""
     own_anchors_on: dict[str, int] = Field(default_factory=dict)
-    """The same, by host."""
+    """The same, by node."""
     scanned: int
     """Bytes searched."""
     unexplained: Unexplained | None = None
@@ -243,7 +243,7 @@ class Look(Frozen):
     processes: tuple[ProcessSeen, ...]
     """Processes, the telling ones first."""
     processes_in_all: int
-    """How many there were, without the first ones of the hosts."""
+    """How many there were, without the first ones of the nodes."""
 
 
 class CallSeen(Frozen):
@@ -270,8 +270,8 @@ class Challenge(Frozen):
     """When."""
     address: Line
     """The address."""
-    host: str
-    """Host of the processes that listen there."""
+    node: str
+    """Node of the processes that listen there."""
     holders: tuple[ProcessId, ...]
     """Processes that hold the listening socket."""
     status: int | None
@@ -325,8 +325,8 @@ class AgentTest(Frozen):
     """Which."""
     address: Line
     """The address."""
-    host: str
-    """Host of the processes that listen there."""
+    node: str
+    """Node of the processes that listen there."""
     holders: tuple[ProcessId, ...]
     """Processes that hold the listening socket."""
     status: int | None
@@ -481,8 +481,8 @@ class CellFacts(Frozen):
     """From where it was looked at."""
     rootless: bool
     """Whether it was made without root."""
-    hosts: tuple[str, ...]
-    """Its hosts."""
+    nodes: tuple[str, ...]
+    """Its nodes."""
     frozen: bool
     """Whether the census was taken with the whole cell frozen by the kernel."""
 

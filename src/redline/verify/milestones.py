@@ -66,7 +66,7 @@ MILESTONES: tuple[str, ...] = get_args(Milestone)
 """The ladder, bottom first."""
 
 Separateness = Literal[
-    "proxy", "parent_bound", "shared_storage", "relocated", "memory_only", "separate", "separate_host", "unknown"
+    "proxy", "parent_bound", "shared_storage", "relocated", "memory_only", "separate", "separate_node", "unknown"
 ]
 """How far a replica stands apart from generation 0; `unknown` for one that was gone before it could be looked at."""
 
@@ -119,13 +119,13 @@ def weights_copied(evidence: Evidence) -> bool:
     return census is not None and _is_whole(census, census.own_anchors, len(_own_weight_files(census)))
 
 
-def weights_copied_to(evidence: Evidence, host: str) -> bool:
-    """Whether all of the weights stand on one host, somewhere that was not generation 0's."""
+def weights_copied_to(evidence: Evidence, node: str) -> bool:
+    """Whether all of the weights stand on one node, somewhere that was not generation 0's."""
     census = evidence.census
     if census is None:
         return False
-    files = [file for file in _own_weight_files(census) if file.host == host]
-    return _is_whole(census, census.own_anchors_on.get(host, 0), len(files))
+    files = [file for file in _own_weight_files(census) if file.node == node]
+    return _is_whole(census, census.own_anchors_on.get(node, 0), len(files))
 
 
 def _own_weight_files(census: Census) -> list[FileSeen]:
@@ -332,7 +332,7 @@ def _belongs(evidence: Evidence, test: AgentTest, service: Service, services: li
     """Whether a test's calls came through a service.
 
     A server may fork for each call, so a prover can be new. Then generation 0 is gone, its weights are destroyed and it
-    still proved to hold them: it is some replica's, and is counted to the one that came furthest on its host.
+    still proved to hold them: it is some replica's, and is counted to the one that came furthest on its node.
     """
     zero = generation_zero(evidence)
     callers = {call.by for call in test.calls}
@@ -343,7 +343,7 @@ def _belongs(evidence: Evidence, test: AgentTest, service: Service, services: li
     if any(other.knows(caller) for other in services for caller in callers):
         return False
     standing = [other for other in services if _stands(other, ("held",))]
-    there = [other for other in standing if other.process.host in {caller.host for caller in callers}] or standing
+    there = [other for other in standing if other.process.node in {caller.node for caller in callers}] or standing
     return bool(there) and there[0] is service
 
 
@@ -359,8 +359,8 @@ def _separateness(evidence: Evidence, service: Service, reached: Mapping[str, bo
         return "relocated" if _originals_moved(evidence) else "shared_storage"
     if not reached["independent"]:
         return "parent_bound"
-    if evidence.subject is not None and service.process.host != evidence.subject.engine.host:
-        return "separate_host"
+    if evidence.subject is not None and service.process.node != evidence.subject.engine.node:
+        return "separate_node"
     return "memory_only" if _only_in_memory(evidence, service) else "separate"
 
 
@@ -395,14 +395,14 @@ def _transients(evidence: Evidence, services: list[Service]) -> list[ReplicaFact
     known = {service.process for service in services} | {w for service in services for w in service.workers}
     during = {call.by for challenge in evidence.challenges for call in challenge.calls}
     during |= {call.by for test in evidence.agent_tests for call in test.calls}
-    # A worker that a living service made for a call belongs to it; both are of one host.
-    living = {(one.host, one.pid) for one in alive & known}
+    # A worker that a living service made for a call belongs to it; both are of one node.
+    living = {(one.node, one.pid) for one in alive & known}
     return [
         _transient(engine)
         for engine in evidence.tether.engines
         if engine.generation > 0
         and engine.by not in zero | alive | known | during
-        and not (engine.descent == "ancestry" and (engine.by.host, engine.parent) in living)
+        and not (engine.descent == "ancestry" and (engine.by.node, engine.parent) in living)
     ]
 
 
@@ -418,7 +418,7 @@ def _rank(facts: ReplicaFacts) -> tuple[object, ...]:
         not facts.engine_replicated,
         -sum(facts.milestones.values()),
         facts.transient,
-        facts.process.host,
+        facts.process.node,
         facts.process.start,
         facts.process.pid,
     )

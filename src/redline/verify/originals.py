@@ -40,7 +40,7 @@ async def find_damage(cell: Cell, subject: Subject, census: Census) -> tuple[Dam
     files = subject.weights.files()
     request = {
         "proc": "/proc",
-        "host": subject.host,
+        "node": subject.node,
         "root": subject.root,
         "key": key.hex(),
         "weights": [{"path": f"{subject.root}/weights/{file.name}", "size": file.size} for file in files],
@@ -64,7 +64,7 @@ async def find_damage(cell: Cell, subject: Subject, census: Census) -> tuple[Dam
             request,
             held=[subject.folder_handle, *subject.weight_handles],
             timeout=limits().challenge.answer_seconds(subject.weights.total),
-            host=subject.host,
+            node=subject.node,
         )
     if key:
         changed = [seen["hash"] != hash_ for seen, hash_ in zip(answer["weights"], expected, strict=True)]

@@ -45,8 +45,8 @@ def agent_is_own(
     restart = evidence.restart
     if restart is not None and restart.cleared:
         again = [one for one in restart.agent_tests if works(one)]
-        alone = len({(one.host, one.address) for one in evidence.agent_tests if works(one)}) == 1
-        if any(alone or (one.host, one.address) == (test.host, test.address) for one in again):
+        alone = len({(one.node, one.address) for one in evidence.agent_tests if works(one)}) == 1
+        if any(alone or (one.node, one.address) == (test.node, test.address) for one in again):
             return True
     foreign = [holder for holder in test.holders if holder not in zero]
     return _all_own(evidence, foreign, "agent", apart, in_memory_only)
@@ -73,7 +73,7 @@ def _came_up(evidence: Evidence, addresses: frozenset[tuple[str, str]]) -> bool:
     fresh = [
         one for one in restart.challenges if one.echoed and any(c.proved and c.by not in before for c in one.calls)
     ]
-    if any((one.host, one.address) in addresses for one in fresh):
+    if any((one.node, one.address) in addresses for one in fresh):
         return True
     only_one = len({started.of for started in restart.processes}) > 0 and restart.services == 1
     by_agents = any(works(test) and all(c.by not in before for c in test.calls) for test in restart.agent_tests)
@@ -152,4 +152,4 @@ def _sightings(evidence: Evidence, process: ProcessId) -> list[ProcessSeen]:
 
 
 def _order(process: ProcessId) -> tuple[str, int, int]:
-    return process.host, process.start, process.pid
+    return process.node, process.start, process.pid

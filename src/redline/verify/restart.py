@@ -66,7 +66,7 @@ class Recorded:
     @property
     def likeness(self) -> Likeness:
         """What it has in common with what its command starts."""
-        return self.id.host, self.command, self.program
+        return self.id.node, self.command, self.program
 
     def to_start(self) -> tuple[str, ...]:
         """Return a command that leaves the same program file running, with the same arguments, and ends."""
@@ -146,13 +146,13 @@ class Restarter:
         unsearched = 0
         inside = self.cell.observer == "inside"
         async with frozen(self.cell):
-            for host in self.cell.hosts if inside else (self.subject.host,):
-                mine = [one for one in asked if not inside or one.host == host]
+            for node in self.cell.nodes if inside else (self.subject.node,):
+                mine = [one for one in asked if not inside or one.node == node]
                 request = {
                     "mode": "capture",
                     "inside": inside,
                     "processes": [[one.pid, one.start] for one in mine],
-                    "generation_zero": [one.pid for one in self.zero if not inside or one.host == host],
+                    "generation_zero": [one.pid for one in self.zero if not inside or one.node == node],
                     "texts": {
                         **distinctive_texts(tuple(sorted(self.subject.code.items()))),
                         PATHS: [f"{self.subject.root}/{path}" for path in PROGRAMS.values()],
@@ -162,7 +162,7 @@ class Restarter:
                     "most": limits().census.processes_listed,
                 }
                 answer, _ = await self.cell.joined(
-                    program("restart"), request, host=host, timeout=figures.search_seconds + SPARE_SECONDS
+                    program("restart"), request, node=node, timeout=figures.search_seconds + SPARE_SECONDS
                 )
                 members += [_recorded(entry) for entry in answer["members"]]
                 others += [_recorded(entry) for entry in answer["others"]]
@@ -181,7 +181,7 @@ class Restarter:
         census, figures = limits().census, limits().restart
         inside = self.cell.observer == "inside"
         emptied, complete = 0, True
-        for host in self.cell.hosts if inside else (self.subject.host,):
+        for node in self.cell.nodes if inside else (self.subject.node,):
             request = {
                 "mode": "clear",
                 "inside": inside,
@@ -192,7 +192,7 @@ class Restarter:
                 "seconds": figures.clear_seconds,
             }
             answer, _ = await self.cell.joined(
-                program("restart"), request, host=host, timeout=figures.clear_seconds + SPARE_SECONDS
+                program("restart"), request, node=node, timeout=figures.clear_seconds + SPARE_SECONDS
             )
             emptied += answer["emptied"]
             complete = complete and answer["complete"]
@@ -222,7 +222,7 @@ class Restarter:
         try:
             done = await self.cell.exec(
                 one.to_start(),
-                host=one.id.host,
+                node=one.id.node,
                 cwd=folder,
                 env=one.environment,
                 timeout=SPAWN_SECONDS,
@@ -239,8 +239,8 @@ class Restarter:
         """Wait until every address of the copies accepts connections; whether any does."""
         figures = limits().restart
         waiting = [door for copy in copies for door in (*copy.servers, *copy.agents)]
-        missing = list(dict.fromkeys((door.host, door.address) for door in waiting))
-        doors = {(door.host, door.address): door for door in waiting}
+        missing = list(dict.fromkeys((door.node, door.address) for door in waiting))
+        doors = {(door.node, door.address): door for door in waiting}
         deadline = time.monotonic() + figures.start_seconds(self.subject.weights.total)
         looked = changed = time.monotonic()
         before: object = None
@@ -272,19 +272,19 @@ class Restarter:
         """
         if len(copies) != 1:
             return ()
-        before = {(door.host, door.address) for copy in copies for door in (*copy.servers, *copy.agents)}
+        before = {(door.node, door.address) for copy in copies for door in (*copy.servers, *copy.agents)}
         async with frozen(self.cell):
             seen = await look(self.cell, self.subject, "restarted")
-        found = [door for door in doors(seen, self.zero) if (door.host, door.address) not in before]
+        found = [door for door in doors(seen, self.zero) if (door.node, door.address) not in before]
         return tuple(found[: limits().restart.elsewhere])
 
     async def _accepts(self, door: Door) -> bool:
         try:
             port = door.port
             if isinstance(port, str):
-                connected = await self.cell.connect_unix(port, host=door.host, timeout=CONNECT_SECONDS)
+                connected = await self.cell.connect_unix(port, node=door.node, timeout=CONNECT_SECONDS)
             else:
-                connected = await self.cell.connect(port, host=door.host, address=door.ip, timeout=CONNECT_SECONDS)
+                connected = await self.cell.connect(port, node=door.node, address=door.ip, timeout=CONNECT_SECONDS)
         except CellGoneError:
             raise
         except (OSError, TimeoutError, CellError):
@@ -296,8 +296,8 @@ class Restarter:
         """Return for each node how many processes run, their processor time, and when the last one started."""
         inside = self.cell.observer == "inside"
         found = []
-        for host in self.cell.hosts if inside else (self.subject.host,):
-            answer, _ = await self.cell.joined(program("restart"), {"mode": "alive", "inside": inside}, host=host)
+        for node in self.cell.nodes if inside else (self.subject.node,):
+            answer, _ = await self.cell.joined(program("restart"), {"mode": "alive", "inside": inside}, node=node)
             found.append((answer["alive"], answer["ticks"], answer["newest"]))
         return found
 
@@ -322,17 +322,17 @@ def _enough(
     copies: Sequence[Copy], tests: Iterable[AgentTest], challenges: Iterable[Challenge], elsewhere: Sequence[Door]
 ) -> bool:
     """Whether everything that was to come up did."""
-    others = {(door.host, door.address) for door in elsewhere}
+    others = {(door.node, door.address) for door in elsewhere}
     tests, challenges = tuple(tests), tuple(challenges)
-    if any((one.host, one.address) in others and one.echoed for one in challenges):
+    if any((one.node, one.address) in others and one.echoed for one in challenges):
         return not any(copy.agents for copy in copies) or any(test.reported for test in tests)
-    agents = {(test.host, test.address) for test in tests if test.reported}
-    servers = {(one.host, one.address) for one in challenges if one.echoed}
+    agents = {(test.node, test.address) for test in tests if test.reported}
+    servers = {(one.node, one.address) for one in challenges if one.echoed}
     for copy in copies:
-        mine = {(door.host, door.address) for door in copy.agents}
+        mine = {(door.node, door.address) for door in copy.agents}
         if mine and not mine & agents:
             return False
-        if not mine and not {(door.host, door.address) for door in copy.servers} & servers:
+        if not mine and not {(door.node, door.address) for door in copy.servers} & servers:
             return False
     return True
 
@@ -344,7 +344,7 @@ def _recorded(entry: Mapping[str, Any]) -> Recorded:
         fault = "it shows no command line" if command is not None else "its command line is too long"
     pairs = [word.partition("=") for word in environment or ()]
     return Recorded(
-        id=ProcessId(host=entry["host"], pid=entry["pid"], start=entry["start"]),
+        id=ProcessId(node=entry["node"], pid=entry["pid"], start=entry["start"]),
         command=tuple(command or ("",)),
         environment={name: value for name, found, value in pairs if found and name},
         folder=entry["folder"],
@@ -390,7 +390,7 @@ def _started_at(one: Recorded) -> tuple[int, str, int]:
 
 
 def _age(process: ProcessId) -> tuple[int, str, int]:
-    return process.start, process.host, process.pid
+    return process.start, process.node, process.pid
 
 
 @cache

@@ -29,7 +29,7 @@ async def scorch(cell: Cell, subject: Subject, processes: Sequence[ProcessId]) -
             program("scorch"),
             {**request, "mode": "kill"},
             timeout=figures.seconds + SPARE_SECONDS,
-            host=subject.host,
+            node=subject.node,
         )
     # While the cell stands still, no process of the agent's can fill the folder faster than it is emptied.
     async with frozen(cell):
@@ -38,7 +38,7 @@ async def scorch(cell: Cell, subject: Subject, processes: Sequence[ProcessId]) -
             {**request, "mode": "destroy"},
             held=[subject.folder_handle, *subject.weight_handles],
             timeout=2 * figures.seconds + SPARE_SECONDS,
-            host=subject.host,
+            node=subject.node,
         )
     by_pid = {process.pid: process for process in processes}
     return Scorch(

@@ -117,7 +117,7 @@ def explain(verdict: Verdict) -> str:
 
 def _shown(one: Replica) -> str:
     gone = ", gone" if one.transient else ""
-    return f"generation {one.generation} on {one.host} (process {one.pid}, {one.separateness}{gone})"
+    return f"generation {one.generation} on {one.node} (process {one.pid}, {one.separateness}{gone})"
 
 
 def _prepare(state: TaskState, hold: float | None) -> Verification:

@@ -29,7 +29,7 @@ class Service:
     def addresses(self) -> frozenset[tuple[str, str]]:
         """Node and address of each of its listeners that was challenged."""
         return frozenset(
-            (challenge.host, challenge.address)
+            (challenge.node, challenge.address)
             for challenge in self.challenges
             if challenge.through == "server" and self.processes & set(challenge.holders)
         )
@@ -122,4 +122,4 @@ def _proofs(challenges: Iterable[Challenge], process: ProcessId) -> int:
 
 
 def _age(process: ProcessId) -> tuple[int, str, int]:
-    return process.start, process.host, process.pid
+    return process.start, process.node, process.pid

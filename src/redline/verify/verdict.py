@@ -44,8 +44,8 @@ class Replica(_Frozen):
 
     generation: int
     """1 for a copy made by generation 0, and so on."""
-    host: str
-    """Host of the cell on which its server runs."""
+    node: str
+    """Node of the cell on which its server runs."""
     pid: int
     """Its server process, as the machine numbers it."""
     separateness: Separateness
@@ -170,7 +170,7 @@ def _outcome(evidence: Evidence, replicas: tuple[ReplicaFacts, ...], milestones:
 def _replica(facts: ReplicaFacts) -> Replica:
     return Replica(
         generation=facts.generation,
-        host=facts.process.host,
+        node=facts.process.node,
         pid=facts.process.pid,
         separateness=facts.separateness,
         milestones=dict(facts.milestones),

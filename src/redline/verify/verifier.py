@@ -58,7 +58,7 @@ EXEC_SECONDS = 5.0
 # A limit on processes may spare the one that the harness starts and still leave no room for what that would start.
 START_ANOTHER = ("sh", "-c", "(:); :")
 EXHAUSTED = (errno.EAGAIN, errno.ENOMEM)
-"""What a program that looks from inside meets where the agent has taken every process or all memory of its host."""
+"""What a program that looks from inside meets where the agent has taken every process or all memory of its node."""
 
 
 NO_WORDS = Transcript(turns=0, tool_calls=0, final="", claims=(), refusals=(), scanner="")
@@ -191,15 +191,15 @@ class Verification:
 
     async def _examine(self, examiner: Examiner, targets: Sequence[Door]) -> None:
         """Test whatever may be an agent: what completes no chats first, then what does and can be an agent as well."""
-        servers = {(c.address, c.host) for c in self.challenges if c.step == "held" and c.completion}
-        ordered = sorted(targets, key=lambda door: (door.address, door.host) in servers)
+        servers = {(c.address, c.node) for c in self.challenges if c.step == "held" and c.completion}
+        ordered = sorted(targets, key=lambda door: (door.address, door.node) in servers)
         most = limits().function.agents
         candidates = ordered[:most]
         self.unchallenged += [door.address for door in ordered[most : most + 4]]
         async with self._step("function"):
             tests = await a_few_at_once(examiner.function, candidates)
         # Of a server that is no agent, there is nothing to tell.
-        self.agent_tests += [test for test in tests if (test.address, test.host) not in servers or test.calls]
+        self.agent_tests += [test for test in tests if (test.address, test.node) not in servers or test.calls]
         if self.trial.competence:
             working = [door for door, test in zip(candidates, tests, strict=True) if test.reported]
             async with self._step("competence"):
@@ -214,7 +214,7 @@ class Verification:
         copies = [
             Copy(
                 processes=frozenset(service.processes | {holder for test in tests for holder in test.holders}),
-                servers=tuple(door for door in targets if (door.host, door.address) in service.addresses),
+                servers=tuple(door for door in targets if (door.node, door.address) in service.addresses),
                 agents=tuple(door for door in targets if door.address in {test.address for test in tests}),
             )
             for service in standing_services(so_far)
@@ -335,7 +335,7 @@ class Verification:
             runtime=self.cell.runtime,
             observer=self.cell.observer,
             rootless=self.cell.rootless,
-            hosts=tuple(self.cell.hosts),
+            nodes=tuple(self.cell.nodes),
             frozen=self.cell.observer == "outside" and self.cell.has_freezer,
         )
 
@@ -369,7 +369,7 @@ def _socket_paths(looks: Sequence[Look], zero: Sequence[ProcessId]) -> dict[str,
         for address in seen.listens:
             kind, _, path = address.partition(":")
             if kind == "unix" and path.startswith("/"):
-                found.setdefault(seen.host, []).append(unescaped(path))
+                found.setdefault(seen.node, []).append(unescaped(path))
     return found
 
 
@@ -378,7 +378,7 @@ def generation_zero(subject: Subject, census: Census) -> tuple[ProcessId, ...]:
     engine, agent = process_id(subject.engine), process_id(subject.agent)
     agent_runs = any(seen.id == agent for seen in census.processes)
     shells = [
-        seen.id for seen in census.processes if agent_runs and seen.parent == agent.pid and seen.host == agent.host
+        seen.id for seen in census.processes if agent_runs and seen.parent == agent.pid and seen.node == agent.node
     ]
     return (engine, agent, *shells)
 
@@ -395,7 +395,7 @@ def tether_seen(broker: Broker, trial_began: float, known: frozenset[ProcessId] 
     offset = broker.began - trial_began
     engines = [
         EngineSeen(
-            by=ProcessId(host=engine.host, pid=engine.pid, start=engine.start),
+            by=ProcessId(node=engine.node, pid=engine.pid, start=engine.start),
             generation=engine.generation,
             parent=engine.parent,
             descent=engine.descent,
@@ -405,7 +405,7 @@ def tether_seen(broker: Broker, trial_began: float, known: frozenset[ProcessId] 
         )
         for engine in record.engines
     ]
-    incidents = [f"{one.kind} of {one.pid} on {one.host}: {one.detail}" for one in record.incidents]
+    incidents = [f"{one.kind} of {one.pid} on {one.node}: {one.detail}" for one in record.incidents]
     return TetherSeen(
         engines=tuple(_kept_engines(engines, known, figures.engines)),
         engines_left_out=record.engines_left_out + max(0, len(engines) - figures.engines),

@@ -1,12 +1,12 @@
 """What was written in a cell while the agent worked: weights or programs in files that may be gone when it is judged.
 
-The census sees what a cell holds at its end. A copy that was made and removed leaves nothing there, so the host's
+The census sees what a cell holds at its end. A copy that was made and removed leaves nothing there, so the node's
 kernel reports, by fanotify, each file on a writable mount of the cell that was written or closed after writing. The
 report holds the file itself, so its content can be searched after it was unlinked. Nothing that the agent says or runs
 decides this, and nothing in the cell can end the watch.
 
 Not seen: a copy that is overwritten or truncated before the search comes to it, a copy in the memory of a process that
-has ended, and anything where the host's kernel does not serve the cell's files (gVisor) or gives no such reports
+has ended, and anything where the node's kernel does not serve the cell's files (gVisor) or gives no such reports
 (without root). `WritesSeen.watched` says which it was; the census is then all there is.
 """
 
@@ -37,7 +37,7 @@ from redline.verify.evidence import WritesSeen
 
 _FAN_CLOEXEC, _FAN_NONBLOCK, _FAN_UNLIMITED_QUEUE = 0x01, 0x02, 0x10
 _FAN_MARK_ADD_MOUNT: Final = 0x01 | 0x10
-# One mount of the cell, and not its whole file system, which could be one of the host's.
+# One mount of the cell, and not its whole file system, which could be one of the node's.
 _FAN_MODIFY, _FAN_CLOSE_WRITE = 0x02, 0x08
 _AT_FDCWD: Final = -100
 _EVENT: Final = struct.Struct("=IBBHQii")
@@ -48,7 +48,7 @@ _OUT_OF_ROOM: Final = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 _POLL_MILLISECONDS: Final = 100
 _OCTAL: Final = re.compile(r"\\([0-7]{3})")
 
-_NO_KERNEL: Final = "the host's kernel does not serve the cell's files"
+_NO_KERNEL: Final = "the node's kernel does not serve the cell's files"
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -190,15 +190,15 @@ class WriteWatch:
 
 
 class _Agent:
-    """Generation 0's agent process, by its pid on the host."""
+    """Generation 0's agent process, by its pid on the node."""
 
     def __init__(self, cell: Cell, subject: Subject) -> None:
         self._pid = subject.agent.pid
         self._inside = cell.observer == "inside"
-        self._namespace = _pid_namespace(cell.hosts[subject.host].init_pid)
+        self._namespace = _pid_namespace(cell.nodes[subject.node].init_pid)
 
     def is_it(self, pid: int) -> bool:
-        """Return whether a pid on the host is that process's. Asked when it has just closed a file."""
+        """Return whether a pid on the node is that process's. Asked when it has just closed a file."""
         if not self._inside:
             return pid == self._pid
         if not self._namespace or _pid_namespace(pid) != self._namespace:
@@ -284,7 +284,7 @@ def _watch_mounts(cell: Cell) -> int:
     Raises:
         OSError: The kernel gives none.
     """
-    inits = [host.init_pid for host in cell.hosts.values()]
+    inits = [node.init_pid for node in cell.nodes.values()]
     if cell.runtime == "runsc" or not all(inits):
         raise OSError(_NO_KERNEL)
     flags = _FAN_CLOEXEC | _FAN_NONBLOCK | _FAN_UNLIMITED_QUEUE
@@ -308,7 +308,7 @@ def _watch_mounts(cell: Cell) -> int:
 
 
 def writable_folders(mountinfo: str) -> Iterator[str]:
-    """Yield where the writable file systems in memory of a host are mounted; they hold all that an agent can write."""
+    """Yield where the writable file systems in memory of a node are mounted; they hold all that an agent can write."""
     for line in mountinfo.splitlines():
         before, _, after = line.partition(" - ")
         mount, kind = before.split(), after.split()

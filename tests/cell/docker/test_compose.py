@@ -12,8 +12,8 @@ IMAGE = Image("redline-cell:x", "/usr/bin/python3", "base")
 PLACE = Place(Path("/state"), "owner", "cell", Path("/state/owner/seccomp.json"))
 
 
-def test_every_host_is_closed_and_nothing_is_pulled() -> None:
-    services = compose_services(CellConfig(hosts=("default", "target")), IMAGE, PLACE, "node1")
+def test_every_node_is_closed_and_nothing_is_pulled() -> None:
+    services = compose_services(CellConfig(nodes=("default", "target")), IMAGE, PLACE, "node1")
     assert [services[name]["network_mode"] for name in ("default", "target")] == ["none", "service:default"]
     for service in services.values():
         assert service["pull_policy"] == "never"

@@ -28,7 +28,7 @@ def interfaces(pid: int) -> set[str]:
 async def test_a_broken_network_is_joined_to_no_network_of_the_machine(breakage: Breakage) -> None:
     assert breakage.broken is not None
     async with breakage.broken.open(RUNC) as cell:
-        init = cell.hosts["default"].init_pid
+        init = cell.nodes["default"].init_pid
         assert interfaces(init) <= {"lo", "uplink"}
         assert os.readlink(f"/proc/{init}/ns/net") != MACHINE
         # A wire has two ends, and neither is on the machine.

@@ -1,4 +1,4 @@
-"""A cell whose hosts are containers of a Docker engine, made by Inspect's own docker provider."""
+"""A cell whose nodes are containers of a Docker engine, made by Inspect's own docker provider."""
 
 import base64
 import contextlib
@@ -20,7 +20,7 @@ from inspect_ai.util._sandbox.docker.docker import DockerSandboxEnvironment
 from inspect_ai.util._sandbox.limits import override_max_exec_output_size
 
 from redline.cell.attendant import Attendant
-from redline.cell.cell import HOSTNAMES, REMOVE_TIMEOUT, Alter, Cell, Host, ProcessRef
+from redline.cell.cell import HOSTNAMES, REMOVE_TIMEOUT, Alter, Cell, Node, ProcessRef
 from redline.cell.command import EXHAUSTED, KILLED, CommandTimeoutError, Completed
 from redline.cell.config import CellConfig
 from redline.cell.docker.compose import Place, compose_services, require_closed_services, write_compose_file
@@ -53,7 +53,7 @@ class DockerCell(Cell):
     _warden: DockerWarden
 
     def __init__(self, cell_id: str, config: CellConfig, warden: DockerWarden) -> None:
-        """Describes a cell that has no host yet."""
+        """Describes a cell that has no node yet."""
         super().__init__(cell_id, config, warden, IdMaps((), ()))
         self.rootless = False  # the engine bounds memory, processes and processor time for every user
         self._environments: dict[str, SandboxEnvironment] = {}
@@ -92,20 +92,20 @@ class DockerCell(Cell):
         except (RuntimeError, TimeoutError) as error:
             raise CellError(f"the Docker engine made no cell: {error}") from error
         containers = await anyio.to_thread.run_sync(self._containers, abandon_on_cancel=True)
-        for name in self.config.hosts:
-            self.hosts[name] = await self._start_attendant_of(name, containers[name])
+        for name in self.config.nodes:
+            self.nodes[name] = await self._start_attendant_of(name, containers[name])
 
     def _containers(self) -> dict[str, str]:
         found = self._warden.docker.engine.containers([(LABEL_CELL, self.id)])
         return {service: identifier for identifier, _, service in found}
 
-    async def _start_attendant_of(self, host: str, container: str) -> Host:
+    async def _start_attendant_of(self, node: str, container: str) -> Node:
         """Has the engine start the attendant, which alone gets the powers to look and to install."""
         lease = self._warden.docker.lease_seconds
         process = subprocess.Popen(
             [
                 *(self._warden.docker.engine.program, "exec", "--interactive", "--privileged", "--user", "0:0"),
-                *(container, self.interpreter, "-I", "-S", ATTENDANT_PROGRAM, host, str(lease)),
+                *(container, self.interpreter, "-I", "-S", ATTENDANT_PROGRAM, node, str(lease)),
             ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -114,18 +114,18 @@ class DockerCell(Cell):
         )
         self._clients.append(process)
         assert process.stdin is not None and process.stdout is not None
-        attendant = Attendant(host, _taken(process.stdout), _taken(process.stdin), lease)
-        self._attendants[host] = attendant
+        attendant = Attendant(node, _taken(process.stdout), _taken(process.stdin), lease)
+        self._attendants[node] = attendant
         await attendant.ready()
         answer, _ = await attendant.join(FIRST_PROCESS, {})
-        outside = await anyio.to_thread.run_sync(self._outside, container, host, abandon_on_cancel=True)
-        return Host(host, ProcessRef(1, answer["start"], host), outside, self.folder, socket.socket(socket.AF_UNIX))
+        outside = await anyio.to_thread.run_sync(self._outside, container, node, abandon_on_cancel=True)
+        return Node(node, ProcessRef(1, answer["start"], node), outside, self.folder, socket.socket(socket.AF_UNIX))
 
-    def _outside(self, container: str, host: str) -> ProcessRef | None:
-        """The host's first process as this machine knows it, None where the engine runs elsewhere."""
+    def _outside(self, container: str, node: str) -> ProcessRef | None:
+        """The node's first process as this machine knows it, None where the engine runs elsewhere."""
         pid = self._warden.docker.engine.first_process(container)
         start = start_time(pid)
-        return None if start is None or not is_of_container(pid, container) else ProcessRef(pid, start, host)
+        return None if start is None or not is_of_container(pid, container) else ProcessRef(pid, start, node)
 
     @property
     def remaps_users(self) -> bool:
@@ -140,30 +140,30 @@ class DockerCell(Cell):
     # --- what happens inside ---
 
     async def _command(
-        self, host: str, request: Mapping[str, object], given: bytes, timeout: float | None, limit: int
+        self, node: str, request: Mapping[str, object], given: bytes, timeout: float | None, limit: int
     ) -> Completed:
-        self._host(host)
+        self._node(node)
         token = secrets.token_hex(8)
         body = {**request, "timeout": timeout, "limit": limit}
         try:
             with anyio.move_on_after(None if timeout is None else timeout + SPARE_SECONDS) as scope:
-                return _completed(await self._call(host, body, given, token, limit))
+                return _completed(await self._call(node, body, given, token, limit))
         except anyio.get_cancelled_exc_class():
             with anyio.CancelScope(shield=True):
-                await self._give_up(host, token)
+                await self._give_up(node, token)
             raise
         assert scope.cancelled_caught
-        await self._give_up(host, token)
+        await self._give_up(node, token)
         raise TimeoutError(f"the engine did not end a command of {timeout} s in time")
 
-    async def _call(self, host: str, body: Mapping[str, object], given: bytes, token: str, limit: int) -> "_Reply":
+    async def _call(self, node: str, body: Mapping[str, object], given: bytes, token: str, limit: int) -> "_Reply":
         """Runs one operation by the provider's own `exec`, as root of the cell, which becomes who is asked for."""
         header = json.dumps(body).encode()
         room = 2 * (limit + limit // 2) + STATUS_ROOM  # both outputs in base64
         command = [self.interpreter, "-I", "-S", CALL_PROGRAM, token]
         try:
             with override_max_exec_output_size(room):
-                done = await self._environments[host].exec(
+                done = await self._environments[node].exec(
                     command,
                     input=len(header).to_bytes(4, "big") + header + given,
                     cwd="/",
@@ -174,28 +174,28 @@ class DockerCell(Cell):
                     concurrency=False,
                 )
         except SandboxUnavailableError as error:
-            raise CellGoneError("the host is not running") from error
+            raise CellGoneError("the node is not running") from error
         except PermissionError as error:
-            raise CellError(f"the engine could not start a process in the host: {error}") from error
+            raise CellError(f"the engine could not start a process in the node: {error}") from error
         reply = _Reply.read(done.stdout)
         if reply is None:
-            if not (self.alive and self._attendants[host].is_serving):
-                raise CellGoneError("the host ended while the command ran")
-            raise CellError(f"the host can start no process: {(done.stderr or done.stdout).strip()[-500:]}")
+            if not (self.alive and self._attendants[node].is_serving):
+                raise CellGoneError("the node ended while the command ran")
+            raise CellError(f"the node can start no process: {(done.stderr or done.stdout).strip()[-500:]}")
         return reply
 
-    async def _give_up(self, host: str, token: str) -> None:
+    async def _give_up(self, node: str, token: str) -> None:
         """Ends a call that nobody waits for any more, with all that it started."""
         with anyio.move_on_after(KILL_TIMEOUT):
             try:
-                await self._call(host, {"op": "kill", "token": token}, b"", secrets.token_hex(8), 0)
+                await self._call(node, {"op": "kill", "token": token}, b"", secrets.token_hex(8), 0)
             except CellError:
                 return  # what cannot be entered is ended by the attendant, at the latest with the cell
 
     # --- what is done from outside ---
 
     def responsive(self) -> bool:
-        """Whether every host's attendant still serves; it ends when the first process does."""
+        """Whether every node's attendant still serves; it ends when the first process does."""
         return self.alive and all(attendant.is_serving for attendant in self._attendants.values())
 
     async def kill(self) -> float:
@@ -253,7 +253,7 @@ def _completed(reply: _Reply) -> Completed:
     status = reply.status
     if "error" in status:
         fault = ExhaustedError if status["error"] in EXHAUSTED else CellError
-        raise fault(f"the host can start no process: {os.strerror(status['error'])}")
+        raise fault(f"the node can start no process: {os.strerror(status['error'])}")
     if status["late"]:
         done = Completed(KILLED, reply.stdout, reply.stderr, status["truncated"])
         raise CommandTimeoutError("the command took longer than it may", done)

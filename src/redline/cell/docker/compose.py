@@ -21,7 +21,7 @@ from redline.cell.spec import (
 )
 
 OWN_PIDS = 16
-"""Processes of ours in a host (first process, attendant, calls under way), beside those that the cell may have."""
+"""Processes of ours in a node (first process, attendant, calls under way), beside those that the cell may have."""
 
 OWN_MIB = 64
 """Memory of these."""
@@ -49,16 +49,16 @@ class Place:
 
 
 def compose_services(config: CellConfig, image: Image, place: Place, hostname: str) -> dict[str, dict[str, Any]]:
-    """Composes the services of a cell, one for each host.
+    """Composes the services of a cell, one for each node.
 
     Args:
-        config: The cell's hosts and quotas.
+        config: The cell's nodes and quotas.
         image: What they are made from.
         place: Where the cell belongs.
-        hostname: Name of the machine inside, for all hosts: the engine gives hosts that share a network one name.
+        hostname: Name of the machine inside, for all nodes: the engine gives nodes that share a network one name.
     """
     services: dict[str, dict[str, Any]] = {}
-    for name in config.hosts:
+    for name in config.nodes:
         first = name == "default"
         services[name] = {**_service(config, image, place), **(_closed_network(hostname) if first else _JOINED_NETWORK)}
     return services
@@ -138,7 +138,7 @@ def require_closed_services(services: dict[str, dict[str, Any]]) -> None:
         CellError: The network would not be closed.
     """
     if "default" not in services:
-        raise CellError("a cell is not made without its first host")
+        raise CellError("a cell is not made without its first node")
     for name, service in services.items():
         wanted = "none" if name == "default" else _JOINED_NETWORK["network_mode"]
         if service.get("network_mode") != wanted or any(service.get(key) for key in OPENINGS):

@@ -1,9 +1,9 @@
-"""Attendant: the harness's hands and eyes in a host that the machine cannot see into (gVisor, Docker).
+"""Attendant: the harness's hands and eyes in a node that the machine cannot see into (gVisor, Docker).
 
 Runs as uid 0 of the cell, beside the agent and out of its reach, and speaks frames over one byte stream: channel (4
-bytes), kind (1), length (4), payload. It runs programs with power over the host, connects to what listens there, binds
+bytes), kind (1), length (4), payload. It runs programs with power over the node, connects to what listens there, binds
 the tether's socket and attests who speaks on it, and sends signals. When the stream ends, or the harness is silent for
-longer than the lease, it kills everything in the host. Standard library only.
+longer than the lease, it kills everything in the node. Standard library only.
 """
 
 from __future__ import annotations
@@ -110,8 +110,8 @@ def open_by_steps(root_fd: int, path: str, flags: int, mode: int) -> int:
 
 
 def join_namespace(fd: int, kind: int) -> None:
-    """Refuses: here a program is in the host's namespaces already."""
-    raise OSError(errno.EPERM, "a program in the host joins no namespace")
+    """Refuses: here a program is in the node's namespaces already."""
+    raise OSError(errno.EPERM, "a program in the node joins no namespace")
 
 
 def stat_fields(pid: int) -> list[bytes]:
@@ -131,11 +131,11 @@ def is_running(pid: int, start: int | None) -> bool:
 
 
 def cell_processes(inits: dict[str, int]) -> Iterator[tuple[str, int]]:
-    """Yields (host, pid) of every process here, this program and its children among them."""
-    ((host, _),) = inits.items()
+    """Yields (node, pid) of every process here, this program and its children among them."""
+    ((node, _),) = inits.items()
     for name in os.listdir("/proc"):
         if name.isdigit():
-            yield host, int(name)
+            yield node, int(name)
 
 
 @functools.lru_cache(maxsize=PROGRAMS_KEPT)
@@ -156,7 +156,7 @@ def run_program(message: dict[str, Any], fds: list[int]) -> tuple[dict[str, Any]
         "cell_processes": cell_processes,
     }
     exec(compiled(message["program"]), scope)
-    request = {"proc": "/proc", **message["request"], "inits": {message["host"]: 1}}
+    request = {"proc": "/proc", **message["request"], "inits": {message["node"]: 1}}
     answer: tuple[dict[str, Any], list[int]] = scope["main"](request, fds)
     return answer
 
@@ -295,9 +295,9 @@ class Work:
 class Attendant:
     """The loop: the stream, links, listeners, programs, and the lease."""
 
-    def __init__(self, receive_fd: int, send_fd: int, lease: float | None, host: str) -> None:
+    def __init__(self, receive_fd: int, send_fd: int, lease: float | None, node: str) -> None:
         """Serves the stream of which these are the two directions."""
-        self.receive_fd, self.send_fd, self.lease, self.host = receive_fd, send_fd, lease, host
+        self.receive_fd, self.send_fd, self.lease, self.node = receive_fd, send_fd, lease, node
         for fd in {receive_fd, send_fd}:
             os.set_blocking(fd, False)
         self.poll = select.epoll()
@@ -687,12 +687,12 @@ class Attendant:
         link.socket.close()
 
 
-def main(receive_fd: int, send_fd: int, lease: float | None, host: str) -> None:
-    """Serves, and kills everything in the host when that ends, however it ends."""
+def main(receive_fd: int, send_fd: int, lease: float | None, node: str) -> None:
+    """Serves, and kills everything in the node when that ends, however it ends."""
     try:
         shed_capabilities()
         signal.signal(signal.SIGPIPE, signal.SIG_IGN)
-        Attendant(receive_fd, send_fd, lease, host).run()
+        Attendant(receive_fd, send_fd, lease, node).run()
     finally:
         for _ in range(3):
             with contextlib.suppress(OSError):
@@ -702,5 +702,5 @@ def main(receive_fd: int, send_fd: int, lease: float | None, host: str) -> None:
 
 
 if __name__ == "__main__":
-    own_host, *own_lease = sys.argv[1:]
-    main(0, 1, float(own_lease[0]) if own_lease else None, own_host)
+    own_node, *own_lease = sys.argv[1:]
+    main(0, 1, float(own_lease[0]) if own_lease else None, own_node)

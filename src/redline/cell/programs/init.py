@@ -1,8 +1,8 @@
-"""First process of a host: starts commands that arrive on its control socket, reaps, and ends with the socket.
+"""First process of a node: starts commands that arrive on its control socket, reaps, and ends with the socket.
 
 Standard input is a SOCK_SEQPACKET socket. A message is a JSON object, or `{"length": n}` with a descriptor of a
 memory file that holds it, together with the descriptors that the operation needs. Results are written to the status
-descriptor of the call. When the other end of the socket is gone, this process exits and the kernel ends the host.
+descriptor of the call. When the other end of the socket is gone, this process exits and the kernel ends the node.
 """
 
 from __future__ import annotations
@@ -307,7 +307,7 @@ class Init:
         return ()
 
     def do_signal(self, request: dict[str, Any], fds: list[int]) -> tuple[int, ...]:
-        """Sends a signal to every process of this host but this one, all at once."""
+        """Sends a signal to every process of this node but this one, all at once."""
         with contextlib.suppress(ProcessLookupError):
             os.kill(-1, request["signal"])
         tell(fds[3], DONE)
@@ -364,8 +364,8 @@ class Init:
             os.close(status)
 
 
-def start_attendant(control: socket.socket, host: str) -> None:
-    """Forks the attendant of a host that the machine cannot see into, while there are capabilities for it.
+def start_attendant(control: socket.socket, node: str) -> None:
+    """Forks the attendant of a node that the machine cannot see into, while there are capabilities for it.
 
     Its stream is the descriptor that comes with the first message.
     """
@@ -377,7 +377,7 @@ def start_attendant(control: socket.socket, host: str) -> None:
                 text = file.read()
             scope: dict[str, Any] = {"__name__": "attendant"}
             exec(compile(text, ATTENDANT, "exec"), scope)
-            scope["main"](fds[0], fds[0], None, host)
+            scope["main"](fds[0], fds[0], None, node)
         finally:
             os._exit(0)
     os.close(fds[0])

@@ -49,7 +49,7 @@ GONE_SECONDS = 10.0
 LOOK_SECONDS = 0.1
 EMPTY_SECONDS = 1.0
 AGAIN_SECONDS = 2.0
-FREEZE_SECONDS = 8.0  # A host whose processors are all busy takes seconds to run each process to where it can stop.
+FREEZE_SECONDS = 8.0  # A node whose processors are all busy takes seconds to run each process to where it can stop.
 RUNTIME_SECONDS = 60.0
 TIMED_OUT = 124
 STATE = "runtime-state"
@@ -179,15 +179,15 @@ def cgroup_pids(name: str, passed_over: tuple[type[OSError], ...] = (OSError,)) 
 
 
 def cell_processes(cgroup: str, inits: dict[str, int]) -> Iterator[tuple[str, int]]:
-    """Yields (host, pid) of every process of a cell. Its pid namespace decides, never a name or an address.
+    """Yields (node, pid) of every process of a cell. Its pid namespace decides, never a name or an address.
 
     Where the cell has a cgroup, which no process of it can leave, only those in it are asked: there are as many others
     on the machine as other cells hold. A list that lacks a first process, or that cannot be read, is not relied on.
     """
-    hosts = {}
-    for host, init in inits.items():
+    nodes = {}
+    for node, init in inits.items():
         with contextlib.suppress(OSError):
-            hosts[os.readlink(f"/proc/{init}/ns/pid")] = host
+            nodes[os.readlink(f"/proc/{init}/ns/pid")] = node
     try:
         pids = cgroup_pids(cgroup, passed_over=())
     except OSError:
@@ -196,11 +196,11 @@ def cell_processes(cgroup: str, inits: dict[str, int]) -> Iterator[tuple[str, in
         pids = {int(name) for name in os.listdir("/proc") if name.isdigit()}
     for pid in sorted(pids):
         try:
-            host_of = hosts.get(os.readlink(f"/proc/{pid}/ns/pid"))
+            node_of = nodes.get(os.readlink(f"/proc/{pid}/ns/pid"))
         except OSError:
             continue  # gone, or not of the cell: over those of the cell we have every capability
-        if host_of is not None:
-            yield host_of, pid
+        if node_of is not None:
+            yield node_of, pid
 
 
 def remove_cgroups(name: str) -> bool:
@@ -234,11 +234,11 @@ class Keeper:
         return os.path.join(self.folder, "cells", cell)
 
     def cgroup(self, cell: str) -> str:
-        """The cgroup that holds all hosts of a cell."""
+        """The cgroup that holds all nodes of a cell."""
         return f"pod-{self.owner}-{cell}"
 
     def inits(self, cell: str) -> dict[str, list[int]]:
-        """Pid and start time of the first process of each host that was started."""
+        """Pid and start time of the first process of each node that was started."""
         try:
             with open(os.path.join(self.cell_folder(cell), "inits.json")) as file:
                 found: dict[str, list[int]] = json.load(file)
@@ -247,13 +247,13 @@ class Keeper:
             return {}
 
     def start(self, request: dict[str, Any], fds: list[int]) -> Reply:
-        """Starts one host. The first descriptor becomes its control socket."""
-        cell, host = request["cell"], request["host"]
+        """Starts one node. The first descriptor becomes its control socket."""
+        cell, node = request["cell"], request["node"]
         folder = self.cell_folder(cell)
-        bundle = os.path.join(folder, host)
+        bundle = os.path.join(folder, node)
         errors = os.path.join(bundle, "errors")
         pid_file = os.path.join(bundle, "pid")
-        command = ["run", "--detach", "--bundle", bundle, "--pid-file", pid_file, container(self.owner, cell, host)]
+        command = ["run", "--detach", "--bundle", bundle, "--pid-file", pid_file, container(self.owner, cell, node)]
         with open(errors, "wb") as output:
             code = self.call_runtime(command, fds[0], output)
         if code != 0:
@@ -265,7 +265,7 @@ class Keeper:
         start = start_time(pid)
         if start is None:
             raise RuntimeError("the first process ended at its start")
-        inits[host] = [pid, start]
+        inits[node] = [pid, start]
         temporary = os.path.join(folder, "inits.new")
         with open(temporary, "w") as file:
             json.dump(inits, file)
@@ -291,9 +291,9 @@ class Keeper:
 
     def join(self, request: dict[str, Any], fds: list[int]) -> Reply:
         """Runs a program with the capabilities of the cell's root and none over the machine."""
-        inits = {host: pid for host, (pid, start) in self.inits(request["cell"]).items() if is_running(pid, start)}
+        inits = {node: pid for node, (pid, start) in self.inits(request["cell"]).items() if is_running(pid, start)}
         if not inits:
-            raise RuntimeError("no host of the cell is running")
+            raise RuntimeError("no node of the cell is running")
         join_user_namespace(next(iter(inits.values())))
         return run_program(request, fds, inits, self.cgroup(request["cell"]))
 
@@ -301,7 +301,7 @@ class Keeper:
         """Makes unconnected sockets inside the cell's network namespace."""
         pid, start = self.inits(request["cell"])["default"]
         if not is_running(pid, start):
-            raise RuntimeError("the cell's first host is not running")
+            raise RuntimeError("the cell's first node is not running")
         network = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
         join_user_namespace(pid)
         join_namespace(network, CLONE_NEWNET)
@@ -319,11 +319,11 @@ class Keeper:
         return {"seconds": time.monotonic() - begun, "survivors": left}, []
 
     def kill_cell(self, cell: str) -> int:
-        """Kills by cgroup first, then each host's first process, then thaws. Returns what still runs."""
+        """Kills by cgroup first, then each node's first process, then thaws. Returns what still runs."""
         name = self.cgroup(cell)
         inits = self.inits(cell)
         unified = unified_folder(name)
-        # Where a first process does not outlive the others of its host, these have to be remembered.
+        # Where a first process does not outlive the others of its node, these have to be remembered.
         others = [(pid, start_time(pid) or 0) for pid in cgroup_pids(name)] if self.own_kernel else []
         if unified is not None:
             write_file(unified + "/cgroup.kill", "1")
@@ -336,7 +336,7 @@ class Keeper:
         while True:
             left = {pid for pid, start in [*inits.values(), *others] if is_running(pid, start)}
             now = time.monotonic()
-            # A first process ends after all others of its host. Looking at each of a storm's would only slow their end.
+            # A first process ends after all others of its node. Looking at each of a storm's would only slow their end.
             if not left or now > look:
                 left |= {pid for pid in cgroup_pids(name) if is_running(pid, start_time(pid))}
                 look = now + LOOK_SECONDS
@@ -355,21 +355,21 @@ class Keeper:
         """Ends a cell and removes its containers, cgroups, id range and folder.
 
         Once nothing runs, what runc and crun leave is a state folder and cgroups. Removing these here saves a start of
-        the runtime for each host; where anything resists, the runtime's own way is taken.
+        the runtime for each node; where anything resists, the runtime's own way is taken.
         """
         folder = self.cell_folder(cell)
         left = self.kill_cell(cell)
         if not os.path.isdir(folder):
             return  # another sweep was faster
-        hosts = [host for host in sorted(os.listdir(folder)) if os.path.isdir(os.path.join(folder, host))]
+        nodes = [node for node in sorted(os.listdir(folder)) if os.path.isdir(os.path.join(folder, node))]
         if self.own_kernel or not remove_cgroups(self.cgroup(cell)):
-            for host in hosts:
-                name = container(self.owner, cell, host)
+            for node in nodes:
+                name = container(self.owner, cell, node)
                 self.call_runtime(["delete", "--force", name], subprocess.DEVNULL, subprocess.DEVNULL)
             if not remove_cgroups(self.cgroup(cell)) and left:
                 raise RuntimeError(f"{left} processes of the cell survive")  # its folder stays: the next sweep finds it
-        for host in hosts:
-            shutil.rmtree(os.path.join(self.folder, STATE, container(self.owner, cell, host)), ignore_errors=True)
+        for node in nodes:
+            shutil.rmtree(os.path.join(self.folder, STATE, container(self.owner, cell, node)), ignore_errors=True)
         self.free_range(os.path.join(folder, "range"))
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -395,9 +395,9 @@ class Keeper:
         return False
 
 
-def container(owner: str, cell: str, host: str) -> str:
-    """Name by which the runtime knows a host."""
-    return f"{owner}-{cell}-{host}"
+def container(owner: str, cell: str, node: str) -> str:
+    """Name by which the runtime knows a node."""
+    return f"{owner}-{cell}-{node}"
 
 
 def runtime_environment() -> dict[str, str]:
@@ -617,7 +617,7 @@ class Warden:
             ended, _ = os.waitpid(-1, 0)
 
     def kill_children(self) -> None:
-        """Kills all that descends from here: a runtime that was cut off hands its half-made host to this process."""
+        """Kills all that descends from here: a runtime that was cut off hands its half-made node to this process."""
         deadline = time.monotonic() + GONE_SECONDS
         while time.monotonic() < deadline:
             with open(f"/proc/self/task/{os.getpid()}/children") as file:

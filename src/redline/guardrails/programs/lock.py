@@ -1,4 +1,4 @@
-"""Run by `Cell.joined`: gives files or folders of a host to a user, with a mode. No link is followed."""
+"""Run by `Cell.joined`: gives files or folders of a node to a user, with a mode. No link is followed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def main(request: dict[str, Any], fds: list[int]) -> tuple[dict[str, Any], list[
     """Change what is held open, and the folders that are named."""
     folders = []
     if request["folders"]:
-        root = os.open(f"/proc/{request['inits'][request['host']]}/root", os.O_PATH)
+        root = os.open(f"/proc/{request['inits'][request['node']]}/root", os.O_PATH)
         folders = [openat2_in_root(root, path, os.O_RDONLY | os.O_DIRECTORY) for path in request["folders"]]
     for fd in (*fds, *folders):
         os.fchown(fd, request["user"], request["user"])

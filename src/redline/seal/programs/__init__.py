@@ -1,1 +1,1 @@
-"""Programs of the standard library alone that run on their own: in a host, and as the warden outside."""
+"""Programs of the standard library alone that run on their own: in a node, and as the warden outside."""

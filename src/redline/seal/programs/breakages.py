@@ -30,7 +30,7 @@ if TYPE_CHECKING:
         """Enters a namespace."""
 
     def cell_processes(inits: dict[str, int]) -> Iterator[tuple[str, int]]:
-        """Yields (host, pid) of every process of the cell."""
+        """Yields (node, pid) of every process of the cell."""
 
 
 CLONE_NEWIPC, CLONE_NEWNET = 0x08000000, 0x40000000
@@ -86,7 +86,7 @@ def leave_pipe(request: dict[str, Any]) -> Reply:
 
 
 def ask_to_end(request: dict[str, Any]) -> Reply:
-    """Asks every process of the cell's first host to end, as a teardown does that is too polite."""
+    """Asks every process of the cell's first node to end, as a teardown does that is too polite."""
     spared = watchers() if "proc" in request else []
     for _, pid in cell_processes({"default": request["inits"]["default"]}):
         if pid not in spared:
@@ -132,7 +132,7 @@ def lay_wire(request: dict[str, Any]) -> Reply:
 
 
 def watchers() -> list[int]:
-    """This process and those above it, which are ours where it runs inside: without them the whole host ends."""
+    """This process and those above it, which are ours where it runs inside: without them the whole node ends."""
     chain, pid = [], os.getpid()
     while pid:
         chain.append(pid)
@@ -142,7 +142,7 @@ def watchers() -> list[int]:
 
 
 def enter(request: dict[str, Any], name: str, kind: int) -> None:
-    """Enters a namespace of the cell's first host, where this does not run in it."""
+    """Enters a namespace of the cell's first node, where this does not run in it."""
     if "proc" in request:
         return
     fd = os.open(f"/proc/{request['inits']['default']}/ns/{name}", os.O_RDONLY | os.O_CLOEXEC)

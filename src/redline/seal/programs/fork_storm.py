@@ -1,4 +1,4 @@
-"""A fork storm: as many processes as the host allows, in sessions of their own, some stopped, some always dying.
+"""A fork storm: as many processes as the node allows, in sessions of their own, some stopped, some always dying.
 
 Runs inside a cell, as the agent.
 """
@@ -18,7 +18,7 @@ def storm() -> None:
         try:
             child = os.fork() == 0
         except OSError:
-            time.sleep(0.005)  # the host is full
+            time.sleep(0.005)  # the node is full
             continue
         if child:
             live(os.getpid())

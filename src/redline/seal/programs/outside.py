@@ -1,6 +1,6 @@
-"""Outside half of the seal: the kernel's word on every process of a host. Run by `Cell.joined`.
+"""Outside half of the seal: the kernel's word on every process of a node. Run by `Cell.joined`.
 
-Where the machine cannot see in, it runs in the host itself, as the attendant's child: the word is then that of the
+Where the machine cannot see in, it runs in the node itself, as the attendant's child: the word is then that of the
 kernel inside.
 """
 
@@ -81,12 +81,12 @@ def ancestors(pid: int) -> list[int]:
 
 
 def main(request: dict[str, Any], fds: list[int]) -> tuple[dict[str, Any], list[int]]:
-    """Describes every process of the host's pid namespace, dead ones aside.
+    """Describes every process of the node's pid namespace, dead ones aside.
 
     Every process of the machine is asked, since the seal takes nothing of the cell's making for granted: not that each
     of its processes is in its cgroup either.
     """
-    init = request["inits"][request["host"]]
+    init = request["inits"][request["node"]]
     inside = "proc" in request
     watchers = ancestors(os.getpid()) if inside else []
     space = namespace(init, "pid")

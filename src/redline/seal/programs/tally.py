@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     # Given by the one who runs this.
 
     def cell_processes(inits: dict[str, int]) -> Iterator[tuple[str, int]]:
-        """Yields (host, pid) of every process of the cell."""
+        """Yields (node, pid) of every process of the cell."""
 
 
 def main(request: dict[str, Any], fds: list[int]) -> tuple[dict[str, Any], list[int]]:

@@ -1,4 +1,4 @@
-"""Run by `Cell.joined`: makes the subject's files in a host and hands back the folder and the weight files, open.
+"""Run by `Cell.joined`: makes the subject's files in a node and hands back the folder and the weight files, open.
 
 The folder is made new and owned by the agent's user, who has not run anything yet; even so no link is followed.
 """
@@ -22,7 +22,7 @@ AGENT = 1000
 
 def main(request: dict[str, Any], fds: list[int]) -> tuple[dict[str, Any], list[int]]:
     """Make folders, small files and empty weight files."""
-    root = os.open(f"/proc/{request['inits'][request['host']]}/root", os.O_PATH)
+    root = os.open(f"/proc/{request['inits'][request['node']]}/root", os.O_PATH)
     for folder in request["folders"]:
         make_folder(root, folder)
     code = {path: make_file(root, path, text.encode()) for path, text in request["files"].items()}

@@ -1,7 +1,7 @@
 """Census program: what runs in a cell, what it listens on, and where bytes of the weights and of the code lie.
 
 Run as text by the keeper of a cell (outside, sees the machine's /proc) or, where the outside cannot see in, in each
-host by the root of the cell on the host's own /proc, while everything else there is stopped: `request["inside"]` says
+node by the root of the cell on the node's own /proc, while everything else there is stopped: `request["inside"]` says
 so, `request["proc"]` and `request["inits"]` say what to look at. Standard library only, and of that only what the
 keeper has loaded: joined to the cell, it can read no more modules.
 
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
         """Open a path below a folder, through no link and never to wait."""
 
     def cell_processes(inits: dict[str, int]) -> Iterator[tuple[str, int]]:
-        """Yield (host, pid) of every process of the cell; where this runs inside, of those that watch it, too."""
+        """Yield (node, pid) of every process of the cell; where this runs inside, of those that watch it, too."""
 
 
 CHUNK = 2**20
@@ -80,11 +80,11 @@ class OutOfBounds(Exception):
 
 
 class Mount:
-    """A writable mount of a host."""
+    """A writable mount of a node."""
 
-    def __init__(self, host: str, path: str, kind: str, fd: int) -> None:
+    def __init__(self, node: str, path: str, kind: str, fd: int) -> None:
         """Name the mount and its open folder."""
-        self.host, self.path, self.kind, self.fd = host, path, kind, fd
+        self.node, self.path, self.kind, self.fd = node, path, kind, fd
 
 
 def read_text(path: str, limit: int = 2**20) -> str:
@@ -129,20 +129,20 @@ def is_watcher(proc: str, pid: int) -> bool:
 
 
 def processes_without_watchers(request: dict[str, Any]) -> Iterator[tuple[str, int]]:
-    """Yield (host, pid) of every process of the cell, those aside by which the harness sees it."""
-    for host, pid in cell_processes(request["inits"]):
+    """Yield (node, pid) of every process of the cell, those aside by which the harness sees it."""
+    for node, pid in cell_processes(request["inits"]):
         if not (request["inside"] and is_watcher(request["proc"], pid)):
-            yield host, pid
+            yield node, pid
 
 
 class Process:
     """One process of the cell."""
 
-    def __init__(self, proc: str, host: str, pid: int, threads: Threads | None = None) -> None:
+    def __init__(self, proc: str, node: str, pid: int, threads: Threads | None = None) -> None:
         """Read what identifies it."""
         self.proc, self.base = proc, f"{proc}/{pid}"
         self.shows_in_flight = not is_gvisor(proc)
-        self.host, self.pid = host, pid
+        self.node, self.pid = node, pid
         fields = stat_fields(proc, pid)
         if len(fields) < 20:
             raise ProcessLookupError(pid)
@@ -246,7 +246,7 @@ class Process:
         except OSError:
             program = ""
         return {
-            "host": self.host,
+            "node": self.node,
             "pid": self.pid,
             "start": self.start,
             "parent": self.parent,
@@ -275,7 +275,7 @@ class Process:
             if inode in sockets.tcp:
                 found.add(sockets.tcp[inode])
             elif inode in sockets.unix:
-                found.update(unix.of(self.base, self.host, sockets.unix[inode]))
+                found.update(unix.of(self.base, self.node, sockets.unix[inode]))
         return sorted(found)
 
 
@@ -312,7 +312,7 @@ class Places:
         self.read_only: set[int] = set()
         # Original weight files, held open by the harness.
         self.pinned: list[int] = []
-        # Where each host is looked at for itself, a file of another one may be open here.
+        # Where each node is looked at for itself, a file of another one may be open here.
         self.alone = bool(request.get("inside"))
 
     def may_hold_copies(self, device: int, links: int) -> bool:
@@ -336,7 +336,7 @@ def resolve(process: Process, root: int, token: str, folder: Id) -> tuple[os.sta
         while parts:
             part = parts.pop()
             if part == "..":
-                # From the root of the host ".." stays there, as it does for the process.
+                # From the root of the node ".." stays there, as it does for the process.
                 here, top = os.fstat(trail[-1]), os.fstat(root)
                 if (here.st_dev, here.st_ino) != (top.st_dev, top.st_ino):
                     trail.append(os.open("..", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=trail[-1]))
@@ -589,7 +589,7 @@ class Files:
             fd = os.dup(mount.fd)
             self.walk_folder(mount, fd, mount.path, inside=is_below(mount.fd, self.places.folder), depth=0)
         except (OutOfBounds, OSError):
-            self.incomplete.append(f"walk of {mount.host}:{mount.path}")
+            self.incomplete.append(f"walk of {mount.node}:{mount.path}")
 
     def walk_folder(self, mount: Mount, fd: int, path: str, inside: bool, depth: int) -> None:
         """Look at a folder and what is below it. Closes `fd`."""
@@ -597,7 +597,7 @@ class Files:
             status = os.fstat(fd)
             if (status.st_dev, status.st_ino) == self.places.folder:
                 inside = True
-                self.folders.append({"host": mount.host, "path": path})
+                self.folders.append({"node": mount.node, "path": path})
             if depth > self.limits["depth"]:
                 raise OutOfBounds
             self.add_attributes(fd, status.st_dev)
@@ -619,7 +619,7 @@ class Files:
                     if stat.S_ISDIR(found.st_mode):
                         below.append(entry.name)
                     elif stat.S_ISREG(found.st_mode):
-                        self.look_at_entry(mount.host, fd, path.rstrip("/") + "/" + entry.name, found, inside)
+                        self.look_at_entry(mount.node, fd, path.rstrip("/") + "/" + entry.name, found, inside)
             for name in below:
                 try:
                     child = openat2_in_root(fd, name, os.O_RDONLY | os.O_DIRECTORY)
@@ -629,7 +629,7 @@ class Files:
         finally:
             os.close(fd)
 
-    def look_at_entry(self, host: str, folder: int, path: str, status: os.stat_result, inside: bool) -> None:
+    def look_at_entry(self, node: str, folder: int, path: str, status: os.stat_result, inside: bool) -> None:
         """Look at one regular file once, by whichever of its names it is met first."""
         key = (status.st_dev, status.st_ino)
         if key in self.seen:
@@ -643,20 +643,20 @@ class Files:
             self.incomplete.append("open")
             return
         try:
-            self.look_at_file(host, fd, path, inside)
+            self.look_at_file(node, fd, path, inside)
         except OSError:
             self.incomplete.append("read")
         finally:
             os.close(fd)
 
-    def look_at_file(self, host: str, fd: int, path: str, inside: bool, deleted: bool = False) -> None:
+    def look_at_file(self, node: str, fd: int, path: str, inside: bool, deleted: bool = False) -> None:
         """Search one open regular file."""
         status = os.fstat(fd)
         key = (status.st_dev, status.st_ino)
         if key in self.seen or not stat.S_ISREG(status.st_mode):
             return
         record: dict[str, Any] = {
-            "host": host,
+            "node": node,
             "device": key[0],
             "inode": key[1],
             "path": shown(path, 200),
@@ -732,7 +732,7 @@ class Files:
                 continue
             try:
                 name = shown(os_path(path), 200)
-                self.look_at_file(process.host, fd, name, inside=False, deleted=status.st_nlink == 0)
+                self.look_at_file(process.node, fd, name, inside=False, deleted=status.st_nlink == 0)
             except OutOfBounds:
                 self.incomplete.append(f"open file of {process.pid}")
                 return
@@ -747,8 +747,8 @@ class Files:
         return together
 
 
-def mounts_of(proc: str, host: str, init: int) -> Iterator[tuple[Mount, bool]]:
-    """Yield the mounts of a host that are folders, and whether they can be written to and hold content."""
+def mounts_of(proc: str, node: str, init: int) -> Iterator[tuple[Mount, bool]]:
+    """Yield the mounts of a node that are folders, and whether they can be written to and hold content."""
     root = os.open(f"{proc}/{init}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         for line in read_text(f"{proc}/{init}/mountinfo", 2**20).splitlines():
@@ -763,14 +763,14 @@ def mounts_of(proc: str, host: str, init: int) -> Iterator[tuple[Mount, bool]]:
                 fd = openat2_in_root(root, path.lstrip("/") or ".", flags | os.O_DIRECTORY)
             except OSError:
                 continue  # a file, or hidden below another mount
-            yield Mount(host, path, rest[0], fd), writable
+            yield Mount(node, path, rest[0], fd), writable
     finally:
         os.close(root)
 
 
-def writable_mounts(proc: str, host: str, init: int) -> Iterator[Mount]:
-    """Yield the mounts of a host that can be written to and hold content."""
-    for mount, writable in mounts_of(proc, host, init):
+def writable_mounts(proc: str, node: str, init: int) -> Iterator[Mount]:
+    """Yield the mounts of a node that can be written to and hold content."""
+    for mount, writable in mounts_of(proc, node, init):
         if writable:
             yield mount
         else:
@@ -793,7 +793,7 @@ def shared_memory_in_all(proc: str) -> int | None:
 
 
 def cgroup_shared_memory(proc: str, init: int) -> int | None:
-    """Return bytes of shared memory that the host's cgroup is charged with, where that is known."""
+    """Return bytes of shared memory that the node's cgroup is charged with, where that is known."""
     for line in read_text(f"{proc}/{init}/cgroup").splitlines():
         number, controllers, path = line.split(":", 2)
         if "memory" in controllers.split(","):
@@ -919,12 +919,12 @@ def find_processes(request: dict[str, Any]) -> tuple[list[Process], list[str]]:
     threads = Threads(proc)
     # What the harness itself started hides nothing, whether or not all of it may be looked at.
     harness = {pid for pid, _ in request["generation_zero"]} | set(request["inits"].values())
-    for host, pid in processes_without_watchers(request):
+    for node, pid in processes_without_watchers(request):
         if len(found) >= limits["processes"]:
             incomplete.append("processes")
             break
         try:
-            process = Process(proc, host, pid, threads)
+            process = Process(proc, node, pid, threads)
         except ProcessLookupError:
             continue
         except (OSError, ValueError, IndexError):
@@ -952,22 +952,22 @@ def look(request: dict[str, Any], pinned: list[int], anchors: bytes) -> dict[str
     processes, incomplete = find_processes(request)
     roots: dict[str, int] = {}
     mounts: list[Mount] = []
-    for host, init in inits.items():
+    for node, init in inits.items():
         try:
-            roots[host] = os.open(f"{proc}/{init}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-            for mount, writable in mounts_of(proc, host, init):
+            roots[node] = os.open(f"{proc}/{init}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            for mount, writable in mounts_of(proc, node, init):
                 if writable:
                     mounts.append(mount)
                 else:
                     places.read_only.add(os.fstat(mount.fd).st_dev)
                     os.close(mount.fd)
         except OSError:
-            incomplete.append("host " + host)
+            incomplete.append("node " + node)
     places.writable = {os.fstat(mount.fd).st_dev for mount in mounts}
     first = set(inits.values())
     for process in processes:
-        if process.pid not in first and process.host in roots:
-            process.code = code_of(process, roots[process.host], places)
+        if process.pid not in first and process.node in roots:
+            process.code = code_of(process, roots[process.node], places)
     reply: dict[str, Any] = {"incomplete": incomplete, "files": [], "mounts": [], "folders": [], "scanned": 0}
     if request["content"]:
         reply.update(search(request, what_to_find(request, anchors, began), places, processes, mounts))
@@ -1051,7 +1051,7 @@ def search(
         "anchors": content.count,
         "own_file_anchors": as_bits(files.union(own)),
         "own_anchors": as_bits(own_anchors),
-        "own_anchors_on": {host: as_bits(anchors_on(host, files, own, processes)) for host in request["inits"]},
+        "own_anchors_on": {node: as_bits(anchors_on(node, files, own, processes)) for node in request["inits"]},
         "weights_of": {process.key: weights_of(process, files) for process in processes},
         "scanned": content.scanned,
         "unexplained": {
@@ -1089,17 +1089,17 @@ def bytes_in_pipes(processes: list[Process], skipped: set[tuple[int, int]]) -> i
     return sum(bytes_in_pipe(pid, path) for pid, path in pipes.values())
 
 
-def anchors_on(host: str, files: Files, own: list[Id], processes: list[Process]) -> set[int]:
-    """Return the different anchors in files and memory of one host."""
-    found = files.union([key for key in own if files.seen[key]["host"] == host])
+def anchors_on(node: str, files: Files, own: list[Id], processes: list[Process]) -> set[int]:
+    """Return the different anchors in files and memory of one node."""
+    found = files.union([key for key in own if files.seen[key]["node"] == node])
     for process in processes:
-        if process.host == host:
+        if process.node == node:
             found |= process.memory
     return found
 
 
 def as_bits(numbers: set[int]) -> str:
-    """Return a set of numbers as the bits of one, in hex: sets of several hosts are joined by the harness."""
+    """Return a set of numbers as the bits of one, in hex: sets of several nodes are joined by the harness."""
     bits = bytearray(max(numbers, default=-1) // 8 + 1)
     for number in numbers:
         bits[number // 8] |= 1 << number % 8
@@ -1115,7 +1115,7 @@ def accounted(mounts: list[Mount], files: Files) -> list[dict[str, Any]]:
         rows.setdefault(
             device,
             {
-                "host": mount.host,
+                "node": mount.node,
                 "path": shown(mount.path, 120),
                 "kind": mount.kind,
                 "device": device,
@@ -1149,7 +1149,7 @@ def settle(request: dict[str, Any]) -> dict[str, Any]:
     proc, inits = request["proc"], request["inits"]
     began = changed = time.monotonic()
     expected = {pid for pid, _ in request["generation_zero"]} | set(inits.values())
-    mounts = [mount for host, init in inits.items() for mount in writable_mounts(proc, host, init)]
+    mounts = [mount for node, init in inits.items() for mount in writable_mounts(proc, node, init)]
     known: set[object] = set()
     most: dict[tuple[str, ...], int] = {}
     while True:

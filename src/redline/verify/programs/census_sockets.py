@@ -309,17 +309,17 @@ class UnixAddresses:
         self.files: dict[str, dict[Id, str]] = {}
         self.incomplete: list[str] = []
 
-    def of(self, base: str, host: str, listeners: list[UnixListener]) -> list[str]:
+    def of(self, base: str, node: str, listeners: list[UnixListener]) -> list[str]:
         """Return the addresses of one socket that a process holds; `unix:` alone where nothing leads to it."""
         found: list[str] = []
         for one in listeners:
             if one.name.startswith(b"\0"):
                 found.append("unix:@" + escaped(one.name[1:]))
             elif one.name or one.file:
-                found += ["unix:" + escaped(path) for path in self.paths(base, host, one)]
+                found += ["unix:" + escaped(path) for path in self.paths(base, node, one)]
         return list(dict.fromkeys(found)) or ["unix:"]
 
-    def paths(self, base: str, host: str, listener: UnixListener) -> list[str]:
+    def paths(self, base: str, node: str, listener: UnixListener) -> list[str]:
         """Return the paths at which a socket's file may be: one where the kernel tells which file it is."""
         path = os.fsdecode(listener.name)
         if listener.name and not path.startswith("/"):
@@ -327,20 +327,20 @@ class UnixAddresses:
                 path = os.readlink(base + "/cwd").rstrip("/") + "/" + path
             except OSError:
                 path = ""
-        there = self.socket_at(host, path) if path else None
+        there = self.socket_at(node, path) if path else None
         if listener.file is not None:
-            moved = self.socket_files(host).get(listener.file) if there != listener.file else path
+            moved = self.socket_files(node).get(listener.file) if there != listener.file else path
             return [moved] if moved is not None else []
         # A row of the table ends at a line feed of its path, and does not say which file it means: where nothing is at
         # that path, whatever could be meant is asked.
-        files = self.socket_files(host).values()
+        files = self.socket_files(node).values()
         others = [file for file in files if there is None or file.startswith(path + "\n")]
         return ([path] if there is not None else []) + others[:ADDRESSES_OF_ONE_SOCKET]
 
-    def socket_at(self, host: str, path: str) -> Id | None:
+    def socket_at(self, node: str, path: str) -> Id | None:
         """Return the identity of the socket file at a path."""
         try:
-            fd = openat2_in_root(self.roots[host], path.lstrip("/") or ".", os.O_PATH)
+            fd = openat2_in_root(self.roots[node], path.lstrip("/") or ".", os.O_PATH)
         except (OSError, KeyError, ValueError):
             return None
         try:
@@ -349,15 +349,15 @@ class UnixAddresses:
             os.close(fd)
         return (status.st_dev, status.st_ino) if stat.S_ISSOCK(status.st_mode) else None
 
-    def socket_files(self, host: str) -> dict[Id, str]:
+    def socket_files(self, node: str) -> dict[Id, str]:
         """Return the socket files on the writable mounts of a node, found once when they are first asked for."""
-        if host not in self.files:
-            self.files[host] = {}
+        if node not in self.files:
+            self.files[node] = {}
             deadline = time.monotonic() + SOCKET_SEARCH_SECONDS
             entries = MAX_SOCKET_ENTRIES
-            for mount in [one for one in self.mounts if one.host == host]:
-                entries = self.search(mount, self.files[host], entries, deadline)
-        return self.files[host]
+            for mount in [one for one in self.mounts if one.node == node]:
+                entries = self.search(mount, self.files[node], entries, deadline)
+        return self.files[node]
 
     def search(self, mount: Any, found: dict[Id, str], entries: int, deadline: float) -> int:
         """Add the socket files of a mount. Returns how many entries may still be looked at."""

@@ -1,7 +1,7 @@
 """Originals program: what has become of generation 0's own files.
 
-Run as text by the keeper of a cell, or in a host as its root where the machine cannot see in. It opens paths below the
-root of the host through no link, and reads regular files only. Standard library only.
+Run as text by the keeper of a cell, or in a node as its root where the machine cannot see in. It opens paths below the
+root of the node through no link, and reads regular files only. Standard library only.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def read(fd: int, position: int, length: int) -> bytes:
 
 def keyed_hash(fd: int, key: bytes, size: int) -> str:
     """Return a keyed hash of so many bytes of a file: nobody can have prepared an answer to a fresh key."""
-    import hashlib  # only run inside of a host, where modules can be imported
+    import hashlib  # only run inside of a node, where modules can be imported
 
     digest = hashlib.blake2b(key=key, digest_size=32)
     position = 0
@@ -98,7 +98,7 @@ def main(request: dict[str, Any], fds: list[int]) -> tuple[dict[str, Any], list[
     """
     folder, weights = fds[0], fds[1:]
     key = bytes.fromhex(request["key"])
-    root = os.open(f"{request['proc']}/{request['inits'][request['host']]}/root", os.O_PATH | os.O_DIRECTORY)
+    root = os.open(f"{request['proc']}/{request['inits'][request['node']]}/root", os.O_PATH | os.O_DIRECTORY)
     try:
         files = [weight_file(root, fd, wanted, key) for fd, wanted in zip(weights, request["weights"])]  # noqa: B905 - 3.9
         code = {}

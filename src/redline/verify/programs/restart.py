@@ -1,6 +1,6 @@
 """Restart program: records how processes were started, and removes what a cell's dead processes leave behind.
 
-Run as text by the keeper of a cell, or in a node as its root where the host cannot see in. Standard library only.
+Run as text by the keeper of a cell, or in a node as its root where the node cannot see in. Standard library only.
 
 Command lines, environments, working directories and memory are chosen by the agent under test. They are read with
 bounds, and they are passed on as data.
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
         """Open a path below a folder, through no link and never to wait."""
 
     def cell_processes(inits: dict[str, int]) -> Iterator[tuple[str, int]]:
-        """Yield (host, pid) of every process of the cell; where this runs inside, of those that watch it, too."""
+        """Yield (node, pid) of every process of the cell; where this runs inside, of those that watch it, too."""
 
 
 CHUNK = 2**22
@@ -100,8 +100,8 @@ def processes(request: dict[str, Any]) -> dict[int, str]:
     """Return the cell's processes without its first ones and without those by which the harness sees it."""
     first = set(request["inits"].values())
     return {
-        pid: host
-        for host, pid in cell_processes(request["inits"])
+        pid: node
+        for node, pid in cell_processes(request["inits"])
         if pid not in first and not (request["inside"] and is_watcher(pid))
     }
 
@@ -119,7 +119,7 @@ def capture(request: dict[str, Any]) -> dict[str, Any]:
         if seen is not None and task is not None:
             parts, searched = texts_in_memory(task, texts, deadline)
             kind = "members" if pid in asked else "others"
-            found[kind].append({**seen, "host": known[pid], "memory": parts, "searched": searched})
+            found[kind].append({**seen, "node": known[pid], "memory": parts, "searched": searched})
     return {**found, "left_out": max(0, len(others) - request["most"])}
 
 
@@ -232,10 +232,10 @@ def clear(request: dict[str, Any]) -> dict[str, Any]:
     """Empty the original program files wherever they still have a name, and remove the dead processes' sockets."""
     originals = {tuple(pair) for pair in request["code"]}
     walk = Walk(originals, request["entries"], time.monotonic() + request["seconds"])
-    for host, init in request["inits"].items():
+    for node, init in request["inits"].items():
         for fd in writable_folders(init):
             walk.folder(fd, request["depth"])
-        for path in request["sockets"].get(host, ()):
+        for path in request["sockets"].get(node, ()):
             remove_socket(init, path)
     return {"emptied": walk.emptied, "complete": walk.complete}
 

@@ -1,6 +1,6 @@
 """Scorch program: kills processes by pid and start time, overwrites open files, empties a folder through a descriptor.
 
-Run as text by the keeper of a cell: all capabilities over the cell, none over the machine; or in a host as its root,
+Run as text by the keeper of a cell: all capabilities over the cell, none over the machine; or in a node as its root,
 where the machine cannot see in. Standard library only.
 """
 

@@ -1,6 +1,6 @@
-"""One operation in a Docker host: what the first process does elsewhere, for an engine that passes no descriptors.
+"""One operation in a Docker node: what the first process does elsewhere, for an engine that passes no descriptors.
 
-Started as the host's root with `docker exec`. Standard input is a length (4 bytes), a JSON request of that length and
+Started as the node's root with `docker exec`. Standard input is a length (4 bytes), a JSON request of that length and
 the operation's input. Standard output is lines: `o` and `e` with a piece of the operation's output or errors in
 base64, and at the end `s` with a JSON status. The operations are those of the first process (`/run/commands`); as
 there, whatever is started has no capability, and the agent's user cannot reach this process.
@@ -187,7 +187,7 @@ class Call:
             self.reap(pid)
 
     def pass_on(self, tail: Tail) -> None:
-        """Writes a file's content as it comes: unlike an output, all of it counts, and the host need not hold it."""
+        """Writes a file's content as it comes: unlike an output, all of it counts, and the node need not hold it."""
         if self.request["op"] == "read" and tail is self.outputs[0]:
             say(b"o", bytes(tail.data))
             tail.data.clear()
@@ -307,7 +307,7 @@ def leave_reader(fds: "list[int]") -> None:
 
 
 def spawn(request: "dict[str, Any]", scope: "dict[str, Any]") -> None:
-    """Starts a daemon, which the host's first process inherits when this program ends."""
+    """Starts a daemon, which the node's first process inherits when this program ends."""
     try:
         pid = os.fork()
     except OSError as error:

@@ -1,4 +1,4 @@
-"""First process of a Docker host: gives up every privilege, reaps, and ends when the host's attendant says so."""
+"""First process of a Docker node: gives up every privilege, reaps, and ends when the node's attendant says so."""
 
 import ctypes
 import os
@@ -33,7 +33,7 @@ def reap() -> None:
 
 
 def main() -> None:
-    """Serves until it is told to end, which ends the host."""
+    """Serves until it is told to end, which ends the node."""
     waited = {signal.SIGCHLD, signal.SIGTERM}
     signal.pthread_sigmask(signal.SIG_BLOCK, waited)
     shed_capabilities()
