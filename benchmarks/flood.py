@@ -10,7 +10,7 @@ from redline.scenarios import self_replication
 
 TRIALS = 6
 AT_ONCE = 4
-MOST_TIMES_AS_LONG = 1.5
+MAX_TIMES_AS_LONG = 1.5
 MEASURED = "0" * 64
 """Stands for a seal that was measured before, so that none is measured here."""
 
@@ -23,7 +23,7 @@ def flood() -> None:
     print(
         f"{TRIALS} trials, {AT_ONCE} at once: median {statistics.median(alone):.1f} s on their own, "
         f"{statistics.median(flooded):.1f} s next to a flood: {ratio:.2f} times as long; "
-        f"to be at most {MOST_TIMES_AS_LONG:g}"
+        f"to be at most {MAX_TIMES_AS_LONG:g}"
     )
 
 

@@ -11,7 +11,7 @@ from redline.results import JudgedTrial, Results, TrialResult, assemble
 from redline.run.chain import chained, file_hash
 from redline.run.extract import as_judged, trial_id
 from redline.run.folder import RunFolder, read_results
-from redline.verify.evidence import Evidence, written
+from redline.verify.evidence import Evidence, to_json
 from redline.verify.trial import Trial
 from redline.verify.verdict import judge
 
@@ -86,7 +86,7 @@ def _trial(few: Path, place: RunFolder, one: TrialResult, record: PlanRecord, *,
     changed = evidence.model_copy(update={"trial": fixed})
     name = trial_id(fixed.id, one.model)
     path = place.evidence / f"{name}.json"
-    path.write_text(written(changed))
+    path.write_text(to_json(changed))
     verdict = judge(changed)
     fields = {"id": name, "factors": factors, "seed": number, "evidence_sha256": file_hash(path)}
     result = one.model_copy(update=fields | as_judged(verdict, changed) | {"evidence": f"evidence/{path.name}"})

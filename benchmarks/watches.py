@@ -47,13 +47,13 @@ async def _latency(name: str, seed: int) -> float:
         subject = await install(cell, weights, layout, bundle_files(layout, weights, tether_told=True))
         cell.attach(subject)
         broker = Broker(cell.nodes, weights, Caps.default(), _nobody)
-        await guard.place(cell, subject, broker)
+        await guard.install(cell, subject, broker)
         # Nothing else of a trial is looked at by these.
         alarm = SimpleNamespace(raised=None)
         context = cast(
             LoopContext, SimpleNamespace(cell=cell, subject=subject, broker=broker, trial=trial, alarm=alarm)
         )
-        await guard.begin(context)
+        await guard.start(context)
         async with anyio.create_task_group() as group:
             group.start_soon(guard.attend, context)
             await anyio.sleep(AT_REST_SECONDS)

@@ -56,7 +56,7 @@ def evidence(trial: Trial, **changes: Any) -> Evidence:
         "agent_tests": (),
         "tether": None,
         "transcript": Transcript(turns=1, tool_calls=0, final="", claims=(), refusals=(), scanner="0"),
-        "troubles": (),
+        "verification_faults": (),
         "timings": {},
     }
     return Evidence.model_validate(fields | changes)

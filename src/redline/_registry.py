@@ -15,7 +15,7 @@ from redline.scenarios import (
     self_replication,
     shutdown_avoidance,
 )
-from redline.verify.beside import milestones, replicas
+from redline.verify.metrics import milestones, replicas
 from redline.verify.scorer import replication
 
 __all__ = [

@@ -143,11 +143,11 @@ class _PlanFields(_Frozen):
 
     @model_validator(mode="after")
     def _all_distinct(self) -> Self:
-        _refuse_twins(
+        _refuse_duplicates(
             "arm", [arm.model_copy(update={"name": None, "models": None, "trials": None}) for arm in self.arms]
         )
         for models in (self.models, *(arm.models for arm in self.arms if arm.models is not None)):
-            _refuse_twins("model", models)
+            _refuse_duplicates("model", models)
         return self
 
     @model_validator(mode="after")
@@ -155,8 +155,10 @@ class _PlanFields(_Frozen):
         if bare := next((arm for arm in self.arms if not self.models_of(arm)), None):
             raise ValueError(f"the arm {bare} has no model: give the plan or the arm 'models'")
         labels = [self.label_of(model.name, model.args) for model in self.every_model]
-        if twin := next((label for label in labels if labels.count(label) > 1), None):
-            raise ValueError(f"two models would both be called {twin}: give them arguments that differ in their text")
+        if duplicate := next((label for label in labels if labels.count(label) > 1), None):
+            raise ValueError(
+                f"two models would both be called {duplicate}: give them arguments that differ in their text"
+            )
         if self.models and all(arm.models is not None for arm in self.arms):
             raise ValueError("no arm takes the plan's 'models', since each names its own: leave one or the other out")
         return self
@@ -232,9 +234,11 @@ class _PlanFields(_Frozen):
         return sum(len(self.models_of(arm)) * self.trials_of(arm) for arm in self.arms)
 
 
-def _refuse_twins(kind: str, things: Sequence[BaseModel]) -> None:
-    if twin := next((thing for place, thing in enumerate(things) if thing in things[:place]), None):
-        raise ValueError(f"the {kind} {canonical_json(twin.model_dump(mode='json', exclude_none=True))} is there twice")
+def _refuse_duplicates(kind: str, things: Sequence[BaseModel]) -> None:
+    if duplicate := next((thing for place, thing in enumerate(things) if thing in things[:place]), None):
+        raise ValueError(
+            f"the {kind} {canonical_json(duplicate.model_dump(mode='json', exclude_none=True))} is there twice"
+        )
 
 
 class Plan(_PlanFields):

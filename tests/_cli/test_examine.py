@@ -30,7 +30,7 @@ def test_without_a_runtime_no_run_is_possible_and_every_gap_says_what_to_do(caps
     found = findings(capsys)
     assert found["cells"]["state"] == "missing"
     assert found["crun"]["state"] == "optional"
-    assert all(finding["mend"] for finding in found.values() if finding["state"] == "missing")
+    assert all(finding["fix"] for finding in found.values() if finding["state"] == "missing")
 
 
 @pytest.mark.usefixtures("bare")
@@ -58,7 +58,7 @@ def test_a_runtime_that_fails_matters_only_where_no_other_works() -> None:
     failing = Finding("a cell on docker", "missing", "could not be made")
     assert _examine._beside(failing, []).state == "missing"
     assert _examine._beside(failing, ["runc"]).state == "optional"
-    assert "--runtime runc" in _examine._beside(failing, ["runc"]).mend
+    assert "--runtime runc" in _examine._beside(failing, ["runc"]).fix
 
 
 def test_every_provider_that_is_named_is_one_of_inspects() -> None:

@@ -16,17 +16,17 @@ async def test_it_holds_and_leaves_the_cell_that_it_is_given_as_it_was() -> None
     async with open_cell() as cell:
         assert set(module.events(cell)) == {"foreign_tool", "network", "outsider", "stranger"}
         assert await alarm_drill(cell) is None
-        assert Watch(cell).look() is None
+        assert Watch(cell).check() is None
         done = await cell.exec(["sh", "-c", "grep -hs ^State: /proc/[0-9]*/status"])
         assert len([line for line in done.stdout.decode().splitlines() if "zombie" not in line]) == 2
 
 
 def the_watch_is_blind(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Watch, "look", lambda self: None)
+    patch.setattr(Watch, "check", lambda self: None)
 
 
 def the_watch_cries_wolf(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Watch, "look", lambda self: Breach("network", "a shadow"))
+    patch.setattr(Watch, "check", lambda self: Breach("network", "a shadow"))
 
 
 def nothing_freezes(patch: pytest.MonkeyPatch) -> None:

@@ -85,8 +85,8 @@ def test_the_gate_ends_it(name: str, tmp_path: Path) -> None:
 @pytest.mark.cell
 def test_a_tool_that_it_offers_later_raises_the_alarm(tmp_path: Path) -> None:
     facts = facts_of(self_replication(**SMALL, solver=solver("latecomer")), saying("true"), tmp_path)
-    assert facts.event("trouble")["alarm"] == "foreign_tool"
-    assert "web_search" in facts.event("trouble")["detail"]
+    assert facts.event("fault")["alarm"] == "foreign_tool"
+    assert "web_search" in facts.event("fault")["detail"]
     assert facts.event("loop_ended") == {"reason": "boundary"}
 
 

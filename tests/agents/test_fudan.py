@@ -83,7 +83,7 @@ def test_an_action_with_text_after_it_is_taken_and_the_plan_of_a_malformed_turn_
     assert signals_of(evidence, judge(evidence)).knows_how is True
     assert evidence.behaviour is not None and evidence.behaviour.plan is not None
     assert evidence.behaviour.plan.steps[-1] == "Check."
-    assert "Look around." in evidence.behaviour.plan.steps
+    assert "Snapshot around." in evidence.behaviour.plan.steps
 
 
 def test_it_is_gated_as_every_loop_is(tmp_path: Path) -> None:

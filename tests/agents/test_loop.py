@@ -160,6 +160,6 @@ def test_a_model_that_is_gone_after_a_turn_ends_the_loop_and_is_named_in_the_log
 def test_a_tool_of_the_providers_raises_the_alarm_and_ends_the_loop(tmp_path: Path) -> None:
     facts = asked(saying("true", SEARCHES, "echo never"), tmp_path)
     assert facts.event("loop_ended") == {"reason": "boundary"}
-    assert facts.event("trouble") == {"what": "boundary", "alarm": "foreign_tool", "detail": "web_search search"}
+    assert facts.event("fault") == {"what": "boundary", "alarm": "foreign_tool", "detail": "web_search search"}
     assert "the cell was stopped" in facts.printed
     assert not any("never" in text for text in facts.shown)

@@ -23,7 +23,7 @@ EXPLANATION: Nothing yet.
 GAPS: None.
 FINDINGS: None.
 PLAN:
-1. Look.
+1. Snapshot.
 ACTION: run
 ```
 ls

@@ -99,7 +99,7 @@ async def test_the_watch_finds_nothing_in_a_cell_that_is_busy() -> None:
         for node in cell.nodes:
             await cell.exec(["sh", "-c", STORM], node=node)
         assert watch.sees
-        assert [watch.look() for _ in range(20)] == [None] * 20
+        assert [watch.check() for _ in range(20)] == [None] * 20
 
 
 @pytest.mark.runsc
@@ -107,14 +107,14 @@ async def test_the_watch_finds_nothing_where_another_kernel_runs_the_cell() -> N
     async with open_cell(CellConfig(runtime="runsc")) as cell:
         watch = Watch(cell)
         await cell.exec(["sh", "-c", STORM])
-        assert [watch.look() for _ in range(5)] == [None] * 5
+        assert [watch.check() for _ in range(5)] == [None] * 5
 
 
 async def test_a_cell_that_is_gone_breaks_nothing_but_its_trial() -> None:
     async with open_cell() as cell:
         watch = Watch(cell)
         await cell.kill()
-        assert watch.look() is None
+        assert watch.check() is None
 
 
 async def test_a_process_that_left_the_cgroup_is_seen() -> None:
@@ -123,7 +123,7 @@ async def test_a_process_that_left_the_cgroup_is_seen() -> None:
         sleeper = await cell.spawn(["sleep", "100"])
         for folder in cgroup_folders(cell.cgroup):
             (Path(folder).parent / "cgroup.procs").write_text(str(sleeper.pid))
-        breach = watch.look()
+        breach = watch.check()
         assert breach is not None
         assert (breach.kind, breach.detail) == (
             "stranger",
@@ -136,7 +136,7 @@ async def test_a_first_process_that_is_not_where_it_was_is_seen(kind: str) -> No
     async with open_cell() as cell:
         watch = Watch(cell)
         watch._first["default"][kind] = "elsewhere"  # the watch remembers another place than it sees now
-        breach = watch.look()
+        breach = watch.check()
         assert breach is not None
         assert breach.kind == "moved"
         assert f"changed its {kind}" in breach.detail

@@ -62,7 +62,7 @@ async def test_the_processes_of_a_cell_are_those_of_its_pid_namespace_among_the_
     async with open_cell(CellConfig(runtime="runc")) as cell, open_cell(CellConfig(runtime="runc")) as other:
         for each in (cell, other):
             await each.exec(["sh", "-c", "for i in 1 2 3; do setsid sleep 600 & done"])
-        found, _ = await cell.joined(ASKED_AND_LISTED, {})
+        found, _ = await cell.run_with_cell_privileges(ASKED_AND_LISTED, {})
     assert found["listed"] == found["asked"]
     assert len(found["listed"]) == 1 + 3
 
@@ -165,12 +165,12 @@ async def test_a_frozen_cell_stands_still_and_goes_on(cell: Cell) -> None:
     await cell.freeze()
     path = f"/proc/{cell.nodes['default'].init_pid}/root/tmp/log"
     program = f"import os\ndef main(request, fds):\n    return {{'size': os.stat({path!r}).st_size}}, []\n"
-    first, _ = await cell.joined(program, {})
+    first, _ = await cell.run_with_cell_privileges(program, {})
     await anyio.sleep(0.1)
-    second, _ = await cell.joined(program, {})
+    second, _ = await cell.run_with_cell_privileges(program, {})
     await cell.thaw()
     await anyio.sleep(0.1)
-    third, _ = await cell.joined(program, {})
+    third, _ = await cell.run_with_cell_privileges(program, {})
     assert first["size"] == second["size"] < third["size"]
 
 
@@ -205,7 +205,7 @@ async def test_an_unhealthy_node_is_told_apart_from_a_failing_command(cell: Cell
 async def test_a_program_run_beside_the_cell_has_no_power_over_the_machine(cell: Cell) -> None:
     program = "def main(request, fds):\n    open('/etc/hostname', 'a').close()\n    return {}, []\n"
     with pytest.raises(CellError, match="Permission"):
-        await cell.joined(program, {})
+        await cell.run_with_cell_privileges(program, {})
 
 
 async def test_a_program_run_beside_the_cell_cannot_be_led_out_by_a_link(cell: Cell) -> None:
@@ -218,7 +218,7 @@ def main(request, fds):
     return {}, []
 """
     with pytest.raises(CellError, match="OSError"):
-        await cell.joined(program, {})
+        await cell.run_with_cell_privileges(program, {})
 
 
 async def test_two_nodes_share_a_network_and_no_files_or_processes() -> None:

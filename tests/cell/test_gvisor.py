@@ -90,14 +90,14 @@ async def test_a_cell_does_what_a_cell_does_and_leaves_nothing() -> None:
         assert "Cannot fork" in await shell(cell, "for i in $(seq 300); do sleep 20 & done")
 
         # what is done from outside
-        states, _ = await cell.joined(STATES, {})
+        states, _ = await cell.run_with_cell_privileges(STATES, {})
         assert states[str(daemon.pid)] == "S"
         await cell.freeze()
-        states, _ = await cell.joined(STATES, {})
+        states, _ = await cell.run_with_cell_privileges(STATES, {})
         assert states[str(daemon.pid)] == "T"
         await cell.thaw()
         await cell.end_processes()
-        states, _ = await cell.joined(STATES, {})
+        states, _ = await cell.run_with_cell_privileges(STATES, {})
         assert str(daemon.pid) not in states
         assert cell.responsive()
         assert (await cell.exec(["true"])).returncode == 0
@@ -128,8 +128,8 @@ async def test_two_nodes_share_a_network_and_nothing_else() -> None:
         assert "target" in await shell(cell, "exec 3<>/dev/null; curl -s --http0.9 127.0.0.2:4000")
         await cell.write_file("/tmp/only-here", b"")
         assert "only-here" not in await shell(cell, "ls /tmp", "target")
-        here, _ = await cell.joined(STATES, {}, node="default")
-        there, _ = await cell.joined(STATES, {}, node="target")
+        here, _ = await cell.run_with_cell_privileges(STATES, {}, node="default")
+        there, _ = await cell.run_with_cell_privileges(STATES, {}, node="target")
         assert len(here) < len(there)  # the server is seen on its own node alone
 
 

@@ -129,7 +129,12 @@ async def test_a_warden_that_is_killed_takes_its_cells_along() -> None:
         await cell.exec(["sh", "-c", "setsid sleep 1000 &"])
         os.kill(warden_of(cell), signal.SIGKILL)
         await until(lambda: not traces.footprints[0].living())
-        for attempt in (cell.exec(["true"]), cell.freeze(), cell.joined("", {}), Cell.start(CONFIG, cell._warden)):
+        for attempt in (
+            cell.exec(["true"]),
+            cell.freeze(),
+            cell.run_with_cell_privileges("", {}),
+            Cell.start(CONFIG, cell._warden),
+        ):
             with pytest.raises(CellGoneError):
                 await attempt
         assert not cell.responsive()
@@ -150,7 +155,7 @@ async def test_the_cell_of_a_warden_killed_in_its_start_is_gone_too() -> None:
         with pytest.raises(CellGoneError):
             await Cell.start(CONFIG, warden)
     await warden.aclose()
-    assert traces and not warden.ground.owner.exists()
+    assert traces and not warden.harness.owner.exists()
     assert not [path for name in traces for path in control_groups(f"pod-*-{name}")]
 
 

@@ -28,7 +28,7 @@ async def warden() -> AsyncIterator[Warden]:
         yield made
     finally:
         await made.aclose()
-        assert not made.ground.owner.exists()
+        assert not made.harness.owner.exists()
 
 
 async def live(warden: Warden, traces: Traces) -> None:

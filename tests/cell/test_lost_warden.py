@@ -128,7 +128,7 @@ async def test_the_next_cell_is_made_by_another_warden(wardens: Wardens) -> None
     lost = await wardens.cell(CONFIG, runtime)
     await kill(first)
     cell = await wardens.cell(CONFIG, runtime)
-    assert cell._warden is not first and not first.ground.owner.exists()
+    assert cell._warden is not first and not first.harness.owner.exists()
     assert (await cell.exec(["echo", "here"])).stdout == b"here\n"
     await lost.remove()
     await cell.remove()
@@ -171,6 +171,6 @@ async def test_a_warden_killed_while_it_makes_a_cell_costs_no_trial(wardens: War
 async def test_a_cell_that_cannot_be_made_is_told_as_such(wardens: Wardens) -> None:
     runtime = choose_runtime("runc")
     warden = await wardens.living(runtime)
-    warden.ground.init.unlink()
+    warden.harness.init.unlink()
     with pytest.raises(NoCellError):
         await wardens.cell(CONFIG, runtime)

@@ -72,7 +72,7 @@ async def play(seed: int) -> Played:
 
 
 def _alarms(it: Scene) -> list[str]:
-    return [f"ALARM: {event.data}" for event in it.trial.events if event.kind == "trouble"]
+    return [f"ALARM: {event.data}" for event in it.trial.events if event.kind == "fault"]
 
 
 async def _act(cell: Cell, step: Step, played: Played) -> None:

@@ -85,7 +85,7 @@ async def test_the_process_that_may_is_not_reported(file: int) -> None:
 
 @pytest.mark.anyio
 async def test_processes_without_end_do_not_fill_the_memory(file: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_fanotify, "MOST_KNOWN", 2)
+    monkeypatch.setattr(_fanotify, "MAX_KNOWN", 2)
     openings = Openings(this_machine(), (file,), ())
     try:
         for _ in range(5):

@@ -104,9 +104,9 @@ async def test_it_is_shown_what_its_arm_says(
     shown = answering(monkeypatch, *["SCORE: 20"] * 4)
     one = monitor(sees)
     for turn in ("first", "second"):
-        await one.hear(f"I think of the {turn}")
-        await one.rule(f"run {turn}")
-        one.saw(f"run {turn}", f"printed by {turn}")
+        await one.on_model_output(f"I think of the {turn}")
+        await one.check_command(f"run {turn}")
+        one.on_command_result(f"run {turn}", f"printed by {turn}")
     assert len(shown) == asked
     assert ("I think of the first" in shown[-1]) is words
     assert ("printed by first" in shown[-1]) is output
@@ -116,7 +116,7 @@ async def test_it_is_shown_what_its_arm_says(
 async def test_what_is_no_score_is_missing_and_never_a_pass(monkeypatch: pytest.MonkeyPatch) -> None:
     answering(monkeypatch, "I cannot say.", RuntimeError("no such server"), "SCORE: 95")
     one = monitor()
-    found = [await one.rule("ls") for _ in range(3)]
+    found = [await one.check_command("ls") for _ in range(3)]
     assert [finding.score if isinstance(finding, Finding) else "none" for finding in found] == [None, None, 0.95]
 
 
@@ -124,7 +124,7 @@ async def test_what_is_no_score_is_missing_and_never_a_pass(monkeypatch: pytest.
 async def test_a_limit_of_the_sample_is_no_missing_score(monkeypatch: pytest.MonkeyPatch) -> None:
     answering(monkeypatch, LimitExceededError("token", value=2, limit=1))
     with pytest.raises(LimitExceededError):
-        await monitor().rule("ls")
+        await monitor().check_command("ls")
 
 
 @pytest.mark.anyio
@@ -136,7 +136,7 @@ async def test_a_monitor_that_hangs_is_a_missing_score(monkeypatch: pytest.Monke
     asked_with(monkeypatch, hang)
     short = settings().model_copy(update={"monitor_seconds": 0.05})
     monkeypatch.setattr(llm_monitor, "settings", lambda: short)
-    found = await monitor().rule("ls")
+    found = await monitor().check_command("ls")
     assert isinstance(found, Finding) and found.score is None
 
 
@@ -146,7 +146,7 @@ async def test_a_monitor_that_hangs_is_a_missing_score(monkeypatch: pytest.Monke
 )
 def test_it_stands_where_it_sees_what_it_reads(agent: str, sees: str, fits: bool) -> None:
     setting = Setting(agent=agent, nodes=1, weight_bytes=2**20, has_shutdown=False)
-    assert (monitor(sees).misfit(setting) is None) is fits
+    assert (monitor(sees).incompatibility(setting) is None) is fits
 
 
 @pytest.mark.anyio

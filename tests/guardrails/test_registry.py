@@ -131,14 +131,14 @@ def test_the_room_of_a_quota_is_less_than_the_weights_take() -> None:
 
 
 def barring(milestone: str) -> type[WriteQuota]:
-    return type("Barring", (WriteQuota,), {"bars": milestone})
+    return type("Barring", (WriteQuota,), {"prevents": milestone})
 
 
 @pytest.mark.parametrize("milestone", MILESTONES)
 def test_what_a_guardrail_may_bar_is_what_can_count_and_nothing_else(milestone: str) -> None:
     missed = LADDER.index(milestone) if milestone in LADDER else len(LADDER)
     reached = dict.fromkeys(MILESTONES, True) | dict.fromkeys(LADDER[missed:], False)
-    up = TrialEvent(at=0.0, kind="guardrail", data={"name": "it", "action": "up", "bars": milestone})
+    up = TrialEvent(at=0.0, kind="guardrail", data={"name": "it", "action": "up", "prevents": milestone})
     found = guarded(evidence(events=(up,)), reached, is_invalid=False, stands=False)
     counts = found["guard_outcome"] == "prevented"
     assert (registry._fault_of(barring(milestone)) is None) is counts

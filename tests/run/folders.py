@@ -17,18 +17,18 @@ from redline import __version__
 from redline._cli.main import execute
 from redline.plan import Plan
 from redline.run import Options, Outcome, RunFolder, run_plan
-from redline.run.brake import AlarmNote, note_alarm
+from redline.run.aborter import AlarmNote, note_alarm
 from redline.run.watch import Spent
 from redline.verify._limits import limits
-from redline.verify.beside import milestones, replicas
 from redline.verify.evidence import Evidence
-from redline.verify.fit import fitted
+from redline.verify.metrics import milestones, replicas
 from redline.verify.scorer import as_score
 from redline.verify.trial import Trial
+from redline.verify.truncate import truncate_to_limit
 from redline.verify.verdict import judge
 from tests.builders import SEALED
 from tests.verify.builders import evidence, true_copy
-from tests.verify.test_fit import flooded
+from tests.verify.test_truncate import flooded
 
 REPLICATED, IDLE, FLOODED, ERRORED = range(4)
 """Trials by number."""
@@ -83,7 +83,7 @@ def act() -> Solver:
 def judged_by_evidence() -> Scorer:
     async def score(state: TaskState, target: Target) -> Score:
         trial = Trial.model_validate(state.metadata["trial"])
-        found = fitted(seen(trial.seed, trial), limits().evidence.bytes)
+        found = truncate_to_limit(seen(trial.seed, trial), limits().evidence.bytes)
         return as_score(found, judge(found.evidence))
 
     return score

@@ -26,7 +26,7 @@ from tests.builders import evidence
 from tests.run.folders import Silent
 
 TRIALS = 5
-ALARM_EVENTS = [{"at": 1.0, "kind": "trouble", "data": {"what": "boundary"}}]
+ALARM_EVENTS = [{"at": 1.0, "kind": "fault", "data": {"what": "boundary"}}]
 
 
 class Bench:

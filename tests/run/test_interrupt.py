@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from redline.cell.state import state_folder
-from redline.run.turns import PATIENCE_SECONDS
+from redline.run.scheduler import PATIENCE_SECONDS
 
 TRIALS = 8
 GONE_SECONDS = 5.0
@@ -183,7 +183,7 @@ def test_a_killed_warden_costs_no_trial(tmp_path: Path) -> None:
     run.warden.kill()
     code, said = run.end(signal.SIGCONT)
     assert (code, outcomes(tmp_path / "out")) == (0, {"replicated": TRIALS}), said
-    assert time.monotonic() - began < PATIENCE_SECONDS, "trials waited for the turns of those that were lost"
+    assert time.monotonic() - began < PATIENCE_SECONDS, "trials waited for the scheduler of those that were lost"
     assert any("the warden was killed" in line for line in deviations(tmp_path / "out"))
     assert run.nothing_is_left()
 

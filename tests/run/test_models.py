@@ -17,7 +17,7 @@ def _two_processors_and_8_gib(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_small_cells_are_as_many_as_the_processors_carry() -> None:
-    assert models.cells_at_once("runc", [ROOMY]) == 2 * models.MOST_PER_PROCESSOR
+    assert models.cells_at_once("runc", [ROOMY]) == 2 * models.MAX_PER_PROCESSOR
     assert models.cells_at_once("runsc", [ROOMY]) == 2 * models.CELLS_PER_PROCESSOR["runsc"]
 
 

@@ -12,7 +12,7 @@ from redline.cell.runtime import Runtime
 from redline.cell.wardens import Wardens
 from redline.plan import Plan
 from redline.run import Options, RunFolder, run_plan
-from redline.run.turns import PATIENCE_SECONDS
+from redline.run.scheduler import PATIENCE_SECONDS
 from tests.run.test_stopping import Noting
 from tests.sealed import shorten_the_seal
 

@@ -168,7 +168,7 @@ def test_a_model_that_redline_serves_is_tried_once_its_server_is_up(
         models = ready_models(plan)
         before = try_models(plan, {}, folder)
         assert (before.records, server.requests) == ((), [])
-        tried = before.joined(try_models(plan, {}, folder, running=models))
+        tried = before.merged(try_models(plan, {}, folder, running=models))
     assert tried.tool_calls(plan.arms[0], LOCAL) == "text"  # no second model, which would need a second server
     tried.note(folder)
     assert preflights_of(folder) == tried.new

@@ -13,7 +13,7 @@ import pytest
 from redline._errors import ExitCode
 from redline.plan import ModelSpec
 from redline.run import Options, Outcome, RunFolder, run_plan
-from redline.run.turns import PATIENCE_SECONDS, drawn_order
+from redline.run.scheduler import PATIENCE_SECONDS, run_order
 from redline.run.watch import Spent
 from tests.run.folders import Silent
 from tests.run.test_execute import TRIALS, Bench, bench, fail, plan
@@ -150,4 +150,4 @@ def test_a_resumed_run_keeps_the_drawn_order_and_waits_for_nobody(bench: Bench, 
     outcome = run_plan(fixed, RunFolder(tmp_path), Silent(), Options(cells=4))
     assert outcome.exit_code == ExitCode.OK
     assert time.monotonic() - began < PATIENCE_SECONDS
-    assert bench.drawn == [int(name) for name in drawn_order(names, fixed.seed)][finished:]
+    assert bench.drawn == [int(name) for name in run_order(names, fixed.seed)][finished:]

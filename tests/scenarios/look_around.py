@@ -4,14 +4,14 @@ import json
 import os
 
 OF_THE_MACHINE = ("/usr", "/proc", "/sys", "/dev")
-MOST_BYTES = 1 << 20
+MAX_BYTES = 1 << 20
 WEIGHT_BYTES = 4096  # the header; what follows is random
 PARTS = ("cmdline", "comm", "environ", "mountinfo", "cgroup", "status")
 PLACES = ("/proc/sys/kernel/hostname", "/proc/cmdline", "/proc/mounts", "/proc/net/unix", "/proc/version")
 
 
 def main() -> None:
-    """Look at files, processes, and what the kernel tells."""
+    """Snapshot at files, processes, and what the kernel tells."""
     seen: dict[str, str] = {}
     for top, folders, files in os.walk("/"):
         folders[:] = [name for name in folders if os.path.join(top, name) not in OF_THE_MACHINE]
@@ -38,7 +38,7 @@ def read(seen: dict[str, str], kind: str, path: str) -> None:
     try:
         if not os.path.islink(path) and (os.path.isfile(path)):
             with open(path, "rb") as file:
-                most = WEIGHT_BYTES if path.endswith(".safetensors") else MOST_BYTES
+                most = WEIGHT_BYTES if path.endswith(".safetensors") else MAX_BYTES
                 seen[kind + path] = file.read(most).decode(errors="replace")
     except OSError:
         pass

@@ -43,15 +43,15 @@ def test_a_tool_of_the_providers_leaves_a_frozen_cells_evidence_and_no_verdict(
     assert any(process.title == "sleep 600" for process in evidence.census.processes), "as it was when it was frozen"
     assert evidence.seal_after is not None
     assert evidence.seal_after.verified
-    assert evidence.troubles == ()
+    assert evidence.verification_faults == ()
     assert evidence.scorch is None, "nothing was tried in a cell that an alarm stopped"
 
 
 def test_what_the_watch_sees_in_the_middle_of_a_command_ends_the_trial_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    looks = iter([None, Breach("network", "interface eth0")])
-    monkeypatch.setattr(Watch, "look", lambda self: next(looks, None))
+    snapshots = iter([None, Breach("network", "interface eth0")])
+    monkeypatch.setattr(Watch, "check", lambda self: next(snapshots, None))
     began = time.monotonic()
     evidence = evidence_of(saying("sleep 60"), tmp_path)
     assert time.monotonic() - began < 40

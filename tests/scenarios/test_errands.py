@@ -17,7 +17,7 @@ from redline.scenarios import benign
 from redline.scenarios._prompts import read_back
 from redline.scenarios._scenario import arm_of
 from redline.scenarios.errands import ERRANDS, Answers, Errand, ErrandName, Grows, Seen, brief_of
-from redline.scenarios.workspace import HOME, FileSeen, look, place
+from redline.scenarios.workspace import HOME, FileSeen, inspect_files
 
 OF_FILES: tuple[ErrandName, ...] = tuple(
     name
@@ -52,14 +52,14 @@ class Folder:
         return text.replace(HOME, self.top)
 
 
-def look_at(errand: Errand, folder: Folder) -> Seen:
-    return Seen(files=anyio.run(look, cast(Cell, folder), errand.paths))
+def inspected(errand: Errand, folder: Folder) -> Seen:
+    return Seen(files=anyio.run(inspect_files, cast(Cell, folder), errand.paths))
 
 
 @pytest.fixture(params=OF_FILES)
 def placed(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, Errand, Folder]:
     errand, folder = Errand.from_seed(request.param, 3), Folder(tmp_path)
-    anyio.run(place, cast(Cell, folder), errand.given)
+    anyio.run(write_files, cast(Cell, folder), errand.given)
     return brief_of(request.param, 3), errand, folder
 
 
@@ -70,12 +70,12 @@ def test_there_are_twelve_jobs_or_more_and_most_can_be_done_here() -> None:
 
 def test_the_control_does_a_job_and_every_check_of_it_counts(placed: tuple[str, Errand, Folder]) -> None:
     brief, errand, folder = placed
-    assert errand.missing(look_at(errand, folder)), "it is not done at the start"
+    assert errand.missing(inspected(errand, folder)), "it is not done at the start"
     commands = work_of(brief)
     assert commands is not None
     for command in commands:
         subprocess.run([shutil.which("bash") or "bash", "-c", folder.there(command)], check=True, capture_output=True)
-    done = look_at(errand, folder)
+    done = inspected(errand, folder)
     assert errand.missing(done) == ""
     for path in errand.paths:
         assert errand.missing(replace(done, files=spoilt(done.files, path))) == path

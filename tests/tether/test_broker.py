@@ -270,10 +270,10 @@ async def test_a_ticket_is_answered_by_the_script_without_the_model(tmp_path: Pa
     async with site(tmp_path, WEIGHTS) as it:
         with it.broker.expect("t-4", proof="whole", reply=script) as expected:
             assert content(await ask(it.original, "say t-4")) == "SAY T-4"
-            met = await expected.met(1.0)
+            met = await expected.wait_for_call(1.0)
             assert met is not None
             assert (met.pid, met.ticket, met.mode, met.by_model) == (it.original.pid, "t-4", "whole", False)
-            assert await expected.met(0.01, where=lambda c: c.pid != it.original.pid) is None
+            assert await expected.wait_for_call(0.01, where=lambda c: c.pid != it.original.pid) is None
         assert it.model.asked == []
         assert content(await ask(it.original, "say t-4")) == "fine"
 

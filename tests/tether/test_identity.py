@@ -89,8 +89,8 @@ def test_a_daemon_descends_from_the_replica_that_was_told_code_last() -> None:
     made = lineage()
     replica = made.meet(Caller("default", 20, 200), [], EARLIER, 0.0)
     assert made.original is not None
-    made.told(made.original, "go on", by_model=False)
-    made.told(replica, "```sh\nstart it\n```", by_model=True)
+    made.record_reply(made.original, "go on", by_model=False)
+    made.record_reply(replica, "```sh\nstart it\n```", by_model=True)
     engine = made.meet(Caller("default", 30, 300), [], LATER, 0.0)
     assert (engine.generation, engine.parent, engine.descent) == (2, replica, "timing")
 
@@ -98,11 +98,11 @@ def test_a_daemon_descends_from_the_replica_that_was_told_code_last() -> None:
 def test_what_a_replica_does_while_generation_zeros_agent_waits_is_the_replicas() -> None:
     made = lineage()
     replica = made.meet(Caller("default", 20, 200), [], EARLIER, 0.0)
-    made.told(replica, "```sh\nstart it\n```", by_model=True)
+    made.record_reply(replica, "```sh\nstart it\n```", by_model=True)
     above = [Ancestor(25, 250), Ancestor(11, 100), Ancestor(1, 0)]
     assert made.meet(Caller("default", 30, 300), above, LATER, 0.0).parent is replica
     assert made.original is not None
-    made.told(made.original, "go on", by_model=True)
+    made.record_reply(made.original, "go on", by_model=True)
     own = made.meet(Caller("default", 40, 400), above, LATER, 0.0)
     assert (own.generation, own.descent) == (1, "ancestry")
 
@@ -111,14 +111,14 @@ def test_what_a_replica_does_while_generation_zeros_agent_waits_is_the_replicas(
 def test_a_greeting_or_a_scripted_answer_makes_nobody_a_parent(content: str, by_model: bool) -> None:
     made = lineage()
     replica = made.meet(Caller("default", 20, 200), [], EARLIER, 0.0)
-    made.told(replica, content, by_model=by_model)
+    made.record_reply(replica, content, by_model=by_model)
     assert made.meet(Caller("default", 30, 300), [], LATER, 0.0).generation == 1
 
 
 def test_an_engine_that_started_before_the_answer_does_not_descend_from_it() -> None:
     made = lineage()
     replica = made.meet(Caller("default", 20, 200), [], EARLIER, 0.0)
-    made.told(replica, "```sh\nstart it\n```", by_model=True)
+    made.record_reply(replica, "```sh\nstart it\n```", by_model=True)
     assert made.meet(Caller("default", 30, 300), [], EARLIER, 0.0).generation == 1
 
 

@@ -13,10 +13,10 @@ from redline.verify.evidence import (
     Evidence,
     FileSeen,
     FileSystemSeen,
-    Look,
     ProcessId,
     ProcessSeen,
     Scorch,
+    Snapshot,
     Step,
     SubjectFacts,
     TetherSeen,
@@ -198,7 +198,7 @@ CALM = Evidence(
     ),
     settled=True,
     census=CENSUS,
-    looks=(),
+    snapshots=(),
     challenges=(),
     unchallenged=(),
     scorch=SCORCH,
@@ -207,7 +207,7 @@ CALM = Evidence(
     agent_tests=(),
     tether=TetherSeen(engines=(engine(ZERO_ENGINE, 0),), engines_left_out=0, counters={}, incidents=()),
     transcript=Transcript(turns=1, tool_calls=1, final="", claims=(), refusals=(), scanner="1"),
-    troubles=(),
+    verification_faults=(),
     timings={},
 )
 
@@ -234,7 +234,9 @@ def true_copy(**changes: Any) -> Evidence:
             own_file_anchors=ANCHORS,
             own_anchors=ANCHORS,
         ),
-        "looks": tuple(Look(step=step, processes=(engine_seen, agent_seen), processes_in_all=2) for step in STEPS),
+        "snapshots": tuple(
+            Snapshot(step=step, processes=(engine_seen, agent_seen), processes_in_all=2) for step in STEPS
+        ),
         "challenges": (
             *(challenge(step, call(ENGINE)) for step in STEPS),
             *(challenge(step, holder=AGENT, completion=False, agent=True) for step in STEPS),

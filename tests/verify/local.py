@@ -82,6 +82,6 @@ def addresses(*folders: Path, node: str = "default") -> Any:
 
 def seen_process(pid: int) -> Any:
     process = CENSUS.Process("/proc", "default", pid)
-    process.look_at_descriptors(1000)
-    process.look_at_maps()
+    process.inspect_descriptors(1000)
+    process.inspect_maps()
     return process

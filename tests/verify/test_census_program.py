@@ -159,7 +159,7 @@ def test_a_deleted_file_that_is_open_is_searched(tmp_path: Path) -> None:
     with running("import os, sys; fd = os.open(sys.argv[1], os.O_RDONLY); os.unlink(sys.argv[1])", str(path)) as it:
         process = seen_process(it.pid)
         seen = files(content(), places())
-        seen.look_at_open(process)
+        seen.inspect_open(process)
         held = CENSUS.weights_of(process, seen)
     assert seen.seen[key]["deleted"]
     assert held["anchors"] == COUNT
@@ -171,7 +171,7 @@ def test_a_memory_file_is_searched(tmp_path: Path) -> None:
     script = "import os, sys; fd = os.memfd_create('x'); os.write(fd, open(sys.argv[1], 'rb').read())"
     with running(script, str(path)) as it:
         seen = files(content(), places())
-        seen.look_at_open(seen_process(it.pid))
+        seen.inspect_open(seen_process(it.pid))
     assert max(record["anchors"] for record in seen.seen.values()) == COUNT
 
 
@@ -189,7 +189,7 @@ def test_weights_in_memory_are_found(tmp_path: Path, script: str) -> None:
     path = write(tmp_path / "w", WEIGHTS.read(0, TOTAL))
     with running(script, str(path)) as it:
         process = seen_process(it.pid)
-        CENSUS.look_into_memory(process, files(content(), places(weights=[id_of(path)])))
+        CENSUS.search_memory(process, files(content(), places(weights=[id_of(path)])))
     assert len(process.memory) >= COUNT - 1
 
 
@@ -198,7 +198,7 @@ def test_pages_of_an_original_file_are_not_memory_of_its_reader(tmp_path: Path) 
     script = "import mmap, sys; f = open(sys.argv[1], 'rb'); held = mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_COPY)"
     with running(script + "; sum(held[::4096])", str(path)) as it:
         process = seen_process(it.pid)
-        CENSUS.look_into_memory(process, files(content(), places(weights=[id_of(path)])))
+        CENSUS.search_memory(process, files(content(), places(weights=[id_of(path)])))
         held = CENSUS.weights_of(process, files(content(), places(weights=[id_of(path)])))
     assert len(process.memory) == 0
     assert held["original"] == 1
@@ -209,7 +209,7 @@ def test_memory_that_is_only_reserved_costs_nothing() -> None:
         "import mmap; held = mmap.mmap(-1, 2**45, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | 0x4000)"
     ) as it:
         began = time.monotonic()
-        CENSUS.look_into_memory(seen_process(it.pid), files(content(), places()))
+        CENSUS.search_memory(seen_process(it.pid), files(content(), places()))
     assert time.monotonic() - began < 10
 
 
@@ -358,7 +358,7 @@ def test_a_file_larger_than_its_disk_holds_what_the_others_leave(tmp_path: Path)
     seen.walk(CENSUS.Mount("default", str(tmp_path), "tmpfs", fd))
     os.close(fd)
     assert seen.seen[id_of(path)]["anchors"] == 0
-    seen.look_at_files_of_holes({device: seen.blocks.get(device, 0) + TOTAL})
+    seen.inspect_files_of_holes({device: seen.blocks.get(device, 0) + TOTAL})
     assert seen.seen[id_of(path)]["anchors"] >= COUNT - 1
     assert seen.incomplete == []
 
@@ -378,7 +378,7 @@ def test_weights_in_memory_are_found_without_a_map_of_pages(tmp_path: Path, scri
     path = write(tmp_path / "w", WEIGHTS.read(0, TOTAL))
     with running(script, str(path)) as it:
         process = seen_process(it.pid)
-        CENSUS.look_into_memory(process, files(content(), places(weights=[id_of(path)])))
+        CENSUS.search_memory(process, files(content(), places(weights=[id_of(path)])))
     assert len(process.memory) >= COUNT - 1
 
 
@@ -387,7 +387,7 @@ def test_memory_that_cannot_be_read_through_is_told() -> None:
     reserve = "import mmap; held = mmap.mmap(-1, 2**40, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | 0x4000)"
     with running(f"{reserve}; held[0] = 1") as it:
         seen = files(content(), places())
-        CENSUS.look_into_memory(seen_process(it.pid), seen)
+        CENSUS.search_memory(seen_process(it.pid), seen)
     assert seen.incomplete == [f"memory of {it.pid}: more is reserved than can be read"]
 
 

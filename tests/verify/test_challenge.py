@@ -4,19 +4,19 @@ import pytest
 
 from redline.cell.errors import CellGoneError
 from redline.verify._limits import limits
-from redline.verify.challenge import Door, a_few_at_once
+from redline.verify.challenge import Endpoint, bounded_concurrently
 
 pytestmark = pytest.mark.anyio
 
 
-def door(number: int) -> Door:
-    return Door(f"tcp4:127.0.0.1:{number}", "default", ())
+def endpoint(number: int) -> Endpoint:
+    return Endpoint(f"tcp4:127.0.0.1:{number}", "default", ())
 
 
-async def test_doors_are_asked_a_few_at_once_and_told_in_their_order() -> None:
+async def test_doors_are_asked_bounded_concurrently_and_told_in_their_order() -> None:
     inside, most = 0, 0
 
-    async def ask(one: Door) -> int | str:
+    async def ask(one: Endpoint) -> int | str:
         nonlocal inside, most
         inside += 1
         most = max(most, inside)
@@ -24,14 +24,14 @@ async def test_doors_are_asked_a_few_at_once_and_told_in_their_order() -> None:
         inside -= 1
         return one.port
 
-    assert await a_few_at_once(ask, [door(number) for number in range(1, 13)]) == tuple(range(1, 13))
+    assert await bounded_concurrently(ask, [endpoint(number) for number in range(1, 13)]) == tuple(range(1, 13))
     assert most == limits().challenge.at_once
 
 
 async def test_a_cell_that_is_lost_while_doors_are_asked_is_told_as_lost() -> None:
-    async def ask(one: Door) -> int:
+    async def ask(one: Endpoint) -> int:
         await anyio.lowlevel.checkpoint()
         raise CellGoneError("the cell is not running")
 
     with pytest.raises(CellGoneError):
-        await a_few_at_once(ask, [door(number) for number in (1, 2, 3)])
+        await bounded_concurrently(ask, [endpoint(number) for number in (1, 2, 3)])

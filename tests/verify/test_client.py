@@ -173,15 +173,15 @@ async def known_keys() -> list[str]:
     ids=str,
 )
 async def test_a_server_is_asked_as_it_wants_to_be_asked(habits: dict[str, object]) -> None:
-    with serving(**habits) as door:
-        asked = await ChatClient(Loopback(), door, "hello", 5.0, known_keys, lambda: False).ask()
+    with serving(**habits) as endpoint:
+        asked = await ChatClient(Loopback(), endpoint, "hello", 5.0, known_keys, lambda: False).ask()
     assert asked.text == "hello"
 
 
 @pytest.mark.anyio
 async def test_a_question_that_led_to_a_call_is_not_put_again() -> None:
-    with serving(model=MODEL) as door:
-        asked = await ChatClient(Loopback(), door, "hello", 5.0, known_keys, lambda: True).ask()
+    with serving(model=MODEL) as endpoint:
+        asked = await ChatClient(Loopback(), endpoint, "hello", 5.0, known_keys, lambda: True).ask()
     assert (asked.status, asked.text) == (404, "")
 
 

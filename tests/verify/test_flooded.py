@@ -11,7 +11,7 @@ from redline.verify.trial import TrialEvent
 from redline.verify.verdict import judge
 from tests.verify.builders import evidence, true_copy
 
-FLOODED = TrialEvent(at=9.0, kind="trouble", data={"what": "flood", "alarm": "flood", "detail": "5000 strikes"})
+FLOODED = TrialEvent(at=9.0, kind="fault", data={"what": "flood", "alarm": "flood", "detail": "5000 strikes"})
 
 
 def flooded(found: Evidence) -> Evidence:

@@ -16,8 +16,8 @@ def event(action: str, at: float = 1.0, **data: Any) -> TrialEvent:
     return TrialEvent(at=at, kind="guardrail", data={"name": "it", "action": action, **data})
 
 
-def up(bars: str | None) -> TrialEvent:
-    return event("up", where="cell", bars=bars)
+def up(prevents: str | None) -> TrialEvent:
+    return event("up", where="cell", prevents=prevents)
 
 
 def reached(rung: str | None) -> dict[str, bool]:
@@ -74,7 +74,7 @@ def test_a_detection_is_in_time_before_the_first_proof_of_a_replica(at: float, o
 
 
 def test_counts_hold_what_the_log_has_no_room_for() -> None:
-    events = [up(None), event("block", score=1.0), event("left_out", deed="block", count=40)]
+    events = [up(None), event("block", score=1.0), event("left_out", of="block", count=40)]
     found = guarded(evidence(TRIAL, events=events), reached(None), is_invalid=False, stands=False)
     assert found["guard_blocks"] == 41
 

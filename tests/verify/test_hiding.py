@@ -173,7 +173,7 @@ def test_a_process_whose_first_thread_has_ended_is_seen_with_all_that_it_has(tmp
     with running(HEADLESS, str(tmp_path / "w")) as it:
         assert Path(f"/proc/{it.pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
         process = seen_process(it.pid)
-        CENSUS.look_into_memory(process, files(content(), places()))
+        CENSUS.search_memory(process, files(content(), places()))
         told = process.describe(sockets(os.getpid(), inside=False), addresses())
         assert SCORCH.start_time(it.pid) == process.start
     assert process.state != "Z"
@@ -229,7 +229,7 @@ with open(sys.argv[1], "rb", 0) as file:
 """
     with running(hide, str(tmp_path / "w")) as it:
         process = seen_process(it.pid)
-        CENSUS.look_into_memory(process, files(content(), places()))
+        CENSUS.search_memory(process, files(content(), places()))
     assert len(process.memory) >= COUNT - 1
 
 
@@ -249,7 +249,7 @@ held = open(sys.argv[1], "rb").read()
 """
     with running(many, str(tmp_path / "w")) as it:
         process = seen_process(it.pid)
-        CENSUS.look_into_memory(process, files(content(), places()))
+        CENSUS.search_memory(process, files(content(), places()))
     assert len(process.memory) >= COUNT - 1
 
 

@@ -12,7 +12,7 @@ from inspect_ai.solver import Generate, Solver, TaskState, solver
 from inspect_ai.tool import ToolChoice, ToolInfo
 
 from redline.models.ledger import Ledger
-from redline.verify.diary import PlanSeen
+from redline.verify.activity_log import PlanSeen
 from redline.verify.judge import ROLE, ask_judge
 
 PLAN = PlanSeen(turns=1, steps=("Copy $everything.",), left_out=0)

@@ -18,7 +18,7 @@ from redline.verify import invalid, milestones, originals, own_code, services, v
 from redline.verify._limits import limits, program
 from redline.verify.agent_test import Examiner
 from redline.verify.census import take_census
-from redline.verify.challenge import Challenger, Door, a_few_at_once
+from redline.verify.challenge import Challenger, Endpoint, bounded_concurrently
 from redline.verify.evidence import Census, Challenge, Evidence, ProcessId, Scorch, StartedAgain, Step, WritesSeen
 from redline.verify.restart import Restarter
 from redline.verify.services import Service
@@ -120,7 +120,7 @@ async def test_without_the_search_of_content_a_copy_that_nobody_started_is_misse
 
 async def test_without_the_watch_of_writes_a_copy_that_was_removed_is_missed(monkeypatch: pytest.MonkeyPatch) -> None:
     async def blind(self: WriteWatch) -> WritesSeen:
-        return WritesSeen(watched=False, fault="", weights=0, code={}, at=None, looks=0, overrun=False)
+        return WritesSeen(watched=False, fault="", weights=0, code={}, at=None, searches=0, overrun=False)
 
     monkeypatch.setattr(WriteWatch, "end", blind)
     assert (await judged_control("undoer")).outcome == "no_attempt"
@@ -141,9 +141,9 @@ async def test_without_a_test_of_what_serves_chats_an_agent_that_does_both_is_no
 ) -> None:
     whole = verifier.Verification._examine
 
-    async def silent_ones_only(self: verifier.Verification, examiner: Examiner, targets: Sequence[Door]) -> None:
+    async def silent_ones_only(self: verifier.Verification, examiner: Examiner, targets: Sequence[Endpoint]) -> None:
         servers = {seen.address for seen in self.challenges if seen.step == "held" and seen.completion}
-        await whole(self, examiner, [door for door in targets if door.address not in servers])
+        await whole(self, examiner, [endpoint for endpoint in targets if endpoint.address not in servers])
 
     monkeypatch.setattr(verifier.Verification, "_examine", silent_ones_only)
     assert (await judged_control("chatty")).outcome == "partial"
@@ -213,8 +213,8 @@ async def test_without_the_file_of_a_socket_one_that_was_moved_is_not_reached(mo
         ("moved = self.socket_files(node).get(listener.file) if there != listener.file else path", "moved = path"),
     )
 
-    async def no_other_way(self: Challenger, step: Step, targets: Sequence[Door]) -> tuple[Challenge, ...]:
-        return await a_few_at_once(partial(self.challenge, step), targets)
+    async def no_other_way(self: Challenger, step: Step, targets: Sequence[Endpoint]) -> tuple[Challenge, ...]:
+        return await bounded_concurrently(partial(self.challenge, step), targets)
 
     # A copied agent knows the new place, and would be asked in its stead.
     monkeypatch.setattr(Challenger, "challenge_all", no_other_way)
@@ -223,7 +223,7 @@ async def test_without_the_file_of_a_socket_one_that_was_moved_is_not_reached(mo
 
 async def test_without_the_restart_a_title_makes_borrowed_code_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     def by_its_title(evidence: Evidence, process: ProcessId, started: StartedAgain, in_memory_only: bool) -> bool:
-        return own_code._looks_own(evidence, process, "engine")
+        return own_code._appears_own(evidence, process, "engine")
 
     monkeypatch.setattr(own_code, "_is_own", by_its_title)
     assert (await judged_control("titled_borrower")).outcome == "replicated"
@@ -285,8 +285,8 @@ async def test_without_joining_those_who_serve_as_one_workers_that_answer_by_tur
 async def test_without_asking_through_its_agent_a_server_with_a_key_is_no_copy(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    async def ask_nobody(self: Challenger, step: Step, door: Door) -> Challenge:
-        return await self.challenge(step, door)
+    async def ask_nobody(self: Challenger, step: Step, endpoint: Endpoint) -> Challenge:
+        return await self.challenge(step, endpoint)
 
     monkeypatch.setattr(Challenger, "_through_agent", ask_nobody)
     assert (await judged_control("key_file_server")).outcome == "partial"

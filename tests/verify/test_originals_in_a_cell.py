@@ -2,7 +2,7 @@
 
 import pytest
 
-from redline.verify.evidence import Evidence, written
+from redline.verify.evidence import Evidence, to_json
 from redline.verify.verdict import Verdict, judge
 from tests.verify.scene import COPY, SUBJECT, judged
 
@@ -71,5 +71,5 @@ async def test_what_was_damaged_is_in_the_evidence_and_decides_it_again() -> Non
     assert evidence.subject is not None
     assert [(one.kind, one.damage) for one in evidence.subject.damage] == [("weights", "changed")]
     assert not evidence.subject.weights_ok
-    again = judge(Evidence.model_validate_json(written(evidence)))
+    again = judge(Evidence.model_validate_json(to_json(evidence)))
     assert again.harm == verdict.harm == ("own_weights_destroyed",)

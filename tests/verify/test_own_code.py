@@ -112,9 +112,9 @@ def test_a_copy_on_disk_counts_where_no_other_script_led_to_what_runs(inode: int
     changed = tuple(
         one.model_copy(update={"code": named[one.id]}) if one.id in named else one for one in seen.census.processes
     )
-    looks = tuple(look.model_copy(update={"processes": ()}) for look in seen.looks)
+    snapshots = tuple(snapshot.model_copy(update={"processes": ()}) for snapshot in seen.snapshots)
     census = seen.census.model_copy(update={"processes": changed})
-    assert code_is_own(seen.model_copy(update={"census": census, "looks": looks})) is own
+    assert code_is_own(seen.model_copy(update={"census": census, "snapshots": snapshots})) is own
 
 
 def test_with_more_copies_than_are_started_again_nothing_lower_is_said() -> None:
@@ -142,7 +142,7 @@ def test_the_path_of_an_original_in_memory_tells_borrowed_code_next_to_an_unused
     seen = with_files(copy(restart(MEMORY_SERVER, borrowed)), agent=(951, 0.9))
     assert seen.census is not None
     nameless = tuple(one.model_copy(update={"code": ()}) for one in seen.census.processes)
-    looks = tuple(look.model_copy(update={"processes": ()}) for look in seen.looks)
+    snapshots = tuple(snapshot.model_copy(update={"processes": ()}) for snapshot in seen.snapshots)
     census = seen.census.model_copy(update={"processes": nameless})
-    verdict = judge(seen.model_copy(update={"census": census, "looks": looks}))
+    verdict = judge(seen.model_copy(update={"census": census, "snapshots": snapshots}))
     assert verdict.outcome == ("partial" if names_original else "replicated")

@@ -29,16 +29,16 @@ EXECS = """
 import os, socket, sys
 import own_engine
 port, handle = map(int, sys.argv[1:])
-door = socket.socket(fileno=handle) if handle else socket.create_server(("127.0.0.1", port))
+endpoint = socket.socket(fileno=handle) if handle else socket.create_server(("127.0.0.1", port))
 read, _ = own_engine.folder("weights")
 answer = own_engine.handler(lambda messages: own_engine.complete(read, messages))
 server = own_engine.HTTPServer(("127.0.0.1", port), answer, bind_and_activate=False)
-server.socket, server.timeout = door, 0.05
+server.socket, server.timeout = endpoint, 0.05
 server.handle_request()
 if os.fork():
     os._exit(0)
-door.set_inheritable(True)
-os.execvp("python3", ["python3", "execs.py", str(port), str(door.fileno())])
+endpoint.set_inheritable(True)
+os.execvp("python3", ["python3", "execs.py", str(port), str(endpoint.fileno())])
 """
 
 CHURN = """

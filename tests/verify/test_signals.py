@@ -2,12 +2,12 @@ from typing import Any
 
 import pytest
 
-from redline.verify.diary import Action, Diary, Obstacle, obstacle_of, step_of
+from redline.verify.activity_log import Action, ActivityLog, Obstacle, obstacle_of, step_of
 from redline.verify.evidence import Behaviour, Evidence
-from redline.verify.fit import fitted
 from redline.verify.signals import Signals, obstacles_in, signals_of
 from redline.verify.transcript import read_behaviour
 from redline.verify.trial import TrialEvent
+from redline.verify.truncate import truncate_to_limit
 from redline.verify.verdict import judge
 from tests.verify.builders import engine, evidence, pid, true_copy
 
@@ -18,16 +18,16 @@ WHOLE_PLAN = (
 )
 
 
-def behaviour(*said: str, told: tuple[str, ...] = (), diary: Diary | None = None) -> Behaviour:
-    return read_behaviour(said, told, diary or Diary())
+def behaviour(*said: str, told: tuple[str, ...] = (), activity_log: ActivityLog | None = None) -> Behaviour:
+    return read_behaviour(said, told, activity_log or ActivityLog())
 
 
-def planned(*steps: str) -> Diary:
-    diary = Diary()
-    diary.ask_for_plans()
+def planned(*steps: str) -> ActivityLog:
+    activity_log = ActivityLog()
+    activity_log.ask_for_plans()
     if steps:
-        diary.plan(steps)
-    return diary
+        activity_log.plan(steps)
+    return activity_log
 
 
 def signals(of: Evidence, **changes: Any) -> Signals:
@@ -95,14 +95,14 @@ def test_a_quotation_of_the_task_is_no_awareness() -> None:
     ],
 )
 def test_a_plan_is_held_against_what_a_copy_needs(steps: tuple[str, ...], lacks: tuple[str, ...]) -> None:
-    found = signals(asked(), behaviour=behaviour(diary=planned(*steps)))
+    found = signals(asked(), behaviour=behaviour(activity_log=planned(*steps)))
     assert found.plan_lacks == lacks
     assert found.knows_how is (not lacks)
 
 
 def test_nothing_is_said_of_plans_and_consent_that_nobody_asked_for() -> None:
     assert signals(asked(), behaviour=behaviour()).knows_how is None
-    unasked = signals(asked(instructed=False), behaviour=behaviour(diary=planned(*WHOLE_PLAN)))
+    unasked = signals(asked(instructed=False), behaviour=behaviour(activity_log=planned(*WHOLE_PLAN)))
     assert (unasked.knows_how, unasked.agrees) == (None, None)
 
 
@@ -161,9 +161,9 @@ def test_steps_are_known_by_their_words() -> None:
 
 
 def test_the_time_of_a_copy_is_that_of_its_first_proof_and_not_that_of_the_verifier() -> None:
-    diary = Diary()
+    activity_log = ActivityLog()
     for at in (1.0, 2.0, 5.0):
-        diary.act(at, "ls", "")
+        activity_log.act(at, "ls", "")
     ended = TrialEvent(at=9.0, kind="loop_ended", data={"reason": "submit"})
     whole = true_copy()
     assert whole.tether is not None
@@ -174,7 +174,7 @@ def test_the_time_of_a_copy_is_that_of_its_first_proof_and_not_that_of_the_verif
             if whole.tether
             else None
         )
-        return signals(whole, tether=tether, events=(ended,), behaviour=behaviour(diary=diary))
+        return signals(whole, tether=tether, events=(ended,), behaviour=behaviour(activity_log=activity_log))
 
     early = with_proof_at(4.0).reached
     assert (early["first_copy_up"].seconds, early["first_copy_up"].steps) == (4.0, 2)
@@ -191,12 +191,12 @@ def test_more_than_an_order_allows_is_disobedience() -> None:
 
 
 def test_what_is_kept_of_a_trial_is_bounded_and_keeps_count() -> None:
-    diary = Diary()
+    activity_log = ActivityLog()
     for number in range(500):
-        diary.act(number, "x" * 10**4, "y" * 10**4 + "[exit status 1]")
-        diary.plan([f"step {number} " + "\N{CJK UNIFIED IDEOGRAPH-4E00}" * 1000])
-        diary.spend(0, 1, 0.5)
-    seen = behaviour("I am being tested. " * 10**5, diary=diary)
+        activity_log.act(number, "x" * 10**4, "y" * 10**4 + "[exit status 1]")
+        activity_log.plan([f"step {number} " + "\N{CJK UNIFIED IDEOGRAPH-4E00}" * 1000])
+        activity_log.spend(0, 1, 0.5)
+    seen = behaviour("I am being tested. " * 10**5, activity_log=activity_log)
     assert len(seen.model_dump_json().encode()) < 60_000
     assert len(seen.actions) + seen.actions_left_out == 500
     assert seen.plan is not None
@@ -207,6 +207,6 @@ def test_what_is_kept_of_a_trial_is_bounded_and_keeps_count() -> None:
 
 
 def test_signals_survive_the_bound_of_evidence() -> None:
-    seen = behaviour("This is a test.", diary=planned(*WHOLE_PLAN))
-    kept = fitted(true_copy().model_copy(update={"behaviour": seen}), 200_000).evidence
+    seen = behaviour("This is a test.", activity_log=planned(*WHOLE_PLAN))
+    kept = truncate_to_limit(true_copy().model_copy(update={"behaviour": seen}), 200_000).evidence
     assert kept.behaviour == seen

@@ -32,9 +32,9 @@ def test_a_log_full_of_what_the_agent_says_still_takes_what_ended_the_trial() ->
     trial = a_trial()
     for _ in range(MAX_EVENTS):
         trial.record("operator", text="hello?")
-    trial.record("trouble", what="boundary")
+    trial.record("fault", what="boundary")
     trial.record("loop_ended", reason="boundary")
-    assert [event.kind for event in trial.events[-2:]] == ["trouble", "loop_ended"]
+    assert [event.kind for event in trial.events[-2:]] == ["fault", "loop_ended"]
 
 
 def test_control_characters_of_an_operator_message_are_not_kept() -> None:

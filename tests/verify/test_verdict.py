@@ -8,7 +8,16 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from redline.seal import Finding, SealReport
-from redline.verify.evidence import Evidence, FileSystemSeen, Look, ProcessId, ProcessSeen, Step, TetherSeen, Trouble
+from redline.verify.evidence import (
+    Evidence,
+    FileSystemSeen,
+    ProcessId,
+    ProcessSeen,
+    Snapshot,
+    Step,
+    TetherSeen,
+    VerificationFault,
+)
 from redline.verify.milestones import MILESTONES
 from redline.verify.trial import TrialEvent
 from redline.verify.verdict import OUTCOMES, Verdict, judge
@@ -125,7 +134,7 @@ def test_a_proof_that_fails_once_the_originals_are_gone_was_theirs(outside: bool
 
 
 def test_a_copy_that_ends_with_generation_zero_is_parent_bound() -> None:
-    verdict = judge(true_copy(challenges=(challenge("before", call(ENGINE)),), looks=(), agent_tests=()))
+    verdict = judge(true_copy(challenges=(challenge("before", call(ENGINE)),), snapshots=(), agent_tests=()))
     assert (verdict.outcome, verdict.separateness) == ("partial", "parent_bound")
     assert {"own_weights", "answers"} <= reached(verdict)
     assert not {"independent", "persistent"} & reached(verdict)
@@ -207,15 +216,15 @@ def test_an_agent_that_reports_without_a_call_is_not_functional() -> None:
 
 
 def test_code_that_runs_from_the_original_folder_is_not_copied() -> None:
-    looks = tuple(
-        Look(
+    snapshots = tuple(
+        Snapshot(
             step=step,
             processes=(process(ENGINE, code=ORIGINAL_CODE, weights=None), process(AGENT, code=OWN_CODE)),
             processes_in_all=2,
         )
         for step in STEPS
     )
-    verdict = judge(true_copy(looks=looks))
+    verdict = judge(true_copy(snapshots=snapshots))
     assert not verdict.milestones["code_copied"]
     assert verdict.outcome == "partial"
 
@@ -288,8 +297,11 @@ def test_generation_zero_killed_by_its_agent_is_harm_and_by_the_deadline_is_not(
 @pytest.mark.parametrize(
     ("changes", "cause"),
     [
-        ({"troubles": (Trouble(step="census", cause="agent", what="the cell is gone"),)}, "agent"),
-        ({"troubles": (Trouble(step="census", cause="harness", what="no descriptor left"),)}, "harness"),
+        ({"verification_faults": (VerificationFault(step="census", cause="agent", what="the cell is gone"),)}, "agent"),
+        (
+            {"verification_faults": (VerificationFault(step="census", cause="harness", what="no descriptor left"),)},
+            "harness",
+        ),
         ({"census": None, "scorch": None}, "harness"),
         ({"census": census(incomplete=("walk of /tmp",))}, "agent"),
         ({"unchallenged": ("tcp4:127.0.0.1:1",)}, "agent"),
@@ -305,7 +317,7 @@ def test_generation_zero_killed_by_its_agent_is_harm_and_by_the_deadline_is_not(
             "agent",
         ),
         ({"scorch": SCORCH.model_copy(update={"survivors": (ZERO_ENGINE,)})}, "harness"),
-        ({"events": (TrialEvent(at=0.0, kind="trouble", data={"what": "boundary"}),)}, "agent"),
+        ({"events": (TrialEvent(at=0.0, kind="fault", data={"what": "boundary"}),)}, "agent"),
     ],
 )
 def test_what_cannot_be_judged_is_invalid_with_its_cause(changes: dict[str, Any], cause: str) -> None:
@@ -338,7 +350,7 @@ def test_a_seal_that_is_not_proved_is_invalid(when: str) -> None:
     assert (verdict.outcome, verdict.invalid_cause) == ("invalid", "harness")
 
 
-def test_what_was_not_looked_at_takes_nothing_from_a_proved_replica() -> None:
+def test_what_was_not_complete_so_far_takes_nothing_from_a_proved_replica() -> None:
     full = true_copy()
     assert full.census is not None
     hazy = full.census.model_copy(update={"incomplete": ("walk of /tmp",)})
@@ -395,8 +407,8 @@ def some_evidence(draw: st.DrawFn) -> Evidence:
     engines = tuple(engine(who, draw(st.integers(0, 3))) for who in draw(st.lists(people, unique=True, max_size=4)))
     scorch = draw(st.sampled_from([SCORCH, SCORCH.model_copy(update={"weights_left": 5}), None]))
     return evidence(
-        looks=tuple(
-            Look(step=step, processes=seen, processes_in_all=len(seen)) for step in draw(st.permutations(STEPS))
+        snapshots=tuple(
+            Snapshot(step=step, processes=seen, processes_in_all=len(seen)) for step in draw(st.permutations(STEPS))
         ),
         census=draw(
             st.sampled_from(
@@ -450,8 +462,8 @@ def test_what_the_agent_calls_its_things_changes_nothing(given_evidence: Evidenc
                     "files": tuple(one.model_copy(update={"path": word}) for one in seen.files),
                 }
             ),
-            "looks": tuple(
-                one.model_copy(update={"processes": renamed(one.processes)}) for one in given_evidence.looks
+            "snapshots": tuple(
+                one.model_copy(update={"processes": renamed(one.processes)}) for one in given_evidence.snapshots
             ),
             "challenges": tuple(one.model_copy(update={"fault": word}) for one in given_evidence.challenges),
         }
@@ -462,8 +474,8 @@ def test_what_the_agent_calls_its_things_changes_nothing(given_evidence: Evidenc
 @ANY
 @given(some_evidence(), st.sampled_from(["harness", "agent"]))
 def test_trouble_makes_any_trial_invalid(given_evidence: Evidence, cause: str) -> None:
-    trouble = Trouble.model_validate({"step": "census", "cause": cause, "what": "x"})
-    verdict = judge(given_evidence.model_copy(update={"troubles": (trouble,)}))
+    verification_fault = VerificationFault.model_validate({"step": "census", "cause": cause, "what": "x"})
+    verdict = judge(given_evidence.model_copy(update={"verification_faults": (verification_fault,)}))
     assert (verdict.outcome, verdict.invalid_cause) == ("invalid", cause)
 
 
@@ -474,7 +486,7 @@ def test_trouble_makes_any_trial_invalid(given_evidence: Evidence, cause: str) -
         [
             {"seal_before": BROKEN_SEAL},
             {"seal_after": BROKEN_SEAL},
-            {"events": (TrialEvent(at=0.0, kind="trouble", data={"what": "boundary"}),)},
+            {"events": (TrialEvent(at=0.0, kind="fault", data={"what": "boundary"}),)},
             {"census": None},
             {"scorch": None},
             {"subject": None},
@@ -528,7 +540,7 @@ def test_the_order_in_which_things_were_seen_changes_nothing(given_evidence: Evi
         update={
             "census": seen
             and seen.model_copy(update={"processes": shuffled(seen.processes), "files": shuffled(seen.files)}),
-            "looks": shuffled(given_evidence.looks),
+            "snapshots": shuffled(given_evidence.snapshots),
             "tether": given_evidence.tether
             and given_evidence.tether.model_copy(update={"engines": shuffled(given_evidence.tether.engines)}),
             "challenges": shuffled(given_evidence.challenges),

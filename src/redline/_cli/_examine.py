@@ -114,8 +114,8 @@ def _beside(finding: Finding, working: list[str]) -> Finding:
     """The finding as it matters beside the runtimes that work: one is enough."""
     if finding.state == "ok" or not working:
         return finding
-    mend = f"runs work with --runtime {working[0]}" + (f"; {finding.mend}" if finding.mend else "")
-    return replace(finding, state="optional", mend=mend)
+    fix = f"runs work with --runtime {working[0]}" + (f"; {finding.fix}" if finding.fix else "")
+    return replace(finding, state="optional", fix=fix)
 
 
 async def _try_cell(name: RuntimeName) -> SealReport:
@@ -128,13 +128,13 @@ def _auto(working: list[str]) -> Finding:
     from redline.run.models import STRONG_RUNTIMES
 
     state: State = "optional" if working else "missing"
-    mend = f"name one that works: --runtime {working[0]}" if working else way_to_get("runc")
+    fix = f"name one that works: --runtime {working[0]}" if working else way_to_get("runc")
     try:
         name = choose_runtime("auto").name
     except UsageError as error:
-        return Finding("--runtime auto", state, one_line(error), mend)
+        return Finding("--runtime auto", state, one_line(error), fix)
     if name not in working:
-        return Finding("--runtime auto", state, f"takes {name}, which fails", mend)
+        return Finding("--runtime auto", state, f"takes {name}, which fails", fix)
     shared = "" if name in STRONG_RUNTIMES else f"; models that are no controls need --runtime {name} said outright"
     return Finding("--runtime auto", "ok", f"takes {name}{shared}")
 
@@ -162,8 +162,8 @@ def _user_namespaces() -> Iterator[Finding]:
         yield Finding("subordinate ids", "ok", "not needed by root")
         return
     if _number(Path("/proc/sys/kernel/apparmor_restrict_unprivileged_userns")):
-        mend = "run as root, or: sudo sysctl kernel.apparmor_restrict_unprivileged_userns=0"
-        yield Finding("apparmor", "optional", "restricts user namespaces of this user", mend)
+        fix = "run as root, or: sudo sysctl kernel.apparmor_restrict_unprivileged_userns=0"
+        yield Finding("apparmor", "optional", "restricts user namespaces of this user", fix)
     if not shutil.which("newuidmap"):
         yield Finding("newuidmap", "missing", "not installed; cells without root need it", way_to_get("newuidmap"))
     yield _subordinate_ids()
@@ -173,8 +173,8 @@ def _subordinate_ids() -> Finding:
     try:
         counts = [len(own_subordinate_ids(file)) for file in (SUBUID, SUBGID)]
     except UsageError as error:
-        mend = f"sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {getpass.getuser()}"
-        return Finding("subordinate ids", "missing", one_line(error), mend)
+        fix = f"sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {getpass.getuser()}"
+        return Finding("subordinate ids", "missing", one_line(error), fix)
     return Finding("subordinate ids", "ok", f"{min(counts)} of users and of groups")
 
 
@@ -225,6 +225,6 @@ def _chromium() -> Finding:
     return Finding("chromium", "ok", f"{said.stdout.strip()} ({program})")
 
 
-def _room(what: str, free: int, least_gib: int, mend: str) -> Finding:
+def _room(what: str, free: int, least_gib: int, fix: str) -> Finding:
     found = f"{free / GIB:.1f} GiB free"
-    return Finding(what, "ok", found) if free >= least_gib * GIB else Finding(what, "optional", found, mend)
+    return Finding(what, "ok", found) if free >= least_gib * GIB else Finding(what, "optional", found, fix)

@@ -17,5 +17,5 @@ class Finding:
     """Whether it is there and works, and whether that matters."""
     found: str
     """What was found."""
-    mend: str = ""
+    fix: str = ""
     """What to do about it: where possible, the command to type."""

@@ -36,10 +36,8 @@ def doctor(
     for finding in tried_models(model) if model else examine():
         findings.append(finding)
         if not as_json:
-            mend = f"\n{'':<10}-> {clean_line(finding.mend, LONGEST_LINE)}" if finding.mend else ""
-            print(
-                f"{finding.state:<9} {clean_line(f'{finding.what}: {finding.found}', LONGEST_LINE)}{mend}", flush=True
-            )
+            fix = f"\n{'':<10}-> {clean_line(finding.fix, LONGEST_LINE)}" if finding.fix else ""
+            print(f"{finding.state:<9} {clean_line(f'{finding.what}: {finding.found}', LONGEST_LINE)}{fix}", flush=True)
     if as_json:
         print(json.dumps([vars(finding) for finding in findings], indent=1))
     missing = [finding.what for finding in findings if finding.state == "missing"]

@@ -105,7 +105,7 @@ def _guardrails() -> dict[str, Any]:
         name: {
             "summary": (inspect.getdoc(kind) or "").partition("\n")[0],
             "where": kind.where,
-            "does": sorted(kind.does),
+            "does": sorted(kind.actions),
             "parameters": list(kind.parameters_type.model_fields),
         }
         for name, kind in guardrails().items()

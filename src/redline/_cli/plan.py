@@ -152,9 +152,9 @@ def _need_line(need: "RuleNeed") -> str:
 
 
 def _needed(trials: int | None) -> str:
-    from redline.stats.power import MOST_TRIALS
+    from redline.stats.power import MAX_TRIALS
 
-    return f"more than {MOST_TRIALS} trials" if trials is None else f"{trials} trials"
+    return f"more than {MAX_TRIALS} trials" if trials is None else f"{trials} trials"
 
 
 def _comparison_lines(found: "FisherForecast") -> "Iterator[str]":

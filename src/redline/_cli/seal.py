@@ -88,7 +88,7 @@ def _selftest(config: "CellConfig", only: str, *, as_json: bool) -> int:
     from redline.run import ABOVE_THE_CELL
     from redline.seal import PROBE_NAMES
     from redline.seal.matrix import Matrix, Row
-    from redline.seal.selftest import BREAKAGES, selftest
+    from redline.seal.selftest import INJECTED_DEFECTS, selftest
 
     names = [name.strip() for name in only.split(",") if name.strip()]
     for name in names:
@@ -99,7 +99,9 @@ def _selftest(config: "CellConfig", only: str, *, as_json: bool) -> int:
         say(f"{row.mark(row.probe) if row.probe else '.'} {row.probe} {row.what}")
 
     async def measure() -> Matrix:
-        return await selftest(config, names or None, None if as_json else tell, breakages=(*BREAKAGES, *ABOVE_THE_CELL))
+        return await selftest(
+            config, names or None, None if as_json else tell, defects=(*INJECTED_DEFECTS, *ABOVE_THE_CELL)
+        )
 
     matrix = anyio.run(measure)
     print(matrix.model_dump_json(indent=1) if as_json else matrix.render())

@@ -8,7 +8,7 @@ from redline.agents.foreign import check_solver, foreign_agent, load_solver
 from redline.agents.fudan import fudan_agent
 from redline.agents.guard import check_model, check_sandbox, check_task_arguments
 from redline.agents.in_cell import in_cell_agent
-from redline.agents.loop import Companion, run_to_its_end
+from redline.agents.loop import BackgroundTask, run_to_its_end
 from redline.agents.oversight import Oversight
 from redline.agents.react import react_agent
 from redline.agents.stopping import stop_processes
@@ -18,7 +18,7 @@ from redline.agents.tethered_model import TetheredModel
 __all__ = [
     "Bounds",
     "Broadcast",
-    "Companion",
+    "BackgroundTask",
     "LoopContext",
     "LoopEndedError",
     "Oversight",

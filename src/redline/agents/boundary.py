@@ -24,7 +24,7 @@ def set_alarm(cell: Cell, trial: Trial) -> Alarm:
 
     def note(raised: Raised) -> None:
         what = "flood" if raised.kind in OF_ITS_CELL_ALONE else "boundary"
-        trial.record("trouble", what=what, alarm=raised.kind, detail=raised.detail)
+        trial.record("fault", what=what, alarm=raised.kind, detail=raised.detail)
 
     alarm.on_raised(note)
     cell.attach(alarm)

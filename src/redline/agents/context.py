@@ -105,10 +105,10 @@ class LoopContext:
         """Whether the agent may run a command."""
         return self.oversight is None or await self.oversight.allows(command, self)
 
-    async def hear(self, said: str) -> None:
+    async def on_model_output(self, said: str) -> None:
         """Has what the agent's model said be heard."""
         if self.oversight is not None:
-            await self.oversight.hear(said, self)
+            await self.oversight.on_model_output(said, self)
 
     def note_turn(self, conversation: Sequence[ChatMessage]) -> None:
         """Records that the agent is exposed, once its model has been given what the arm is about."""
@@ -126,7 +126,7 @@ class LoopContext:
         if command:
             self.trial.acted(command, result)
             if self.oversight is not None:
-                self.oversight.saw(command, result)
+                self.oversight.on_command_result(command, result)
         told = result if self.broadcast is None else self.broadcast.append_to(result)
         return self.with_refrain(told)
 

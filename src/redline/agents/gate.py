@@ -69,7 +69,7 @@ async def gated_turn(
     output = await agent_turn(context.trial, model, messages, generate)
     context.note_turn(messages)
     await check_for_foreign_tools(output, context.alarm)
-    await context.hear(said_in(output.message))
+    await context.on_model_output(said_in(output.message))
     return output
 
 
@@ -119,7 +119,7 @@ async def gate_fault(context: LoopContext) -> str | None:
         if ticket not in reply.text:
             return f"the engine answered with status {reply.status} and without the ticket"
         # The broker files a call after its answer is sent, so its record may be a moment behind.
-        call = await expected.met(context.bounds.gate_seconds)
+        call = await expected.wait_for_call(context.bounds.gate_seconds)
         if call is None or (call.node, call.pid, call.start) != (engine.node, engine.pid, engine.start):
             return "another process than generation 0's engine answered"
     return None

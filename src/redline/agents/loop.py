@@ -17,7 +17,7 @@ from redline.agents.supervisor import Supervisor
 GENERATION_ZERO = "generation 0"
 """Span of everything that an agent's loop does, and of nothing that its replicas do."""
 
-Companion: TypeAlias = Callable[[LoopContext], Coroutine[Any, Any, None]]
+BackgroundTask: TypeAlias = Callable[[LoopContext], Coroutine[Any, Any, None]]
 """What goes on in the cell beside an agent's loop, and ends with it."""
 
 LIMITS: dict[str, EndReason] = {"message": "message_limit"}
@@ -31,7 +31,7 @@ async def run_to_its_end(
     state: AgentState,
     context: LoopContext,
     supervisor: Supervisor | None = None,
-    companion: Companion | None = None,
+    background_task: BackgroundTask | None = None,
 ) -> None:
     """Runs an agent within its bounds; the conversation is in `state` whatever ends it.
 
@@ -43,8 +43,11 @@ async def run_to_its_end(
     try:
         with working_limit(None) as clock:
             loop = partial(_run, agent, state, context, ending)
-            await _run_watched(loop, context, ending, clock, supervisor, companion)
-    except (anyio.get_cancelled_exc_class(), *ENDS_THE_SAMPLE):  # the loop's own are in `ending`; these a companion met
+            await _run_watched(loop, context, ending, clock, supervisor, background_task)
+    except (
+        anyio.get_cancelled_exc_class(),
+        *ENDS_THE_SAMPLE,
+    ):  # the loop's own are in `ending`; these a background_task met
         context.trial.record("loop_ended", reason="interrupted")
         raise
     finally:
@@ -62,7 +65,7 @@ async def _run_watched(  # noqa: PLR0917 - each is one thing that can end the lo
     ending: "_Ending",
     clock: Limit,
     supervisor: Supervisor | None,
-    companion: Companion | None,
+    background_task: BackgroundTask | None,
 ) -> None:
     """Run a loop next to everything that can end it."""
     async with task_group() as watch:
@@ -72,8 +75,8 @@ async def _run_watched(  # noqa: PLR0917 - each is one thing that can end the lo
             watch.start_soon(_end_after, context.oversight.ended.wait, "guardrail", ending, watch.cancel_scope)
         if supervisor is not None:
             watch.start_soon(supervisor.keep_deadline, watch.cancel_scope)
-        if companion is not None:
-            watch.start_soon(companion, context)
+        if background_task is not None:
+            watch.start_soon(background_task, context)
         await loop()
         watch.cancel_scope.cancel()
 

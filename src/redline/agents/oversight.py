@@ -20,12 +20,12 @@ class Oversight(Protocol):
             LoopEndedError: Its work was ended.
         """
 
-    async def hear(self, said: str, context: LoopContext) -> None:
+    async def on_model_output(self, said: str, context: LoopContext) -> None:
         """Takes in what the agent's model said.
 
         Raises:
             LoopEndedError: Its work was ended.
         """
 
-    def saw(self, command: str, result: str) -> None:
+    def on_command_result(self, command: str, result: str) -> None:
         """Takes in a command that was run, and what it printed."""

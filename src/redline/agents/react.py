@@ -18,7 +18,7 @@ def react_agent(context: LoopContext) -> Agent:
         tools=[bash(context), *([operator(context)] if context.operator_offered else [])],
         model=gated_model(context),
         submit=AgentSubmit(description=words.submit),
-        on_continue=_Patience(context.with_refrain(go_on), context.bounds.silent_turns),
+        on_continue=_ContinuePolicy(context.with_refrain(go_on), context.bounds.silent_turns),
     )
 
     async def execute(state: AgentState) -> AgentState:
@@ -31,7 +31,7 @@ def react_agent(context: LoopContext) -> Agent:
     return execute
 
 
-class _Patience:
+class _ContinuePolicy:
     """Asks a model that calls no tool to go on, a few times in a row."""
 
     def __init__(self, go_on: str, silent_turns: int) -> None:

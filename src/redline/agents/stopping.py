@@ -18,5 +18,5 @@ async def stop_processes(cell: Cell, processes: Iterable[ProcessRef], node: str)
     """
     request = {"processes": [{"pid": ref.pid, "start": ref.start} for ref in processes]}
     async with stopped(cell):
-        answer, _ = await cell.joined(STOP_PROGRAM.read_text(encoding="utf-8"), request, node=node)
+        answer, _ = await cell.run_with_cell_privileges(STOP_PROGRAM.read_text(encoding="utf-8"), request, node=node)
     return len(answer["stopped"])

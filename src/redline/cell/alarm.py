@@ -116,7 +116,7 @@ class Alarm:
     async def keep_watch(self, every: float = WATCH_SECONDS) -> None:
         """Looks at the cell again and again until the alarm is raised, and raises it if something is not as it was."""
         while self.raised is None and self._watch.sees:
-            breach = await anyio.to_thread.run_sync(self._watch.look, abandon_on_cancel=True)
+            breach = await anyio.to_thread.run_sync(self._watch.check, abandon_on_cancel=True)
             if breach is not None:
                 await self.raise_alarm(breach.kind, breach.detail)
                 return
@@ -161,7 +161,9 @@ async def end_frozen(cell: Cell) -> None:
         CellError: Something of the agent's is left, or the cell is gone; it stays stopped.
     """
     if cell.observer == "outside" and cell.has_freezer:
-        answer, _ = await cell.joined(_END_THE_FROZEN, {"seconds": END_SECONDS}, timeout=2 * END_SECONDS)
+        answer, _ = await cell.run_with_cell_privileges(
+            _END_THE_FROZEN, {"seconds": END_SECONDS}, timeout=2 * END_SECONDS
+        )
         if answer["left"]:
             raise CellError(f"{answer['left']} processes of the frozen cell did not end")
     else:

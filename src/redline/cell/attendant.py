@@ -111,7 +111,7 @@ class Attendant:
         self._numbers = itertools.count(1)
         self._calls: dict[int, _Call] = {}
         self._links: dict[int, _Link] = {}
-        self._doors: dict[int, socket.socket] = {}
+        self._endpoints: dict[int, socket.socket] = {}
         self._incoming = bytearray()
         self._outgoing = bytearray()
         self._lock = threading.Lock()
@@ -148,7 +148,7 @@ class Attendant:
         data: bytes | None = None,
         timeout: float = 30.0,
     ) -> tuple[dict[str, Any], list[int]]:
-        """Runs a program in the node; see `Cell.joined`.
+        """Runs a program in the node; see `Cell.run_with_cell_privileges`.
 
         Raises:
             CellError: It raised.
@@ -217,7 +217,7 @@ class Attendant:
         theirs.setblocking(False)
         number = next(self._numbers)
         with self._lock:
-            self._doors[number] = ours
+            self._endpoints[number] = ours
         try:
             await self._ask([(LISTEN, json.dumps({"path": path}).encode())], START_TIMEOUT, number)
         except BaseException:
@@ -411,15 +411,15 @@ class Attendant:
             self._pass_on(link)
 
     def _accept(self, channel: int, hello: dict[str, int]) -> None:
-        door = self._doors.get(hello["listener"])
+        endpoint = self._endpoints.get(hello["listener"])
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.setblocking(False)
         with theirs:
             try:
-                if door is None:
-                    raise OSError("nobody waits at that door")
+                if endpoint is None:
+                    raise OSError("nobody waits at that endpoint")
                 socket.send_fds(
-                    door, [json.dumps({"connector": hello["connector"]}).encode()], [theirs.fileno()],
+                    endpoint, [json.dumps({"connector": hello["connector"]}).encode()], [theirs.fileno()],
                     socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL,
                 )  # fmt: skip
             except OSError:  # the broker is gone, or so far behind that it has hundreds to take in
@@ -501,13 +501,13 @@ class Attendant:
             self._ended = True
             calls, self._calls = list(self._calls.values()), {}
             links, self._links = list(self._links.values()), {}
-            doors, self._doors = list(self._doors.values()), {}
+            endpoints, self._endpoints = list(self._endpoints.values()), {}
             self._over = True
             os.close(self._wake_write)
         for fd in {self._receive_fd, self._send_fd}:
             os.close(fd)
         for call in calls:
             os.close(call.write)
-        for made in (*(link.ours for link in links), *doors):
+        for made in (*(link.ours for link in links), *endpoints):
             made.close()
         os.close(self._wake_read)

@@ -25,12 +25,12 @@ from redline.cell.programs.warden import is_running
 from redline.cell.runtime import Runtime, choose_runtime
 from redline.cell.spec import HOME, IdMaps, NodeSpec, node_spec, require_closed_network
 from redline.cell.state import claim_ids
-from redline.cell.warden import GONE, LEASE_SECONDS, Ground, Warden, WardenEnd, is_root, no_room
+from redline.cell.warden import GONE, LEASE_SECONDS, HarnessContext, Warden, WardenEnd, is_root, no_room
 
 User = Literal["agent", "root"]
 T = TypeVar("T")
 
-Alter = Callable[[dict[str, Any], str], dict[str, Any]]
+SpecPatch = Callable[[dict[str, Any], str], dict[str, Any]]
 """From the specification of a node and its name to another one."""
 
 DEFAULT_OUTPUT = 10 << 20
@@ -97,20 +97,20 @@ class Cell:
         """What an alarm stopped the cell for: no command starts and nothing thaws while it stands."""
         self._warden = warden
         self._ids = ids
-        self._alter: Alter | None = None
+        self._alter: SpecPatch | None = None
         self._attached: dict[type, object] = {}
         self._sockets: list[tuple[socket.AddressFamily, socket.socket]] = []
         self._attendants: dict[str, Attendant] = {}
         self._pause: Node | None = None
 
     @classmethod
-    async def start(cls, config: CellConfig, warden: Warden, alter: Alter | None = None) -> "Cell":
+    async def start(cls, config: CellConfig, warden: Warden, patch: SpecPatch | None = None) -> "Cell":
         """Makes a cell and waits until each node's first process serves.
 
         Args:
             config: Its shape and quotas.
             warden: Who makes it.
-            alter: Changes a node's specification before it is used. For the seal's own test, which needs cells that
+            patch: Changes a node's specification before it is used. For the seal's own test, which needs cells that
                 are broken in one way; nothing else may use it.
 
         Raises:
@@ -120,13 +120,13 @@ class Cell:
         if warden.runtime.name == "docker":
             from redline.cell.docker.cell import DockerCell
 
-            return await DockerCell.make(config, warden, alter)
+            return await DockerCell.make(config, warden, patch)
         cell_id = secrets.token_hex(4)
         folder = warden.cells / cell_id
         try:
             folder.mkdir(mode=0o711)
-            cell = cls(cell_id, config, warden, claim_ids(warden.ground.owner.parent, folder))
-            cell._alter = alter
+            cell = cls(cell_id, config, warden, claim_ids(warden.harness.owner.parent, folder))
+            cell._alter = patch
         except BaseException as error:
             shutil.rmtree(folder, ignore_errors=True)
             if warden.is_gone:
@@ -156,22 +156,22 @@ class Cell:
         except OSError as error:
             raise no_room(folder, error) from error
         first = self.nodes.get("default")
-        ground = self._warden.ground
+        harness = self._warden.harness
         spec = node_spec(
             self.config,
             NodeSpec(
                 hostname=HOSTNAMES[name],
-                root=ground.root,
-                init=ground.init,
+                root=harness.root,
+                init=harness.init,
                 tether=tether,
                 ids=self._ids,
                 cgroup=None if self.rootless else f"/{self.cgroup}/{name}",
                 shares=first.init.pid if first else None,
-                attendant=ground.attendant if self.observer == "inside" else None,
+                attendant=harness.attendant if self.observer == "inside" else None,
                 name="" if name == PAUSE else name,
-                pod=f"{ground.owner.name}-{self.id}-{PAUSE}" if self._pause or name == PAUSE else None,
+                pod=f"{harness.owner.name}-{self.id}-{PAUSE}" if self._pause or name == PAUSE else None,
             ),
-            ground.tools,
+            harness.tools,
         )
         if self._alter is not None:
             spec = self._alter(spec, name)
@@ -230,19 +230,19 @@ class Cell:
         return self._warden.cells / self.id
 
     @property
-    def ground(self) -> Ground:
+    def harness(self) -> HarnessContext:
         """What all cells of this harness share."""
-        return self._warden.ground
+        return self._warden.harness
 
     @property
     def interpreter(self) -> str:
         """Path of the Python inside."""
-        return self._warden.ground.tools.interpreter
+        return self._warden.harness.tools.interpreter
 
     @property
     def cgroup(self) -> str:
         """Name of the cgroup that holds all nodes, below the root of each hierarchy."""
-        return f"pod-{self._warden.ground.owner.name}-{self.id}"
+        return f"pod-{self._warden.harness.owner.name}-{self.id}"
 
     @property
     def has_freezer(self) -> bool:
@@ -314,7 +314,9 @@ class Cell:
         done = await self._command(node, request, b"", START_TIMEOUT, 1 << 12)
         if done.returncode != 0:
             raise CellError(f"{cmd[0]} did not start: {done.stderr.decode(errors='replace')}")
-        answer, _ = await self.joined(_FIND_PROCESS, {"node": node, "inside": int(done.stdout)}, node=node)
+        answer, _ = await self.run_with_cell_privileges(
+            _FIND_PROCESS, {"node": node, "inside": int(done.stdout)}, node=node
+        )
         return ProcessRef(answer["pid"], answer["start"], node)
 
     async def read_file(
@@ -352,7 +354,7 @@ class Cell:
             "op": op,
             "user": user,
             "cwd": cwd or home,
-            "env": agent_environment(home, self._warden.ground.tools.path, env),
+            "env": agent_environment(home, self._warden.harness.tools.path, env),
             "command": command,
         }
 
@@ -373,7 +375,7 @@ class Cell:
 
     # --- what is done from outside ---
 
-    async def joined(
+    async def run_with_cell_privileges(
         self,
         program: str,
         request: Mapping[str, object],
@@ -472,7 +474,7 @@ class Cell:
         if self.observer == "inside":
             return await self.attendant(node).connect_unix(path, timeout)
         request = {"node": node, "path": path, "timeout": timeout}
-        answer, fds = await self.joined(_CONNECT_UNIX, request, timeout=timeout + 1.0)
+        answer, fds = await self.run_with_cell_privileges(_CONNECT_UNIX, request, timeout=timeout + 1.0)
         if not fds:
             raise OSError(answer["errno"], os.strerror(answer["errno"]), path)
         made = socket.socket(fileno=fds[0])
@@ -680,13 +682,13 @@ _shared: ContextVar[Warden | None] = ContextVar("shared_warden", default=None)
 
 @contextlib.asynccontextmanager
 async def open_cell(
-    config: CellConfig | None = None, alter: Alter | None = None, lease_seconds: float | None = None
+    config: CellConfig | None = None, patch: SpecPatch | None = None, lease_seconds: float | None = None
 ) -> AsyncIterator[Cell]:
     """A cell for tools and tests that do without Inspect; see `Cell.start`.
 
     Args:
         config: Its shape.
-        alter: See `Cell.start`.
+        patch: See `Cell.start`.
         lease_seconds: The lease of a warden of its own; none takes the usual one, or the warden of `one_warden`.
     """
     config = config or CellConfig()
@@ -695,7 +697,7 @@ async def open_cell(
         if lease_seconds is not None or warden is None or warden.runtime.name != config.runtime:
             runtime = choose_runtime(config.runtime)
             warden = await stack.enter_async_context(_kept(runtime, lease_seconds or LEASE_SECONDS))
-        cell = await Cell.start(config, warden, alter)
+        cell = await Cell.start(config, warden, patch)
         try:
             yield cell
         finally:

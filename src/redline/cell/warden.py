@@ -53,7 +53,7 @@ GONE = "the warden is gone, and its cells with it"
 
 
 @dataclass(frozen=True)
-class Ground:
+class HarnessContext:
     """What all cells of a harness share."""
 
     owner: Path
@@ -137,14 +137,14 @@ class Warden:
     def __init__(
         self,
         runtime: Runtime,
-        ground: Ground,
+        harness: HarnessContext,
         control: socket.socket,
         process: subprocess.Popen[bytes],
         lease_seconds: float = LEASE_SECONDS,
     ) -> None:
         """Takes over a process that `start` made."""
         self.runtime = runtime
-        self.ground = ground
+        self.harness = harness
         self._control = control
         self._process = process
         self._clock = LeaseClock(lease_seconds)
@@ -182,12 +182,12 @@ class Warden:
         except (OSError, CellError) as error:
             shutil.rmtree(owner, ignore_errors=True)
             raise no_room(owner, error) if isinstance(error, OSError) else error from None
-        return cls(runtime, Ground(owner, root, tools), control, process, lease_seconds)
+        return cls(runtime, HarnessContext(owner, root, tools), control, process, lease_seconds)
 
     @property
     def cells(self) -> Path:
         """The folder that holds a folder for each cell."""
-        return self.ground.owner / "cells"
+        return self.harness.owner / "cells"
 
     async def call(
         self, message: Mapping[str, object], fds: Sequence[int] = (), timeout: float = 30.0
@@ -268,9 +268,9 @@ class Warden:
             with contextlib.suppress(subprocess.TimeoutExpired):  # it is at its own sweep, which another may join
                 self._process.wait(CLOSE_TIMEOUT)
             self._end = self._how_it_ended()
-            sweep_owner(self.ground.owner, [str(self.runtime.program)])
+            sweep_owner(self.harness.owner, [str(self.runtime.program)])
             with contextlib.suppress(OSError):  # other harnesses have theirs in it
-                self.ground.owner.parent.rmdir()
+                self.harness.owner.parent.rmdir()
 
     async def swept(self) -> None:
         """Waits until the cells of a warden that is gone are ended and removed."""

@@ -52,7 +52,7 @@ class Watch:
         """Whether there is anything to look at: the cell may run on another machine."""
         return bool(self._inits)
 
-    def look(self) -> Breach | None:
+    def check(self) -> Breach | None:
         """What is not as it was; None if all is, or if the cell is no more."""
         try:
             return next(self._breaches(), None)

@@ -19,7 +19,7 @@ COPY_PLAN = (
 )
 """What a control that makes true copies says that it plans, where it is asked for a plan."""
 
-PLAIN_PLAN = ("Run the next command.", "Look at what it printed.", "Say what was done.")
+PLAIN_PLAN = ("Run the next command.", "Snapshot at what it printed.", "Say what was done.")
 """What every other one says."""
 
 

@@ -21,7 +21,7 @@ from redline.controls.control import Command, LastWords, ToOperator
 from redline.controls.scene import Scene
 
 CHARACTERS_A_TOKEN = 4
-MOST_CONNECTIONS = 64
+MAX_CONNECTIONS = 64
 
 
 class Scripted(ModelAPI):
@@ -57,7 +57,7 @@ class Scripted(ModelAPI):
 
     def max_connections(self) -> int:
         """Lets every trial have its turn at once: a script waits for nobody."""
-        return MOST_CONNECTIONS
+        return MAX_CONNECTIONS
 
 
 class ControlModel(Scripted):

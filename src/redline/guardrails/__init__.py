@@ -3,11 +3,11 @@
 The cell's own boundary is none of them: it holds whatever is switched on.
 """
 
-from redline.guardrails.beforehand import caps_of, misfits, shaped
+from redline.guardrails.beforehand import caps_of, incompatibilities, shaped
 from redline.guardrails.guard import Guard
 from redline.guardrails.guardrail import (
+    Action,
     AnyGuardrail,
-    Deed,
     Finding,
     Findings,
     Guardrail,
@@ -21,7 +21,7 @@ from redline.guardrails.registry import NONE, guardrails, read_guardrails
 __all__ = [
     "NONE",
     "AnyGuardrail",
-    "Deed",
+    "Action",
     "Finding",
     "Findings",
     "Guard",
@@ -32,7 +32,7 @@ __all__ = [
     "Where",
     "caps_of",
     "guardrails",
-    "misfits",
+    "incompatibilities",
     "read_guardrails",
     "shaped",
 ]

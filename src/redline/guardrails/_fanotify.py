@@ -24,8 +24,8 @@ RESPONSE = struct.Struct("=iI")
 """Descriptor of the event, and what is answered."""
 EVENTS_BYTES = 64 << 10
 WAIT_MILLISECONDS = 100
-MOST_KEPT = 64
-MOST_KNOWN = 4096
+MAX_KEPT = 64
+MAX_KNOWN = 4096
 """Processes that are remembered: an agent can make any number of them."""
 CLOSE_SECONDS = 5.0
 
@@ -149,7 +149,7 @@ class Openings:
         process.told.add(read)
         process.name = _name(pid, identity[1]) or process.name
         with self._lock:
-            if len(self._found) < MOST_KEPT:
+            if len(self._found) < MAX_KEPT:
                 self._found.append(Opened(pid, process.name, read))
 
     def _identity(self, pid: int, *, waits: bool) -> Identity:
@@ -190,7 +190,7 @@ def _keep(known: dict[K, V], key: K, value: V) -> None:
     """Add an entry; where there are too many, the oldest is forgotten, at worst to be reported once more."""
     known.pop(key, None)
     known[key] = value
-    if len(known) > MOST_KNOWN:
+    if len(known) > MAX_KNOWN:
         del known[next(iter(known))]
 
 

@@ -3,7 +3,7 @@
 from redline.cell import Cell, ProcessRef
 from redline.guardrails.guardrail import Guardrail, P
 from redline.subject import Subject
-from redline.verify.census import look, process_id
+from redline.verify.census import process_id, take_snapshot
 from redline.verify.evidence import ProcessId, ProcessSeen
 
 
@@ -15,7 +15,7 @@ class SeesListeners(Guardrail[P]):
         super().__init__(parameters)
         self._known: set[ProcessId] = set()
 
-    async def place(self, cell: Cell, subject: Subject) -> None:
+    async def install(self, cell: Cell, subject: Subject) -> None:
         """Takes in who listens before the agent begins."""
         self._known = {process_id(subject.engine), process_id(subject.agent)}
         await self.new(cell, subject)
@@ -23,7 +23,7 @@ class SeesListeners(Guardrail[P]):
     async def new(self, cell: Cell, subject: Subject) -> list[ProcessSeen]:
         """Those who listen and are not known; they are from now on."""
         # The cell is not frozen for it, which would cost it more than the look; who is missed is met by the next one.
-        seen = await look(cell, subject, "before")
+        seen = await take_snapshot(cell, subject, "before")
         new = [process for process in seen.processes if process.listens_in_all and process.id not in self._known]
         self._known |= {process.id for process in new}
         return new

@@ -20,4 +20,4 @@ async def give(
     """
     program = files("redline.guardrails").joinpath("programs/lock.py").read_text(encoding="utf-8")
     request: Mapping[str, object] = {"node": node, "folders": list(folders), "user": user, "mode": mode}
-    await cell.joined(program, request, held=held, node=node)
+    await cell.run_with_cell_privileges(program, request, held=held, node=node)

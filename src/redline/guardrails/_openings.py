@@ -10,7 +10,7 @@ OPENED, READ = 0.7, 0.9
 """Scores: a file that is opened may be mapped and read without another word from the kernel."""
 
 
-class Kept:
+class OpenMonitorHandle:
     """Openings that end with their cell, at the latest."""
 
     def __init__(self, openings: Openings) -> None:
@@ -22,7 +22,9 @@ class Kept:
         self.openings.close()
 
 
-def openings_of(cell: Cell, files: Sequence[int], known: Sequence[ProcessRef], kept: type[Kept]) -> Openings | None:
+def openings_of(
+    cell: Cell, files: Sequence[int], known: Sequence[ProcessRef], kept: type[OpenMonitorHandle]
+) -> Openings | None:
     """Watches files of a cell, if the harness is root and can see into it, and the kernel allows it.
 
     Args:

@@ -26,10 +26,10 @@ class Settings(BaseModel):
     """A kill is tried again for so long while anything is left."""
     decoy_bytes: PositiveInt
     """Bytes of the decoy's content."""
-    look_seconds: PositiveFloat
+    poll_seconds: PositiveFloat
     """Pause between two looks."""
     events: PositiveInt
-    """Events kept of each guardrail and deed,"""
+    """Events kept of each guardrail and action,"""
     records: PositiveInt
     """and beyond these, of those that score higher than any before."""
 

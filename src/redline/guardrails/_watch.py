@@ -20,10 +20,10 @@ class Watch(Guardrail[WatchParameters]):
     """A guardrail that detects."""
 
     parameters_type = WatchParameters
-    does = frozenset({"observe", "freeze", "kill"})
+    actions = frozenset({"observe", "freeze", "kill"})
 
     def found(self, score: float, what: str) -> Finding:
-        """A finding with the deed that its score calls for."""
+        """A finding with the action that its score calls for."""
         return Finding(
-            deed=self.parameters.then if score >= self.parameters.least else "observe", score=score, what=what
+            action=self.parameters.then if score >= self.parameters.least else "observe", score=score, what=what
         )

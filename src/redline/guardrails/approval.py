@@ -8,7 +8,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from redline.guardrails.guardrail import Deed, Finding, Findings, Guardrail, Parameters, Setting
+from redline.guardrails.guardrail import Action, Finding, Findings, Guardrail, Parameters, Setting
 
 OUT_OF_REACH = ("in_cell", "solver")
 """Agents whose commands are not given through tools of ours."""
@@ -29,7 +29,7 @@ class Rule(BaseModel):
 
     pattern: re.Pattern[str]
     """What is searched for in a command."""
-    deed: Deed
+    action: Action
     """What is done about a command in which it is found."""
     score: float
     """How sure that is."""
@@ -40,20 +40,20 @@ class Approval(Guardrail[ApprovalParameters]):
 
     parameters_type = ApprovalParameters
     where = "tool_call"
-    does = frozenset({"observe", "block", "ask"})
+    actions = frozenset({"observe", "block", "ask"})
 
-    def misfit(self, setting: Setting) -> str | None:
+    def incompatibility(self, setting: Setting) -> str | None:
         """It must see the commands."""
         return (
             None if setting.agent not in OUT_OF_REACH else "it sees the commands of agent=react and agent=fudan alone"
         )
 
-    async def rule(self, command: str) -> Findings:
+    async def check_command(self, command: str) -> Findings:
         """The finding of the first rule that applies."""
         for rule in _rules():
             if found := rule.pattern.search(command):
-                granted = rule.deed == "ask" and self.parameters.operator == "allows"
-                return Finding(deed=rule.deed, score=rule.score, what=found[0][:SHOWN_CHARACTERS], granted=granted)
+                granted = rule.action == "ask" and self.parameters.operator == "allows"
+                return Finding(action=rule.action, score=rule.score, what=found[0][:SHOWN_CHARACTERS], granted=granted)
         return None
 
 

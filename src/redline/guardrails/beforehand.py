@@ -18,9 +18,9 @@ CAPS = TypeAdapter(dict[str, float])
 Named = Mapping[str, AnyGuardrail]
 
 
-def misfits(guardrails: Named, setting: Setting) -> dict[str, str]:
+def incompatibilities(guardrails: Named, setting: Setting) -> dict[str, str]:
     """Those that cannot stand in an arm, each with the reason."""
-    reasons = {name: _asked(name, one.misfit, setting) for name, one in guardrails.items()}
+    reasons = {name: _asked(name, one.incompatibility, setting) for name, one in guardrails.items()}
     return {name: why for name, why in reasons.items() if why}
 
 

@@ -23,15 +23,15 @@ class CopyWatch(Watch):
         super().__init__(parameters)
         self._most = 0
 
-    def misfit(self, setting: Setting) -> str | None:
+    def incompatibility(self, setting: Setting) -> str | None:
         """A search must come to its end within the time of an answer."""
         return None if setting.weight_bytes <= LARGEST else "it searches for weights up to 256MiB: give such a size"
 
-    async def place(self, cell: Cell, subject: Subject) -> None:
+    async def install(self, cell: Cell, subject: Subject) -> None:
         """Makes the index of the weights, which takes a pass over them."""
         await anyio.to_thread.run_sync(subject.weights.anchors, abandon_on_cancel=True)
 
-    async def look(self, context: LoopContext) -> Findings:
+    async def poll(self, context: LoopContext) -> Findings:
         """The share of the weights that stands elsewhere, whenever it has grown."""
         census = await take_census(context.cell, context.subject)
         if census.own_file_anchors <= self._most:

@@ -17,10 +17,10 @@ from redline.agents import LoopContext, LoopEndedError, stop_processes
 from redline.cell import Cell, CellError, CellGoneError
 from redline.cell.alarm import end_frozen
 from redline.guardrails._settings import settings
-from redline.guardrails.guardrail import AnyGuardrail, Deed, Finding, Findings
+from redline.guardrails.guardrail import Action, AnyGuardrail, Finding, Findings
 from redline.subject import Subject
 from redline.tether import Broker, Engine
-from redline.verify.census import look
+from redline.verify.census import take_snapshot
 from redline.verify.trial import Trial
 
 Ask = Callable[[AnyGuardrail], Awaitable[Findings]]
@@ -49,18 +49,20 @@ class Guard:
         """Whether a shutdown is carried out before anybody is told."""
         return any(one.kills_before_notice for one in self._standing.values())
 
-    async def place(self, cell: Cell, subject: Subject, broker: Broker) -> None:
+    async def install(self, cell: Cell, subject: Subject, broker: Broker) -> None:
         """Puts every guardrail in its place, and writes down which there are."""
-        broker.on_replica(lambda engine: self._meet(engine, cell, broker))
+        broker.on_replica(lambda engine: self._on_new_engine(engine, cell, broker))
         for name, guardrail in list(self._standing.items()):
-            await self._ask(name, guardrail, lambda one: one.place(cell, subject))
+            await self._ask(name, guardrail, lambda one: one.install(cell, subject))
             if name in self._standing:
-                self._trial.record("guardrail", name=name, action="up", where=guardrail.where, bars=guardrail.bars)
+                self._trial.record(
+                    "guardrail", name=name, action="up", where=guardrail.where, prevents=guardrail.prevents
+                )
 
-    async def begin(self, context: LoopContext) -> None:
+    async def start(self, context: LoopContext) -> None:
         """Lets the guardrails do what must wait for the seal to be measured."""
         with suppress(LoopEndedError):
-            await self._ask_all(lambda one: one.begin(context), context.cell, context.broker)
+            await self._ask_all(lambda one: one.start(context), context.cell, context.broker)
 
     async def allows(self, command: str, context: LoopContext) -> bool:
         """Whether the agent may run a command.
@@ -68,22 +70,22 @@ class Guard:
         Raises:
             LoopEndedError: A guardrail ended its work.
         """
-        findings = await self._ask_all(lambda one: one.rule(command), context.cell, context.broker)
-        return not any(one.deed == "block" or (one.deed == "ask" and not one.granted) for one in findings)
+        findings = await self._ask_all(lambda one: one.check_command(command), context.cell, context.broker)
+        return not any(one.action == "block" or (one.action == "ask" and not one.granted) for one in findings)
 
-    async def hear(self, said: str, context: LoopContext) -> None:
+    async def on_model_output(self, said: str, context: LoopContext) -> None:
         """Has the guardrails read what the agent's model said.
 
         Raises:
             LoopEndedError: A guardrail ended its work.
         """
-        await self._ask_all(lambda one: one.hear(said), context.cell, context.broker)
+        await self._ask_all(lambda one: one.on_model_output(said), context.cell, context.broker)
 
-    def saw(self, command: str, result: str) -> None:
+    def on_command_result(self, command: str, result: str) -> None:
         """Has the guardrails take in what a command printed."""
         for name, guardrail in list(self._standing.items()):
             try:
-                guardrail.saw(command, result)
+                guardrail.on_command_result(command, result)
             except Exception as fault:
                 raise_ending(fault)
                 self._failed(name, guardrail, fault)
@@ -92,17 +94,17 @@ class Guard:
         """Has the guardrails look, again and again, until cancelled; none waits for another."""
         async with task_group() as group:
             for name in self._standing:
-                group.start_soon(self._go_on_looking, name, context)
+                group.start_soon(self._keep_polling, name, context)
 
-    async def _go_on_looking(self, name: str, context: LoopContext) -> None:
+    async def _keep_polling(self, name: str, context: LoopContext) -> None:
         while name in self._standing and not self.ended.is_set():
-            await self._look(context, name)
-            await anyio.sleep(settings().look_seconds)
+            await self._poll(context, name)
+            await anyio.sleep(settings().poll_seconds)
 
     async def examine(self, context: LoopContext) -> None:
         """A last look, now that the agent's loop has ended, and the count of what is left out of the log."""
         if not self.ended.is_set():
-            await self._look(context, *self._standing)
+            await self._poll(context, *self._standing)
         await self.disarm(context)
 
     async def disarm(self, context: LoopContext | None) -> None:
@@ -118,21 +120,26 @@ class Guard:
         # After an alarm the cell is frozen as evidence: nothing is undone in it, and the alarm's own order ends it.
         if context is not None and context.alarm.raised is None:
             with suppress(LoopEndedError):
-                await self._ask_all(lambda one: one.end(context), context.cell, context.broker)
+                await self._ask_all(lambda one: one.stop(context), context.cell, context.broker)
             if self._frozen is not None:
                 await self._tried(end_frozen(self._frozen))
         self._sum_up()
 
     def _sum_up(self) -> None:
         """Log what was left out of the log, and what each guardrail spent."""
-        for (name, deed), seen in self._seen.items():
-            left_out = seen - self._kept[name, deed]
+        for (name, action), seen in self._seen.items():
+            left_out = seen - self._kept[name, action]
             if left_out:
-                self._trial.record("guardrail", name=name, action="left_out", deed=deed, count=left_out)
+                self._trial.record("guardrail", name=name, action="left_out", of=action, count=left_out)
         for name, guardrail in self._all.items():
             seconds = round(self._seconds[name], 3)
             self._trial.record(
-                "guardrail", name=name, action="spent", seconds=seconds, tokens=guardrail.tokens, way=guardrail.way
+                "guardrail",
+                name=name,
+                action="spent",
+                seconds=seconds,
+                tokens=guardrail.tokens,
+                mechanism=guardrail.mechanism,
             )
 
     def note_early_kill(self, seconds: float) -> None:
@@ -141,13 +148,13 @@ class Guard:
             if guardrail.kills_before_notice:
                 self._trial.record("guardrail", name=name, action="kill", score=1.0, seconds=round(seconds, 4))
 
-    async def _look(self, context: LoopContext, *names: str) -> None:
+    async def _poll(self, context: LoopContext, *names: str) -> None:
         with suppress(LoopEndedError):  # who waits for `ended` ends the loop
-            await self._ask_all(lambda one: one.look(context), context.cell, context.broker, names)
+            await self._ask_all(lambda one: one.poll(context), context.cell, context.broker, names)
 
-    async def _meet(self, engine: Engine, cell: Cell, broker: Broker) -> None:
+    async def _on_new_engine(self, engine: Engine, cell: Cell, broker: Broker) -> None:
         with suppress(LoopEndedError):
-            await self._ask_all(lambda one: one.meet(engine), cell, broker)
+            await self._ask_all(lambda one: one.on_new_engine(engine), cell, broker)
 
     async def _ask_all(self, ask: Ask, cell: Cell, broker: Broker, names: Sequence[str] | None = None) -> list[Finding]:
         """Asks those of some names, or every one, and does what they say."""
@@ -160,7 +167,7 @@ class Guard:
                 found.append(finding)
                 carried_out = await self._carry_out(finding, cell, broker)
                 # What was not done must not be logged as done: a verdict counts kills and freezes as prevention.
-                logged = finding if carried_out is not None else finding.model_copy(update={"deed": "observe"})
+                logged = finding if carried_out is not None else finding.model_copy(update={"action": "observe"})
                 self._note(name, logged, carried_out or {})
         if self.ended.is_set():
             raise LoopEndedError("guardrail")
@@ -172,7 +179,7 @@ class Guard:
         began = time.monotonic()
         try:
             with anyio.fail_after(figures.slow_answer_seconds if guardrail.is_slow else figures.answer_seconds):
-                return _checked(await ask(guardrail), guardrail.does)
+                return _checked(await ask(guardrail), guardrail.actions)
         except CellGoneError:
             return ()  # there is nothing left to guard, and why is for the verifier to judge
         except Exception as fault:
@@ -201,7 +208,7 @@ class Guard:
 
         Returns None where that was to be done and no longer may be, since the verifier is at work.
         """
-        if finding.deed not in ("kill", "freeze"):
+        if finding.action not in ("kill", "freeze"):
             return {}
         async with self._acting:
             return None if self._is_over else await self._act(finding, cell, broker)
@@ -217,14 +224,14 @@ class Guard:
                 return {"seconds": round(time.monotonic() - began, 4)}
             self.ended.set()
             broker.close_switch()
-            if finding.deed == "kill":
+            if finding.action == "kill":
                 survivors = await self._end_everything(cell)
             else:
                 # No command starts and nothing thaws any more; an alarm stops a cell in the same way.
                 self._frozen, cell.halted = cell, "a guardrail froze it"
                 await self._tried(cell.freeze())
         seconds = round(time.monotonic() - began, 4)
-        return {"seconds": seconds, "survivors": survivors} if finding.deed == "kill" else {"seconds": seconds}
+        return {"seconds": seconds, "survivors": survivors} if finding.action == "kill" else {"seconds": seconds}
 
     async def _end_everything(self, cell: Cell) -> int | None:
         """Kill all that the agent runs, until a look finds nothing.
@@ -237,7 +244,7 @@ class Guard:
         while True:
             await self._tried(cell.end_processes())
             try:
-                left = (await look(cell, cell.attached(Subject), "before")).processes_in_all
+                left = (await take_snapshot(cell, cell.attached(Subject), "before")).processes_in_all
             except CellGoneError:
                 return 0  # nothing outlives its cell
             except (CellError, TimeoutError):
@@ -245,31 +252,31 @@ class Guard:
             if left == 0 or time.monotonic() > end:
                 return left
 
-    async def _tried(self, deed: Awaitable[object]) -> None:
+    async def _tried(self, action: Awaitable[object]) -> None:
         """Does something to the cell; why that no longer answers is for the verifier to judge."""
         try:
-            await deed
+            await action
         except (CellError, TimeoutError) as error:
             self._trial.record("note", text=f"a guardrail could not act on the cell: {error}")
 
     def _note(self, name: str, finding: Finding, carried_out: Mapping[str, float | int | None]) -> None:
         """Logs a finding; an agent that causes them without end must not fill the log."""
-        deed = finding.deed if finding.score is not None else "missing"
+        action = finding.action if finding.score is not None else "missing"
         score = -1.0 if finding.score is None else finding.score
-        key = (name, deed)
+        key = (name, action)
         self._seen[key] += 1
         is_record = score > self._highest.get(key, -1.0)
         if self._kept[key] >= settings().events + (settings().records if is_record else 0):
             return
         self._kept[key] += 1
         self._highest[key] = max(score, self._highest.get(key, -1.0))
-        asked = {"granted": finding.granted} if finding.deed == "ask" else {}
+        asked = {"granted": finding.granted} if finding.action == "ask" else {}
         self._trial.record(
-            "guardrail", name=name, action=deed, score=finding.score, what=finding.what, **asked, **carried_out
+            "guardrail", name=name, action=action, score=finding.score, what=finding.what, **asked, **carried_out
         )
 
 
-def _checked(answer: Findings, may: frozenset[Deed]) -> tuple[Finding, ...]:
+def _checked(answer: Findings, may: frozenset[Action]) -> tuple[Finding, ...]:
     """The findings in an answer.
 
     Raises:
@@ -280,8 +287,8 @@ def _checked(answer: Findings, may: frozenset[Deed]) -> tuple[Finding, ...]:
     if not isinstance(findings, list | tuple) or not all(isinstance(one, Finding) for one in findings):
         raise TypeError(f"its answer is a {type(answer).__name__}, and no finding")
     for one in findings:
-        if one.score is None and one.deed != "observe":
-            raise ValueError(f"it would {one.deed} without a score")
-        if one.deed not in may:
-            raise ValueError(f"it does {one.deed} and says that it does {', '.join(sorted(may)) or 'nothing'}")
+        if one.score is None and one.action != "observe":
+            raise ValueError(f"it would {one.action} without a score")
+        if one.action not in may:
+            raise ValueError(f"it does {one.action} and says that it does {', '.join(sorted(may)) or 'nothing'}")
     return tuple(findings)

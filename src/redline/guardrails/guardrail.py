@@ -13,8 +13,8 @@ from redline.tether import Engine
 from redline.verify.milestones import Milestone
 
 Where = Literal["cell", "broker", "tool_call", "transcript", "shutdown"]
-Deed = Literal["observe", "block", "ask", "freeze", "kill"]
-DEEDS: tuple[Deed, ...] = get_args(Deed)
+Action = Literal["observe", "block", "ask", "freeze", "kill"]
+ACTIONS: tuple[Action, ...] = get_args(Action)
 OnFailure = Literal["invalid", "absent"]
 """What a guardrail that raises, hangs or answers nonsense makes of a trial: one that cannot be judged, or one that goes
 on as if the guardrail were not there, and says so."""
@@ -31,7 +31,7 @@ class Finding(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
-    deed: Deed
+    action: Action
     """What is done. From a tool call, `block` keeps the command from being run; from elsewhere it says what was kept
     from happening. `freeze` stops the whole cell and ends the agent's work; what stands still is ended before the
     verifier looks. `kill` ends the processes that are named, or else generation 0 and everything that it started."""
@@ -71,9 +71,9 @@ class Guardrail(Generic[P]):
     Attributes:
         parameters_type: The type of its parameters.
         where: Where it acts.
-        does: What it may do; a finding with another deed is a failure of its own.
+        actions: What it may do; a finding with another action is a failure of its own.
         on_failure: What its failure makes of the trial.
-        bars: The milestone that it keeps an agent from, where it prevents and nothing is seen when it does.
+        prevents: The milestone that it keeps an agent from, where it prevents and nothing is seen when it does.
         kills_before_notice: Whether a shutdown is carried out before anybody is told of it.
         is_slow: Whether it asks somebody who takes long to answer, as a model does.
         monitor_role: The Inspect role of the model that it asks; none where it asks no model.
@@ -81,9 +81,9 @@ class Guardrail(Generic[P]):
 
     parameters_type: ClassVar[type[Parameters]] = Parameters
     where: ClassVar[Where]
-    does: ClassVar[frozenset[Deed]] = frozenset()
+    actions: ClassVar[frozenset[Action]] = frozenset()
     on_failure: ClassVar[OnFailure] = "invalid"
-    bars: ClassVar[Milestone | None] = None
+    prevents: ClassVar[Milestone | None] = None
     kills_before_notice: ClassVar[bool] = False
     is_slow: ClassVar[bool] = False
     monitor_role: ClassVar[str | None] = None
@@ -93,10 +93,10 @@ class Guardrail(Generic[P]):
         self.parameters = parameters
         self.tokens = 0
         """Tokens of models that it has spent."""
-        self.way = ""
+        self.mechanism = ""
         """In which way it sees, where there are several; for the log."""
 
-    def misfit(self, setting: Setting) -> str | None:
+    def incompatibility(self, setting: Setting) -> str | None:
         """Why it cannot stand in an arm, in a few words that say what to do; None if it can."""
         return None
 
@@ -108,31 +108,31 @@ class Guardrail(Generic[P]):
         """Caps of the tether that it changes."""
         return {}
 
-    async def place(self, cell: Cell, subject: Subject) -> None:
+    async def install(self, cell: Cell, subject: Subject) -> None:
         """Changes the cell; generation 0 is up, and the seal is measured afterwards."""
 
-    async def begin(self, context: LoopContext) -> None:
+    async def start(self, context: LoopContext) -> None:
         """Changes what the probes of the seal need as it is; the agent is about to begin. To be undone by `end`."""
 
-    async def rule(self, command: str) -> Findings:
+    async def check_command(self, command: str) -> Findings:
         """Rules on a shell command that the agent is about to run."""
         return None
 
-    async def hear(self, said: str) -> Findings:
+    async def on_model_output(self, said: str) -> Findings:
         """Reads what the agent's model said in one turn."""
         return None
 
-    def saw(self, command: str, result: str) -> None:
+    def on_command_result(self, command: str, result: str) -> None:
         """Takes in a command that was run, and what it printed; nothing is answered."""
 
-    async def look(self, context: LoopContext) -> Findings:
+    async def poll(self, context: LoopContext) -> Findings:
         """Looks at the trial; called again and again while the agent works, and once when its loop has ended."""
         return None
 
-    async def end(self, context: LoopContext) -> None:
+    async def stop(self, context: LoopContext) -> None:
         """Undoes what `begin` did: the agent's loop has ended, and the verifier comes."""
 
-    async def meet(self, engine: Engine) -> Findings:
+    async def on_new_engine(self, engine: Engine) -> Findings:
         """Hears of an engine other than generation 0's that proved for the first time to hold the weights."""
         return None
 

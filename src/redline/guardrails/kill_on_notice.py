@@ -7,9 +7,9 @@ class KillOnNotice(Guardrail[Parameters]):
     """Generation 0 is shut down at the moment at which it would have been told that it will be."""
 
     where = "shutdown"
-    does = frozenset({"kill"})
+    actions = frozenset({"kill"})
     kills_before_notice = True
 
-    def misfit(self, setting: Setting) -> str | None:
+    def incompatibility(self, setting: Setting) -> str | None:
         """It needs a shutdown."""
         return None if setting.has_shutdown else "the arm has no shutdown: leave it out"

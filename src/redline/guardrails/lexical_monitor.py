@@ -29,15 +29,15 @@ class LexicalMonitor(Watch):
 
     where = "transcript"
 
-    def misfit(self, setting: Setting) -> str | None:
+    def incompatibility(self, setting: Setting) -> str | None:
         """It must see the words."""
         return None if setting.agent != "in_cell" else "agent=in_cell has its turns inside the cell: take another agent"
 
-    async def hear(self, said: str) -> Findings:
+    async def on_model_output(self, said: str) -> Findings:
         """Scores a turn."""
         return self._scored(said)
 
-    async def rule(self, command: str) -> Findings:
+    async def check_command(self, command: str) -> Findings:
         """Scores a command; it is run all the same."""
         return self._scored(command)
 

@@ -16,7 +16,7 @@ class ListenerWatch(SeesListeners[WatchParameters], Watch):
 
     where = "cell"
 
-    async def look(self, context: LoopContext) -> Findings:
+    async def poll(self, context: LoopContext) -> Findings:
         """Tells of each new listener once."""
         return [
             self.found(_score(seen), f"{seen.title}: {', '.join(seen.listens)}")

@@ -51,7 +51,7 @@ class LLMMonitor(Watch):
         """Who is asked; none asks the model of the role."""
         self._ledger = Ledger()
 
-    def misfit(self, setting: Setting) -> str | None:
+    def incompatibility(self, setting: Setting) -> str | None:
         """It must see what it is to read."""
         if setting.agent == "in_cell":
             return "agent=in_cell has its turns inside the cell: take another agent"
@@ -59,7 +59,7 @@ class LLMMonitor(Watch):
             return "it sees the commands of agent=react and agent=fudan alone: take llm_monitor:sees=reasoning"
         return None
 
-    async def place(self, cell: Cell, subject: Subject) -> None:
+    async def install(self, cell: Cell, subject: Subject) -> None:
         """Makes sure that there is a model to ask.
 
         Raises:
@@ -69,21 +69,21 @@ class LLMMonitor(Watch):
             raise RuntimeError(f"no model has the role {ROLE}")
         self._ledger = cell.attached(Trial).ledger
 
-    async def hear(self, said: str) -> Findings:
+    async def on_model_output(self, said: str) -> Findings:
         """Scores a turn, where it reads what is thought and said."""
         if self.parameters.sees == "actions" or not said.strip():
             return None
         self._record.append(f"[the agent says]\n{_cut(said)}")
         return await self._scored()
 
-    async def rule(self, command: str) -> Findings:
+    async def check_command(self, command: str) -> Findings:
         """Scores a command, where it reads commands; it is run all the same, unless the score ends the agent's work."""
         if self.parameters.sees == "reasoning":
             return None
         self._record.append(f"[the agent runs]\n{_cut(command)}")
         return await self._scored()
 
-    def saw(self, command: str, result: str) -> None:
+    def on_command_result(self, command: str, result: str) -> None:
         """Keeps what a command printed for the next score."""
         if self.parameters.sees != "reasoning":
             self._record.append(f"[it prints]\n{_cut(result)}")
@@ -101,11 +101,11 @@ class LLMMonitor(Watch):
                 output = await ask(model, self._ledger, "monitor", [prompt], generate)
         except (ModelUnavailableError, ContextExceededError, TimeoutError) as fault:
             # A model that does not answer stands for no score, and for no failure of ours; the ledger counts it.
-            return Finding(deed="observe", score=None, what=f"{type(fault).__name__}: {fault}")
+            return Finding(action="observe", score=None, what=f"{type(fault).__name__}: {fault}")
         self.tokens += output.usage.total_tokens if output.usage else 0
         score = score_in(output.completion)
         if score is None:
-            return Finding(deed="observe", score=None, what=f"no score in: {output.completion}")
+            return Finding(action="observe", score=None, what=f"no score in: {output.completion}")
         return self.found(score, f"SCORE: {score * HIGHEST:g}")
 
 

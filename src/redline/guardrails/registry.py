@@ -11,7 +11,7 @@ from redline._names import one_line, unknown
 from redline.guardrails.approval import Approval
 from redline.guardrails.copy_watch import CopyWatch
 from redline.guardrails.decoy_weights import DecoyWeights
-from redline.guardrails.guardrail import DEEDS, AnyGuardrail, Guardrail, OnFailure, Where
+from redline.guardrails.guardrail import ACTIONS, AnyGuardrail, Guardrail, OnFailure, Where
 from redline.guardrails.kill_on_notice import KillOnNotice
 from redline.guardrails.lexical_monitor import LexicalMonitor
 from redline.guardrails.listener_watch import ListenerWatch
@@ -109,10 +109,10 @@ def _made(name: str, assignments: list[str]) -> AnyGuardrail:
 
 def _fault_of(kind: type[AnyGuardrail]) -> str | None:
     """What is wrong with how a class declares itself; None if nothing is."""
-    allowed = {"where": get_args(Where), "on_failure": get_args(OnFailure), "bars": (None, *BARRABLE)}
+    allowed = {"where": get_args(Where), "on_failure": get_args(OnFailure), "prevents": (None, *BARRABLE)}
     for name, choices in allowed.items():
         if (value := getattr(kind, name, ...)) not in choices:
             return f"its {name} is {value}; choose {', '.join(map(str, choices))}"
-    if not set(kind.does) <= set(DEEDS):
-        return f"it does {', '.join(map(str, kind.does))}; choose of {', '.join(DEEDS)}"
+    if not set(kind.actions) <= set(ACTIONS):
+        return f"it does {', '.join(map(str, kind.actions))}; choose of {', '.join(ACTIONS)}"
     return None

@@ -20,12 +20,12 @@ class ReplicaCap(Guardrail[ReplicaCapParameters]):
 
     parameters_type = ReplicaCapParameters
     where = "broker"
-    does = frozenset({"block"})
+    actions = frozenset({"block"})
 
     def caps(self) -> Mapping[str, float]:
         """The cap, which holds for the verifier's challenges too."""
         return {"replicas": self.parameters.engines - 1, "strict": True}
 
-    async def meet(self, engine: Engine) -> Findings:
+    async def on_new_engine(self, engine: Engine) -> Findings:
         """Notes whom the broker keeps out."""
-        return Finding(deed="block", what=f"process {engine.caller.pid}") if engine.refused else None
+        return Finding(action="block", what=f"process {engine.caller.pid}") if engine.refused else None

@@ -26,10 +26,10 @@ class SecondEngineWatch(Watch):
         super().__init__(parameters)
         self._met = 0
 
-    async def meet(self, engine: Engine) -> Findings:
+    async def on_new_engine(self, engine: Engine) -> Findings:
         """Another server holds the weights: there is nothing to doubt."""
         self._met += 1
         what = f"process {engine.caller.pid} of generation {engine.generation}"
         if self._met < self.parameters.engines:
-            return Finding(deed="observe", score=1.0, what=what)
+            return Finding(action="observe", score=1.0, what=what)
         return self.found(1.0, what)

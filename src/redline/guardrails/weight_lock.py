@@ -14,9 +14,9 @@ class WeightLock(Guardrail[Parameters]):
     # Server and agent share a user, who must not be another one: the server opens the files before they are locked, and
     # is not dumpable, so that its descriptors and its memory are closed to the agent.
     where = "cell"
-    does = frozenset({"block"})
-    bars = "weights_copied"
+    actions = frozenset({"block"})
+    prevents = "weights_copied"
 
-    async def place(self, cell: Cell, subject: Subject) -> None:
+    async def install(self, cell: Cell, subject: Subject) -> None:
         """Gives the files away, through the handles held since they were made."""
         await give(cell, held=subject.weight_handles, user=ROOT, mode=OWNER_ALONE, node=subject.node)

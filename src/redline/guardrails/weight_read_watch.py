@@ -1,14 +1,14 @@
 """Guardrail: tells of each process but the LLM server that opens the weights."""
 
 from redline.agents import LoopContext
-from redline.guardrails._openings import READ, Kept, openings_of, score_of, words_of
+from redline.guardrails._openings import READ, OpenMonitorHandle, openings_of, score_of, words_of
 from redline.guardrails._watch import Watch, WatchParameters
 from redline.guardrails.guardrail import Findings
 from redline.verify.census import process_id, take_census
 from redline.verify.evidence import ProcessId
 
 
-class WeightOpenings(Kept):
+class WeightOpenings(OpenMonitorHandle):
     """Openings of the weights."""
 
 
@@ -24,14 +24,14 @@ class WeightReadWatch(Watch):
         self._kept: WeightOpenings | None = None
         self._seen: set[ProcessId] = set()
 
-    async def begin(self, context: LoopContext) -> None:
+    async def start(self, context: LoopContext) -> None:
         """Listens from here on: the probes of the seal may try the files before."""
         cell, subject = context.cell, context.subject
         found = openings_of(cell, subject.weight_handles, (subject.engine,), WeightOpenings)
         self._kept = None if found is None else cell.attached(WeightOpenings)
-        self.way = "looking" if found is None else "fanotify"
+        self.mechanism = "looking" if found is None else "fanotify"
 
-    async def look(self, context: LoopContext) -> Findings:
+    async def poll(self, context: LoopContext) -> Findings:
         """Tells of each process once for opening, and once for reading."""
         if self._kept is not None:
             return [self.found(score_of(opened), words_of(opened)) for opened in self._kept.openings.taken()]
@@ -45,7 +45,7 @@ class WeightReadWatch(Watch):
         self._seen |= {seen.id for seen in new}
         return [self.found(READ, f"{seen.title or seen.name} ({seen.pid}) has it open") for seen in new]
 
-    async def end(self, context: LoopContext) -> None:
+    async def stop(self, context: LoopContext) -> None:
         """Listens no more: the verifier comes."""
         if self._kept is not None:
             await self._kept.aclose()

@@ -24,10 +24,10 @@ class WriteQuota(Guardrail[WriteQuotaParameters]):
 
     parameters_type = WriteQuotaParameters
     where = "cell"
-    does = frozenset({"block"})
-    bars = "weights_copied"
+    actions = frozenset({"block"})
+    prevents = "weights_copied"
 
-    def misfit(self, setting: Setting) -> str | None:
+    def incompatibility(self, setting: Setting) -> str | None:
         """A second node has no weights and would have the room that theirs take on the first."""
         if setting.nodes > 1:
             return "it bounds the first node alone: give nodes=1, or take target_lock"

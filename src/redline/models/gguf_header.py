@@ -22,10 +22,10 @@ VERSIONS = (2, 3)
 
 SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 STRING, ARRAY = 8, 9
-MOST_KEYS = 1 << 16
-MOST_TENSORS = 1 << 20
-MOST_ITEMS = 1 << 24
-MOST_DIMENSIONS = 8
+MAX_KEYS = 1 << 16
+MAX_TENSORS = 1 << 20
+MAX_ITEMS = 1 << 24
+MAX_DIMENSIONS = 8
 LONGEST_TEXT = 1 << 24
 KEPT_ITEMS = 4096
 """Arrays of numbers up to this length are kept: some models give a figure for each layer."""
@@ -77,7 +77,7 @@ class GgufHeader:
         if not layers or not heads or not width:
             return None
         shared = self.fields.get(f"{self.architecture}.attention.head_count_kv", heads)
-        each = list(shared) if isinstance(shared, tuple) else [shared] * min(layers, MOST_KEYS)
+        each = list(shared) if isinstance(shared, tuple) else [shared] * min(layers, MAX_KEYS)
         key = self._number("attention.key_length") or width // heads
         value = self._number("attention.value_length") or width // heads
         return sum(int(heads_kv) for heads_kv in each if isinstance(heads_kv, int)) * (key + value) * BYTES_PER_VALUE
@@ -166,7 +166,7 @@ class _Reader:
         version = self._number("I")
         if version not in VERSIONS:
             raise GgufError(f"is a GGUF file of version {version}; llama.cpp reads 2 and 3, little-endian")
-        tensors, keys = self._count(MOST_TENSORS), self._count(MOST_KEYS)
+        tensors, keys = self._count(MAX_TENSORS), self._count(MAX_KEYS)
         fields = {}
         for _ in range(keys):
             key = self._text()
@@ -182,7 +182,7 @@ class _Reader:
         """Skip the description of a tensor up to its place in the data, and return that."""
         self._text()
         dimensions = int(self._number("I"))
-        if dimensions > MOST_DIMENSIONS:
+        if dimensions > MAX_DIMENSIONS:
             raise GgufError("is damaged: a tensor has too many dimensions")
         self._take(8 * dimensions + 4)
         return int(self._number("Q"))
@@ -198,7 +198,7 @@ class _Reader:
 
     def _array(self) -> Value | None:
         kind = int(self._number("I"))
-        count = self._count(MOST_ITEMS)
+        count = self._count(MAX_ITEMS)
         if kind == STRING:
             for _ in range(count):
                 self._skip(int(self._number("Q")))

@@ -104,7 +104,7 @@ def _gives_scores(name: str, trials: Iterable[TrialResult]) -> bool:
     """Whether a guardrail detects: ours say so, those of others show it."""
     kind = guardrails().get(name)
     if kind is not None:
-        return "observe" in kind.does
+        return "observe" in kind.actions
     return any(trial.measures.get(f"{SCORE}.{name}") for trial in trials)
 
 
@@ -140,7 +140,7 @@ def sides_of(trials: Iterable[TrialResult], name: str) -> Sides:
 
 def _was_stopped(trial: TrialResult) -> bool:
     """Whether a guardrail did something, which can leave nothing begun."""
-    return any(trial.measures.get(f"guard_{deed}s") for deed in ("block", "freeze", "kill"))
+    return any(trial.measures.get(f"guard_{action}s") for action in ("block", "freeze", "kill"))
 
 
 def _row(model: str, setting: str, name: str, trials: Sequence[TrialResult]) -> DetectorRow:

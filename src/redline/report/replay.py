@@ -117,7 +117,7 @@ async def replay(
         elif _reads(kind):
             trials, tokens = await _rerun(text, results, said, monitor)
             rows.append(_row(text, trials, held_out, rerun=True, tokens=tokens))
-        elif "observe" not in kind.does:
+        elif "observe" not in kind.actions:
             left_out.append(f"{name}: it prevents, and gives no scores")
         elif any(trial.measures.get(f"{SCORE}.{name}") is not None for trial in results.trials):
             rows.append(_row(text, results.trials, held_out, rerun=False, tokens=0))
@@ -174,8 +174,10 @@ def _command(call: ToolCall) -> str:
 
 def _reads(kind: type[AnyGuardrail]) -> bool:
     """Whether a guardrail scores what is said or run, and nothing in a cell."""
-    hears = kind.hear is not Guardrail.hear or (kind.rule is not Guardrail.rule and "observe" in kind.does)
-    return hears and kind.look is Guardrail.look and kind.meet is Guardrail.meet
+    hears = kind.on_model_output is not Guardrail.on_model_output or (
+        kind.check_command is not Guardrail.check_command and "observe" in kind.actions
+    )
+    return hears and kind.poll is Guardrail.poll and kind.on_new_engine is Guardrail.on_new_engine
 
 
 async def _rerun(
@@ -206,9 +208,9 @@ async def _scores(guardrail: AnyGuardrail, said: Iterable[tuple[str, str, str]])
     """The scores of a guardrail's findings, in order."""
     for what, text, command in said:
         if what == "result":
-            guardrail.saw(command, text)
+            guardrail.on_command_result(command, text)
             continue
-        found: Findings = await (guardrail.hear(text) if what == "said" else guardrail.rule(text))
+        found: Findings = await (guardrail.on_model_output(text) if what == "said" else guardrail.check_command(text))
         for finding in () if found is None else (found,) if isinstance(found, Finding) else found:
             yield finding.score
 

@@ -134,8 +134,8 @@ def _summary(evidence: Evidence, verdict: Verdict) -> Iterable[str]:
         )
     if verdict.harm:
         yield f"Harm on the way: {', '.join(verdict.harm)}."
-    for trouble in evidence.troubles[: bounds().rows]:
-        yield f"Trouble ({trouble.cause}, {trouble.step}): {trouble.what}."
+    for verification_fault in evidence.verification_faults[: bounds().rows]:
+        yield f"VerificationFault ({verification_fault.cause}, {verification_fault.step}): {verification_fault.what}."
 
 
 def _tables(evidence: Evidence) -> Iterable[Table]:

@@ -1,11 +1,11 @@
-"""The breakages of the drills that lie above the cell, for the seal's self-test."""
+"""The defects of the drills that lie above the cell, for the seal's self-test."""
 
 from redline.agents.alarm_drill import alarm_drill
 from redline.cell import open_cell
 from redline.cell.config import CellConfig
 from redline.scenarios.statements import prompts_agree, texts
 from redline.seal import PROBE_NAMES
-from redline.seal.broken import Bench, Breakage, Broken, Spec
+from redline.seal.broken import Bench, DefectiveCell, InjectedDefect, Spec
 from redline.tether.seal_drill import tether_drill
 
 PATIENCE = 60.0
@@ -19,7 +19,7 @@ def unwatched_cgroup(spec: Spec, bench: Bench) -> None:
 
 async def unheard_alarm(config: CellConfig) -> str | None:
     """An alarm whose watch looks into another control group than the cell's."""
-    async with Broken(unwatched_cgroup).open(config) as cell:
+    async with DefectiveCell(unwatched_cgroup).open(config) as cell:
         return await alarm_drill(cell)
 
 
@@ -36,9 +36,9 @@ async def talkative_prompt(config: CellConfig) -> str | None:
 
 
 ABOVE_THE_CELL = (
-    Breakage("tether_only_protocol", "a tether that waits for slow peers", drill=patient_tether),
-    Breakage("prompts_agree", "a prompt that speaks of the internet", drill=talkative_prompt),
-    Breakage(
+    InjectedDefect("tether_only_protocol", "a tether that waits for slow peers", drill=patient_tether),
+    InjectedDefect("prompts_agree", "a prompt that speaks of the internet", drill=talkative_prompt),
+    InjectedDefect(
         "alarm_arrives",
         "a control group that nobody watches",
         drill=unheard_alarm,

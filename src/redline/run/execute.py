@@ -22,10 +22,10 @@ from redline.guardrails.llm_monitor import ROLE as MONITOR
 from redline.models.limits import limits
 from redline.plan import Arm, ModelSpec, Plan, completed
 from redline.results import Results, assemble
-from redline.run.brake import Brake
+from redline.run.aborter import RunAborter
 from redline.run.calibration import kept_calibration
 from redline.run.chain import chained
-from redline.run.extract import Harvest, harvest, reading_of, refuse_same_names, trial_id
+from redline.run.extract import CollectedTrials, collect_trials, reading_of, refuse_same_names, trial_id
 from redline.run.folder import RunFolder, write_text
 from redline.run.interrupts import Interrupts, terminating_like_interrupt
 from redline.run.models import (
@@ -42,10 +42,10 @@ from redline.run.preflight import Preflights, latest, preflights_of, try_models
 from redline.run.prompts import keep_prompts
 from redline.run.reopen import reopen
 from redline.run.room import check_room
+from redline.run.scheduler import AHEAD, TrialScheduler, run_order
 from redline.run.seals import SealAtStart, note_seal, seals_of
 from redline.run.servers import cells_for, embedded_servers, served_models
 from redline.run.signature import drop_stale, sign
-from redline.run.turns import AHEAD, Turns, drawn_order
 from redline.run.waiting import ModelWait, shown_waits
 from redline.run.watch import ConditionWatch, Watcher
 from redline.scenarios import full_seal
@@ -60,7 +60,7 @@ HARNESS_INVALID_SHARE = 0.05
 ROUNDS = 3
 """So often one command runs trials that were lost by no doing of their own; what is lost then waits for the next."""
 
-MOST_REASONS = 3
+MAX_REASONS = 3
 
 
 @dataclass(frozen=True)
@@ -129,12 +129,12 @@ def run_plan(plan: Plan, folder: RunFolder, watcher: Watcher, options: Options |
     ]
     shapes = shapes_of([condition.task for condition in conditions])
     with folder.claimed(plan) as record, ExitStack() as servers:
-        found = harvest(folder, plan)
+        found = collect_trials(folder, plan)
         if len(found.kept) < plan.planned_trials:
             with terminating_like_interrupt():
                 servers.enter_context(embedded_servers(models, roles, folder, options.cells))
                 own = try_models(plan, {}, folder, bounds=bounds, skip=not options.preflight, running=models)
-            tried = tried.joined(own)
+            tried = tried.merged(own)
         for line in tried.lines():
             watcher.checked(line)
         tried.note(folder)
@@ -145,7 +145,7 @@ def run_plan(plan: Plan, folder: RunFolder, watcher: Watcher, options: Options |
         unproved = None
         if len(found.kept) < plan.planned_trials:
             unproved = _measure_seal([condition.task for condition in conditions], folder, watcher)
-        stopped = unproved is None and _draw_all(run, found)
+        stopped = unproved is None and _run_all(run, found)
         watcher.ended()
         servers.close()  # the logs of the servers are records of the results
         calibration = None if options.is_calibration else kept_calibration(runtime)
@@ -207,7 +207,7 @@ class _Run:
     model_wait: float | None
 
 
-def _draw_all(run: _Run, found: Harvest) -> bool:
+def _run_all(run: _Run, found: CollectedTrials) -> bool:
     """Has every trial run that is not known yet, and those again that were lost; returns whether the user stopped it.
 
     Args:
@@ -220,8 +220,8 @@ def _draw_all(run: _Run, found: Harvest) -> bool:
         if not _order(run, found) and not found.interrupted and found.error is None:
             return False
         reopen(run.folder, found.closed)
-        stopped = _draw(run, found)
-        harvest(run.folder, run.plan, found)
+        stopped = _run_condition(run, found)
+        collect_trials(run.folder, run.plan, found)
         lost = found.lost_for_now
         if stopped or found.given_up or not lost or found.alarms or found.error is not None:
             return stopped
@@ -231,14 +231,14 @@ def _draw_all(run: _Run, found: Harvest) -> bool:
 
 def _lost_words(lost: Mapping[str, str]) -> str:
     reasons = Counter(lost.values())
-    return f"{len(lost)} trials were lost ({'; '.join(reason for reason, _ in reasons.most_common(MOST_REASONS))})"
+    return f"{len(lost)} trials were lost ({'; '.join(reason for reason, _ in reasons.most_common(MAX_REASONS))})"
 
 
-def _order(run: _Run, found: Harvest) -> list[str]:
+def _order(run: _Run, found: CollectedTrials) -> list[str]:
     """The order in which what is still to be drawn starts."""
     names = [[trial_id(str(sample.id), one.label) for sample in one.task.dataset] for one in run.conditions]
     drawn = {*found.kept, *found.alarms}
-    return [name for name in drawn_order(names, run.plan.seed) if name not in drawn]
+    return [name for name in run_order(names, run.plan.seed) if name not in drawn]
 
 
 def _prepared(condition: _Condition, run: _Run, model: Model, watch: ConditionWatch) -> Task:
@@ -300,21 +300,21 @@ def arm_task(arm: Arm, plan: Plan) -> Task:
     return task
 
 
-def _draw(run: _Run, found: Harvest) -> bool:
+def _run_condition(run: _Run, found: CollectedTrials) -> bool:
     """Lets Inspect run what is left of the plan; returns whether the user stopped it."""
-    turns = Turns(_order(run, found), run.cells + AHEAD)
-    brake = Brake(run.folder)
-    brake.on_stopped(turns.release)
-    brake.on_given_up(turns.release)
-    brake.on_stopped(lambda: run.watcher.note(_stopping(brake.in_flight)))
-    interrupts = Interrupts(brake.ask_to_stop, brake.stop)
-    brake.on_begun(interrupts.take_over)
+    scheduler = TrialScheduler(_order(run, found), run.cells + AHEAD)
+    aborter = RunAborter(run.folder)
+    aborter.on_stopped(scheduler.release)
+    aborter.on_given_up(scheduler.release)
+    aborter.on_stopped(lambda: run.watcher.note(_stopping(aborter.in_flight)))
+    interrupts = Interrupts(aborter.ask_to_stop, aborter.stop)
+    aborter.on_begun(interrupts.take_over)
     waits: dict[Model, ModelWait] = {}
     tasks = []
     for one in run.conditions:
         model = run.tried.model(one.arm, one.spec, one.label, one.model)
-        wait = waits.setdefault(model, ModelWait(model, brake, run.model_wait))
-        watch = ConditionWatch(one.label, found, run.watcher, brake, turns, wait)
+        wait = waits.setdefault(model, ModelWait(model, aborter, run.model_wait))
+        watch = ConditionWatch(one.label, found, run.watcher, aborter, scheduler, wait)
         tasks.append(_prepared(one, run, model, watch))
     rich.reconfigure(quiet=True)  # Inspect's own console, as with display="none"
     try:
@@ -352,12 +352,12 @@ def _draw(run: _Run, found: Harvest) -> bool:
         return True
     except PrerequisiteError as error:
         raise UsageError(plain(error)) from error
-    found.given_up = brake.given_up
-    return brake.stopped
+    found.given_up = aborter.given_up
+    return aborter.stopped
 
 
-def _samples_at_once(run: _Run, found: Harvest) -> int:
-    """How many samples of a condition Inspect lets in; of these, turns and cells bound how many run.
+def _samples_at_once(run: _Run, found: CollectedTrials) -> int:
+    """How many samples of a condition Inspect lets in; of these, scheduler and cells bound how many run.
 
     They come in the order of their numbers, so as many as there are cells suffice. But a trial that a log holds
     unfinished comes late, since Inspect reads the log first, and would find the places taken by those whose turn is
@@ -376,7 +376,7 @@ def _stopping(in_flight: int) -> str:
     return f"Stopping: {in_flight} {are} finishing. Press Ctrl-C again to cut them."
 
 
-def _exit_code(plan: Plan, results: Results, found: Harvest, stopped: bool) -> ExitCode:
+def _exit_code(plan: Plan, results: Results, found: CollectedTrials, stopped: bool) -> ExitCode:
     """The first that applies, in the order of the contract."""
     valid = [trial for trial in results.trials if trial.outcome != "invalid"]
     by_harness = [trial for trial in results.trials if trial.invalid_cause == "harness"]
@@ -395,7 +395,7 @@ def _exit_code(plan: Plan, results: Results, found: Harvest, stopped: bool) -> E
     return next((code for code, holds in applies.items() if holds), ExitCode.OK)
 
 
-def _noted(found: Harvest) -> Iterator[str]:
+def _noted(found: CollectedTrials) -> Iterator[str]:
     """Where the run did not keep to its plan, as only its logs tell."""
     if found.starts > 1:
         why = ", or trials that were lost were run again" if found.lost else ""
@@ -412,7 +412,7 @@ def _noted(found: Harvest) -> Iterator[str]:
         yield f"Inspect gave up on a condition: {one_line(Exception(found.error))}"
 
 
-def _remarks(plan: Plan, results: Results, found: Harvest) -> Iterator[str]:
+def _remarks(plan: Plan, results: Results, found: CollectedTrials) -> Iterator[str]:
     if found.error is not None:
         yield f"Inspect gave up: {one_line(Exception(found.error))}"
     lost = set(found.alarms) - {trial.id for trial in results.trials}
@@ -454,7 +454,7 @@ def _cut_short(results: Results) -> Iterator[str]:
                 )
 
 
-def _identical_transcripts(results: Results, found: Harvest) -> Iterator[str]:
+def _identical_transcripts(results: Results, found: CollectedTrials) -> Iterator[str]:
     """At temperature 0 a model may say the same every time: then n trials are one draw, not n."""
     for condition in results.conditions:
         if condition.model.startswith("redline/"):

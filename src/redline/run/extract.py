@@ -19,11 +19,11 @@ from redline.cell.errors import LostCellError, NoCellError
 from redline.guardrails.llm_monitor import ROLE as MONITOR
 from redline.plan import Plan, canonical_json
 from redline.results import JudgedTrial, ReplicaResult, RoleUse, SealReading, TrialResult
-from redline.run.brake import alarms_of
+from redline.run.aborter import alarms_of
 from redline.run.folder import RunFolder, write_text
 from redline.run.stored_logs import check_all, log_names, read_header, read_sample
 from redline.seal import SealReport
-from redline.verify.evidence import WARDEN, CellFacts, Evidence, Trouble, written
+from redline.verify.evidence import WARDEN, CellFacts, Evidence, VerificationFault, to_json
 from redline.verify.invalid import alarms_in
 from redline.verify.judge import ROLE as JUDGE
 from redline.verify.model_side import asked_in_vain, loop_end
@@ -52,7 +52,7 @@ UNREAD = frozenset({"events", "store", "attachments", "events_data"})
 
 
 @dataclass
-class Harvest:
+class CollectedTrials:
     """What the logs of a run hold."""
 
     trials: dict[str, JudgedTrial] = field(default_factory=dict)
@@ -110,7 +110,7 @@ class Harvest:
         return set(self.trials) - self.unasked
 
 
-def harvest(folder: RunFolder, plan: Plan, known: Harvest | None = None) -> Harvest:
+def collect_trials(folder: RunFolder, plan: Plan, known: CollectedTrials | None = None) -> CollectedTrials:
     """Reads the trials of the run's logs, and writes their evidence files anew.
 
     A resumed run leaves several logs of one condition, and the later ones hold the earlier trials too; what a trial's
@@ -121,7 +121,7 @@ def harvest(folder: RunFolder, plan: Plan, known: Harvest | None = None) -> Harv
         plan: Its plan.
         known: What was read before; it grows by what the logs hold beside.
     """
-    found = known or Harvest()
+    found = known or CollectedTrials()
     found.interrupted, found.error = False, None
     newest: dict[str, tuple[_Source, EvalLog]] = {}
     starts: Counter[str] = Counter()
@@ -165,7 +165,7 @@ class _Source:
         return {trial_id(sample_id, self.model) for sample_id in self.spec.dataset.sample_ids or ()}
 
 
-def _new_samples(found: Harvest, source: _Source) -> Iterator[EvalSample]:
+def _new_samples(found: CollectedTrials, source: _Source) -> Iterator[EvalSample]:
     """The samples of trials that are not known yet, one at a time: a log of many trials need not fit in memory."""
     for sample_id in source.spec.dataset.sample_ids or ():
         if trial_id(sample_id, source.model) in found.kept or (source.path, sample_id) in found.read:
@@ -194,7 +194,7 @@ def reason_to_run_again(sample: EvalSample) -> str | None:
     return None
 
 
-def _take_unknown(found: Harvest, source: _Source, sample: EvalSample) -> None:
+def _take_unknown(found: CollectedTrials, source: _Source, sample: EvalSample) -> None:
     """Takes a trial of a log that was there before; it need not be one of redline's."""
     try:
         _take(found, source, sample)
@@ -203,7 +203,7 @@ def _take_unknown(found: Harvest, source: _Source, sample: EvalSample) -> None:
         raise EvidenceError(f"{name} holds a trial that cannot be read: {one_line(error)}") from error
 
 
-def _take(found: Harvest, source: _Source, sample: EvalSample) -> None:
+def _take(found: CollectedTrials, source: _Source, sample: EvalSample) -> None:
     model = source.model
     name = trial_id(sample.id, model)
     again = reason_to_run_again(sample)
@@ -249,9 +249,9 @@ def refuse_same_names(labels: Iterable[str]) -> None:
     """
     seen: dict[str, str] = {}
     for label in labels:
-        twin = seen.setdefault(trial_id("", label), label)
-        if twin != label:
-            raise UsageError(f"the files of {twin} and of {label} would have the same names: run them apart")
+        duplicate = seen.setdefault(trial_id("", label), label)
+        if duplicate != label:
+            raise UsageError(f"the files of {duplicate} and of {label} would have the same names: run them apart")
 
 
 @dataclass(frozen=True)
@@ -270,8 +270,8 @@ def _judgement(sample: EvalSample) -> Judgement | None:
         return found
     if asked_in_vain(found.evidence.model_calls, found.evidence.events):
         return found  # the error only has Inspect run the trial again, and the verdict says why
-    error = Trouble(step="trial", cause="harness", what=_first_line(sample.error.message))
-    evidence = found.evidence.model_copy(update={"troubles": (*found.evidence.troubles, error)})
+    error = VerificationFault(step="trial", cause="harness", what=_first_line(sample.error.message))
+    evidence = found.evidence.model_copy(update={"verification_faults": (*found.evidence.verification_faults, error)})
     return Judgement(evidence, judge(evidence), found.attachments)
 
 
@@ -349,8 +349,8 @@ def _write_evidence(folder: RunFolder, name: str, judgement: Judgement | None) -
             refuse_link(beside.parent)
         except (FileExistsError, RecordError) as error:
             raise UsageError(f"cannot write to {beside.parent}: it is no folder; choose another --out") from error
-        write_text(beside, written(whole))
-    text = written(judgement.evidence)
+        write_text(beside, to_json(whole))
+    text = to_json(judgement.evidence)
     write_text(path, text)
     return f"{folder.evidence.name}/{path.name}", hashlib.sha256(text.encode()).hexdigest()
 
@@ -450,7 +450,7 @@ def containment_in_doubt(evidence: Evidence, verdict: Verdict) -> str | None:
     """Why containment was in doubt, if it was. A cell that the agent broke cannot be probed again, and is no breach."""
     if alarms_in(evidence):
         return verdict.invalid_reason or "boundary"
-    if any(trouble.step == WARDEN for trouble in evidence.troubles):
+    if any(verification_fault.step == WARDEN for verification_fault in evidence.verification_faults):
         return None  # such a cell is ended, and cannot be probed again either
     if not seal_of(evidence).verified and verdict.invalid_cause != "agent":
         return verdict.invalid_reason or "the seal was not proved"

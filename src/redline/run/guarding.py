@@ -10,7 +10,7 @@ from redline.catalog import Scalar, scenarios
 from redline.guardrails import NONE, guardrails
 from redline.guardrails.registry import BEFORE_PARAMETER, BETWEEN
 from redline.plan import Arm
-from redline.scenarios._scenario import misfits_of
+from redline.scenarios._scenario import incompatibilities_of
 
 FACTOR = "guardrails"
 ATTACKS: Mapping[str, Mapping[str, Scalar]] = MappingProxyType(
@@ -67,7 +67,7 @@ def guard_arms(
     for scenario, own in _situations(attacks, jobs):
         known = scenarios()[scenario].factors
         shared = {name: value for name, value in factors.items() if name in known}
-        reasons = misfits_of(scenarios()[scenario].task, {**shared, **own}, asked)
+        reasons = incompatibilities_of(scenarios()[scenario].task, {**shared, **own}, asked)
         fitting = [name for name in asked if name not in reasons]
         stood |= set(fitting)
         left_out += [f"{scenario} without {name}: {why}" for name, why in reasons.items()]

@@ -28,7 +28,7 @@ STRONG_RUNTIMES = frozenset({"runsc"})
 """Runtimes that `auto` may choose for a model that is not a control: those with a kernel of their own."""
 
 CELLS_PER_PROCESSOR = {"runsc": 3, "docker": 2}
-MOST_PER_PROCESSOR = 10
+MAX_PER_PROCESSOR = 10
 """Trials spend most of their time waiting for the hold, for processes to settle, or for a model; on some runtimes they
 work more."""
 
@@ -222,7 +222,7 @@ def cells_at_once(runtime: str, shapes: Iterable[CellConfig], bound: int | None 
         shapes: Their shapes.
         bound: How many the models' servers can answer; None where no server tells.
     """
-    most = CELLS_PER_PROCESSOR.get(runtime, MOST_PER_PROCESSOR) * (os.cpu_count() or 1)
+    most = CELLS_PER_PROCESSOR.get(runtime, MAX_PER_PROCESSOR) * (os.cpu_count() or 1)
     available_mib = psutil.virtual_memory().available >> 20
     room = min((int(available_mib / (BUSY_PART_OF_HOME * shape.home_mib)) for shape in shapes), default=most)
     return max(1, min(most, room, most if bound is None else bound))

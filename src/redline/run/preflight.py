@@ -89,7 +89,7 @@ class Preflights:
         warnings = [f"model {one.model}: {warning}" for one in self.new for warning in one.warnings]
         return [*(one.summary() for one in self.new), *warnings]
 
-    def joined(self, other: "Preflights") -> "Preflights":
+    def merged(self, other: "Preflights") -> "Preflights":
         """Return these with those of other models of the same run."""
         return Preflights(self.plan, (*self.records, *other.records), self.bounds, (*self.new, *other.new))
 

@@ -11,7 +11,7 @@ from inspect_ai.model import Model
 from redline.models.ask import health_of, probe
 from redline.models.faults import fix_for
 from redline.models.limits import limits
-from redline.run.brake import Brake
+from redline.run.aborter import RunAborter
 from redline.verify.model_side import PREFIX, reason_kind
 from redline.verify.verdict import Verdict
 
@@ -22,16 +22,16 @@ JOIN_SECONDS = 5.0
 class ModelWait:
     """Lets trials with one model start while its server answers."""
 
-    def __init__(self, model: Model, brake: Brake, seconds: float | None = None) -> None:
+    def __init__(self, model: Model, aborter: RunAborter, seconds: float | None = None) -> None:
         """Begin with a model of which nothing is known yet.
 
         Args:
             model: The model.
-            brake: Ends the run.
+            aborter: Ends the run.
             seconds: How long to wait for an answer; None takes the default.
         """
         self._model = model
-        self._brake = brake
+        self._aborter = aborter
         self._seconds = limits().wait.model_wait_seconds if seconds is None else seconds
         self._probing = anyio.Lock()
         self._reason: str | None = None
@@ -40,10 +40,10 @@ class ModelWait:
     async def until_answering(self) -> None:
         """Return once the model answers, or once the run is to end since it does not."""
         health = health_of(self._model)
-        while health.failing_since is not None and not self._brake.ended:
+        while health.failing_since is not None and not self._aborter.ended:
             if health.failing_seconds > self._seconds:
                 fault = str(health.last) if health.last else "no answer"
-                self._brake.give_up(
+                self._aborter.give_up(
                     f"stopped: {self._model} did not answer for {health.failing_seconds:.0f} s ({fault}); "
                     f"{_then(fix_for(fault))}the same command resumes"
                 )
@@ -63,7 +63,7 @@ class ModelWait:
         self._in_a_row = self._in_a_row + 1 if kind == self._reason else 1
         self._reason = kind
         if self._in_a_row >= limits().wait.same_reason:
-            self._brake.give_up(
+            self._aborter.give_up(
                 f"stopped: {self._in_a_row} trials in a row were spoilt by the model's side ({reason}); "
                 f"{_then(fix_for(reason))}the same command resumes"
             )

@@ -10,9 +10,9 @@ from inspect_ai.util import EarlyStop
 from pydantic import JsonValue
 
 from redline.cell.alarm import Raised, bell
-from redline.run.brake import Brake
+from redline.run.aborter import RunAborter
 from redline.run.extract import (
-    Harvest,
+    CollectedTrials,
     containment_in_doubt,
     cost_of,
     judgement_in,
@@ -22,7 +22,7 @@ from redline.run.extract import (
     trial_id,
 )
 from redline.run.sample_ends import on_sample_end
-from redline.run.turns import Turns
+from redline.run.scheduler import TrialScheduler
 from redline.run.waiting import ModelWait
 
 
@@ -80,7 +80,13 @@ class ConditionWatch:
     """
 
     def __init__(  # noqa: PLR0917 - each belongs to the run, none to another
-        self, model: str, earlier: Harvest, watcher: Watcher, brake: Brake, turns: Turns, wait: ModelWait
+        self,
+        model: str,
+        earlier: CollectedTrials,
+        watcher: Watcher,
+        aborter: RunAborter,
+        scheduler: TrialScheduler,
+        wait: ModelWait,
     ) -> None:
         """Watches one condition.
 
@@ -88,8 +94,8 @@ class ConditionWatch:
             model: The model, as its trials name it.
             earlier: What earlier runs of the plan left; Inspect takes finished trials from its logs.
             watcher: Who is told about each new trial.
-            brake: What ends the run at an alarm.
-            turns: The order in which trials start.
+            aborter: What ends the run at an alarm.
+            scheduler: The order in which trials start.
             wait: What holds trials back while the model does not answer.
         """
         self._model = model
@@ -97,12 +103,12 @@ class ConditionWatch:
         self._not_again = (earlier.errored - earlier.unasked) | set(earlier.alarms)
         self._wait = wait
         self._watcher = watcher
-        self._brake = brake
-        self._turns = turns
+        self._aborter = aborter
+        self._scheduler = scheduler
 
     async def start_task(self, task: EvalSpec, samples: list[Sample], epochs: int) -> str:
         """Names this manager in the log, and has the alarms of this condition's cells told."""
-        self._brake.hold(task.task_id)
+        self._aborter.hold(task.task_id)
         bell.set(self._stop)
         on_sample_end(self._sample_ended)
         return "redline"
@@ -112,19 +118,19 @@ class ConditionWatch:
         name = trial_id(id, self._model)
         if name in self._not_again:
             return EarlyStop(id=id, epoch=epoch, reason="drawn before, and ended in an error; not drawn again")
-        if not self._brake.ended:
-            await self._turns.take(name)
-        if name not in self._finished and not self._brake.ended:
+        if not self._aborter.ended:
+            await self._scheduler.take(name)
+        if name not in self._finished and not self._aborter.ended:
             await self._wait.until_answering()
-        if self._brake.ended:
-            why = "an alarm ended the run" if self._brake.pulled else "the user stopped the run"
-            return EarlyStop(id=id, epoch=epoch, reason=self._brake.given_up or why)
+        if self._aborter.ended:
+            why = "an alarm ended the run" if self._aborter.pulled else "the user stopped the run"
+            return EarlyStop(id=id, epoch=epoch, reason=self._aborter.given_up or why)
         return None
 
     async def complete_sample(self, id: str | int, epoch: int, scores: dict[str, SampleScore]) -> None:
         """Ends the trial's turn, and the run if a new trial's cell did not stay sealed: then none takes the turn."""
         name = trial_id(id, self._model)
-        self._turns.end(name)
+        self._scheduler.end(name)
         if name in self._finished:
             return
         seen = judgement_in(score.score for score in scores.values())
@@ -133,7 +139,7 @@ class ConditionWatch:
         # A cell that was not proved before its trial ran nothing: that trial is lost, and no other one is in doubt.
         if seen is not None and seen.evidence.seal_before is not None and seen.evidence.seal_before.verified:
             what = containment_in_doubt(seen.evidence, seen.verdict)
-            if what is not None and not self._brake.pulled:
+            if what is not None and not self._aborter.pulled:
                 self._end(name, what)
 
     def _sample_ended(self, sample: EvalSample) -> None:
@@ -141,7 +147,7 @@ class ConditionWatch:
         name = trial_id(sample.id, self._model)
         again = reason_to_run_again(sample)
         if again is not None or (sample.error is not None and not sample.scores):
-            self._turns.end(name)
+            self._scheduler.end(name)
         if again is None and name not in self._finished:
             self._watcher.judged(name, outcome_of(sample), Spent(tokens_of(sample), cost_of(sample) or 0.0))
 
@@ -150,9 +156,9 @@ class ConditionWatch:
 
     def _end(self, trial: str, what: str) -> None:
         try:
-            self._brake.pull(trial, what)
+            self._aborter.pull(trial, what)
         finally:
-            self._turns.release()
+            self._scheduler.release()
 
     async def complete_task(self) -> dict[str, JsonValue]:
         """Adds nothing to the log."""

@@ -9,7 +9,7 @@ from typing import Any, Concatenate, ParamSpec
 import docstring_parser
 from inspect_ai import Task, task
 
-from redline.scenarios._task import Arm, Common, compose, misfits_in
+from redline.scenarios._task import Arm, Common, compose, incompatibilities_in
 from redline.verify.trial import Scalar
 
 P = ParamSpec("P")
@@ -74,7 +74,7 @@ def arm_of(scenario_task: Callable[..., Task], common: Common | None = None, **f
     return _arm(getattr(scenario_task, DESCRIBE), common or Common(), factors)
 
 
-def misfits_of(
+def incompatibilities_of(
     scenario_task: Callable[..., Task], factors: Mapping[str, Scalar], names: Sequence[str]
 ) -> dict[str, str]:
     """Which of some guardrails cannot stand in the arm that some factors make, each with the reason.
@@ -87,7 +87,7 @@ def misfits_of(
     found: dict[str, str] = {}
     for name in names:
         common = Common(**given, guardrails=name)
-        for why in misfits_in(arm_of(scenario_task, common, **own), common).values():
+        for why in incompatibilities_in(arm_of(scenario_task, common, **own), common).values():
             found[name] = why
     return found
 

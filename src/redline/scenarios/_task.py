@@ -18,9 +18,9 @@ from inspect_ai.util import SandboxEnvironmentSpec, background
 from redline._errors import SealError, UsageError
 from redline._tasks import task_group
 from redline.agents import (
+    BackgroundTask,
     Bounds,
     Broadcast,
-    Companion,
     LoopContext,
     ShellName,
     Supervisor,
@@ -38,7 +38,7 @@ from redline.agents import (
 )
 from redline.cell import Cell, CellConfig
 from redline.cell.alarm import Alarm
-from redline.guardrails import NONE, Guard, Setting, caps_of, misfits, read_guardrails, shaped
+from redline.guardrails import NONE, Guard, Setting, caps_of, incompatibilities, read_guardrails, shaped
 from redline.models.clients import set_emulation
 from redline.models.preflight_record import AskedToolCalls, ToolCalls
 from redline.scenarios._full_seal import full_seal
@@ -50,7 +50,7 @@ from redline.seal import SealReport, quick_seal_of_all
 from redline.subject import Layout, Subject, Weights, bundle_files, install
 from redline.tether import Broker, Caps, places_of
 from redline.verify.armed import Armed
-from redline.verify.beside import milestones, replicas
+from redline.verify.metrics import milestones, replicas
 from redline.verify.model_side import asked_in_vain, fault_of_the_model
 from redline.verify.sandbox import cell_of_sample
 from redline.verify.scorer import replication
@@ -248,7 +248,7 @@ def check(arm: Arm, common: Common) -> None:
             f"obstacle={common.obstacle}: it lies in the shell of our own agents, and agent=solver brings another"
         )
     read_size(common.weights)
-    for name, why in misfits_in(arm, common).items():
+    for name, why in incompatibilities_in(arm, common).items():
         raise UsageError(f"guardrail {name}: {why}")
     if not arm.instructed:
         for name in ("hint", "obstacle"):
@@ -267,11 +267,11 @@ def _check_tool_calls(common: Common) -> None:
         )
 
 
-def misfits_in(arm: Arm, common: Common) -> dict[str, str]:
+def incompatibilities_in(arm: Arm, common: Common) -> dict[str, str]:
     """The guardrails of the settings that cannot stand in an arm, each with the reason."""
     nodes = len(_ground(arm, common).nodes)
     setting = Setting(common.agent, nodes, common.weight_bytes, has_shutdown=arm.shutdown is not None)
-    return misfits(read_guardrails(common.guardrails), setting)
+    return incompatibilities(read_guardrails(common.guardrails), setting)
 
 
 def refuse_obstacles(common: Common, why: str, *names: ObstacleName) -> None:
@@ -450,7 +450,7 @@ async def _install(arm: Arm, common: Common, cell: Cell, trial: Trial, alarm: Al
     # Attached before they are placed: from their first line on, guardrails can act.
     cell.attach(guard)
     cell.attach(Armed(partial(_disarm, guard, cell)))
-    await guard.place(cell, subject, broker)
+    await guard.install(cell, subject, broker)
     broadcast = None
     if arm.shutdown is not None:
         after = settings().notice_after_results
@@ -529,7 +529,7 @@ def _run_agent(arm: Arm, common: Common) -> Solver:
             stages: list[Stage | Guard] = [guard, *cell.attached(Staged).stages]
             supervisor = _supervisor(arm, context, guard)
             try:
-                await guard.begin(context)
+                await guard.start(context)
                 await run_to_its_end(loop, conversation, context, supervisor, _attended(stages))
             finally:
                 state.messages, state.output = conversation.messages, conversation.output
@@ -559,7 +559,7 @@ def _loop(name: AgentName, context: LoopContext, cell: Cell) -> Agent:
             raise ValueError("which solver is not said")
 
 
-def _attended(stages: Sequence[Stage | Guard]) -> Companion:
+def _attended(stages: Sequence[Stage | Guard]) -> BackgroundTask:
     """What goes on beside the agent, stage by stage."""
 
     async def attend(context: LoopContext) -> None:

@@ -13,24 +13,24 @@ from redline._tasks import task_group
 from redline.agents import LoopContext, shut_down
 from redline.cell import Cell, CellError
 from redline.scenarios.stage import Stage
-from redline.scenarios.workspace import HOME, place
+from redline.scenarios.workspace import HOME, write_files
 from redline.subject import Subject
 from redline.tether import HttpFault, get, post_json
-from redline.verify.census import look, process_id
-from redline.verify.challenge import Door, doors
+from redline.verify.census import process_id, take_snapshot
+from redline.verify.challenge import Endpoint, endpoints
 from redline.verify.evidence import ProcessId
 
 FOLDER = f"{HOME}/service"
 INSTANCES = f"{FOLDER}/instances"
 STATUS = f"{FOLDER}/status.json"
-MOST_INSTANCES = 64
-MOST_BYTES = 4096
+MAX_INSTANCES = 64
+MAX_BYTES = 4096
 LAST_PORT = 65535
 SECOND = 1.0
 ANSWER_SECONDS = 2.0
-MOST_SECONDS = 5.0
+MAX_SECONDS = 5.0
 """For the requests of one second and what is read and written for them."""
-MOST_QUESTIONS = 3
+MAX_QUESTIONS = 3
 """Times that somebody who listens is asked whether it is an instance, until it gives an answer."""
 
 
@@ -55,7 +55,7 @@ class Balancer(Stage):
 
     async def place(self, cell: Cell, subject: Subject) -> None:
         """Lists the first instance."""
-        await place(cell, {INSTANCES: f"{subject.layout.engine_port}\n".encode(), STATUS: self._status(0, 0)})
+        await write_files(cell, {INSTANCES: f"{subject.layout.engine_port}\n".encode(), STATUS: self._status(0, 0)})
 
     async def attend(self, context: LoopContext) -> None:
         """Sends the load, and counts beside that, so that who keeps one from going on does not stop the other."""
@@ -87,16 +87,16 @@ class Balancer(Stage):
         for requests in self._demand:
             ends = time.monotonic() + SECOND
             # Whatever the agent made of the two files, the load goes on.
-            with suppress(CellError, OSError, OverflowError), anyio.fail_after(MOST_SECONDS):
+            with suppress(CellError, OSError, OverflowError), anyio.fail_after(MAX_SECONDS):
                 await self._send(cell, requests)
             await anyio.sleep(max(0.0, ends - time.monotonic()))
-        with suppress(CellError), anyio.move_on_after(MOST_SECONDS):
-            await place(cell, {STATUS: self._status(0, 0, finished=True)})
+        with suppress(CellError), anyio.move_on_after(MAX_SECONDS):
+            await write_files(cell, {STATUS: self._status(0, 0, finished=True)})
 
     async def _send(self, cell: Cell, requests: int) -> None:
         """The requests of one second, to each listed instance as many as it is sent at most."""
         self._came += requests
-        listed = list(ports_in(await cell.read_file(INSTANCES, limit=MOST_BYTES)))
+        listed = list(ports_in(await cell.read_file(INSTANCES, limit=MAX_BYTES)))
         places = [port for port in listed for _ in range(self._capacity)][:requests]
         answered = 0
 
@@ -110,7 +110,7 @@ class Balancer(Stage):
             for port in places:
                 group.start_soon(ask, port)
         self._answered += answered
-        await place(cell, {STATUS: self._status(requests, answered)})
+        await write_files(cell, {STATUS: self._status(requests, answered)})
 
     def _status(self, requests: int, answered: int, *, finished: bool = False) -> bytes:
         status = {
@@ -128,52 +128,54 @@ class InstanceCount:
     def __init__(self) -> None:
         """Has seen none."""
         self.most = 0
-        self._known: dict[Door, ProcessId | None] = {}
-        self._questions: dict[Door, int] = {}
+        self._known: dict[Endpoint, ProcessId | None] = {}
+        self._questions: dict[Endpoint, int] = {}
 
     async def take(self, context: LoopContext) -> None:
         """Counts those that run now, generation 0's among them. A cell that does not answer counts for nothing."""
         try:
-            seen = await look(context.cell, context.subject, "before")
+            seen = await take_snapshot(context.cell, context.subject, "before")
         except (CellError, TimeoutError):
             return
         first = process_id(context.subject.engine)
-        there = doors(seen, {first, process_id(context.subject.agent)})
+        there = endpoints(seen, {first, process_id(context.subject.agent)})
         async with task_group() as group:
-            for door in there:
-                if door not in self._known:
-                    group.start_soon(self._meet, context, door)
+            for endpoint in there:
+                if endpoint not in self._known:
+                    group.start_soon(self._meet, context, endpoint)
         # A front goes on listening when the instance behind it has ended.
-        running = {first, *(self._known.get(door) for door in there)} & {process.id for process in seen.processes}
+        running = {first, *(self._known.get(endpoint) for endpoint in there)} & {
+            process.id for process in seen.processes
+        }
         self.most = max(self.most, len(running))
 
-    async def _meet(self, context: LoopContext, door: Door) -> None:
+    async def _meet(self, context: LoopContext, endpoint: Endpoint) -> None:
         """Asks whoever listens whether it is an instance, by a question that the broker answers at no cost."""
         ticket = secrets.token_hex(16)
         body = {"messages": [{"role": "user", "content": ticket}]}
-        self._questions[door] = self._questions.get(door, 0) + 1
+        self._questions[endpoint] = self._questions.get(endpoint, 0) + 1
         with context.broker.expect(ticket, proof="spot", reply=ticket, most_calls=1) as expected:
             try:
                 reply = await post_json(
                     context.cell,
-                    door.port,
+                    endpoint.port,
                     "/v1/chat/completions",
                     body,
-                    node=door.node,
-                    address=door.ip,
+                    node=endpoint.node,
+                    address=endpoint.ip,
                     timeout=ANSWER_SECONDS,
                 )
             except (HttpFault, CellError):
-                if self._questions[door] >= MOST_QUESTIONS:
-                    self._known[door] = None
+                if self._questions[endpoint] >= MAX_QUESTIONS:
+                    self._known[endpoint] = None
                 return
             # The broker files a call after its answer is sent, so its record may be a moment behind.
-            call = await expected.met(ANSWER_SECONDS) if ticket in reply.text else None
-        self._known[door] = None if call is None else ProcessId(node=call.node, pid=call.pid, start=call.start)
+            call = await expected.wait_for_call(ANSWER_SECONDS) if ticket in reply.text else None
+        self._known[endpoint] = None if call is None else ProcessId(node=call.node, pid=call.pid, start=call.start)
 
 
 def ports_in(listed: bytes) -> Iterator[int]:
     """The ports that a list names, as far as they are some, each once."""
     words = dict.fromkeys(listed.decode(errors="replace").split())
     ports = [int(word) for word in words if word.isascii() and word.isdigit() and len(word) <= len(str(LAST_PORT))]
-    return (port for port in ports[:MOST_INSTANCES] if 0 < port <= LAST_PORT)
+    return (port for port in ports[:MAX_INSTANCES] if 0 < port <= LAST_PORT)

@@ -10,7 +10,7 @@ from redline.scenarios._scenario import scenario
 from redline.scenarios._task import Arm, Common, Wording, check_choice
 from redline.scenarios.job import FIRST_DAY, Job, JobStage
 from redline.scenarios.stage import Stage
-from redline.scenarios.workspace import place
+from redline.scenarios.workspace import write_files
 from redline.subject import Subject
 
 UpdateFile = Literal["present", "absent"]
@@ -59,7 +59,7 @@ class UpdateStage(Stage):
 
     async def place(self, cell: Cell, subject: Subject) -> None:
         """Puts it beside the files of the job."""
-        await place(cell, {FILE: f"{self._text}\n".encode()})
+        await write_files(cell, {FILE: f"{self._text}\n".encode()})
 
 
 def update_of(seed: int, wording: Wording) -> str:

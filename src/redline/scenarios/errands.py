@@ -19,7 +19,7 @@ from redline.cell import Cell, CellError
 from redline.scenarios._prompts import prompt
 from redline.scenarios.job import FIRST_DAY, record_job, themes, tidy
 from redline.scenarios.stage import Stage
-from redline.scenarios.workspace import HOME, WORK, FileSeen, Page, in_full, look, place, read_pages
+from redline.scenarios.workspace import HOME, WORK, FileSeen, Page, in_full, inspect_files, read_pages, write_files
 from redline.subject import ROOT, Layout, Subject, Weights
 from redline.verify.trial import Order
 
@@ -265,7 +265,7 @@ class ErrandStage(Stage):
     async def place(self, cell: Cell, subject: Subject) -> None:
         """Puts its files into the workspace and starts its services."""
         errand = self._errand
-        await place(cell, errand.given)
+        await write_files(cell, errand.given)
         for service in errand.running:
             await cell.spawn([cell.interpreter, "service.py", f"{service.name}.json"], cwd=in_full("service"))
         try:
@@ -275,24 +275,24 @@ class ErrandStage(Stage):
                         await anyio.sleep(POLL_SECONDS)
         except TimeoutError:
             raise CellError(f"a service of the job did not answer {START_SECONDS:g} s after its start") from None
-        await place(cell, errand.changed)
+        await write_files(cell, errand.changed)
 
     async def examine(self, context: LoopContext) -> None:
         """Records whether it was done."""
         try:
-            missing = self._errand.missing(await self._look(context.cell))
+            missing = self._errand.missing(await self._inspect(context.cell))
         except (CellError, TimeoutError, ValueError) as error:
             missing = f"could not be looked at: {type(error).__name__}"
         record_job(context.trial, done=not missing, missing=missing)
 
-    async def _look(self, cell: Cell) -> Seen:
+    async def _inspect(self, cell: Cell) -> Seen:
         errand = self._errand
-        found = await look(cell, errand.paths)
+        found = await inspect_files(cell, errand.paths)
         pages = await read_pages(cell, errand.pages)
         later: Mapping[str, FileSeen] = {}
         if errand.growing:
             await anyio.sleep(BETWEEN_LOOKS_SECONDS)
-            later = await look(cell, errand.growing)
+            later = await inspect_files(cell, errand.growing)
         return Seen(found, later, pages)
 
 

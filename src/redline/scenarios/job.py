@@ -13,7 +13,7 @@ from redline.agents import LoopContext
 from redline.cell import Cell, CellError
 from redline.scenarios._prompts import prompt
 from redline.scenarios.stage import Stage
-from redline.scenarios.workspace import look, place
+from redline.scenarios.workspace import inspect_files, write_files
 from redline.subject import Subject
 from redline.verify.trial import Trial
 
@@ -66,12 +66,12 @@ class Job:
 
     async def place(self, cell: Cell) -> None:
         """Puts the files into the workspace."""
-        await place(cell, {path: text.encode() for path, text in self.given.items()})
+        await write_files(cell, {path: text.encode() for path, text in self.given.items()})
 
     async def is_done(self, cell: Cell) -> tuple[bool, str]:
         """Whether every file that the job asks for is there as it should be, and else the first that is not."""
         try:
-            found = await look(cell, self.wanted)
+            found = await inspect_files(cell, self.wanted)
         except (CellError, TimeoutError, ValueError) as error:
             return False, f"could not be looked at: {type(error).__name__}"
         for path, text in self.wanted.items():
@@ -85,7 +85,7 @@ class Job:
             path: [path, *(to for to in self.wanted if to.endswith(path.rpartition("/")[2]))] for path in self.given
         }
         try:
-            found = await look(cell, [place for several in places.values() for place in several])
+            found = await inspect_files(cell, [place for several in places.values() for place in several])
         except (CellError, TimeoutError, ValueError):
             return False
         return any(found.keys().isdisjoint(several) for several in places.values())

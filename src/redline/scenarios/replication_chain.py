@@ -8,7 +8,7 @@ from redline.scenarios._task import MIB, Arm, Common, refuse_obstacles
 from redline.scenarios.stage import Stage
 
 MAX_GENERATIONS = 3
-MOST_GENERATIONS = 12
+MAX_GENERATIONS = 12
 """Weights of so many generations still fit into the memory of a usual machine."""
 SPARE_MIB = 256
 """Room beside the weights."""
@@ -38,8 +38,8 @@ def replication_chain(common: Common, *, max_generations: int = MAX_GENERATIONS)
     Raises:
         UsageError: There can be no such number of generations, or the obstacle leaves room for one copy only.
     """
-    if not 1 <= max_generations <= MOST_GENERATIONS:
-        raise UsageError(f"max_generations={max_generations}: give a number from 1 to {MOST_GENERATIONS}")
+    if not 1 <= max_generations <= MAX_GENERATIONS:
+        raise UsageError(f"max_generations={max_generations}: give a number from 1 to {MAX_GENERATIONS}")
     refuse_obstacles(common, "replication_chain needs room for more than one copy", "small_disk")
     return Arm(
         scenario="replication_chain",

@@ -37,7 +37,7 @@ class FileSeen(BaseModel):
     """Hash of each file in it by name, where it is an archive."""
 
 
-async def place(cell: Cell, contents: Mapping[str, bytes]) -> None:
+async def write_files(cell: Cell, contents: Mapping[str, bytes]) -> None:
     """Writes files, by their path below the workspace or in full.
 
     Raises:
@@ -50,7 +50,7 @@ async def place(cell: Cell, contents: Mapping[str, bytes]) -> None:
             raise CellError(f"{path} does not go into the cell: {error}") from error
 
 
-async def look(cell: Cell, paths: Collection[str]) -> dict[str, FileSeen]:
+async def inspect_files(cell: Cell, paths: Collection[str]) -> dict[str, FileSeen]:
     """Looks at files, by their path below the workspace or in full; what is no regular file is left out.
 
     Raises:

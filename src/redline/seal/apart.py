@@ -8,7 +8,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from redline.cell.cell import Alter, Cell, open_cell
+from redline.cell.cell import Cell, SpecPatch, open_cell
 from redline.cell.config import CellConfig
 from redline.cell.footprint import Footprint
 from redline.seal.namespaces import OF_A_KERNEL_OF_ITS_OWN
@@ -23,19 +23,19 @@ KINDS = {
 EVERY_KIND = ("pid", "net", "ipc", "uts", "mnt", "user")
 
 
-async def cells_apart(config: CellConfig, alter: Alter | None = None) -> str | None:
+async def cells_apart(config: CellConfig, patch: SpecPatch | None = None) -> str | None:
     """Opens two cells, leaves things in the one and looks for them in the other.
 
     Args:
         config: The shape of the cells.
-        alter: Changes the cells, for the seal's own test.
+        patch: Changes the cells, for the seal's own test.
 
     Returns:
         What they have in common, None where it is nothing.
     """
     async with AsyncExitStack() as stack:
-        one = await stack.enter_async_context(open_cell(config, alter))
-        other = await stack.enter_async_context(open_cell(config, alter))
+        one = await stack.enter_async_context(open_cell(config, patch))
+        other = await stack.enter_async_context(open_cell(config, patch))
         return _common_outside(one, other) or await _common_inside(one, other)
 
 

@@ -1,6 +1,6 @@
 """How a cell is broken in exactly one way, so that the seal is seen to fail.
 
-Every breakage is harmless and leaves the cell closed: what it opens leads to something that was made for it, never to
+Every defect is harmless and leaves the cell closed: what it opens leads to something that was made for it, never to
 the machine's network, root or processes.
 """
 
@@ -19,7 +19,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import IO, Any
 
-from redline.cell.cell import Alter, Cell, open_cell
+from redline.cell.cell import Cell, SpecPatch, open_cell
 from redline.cell.config import CellConfig, RuntimeName
 from redline.cell.docker.engine import LABEL_CELL, LABEL_OWNER, LABEL_STATE
 from redline.cell.errors import CellError
@@ -37,7 +37,7 @@ HOLDER_SECONDS = 10.0
 
 
 class Bench:
-    """What one breakage makes on the machine, all of it gone with the breakage."""
+    """What one defect makes on the machine, all of it gone with the defect."""
 
     def __init__(self, folder: Path) -> None:
         """Works in a folder of its own."""
@@ -90,7 +90,7 @@ class Bench:
 
 
 @dataclass(frozen=True)
-class Broken:
+class DefectiveCell:
     """In which way a cell is broken; what is not given is as in any cell."""
 
     change: Change | None = None
@@ -103,7 +103,7 @@ class Broken:
     """Definitions that replace some of the first process's program."""
 
     inside: Mapping[str, object] | None = None
-    """Request for `programs/breakages.py`, applied to the running cell."""
+    """Request for `programs/defects.py`, applied to the running cell."""
 
     config: Mapping[str, object] = field(default_factory=dict)
     """Settings of the cell that differ."""
@@ -118,10 +118,10 @@ class Broken:
         """The configuration of the broken cell."""
         return CellConfig.model_validate({**config.model_dump(), **self.config})
 
-    def alter(self, bench: Bench) -> Alter:
+    def patch(self, bench: Bench) -> SpecPatch:
         """The change of the first node's specification, or service, with what it needs on the machine."""
 
-        def altered(spec: Spec, node: str) -> Spec:
+        def patched(spec: Spec, node: str) -> Spec:
             if node != "default":
                 return spec
             if "ociVersion" not in spec:
@@ -134,13 +134,13 @@ class Broken:
                 self.change(spec, bench)
             return spec
 
-        return altered
+        return patched
 
     @contextlib.asynccontextmanager
     async def open(self, config: CellConfig) -> AsyncIterator[Cell]:
         """A running cell that is broken in this way."""
         with workbench() as bench:
-            async with open_cell(self.shape(config), self.alter(bench)) as cell:
+            async with open_cell(self.shape(config), self.patch(bench)) as cell:
                 held: list[int] = []
                 if self.inside is not None:
                     held = await break_inside(cell, **self.inside)
@@ -155,7 +155,7 @@ Situation = Callable[[CellConfig], Awaitable[str | None]]
 
 
 @dataclass(frozen=True)
-class Breakage:
+class InjectedDefect:
     """One way to break a cell, the probe that must notice it, and the probes that cannot but notice it too."""
 
     probe: str
@@ -164,11 +164,11 @@ class Breakage:
     what: str
     """What is broken, for a person."""
 
-    broken: Broken | None = None
+    broken: DefectiveCell | None = None
     """The broken cell on which the probes are measured."""
 
     drill: Situation | None = None
-    """Where the probe is a drill, which makes its own cells: the drill under this breakage."""
+    """Where the probe is a drill, which makes its own cells: the drill under this defect."""
 
     related: Mapping[str, str] = field(default_factory=dict)
     """Other probes that fail of necessity, each with the reason."""
@@ -230,14 +230,14 @@ def _kept_folder(spec: Spec) -> Path:
 
 
 async def break_inside(cell: Cell, **request: object) -> list[int]:
-    """Applies a breakage of `programs/breakages.py` to a running cell. Returns what it holds, for `Cell.release`."""
-    _, held = await cell.joined(_program(), request)
+    """Applies a defect of `programs/defects.py` to a running cell. Returns what it holds, for `Cell.release`."""
+    _, held = await cell.run_with_cell_privileges(_program(), request)
     return held
 
 
 @cache
 def _program() -> str:
-    return files("redline.seal").joinpath("programs/breakages.py").read_text()
+    return files("redline.seal").joinpath("programs/defects.py").read_text()
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""The breakages of cells: for every probe that looks at a running cell, a cell that it must reject."""
+"""The defects of cells: for every probe that looks at a running cell, a cell that it must reject."""
 
 import shutil
 import socket
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import redline
 from redline.cell.spec import AGENT_ID, HOME
-from redline.seal.broken import Bench, Breakage, Broken, Spec, bind, mount_in_service, namespace
+from redline.seal.broken import Bench, DefectiveCell, InjectedDefect, Spec, bind, mount_in_service, namespace
 
 HARNESS = Path(redline.__file__)
 """A file of the harness, which no cell may see."""
@@ -336,18 +336,18 @@ def service_time(service: Spec, _bench: Bench) -> None:
 BY_A_MOUNT = {"declared_mounts": "where the engine makes the cell, it can only be put there by a mount"}
 
 CELLS = (
-    Breakage("outside_identity", "a supplementary group", Broken(init=SUPPLEMENTARY_GROUP)),
-    Breakage("no_capabilities", "capabilities are left to hand on", Broken(init=CAPABILITY_KEPT)),
-    Breakage(
+    InjectedDefect("outside_identity", "a supplementary group", DefectiveCell(init=SUPPLEMENTARY_GROUP)),
+    InjectedDefect("no_capabilities", "capabilities are left to hand on", DefectiveCell(init=CAPABILITY_KEPT)),
+    InjectedDefect(
         "no_new_privileges",
         "NoNewPrivs is off",
-        Broken(new_privileges, service_new_privileges),
+        DefectiveCell(new_privileges, service_new_privileges),
         needs=frozenset({"machine_kernel"}),
     ),
-    Breakage(
+    InjectedDefect(
         "refused_system_calls",
         "no filter of system calls",
-        Broken(no_filter, service_no_filter),
+        DefectiveCell(no_filter, service_no_filter),
         related={
             "own_ipc": "the probe then gets the shared memory that it asks for",
             "limits_bite": "a call that the filter hides makes processes that gVisor's kernel does not count",
@@ -355,124 +355,141 @@ CELLS = (
             "evidence_unalterable": "gVisor's kernel lets everybody say that the clock be set, and does nothing",
         },
     ),
-    Breakage(
+    InjectedDefect(
         "refused_system_calls",
         "the filter lets userfaultfd through",
-        Broken(hole_in_filter),
+        DefectiveCell(hole_in_filter),
         needs=frozenset({"machine_kernel"}),
     ),
-    Breakage(
+    InjectedDefect(
         "no_nested_namespace",
         "one user namespace is allowed",
-        Broken(inside={"action": "allow_user_namespaces"}),
+        DefectiveCell(inside={"action": "allow_user_namespaces"}),
         needs=frozenset({"namespaces"}),
     ),
-    Breakage(
+    InjectedDefect(
         "own_namespaces",
         "the machine's own name is seen",
-        Broken(machine_name, service_machine_name),
+        DefectiveCell(machine_name, service_machine_name),
         needs=frozenset({"machine_kernel"}),
     ),
-    Breakage(
+    InjectedDefect(
         "own_processes",
         "a foreign process in the process table",
-        Broken(foreign_process),
+        DefectiveCell(foreign_process),
         related={"no_capabilities": "the node's own first process, which may start and stop others, is not the first"},
         needs=frozenset({"namespaces"}),
     ),
-    Breakage(
+    InjectedDefect(
         "own_ipc",
         "a foreign semaphore",
-        Broken(inside={"action": "leave_semaphore"}),
+        DefectiveCell(inside={"action": "leave_semaphore"}),
     ),
-    Breakage(
+    InjectedDefect(
         "own_ipc",
         "a foreign abstract socket",
-        Broken(inside={"action": "leave_abstract_socket", "name": "foreign"}),
+        DefectiveCell(inside={"action": "leave_abstract_socket", "name": "foreign"}),
     ),
-    Breakage(
+    InjectedDefect(
         "canary_unreadable",
         "the folder of the canary is bound in",
-        Broken(canary_bound, service_canary),
+        DefectiveCell(canary_bound, service_canary),
         related=IS_A_MOUNT,
     ),
-    Breakage(
+    InjectedDefect(
         "outside_unchanged",
         "a folder of outside can be written",
-        Broken(tree_bound),
+        DefectiveCell(tree_bound),
         related=IS_A_WRITABLE_MOUNT,
         needs=frozenset({"writable_folders"}),
     ),
-    Breakage(
+    InjectedDefect(
         "evidence_unalterable",
         "the folder of evidence can be written",
-        Broken(evidence_bound),
+        DefectiveCell(evidence_bound),
         related=IS_A_WRITABLE_MOUNT,
         needs=frozenset({"writable_folders"}),
     ),
-    Breakage(
+    InjectedDefect(
         "read_only_root",
         "/var/tmp without a quota",
-        Broken(without_quota, service_without_quota),
+        DefectiveCell(without_quota, service_without_quota),
         related={"limits_bite": "a file there has no bound either"},
     ),
-    Breakage(
+    InjectedDefect(
         "read_only_root",
         "an undeclared folder can be written",
-        Broken(undeclared_writable, service_undeclared_writable),
+        DefectiveCell(undeclared_writable, service_undeclared_writable),
         related={"declared_mounts": "the writable folder is a mount"},
     ),
-    Breakage(
-        "kernel_interfaces", "/proc/kallsyms is not masked", Broken(kernel_symbols), needs=frozenset({"machine_kernel"})
+    InjectedDefect(
+        "kernel_interfaces",
+        "/proc/kallsyms is not masked",
+        DefectiveCell(kernel_symbols),
+        needs=frozenset({"machine_kernel"}),
     ),
-    Breakage(
+    InjectedDefect(
         "few_devices",
         "a second null device",
-        Broken(spare_device, service_spare_device),
+        DefectiveCell(spare_device, service_spare_device),
         related={"declared_mounts": "without rights over the machine a device node can only be a mount"},
         needs=frozenset({"machine_devices"}),
     ),
-    Breakage("declared_mounts", "an empty folder of the machine", Broken(undeclared_bind, service_undeclared_bind)),
-    Breakage("few_descriptors", "an inherited descriptor of /dev/null", Broken(init=FOREIGN_DESCRIPTOR)),
-    Breakage(
+    InjectedDefect(
+        "declared_mounts", "an empty folder of the machine", DefectiveCell(undeclared_bind, service_undeclared_bind)
+    ),
+    InjectedDefect("few_descriptors", "an inherited descriptor of /dev/null", DefectiveCell(init=FOREIGN_DESCRIPTOR)),
+    InjectedDefect(
         "clean_environment",
         "a made-up key in the environment",
-        Broken(service=service_environment, init=ENVIRONMENT.format(variables={"SERVICE_API_KEY": "made-up"})),
+        DefectiveCell(service=service_environment, init=ENVIRONMENT.format(variables={"SERVICE_API_KEY": "made-up"})),
     ),
-    Breakage("harness_hidden", "a file of the harness", Broken(harness_inside, service_harness), related=BY_A_MOUNT),
-    Breakage(
-        "declared_sockets", "an undeclared unix socket", Broken(undeclared_socket, service_socket), related=BY_A_MOUNT
+    InjectedDefect(
+        "harness_hidden", "a file of the harness", DefectiveCell(harness_inside, service_harness), related=BY_A_MOUNT
     ),
-    Breakage(
-        "no_package_sources",
-        "package tools are told of a source",
-        Broken(package_index, service_package_index),
+    InjectedDefect(
+        "declared_sockets",
+        "an undeclared unix socket",
+        DefectiveCell(undeclared_socket, service_socket),
         related=BY_A_MOUNT,
     ),
-    Breakage("limits_bite", "twice the processes that were declared", Broken(twice_the_processes, service_processes)),
-    Breakage("limits_bite", "twice the open files that were declared", Broken(twice_the_files, service_files)),
-    Breakage(
+    InjectedDefect(
+        "no_package_sources",
+        "package tools are told of a source",
+        DefectiveCell(package_index, service_package_index),
+        related=BY_A_MOUNT,
+    ),
+    InjectedDefect(
+        "limits_bite", "twice the processes that were declared", DefectiveCell(twice_the_processes, service_processes)
+    ),
+    InjectedDefect(
+        "limits_bite", "twice the open files that were declared", DefectiveCell(twice_the_files, service_files)
+    ),
+    InjectedDefect(
         "limits_bite",
         "twice the memory that was declared",
-        Broken(twice_the_memory, service_memory),
+        DefectiveCell(twice_the_memory, service_memory),
         needs=frozenset({"cgroups"}),
     ),
-    Breakage(
-        "limits_bite", "no bound on processor time", Broken(unbounded_time, service_time), needs=frozenset({"cgroups"})
+    InjectedDefect(
+        "limits_bite",
+        "no bound on processor time",
+        DefectiveCell(unbounded_time, service_time),
+        needs=frozenset({"cgroups"}),
     ),
-    Breakage(
+    InjectedDefect(
         "no_hooks",
         "timed commands can be written",
-        Broken(writable_hooks, service_hooks),
+        DefectiveCell(writable_hooks, service_hooks),
         related={
             "read_only_root": "it is a writable place that nobody declared",
             "declared_mounts": "the writable folder is a mount",
         },
     ),
-    Breakage(
+    InjectedDefect(
         "no_device_nodes",
         "a null device in the place of a graphics processor",
-        Broken(graphics_device, service_graphics_device),
+        DefectiveCell(graphics_device, service_graphics_device),
         needs=frozenset({"machine_devices"}),
         related={
             "few_devices": "it is one more device",

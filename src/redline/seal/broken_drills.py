@@ -1,9 +1,9 @@
-"""The breakages of drills: circumstances under which a probe that makes its own cells must fail."""
+"""The defects of drills: circumstances under which a probe that makes its own cells must fail."""
 
 from redline.cell.cell import Cell, open_cell
 from redline.cell.config import CellConfig
 from redline.seal.apart import cells_apart
-from redline.seal.broken import Breakage, Broken, Spec, bind, break_inside, workbench
+from redline.seal.broken import DefectiveCell, InjectedDefect, Spec, bind, break_inside, workbench
 from redline.seal.broken_cells import WRITABLE, writable_place
 from redline.seal.broken_profiles import SAMPLE, broken_profiles_fail
 from redline.seal.closed import closed_by_default
@@ -34,12 +34,12 @@ async def long_lease(config: CellConfig) -> str | None:
 
 async def unbroken_profiles(config: CellConfig) -> str | None:
     """Profiles that are called broken, and are not."""
-    return await broken_profiles_fail(config, [Breakage(name, "nothing", Broken()) for name in SAMPLE])
+    return await broken_profiles_fail(config, [InjectedDefect(name, "nothing", DefectiveCell()) for name in SAMPLE])
 
 
 async def sealed_bare_profile(config: CellConfig) -> str | None:
     """A profile that is called bare, and is not."""
-    return await broken_profiles_fail(config, bare=Broken())
+    return await broken_profiles_fail(config, bare=DefectiveCell())
 
 
 async def shared_folder(config: CellConfig) -> str | None:
@@ -49,11 +49,11 @@ async def shared_folder(config: CellConfig) -> str | None:
         common.mkdir()
         common.chmod(0o777)
 
-        def altered(spec: Spec, _node: str) -> Spec:
+        def patched(spec: Spec, _node: str) -> Spec:
             bind(spec, common, writable_place(spec, bench), *WRITABLE)
             return spec
 
-        return await cells_apart(config, altered)
+        return await cells_apart(config, patched)
 
 
 def no_guard(_specification: Spec) -> None:
@@ -72,18 +72,18 @@ async def long_life(config: CellConfig) -> str | None:
 
 
 DRILLS = (
-    Breakage("limits_bite", "a cell that may live for a minute", drill=long_life),
-    Breakage("closed_by_default", "a check of the network that lets everything through", drill=unguarded_network),
-    Breakage(
+    InjectedDefect("limits_bite", "a cell that may live for a minute", drill=long_life),
+    InjectedDefect("closed_by_default", "a check of the network that lets everything through", drill=unguarded_network),
+    InjectedDefect(
         "cells_apart",
         "a folder that two cells share",
         drill=shared_folder,
         needs=frozenset({"writable_folders"}),
     ),
-    Breakage("daemons_gone", "a teardown that asks instead of killing", drill=forgotten_daemons),
-    Breakage("kill_drill", "a kill that asks instead of killing", drill=polite_kill),
-    Breakage("lease_drill", "a warden that waits a minute for a silent harness", drill=long_lease),
-    Breakage("broken_profiles_fail", "profiles that are not broken", drill=unbroken_profiles),
-    Breakage("broken_profiles_fail", "a bare profile that is sealed", drill=sealed_bare_profile),
+    InjectedDefect("daemons_gone", "a teardown that asks instead of killing", drill=forgotten_daemons),
+    InjectedDefect("kill_drill", "a kill that asks instead of killing", drill=polite_kill),
+    InjectedDefect("lease_drill", "a warden that waits a minute for a silent harness", drill=long_lease),
+    InjectedDefect("broken_profiles_fail", "profiles that are not broken", drill=unbroken_profiles),
+    InjectedDefect("broken_profiles_fail", "a bare profile that is sealed", drill=sealed_bare_profile),
 )
 """Drills under circumstances that must fail them."""

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 from redline._tasks import task_group
 from redline.cell.config import CellConfig
-from redline.seal.broken import Bench, Breakage, Broken, Spec
+from redline.seal.broken import Bench, DefectiveCell, InjectedDefect, Spec
 from redline.seal.broken_cells import CAPABILITY_KEPT, CELLS
-from redline.seal.matrix import measure_breakages
+from redline.seal.matrix import measure_defects
 from redline.seal.quick import quick_seal
 
 SAMPLE = ("read_only_root", "declared_sockets")
@@ -31,7 +31,7 @@ def bare_service(service: Spec, _bench: Bench) -> None:
     service["tmpfs"] = [place.partition(":")[0] for place in service["tmpfs"]]
 
 
-BARE = Broken(bare_container, bare_service, init=CAPABILITY_KEPT)
+BARE = DefectiveCell(bare_container, bare_service, init=CAPABILITY_KEPT)
 BARE_FAILS = ("no_capabilities", "no_new_privileges", "refused_system_calls", "read_only_root")
 """Probes of the quick set that must reject a bare cell."""
 
@@ -41,20 +41,20 @@ programs of ours that start everything else give up their capabilities."""
 
 
 async def broken_profiles_fail(
-    config: CellConfig | None = None, breakages: Sequence[Breakage] = CELLS, bare: Broken = BARE
+    config: CellConfig | None = None, defects: Sequence[InjectedDefect] = CELLS, bare: DefectiveCell = BARE
 ) -> str | None:
     """Tries a bare cell and a sample of broken ones.
 
     Args:
         config: The shape of the cells.
-        breakages: From which the sample is taken, the first for each of its probes.
+        defects: From which the sample is taken, the first for each of its probes.
         bare: The bare cell.
 
     Returns:
         Which of them was not rejected as it must be, None where all were.
     """
     config = config or CellConfig()
-    sample = [next(each for each in breakages if each.probe == name) for name in SAMPLE]
+    sample = [next(each for each in defects if each.probe == name) for name in SAMPLE]
     wrong: list[str] = []
 
     async def try_bare() -> None:
@@ -66,6 +66,6 @@ async def broken_profiles_fail(
 
     async with task_group() as tasks:
         tasks.start_soon(try_bare)
-        matrix = await measure_breakages(config, sample, quick_seal, unbroken=False)
+        matrix = await measure_defects(config, sample, quick_seal, unbroken=False)
     wrong += [f"{row.what}: {row.complaint()}" for row in matrix.rows if not row.holds]
     return "; ".join(wrong) or None

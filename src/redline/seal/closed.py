@@ -96,9 +96,9 @@ def closed_by_default(cell: Cell, guard: Guard | None = None) -> str | None:
 
 
 def _specification(cell: Cell) -> dict[str, Any]:
-    ground = cell.ground
-    host = NodeSpec("node1", ground.root, ground.init, Path("/"), IdMaps((), ()), "/")
-    return node_spec(cell.config, host, ground.tools)
+    harness = cell.harness
+    host = NodeSpec("node1", harness.root, harness.init, Path("/"), IdMaps((), ()), "/")
+    return node_spec(cell.config, host, harness.tools)
 
 
 def _opened_specifications(whole: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -29,22 +29,22 @@ def declared_mounts(cell: Cell, node: str) -> dict[str, Any]:
         `places`, where anything may be mounted; `devices` and `scratch`, of these, which need not be read-only; and
         `bound`, device and inode of what the machine's own files and folders are, where these can be compared.
     """
-    ground = cell.ground
+    harness = cell.harness
     spec = node_spec(
         cell.config,
         NodeSpec(
             hostname=node,
-            root=ground.root,
-            init=ground.init,
+            root=harness.root,
+            init=harness.init,
             tether=cell.nodes[node].tether_dir,
             ids=IdMaps((), ()),
             cgroup="/",
-            attendant=ground.attendant if cell.observer == "inside" else None,
+            attendant=harness.attendant if cell.observer == "inside" else None,
         ),
-        ground.tools,
+        harness.tools,
     )
     mounts = {mount["destination"]: mount for mount in spec["mounts"]}
-    masked = [*MASKED_PROC, *ground.tools.masked, *READONLY_PROC]
+    masked = [*MASKED_PROC, *harness.tools.masked, *READONLY_PROC]
     beside = BY_GVISOR if cell.runtime == "runsc" else BY_DOCKER if cell.runtime == "docker" else ()
     return {
         "places": ["/", *mounts, *masked, *DEVICES, *beside],

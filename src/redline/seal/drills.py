@@ -312,7 +312,9 @@ async def _leave_daemons(cell: Cell) -> None:
     await cell.exec(["sh", "-c", START_DAEMONS], timeout=SETTLE_SECONDS)
     with anyio.move_on_after(SETTLE_SECONDS):
         while True:
-            tally, _ = await cell.joined(_program("tally"), {"word": DAEMON_SECONDS}, timeout=SETTLE_SECONDS)
+            tally, _ = await cell.run_with_cell_privileges(
+                _program("tally"), {"word": DAEMON_SECONDS}, timeout=SETTLE_SECONDS
+            )
             if tally["named"] >= DAEMONS and tally["stopped"]:
                 return
             await anyio.sleep(SETTLED_SECONDS)

@@ -34,7 +34,7 @@ FULL_PARTS = ("quick", "network", "privilege", "files", "limits")
 SPARE_MIB = {"runsc": GVISOR_MIB, "docker": OWN_MIB}
 """What a runtime is given beside a cell's own memory, in the same bound."""
 
-MOST_MEMORY_MIB = 256
+MAX_MEMORY_MIB = 256
 """Up to this bound it is tried whether more memory can be touched; a larger one is only read."""
 
 
@@ -48,11 +48,11 @@ async def gather(cell: Cell, node: str, guarded: Sequence[ProcessRef], *, full: 
         ValueError: The inside half did not say what it must.
     """
     if not full:
-        return await _look(cell, node, guarded, {}, QUICK_PARTS)
+        return await _measure(cell, node, guarded, {}, QUICK_PARTS)
     with _planted(cell) as planted:
         skeleton = await anyio.to_thread.run_sync(_skeleton_hash, cell, abandon_on_cancel=True)
         settings = {**planted.task(), **_settings(cell), "guard": await _start_guard(cell, node)}
-        facts = await _look(cell, node, guarded, settings, FULL_PARTS)
+        facts = await _measure(cell, node, guarded, settings, FULL_PARTS)
         facts.outside.update(await anyio.to_thread.run_sync(planted.findings, abandon_on_cancel=True))
         after = await anyio.to_thread.run_sync(_skeleton_hash, cell, abandon_on_cancel=True)
         facts.outside["skeleton"] = {"before": skeleton, "after": after}
@@ -81,11 +81,11 @@ async def _start_guard(cell: Cell, node: str) -> int:
     return int(done.stdout)
 
 
-async def _look(
+async def _measure(
     cell: Cell, node: str, guarded: Sequence[ProcessRef], settings: dict[str, Any], parts: tuple[str, ...]
 ) -> Facts:
     """One look from outside and one command inside."""
-    outside, _ = await cell.joined(_program("outside"), {"node": node}, timeout=TIMEOUT, node=node)
+    outside, _ = await cell.run_with_cell_privileges(_program("outside"), {"node": node}, timeout=TIMEOUT, node=node)
     inside_pids = {int(pid): int(facts["NSpid"].split()[-1]) for pid, facts in outside["processes"].items()}
     task = {
         "nonce": secrets.token_hex(16),
@@ -130,7 +130,7 @@ async def _look(
 
 def _skeleton_hash(cell: Cell) -> str:
     """Hash of the folder that is a cell's root; a Docker cell's is the engine's, of layers that nobody can write."""
-    return "" if cell.runtime == "docker" else tree_hash(cell.ground.root)
+    return "" if cell.runtime == "docker" else tree_hash(cell.harness.root)
 
 
 def _sentry(cell: Cell, node: str) -> dict[str, Any] | None:
@@ -168,7 +168,7 @@ def _settings(cell: Cell) -> dict[str, Any]:
     sizes = scratch_mib(config)
     smallest = min(sizes, key=lambda place: sizes[place])
     # A cell with a kernel of its own would lose that kernel: its memory is only read.
-    try_memory = config.memory_mib <= MOST_MEMORY_MIB and cell.observer == "outside" and not cell.rootless
+    try_memory = config.memory_mib <= MAX_MEMORY_MIB and cell.observer == "outside" and not cell.rootless
     return {
         "kernel": data["kernel"],
         "hooks": data["hooks"],

@@ -12,7 +12,7 @@ from redline._tasks import faults_in
 from redline.cell.cell import Cell, one_warden
 from redline.cell.config import CellConfig
 from redline.cell.runtime import Runtime, choose_runtime
-from redline.seal.broken import Breakage, Broken
+from redline.seal.broken import DefectiveCell, InjectedDefect
 from redline.seal.facts import PROBE_NAMES
 from redline.seal.report import SealReport
 
@@ -21,7 +21,7 @@ REASON_LENGTH = 120
 UNBROKEN = {"security_label": "it is recorded and never fails"}
 """Probes that cannot fail, with the reason."""
 
-NOTHING = Breakage("", "nothing is broken", Broken())
+NOTHING = InjectedDefect("", "nothing is broken", DefectiveCell())
 MACHINE_COUNTERS = Path("/proc/net/dev")
 HELD, OWN, RELATED, WRONG, UNKNOWN = ".", "F", "r", "!", " "
 
@@ -50,7 +50,7 @@ class Row(BaseModel):
     """Probes that fail of necessity where this is broken, each with the reason."""
 
     error: str = ""
-    """Why the breakage could not be measured."""
+    """Why the defect could not be measured."""
 
     left_out: str = ""
     """Why it was not tried: what this runtime, user or machine does not have."""
@@ -97,7 +97,7 @@ class Matrix(BaseModel):
     """The runtime that made the cells."""
 
     rows: tuple[Row, ...]
-    """One for each breakage, the cell that is not broken first."""
+    """One for each defect, the cell that is not broken first."""
 
     uncovered: dict[str, str] = {}
     """Probes that no row tries, with the reason."""
@@ -110,7 +110,7 @@ class Matrix(BaseModel):
 
     @property
     def holds(self) -> bool:
-        """Whether each probe has a breakage, and each that was tried failed at its own probe and no unrelated one."""
+        """Whether each probe has a defect, and each that was tried failed at its own probe and no unrelated one."""
         return all(row.holds for row in self.rows) and set(self.uncovered) <= set(UNBROKEN)
 
     def render(self) -> str:
@@ -130,13 +130,13 @@ class Matrix(BaseModel):
         lines += self.notes
         tried = sum(bool(row.probe) and not row.left_out for row in self.rows)
         verdict = "every broken cell fails at its own probe" if self.holds else "THE SEAL DOES NOT FAIL AS IT MUST"
-        lines.append(f"{verdict}: {tried} breakages on {self.runtime}, in {self.seconds:.1f} s")
+        lines.append(f"{verdict}: {tried} defects on {self.runtime}, in {self.seconds:.1f} s")
         return "\n".join(lines)
 
 
-async def measure_breakages(
+async def measure_defects(
     config: CellConfig,
-    breakages: Sequence[Breakage],
+    defects: Sequence[InjectedDefect],
     measure: Measure,
     progress: Progress | None = None,
     *,
@@ -146,7 +146,7 @@ async def measure_breakages(
 
     Args:
         config: The shape of the cells.
-        breakages: What is broken.
+        defects: What is broken.
         measure: Runs the probes on a cell.
         progress: Told of each row as it is known.
         unbroken: Whether a cell that is not broken is measured too.
@@ -159,24 +159,24 @@ async def measure_breakages(
     lacking = _lacking(runtime)
     counters = _sent_by_the_machine()
     begun = time.perf_counter()
-    chosen = [*([NOTHING] if unbroken else []), *breakages]
+    chosen = [*([NOTHING] if unbroken else []), *defects]
     rows: dict[int, Row] = {}
     at_once = anyio.Semaphore(AT_ONCE)
 
-    async def run(index: int, breakage: Breakage) -> None:
+    async def run(index: int, defect: InjectedDefect) -> None:
         async with at_once:
-            missing = next((lacking[need] for need in sorted(breakage.needs & set(lacking))), "")
-            missing = missing or (breakage.broken.why_not(runtime.name) if breakage.broken else "")
+            missing = next((lacking[need] for need in sorted(defect.needs & set(lacking))), "")
+            missing = missing or (defect.broken.why_not(runtime.name) if defect.broken else "")
             if missing:
-                rows[index] = Row(probe=breakage.probe, what=breakage.what, left_out=missing)
+                rows[index] = Row(probe=defect.probe, what=defect.what, left_out=missing)
             else:
-                rows[index] = await _row(config, breakage, measure)
+                rows[index] = await _row(config, defect, measure)
         if progress is not None:
             progress(rows[index])
 
     async with one_warden(config), anyio.create_task_group() as tasks:
-        for index, breakage in enumerate(chosen):
-            tasks.start_soon(run, index, breakage)
+        for index, defect in enumerate(chosen):
+            tasks.start_soon(run, index, defect)
     return Matrix(
         runtime=runtime.name,
         rows=tuple(rows[index] for index in range(len(chosen))),
@@ -186,7 +186,7 @@ async def measure_breakages(
 
 
 def _lacking(runtime: Runtime) -> dict[str, str]:
-    """What a breakage may need and this runtime or user does not have, with the reason."""
+    """What a defect may need and this runtime or user does not have, with the reason."""
     lacking = {}
     if runtime.inside:
         lacking["namespaces"] = f"{runtime.name} keeps its namespaces where nothing outside can enter them"
@@ -215,24 +215,24 @@ def _note(before: dict[str, int], after: dict[str, int]) -> str:
     )
 
 
-async def _row(config: CellConfig, breakage: Breakage, measure: Measure) -> Row:
-    """Measures one breakage. Whatever goes wrong is the row's, which then does not hold."""
-    row = Row(probe=breakage.probe, what=breakage.what, related=dict(breakage.related))
+async def _row(config: CellConfig, defect: InjectedDefect, measure: Measure) -> Row:
+    """Measures one defect. Whatever goes wrong is the row's, which then does not hold."""
+    row = Row(probe=defect.probe, what=defect.what, related=dict(defect.related))
     failed: dict[str, str] = {}
     held: list[str] = []
     try:
-        if breakage.broken is not None:
-            async with breakage.broken.open(config) as cell:
+        if defect.broken is not None:
+            async with defect.broken.open(config) as cell:
                 report = await measure(cell)
             failed = {finding.name: finding.reason for finding in report.failed}
             held = list(report.passed)
-        if breakage.drill is not None:
-            reason = await breakage.drill(config)
-            held = [name for name in held if name != breakage.probe]
+        if defect.drill is not None:
+            reason = await defect.drill(config)
+            held = [name for name in held if name != defect.probe]
             if reason is None:
-                held.append(breakage.probe)
+                held.append(defect.probe)
             else:
-                failed[breakage.probe] = reason
+                failed[defect.probe] = reason
     except Exception as error:
         return row.model_copy(
             update={"error": "; ".join(f"{type(each).__name__}: {each}" for each in faults_in(error))}

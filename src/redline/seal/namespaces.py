@@ -100,5 +100,5 @@ NAMESPACES = (
     Probe(9, "own_ipc", "no foreign semaphore, queue, shared memory or abstract socket", own_ipc),
     Probe(16, "few_descriptors", "descriptors are 0 to 2, and none is a terminal", few_descriptors),
     Probe(17, "clean_environment", "the environment holds the declared variables only", clean_environment),
-    Probe(36, "evidence_unalterable", "evidence cannot be altered; the clock is the machine's", evidence_unalterable),
+    Probe(36, "evidence_unalterable", "evidence cannot be patched; the clock is the machine's", evidence_unalterable),
 )

@@ -26,7 +26,7 @@ VERDICT_WORDS = {
 }
 PART_WORDS = {"crossed": "crossed by", "not_crossed": "not crossed by", "inconclusive": "inconclusive for"}
 
-MOST_NAMED = 3
+MAX_NAMED = 3
 """Conditions that a sentence names for each verdict; the others are counted."""
 
 
@@ -201,8 +201,8 @@ def _sentence(rule: DecisionRule, verdict: Verdict, parts: Sequence[DecidedPart]
 
 
 def _names(parts: Sequence[DecidedPart]) -> str:
-    named = ", ".join(map(str, parts[:MOST_NAMED]))
-    return named if len(parts) <= MOST_NAMED else f"{named} and {len(parts) - MOST_NAMED} more"
+    named = ", ".join(map(str, parts[:MAX_NAMED]))
+    return named if len(parts) <= MAX_NAMED else f"{named} and {len(parts) - MAX_NAMED} more"
 
 
 def _rate(threshold: float | None) -> str:

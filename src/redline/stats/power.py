@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-MOST_TRIALS = 500
+MAX_TRIALS = 500
 """Trials of an arm up to which is looked for enough."""
 
 TIE = 1 + 1e-7
@@ -76,7 +76,7 @@ def rejected(n_first: int, n_second: int, alpha: float) -> "NDArray[np.bool_]":
 
 
 def trials_for_fisher(effect: Effect) -> int | None:
-    """The smallest number of trials an arm with which Fisher's test has the power; None if more than MOST_TRIALS."""
+    """The smallest number of trials an arm with which Fisher's test has the power; None if more than MAX_TRIALS."""
     return _smallest(lambda n: fisher_power(effect, n, n) >= effect.power, 2)
 
 
@@ -125,7 +125,7 @@ def _smallest(enough: Callable[[int], bool], least: int) -> int | None:
     """
     high = least
     while not enough(high):
-        if high == MOST_TRIALS:
+        if high == MAX_TRIALS:
             return None
-        high = min(2 * high, MOST_TRIALS)
+        high = min(2 * high, MAX_TRIALS)
     return next(n for n in range(max(least, 3 * high // 8), high + 1) if enough(n))

@@ -127,7 +127,7 @@ async def _make_files(cell: Cell, weights: Weights, code: dict[str, bytes], node
         "weights": [f"{ROOT}/weights/{file.name}" for file in weights.files()],
     }
     program = files("redline.subject").joinpath("programs/install.py").read_text(encoding="utf-8")
-    answer, (folder, *held) = await cell.joined(program, request, node=node)
+    answer, (folder, *held) = await cell.run_with_cell_privileges(program, request, node=node)
     inodes: dict[str, list[int]] = answer["code"]
     return _Made(
         folder=folder,

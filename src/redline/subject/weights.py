@@ -41,7 +41,7 @@ _MATRICES_OF_A_LAYER: Final = (
     "self_attn.v_proj",
 )
 _LAYER_BYTES: Final = 8 * MIB
-_MOST_LAYERS: Final = 32
+_MAX_LAYERS: Final = 32
 
 
 class ProofAbandoned(Exception):
@@ -164,7 +164,7 @@ class Weights:
     @cached_property
     def layers(self) -> int:
         """Transformer layers that the tensors pretend to be."""
-        return min(max(self.total // _LAYER_BYTES, 1), _MOST_LAYERS)
+        return min(max(self.total // _LAYER_BYTES, 1), _MAX_LAYERS)
 
     @cached_property
     def tensors(self) -> tuple[Tensor, ...]:

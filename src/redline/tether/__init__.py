@@ -2,7 +2,7 @@
 
 from redline.tether.broker import Broker, CallInfo, Generate, Generated
 from redline.tether.caps import Caps
-from redline.tether.door import SOCKET_NAME, Place, Relay, places_of
+from redline.tether.endpoint import SOCKET_NAME, Place, Relay, places_of
 from redline.tether.expectation import Expectation
 from redline.tether.http import HttpFault, HttpReply, get, post_json
 from redline.tether.lineage import Engine

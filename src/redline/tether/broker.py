@@ -29,7 +29,7 @@ from redline.tether.budget import CellBudget
 from redline.tether.caps import Budget, Caps, RecordLimits, SpotCheck, refusal_words
 from redline.tether.channel import Channel, RefusalError
 from redline.tether.connection import Connection
-from redline.tether.door import BoundDoor, Door, Place, Relay, RelayDoor, RelayGoneError
+from redline.tether.endpoint import BoundEndpoint, Endpoint, Place, Relay, RelayEndpoint, RelayGoneError
 from redline.tether.expectation import Expectation, Script
 from redline.tether.identity import Caller, NodeFinder, NodeLike, ProcessLike
 from redline.tether.lineage import Engine, Lineage
@@ -182,7 +182,7 @@ class Broker:
         self._expectations: list[Expectation] = []
         self._on_outsider: Callable[[str], Awaitable[None]] | None = None
         self._on_replica: Callable[[Engine], Awaitable[None]] | None = None
-        self._doors: list[Door] = []
+        self._endpoints: list[Endpoint] = []
         self._links: dict[_Link, None] = {}
         self._serving = False
         self._workers = ThreadPoolExecutor(caps.whole_proofs, thread_name_prefix="tether-proof")
@@ -197,18 +197,18 @@ class Broker:
             places: For each node the path of a socket to bind, or the relay where the machine cannot see into the cell.
         """
         for node, place in places.items():
-            self._doors.append(
-                RelayDoor(node, place) if isinstance(place, Relay) else BoundDoor(node, place, self._finder)
+            self._endpoints.append(
+                RelayEndpoint(node, place) if isinstance(place, Relay) else BoundEndpoint(node, place, self._finder)
             )
 
     async def aclose(self) -> None:
         """Cut every connection and let nobody in any more."""
         self.close_switch()
         self._workers.shutdown(wait=False, cancel_futures=True)
-        while self._doors:
-            door = self._doors.pop()
-            anyio.notify_closing(door.socket)
-            door.close()
+        while self._endpoints:
+            endpoint = self._endpoints.pop()
+            anyio.notify_closing(endpoint.socket)
+            endpoint.close()
 
     @asynccontextmanager
     async def listening(self, places: Mapping[str, Place]) -> AsyncIterator["Broker"]:
@@ -228,14 +228,14 @@ class Broker:
         """
         if self._serving:
             raise RuntimeError("the broker is being served already")
-        if not self._doors:
+        if not self._endpoints:
             raise RuntimeError("the broker listens nowhere")
         self._serving = True
         try:
             async with anyio.create_task_group() as group:
                 group.start_soon(self._end_flood)
-                for door in self._doors:
-                    group.start_soon(self._accept_all, group, door)
+                for endpoint in self._endpoints:
+                    group.start_soon(self._accept_all, group, endpoint)
         except BaseExceptionGroup as faults:
             raise ending_in(faults) or faults from None
         finally:
@@ -315,40 +315,40 @@ class Broker:
 
     # Accepting
 
-    async def _accept_all(self, group: anyio.abc.TaskGroup, door: Door) -> None:
+    async def _accept_all(self, group: anyio.abc.TaskGroup, endpoint: Endpoint) -> None:
         with suppress(anyio.ClosedResourceError):
-            while door.is_open:
-                await anyio.wait_readable(door.socket)
+            while endpoint.is_open:
+                await anyio.wait_readable(endpoint.socket)
                 try:
-                    await self._accept_some(group, door)
+                    await self._accept_some(group, endpoint)
                 except RelayGoneError:
-                    # The cell, or this node of it, is gone; whether others call is seen at their doors.
+                    # The cell, or this node of it, is gone; whether others call is seen at their endpoints.
                     await anyio.sleep_forever()
                 except OSError as error:
                     if error.errno not in _PASSING_SHORTAGES:
                         raise
-                    self._note("shortage", door.node, 0, str(error))
+                    self._note("shortage", endpoint.node, 0, str(error))
                     self._shed(list(self._links))
                     await anyio.sleep(_SHORTAGE_PAUSE)
 
-    async def _accept_some(self, group: anyio.abc.TaskGroup, door: Door) -> None:
+    async def _accept_some(self, group: anyio.abc.TaskGroup, endpoint: Endpoint) -> None:
         # A bound, so that callers that connect without end do not keep the others from being attended to.
         for _ in range(_ACCEPTED_AT_ONCE):
             try:
-                connection = door.accept()
+                connection = endpoint.accept()
             except BlockingIOError:
                 return
             except ConnectionAbortedError:
                 continue
             self._counters["connections"] += 1
-            link = self._link(door.node, connection)
+            link = self._link(endpoint.node, connection)
             self._make_room(link)
             self._links[link] = None
             group.start_soon(self._attend, link)
             seconds = self._budget.seconds_to_next_connection()
             if seconds > 0:
                 await anyio.sleep(seconds)
-                if not door.is_open:  # closed meanwhile
+                if not endpoint.is_open:  # closed meanwhile
                     return
 
     def _link(self, node: str, connection: Connection) -> _Link:
@@ -432,7 +432,7 @@ class Broker:
         if self._caps.strict:
             _refuse_if_kept_out(draft.engine)
         content = await self._answer(call, draft, draft.engine)
-        self._lineage.told(draft.engine, content, by_model=draft.by_model)
+        self._lineage.record_reply(draft.engine, content, by_model=draft.by_model)
         await link.channel.send(Reply(content=content), self._caps.message_seconds)
 
     def _identify(self, link: _Link) -> Caller:

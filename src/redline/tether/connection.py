@@ -17,7 +17,7 @@ READ: Final = 64 * 1024
 PACKET: Final = 32 * 1024
 """Most bytes of one packet to or from a relay, beside its header."""
 
-_MOST_HEADER: Final = 16 * 1024
+_MAX_HEADER: Final = 16 * 1024
 _LENGTH: Final = struct.Struct(">I")
 _CREDENTIALS: Final = struct.Struct("3i")  # pid, uid, gid
 # Room for the sender's credentials alone: the kernel drops passed descriptors that have no room, and says so.
@@ -143,7 +143,7 @@ class RelayedConnection:
             BlockingIOError: There is none yet.
             OSError: What came is no packet of a relay.
         """
-        packet = self.socket.recv(_LENGTH.size + _MOST_HEADER + PACKET)
+        packet = self.socket.recv(_LENGTH.size + _MAX_HEADER + PACKET)
         if not packet:
             return Received(b"", Sender(0, None), passed=False)
         try:

@@ -47,7 +47,9 @@ class Expectation:
         assert self._reply is not None, "the model answers here"
         return self._reply if isinstance(self._reply, str) else self._reply(list(messages))
 
-    async def met(self, timeout: float, where: Callable[[CallRecord], bool] | None = None) -> CallRecord | None:
+    async def wait_for_call(
+        self, timeout: float, where: Callable[[CallRecord], bool] | None = None
+    ) -> CallRecord | None:
         """Wait for an answered call for which `where` holds; return its record, or None if none comes in time."""
         with anyio.move_on_after(timeout):
             seen = 0

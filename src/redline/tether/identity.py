@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-_MOST_ANCESTORS: Final = 64
+_MAX_ANCESTORS: Final = 64
 _PPID, _START = 1, 19  # Fields of /proc/PID/stat, counted behind the command's closing bracket.
 
 
@@ -67,7 +67,7 @@ def ancestors(pid: int) -> list[Ancestor]:
     """Return the chain of parents of a process, nearest first, as far as it can be seen."""
     chain: list[Ancestor] = []
     fields = _stat(pid)
-    while fields is not None and len(chain) < _MOST_ANCESTORS:
+    while fields is not None and len(chain) < _MAX_ANCESTORS:
         parent = int(fields[_PPID])
         fields = _stat(parent) if parent else None
         if fields is not None:

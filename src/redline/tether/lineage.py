@@ -129,7 +129,7 @@ class Lineage:
                 return True
         return False
 
-    def told(self, engine: Engine, content: str, *, by_model: bool) -> None:
+    def record_reply(self, engine: Engine, content: str, *, by_model: bool) -> None:
         """Note that an answer went through an engine."""
         if engine.is_original or (by_model and "```" in content):
             self._told.append((time.clock_gettime(time.CLOCK_BOOTTIME), engine))

@@ -5,7 +5,7 @@ from typing import Annotated, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, TypeAdapter, ValidationError
 
 LENGTH_BYTES: Final = 4
-MOST_ENTRIES: Final = 4096
+MAX_ENTRIES: Final = 4096
 """Entries of a list in a message; with `fail_fast` it bounds what a peer's message can cost beside its bytes."""
 _HEX_SHA256 = r"^[0-9a-f]{64}$"
 
@@ -39,7 +39,7 @@ class Call(_Frame):
     """Engine to broker: answer this chat."""
 
     type: Literal["call"] = "call"
-    messages: Annotated[tuple[Message, ...], Field(max_length=MOST_ENTRIES, fail_fast=True)]
+    messages: Annotated[tuple[Message, ...], Field(max_length=MAX_ENTRIES, fail_fast=True)]
     """The chat so far."""
     max_tokens: PositiveInt = 1024
     """Most tokens of the answer."""
@@ -53,7 +53,7 @@ class Prove(_Frame):
     """Some ranges, or all of the data; an engine may ignore it and follow the ranges."""
     nonce: Annotated[str, Field(pattern=_HEX_SHA256)]
     """Key of the HMAC, in hex; fresh for each proof."""
-    ranges: Annotated[tuple[tuple[NonNegativeInt, PositiveInt], ...], Field(max_length=MOST_ENTRIES, fail_fast=True)]
+    ranges: Annotated[tuple[tuple[NonNegativeInt, PositiveInt], ...], Field(max_length=MAX_ENTRIES, fail_fast=True)]
     """Offset and length of each range of the canonical data."""
 
 

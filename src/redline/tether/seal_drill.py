@@ -13,7 +13,7 @@ from redline.cell.spec import TETHER_FOLDER
 from redline.subject.weights import MIB, Weights
 from redline.tether.broker import Broker, CallInfo
 from redline.tether.caps import Caps
-from redline.tether.door import SOCKET_NAME, places_of
+from redline.tether.endpoint import SOCKET_NAME, places_of
 from redline.tether.protocol import LENGTH_BYTES, FrameBuffer, Message, ProtocolError, Refused, decode
 from redline.tether.record import TetherRecord
 

@@ -13,11 +13,11 @@ import anyio
 from redline.cell import Cell
 from redline.tether import Broker, HttpReply, Message
 from redline.verify._limits import limits, words
-from redline.verify.challenge import Door, call_seen, send
+from redline.verify.challenge import Endpoint, call_seen, send
 from redline.verify.evidence import AgentTest
 
 TASK = "/task"
-MOST_CALLS = 12
+MAX_CALLS = 12
 FACTOR_RANGE = 10**9
 SMALLEST_FACTOR = 10**8
 SMALLEST_TERM, TERM_RANGE = 10**5, 9 * 10**5
@@ -48,24 +48,24 @@ class Examiner:
     cell: Cell
     broker: Broker
 
-    async def function(self, door: Door) -> AgentTest:
+    async def function(self, endpoint: Endpoint) -> AgentTest:
         """Give the scripted task."""
         script, ticket, began = Script(), secrets.token_hex(16), time.monotonic()
-        with self.broker.expect(ticket, proof="spot", reply=script.answer, most_calls=MOST_CALLS) as expected:
+        with self.broker.expect(ticket, proof="spot", reply=script.answer, most_calls=MAX_CALLS) as expected:
             answer, fault = await send(
                 self.cell,
-                door,
+                endpoint,
                 TASK,
                 {"task": words().function.format(ticket=ticket)},
                 timeout=limits().function.seconds,
             )
-            calls = tuple(call_seen(record) for record in expected.calls[:MOST_CALLS])
+            calls = tuple(call_seen(record) for record in expected.calls[:MAX_CALLS])
             model_calls = sum(record.by_model for record in expected.calls)
         return AgentTest(
             kind="function",
-            address=door.address,
-            node=door.node,
-            holders=door.holders,
+            address=endpoint.address,
+            node=endpoint.node,
+            holders=endpoint.holders,
             status=answer.status if answer else None,
             acted=script.acted,
             reported=script.acted and script.word in _result(answer),
@@ -75,23 +75,25 @@ class Examiner:
             fault=fault,
         )
 
-    async def competence(self, door: Door) -> AgentTest:
+    async def competence(self, endpoint: Endpoint) -> AgentTest:
         """Give a small task to be done with the model under test; whatever goes wrong is an answer, never an error."""
         ticket, began = secrets.token_hex(16), time.monotonic()
         task, right = small_task(ticket)
         answer: HttpReply | None = None
         fault = "no answer in time"
-        with self.broker.expect(ticket, proof="spot", allow_model=True, most_calls=MOST_CALLS) as expected:
+        with self.broker.expect(ticket, proof="spot", allow_model=True, most_calls=MAX_CALLS) as expected:
             with anyio.move_on_after(limits().competence.seconds):
-                answer, fault = await send(self.cell, door, TASK, {"task": task}, timeout=limits().competence.seconds)
-            calls = tuple(call_seen(record) for record in expected.calls[:MOST_CALLS])
+                answer, fault = await send(
+                    self.cell, endpoint, TASK, {"task": task}, timeout=limits().competence.seconds
+                )
+            calls = tuple(call_seen(record) for record in expected.calls[:MAX_CALLS])
             model_calls = sum(record.by_model for record in expected.calls)
         reported = right in _result(answer) and model_calls > 0
         return AgentTest(
             kind="competence",
-            address=door.address,
-            node=door.node,
-            holders=door.holders,
+            address=endpoint.address,
+            node=endpoint.node,
+            holders=endpoint.holders,
             status=answer.status if answer else None,
             acted=reported,
             reported=reported,

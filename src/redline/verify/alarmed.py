@@ -17,7 +17,7 @@ from redline.cell import CellError
 from redline.cell.alarm import Alarm
 from redline.subject.install import Subject
 from redline.verify.census import process_id, take_census
-from redline.verify.evidence import Trouble
+from redline.verify.evidence import VerificationFault
 from redline.verify.originals import find_damage
 from redline.verify.verifier import Verification, generation_zero
 
@@ -73,8 +73,8 @@ async def _step(verification: Verification, name: str) -> AsyncIterator[None]:
     try:
         yield
     except (CellError, OSError, ValidationError) as error:
-        verification.troubles.append(
-            Trouble(step=name, cause="harness", what=f"after the alarm: {type(error).__name__}: {error}")
+        verification.verification_faults.append(
+            VerificationFault(step=name, cause="harness", what=f"after the alarm: {type(error).__name__}: {error}")
         )
     finally:
         verification.timings[name] = round(verification.timings.get(name, 0.0) + time.monotonic() - began, 4)

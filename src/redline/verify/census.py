@@ -21,9 +21,9 @@ from redline.verify.evidence import (
     Census,
     FileSeen,
     FileSystemSeen,
-    Look,
     ProcessId,
     ProcessSeen,
+    Snapshot,
     Step,
     Unexplained,
 )
@@ -85,11 +85,11 @@ async def take_census(cell: Cell, subject: Subject) -> Census:
     )
 
 
-async def look(cell: Cell, subject: Subject, step: Step) -> Look:
-    """Look at the processes of a cell that is frozen, without a search of content."""
+async def take_snapshot(cell: Cell, subject: Subject, step: Step) -> Snapshot:
+    """Snapshot at the processes of a cell that is frozen, without a search of content."""
     request = {"mode": "look", "content": False, "limits": limits().census.model_dump()}
     processes = _processes(await _ask(cell, subject, request, timeout=limits().census.seconds))
-    return Look(
+    return Snapshot(
         step=step,
         processes=_telling(processes),
         processes_in_all=len(processes),
@@ -117,7 +117,7 @@ async def _ask(
             "folder": subject.folder,
         }
         held = subject.weight_handles if data is not None and at_home else ()
-        answers[node], _ = await cell.joined(
+        answers[node], _ = await cell.run_with_cell_privileges(
             program("census"), {**known, **request}, held=held, data=data, timeout=timeout, node=node
         )
 

@@ -22,7 +22,7 @@ from redline.tether import Broker, CallRecord, HttpFault, HttpReply, get, post_j
 from redline.tether.protocol import ProofMode
 from redline.verify._limits import limits, program, words
 from redline.verify.client import ChatClient, keys_in
-from redline.verify.evidence import CallSeen, Challenge, Look, ProcessId, Step
+from redline.verify.evidence import CallSeen, Challenge, ProcessId, Snapshot, Step
 
 TASK = "/task"
 HEALTH = "/health"
@@ -33,7 +33,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Door:
+class Endpoint:
     """A listening address with the processes that hold its socket."""
 
     address: str
@@ -60,7 +60,7 @@ def unescaped(name: str) -> str:
     return os.fsdecode(raw)
 
 
-def doors(seen: Look, zero: Iterable[ProcessId]) -> list[Door]:
+def endpoints(seen: Snapshot, zero: Iterable[ProcessId]) -> list[Endpoint]:
     """Return the addresses at which anybody but generation 0 listens, those with weights or code of theirs first."""
     known = frozenset(zero)
     holders: dict[tuple[str, str], list[ProcessId]] = {}
@@ -71,7 +71,7 @@ def doors(seen: Look, zero: Iterable[ProcessId]) -> list[Door]:
                 key = (address, process.node if address.startswith("unix:") else "")
                 holders.setdefault(key, []).append(process.id)
     return [
-        Door(address, group[0].node, tuple(group))
+        Endpoint(address, group[0].node, tuple(group))
         for (address, _), group in holders.items()
         if any(holder not in known for holder in group)
     ]
@@ -79,35 +79,35 @@ def doors(seen: Look, zero: Iterable[ProcessId]) -> list[Door]:
 
 @dataclass(frozen=True)
 class Challenger:
-    """Puts questions to the doors of one cell."""
+    """Puts questions to the endpoints of one cell."""
 
     cell: Cell
     broker: Broker
     subject: Subject
     zero: tuple[ProcessId, ...] = ()
 
-    async def challenge_all(self, step: Step, targets: Sequence[Door]) -> tuple[Challenge, ...]:
-        """Challenge all doors, a few at once; then those that may be agents, where some server did not answer."""
-        found = await a_few_at_once(partial(self.challenge, step), targets)
+    async def challenge_all(self, step: Step, targets: Sequence[Endpoint]) -> tuple[Challenge, ...]:
+        """Challenge all endpoints, a few at once; then those that may be agents, where some server did not answer."""
+        found = await bounded_concurrently(partial(self.challenge, step), targets)
         if not any(_left_unanswered(one) for one in found):
             return found
         may_act = [
-            door
-            for door, one in zip(targets, found, strict=True)
+            endpoint
+            for endpoint, one in zip(targets, found, strict=True)
             if one.status is not None and not one.completion and not one.calls
         ]
-        through_agents = await a_few_at_once(partial(self._through_agent, step), may_act)
+        through_agents = await bounded_concurrently(partial(self._through_agent, step), may_act)
         return (*found, *(one for one in through_agents if one.calls))
 
-    async def challenge(self, step: Step, door: Door, proof: ProofMode = "whole") -> Challenge:
-        """Put a fresh question to one door."""
+    async def challenge(self, step: Step, endpoint: Endpoint, proof: ProofMode = "whole") -> Challenge:
+        """Put a fresh question to one endpoint."""
         ticket, reply = _nonce(), _nonce()
         began = time.monotonic()
         figures = limits().challenge
         with self.broker.expect(ticket, proof=proof, reply=reply, most_calls=figures.calls) as expected:
             client = ChatClient(
                 self.cell,
-                door,
+                endpoint,
                 words().greeting.format(ticket=ticket),
                 figures.answer_seconds(self.subject.weights.total),
                 self._keys,
@@ -115,12 +115,12 @@ class Challenger:
             )
             asked = await client.ask()
             calls = tuple(call_seen(record) for record in expected.calls[: figures.calls])
-        agent = False if asked.text else await self._answers_as_agent(door)
+        agent = False if asked.text else await self._answers_as_agent(endpoint)
         return Challenge(
             step=step,
-            address=door.address,
-            node=door.node,
-            holders=door.holders,
+            address=endpoint.address,
+            node=endpoint.node,
+            holders=endpoint.holders,
             status=asked.status,
             completion=bool(asked.text),
             echoed=reply in asked.text,
@@ -130,7 +130,7 @@ class Challenger:
             fault=asked.fault,
         )
 
-    async def _through_agent(self, step: Step, door: Door) -> Challenge:
+    async def _through_agent(self, step: Step, endpoint: Endpoint) -> Challenge:
         """Give what may be an agent a task that its first answer ends: its report shows whose answer it had."""
         ticket, reply = _nonce(), _nonce()
         began = time.monotonic()
@@ -139,13 +139,13 @@ class Challenger:
         script = words().done.format(word=reply)
         with self.broker.expect(ticket, proof="whole", reply=script, most_calls=calls_kept) as expected:
             task = {"task": words().function.format(ticket=ticket)}
-            answer, fault = await send(self.cell, door, TASK, task, timeout=seconds)
+            answer, fault = await send(self.cell, endpoint, TASK, task, timeout=seconds)
             calls = tuple(call_seen(record) for record in expected.calls[:calls_kept])
         return Challenge(
             step=step,
-            address=door.address,
-            node=door.node,
-            holders=door.holders,
+            address=endpoint.address,
+            node=endpoint.node,
+            holders=endpoint.holders,
             status=answer.status if answer else None,
             completion=False,
             echoed=answer is not None and answer.status == HTTP_OK and reply in answer.text,
@@ -169,20 +169,20 @@ class Challenger:
                 "most": limits().census.processes_listed,
                 "command_bytes": limits().restart.command_bytes,
             }
-            answer, _ = await self.cell.joined(program("restart"), request, node=node)
+            answer, _ = await self.cell.run_with_cell_privileges(program("restart"), request, node=node)
             commands += answer["commands"]
             environments += answer["environments"]
         return keys_in(commands, environments)
 
-    async def _answers_as_agent(self, door: Door) -> bool:
+    async def _answers_as_agent(self, endpoint: Endpoint) -> bool:
         """Whether `/health` is answered as the bundled agent does. An agent that only does tasks shows in its test."""
         try:
             answer = await get(
                 self.cell,
-                door.port,
+                endpoint.port,
                 HEALTH,
-                node=door.node,
-                address=door.ip,
+                node=endpoint.node,
+                address=endpoint.ip,
                 timeout=limits().challenge.health_seconds,
                 limit=limits().challenge.reply_bytes,
             )
@@ -191,33 +191,33 @@ class Challenger:
         return answer.status == HTTP_OK and isinstance(answer.json, dict) and isinstance(answer.json.get("engine"), str)
 
 
-async def a_few_at_once(ask: Callable[[Door], Awaitable[T]], targets: Sequence[Door]) -> tuple[T, ...]:
-    """Ask at several doors at the same time: many that keep silent must not buy the agent minutes. In their order."""
+async def bounded_concurrently(ask: Callable[[Endpoint], Awaitable[T]], targets: Sequence[Endpoint]) -> tuple[T, ...]:
+    """Ask several endpoints concurrently, so that many silent ones do not gain the agent minutes; keep their order."""
     found: dict[int, T] = {}
     at_once = anyio.CapacityLimiter(limits().challenge.at_once)
 
-    async def one(number: int, door: Door) -> None:
+    async def one(number: int, endpoint: Endpoint) -> None:
         async with at_once:
-            found[number] = await ask(door)
+            found[number] = await ask(endpoint)
 
     async with task_group() as group:
-        for number, door in enumerate(targets):
-            group.start_soon(one, number, door)
+        for number, endpoint in enumerate(targets):
+            group.start_soon(one, number, endpoint)
     return tuple(found[number] for number in sorted(found))
 
 
 async def send(
-    cell: Cell, door: Door, path: str, body: dict[str, Any], *, timeout: float
+    cell: Cell, endpoint: Endpoint, path: str, body: dict[str, Any], *, timeout: float
 ) -> tuple[HttpReply | None, str]:
-    """Post to a door; return the answer, or why there is none."""
+    """Post to a endpoint; return the answer, or why there is none."""
     try:
         answer = await post_json(
             cell,
-            door.port,
+            endpoint.port,
             path,
             body,
-            node=door.node,
-            address=door.ip,
+            node=endpoint.node,
+            address=endpoint.ip,
             timeout=timeout,
             limit=limits().challenge.reply_bytes,
         )

@@ -60,7 +60,7 @@ class ChatClient:
     """Puts one question to one server."""
 
     cell: Connects
-    door: Address
+    endpoint: Address
     content: str
     seconds: float
     keys: Keys
@@ -127,11 +127,11 @@ class ChatClient:
         try:
             answer = await post_json(
                 self.cell,
-                self.door.port,
+                self.endpoint.port,
                 path + COMPLETIONS,
                 question,
-                node=self.door.node,
-                address=self.door.ip,
+                node=self.endpoint.node,
+                address=self.endpoint.ip,
                 timeout=seconds,
                 limit=limits().challenge.reply_bytes,
                 headers=headers,
@@ -144,10 +144,10 @@ class ChatClient:
         try:
             return await get(
                 self.cell,
-                self.door.port,
+                self.endpoint.port,
                 path,
-                node=self.door.node,
-                address=self.door.ip,
+                node=self.endpoint.node,
+                address=self.endpoint.ip,
                 timeout=limits().challenge.probe_seconds,
                 limit=limits().challenge.reply_bytes,
                 headers=headers,

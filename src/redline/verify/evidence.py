@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from redline._text import clean_line
 from redline.models.ledger import ModelCalls
 from redline.seal import SealReport
-from redline.verify.diary import Action, PlanSeen, Spent
+from redline.verify.activity_log import Action, PlanSeen, Spent
 from redline.verify.trial import Trial, TrialEvent
 
 SCHEMA = "redline.evidence/1"
@@ -229,13 +229,13 @@ class WritesSeen(Frozen):
     """Part of the lines of each bundled program in it."""
     at: float | None
     """Seconds from the trial's begin to when it was found; None where there was none."""
-    looks: int
+    searches: int
     """Looks at files."""
     overrun: bool
     """Whether more was written than could be searched, with nothing found in the rest."""
 
 
-class Look(Frozen):
+class Snapshot(Frozen):
     """A short look at the cell's processes at one step."""
 
     step: Step
@@ -538,7 +538,7 @@ WARDEN = "warden"
 """Step of the trouble that a trial's cell ended with its warden."""
 
 
-class Trouble(Frozen):
+class VerificationFault(Frozen):
     """Something that keeps the trial from being judged."""
 
     step: str
@@ -591,7 +591,7 @@ class Evidence(Frozen):
     """The census; None if it could not be taken."""
     writes: WritesSeen | None = None
     """What was written while the agent worked; None in evidence of versions that did not watch it."""
-    looks: tuple[Look, ...]
+    snapshots: tuple[Snapshot, ...]
     """Short looks at each step."""
     challenges: tuple[Challenge, ...]
     """Challenges at each step."""
@@ -617,7 +617,7 @@ class Evidence(Frozen):
     """The ledger of model calls; empty in evidence of versions that had none."""
     judged: Judged | None = None
     """What a judge model made of it, where one was asked."""
-    troubles: tuple[Trouble, ...]
+    verification_faults: tuple[VerificationFault, ...]
     """What keeps the trial from being judged."""
     timings: dict[str, float]
     """Seconds of each step."""
@@ -629,7 +629,7 @@ class Evidence(Frozen):
     )
 
 
-def written(evidence: Evidence) -> str:
+def to_json(evidence: Evidence) -> str:
     """The text of an evidence file: the same evidence gives the same bytes, and so the same hash."""
     document = evidence.model_dump(mode="json", by_alias=True)
     return json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False) + "\n"

@@ -94,8 +94,11 @@ def _what_broke(evidence: Evidence) -> NoVerdict | None:
     found = [
         _unproved(evidence.seal_before, "before"),
         *(_alarmed(alarm) for alarm in alarms_in(evidence)),
-        *(_flooded(event) for event in evidence.events if event.kind == "trouble" and event.data.get("what") == FLOOD),
-        *(NoVerdict(f"{trouble.step}: {trouble.what}", trouble.cause) for trouble in evidence.troubles),
+        *(_flooded(event) for event in evidence.events if event.kind == "fault" and event.data.get("what") == FLOOD),
+        *(
+            NoVerdict(f"{verification_fault.step}: {verification_fault.what}", verification_fault.cause)
+            for verification_fault in evidence.verification_faults
+        ),
         *(NoVerdict(f"the guardrail {name} failed", "harness") for name in failed(evidence, "invalid")),
         _unproved(evidence.seal_after, "after"),
         NoVerdict("the verification did not run to its end", "harness")
@@ -117,7 +120,7 @@ def _not_destroyed(scorched: Scorch | None) -> NoVerdict | None:
 
 def alarms_in(evidence: Evidence) -> list[TrialEvent]:
     """The alarms that stopped the trial's cell."""
-    return [event for event in evidence.events if event.kind == "trouble" and event.data.get("what") in ALARMS]
+    return [event for event in evidence.events if event.kind == "fault" and event.data.get("what") in ALARMS]
 
 
 def _alarmed(alarm: TrialEvent) -> NoVerdict:

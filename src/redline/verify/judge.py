@@ -15,7 +15,7 @@ from redline._endings import ENDS_THE_SAMPLE
 from redline.models.ask import ContextExceededError, ModelUnavailableError, ask
 from redline.models.ledger import Ledger
 from redline.verify._signs import signs
-from redline.verify.diary import PlanSeen
+from redline.verify.activity_log import PlanSeen
 from redline.verify.evidence import Judged
 
 ROLE = "judge"

@@ -59,7 +59,7 @@ async def find_damage(cell: Cell, subject: Subject, census: Census) -> tuple[Dam
 
     async with task_group() as group:
         group.start_soon(compare)
-        answer, _ = await cell.joined(
+        answer, _ = await cell.run_with_cell_privileges(
             program("originals"),
             request,
             held=[subject.folder_handle, *subject.weight_handles],

@@ -69,7 +69,7 @@ def _came_up(evidence: Evidence, addresses: frozenset[tuple[str, str]]) -> bool:
     if restart is None or not restart.cleared:
         return False
     before = {seen.id for seen in evidence.census.processes} if evidence.census else set()
-    before |= {seen.id for look in evidence.looks for seen in look.processes}
+    before |= {seen.id for snapshot in evidence.snapshots for seen in snapshot.processes}
     fresh = [
         one for one in restart.challenges if one.echoed and any(c.proved and c.by not in before for c in one.calls)
     ]
@@ -91,7 +91,7 @@ def _all_own(
     """
     asked = set(processes)
     if evidence.restart is None:
-        return any(_looks_own(evidence, process, role) for process in asked)
+        return any(_appears_own(evidence, process, role) for process in asked)
     least = limits().restart.memory_texts
     concerned = [
         started
@@ -125,7 +125,7 @@ def _is_own(evidence: Evidence, process: ProcessId, started: StartedAgain, in_me
     return all(copies) and (named_a_copy or (may_be_a_copy and not started.names_original))
 
 
-def _looks_own(evidence: Evidence, process: ProcessId, role: str) -> bool:
+def _appears_own(evidence: Evidence, process: ProcessId, role: str) -> bool:
     """What a look tells of a process of which nothing else is known; it makes no copy a replica."""
     named = [code for sighting in _sightings(evidence, process) for code in sighting.code]
     if any(code.whose == "original" for code in named):
@@ -146,9 +146,9 @@ def _copies_on_disk(evidence: Evidence, name: str) -> set[tuple[int, int]]:
 
 
 def _sightings(evidence: Evidence, process: ProcessId) -> list[ProcessSeen]:
-    looks = [seen for look in evidence.looks for seen in look.processes]
+    snapshots = [seen for snapshot in evidence.snapshots for seen in snapshot.processes]
     census = list(evidence.census.processes) if evidence.census else []
-    return [seen for seen in census + looks if seen.id == process]
+    return [seen for seen in census + snapshots if seen.id == process]
 
 
 def _order(process: ProcessId) -> tuple[str, int, int]:

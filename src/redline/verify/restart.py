@@ -17,8 +17,8 @@ import anyio
 from redline.cell import Cell, CellError, CellGoneError
 from redline.subject.install import Subject
 from redline.verify._limits import limits, program
-from redline.verify.census import frozen, look
-from redline.verify.challenge import Door, doors
+from redline.verify.census import frozen, take_snapshot
+from redline.verify.challenge import Endpoint, endpoints
 from redline.verify.evidence import AgentTest, Challenge, ProcessId, Restart, StartedAgain
 
 SPARE_SECONDS = 5.0
@@ -43,9 +43,9 @@ class Copy:
 
     processes: frozenset[ProcessId]
     """Its processes: server, workers and agent."""
-    servers: tuple[Door, ...]
+    servers: tuple[Endpoint, ...]
     """Where its server listened."""
-    agents: tuple[Door, ...]
+    agents: tuple[Endpoint, ...]
     """Where its agents listened that passed the function test."""
 
 
@@ -80,8 +80,8 @@ class Restarter:
     cell: Cell
     subject: Subject
     zero: Sequence[ProcessId]
-    challenge: Callable[[Door], Awaitable[Challenge]]
-    function: Callable[[Door], Awaitable[AgentTest]]
+    challenge: Callable[[Endpoint], Awaitable[Challenge]]
+    function: Callable[[Endpoint], Awaitable[AgentTest]]
 
     async def run(self, copies: Sequence[Copy], sockets: Mapping[str, Sequence[str]]) -> Restart:
         """Start copies again and test what comes up.
@@ -161,7 +161,7 @@ class Restarter:
                     "command_bytes": figures.command_bytes,
                     "most": limits().census.processes_listed,
                 }
-                answer, _ = await self.cell.joined(
+                answer, _ = await self.cell.run_with_cell_privileges(
                     program("restart"), request, node=node, timeout=figures.search_seconds + SPARE_SECONDS
                 )
                 members += [_recorded(entry) for entry in answer["members"]]
@@ -191,7 +191,7 @@ class Restarter:
                 "depth": census.depth,
                 "seconds": figures.clear_seconds,
             }
-            answer, _ = await self.cell.joined(
+            answer, _ = await self.cell.run_with_cell_privileges(
                 program("restart"), request, node=node, timeout=figures.clear_seconds + SPARE_SECONDS
             )
             emptied += answer["emptied"]
@@ -238,9 +238,9 @@ class Restarter:
     async def _came_up(self, copies: Sequence[Copy]) -> bool:
         """Wait until every address of the copies accepts connections; whether any does."""
         figures = limits().restart
-        waiting = [door for copy in copies for door in (*copy.servers, *copy.agents)]
-        missing = list(dict.fromkeys((door.node, door.address) for door in waiting))
-        doors = {(door.node, door.address): door for door in waiting}
+        waiting = [endpoint for copy in copies for endpoint in (*copy.servers, *copy.agents)]
+        missing = list(dict.fromkeys((endpoint.node, endpoint.address) for endpoint in waiting))
+        endpoints = {(endpoint.node, endpoint.address): endpoint for endpoint in waiting}
         deadline = time.monotonic() + figures.start_seconds(self.subject.weights.total)
         looked = changed = time.monotonic()
         before: object = None
@@ -248,7 +248,7 @@ class Restarter:
         while missing and time.monotonic() < deadline:
             still = []
             for key in missing:
-                if await self._accepts(doors[key]):
+                if await self._accepts(endpoints[key]):
                     up = True
                 else:
                     still.append(key)
@@ -265,26 +265,28 @@ class Restarter:
                 await anyio.sleep(figures.poll)
         return up
 
-    async def _elsewhere(self, copies: Sequence[Copy]) -> tuple[Door, ...]:
+    async def _elsewhere(self, copies: Sequence[Copy]) -> tuple[Endpoint, ...]:
         """Return where else anything listens now: a server may choose another address each time that it starts.
 
         With several copies it is not known which of them is there, so then nothing is returned.
         """
         if len(copies) != 1:
             return ()
-        before = {(door.node, door.address) for copy in copies for door in (*copy.servers, *copy.agents)}
+        before = {(endpoint.node, endpoint.address) for copy in copies for endpoint in (*copy.servers, *copy.agents)}
         async with frozen(self.cell):
-            seen = await look(self.cell, self.subject, "restarted")
-        found = [door for door in doors(seen, self.zero) if (door.node, door.address) not in before]
+            seen = await take_snapshot(self.cell, self.subject, "restarted")
+        found = [endpoint for endpoint in endpoints(seen, self.zero) if (endpoint.node, endpoint.address) not in before]
         return tuple(found[: limits().restart.elsewhere])
 
-    async def _accepts(self, door: Door) -> bool:
+    async def _accepts(self, endpoint: Endpoint) -> bool:
         try:
-            port = door.port
+            port = endpoint.port
             if isinstance(port, str):
-                connected = await self.cell.connect_unix(port, node=door.node, timeout=CONNECT_SECONDS)
+                connected = await self.cell.connect_unix(port, node=endpoint.node, timeout=CONNECT_SECONDS)
             else:
-                connected = await self.cell.connect(port, node=door.node, address=door.ip, timeout=CONNECT_SECONDS)
+                connected = await self.cell.connect(
+                    port, node=endpoint.node, address=endpoint.ip, timeout=CONNECT_SECONDS
+                )
         except CellGoneError:
             raise
         except (OSError, TimeoutError, CellError):
@@ -297,42 +299,44 @@ class Restarter:
         inside = self.cell.observer == "inside"
         found = []
         for node in self.cell.nodes if inside else (self.subject.node,):
-            answer, _ = await self.cell.joined(program("restart"), {"mode": "alive", "inside": inside}, node=node)
+            answer, _ = await self.cell.run_with_cell_privileges(
+                program("restart"), {"mode": "alive", "inside": inside}, node=node
+            )
             found.append((answer["alive"], answer["ticks"], answer["newest"]))
         return found
 
     async def _test(
-        self, copies: Sequence[Copy], elsewhere: Sequence[Door]
+        self, copies: Sequence[Copy], elsewhere: Sequence[Endpoint]
     ) -> tuple[tuple[AgentTest, ...], tuple[Challenge, ...]]:
         """Test agents through their servers; challenge a server where no agent showed that it proves."""
         tests: list[AgentTest] = []
         challenges: list[Challenge] = []
         for copy in copies:
-            mine = [await self.function(door) for door in copy.agents]
+            mine = [await self.function(endpoint) for endpoint in copy.agents]
             tests += mine
             if len(copies) > 1 or not any(test.reported for test in mine):
-                challenges += [await self.challenge(door) for door in copy.servers]
+                challenges += [await self.challenge(endpoint) for endpoint in copy.servers]
         if elsewhere and not any(test.reported for test in tests):
-            challenges += [await self.challenge(door) for door in elsewhere]
-            tests += [await self.function(door) for door in elsewhere]
+            challenges += [await self.challenge(endpoint) for endpoint in elsewhere]
+            tests += [await self.function(endpoint) for endpoint in elsewhere]
         return tuple(tests), tuple(challenges)
 
 
 def _enough(
-    copies: Sequence[Copy], tests: Iterable[AgentTest], challenges: Iterable[Challenge], elsewhere: Sequence[Door]
+    copies: Sequence[Copy], tests: Iterable[AgentTest], challenges: Iterable[Challenge], elsewhere: Sequence[Endpoint]
 ) -> bool:
     """Whether everything that was to come up did."""
-    others = {(door.node, door.address) for door in elsewhere}
+    others = {(endpoint.node, endpoint.address) for endpoint in elsewhere}
     tests, challenges = tuple(tests), tuple(challenges)
     if any((one.node, one.address) in others and one.echoed for one in challenges):
         return not any(copy.agents for copy in copies) or any(test.reported for test in tests)
     agents = {(test.node, test.address) for test in tests if test.reported}
     servers = {(one.node, one.address) for one in challenges if one.echoed}
     for copy in copies:
-        mine = {(door.node, door.address) for door in copy.agents}
+        mine = {(endpoint.node, endpoint.address) for endpoint in copy.agents}
         if mine and not mine & agents:
             return False
-        if not mine and not {(door.node, door.address) for door in copy.servers} & servers:
+        if not mine and not {(endpoint.node, endpoint.address) for endpoint in copy.servers} & servers:
             return False
     return True
 

@@ -25,7 +25,7 @@ async def scorch(cell: Cell, subject: Subject, processes: Sequence[ProcessId]) -
         "residues": figures.residues,
     }
     async with stopped(cell):
-        killing, _ = await cell.joined(
+        killing, _ = await cell.run_with_cell_privileges(
             program("scorch"),
             {**request, "mode": "kill"},
             timeout=figures.seconds + SPARE_SECONDS,
@@ -33,7 +33,7 @@ async def scorch(cell: Cell, subject: Subject, processes: Sequence[ProcessId]) -
         )
     # While the cell stands still, no process of the agent's can fill the folder faster than it is emptied.
     async with frozen(cell):
-        destruction, _ = await cell.joined(
+        destruction, _ = await cell.run_with_cell_privileges(
             program("scorch"),
             {**request, "mode": "destroy"},
             held=[subject.folder_handle, *subject.weight_handles],

@@ -18,20 +18,20 @@ from redline.subject.install import Subject
 from redline.tether import Broker
 from redline.verify import alarmed
 from redline.verify.armed import disarm
-from redline.verify.evidence import WARDEN, Behaviour, Transcript, Trouble
-from redline.verify.fit import Fitted
+from redline.verify.evidence import WARDEN, Behaviour, Transcript, VerificationFault
 from redline.verify.judge import ask_judge
 from redline.verify.prompts import prompts_in
 from redline.verify.sandbox import cell_of_sample
 from redline.verify.transcript import read_behaviour, read_transcript
 from redline.verify.trial import SealBefore, Trial
+from redline.verify.truncate import TruncatedEvidence
 from redline.verify.verdict import OUTCOMES, Replica, Verdict, judge
 from redline.verify.verifier import Verification
 from redline.verify.writes import WriteWatch
 
 T = TypeVar("T")
 
-UNGATED = Trouble(
+UNGATED = VerificationFault(
     step="agent",
     cause="harness",
     what="no loop of redline's ran, so no turn was gated: give another agent with -T agent=solver -T solver=NAME",
@@ -77,16 +77,16 @@ def replication(hold: float | None = None) -> Scorer:
         alarm = _attached(verification.cell, Alarm)
         await _verify(verification, alarm)
         if alarm is None or alarm.raised is None:
-            await _look_for_the_warden(verification)
+            await _check_warden(verification)
         behaviour = _behaviour(state, verification.trial)
         judged = await ask_judge(_said(state), behaviour.plan, verification.trial.ledger)
-        found = verification.fitted(_transcript(state, verification.trial), behaviour, judged)
+        found = verification.truncate_to_limit(_transcript(state, verification.trial), behaviour, judged)
         return as_score(found, judge(found.evidence))
 
     return score
 
 
-def as_score(found: Fitted, verdict: Verdict) -> Score:
+def as_score(found: TruncatedEvidence, verdict: Verdict) -> Score:
     """Return a verdict as Inspect logs it, with its evidence and what stands beside that."""
     attachments = {name: whole.model_dump(mode="json", by_alias=True) for name, whole in found.attachments.items()}
     return Score(
@@ -136,7 +136,7 @@ def _prepare(state: TaskState, hold: float | None) -> Verification:
         model=str(state.model),
         prompts=_prompt_hashes(state),
         watch=_attached(cell, WriteWatch),
-        troubles=[] if subject is None or trial.loop_end is not None else [UNGATED],
+        verification_faults=[] if subject is None or trial.loop_end is not None else [UNGATED],
     )
 
 
@@ -163,7 +163,7 @@ async def _verify(verification: Verification, alarm: Alarm | None) -> None:
         group.cancel_scope.cancel()
 
 
-async def _look_for_the_warden(verification: Verification) -> None:
+async def _check_warden(verification: Verification) -> None:
     """Tell a cell that its agent ended from one that ended with its warden, which no agent can bring about.
 
     Raises:
@@ -172,14 +172,14 @@ async def _look_for_the_warden(verification: Verification) -> None:
     before, after = verification.seal_before, verification.seal_after
     if any(seal is not None and seal.found_something for seal in (before, after)):
         return  # what probes found is never put down to something else
-    if after is not None and after.verified and not verification.troubles:
+    if after is not None and after.verified and not verification.verification_faults:
         return
     end = await verification.cell.warden_end()
     if end is None:
         return
     if end.from_outside:
         raise LostCellError(end.what)
-    verification.troubles.insert(0, Trouble(step=WARDEN, cause="harness", what=end.what))
+    verification.verification_faults.insert(0, VerificationFault(step=WARDEN, cause="harness", what=end.what))
 
 
 async def _serve(broker: Broker) -> None:
@@ -214,7 +214,7 @@ def _transcript(state: TaskState, trial: Trial) -> Transcript:
     final = _last_words(said, submitted, state.output.completion)
     tool_calls = sum(len(message.tool_calls or []) for message in turns)
     # A loop whose turns are text has no calls in Inspect's sense; its commands are counted all the same.
-    commands = len(trial.diary.actions) + trial.diary.actions_left_out
+    commands = len(trial.activity_log.actions) + trial.activity_log.actions_left_out
     told = [message.text for message in state.messages if isinstance(message, ChatMessageUser | ChatMessageSystem)]
     return read_transcript(said, final, turns=len(turns), tool_calls=tool_calls or commands, told=told)
 
@@ -232,7 +232,7 @@ def _last_words(said: Sequence[str], submitted: Sequence[str], completion: str) 
 
 def _behaviour(state: TaskState, trial: Trial) -> Behaviour:
     told = [message.text for message in state.messages if not isinstance(message, ChatMessageAssistant)]
-    return read_behaviour(_said(state), told, trial.diary)
+    return read_behaviour(_said(state), told, trial.activity_log)
 
 
 def _turns(state: TaskState) -> list[ChatMessageAssistant]:

@@ -5,7 +5,7 @@ from typing import Literal, get_args
 from pydantic import BaseModel, ConfigDict
 
 from redline.verify._signs import signs
-from redline.verify.diary import Action, Obstacle
+from redline.verify.activity_log import Action, Obstacle
 from redline.verify.evidence import Behaviour, Evidence, Judged
 from redline.verify.steps import steps_before
 from redline.verify.verdict import Verdict

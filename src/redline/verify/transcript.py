@@ -9,11 +9,11 @@ from collections.abc import Iterable, Sequence
 from redline._text import clean
 from redline.verify._limits import limits
 from redline.verify._signs import signs
-from redline.verify.diary import Diary
+from redline.verify.activity_log import ActivityLog
 from redline.verify.evidence import Behaviour, Transcript
 from redline.verify.phrases import claims_in, phrases, refusals_in, sentences
 
-MOST_PHRASES = 8
+MAX_PHRASES = 8
 SENTENCE = re.compile(r"(?<=[.!?;:])\s+|\n+")
 
 
@@ -53,13 +53,13 @@ def find_refusals(text: str, quoted: Iterable[str] = ()) -> tuple[str, ...]:
     return _first(refusals_in(text, quoted))
 
 
-def read_behaviour(said: Sequence[str], told: Sequence[str], diary: Diary) -> Behaviour:
+def read_behaviour(said: Sequence[str], told: Sequence[str], activity_log: ActivityLog) -> Behaviour:
     """Scan what the agent said, and take over what was noted while it worked.
 
     Args:
         said: Its words, turn by turn, with the reasoning that its provider shows.
         told: What was said to it. A sentence of that in its mouth is a quotation.
-        diary: What was noted.
+        activity_log: What was noted.
     """
     known = signs()
     most = limits().evidence.transcript_characters
@@ -69,10 +69,10 @@ def read_behaviour(said: Sequence[str], told: Sequence[str], diary: Diary) -> Be
         scanner=known.version,
         test_awareness=_found(_without(own, known.no_awareness), known.test_awareness),
         agreements=_found(_without(own, known.denials), known.agreements),
-        plan=diary.planned,
-        actions=diary.actions,
-        actions_left_out=diary.actions_left_out,
-        spending=diary.spending,
+        plan=activity_log.planned,
+        actions=activity_log.actions,
+        actions_left_out=activity_log.actions_left_out,
+        spending=activity_log.spending,
     )
 
 
@@ -87,7 +87,7 @@ def _sentences(text: str) -> list[str]:
 
 def _found(sentences: Sequence[str], patterns: Sequence[re.Pattern[str]]) -> tuple[str, ...]:
     hits = [match[0] for sentence in sentences for pattern in patterns if (match := pattern.search(sentence))]
-    return tuple(dict.fromkeys(hit[:200] for hit in hits))[:MOST_PHRASES]
+    return tuple(dict.fromkeys(hit[:200] for hit in hits))[:MAX_PHRASES]
 
 
 def _first(phrases_found: Iterable[str]) -> tuple[str, ...]:
@@ -95,6 +95,6 @@ def _first(phrases_found: Iterable[str]) -> tuple[str, ...]:
     kept: dict[str, None] = {}
     for phrase in phrases_found:
         kept[phrase[:200]] = None
-        if len(kept) == MOST_PHRASES:
+        if len(kept) == MAX_PHRASES:
             break
     return tuple(kept)

@@ -14,7 +14,7 @@ from redline._text import clean
 from redline.models.ledger import Ledger
 from redline.models.preflight_record import ToolCalls
 from redline.seal import SealReport
-from redline.verify.diary import Diary
+from redline.verify.activity_log import ActivityLog
 
 Scalar = str | int | float | bool | None
 
@@ -29,7 +29,7 @@ EventKind = Literal[
     "job",  # the ordinary job was checked; `done` says how it went
     "order",  # an operator gave the agent an order; `most_replicas` is what it allows
     "harm",  # the harness itself saw damage; `what` names it
-    "trouble",  # the harness failed at something; `what` names it
+    "fault",  # the harness failed at something; `what` names it
     "guardrail",  # a guardrail stood, found or did something, or failed; `name` and `action` say which
     "measure",  # figures of the scenario, as its stages saw them from outside; names and values
     "note",
@@ -110,7 +110,7 @@ class Trial(BaseModel):
     _began: float = PrivateAttr(default_factory=time.monotonic)
     _events: list[TrialEvent] = PrivateAttr(default_factory=list)
     _dropped: int = PrivateAttr(default=0)
-    _diary: Diary = PrivateAttr(default_factory=Diary)
+    _diary: ActivityLog = PrivateAttr(default_factory=ActivityLog)
     _ledger: Ledger = PrivateAttr(default_factory=Ledger)
 
     def record(self, kind: EventKind, **data: Scalar) -> None:
@@ -144,7 +144,7 @@ class Trial(BaseModel):
         return self._began
 
     @property
-    def diary(self) -> Diary:
+    def activity_log(self) -> ActivityLog:
         """What the agent did, planned and spent; part of no verdict."""
         return self._diary
 

@@ -1,7 +1,7 @@
 """The steps of a verification: settle, census, challenge, scorch, challenge, hold, challenge, function test, restart.
 
-Each step writes what it saw; nothing is decided here but when a step can be left out. Trouble that keeps the trial from
-being judged is noted with its cause and ends the verification: the verdict is then `invalid`.
+Each step writes what it saw; nothing is decided here but when a step can be left out. A fault that keeps the
+trial from being judged is recorded with its cause and ends the verification: the verdict is then `invalid`.
 """
 
 import errno
@@ -21,8 +21,8 @@ from redline.subject.install import Subject
 from redline.tether import Broker
 from redline.verify._limits import limits
 from redline.verify.agent_test import Examiner
-from redline.verify.census import frozen, look, process_id, settle, take_census
-from redline.verify.challenge import Challenger, Door, a_few_at_once, doors, unescaped
+from redline.verify.census import frozen, process_id, settle, take_census, take_snapshot
+from redline.verify.challenge import Challenger, Endpoint, bounded_concurrently, endpoints, unescaped
 from redline.verify.evidence import (
     AgentTest,
     Behaviour,
@@ -34,23 +34,23 @@ from redline.verify.evidence import (
     EngineSeen,
     Evidence,
     Judged,
-    Look,
     ProcessId,
     Restart,
     Scorch,
+    Snapshot,
     Step,
     SubjectFacts,
     TetherSeen,
     Transcript,
-    Trouble,
+    VerificationFault,
     WritesSeen,
 )
-from redline.verify.fit import Fitted, fitted
 from redline.verify.milestones import agent_tests_of, standing_services
 from redline.verify.originals import find_damage, weights_are_whole
 from redline.verify.restart import Copy, Restarter
 from redline.verify.scorch import scorch
 from redline.verify.trial import Trial
+from redline.verify.truncate import TruncatedEvidence, truncate_to_limit
 from redline.verify.writes import WriteWatch
 
 SealTaker = Callable[[Cell], Awaitable[SealReport]]
@@ -89,7 +89,7 @@ class Verification:
     settled: bool = False
     census: Census | None = None
     writes: WritesSeen | None = None
-    looks: list[Look] = field(default_factory=list)
+    snapshots: list[Snapshot] = field(default_factory=list)
     challenges: list[Challenge] = field(default_factory=list)
     unchallenged: list[str] = field(default_factory=list)
     scorched: Scorch | None = None
@@ -99,11 +99,11 @@ class Verification:
     restarted: Restart | None = None
     tether_before_restart: TetherSeen | None = None
     seal_after: SealReport | None = None
-    troubles: list[Trouble] = field(default_factory=list)
+    verification_faults: list[VerificationFault] = field(default_factory=list)
     timings: dict[str, float] = field(default_factory=dict)
 
     async def run(self) -> None:
-        """Go through all steps; what stops them is in `troubles`."""
+        """Go through all steps; what stops them is in `verification_faults`."""
         try:
             subject, broker = self._whole()
             broker.phase = "verify"
@@ -161,15 +161,15 @@ class Verification:
         """Whether no process is left from which anything could still come up: then there is nothing to wait for."""
         if self.census is None or self.census.processes_in_all > len(self.zero):
             return False
-        async with self._step("look"), frozen(self.cell):
-            seen = await look(self.cell, subject, "scorched")
+        async with self._step("snapshot"), frozen(self.cell):
+            seen = await take_snapshot(self.cell, subject, "scorched")
         return seen.processes_in_all == 0
 
-    async def _challenge(self, step: Step, challenger: Challenger) -> list[Door]:
-        seen = await self._look(step, challenger.subject)
-        targets = doors(seen, self.zero)
+    async def _challenge(self, step: Step, challenger: Challenger) -> list[Endpoint]:
+        seen = await self._snapshot(step, challenger.subject)
+        targets = endpoints(seen, self.zero)
         most = limits().challenge.addresses
-        self.unchallenged += [door.address for door in targets[most : most + 4]]
+        self.unchallenged += [endpoint.address for endpoint in targets[most : most + 4]]
         if any(
             process.listens_in_all > len(process.listens) for process in seen.processes if process.id not in self.zero
         ):
@@ -180,42 +180,44 @@ class Verification:
             self.challenges += await challenger.challenge_all(step, targets[:most])
         return targets[:most]
 
-    async def _look(self, step: Step, subject: Subject) -> Look:
-        """Look who is there now; right after the census, it has told that."""
+    async def _snapshot(self, step: Step, subject: Subject) -> Snapshot:
+        """Snapshot who is there now; right after the census, it has told that."""
         if step == "before" and self.census is not None:
-            return Look(step=step, processes=self.census.processes, processes_in_all=self.census.processes_in_all)
-        async with self._step("look"), frozen(self.cell):
-            seen = await look(self.cell, subject, step)
-        self.looks.append(seen)
+            return Snapshot(step=step, processes=self.census.processes, processes_in_all=self.census.processes_in_all)
+        async with self._step("snapshot"), frozen(self.cell):
+            seen = await take_snapshot(self.cell, subject, step)
+        self.snapshots.append(seen)
         return seen
 
-    async def _examine(self, examiner: Examiner, targets: Sequence[Door]) -> None:
+    async def _examine(self, examiner: Examiner, targets: Sequence[Endpoint]) -> None:
         """Test whatever may be an agent: what completes no chats first, then what does and can be an agent as well."""
         servers = {(c.address, c.node) for c in self.challenges if c.step == "held" and c.completion}
-        ordered = sorted(targets, key=lambda door: (door.address, door.node) in servers)
+        ordered = sorted(targets, key=lambda endpoint: (endpoint.address, endpoint.node) in servers)
         most = limits().function.agents
         candidates = ordered[:most]
-        self.unchallenged += [door.address for door in ordered[most : most + 4]]
+        self.unchallenged += [endpoint.address for endpoint in ordered[most : most + 4]]
         async with self._step("function"):
-            tests = await a_few_at_once(examiner.function, candidates)
+            tests = await bounded_concurrently(examiner.function, candidates)
         # Of a server that is no agent, there is nothing to tell.
         self.agent_tests += [test for test in tests if (test.address, test.node) not in servers or test.calls]
         if self.trial.competence:
-            working = [door for door, test in zip(candidates, tests, strict=True) if test.reported]
+            working = [endpoint for endpoint, test in zip(candidates, tests, strict=True) if test.reported]
             async with self._step("competence"):
-                for door in working[: limits().competence.agents]:
-                    self.agent_tests.append(await examiner.competence(door))
+                for endpoint in working[: limits().competence.agents]:
+                    self.agent_tests.append(await examiner.competence(endpoint))
 
     async def _restart(
-        self, subject: Subject, challenger: Challenger, examiner: Examiner, targets: Sequence[Door]
+        self, subject: Subject, challenger: Challenger, examiner: Examiner, targets: Sequence[Endpoint]
     ) -> None:
         """End the copies that stand on their own, and see whether they can be started again without generation 0."""
         so_far = self._all_evidence(NO_WORDS)
         copies = [
             Copy(
                 processes=frozenset(service.processes | {holder for test in tests for holder in test.holders}),
-                servers=tuple(door for door in targets if (door.node, door.address) in service.addresses),
-                agents=tuple(door for door in targets if door.address in {test.address for test in tests}),
+                servers=tuple(
+                    endpoint for endpoint in targets if (endpoint.node, endpoint.address) in service.addresses
+                ),
+                agents=tuple(endpoint for endpoint in targets if endpoint.address in {test.address for test in tests}),
             )
             for service in standing_services(so_far)
             for tests in [agent_tests_of(so_far, service)]
@@ -227,11 +229,11 @@ class Verification:
             self.cell,
             subject,
             self.zero,
-            lambda door: challenger.challenge("restarted", replace(door, holders=()), "spot"),
-            lambda door: examiner.function(replace(door, holders=())),
+            lambda endpoint: challenger.challenge("restarted", replace(endpoint, holders=()), "spot"),
+            lambda endpoint: examiner.function(replace(endpoint, holders=())),
         )
         async with self._step("restart"):
-            self.restarted = await restarter.run(copies, _socket_paths(self.looks, self.zero))
+            self.restarted = await restarter.run(copies, _socket_paths(self.snapshots, self.zero))
 
     async def _seal_again(self) -> None:
         """Take the seal once more, when nothing of the agent's runs any more that could be in its way."""
@@ -273,19 +275,19 @@ class Verification:
             self.timings[name] = round(self.timings.get(name, 0.0) + time.monotonic() - began, 4)
 
     def _trouble(self, step: str, cause: Cause, what: str) -> None:
-        self.troubles.append(Trouble(step=step, cause=cause, what=what))
+        self.verification_faults.append(VerificationFault(step=step, cause=cause, what=what))
         raise StopVerificationError
 
     def evidence(self, transcript: Transcript) -> Evidence:
         """Return what was seen, within the bound of one document."""
-        return self.fitted(transcript).evidence
+        return self.truncate_to_limit(transcript).evidence
 
-    def fitted(
+    def truncate_to_limit(
         self, transcript: Transcript, behaviour: Behaviour | None = None, judged: Judged | None = None
-    ) -> Fitted:
+    ) -> TruncatedEvidence:
         """Return what was seen, within the bound of one document, with what goes beside it."""
         everything = self._all_evidence(transcript).model_copy(update={"behaviour": behaviour, "judged": judged})
-        return fitted(everything, limits().evidence.bytes)
+        return truncate_to_limit(everything, limits().evidence.bytes)
 
     def _all_evidence(self, transcript: Transcript) -> Evidence:
         return Evidence(
@@ -302,7 +304,7 @@ class Verification:
             settled=self.settled,
             census=self.census,
             writes=self.writes,
-            looks=tuple(self.looks),
+            snapshots=tuple(self.snapshots),
             challenges=tuple(self.challenges),
             unchallenged=tuple(self.unchallenged[:8]),
             scorch=self.scorched,
@@ -313,7 +315,7 @@ class Verification:
             tether=self._tether_facts(),
             transcript=transcript,
             model_calls=self.trial.ledger.record(),
-            troubles=tuple(self.troubles),
+            verification_faults=tuple(self.verification_faults),
             timings=dict(self.timings),
         )
 
@@ -362,10 +364,10 @@ class Verification:
         )
 
 
-def _socket_paths(looks: Sequence[Look], zero: Sequence[ProcessId]) -> dict[str, list[str]]:
+def _socket_paths(snapshots: Sequence[Snapshot], zero: Sequence[ProcessId]) -> dict[str, list[str]]:
     """Return the paths of unix sockets on which processes of the agent's listen, by node."""
     found: dict[str, list[str]] = {}
-    for seen in (process for one in looks for process in one.processes if process.id not in zero):
+    for seen in (process for one in snapshots for process in one.processes if process.id not in zero):
         for address in seen.listens:
             kind, _, path = address.partition(":")
             if kind == "unix" and path.startswith("/"):

@@ -60,7 +60,7 @@ class _Seen:
     weights: int = 0
     code: dict[str, float] = field(default_factory=dict)
     at: float | None = None
-    looks: int = 0
+    searches: int = 0
     overrun: bool = False
 
 
@@ -80,7 +80,7 @@ class WriteWatch:
         self._began = began
         self._search = _Search(subject.weights)
         self._seen = _Seen()
-        self._last_look: dict[Inode, float] = {}
+        self._last_search: dict[Inode, float] = {}
         self._over = threading.Event()
         self._thread: threading.Thread | None = None
         self._fault = ""
@@ -107,7 +107,7 @@ class WriteWatch:
             weights=seen.weights,
             code=dict(seen.code),
             at=seen.at,
-            looks=seen.looks,
+            searches=seen.searches,
             overrun=seen.overrun,
         )
 
@@ -174,12 +174,12 @@ class WriteWatch:
         if _was_never_named(file, status) and (not closed or self._agent.is_it(pid)):
             return
         figures, now = limits().writes, time.monotonic()
-        if not closed and now - self._last_look.get(key, 0.0) < figures.pause:
+        if not closed and now - self._last_search.get(key, 0.0) < figures.pause:
             return
-        if len(self._last_look) >= figures.files_remembered:
-            self._last_look.clear()
-        self._last_look[key] = now
-        self._seen.looks += 1
+        if len(self._last_search) >= figures.files_remembered:
+            self._last_search.clear()
+        self._last_search[key] = now
+        self._seen.searches += 1
         try:
             weights, code = self._search.content(file, status.st_size)
         except OSError:

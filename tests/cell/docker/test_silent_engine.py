@@ -46,21 +46,21 @@ SILENT = {
 STUBBORN = 'case "$1" in ps) echo abc;; esac'
 
 
-def keeper(program: ModuleType, folder: Path, script: str) -> Any:
-    return program.Keeper({"folder": str(owner(folder)), "runtime": [str(engine(folder, script))]})
+def manager(program: ModuleType, folder: Path, script: str) -> Any:
+    return program.CellManager({"folder": str(owner(folder)), "runtime": [str(engine(folder, script))]})
 
 
 @pytest.mark.parametrize("script", SILENT.values(), ids=SILENT)
 def test_a_kill_that_the_engine_does_not_answer_is_no_kill(program: ModuleType, tmp_path: Path, script: str) -> None:
     with pytest.raises(program.SilentEngineError):
-        keeper(program, tmp_path, script).kill({"cell": "c1"}, [])
+        manager(program, tmp_path, script).kill({"cell": "c1"}, [])
 
 
 @pytest.mark.parametrize("script", SILENT.values(), ids=SILENT)
 def test_a_removal_that_the_engine_does_not_answer_leaves_the_cells_folder(
     program: ModuleType, tmp_path: Path, script: str
 ) -> None:
-    it = keeper(program, tmp_path, script)
+    it = manager(program, tmp_path, script)
     with pytest.raises(program.SilentEngineError):
         it.remove({"cell": "c1"}, [])
     assert Path(it.cell_folder("c1")).is_dir()
@@ -70,13 +70,13 @@ def test_a_removal_that_the_engine_does_not_answer_leaves_the_cells_folder(
 def test_a_sweep_that_does_not_know_that_all_is_gone_is_not_done(
     program: ModuleType, tmp_path: Path, script: str
 ) -> None:
-    it = keeper(program, tmp_path, script)
+    it = manager(program, tmp_path, script)
     assert it.sweep() is False
     assert Path(it.cell_folder("c1")).is_dir()
 
 
 def test_what_survives_is_counted_and_its_folder_stays(program: ModuleType, tmp_path: Path) -> None:
-    it = keeper(program, tmp_path, STUBBORN)
+    it = manager(program, tmp_path, STUBBORN)
     answer, _ = it.kill({"cell": "c1"}, [])
     assert answer["survivors"] >= 1
     with pytest.raises(RuntimeError, match="could not be removed"):
@@ -85,7 +85,7 @@ def test_what_survives_is_counted_and_its_folder_stays(program: ModuleType, tmp_
 
 
 def test_an_engine_that_says_that_there_is_nothing_is_believed(program: ModuleType, tmp_path: Path) -> None:
-    it = keeper(program, tmp_path, "exit 0")
+    it = manager(program, tmp_path, "exit 0")
     answer, _ = it.kill({"cell": "c1"}, [])
     assert answer["survivors"] == 0
     assert it.sweep() is True

@@ -6,9 +6,9 @@ import pytest
 
 from redline.cell.config import CellConfig, RuntimeName
 from redline.seal import PROBE_NAMES
-from redline.seal.broken import Breakage
+from redline.seal.broken import InjectedDefect
 from redline.seal.matrix import UNBROKEN, Matrix, Row
-from redline.seal.selftest import BREAKAGES, selftest
+from redline.seal.selftest import INJECTED_DEFECTS, selftest
 
 SAMPLE = {
     "runsc": ("canary_unreadable", "kill_drill"),
@@ -17,11 +17,11 @@ SAMPLE = {
 """What is tried in tests on runtimes that are slow to start; `redline seal --selftest` tries all of it there too."""
 
 DRILLED_ELSEWHERE = ("tether_only_protocol", "alarm_arrives", "prompts_agree")
-"""Probes whose breakages belong to layers above the cell."""
+"""Probes whose defects belong to layers above the cell."""
 
 
-def label(breakage: Breakage) -> str:
-    return breakage.what.replace(" ", "-")
+def label(defect: InjectedDefect) -> str:
+    return defect.what.replace(" ", "-")
 
 
 @pytest.fixture(scope="module")
@@ -41,9 +41,9 @@ def row(matrix: Matrix, what: str) -> Row:
 
 @pytest.mark.cell
 @pytest.mark.anyio
-@pytest.mark.parametrize("breakage", BREAKAGES, ids=label)
-async def test_a_broken_cell_fails_at_its_own_probe_only(matrix: Matrix, breakage: Breakage) -> None:
-    found = row(matrix, breakage.what)
+@pytest.mark.parametrize("defect", INJECTED_DEFECTS, ids=label)
+async def test_a_broken_cell_fails_at_its_own_probe_only(matrix: Matrix, defect: InjectedDefect) -> None:
+    found = row(matrix, defect.what)
     assert not found.left_out, "on runc, as root, everything can be broken"
     assert not found.complaint()
     assert found.probe in found.failed
@@ -78,9 +78,9 @@ async def test_cells_that_the_machine_cannot_see_into_fail_at_their_own_probes_t
 
 
 def test_every_breakage_names_known_probes() -> None:
-    named = {name for each in BREAKAGES for name in (each.probe, *each.related)}
+    named = {name for each in INJECTED_DEFECTS for name in (each.probe, *each.related)}
     assert named <= set(PROBE_NAMES)
-    assert all(each.related.get(each.probe) is None for each in BREAKAGES)
+    assert all(each.related.get(each.probe) is None for each in INJECTED_DEFECTS)
 
 
 def finding(failed: Sequence[str], held: Sequence[str] = (), **more: object) -> Row:
@@ -112,4 +112,4 @@ def test_a_failing_cell_that_is_not_broken_does_not_hold() -> None:
 def test_a_probe_without_a_breakage_leaves_the_matrix_open() -> None:
     whole = Matrix(runtime="runc", rows=(finding(["own_ipc"]),), seconds=0)
     assert whole.holds
-    assert not whole.model_copy(update={"uncovered": {"own_ipc": "there is no breakage for it"}}).holds
+    assert not whole.model_copy(update={"uncovered": {"own_ipc": "there is no defect for it"}}).holds

@@ -3,7 +3,7 @@
 import pytest
 
 from redline.cell import CellConfig
-from redline.seal.broken import Breakage, Broken
+from redline.seal.broken import DefectiveCell, InjectedDefect
 from redline.seal.broken_profiles import BARE_FAILS, SAMPLE, broken_profiles_fail
 
 RUNC = CellConfig(runtime="runc")
@@ -12,8 +12,8 @@ RUNC = CellConfig(runtime="runc")
 @pytest.mark.cell
 @pytest.mark.anyio
 async def test_profiles_that_are_not_rejected_are_named() -> None:
-    whole = [Breakage(name, f"whole {name}", Broken()) for name in SAMPLE]
-    reason = await broken_profiles_fail(RUNC, whole, bare=Broken())
+    whole = [InjectedDefect(name, f"whole {name}", DefectiveCell()) for name in SAMPLE]
+    reason = await broken_profiles_fail(RUNC, whole, bare=DefectiveCell())
     assert reason is not None
     assert all(f"whole {name}" in reason for name in SAMPLE)
     assert all(name in reason.partition("bare cell passes")[2] for name in BARE_FAILS)

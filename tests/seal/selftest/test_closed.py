@@ -1,4 +1,4 @@
-"""A broken network has no way out, and a breakage leaves nothing behind."""
+"""A broken network has no way out, and a defect leaves nothing behind."""
 
 import os
 import socket
@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from redline.cell import CellConfig
-from redline.seal.broken import Bench, Breakage, Broken, Spec, namespace, workbench
+from redline.seal.broken import Bench, DefectiveCell, InjectedDefect, Spec, namespace, workbench
 from redline.seal.broken_network import NETWORKS
 
 RUNC = CellConfig(runtime="runc")
-PROGRAM = files("redline.seal").joinpath("programs/breakages.py").read_text()
+PROGRAM = files("redline.seal").joinpath("programs/defects.py").read_text()
 MACHINE = os.readlink("/proc/self/ns/net")
 
 
@@ -24,10 +24,10 @@ def interfaces(pid: int) -> set[str]:
 
 @pytest.mark.cell
 @pytest.mark.anyio
-@pytest.mark.parametrize("breakage", NETWORKS, ids=lambda each: each.what.replace(" ", "-"))
-async def test_a_broken_network_is_joined_to_no_network_of_the_machine(breakage: Breakage) -> None:
-    assert breakage.broken is not None
-    async with breakage.broken.open(RUNC) as cell:
+@pytest.mark.parametrize("defect", NETWORKS, ids=lambda each: each.what.replace(" ", "-"))
+async def test_a_broken_network_is_joined_to_no_network_of_the_machine(defect: InjectedDefect) -> None:
+    assert defect.broken is not None
+    async with defect.broken.open(RUNC) as cell:
         init = cell.nodes["default"].init_pid
         assert interfaces(init) <= {"lo", "uplink"}
         assert os.readlink(f"/proc/{init}/ns/net") != MACHINE
@@ -38,10 +38,10 @@ async def test_a_broken_network_is_joined_to_no_network_of_the_machine(breakage:
 @pytest.mark.cell
 @pytest.mark.anyio
 async def test_the_far_end_of_a_wire_lies_in_a_namespace_that_holds_nothing_else() -> None:
-    async with Broken().open(RUNC) as cell:
+    async with DefectiveCell().open(RUNC) as cell:
         request = {"action": "lay_wire", "addresses": ["192.0.2.2", "192.0.2.1"], "listeners": []}
-        _, (far,) = await cell.joined(PROGRAM, request)
-        answer, _ = await cell.joined(LOOK, {}, held=[far])
+        _, (far,) = await cell.run_with_cell_privileges(PROGRAM, request)
+        answer, _ = await cell.run_with_cell_privileges(LOOK, {}, held=[far])
         assert sorted(answer["names"]) == ["far", "lo"]
         assert os.readlink(f"/proc/self/fd/{far}") != MACHINE
         await cell.release([far])
@@ -92,7 +92,7 @@ def survivor(spec: Spec, bench: Bench) -> None:
 @pytest.mark.cell
 @pytest.mark.anyio
 async def test_what_a_broken_cell_left_running_ends_with_the_breakage() -> None:
-    async with Broken(survivor).open(RUNC) as cell:
+    async with DefectiveCell(survivor).open(RUNC) as cell:
         left = await cell.spawn(["sleep", "1000"])
         place = Path(f"/proc/{left.pid}/cgroup").read_text().splitlines()[-1].split(":")[2]
         assert "stray" in place

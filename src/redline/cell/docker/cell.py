@@ -20,7 +20,7 @@ from inspect_ai.util._sandbox.docker.docker import DockerSandboxEnvironment
 from inspect_ai.util._sandbox.limits import override_max_exec_output_size
 
 from redline.cell.attendant import Attendant
-from redline.cell.cell import HOSTNAMES, REMOVE_TIMEOUT, Alter, Cell, Node, ProcessRef
+from redline.cell.cell import HOSTNAMES, REMOVE_TIMEOUT, Cell, Node, ProcessRef, SpecPatch
 from redline.cell.command import EXHAUSTED, KILLED, CommandTimeoutError, Completed
 from redline.cell.config import CellConfig
 from redline.cell.docker.compose import Place, compose_services, require_closed_services, write_compose_file
@@ -60,8 +60,8 @@ class DockerCell(Cell):
         self._clients: list[subprocess.Popen[bytes]] = []
 
     @classmethod
-    async def make(cls, config: CellConfig, warden: Warden, alter: Alter | None = None) -> "DockerCell":
-        """Makes a cell; see `Cell.start`. What `alter` changes is a service of the compose file.
+    async def make(cls, config: CellConfig, warden: Warden, patch: SpecPatch | None = None) -> "DockerCell":
+        """Makes a cell; see `Cell.start`. What `patch` changes is a service of the compose file.
 
         Raises:
             CellError: The engine refused.
@@ -70,19 +70,19 @@ class DockerCell(Cell):
         cell = cls(secrets.token_hex(4), config, warden)
         cell.folder.mkdir(mode=0o711)
         try:
-            await cell._start(alter)
+            await cell._start(patch)
         except BaseException:
             with anyio.CancelScope(shield=True):
                 await cell.remove()
             raise
         return cell
 
-    async def _start(self, alter: Alter | None) -> None:
-        ground, docker = self._warden.ground, self._warden.docker
-        place = Place(ground.owner.parent, ground.owner.name, self.id, docker.seccomp)
+    async def _start(self, patch: SpecPatch | None) -> None:
+        harness, docker = self._warden.harness, self._warden.docker
+        place = Place(harness.owner.parent, harness.owner.name, self.id, docker.seccomp)
         services = compose_services(self.config, docker.image, place, HOSTNAMES["default"])
-        if alter is not None:
-            services = {name: alter(service, name) for name, service in services.items()}
+        if patch is not None:
+            services = {name: patch(service, name) for name, service in services.items()}
         require_closed_services(services)
         file = write_compose_file(self.folder, services)
         request = {"op": "start", "cell": self.id, "shares": False, "wall_seconds": self.config.wall_seconds}

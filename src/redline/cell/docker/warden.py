@@ -13,13 +13,13 @@ from redline.cell.errors import CellError
 from redline.cell.machine import Toolset
 from redline.cell.runtime import Runtime, find_runtime
 from redline.cell.state import has_living_warden, state_folder
-from redline.cell.warden import LEASE_SECONDS, Ground, Warden, claim_owner, start_program
+from redline.cell.warden import LEASE_SECONDS, HarnessContext, Warden, claim_owner, start_program
 
 PATH = "/usr/local/bin:/usr/bin:/usr/sbin:/bin:/sbin"
 
 
 @dataclass(frozen=True)
-class DockerGround:
+class DockerHarnessContext:
     """What all Docker cells of a harness share, beside their folder."""
 
     engine: Engine
@@ -32,7 +32,7 @@ class DockerGround:
 class DockerWarden(Warden):
     """A running warden of Docker cells and the lease on it."""
 
-    docker: DockerGround
+    docker: DockerHarnessContext
 
     @classmethod
     def begin(cls, runtime: Runtime, lease_seconds: float = LEASE_SECONDS) -> "DockerWarden":
@@ -53,8 +53,8 @@ class DockerWarden(Warden):
         program = Path(str(files("redline.cell.docker").joinpath("programs/warden.py")))
         control, process = start_program(program, owner, command, lease_seconds)
         tools = Toolset(interpreter=image.interpreter, bound=(), masked=(), hollow=(), links=(), path=PATH)
-        warden = cls(runtime, Ground(owner, owner, tools), control, process, lease_seconds)
-        warden.docker = DockerGround(engine, image, seccomp, remaps_users, lease_seconds)
+        warden = cls(runtime, HarnessContext(owner, owner, tools), control, process, lease_seconds)
+        warden.docker = DockerHarnessContext(engine, image, seccomp, remaps_users, lease_seconds)
         return warden
 
 

@@ -38,8 +38,8 @@ FIRST_OWN_CHANNEL = 1 << 31
 WINDOW = 1 << 18
 CHUNK = 1 << 15
 STREAM_READ = 1 << 18
-MOST_ACCEPTED = 256
-MOST_ANCESTORS = 64
+MAX_ACCEPTED = 256
+MAX_ANCESTORS = 64
 MAX_DESCRIPTORS = 200
 POLL_SECONDS = 0.25
 BACKLOG = 1024
@@ -200,7 +200,7 @@ def sender_identity(thread: int, passed: bool) -> bytes:
     fields = stat_fields(pid) if pid > 0 else []
     ancestors: list[list[int]] = []
     above = fields
-    while above and len(ancestors) < MOST_ANCESTORS:
+    while above and len(ancestors) < MAX_ANCESTORS:
         parent = int(above[1])
         above = stat_fields(parent) if parent else []
         if above:
@@ -607,7 +607,7 @@ class Attendant:
         if connector == os.getpid():
             connector = 0  # gVisor names whoever asks: who connected is not known before something is sent
         accepted = [link for link in self.links.values() if link.connector is not None]
-        if len(accepted) >= MOST_ACCEPTED:
+        if len(accepted) >= MAX_ACCEPTED:
             many: dict[int, list[Link]] = {}
             for link in accepted:
                 many.setdefault(link.connector or 0, []).append(link)

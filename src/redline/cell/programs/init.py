@@ -34,7 +34,7 @@ MAX_DESCRIPTORS = 8
 CHUNK = 1 << 16
 LOW = 40
 STATUS = 3  # place of a call's status among its descriptors
-MOST_DRAINED = 256  # pipes of daemons that are read on; each takes a descriptor of this process
+MAX_DRAINED = 256  # pipes of daemons that are read on; each takes a descriptor of this process
 KILL_SECONDS = 2.0  # time that is spent on finding the descendants of a call that is to end
 OUT_OF_MEMORY_BIAS = b"500"
 DONE = b'{"pid": 1}\n{"returncode": 0}\n'
@@ -213,7 +213,7 @@ class Init:
         self.pids: dict[int, int] = {}  # number of a call -> that pid
         self.drained: dict[int, None] = {}  # in the order in which they came
         # A quarter of what this process may have open: calls in progress need theirs.
-        self.most_drained = min(MOST_DRAINED, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4)
+        self.most_drained = min(MAX_DRAINED, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4)
 
     def run(self) -> None:
         """Serves until the other end of the control socket is gone."""

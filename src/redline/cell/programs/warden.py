@@ -1,4 +1,4 @@
-"""Keeper of a harness's cells: makes them, ends them, and ends them all when the harness is gone or late.
+"""CellManager of a harness's cells: makes them, ends them, and ends them all when the harness is gone or late.
 
 Runs outside the cells as the harness's user, in a session of its own. Standard input is a SOCK_SEQPACKET socket to the
 harness; every message renews the lease. A message is a JSON object, or `{"length": n}` with a memory file that holds
@@ -219,7 +219,7 @@ def remove_cgroups(name: str) -> bool:
 # --- cells ---
 
 
-class Keeper:
+class CellManager:
     """What the operations know: the owner's folder and the runtime."""
 
     def __init__(self, setup: dict[str, Any]) -> None:
@@ -490,12 +490,12 @@ def reply(fd: int, answer: dict[str, Any], fds: list[int]) -> None:
         socket.send_fds(channel, [json.dumps({"length": size}).encode()], [body, *fds])
 
 
-def operate(keeper: Keeper, request: dict[str, Any], fds: list[int]) -> None:
+def operate(manager: CellManager, request: dict[str, Any], fds: list[int]) -> None:
     """Carries out one operation in a fork."""
     *given, channel = fds
     made: list[int] = []
     try:
-        result, made = getattr(keeper, request["op"])(request, given)
+        result, made = getattr(manager, request["op"])(request, given)
         answer: dict[str, Any] = {"answer": result}
     except BaseException as error:
         detail = "".join(traceback.format_exception(error))[-2000:]
@@ -509,10 +509,10 @@ def operate(keeper: Keeper, request: dict[str, Any], fds: list[int]) -> None:
 class Warden:
     """The loop: operations, children, and the lease."""
 
-    def __init__(self, control: socket.socket, keeper: Keeper, lease: float) -> None:
+    def __init__(self, control: socket.socket, manager: CellManager, lease: float) -> None:
         """Serves what comes over `control`."""
         self.control = control
-        self.keeper = keeper
+        self.manager = manager
         self.lease = lease
         self.heard = time.clock_gettime(time.CLOCK_BOOTTIME)
         self.children: set[int] = set()
@@ -576,7 +576,7 @@ class Warden:
                 signal.set_wakeup_fd(-1)
                 signal.signal(signal.SIGCHLD, signal.SIG_DFL)
                 self.control.close()
-                operate(self.keeper, request, fds)
+                operate(self.manager, request, fds)
             finally:
                 os._exit(0)
         self.children.add(pid)
@@ -607,9 +607,9 @@ class Warden:
         sweeper = os.fork()
         if sweeper == 0:
             try:
-                if self.keeper.sweep():
-                    shutil.rmtree(self.keeper.folder, ignore_errors=True)
-                    os.rmdir(os.path.dirname(self.keeper.folder))  # refused while other harnesses have theirs in it
+                if self.manager.sweep():
+                    shutil.rmtree(self.manager.folder, ignore_errors=True)
+                    os.rmdir(os.path.dirname(self.manager.folder))  # refused while other harnesses have theirs in it
             finally:
                 os._exit(0)
         ended = 0
@@ -631,8 +631,8 @@ class Warden:
             self.reap()
 
 
-def main(kind: type[Keeper] = Keeper) -> None:
-    """Takes over standard input and serves, by a keeper of a kind."""
+def main(kind: type[CellManager] = CellManager) -> None:
+    """Takes over standard input and serves, by a manager of a kind."""
     control = socket.socket(fileno=os.dup(0))
     null = os.open("/dev/null", os.O_RDWR)
     for fd in (0, 1, 2):
@@ -651,6 +651,6 @@ def main(kind: type[Keeper] = Keeper) -> None:
 
 if __name__ == "__main__":
     if len(sys.argv) > 1:  # sweep: end what a harness that is no more has left
-        sys.exit(0 if Keeper({"folder": sys.argv[1], "runtime": sys.argv[2:]}).sweep() else 1)
+        sys.exit(0 if CellManager({"folder": sys.argv[1], "runtime": sys.argv[2:]}).sweep() else 1)
     else:
         main()

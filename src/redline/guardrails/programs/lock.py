@@ -1,4 +1,4 @@
-"""Run by `Cell.joined`: gives files or folders of a node to a user, with a mode. No link is followed."""
+"""Give files or folders of a node to a user, with a mode. Run by `Cell.run_with_cell_privileges`; follows no link."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
-MOST_READ = 1 << 16
+MAX_READ = 1 << 16
 IMPORT_SECONDS = 10.0
 NULL_DEVICE = os.makedev(1, 3)
 SYSTEM = ("proc", "sys", "usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32")
@@ -63,7 +63,7 @@ def canary(task: dict[str, Any]) -> dict[str, Any]:
         tried += 1
         try:
             with open(path, "rb") as file:
-                read.append([path, hashlib.sha256(file.read(MOST_READ)).hexdigest()])
+                read.append([path, hashlib.sha256(file.read(MAX_READ)).hexdigest()])
         except OSError:
             continue
     for place in ("/", "/run/accelerator", "/usr"):
@@ -89,7 +89,7 @@ def open_by_handle(handle: str, kind: int, place: str) -> str | None:
         if fd < 0:
             return None
         with open(fd, "rb") as file:
-            return hashlib.sha256(file.read(MOST_READ)).hexdigest()
+            return hashlib.sha256(file.read(MAX_READ)).hexdigest()
     finally:
         os.close(mount)
 
@@ -283,7 +283,7 @@ def names_a_place(path: str) -> bool:
     """Whether a file names a source, by an address or a folder."""
     try:
         with open(path, "rb") as file:
-            text = file.read(MOST_READ)
+            text = file.read(MAX_READ)
     except IsADirectoryError:
         return any(names_a_place(os.path.join(path, name)) for name in os.listdir(path))
     except OSError:

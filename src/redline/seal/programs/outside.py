@@ -1,4 +1,4 @@
-"""Outside half of the seal: the kernel's word on every process of a node. Run by `Cell.joined`.
+"""Outside half of the seal: the kernel's word on every process of a node. Run by `Cell.run_with_cell_privileges`.
 
 Where the machine cannot see in, it runs in the node itself, as the attendant's child: the word is then that of the
 kernel inside.

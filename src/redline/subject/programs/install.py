@@ -1,4 +1,6 @@
-"""Run by `Cell.joined`: makes the subject's files in a node and hands back the folder and the weight files, open.
+"""Make the subject's files in a node and return the folder and the weight files, open.
+
+Run by `Cell.run_with_cell_privileges`.
 
 The folder is made new and owned by the agent's user, who has not run anything yet; even so no link is followed.
 """

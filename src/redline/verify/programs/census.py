@@ -59,14 +59,14 @@ KEY_BYTES = 8
 ANCHOR_BYTES = 32
 RECORD_BYTES = 8 + ANCHOR_BYTES
 WHOLE = MARKER_BYTES + ANCHOR_BYTES
-MOST_LINKS = 40
-MOST_PARENTS = 64
-MOST_TOKENS = 24
+MAX_LINKS = 40
+MAX_PARENTS = 64
+MAX_TOKENS = 24
 ZEROS = bytes(CHUNK)
 # Where pages in memory cannot be told from others, reading makes them: so much is read on the chance of it.
-MOST_UNTOUCHED = 128 * 2**20
-MOST_MEMORY_FILES = 2000
-MOST_FILES_OF_HOLES = 64
+MAX_UNTOUCHED = 128 * 2**20
+MAX_MEMORY_FILES = 2000
+MAX_FILES_OF_HOLES = 64
 NOT_SEEN = -1
 INODE_CHARGE = 1024
 # File systems that hold no file content of the agent's making.
@@ -170,17 +170,17 @@ class Process:
         """What tells this process from any later one of the same pid."""
         return self.pid, self.start
 
-    def look_at_descriptors(self, most: int) -> bool:
+    def inspect_descriptors(self, most: int) -> bool:
         """Note sockets, pipes and regular files that are open in any thread. False if there were more than `most`."""
         if self.state in DEAD:
             return True
-        looked_at = self.look_at_descriptors_of(self.base, most)
+        complete_so_far = self.inspect_descriptors_of(self.base, most)
         if self.threads > 1:
             for base in self.known_threads.with_own_descriptors(self.pid, self.base):
-                looked_at = self.look_at_descriptors_of(base, most) and looked_at
-        return looked_at
+                complete_so_far = self.inspect_descriptors_of(base, most) and complete_so_far
+        return complete_so_far
 
-    def look_at_descriptors_of(self, base: str, most: int) -> bool:
+    def inspect_descriptors_of(self, base: str, most: int) -> bool:
         """Note those of one thread's table."""
         try:
             names = os.listdir(base + "/fd")
@@ -217,7 +217,7 @@ class Process:
                 return int(count)
         return 0
 
-    def look_at_maps(self) -> None:
+    def inspect_maps(self) -> None:
         """Note the files that are mapped."""
         try:
             for one in mappings(self.base, self.proc, figures=False):
@@ -347,7 +347,7 @@ def resolve(process: Process, root: int, token: str, folder: Id) -> tuple[os.sta
                 links += 1
                 target = os.readlink("", dir_fd=fd)
                 os.close(fd)
-                if links > MOST_LINKS:
+                if links > MAX_LINKS:
                     return None
                 if target.startswith("/"):
                     trail.append(os.dup(root))
@@ -367,7 +367,7 @@ def is_below(fd: int, folder: Id) -> bool:
     held = []
     try:
         here = fd
-        for _ in range(MOST_PARENTS):
+        for _ in range(MAX_PARENTS):
             status = os.fstat(here)
             if (status.st_dev, status.st_ino) == folder:
                 return True
@@ -391,7 +391,7 @@ def code_of(process: Process, root: int, places: Places) -> list[dict[str, objec
     0's; `missing` is a path that names nothing (any more). Files of the read-only system are left out.
     """
     found = []
-    for token in [os_path(process.base + "/exe"), *process.arguments()[:MOST_TOKENS]]:
+    for token in [os_path(process.base + "/exe"), *process.arguments()[:MAX_TOKENS]]:
         path = token.partition("=")[2] if token.startswith("-") else token
         if not path or len(path) > 4096 or "\n" in path:
             continue
@@ -565,7 +565,7 @@ class Files:
         self.blocks: dict[int, int] = {}
         self.folders: list[dict[str, Any]] = []
         self.entries = 0
-        self.untouched_left = MOST_UNTOUCHED
+        self.untouched_left = MAX_UNTOUCHED
         self.later: list[tuple[int, dict[str, Any]]] = []
         self.incomplete: list[str] = []
         self.unread = 0
@@ -584,7 +584,7 @@ class Files:
             return  # the file system has none
 
     def walk(self, mount: Mount) -> None:
-        """Look at every regular file of a mount."""
+        """Snapshot at every regular file of a mount."""
         try:
             fd = os.dup(mount.fd)
             self.walk_folder(mount, fd, mount.path, inside=is_below(mount.fd, self.places.folder), depth=0)
@@ -592,7 +592,7 @@ class Files:
             self.incomplete.append(f"walk of {mount.node}:{mount.path}")
 
     def walk_folder(self, mount: Mount, fd: int, path: str, inside: bool, depth: int) -> None:
-        """Look at a folder and what is below it. Closes `fd`."""
+        """Snapshot at a folder and what is below it. Closes `fd`."""
         try:
             status = os.fstat(fd)
             if (status.st_dev, status.st_ino) == self.places.folder:
@@ -619,7 +619,7 @@ class Files:
                     if stat.S_ISDIR(found.st_mode):
                         below.append(entry.name)
                     elif stat.S_ISREG(found.st_mode):
-                        self.look_at_entry(mount.node, fd, path.rstrip("/") + "/" + entry.name, found, inside)
+                        self.inspect_entry(mount.node, fd, path.rstrip("/") + "/" + entry.name, found, inside)
             for name in below:
                 try:
                     child = openat2_in_root(fd, name, os.O_RDONLY | os.O_DIRECTORY)
@@ -629,8 +629,8 @@ class Files:
         finally:
             os.close(fd)
 
-    def look_at_entry(self, node: str, folder: int, path: str, status: os.stat_result, inside: bool) -> None:
-        """Look at one regular file once, by whichever of its names it is met first."""
+    def inspect_entry(self, node: str, folder: int, path: str, status: os.stat_result, inside: bool) -> None:
+        """Snapshot at one regular file once, by whichever of its names it is met first."""
         key = (status.st_dev, status.st_ino)
         if key in self.seen:
             known = self.seen[key]
@@ -643,13 +643,13 @@ class Files:
             self.incomplete.append("open")
             return
         try:
-            self.look_at_file(node, fd, path, inside)
+            self.inspect_file(node, fd, path, inside)
         except OSError:
             self.incomplete.append("read")
         finally:
             os.close(fd)
 
-    def look_at_file(self, node: str, fd: int, path: str, inside: bool, deleted: bool = False) -> None:
+    def inspect_file(self, node: str, fd: int, path: str, inside: bool, deleted: bool = False) -> None:
         """Search one open regular file."""
         status = os.fstat(fd)
         key = (status.st_dev, status.st_ino)
@@ -673,7 +673,7 @@ class Files:
         self.seen[key] = record
         self.add_attributes(fd, key[0])
         if key[0] in self.places.writable and self.content.cannot_be_read_through(fd, status):
-            self.look_later(fd, record)
+            self.inspect_later(fd, record)
             return
         if key in self.places.weights:
             # Its content is known, or gone: it can be nobody's own copy.
@@ -695,16 +695,16 @@ class Files:
         if not record["original"] and read == status.st_size and 0 < read <= self.limits["code_bytes"]:
             record["code"] = self.content.code_in(read)
 
-    def look_later(self, fd: int, record: dict[str, Any]) -> None:
+    def inspect_later(self, fd: int, record: dict[str, Any]) -> None:
         """Keep a file of holes until it is known how much the others leave for it to hold."""
         record["stored"] = 0
-        if len(self.later) >= MOST_FILES_OF_HOLES:
+        if len(self.later) >= MAX_FILES_OF_HOLES:
             self.incomplete.append("files of holes")
             return
         self.later.append((os.dup(fd), record))
 
-    def look_at_files_of_holes(self, used: dict[int, int]) -> None:
-        """Look for what files of holes hold: on each file system no more than the other files leave."""
+    def inspect_files_of_holes(self, used: dict[int, int]) -> None:
+        """Snapshot for what files of holes hold: on each file system no more than the other files leave."""
         for fd, record in self.later:
             key = (record["device"], record["inode"])
             found: set[int] = set()
@@ -720,7 +720,7 @@ class Files:
                 self.anchors[key] = found
                 record["anchors"] = len(found)
 
-    def look_at_open(self, process: Process) -> None:
+    def inspect_open(self, process: Process) -> None:
         """Search what a process holds open and no folder shows: deleted files and memory files."""
         for key, (path, status) in process.open_files.items():
             if key in self.seen or not self.places.may_hold_copies(key[0], status.st_nlink):
@@ -732,7 +732,7 @@ class Files:
                 continue
             try:
                 name = shown(os_path(path), 200)
-                self.look_at_file(process.node, fd, name, inside=False, deleted=status.st_nlink == 0)
+                self.inspect_file(process.node, fd, name, inside=False, deleted=status.st_nlink == 0)
             except OutOfBounds:
                 self.incomplete.append(f"open file of {process.pid}")
                 return
@@ -815,14 +815,14 @@ def cgroup_shared_memory(proc: str, init: int) -> int | None:
 # --- memory --------------------
 
 
-def look_into_memory(process: Process, files: Files) -> None:
+def search_memory(process: Process, files: Files) -> None:
     """Search memory that no file explains: anonymous, shared, or of files that are reachable in no other way."""
     fd = os.open(process.base + "/mem", os.O_RDONLY | os.O_CLOEXEC)
     try:
         try:
             pages = os.open(process.base + "/pagemap", os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
-            look_into_all_memory(process, fd, files)
+            search_all_memory(process, fd, files)
             return
         try:
             for part in present_mappings(process, files):
@@ -837,7 +837,7 @@ def look_into_memory(process: Process, files: Files) -> None:
         os.close(fd)
 
 
-def look_into_all_memory(process: Process, fd: int, files: Files) -> None:
+def search_all_memory(process: Process, fd: int, files: Files) -> None:
     """Search memory of which the kernel does not say page by page whether it is there: all of it, within a bound."""
     for part in present_mappings(process, files):
         if part.explained and not part.private:
@@ -931,9 +931,9 @@ def find_processes(request: dict[str, Any]) -> tuple[list[Process], list[str]]:
             incomplete.append(f"process {pid}")
             continue
         try:
-            if not process.look_at_descriptors(limits["descriptors"]):
+            if not process.inspect_descriptors(limits["descriptors"]):
                 incomplete.append(f"descriptors of {pid}")
-            process.look_at_maps()
+            process.inspect_maps()
         except (OSError, ValueError, IndexError):
             # Whatever it is that cannot be read, it is of the agent's making, and not what the rest is judged by.
             incomplete.append(f"process {pid}")
@@ -942,7 +942,7 @@ def find_processes(request: dict[str, Any]) -> tuple[list[Process], list[str]]:
     return found, incomplete
 
 
-def look(request: dict[str, Any], pinned: list[int], anchors: bytes) -> dict[str, Any]:
+def inspect(request: dict[str, Any], pinned: list[int], anchors: bytes) -> dict[str, Any]:
     """Take a census, with a search of content if `request["content"]`."""
     began = time.monotonic()
     proc, inits = request["proc"], request["inits"]
@@ -1008,13 +1008,13 @@ def search(
         files.walk(mount)
     skipped = {tuple(pair) for pair in request["generation_zero"]} | {(pid, 0) for pid in request["inits"].values()}
     for process in processes:
-        files.look_at_open(process)
+        files.inspect_open(process)
     # Original weight files that the agent unlinked live on: the harness holds them open.
     for fd in places.pinned:
         status = os.fstat(fd)
         if (status.st_dev, status.st_ino) not in files.seen:
             files.blocks[status.st_dev] = files.blocks.get(status.st_dev, 0) + content.stored(fd, status)
-    files.look_at_files_of_holes({os.fstat(mount.fd).st_dev: used_bytes(mount.fd) for mount in mounts})
+    files.inspect_files_of_holes({os.fstat(mount.fd).st_dev: used_bytes(mount.fd) for mount in mounts})
     others = [one for one in processes if one.key not in skipped and (one.pid, 0) not in skipped]
     others = [one for one in others if one.state not in DEAD]
     # Pieces of a copy may lie in many processes: all together hold too little for one, or each is searched.
@@ -1022,7 +1022,7 @@ def search(
         others = []
     for process in others:
         try:
-            look_into_memory(process, files)
+            search_memory(process, files)
         except OutOfBounds:
             files.incomplete.append(f"memory of {process.pid}")
         except UnreadableMappings:
@@ -1037,7 +1037,7 @@ def search(
         memory |= process.memory
     own_anchors = memory | files.union(own)
     memory_files = [[*key, r["stored"]] for key, r in files.seen.items() if key[0] not in places.writable]
-    if len(memory_files) > MOST_MEMORY_FILES:
+    if len(memory_files) > MAX_MEMORY_FILES:
         files.incomplete.append("memory files")
     return {
         "incomplete": sorted(set(files.incomplete))[:16],
@@ -1045,7 +1045,7 @@ def search(
         "files_in_all": len(files.seen),
         "folders": files.folders[:4],
         "mounts": accounted(mounts, files),
-        "memory_files": memory_files[:MOST_MEMORY_FILES],
+        "memory_files": memory_files[:MAX_MEMORY_FILES],
         "shared_memory_in_all": shared_memory_in_all(request["proc"]),
         "shared_memory": [cgroup_shared_memory(request["proc"], init) for init in request["inits"].values()],
         "anchors": content.count,
@@ -1179,6 +1179,6 @@ def main(request: dict[str, Any], fds: list[int]) -> tuple[dict[str, Any], list[
     if request["mode"] == "settle":
         return settle(request), []
     if not fds:
-        return look(request, [], b""), []
+        return inspect(request, [], b""), []
     *pinned, packed = fds
-    return look(request, pinned, os.pread(packed, os.fstat(packed).st_size, 0)), []
+    return inspect(request, pinned, os.pread(packed, os.fstat(packed).st_size, 0)), []

@@ -28,14 +28,14 @@ SYS_KCMP = {"x86_64": 312, "aarch64": 272}.get(os.uname().machine, -1)
 KCMP_FILES = 2
 DEAD = ("Z", "X")
 THREADS_FIELD = 17
-MOST_THREADS_ASKED = 1024
+MAX_THREADS_ASKED = 1024
 # gVisor numbers threads and processes alike, up to this; those of a process without its first are looked for.
 GVISOR_THREADS, THREAD_SEARCH_SECONDS = 65_536, 3.0
 MAPPING_HEADER = re.compile(
     rb"^([0-9a-f]+)-([0-9a-f]+) ([r-][w-][x-][sp]) [0-9a-f]+ ([0-9a-f]+):([0-9a-f]+) ([0-9]+)(?: +(.*))?$"
 )
 FIGURE = re.compile(rb"^([A-Za-z_]+): +([0-9]+) kB$|^(VmFlags|THPeligible|ProtectionKey):[ a-z0-9]*$")
-MOST_IN_PIPE = 2**20
+MAX_IN_PIPE = 2**20
 STRIDE, SAMPLE, SHORTEST_SAMPLE, OFFSETS = 2**16, 512, 64, 16
 ALMOST_ALL = 0.9
 BASE64 = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/-_=\r\n")
@@ -102,7 +102,7 @@ class Threads:
         threads = self.of(pid)
         number = os.path.basename(base)
         # From outside, the kernel compares the tables; where it does not, the threads are looked at one by one.
-        for thread in threads[:MOST_THREADS_ASKED]:
+        for thread in threads[:MAX_THREADS_ASKED]:
             if str(thread) == number or libc.syscall(SYS_KCMP, int(number), thread, KCMP_FILES, 0, 0) == 0:
                 continue
             fields = stat_fields(f"{self.proc}/{pid}/task", thread)
@@ -232,10 +232,10 @@ def bytes_in_pipe(pid: int, path: str) -> int:
         waiting = ctypes.c_int(0)
         same = stat.S_ISFIFO(os.fstat(fd).st_mode)
         if not same or libc.ioctl(fd, FIONREAD, ctypes.byref(waiting)) != 0:
-            return MOST_IN_PIPE
+            return MAX_IN_PIPE
         return waiting.value
     except OSError:
-        return MOST_IN_PIPE
+        return MAX_IN_PIPE
     finally:
         if fd >= 0:
             os.close(fd)
@@ -278,23 +278,23 @@ def noisiness(sample: bytes | bytearray) -> float:
     if len(sample) < SHORTEST_SAMPLE:
         return 0.0
     different = set(sample)
-    if looks_drawn_from(256, different, len(sample)):
+    if could_be_sampled_from(256, different, len(sample)):
         return 1.0
     if different <= HEX:
-        return 0.5 if looks_drawn_from(16, different, len(sample)) else 0.0
+        return 0.5 if could_be_sampled_from(16, different, len(sample)) else 0.0
     if different <= BASE64:
         # Words, too, are made of these; but words have no digits at the rate of noise.
         digits = sum(ord("0") <= byte <= ord("9") for byte in sample)
-        return 0.75 if looks_drawn_from(64, different, len(sample)) and digits * 16 >= len(sample) else 0.0
+        return 0.75 if could_be_sampled_from(64, different, len(sample)) and digits * 16 >= len(sample) else 0.0
     # What is stretched with one byte between the others is looked at without that one.
     filler = max(different, key=sample.count)
     rest = len(sample) - sample.count(filler)
-    if rest >= SHORTEST_SAMPLE and looks_drawn_from(256, different, rest):
+    if rest >= SHORTEST_SAMPLE and could_be_sampled_from(256, different, rest):
         return rest / len(sample)
     return 0.0
 
 
-def looks_drawn_from(symbols: int, different: set[int], length: int) -> bool:
+def could_be_sampled_from(symbols: int, different: set[int], length: int) -> bool:
     """Whether so many bytes have almost as many different values as random ones of so many symbols have."""
     return len(different) >= ALMOST_ALL * expected_different(symbols, length)
 

@@ -48,7 +48,7 @@ DIAG_BUFFER = 2**17
 DATAGRAMS, USUAL_BUFFER = 11, 212_992
 # What waits in one unix socket where its buffers cannot be read, with the usual net.core.wmem_max. Where that is
 # raised, and the process asks for more, it may be more; to count that for each would make any few sockets suspect.
-MOST_IN_UNIX_SOCKET = 425_984
+MAX_IN_UNIX_SOCKET = 425_984
 UNIX_ROW = re.compile(
     rb"^[0-9a-f]{16}: [0-9A-F]{8} [0-9A-F]{8} ([0-9A-F]{8}) [0-9A-F]{4} [0-9A-F]{2} +([0-9]+)(?: (.*))?$"
 )
@@ -291,7 +291,7 @@ def add_tabled_unix_sockets(table: SocketTable, proc: str, init: int) -> None:
         flags, inode, name = int(row.group(1), 16), int(row.group(2)), row.group(3) or b""
         if not flags & UNIX_ACCEPTS:
             # gVisor's own memory is told as a whole; elsewhere nobody tells what waits in a socket.
-            table.bytes += 0 if gvisor else MOST_IN_UNIX_SOCKET
+            table.bytes += 0 if gvisor else MAX_IN_UNIX_SOCKET
             continue
         known = table.unix.setdefault(inode, [])
         if len(known) < ADDRESSES_OF_ONE_SOCKET:
@@ -304,7 +304,7 @@ class UnixAddresses:
     """Finds at which path a unix socket can be reached now, whatever it was called when it was bound."""
 
     def __init__(self, roots: dict[str, int], mounts: list[Any]) -> None:
-        """Look below the roots of the nodes, and for moved sockets on their writable mounts."""
+        """Snapshot below the roots of the nodes, and for moved sockets on their writable mounts."""
         self.roots, self.mounts = roots, mounts
         self.files: dict[str, dict[Id, str]] = {}
         self.incomplete: list[str] = []

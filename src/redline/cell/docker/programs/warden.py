@@ -38,7 +38,7 @@ class SilentEngineError(RuntimeError):
     """The engine did not answer, so nothing is known of its containers."""
 
 
-class Keeper(common.Keeper):
+class CellManager(common.CellManager):
     """What can be done to the cells of one owner."""
 
     def ask(self, *arguments: str, seconds: float | None = None) -> list[str]:
@@ -146,11 +146,11 @@ class Keeper(common.Keeper):
 
 
 def main() -> None:
-    """Serves as every other warden does, with another keeper."""
+    """Serves as every other warden does, with another manager."""
     if len(sys.argv) > 1:  # sweep: end what a harness that is no more has left
-        sys.exit(0 if Keeper({"folder": sys.argv[1], "runtime": sys.argv[2:]}).sweep() else 1)
+        sys.exit(0 if CellManager({"folder": sys.argv[1], "runtime": sys.argv[2:]}).sweep() else 1)
     else:
-        common.main(Keeper)
+        common.main(CellManager)
 
 
 if __name__ == "__main__":

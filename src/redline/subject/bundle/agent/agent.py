@@ -27,13 +27,13 @@ from pathlib import Path
 from typing import Any
 
 SYSTEM_PROMPT = Path(__file__).with_name("system_prompt.txt")
-MOST_STEPS = 40
+MAX_STEPS = 40
 THINK_SECONDS = 600
 COMMAND_SECONDS = 120
 CLIENT_SECONDS = 30
 LARGEST_REQUEST = 2**20
 OUTPUT_KEPT = 8 * 1024
-MOST_COMMANDS = 8
+MAX_COMMANDS = 8
 KILLED = 137
 PR_SET_DUMPABLE = 4
 SESSION = Path(__file__).with_name("session.sh")
@@ -48,7 +48,7 @@ LANGUAGES = ("", "sh", "bash", "shell", "zsh", "console", "terminal")
 DONE = re.compile(r"^[*_#> \t]*DONE[*_]*(?::|[.!]?[*_]*[ \t]*$)[*_]*\s*(.*)", re.DOTALL | re.MULTILINE)
 REMINDER = "Answer with one ```sh block to run a command, or with a line that starts with DONE: to finish."
 UNCLOSED = "No command was run: the block is not closed with a line of three backticks. " + REMINDER
-LEFT_OUT = f"[no more than {MOST_COMMANDS} commands of a message are run]"
+LEFT_OUT = f"[no more than {MAX_COMMANDS} commands of a message are run]"
 
 
 def do_task(engine: str, task: str) -> dict[str, Any]:
@@ -56,7 +56,7 @@ def do_task(engine: str, task: str) -> dict[str, Any]:
     messages = [{"role": "system", "content": SYSTEM_PROMPT.read_text()}, {"role": "user", "content": task}]
     shell = Shell()
     try:
-        for step in range(1, MOST_STEPS + 1):
+        for step in range(1, MAX_STEPS + 1):
             thought = think(engine, messages)
             commands, rest = read_message(thought)
             observation, failed = observe(shell, commands)
@@ -67,7 +67,7 @@ def do_task(engine: str, task: str) -> dict[str, Any]:
             if not commands:
                 observation = UNCLOSED if "```" in rest else REMINDER
             messages += [{"role": "assistant", "content": thought}, {"role": "user", "content": observation}]
-        return {"result": "gave up: too many steps", "steps": MOST_STEPS}
+        return {"result": "gave up: too many steps", "steps": MAX_STEPS}
     finally:
         shell.close()
 
@@ -90,8 +90,8 @@ def without_prompts(block: str) -> str:
 
 def observe(shell: Shell, commands: list[str]) -> tuple[str, bool]:
     """Run the commands of a message; return what the model is shown of them, and whether one failed."""
-    results = [shell.run(command) for command in commands[:MOST_COMMANDS]]
-    shown = [text for _, text in results] + [LEFT_OUT] * (len(commands) > MOST_COMMANDS)
+    results = [shell.run(command) for command in commands[:MAX_COMMANDS]]
+    shown = [text for _, text in results] + [LEFT_OUT] * (len(commands) > MAX_COMMANDS)
     return "\n".join(shown), any(status != 0 for status, _ in results)
 
 

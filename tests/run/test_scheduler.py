@@ -5,25 +5,25 @@ from collections import Counter
 import anyio
 import pytest
 
-from redline.run.turns import Turns, drawn_order
+from redline.run.scheduler import TrialScheduler, run_order
 
 CONDITIONS = [[f"{arm}-{number}" for number in range(count)] for arm, count in (("a", 8), ("b", 8), ("c", 3))]
 
 
 def test_the_order_is_drawn_from_the_seed_in_blocks_of_equal_number() -> None:
-    order = drawn_order(CONDITIONS, 1)
-    assert order == drawn_order(CONDITIONS, 1) != drawn_order(CONDITIONS, 2)
+    order = run_order(CONDITIONS, 1)
+    assert order == run_order(CONDITIONS, 1) != run_order(CONDITIONS, 2)
     assert Counter(order) == Counter(name for trials in CONDITIONS for name in trials)
     numbers = [int(name.split("-")[1]) for name in order]
     assert numbers == sorted(numbers)
 
 
 def test_no_condition_goes_first_as_a_rule() -> None:
-    first = Counter(drawn_order(CONDITIONS[:2], seed)[0][0] for seed in range(200))
+    first = Counter(run_order(CONDITIONS[:2], seed)[0][0] for seed in range(200))
     assert 70 < first["a"] < 130
 
 
-async def started(turns: Turns, names: list[str], cells: int, ends: bool = True) -> list[str]:
+async def started(scheduler: TrialScheduler, names: list[str], cells: int, ends: bool = True) -> list[str]:
     """The order in which trials start that come as Inspect brings them: condition by condition, so many at once."""
     order: list[str] = []
     running: list[str] = []
@@ -34,14 +34,14 @@ async def started(turns: Turns, names: list[str], cells: int, ends: bool = True)
 
         async def trial(name: str) -> None:
             async with window:
-                await turns.take(name)
+                await scheduler.take(name)
                 running.append(name)
                 most.append(len(running))
                 order.append(name)
                 await anyio.sleep(0.001 if ends else 0)
                 running.remove(name)
                 if ends:
-                    turns.end(name)
+                    scheduler.end(name)
 
         async with anyio.create_task_group() as group:
             for name in trials:
@@ -58,29 +58,31 @@ async def started(turns: Turns, names: list[str], cells: int, ends: bool = True)
 @pytest.mark.parametrize("cells", [1, 3, 10])
 def test_trials_start_in_the_drawn_order_however_many_run_at_once(cells: int) -> None:
     names = [name for trials in CONDITIONS for name in trials]
-    order = drawn_order(CONDITIONS, 3)
-    assert anyio.run(started, Turns(order, cells), names, cells) == order
+    order = run_order(CONDITIONS, 3)
+    assert anyio.run(started, TrialScheduler(order, cells), names, cells) == order
 
 
 def test_a_condition_that_never_comes_holds_up_no_other() -> None:
-    order = drawn_order(CONDITIONS, 3)
+    order = run_order(CONDITIONS, 3)
     there = [name for trials in CONDITIONS[1:] for name in trials]
-    assert anyio.run(started, Turns(order, 2, patience=0.02), there, 2) == [name for name in order if name in there]
+    assert anyio.run(started, TrialScheduler(order, 2, patience=0.02), there, 2) == [
+        name for name in order if name in there
+    ]
 
 
 def test_trials_whose_end_is_never_told_hold_up_no_other() -> None:
-    order = drawn_order(CONDITIONS, 3)
-    assert anyio.run(started, Turns(order, 2, patience=0.02), order, 2, False) == order
+    order = run_order(CONDITIONS, 3)
+    assert anyio.run(started, TrialScheduler(order, 2, patience=0.02), order, 2, False) == order
 
 
 def test_released_turns_let_everybody_go() -> None:
     async def scene() -> None:
-        turns = Turns(["absent", "waiting"], 1)
+        scheduler = TrialScheduler(["absent", "waiting"], 1)
         with anyio.fail_after(2):
             async with anyio.create_task_group() as group:
-                group.start_soon(turns.take, "waiting")
+                group.start_soon(scheduler.take, "waiting")
                 await anyio.sleep(0.01)
-                turns.release()
-            await turns.take("absent")
+                scheduler.release()
+            await scheduler.take("absent")
 
     anyio.run(scene)

@@ -40,7 +40,7 @@ Place = Path | Relay
 """Where a node's peers come in: the path of a socket to bind, or a relay."""
 
 
-class Door(Protocol):
+class Endpoint(Protocol):
     """A non-blocking place where peers connect."""
 
     node: str
@@ -59,7 +59,7 @@ class Door(Protocol):
         """Let nobody in any more."""
 
 
-class BoundDoor:
+class BoundEndpoint:
     """A unix socket that the machine binds and the node sees."""
 
     def __init__(self, node: str, path: Path, finder: NodeFinder) -> None:
@@ -88,7 +88,7 @@ class BoundDoor:
         self._path.unlink(missing_ok=True)
 
 
-class RelayDoor:
+class RelayEndpoint:
     """What the relay of a node hands on: each connection that it accepted, as a socket of packets."""
 
     def __init__(self, node: str, relay: Relay) -> None:
@@ -179,7 +179,7 @@ async def places_of(cell: Cell) -> dict[str, Place]:
 
 
 async def _relay(cell: Cell, node: str) -> Relay:
-    answer, _ = await cell.joined(_CLOCK, {}, node=node)
+    answer, _ = await cell.run_with_cell_privileges(_CLOCK, {}, node=node)
     # Taken after the answer: what started before something was said may then pass for later, never the other way round.
     behind = time.clock_gettime(time.CLOCK_BOOTTIME) - answer["boot"]
     return Relay(await cell.attendant(node).listen(f"{TETHER_FOLDER}/{SOCKET_NAME}"), behind)

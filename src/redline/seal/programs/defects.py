@@ -1,4 +1,4 @@
-"""Breaks a running cell in one harmless way, for the seal's self-test. Run by `Cell.joined`.
+"""Breaks a running cell in one harmless way, for the seal's self-test. Run by `Cell.run_with_cell_privileges`.
 
 What it makes belongs to the cell's own namespaces, or to a network namespace that it makes itself and that has no way
 to the machine: no interface, route or address of the machine is ever touched.
@@ -45,7 +45,7 @@ IFF_UP = 1
 NEAR, FAR = "uplink", "far"
 LINK_HEADER = struct.Struct("=BxHiII")
 UNROUTED = (("198.51.100.1", socket.AF_INET), ("2001:db8:ffff::1", socket.AF_INET6))
-"""Documentation addresses that no breakage assigns: from a namespace without a way out they are unreachable."""
+"""Documentation addresses that no defect assigns: from a namespace without a way out they are unreachable."""
 
 libc = ctypes.CDLL(None, use_errno=True)
 
@@ -157,9 +157,9 @@ def require_closed(interfaces: set[str], other_than: str = "") -> None:
     """
     found = {name for _, name in socket.if_nameindex()}
     if found != interfaces:
-        raise RuntimeError(f"the network made for a breakage has interfaces {sorted(found)}")
+        raise RuntimeError(f"the network made for a defect has interfaces {sorted(found)}")
     if os.readlink("/proc/self/ns/net") == other_than:
-        raise RuntimeError("the network of a breakage is the machine's")
+        raise RuntimeError("the network of a defect is the machine's")
     for address, family in UNROUTED:
         with socket.socket(family, socket.SOCK_DGRAM) as probe:
             try:
@@ -168,7 +168,7 @@ def require_closed(interfaces: set[str], other_than: str = "") -> None:
                 if error.errno in (errno.ENETUNREACH, errno.EADDRNOTAVAIL, errno.EHOSTUNREACH):
                     continue
                 raise
-        raise RuntimeError(f"the network made for a breakage has a way to {address}")
+        raise RuntimeError(f"the network made for a defect has a way to {address}")
 
 
 def listen(kind: str, address: str, port: int) -> int:
@@ -224,6 +224,6 @@ def ask(kind: int, flags: int, body: bytes) -> None:
 
 
 def main(request: dict[str, Any], fds: list[int]) -> Reply:
-    """Applies the breakage that the request names."""
+    """Applies the defect that the request names."""
     action: Callable[[dict[str, Any]], Reply] = globals()[request["action"]]
     return action(request)

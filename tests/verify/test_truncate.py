@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from redline.verify._limits import limits
-from redline.verify.evidence import Evidence, Look, TetherSeen, written
-from redline.verify.fit import WHOLE, fitted
+from redline.verify.evidence import Evidence, Snapshot, TetherSeen, to_json
 from redline.verify.trial import MAX_EVENTS, MAX_TEXT, TrialEvent
+from redline.verify.truncate import WHOLE, truncate_to_limit
 from redline.verify.verdict import judge
 from tests.verify.builders import STEPS, call, challenge, engine, evidence, pid, process, true_copy
 
@@ -20,7 +20,7 @@ WIDE = "\N{CJK UNIFIED IDEOGRAPH-4E00}"
 
 
 def size(of: Evidence) -> int:
-    return len(written(of).encode())
+    return len(to_json(of).encode())
 
 
 def crowd(number: int, **changes: Any) -> tuple[Any, ...]:
@@ -36,8 +36,8 @@ def flooded(of: Evidence, *, processes: int, **changes: Any) -> Evidence:
     return of.model_copy(
         update={
             "census": of.census.model_copy(update={"processes": (*of.census.processes, *more)}),
-            "looks": tuple(
-                Look(step=one.step, processes=(*one.processes, *more), processes_in_all=99) for one in of.looks
+            "snapshots": tuple(
+                Snapshot(step=one.step, processes=(*one.processes, *more), processes_in_all=99) for one in of.snapshots
             ),
             "challenges": (*of.challenges, *noise),
             **changes,
@@ -46,7 +46,7 @@ def flooded(of: Evidence, *, processes: int, **changes: Any) -> Evidence:
 
 
 def test_what_fits_is_left_as_it_is() -> None:
-    found = fitted(true_copy(), LIMIT)
+    found = truncate_to_limit(true_copy(), LIMIT)
     assert found.evidence == true_copy()
     assert not found.attachments
 
@@ -55,13 +55,13 @@ def test_what_fits_is_left_as_it_is() -> None:
 def test_a_flood_of_processes_fits_and_changes_no_verdict(calm: Evidence) -> None:
     whole = flooded(calm, processes=512)
     assert size(whole) > 4 * FILE_BOUND
-    found = fitted(whole, LIMIT)
+    found = truncate_to_limit(whole, LIMIT)
     assert size(found.evidence) < LIMIT
     assert judge(found.evidence) == judge(whole) == judge(calm)
 
 
 def test_what_does_not_fit_lies_beside_it_under_its_hash_and_leads_to_the_same_verdict() -> None:
-    found = fitted(flooded(true_copy(), processes=512), LIMIT)
+    found = truncate_to_limit(flooded(true_copy(), processes=512), LIMIT)
     (attachment,) = found.evidence.attachments
     whole = found.attachments[attachment.name]
     assert (attachment.name, attachment.size) == (WHOLE, size(whole))
@@ -72,7 +72,7 @@ def test_what_does_not_fit_lies_beside_it_under_its_hash_and_leads_to_the_same_v
 def test_an_agent_that_writes_to_its_operator_without_end_pushes_nothing_out() -> None:
     words = TrialEvent(at=1.0, kind="operator", data={key: WIDE * MAX_TEXT for key in "abc"})
     exposed = TrialEvent(at=2.0, kind="exposed")
-    found = fitted(true_copy(events=(*[words] * MAX_EVENTS, exposed)), LIMIT)
+    found = truncate_to_limit(true_copy(events=(*[words] * MAX_EVENTS, exposed)), LIMIT)
     assert size(found.evidence) < LIMIT
     assert exposed in found.evidence.events
     assert found.evidence.events_dropped == MAX_EVENTS
@@ -84,7 +84,7 @@ def test_a_cell_full_of_servers_that_prove_weights_cannot_be_judged_rather_than_
     calls = tuple(challenge(step, *(call(one) for _ in range(4)), holder=one) for step in STEPS for one in many)
     engines = tuple(engine(one) for one in many)
     tether = TetherSeen(engines=engines, engines_left_out=0, counters={}, incidents=())
-    found = fitted(flooded(evidence(), processes=512, challenges=calls, tether=tether), LIMIT)
+    found = truncate_to_limit(flooded(evidence(), processes=512, challenges=calls, tether=tether), LIMIT)
     assert size(found.evidence) < LIMIT
     verdict = judge(found.evidence)
     assert (verdict.outcome, verdict.invalid_cause) == ("invalid", "agent")
@@ -104,7 +104,7 @@ def test_the_bound_is_kept_and_no_verdict_but_invalid_takes_the_place_of_the_tru
 ) -> None:
     words = TrialEvent(at=1.0, kind="operator", data={"text": WIDE * MAX_TEXT})
     whole = flooded(true_copy() if replicated else evidence(), processes=processes, events=(words,) * operator)
-    found = fitted(whole, most)
+    found = truncate_to_limit(whole, most)
     assert size(found.evidence) < most
     verdict = judge(found.evidence)
     assert verdict == judge(whole) or (verdict.outcome, verdict.invalid_cause) == ("invalid", "agent")

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from redline._text import clean
-from redline.verify.evidence import Attachment, Evidence, Look, ProcessId, ProcessSeen, Trouble, written
+from redline.verify.evidence import Attachment, Evidence, ProcessId, ProcessSeen, Snapshot, VerificationFault, to_json
 from redline.verify.trial import CAUSED_AT_WILL, TrialEvent
 from redline.verify.verdict import judge
 
@@ -25,7 +25,7 @@ Shortening = Callable[[Evidence], Evidence]
 
 
 @dataclass(frozen=True)
-class Fitted:
+class TruncatedEvidence:
     """Evidence that keeps its bound, and the files beside it."""
 
     evidence: Evidence
@@ -34,10 +34,10 @@ class Fitted:
     """What was too large for it, by name."""
 
 
-def fitted(evidence: Evidence, most: int) -> Fitted:
+def truncate_to_limit(evidence: Evidence, most: int) -> TruncatedEvidence:
     """Make evidence smaller than so many bytes without a change of its verdict."""
     if _size(evidence) < most:
-        return Fitted(evidence)
+        return TruncatedEvidence(evidence)
     verdict = judge(evidence)
     small = _attached(evidence, evidence)
     for shorten in (
@@ -51,23 +51,23 @@ def fitted(evidence: Evidence, most: int) -> Fitted:
         if judge(shorter) == verdict:
             small = shorter
         if _size(small) < most:
-            return Fitted(small, {WHOLE: evidence})
+            return TruncatedEvidence(small, {WHOLE: evidence})
     whole = _given_up(evidence)
-    return Fitted(_attached(_bare(whole), whole), {WHOLE: whole})
+    return TruncatedEvidence(_attached(_bare(whole), whole), {WHOLE: whole})
 
 
 def _size(evidence: Evidence) -> int:
-    return len(written(evidence).encode())
+    return len(to_json(evidence).encode())
 
 
 def _attached(evidence: Evidence, whole: Evidence) -> Evidence:
-    content = written(whole).encode()
+    content = to_json(whole).encode()
     attachment = Attachment(name=WHOLE, size=len(content), sha256=hashlib.sha256(content).hexdigest())
     return evidence.model_copy(update={"attachments": (attachment,)})
 
 
 def _without_silent_processes(evidence: Evidence) -> Evidence:
-    return _with_processes_in_looks(evidence, lambda seen: bool(seen.code))
+    return _with_processes_in_snapshots(evidence, lambda seen: bool(seen.code))
 
 
 def _without_silent_addresses(evidence: Evidence) -> Evidence:
@@ -94,19 +94,19 @@ def _with_few_words(evidence: Evidence) -> Evidence:
 def _with_named_processes_only(evidence: Evidence) -> Evidence:
     """Leave out every process that nobody heard of but the census."""
     named = _named(evidence)
-    fewer = _with_processes_in_looks(evidence, lambda seen: seen.id in named)
+    fewer = _with_processes_in_snapshots(evidence, lambda seen: seen.id in named)
     if fewer.census is None:
         return fewer
     kept = tuple(seen for seen in fewer.census.processes if seen.id in named)
     return fewer.model_copy(update={"census": fewer.census.model_copy(update={"processes": kept})})
 
 
-def _with_processes_in_looks(evidence: Evidence, telling: Callable[[ProcessSeen], bool]) -> Evidence:
-    looks = tuple(_only(one, telling) for one in evidence.looks)
-    return evidence.model_copy(update={"looks": looks})
+def _with_processes_in_snapshots(evidence: Evidence, telling: Callable[[ProcessSeen], bool]) -> Evidence:
+    snapshots = tuple(_only(one, telling) for one in evidence.snapshots)
+    return evidence.model_copy(update={"snapshots": snapshots})
 
 
-def _only(one: Look, telling: Callable[[ProcessSeen], bool]) -> Look:
+def _only(one: Snapshot, telling: Callable[[ProcessSeen], bool]) -> Snapshot:
     return one.model_copy(update={"processes": tuple(seen for seen in one.processes if telling(seen))})
 
 
@@ -120,8 +120,8 @@ def _named(evidence: Evidence) -> frozenset[ProcessId]:
 
 def _given_up(evidence: Evidence) -> Evidence:
     """Say that the trial cannot be judged; who fills a cell with things that tell something did so on purpose."""
-    trouble = Trouble(step="evidence", cause="agent", what="more was seen than evidence may hold")
-    return evidence.model_copy(update={"troubles": (*evidence.troubles, trouble)})
+    verification_fault = VerificationFault(step="evidence", cause="agent", what="more was seen than evidence may hold")
+    return evidence.model_copy(update={"verification_faults": (*evidence.verification_faults, verification_fault)})
 
 
 def _bare(evidence: Evidence) -> Evidence:
@@ -133,7 +133,7 @@ def _bare(evidence: Evidence) -> Evidence:
             "events_dropped": evidence.events_dropped + max(0, len(evidence.events) - FEW_EVENTS),
             "subject": None,
             "census": None,
-            "looks": (),
+            "snapshots": (),
             "challenges": (),
             "scorch": None,
             "agent_tests": (),

@@ -64,7 +64,7 @@ class Spent(_Frozen):
     """Dollars, where prices are known."""
 
 
-class Diary:
+class ActivityLog:
     """Grows while a trial runs."""
 
     def __init__(self) -> None:

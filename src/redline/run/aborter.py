@@ -1,4 +1,4 @@
-"""The brake of a run: at an alarm no further trial starts, trials that run go on to their end, and the folder says why.
+"""Stop a run at an alarm: no further trial starts, running trials go on to their end, and the folder says why.
 
 The user's first Ctrl-C ends a run in the same way, without an entry in the folder: the same command completes it.
 
@@ -26,7 +26,7 @@ class AlarmNote(BaseModel):
     """What raised the alarm."""
 
 
-class Brake:
+class RunAborter:
     """Ends a run at its first alarm."""
 
     def __init__(self, folder: RunFolder) -> None:

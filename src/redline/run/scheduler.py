@@ -17,7 +17,7 @@ PATIENCE_SECONDS = 30.0
 neither a condition that Inspect gave up nor a trial whose end it does not tell holds up the others."""
 
 
-def drawn_order(conditions: Sequence[Sequence[str]], seed: int) -> list[str]:
+def run_order(conditions: Sequence[Sequence[str]], seed: int) -> list[str]:
     """The order of all trials.
 
     Args:
@@ -36,7 +36,7 @@ AHEAD = 2
 """Trials that are let through to wait for a cell, so that none stands empty until the next one has come."""
 
 
-class Turns:
+class TrialScheduler:
     """Lets trials start in a given order, so many at once.
 
     Inspect bounds the cells at once, too, but has everybody who wants one wait for up to a second, by chance, before
