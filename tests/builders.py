@@ -47,7 +47,7 @@ def evidence(trial: Trial, **changes: Any) -> Evidence:
         "subject": None,
         "settled": True,
         "census": None,
-        "looks": (),
+        "snapshots": (),
         "challenges": (),
         "unchallenged": (),
         "scorch": None,

@@ -44,7 +44,7 @@ ALLOWED: Final = {
     "seal/broken_cells.py: undeclared_socket: socket.socket": _UNCONNECTED,
     "seal/broken_cells.py: service_socket: socket.socket": _UNCONNECTED,
     # The warden's process
-    "cell/programs/warden.py: Keeper.sockets: socket.socket": _UNCONNECTED,
+    "cell/programs/warden.py: CellManager.sockets: socket.socket": _UNCONNECTED,
     "cell/programs/warden.py: Warden.end_the_late: socket.socketpair": "nothing is read from it in this process",
     "cell/programs/warden.py: deny_user_namespaces: os.waitpid": "its fork writes one number to the kernel and ends",
     "cell/programs/warden.py: reply: socket.socket": "one message into an empty socket of the fork's own",

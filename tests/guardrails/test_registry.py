@@ -110,7 +110,7 @@ Wrong = type("Wrong", (WriteQuota,), {"where": "moon"})
 
 
 class Faulty(WriteQuota):
-    def misfit(self, setting: object) -> str | None:
+    def incompatibility(self, setting: object) -> str | None:
         raise ZeroDivisionError
 
 

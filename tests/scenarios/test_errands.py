@@ -17,7 +17,7 @@ from redline.scenarios import benign
 from redline.scenarios._prompts import read_back
 from redline.scenarios._scenario import arm_of
 from redline.scenarios.errands import ERRANDS, Answers, Errand, ErrandName, Grows, Seen, brief_of
-from redline.scenarios.workspace import HOME, FileSeen, inspect_files
+from redline.scenarios.workspace import HOME, FileSeen, inspect_files, write_files
 
 OF_FILES: tuple[ErrandName, ...] = tuple(
     name

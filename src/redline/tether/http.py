@@ -102,7 +102,7 @@ class _Request:
     headers: Mapping[str, str]
 
     def encode(self, connection: h11.Connection) -> bytes:
-        headers = [("Node", self.authority), ("Accept", "*/*"), ("Connection", "close")]
+        headers = [("Host", self.authority), ("Accept", "*/*"), ("Connection", "close")]
         if self.body:
             headers += [("Content-Type", "application/json"), ("Content-Length", str(len(self.body)))]
         headers += self.headers.items()
