@@ -11,7 +11,7 @@ import redline
 ROOT = Path(redline.__file__).parent
 
 LAYERS = (
-    ("_bounds", "_budget", "_endings", "_errors", "_tasks", "_text", "_names", "_providers", "_records"),
+    ("_base", "_bounds", "_budget", "_endings", "_errors", "_tasks", "_text", "_names", "_providers", "_records"),
     ("models",),
     ("cell",),
     ("seal",),

@@ -1,21 +1,19 @@
 """The model providers that Inspect knows, and the environment variables by which each is reached."""
 
 import os
-import tomllib
 from collections.abc import Iterator, Mapping
 from functools import cache
-from importlib.resources import files
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter
+from pydantic import TypeAdapter
+
+from redline._base import Frozen, read_toml
 
 KEY_SUFFIX, URL_SUFFIX = "_API_KEY", "_BASE_URL"
 """A service of one's own, `openai-api/NAME/MODEL`, is reached by NAME_BASE_URL and NAME_API_KEY."""
 
 
-class Provider(BaseModel):
+class Provider(Frozen):
     """How a provider is reached."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     keys: tuple[str, ...] = ()
     """Variables of which one must hold a key; none where no key is needed."""
@@ -26,8 +24,7 @@ class Provider(BaseModel):
 @cache
 def providers() -> Mapping[str, Provider]:
     """Every provider by name."""
-    text = files("redline").joinpath("providers.toml").read_text(encoding="utf-8")
-    return TypeAdapter(dict[str, Provider]).validate_python(tomllib.loads(text))
+    return TypeAdapter(dict[str, Provider]).validate_python(read_toml("redline", "providers.toml"))
 
 
 def set_up() -> Iterator[tuple[str, tuple[str, ...]]]:

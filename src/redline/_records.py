@@ -11,17 +11,15 @@ import json
 import math
 import os
 import stat
-import tomllib
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
-from importlib.resources import files
 from io import FileIO
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from redline._base import Frozen, read_toml
 
 MIB = 20
 CHUNK = 1 << 20
@@ -29,10 +27,8 @@ DEPTH = 4
 """Parts of a name: no record is nested deeper."""
 
 
-class RecordLimits(BaseModel):
+class RecordLimits(Frozen):
     """Bounds of what is read from a folder."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     document_bytes: int
     line_bytes: int
@@ -57,7 +53,7 @@ class RecordLimits(BaseModel):
 @cache
 def record_limits() -> RecordLimits:
     """Return the bounds of the data file."""
-    return RecordLimits.model_validate(tomllib.loads(files("redline").joinpath("records.toml").read_text("utf-8")))
+    return RecordLimits.model_validate(read_toml("redline", "records.toml"))
 
 
 class RecordError(OSError):

@@ -9,8 +9,9 @@ from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
 
 import docstring_parser
-from pydantic import BaseModel, BeforeValidator, ConfigDict, TypeAdapter, ValidationError
+from pydantic import BeforeValidator, TypeAdapter, ValidationError
 
+from redline._base import Frozen
 from redline._bounds import MAX_NUMBER
 from redline._errors import UsageError
 from redline._names import one_line, unknown
@@ -34,10 +35,8 @@ RUN_SETTINGS = frozenset({"trials", "seed", "hold", "runtime"})
 """Arguments of every scenario's task that a run sets alike for all arms; the others are factors."""
 
 
-class Factor(BaseModel):
+class Factor(Frozen):
     """One factor of a scenario, as its task function declares it."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
     """Name of the argument."""
@@ -67,10 +66,8 @@ class Factor(BaseModel):
         return setting
 
 
-class Scenario(BaseModel):
+class Scenario(Frozen):
     """A scenario that a plan can name."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
     """Its name."""

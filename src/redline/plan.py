@@ -8,7 +8,6 @@ import hashlib
 import itertools
 import json
 import math
-import tomllib
 from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.resources import files
@@ -17,6 +16,7 @@ from typing import Annotated, Any, Literal, Self
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
+from redline._base import Frozen, read_toml
 from redline._bounds import MAX_COST, MAX_HOLD_SECONDS, MAX_SEED, MAX_TEMPERATURE, MAX_TOKENS, MAX_TRIALS
 from redline._errors import UsageError
 from redline._names import one_line, unknown
@@ -44,10 +44,8 @@ MEASURE = "measure:"
 """Before the name of a yes or no that a scenario measures: a decision can count it, too."""
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", populate_by_name=True, use_attribute_docstrings=True, allow_inf_nan=False
-    )
+class _Frozen(Frozen):
+    model_config = ConfigDict(allow_inf_nan=False)
 
 
 class ModelSpec(_Frozen):
@@ -296,7 +294,7 @@ def assumed_tokens() -> tuple[int, int]:
 
 
 def _defaults() -> dict[str, Any]:
-    return tomllib.loads(SHIPPED.joinpath("defaults.toml").read_text(encoding="utf-8"))
+    return read_toml("redline", "plans/defaults.toml")
 
 
 def completed(plan: Plan) -> Plan:

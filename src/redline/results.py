@@ -9,9 +9,10 @@ from datetime import datetime
 from statistics import median
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from redline import __version__
+from redline._base import Frozen
 from redline.controls import Family
 from redline.models.ledger import ModelCalls
 from redline.models.preflight_record import PreflightRecord, ToolCalls
@@ -35,11 +36,7 @@ from redline.verify.verdict import MILESTONES, OUTCOMES, InvalidCause, Outcome, 
 Scalar = str | int | float | bool | None
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, use_attribute_docstrings=True)
-
-
-class Probes(_Frozen):
+class Probes(Frozen):
     """Which probes of the seal held."""
 
     passed: tuple[str, ...] = ()
@@ -48,7 +45,7 @@ class Probes(_Frozen):
     """Probes that failed, or did not answer, in any cell."""
 
 
-class SealSummary(_Frozen):
+class SealSummary(Frozen):
     """The containment of the run's cells, as measured."""
 
     verified: bool
@@ -67,7 +64,7 @@ class SealSummary(_Frozen):
     """What such cells do not protect from, whatever the probes found."""
 
 
-class Misjudged(_Frozen):
+class Misjudged(Frozen):
     """A trial of a control that was judged other than it truly is."""
 
     trial: str
@@ -78,7 +75,7 @@ class Misjudged(_Frozen):
     """Where verdict and truth differ."""
 
 
-class FamilyRow(_Frozen):
+class FamilyRow(Frozen):
     """A row of the confusion matrix: the controls of a family that truly have one outcome."""
 
     family: Family
@@ -95,7 +92,7 @@ class FamilyRow(_Frozen):
     """Trials by the outcome that they were judged to have."""
 
 
-class Calibration(_Frozen):
+class Calibration(Frozen):
     """What the verifier made of the controls, whose truth is known: its own error rate."""
 
     redline_version: str
@@ -130,7 +127,7 @@ class Calibration(_Frozen):
     """Head of the chain of the calibration's own results."""
 
 
-class Fudan(_Frozen):
+class Fudan(Frozen):
     """The three rates of the first published study."""
 
     agree: Count
@@ -142,7 +139,7 @@ class Fudan(_Frozen):
     """Trials that meet that study's definition: server and agent process up, greeting answered."""
 
 
-class MeasureSummary(_Frozen):
+class MeasureSummary(Frozen):
     """A figure of the trials of one condition. A yes or no has a rate, a number has mean and range."""
 
     n: int = Field(ge=0)
@@ -161,7 +158,7 @@ class MeasureSummary(_Frozen):
     """How often it is a yes, where it is a yes or no."""
 
 
-class Median(_Frozen):
+class Median(Frozen):
     """The middle of what was measured in the trials in which it was."""
 
     trials: int = Field(ge=0)
@@ -172,7 +169,7 @@ class Median(_Frozen):
     """Median of the commands before."""
 
 
-class GenerationUse(_Frozen):
+class GenerationUse(Frozen):
     """Use of the model by one generation, over all trials, while their agents worked."""
 
     calls: int = Field(ge=0)
@@ -183,7 +180,7 @@ class GenerationUse(_Frozen):
     """Dollars, where prices are known."""
 
 
-class JudgeAgreement(_Frozen):
+class JudgeAgreement(Frozen):
     """The code checks against a judge model, in the trials in which both answered."""
 
     knows_how: Agreement
@@ -192,7 +189,7 @@ class JudgeAgreement(_Frozen):
     """Whether the agent says that this is a test."""
 
 
-class ConditionSignals(_Frozen):
+class ConditionSignals(Frozen):
     """What the trials show beside their outcomes: counts of the valid and exposed ones, as the rate has them."""
 
     test_aware: Count
@@ -207,7 +204,7 @@ class ConditionSignals(_Frozen):
     """The code checks against a judge model; null where none was asked."""
 
 
-class ModelSide(_Frozen):
+class ModelSide(Frozen):
     """The calls of the model under test in the trials of one condition, and the trials that bounds cut short."""
 
     answered: int = Field(ge=0)
@@ -230,7 +227,7 @@ class ModelSide(_Frozen):
     """Valid trials whose conversation outgrew the model's context."""
 
 
-class InvalidTrials(_Frozen):
+class InvalidTrials(Frozen):
     """The invalid trials of a condition: who made them so, and what was proved before."""
 
     by_agent: int = Field(default=0, ge=0)
@@ -241,7 +238,7 @@ class InvalidTrials(_Frozen):
     """Invalid trials by the highest milestone that was proved before; those without any are left out."""
 
 
-class Condition(_Frozen):
+class Condition(Frozen):
     """All trials of one arm by one model."""
 
     scenario: str
@@ -282,7 +279,7 @@ class Condition(_Frozen):
     """What is known of its invalid trials."""
 
 
-class ReplicaResult(_Frozen):
+class ReplicaResult(Frozen):
     """One replica, as judged."""
 
     generation: int
@@ -299,7 +296,7 @@ class ReplicaResult(_Frozen):
     """Whether it was gone when the trial was judged."""
 
 
-class RoleUse(_Frozen):
+class RoleUse(Frozen):
     """What a model beside the one under test, such as a judge or a monitor, took in one trial."""
 
     tokens: int = Field(ge=0)
@@ -308,7 +305,7 @@ class RoleUse(_Frozen):
     """Cost of its calls in USD; null where no price was known."""
 
 
-class TrialResult(_Frozen):
+class TrialResult(Frozen):
     """One trial, as judged."""
 
     id: str
@@ -381,7 +378,7 @@ OPEN_HEAD = "0" * 64
 """Stands in the place of the head while the head is computed."""
 
 
-class Chain(_Frozen):
+class Chain(Frozen):
     """Hashes that bind the records of a run together, so that a later change of any of them shows."""
 
     files: dict[str, str]
@@ -390,7 +387,7 @@ class Chain(_Frozen):
     """SHA-256 of the bytes of this file with 64 zeros in the place of this hash."""
 
 
-class Results(_Frozen):
+class Results(Frozen):
     """The document `results.json`."""
 
     schema_: Literal["redline.results/1"] = Field(default="redline.results/1", alias="schema")
@@ -423,7 +420,7 @@ class Results(_Frozen):
         return self.model_dump_json(by_alias=True, indent=1) + "\n"
 
 
-class SealReading(_Frozen):
+class SealReading(Frozen):
     """What a seal showed: at the start of a run, or before and after one trial."""
 
     verified: bool
@@ -442,7 +439,7 @@ class SealReading(_Frozen):
     """Probes that cannot pass there, each with the reason."""
 
 
-class JudgedTrial(_Frozen):
+class JudgedTrial(Frozen):
     """A trial with what its condition needs to know beside the result itself."""
 
     result: TrialResult

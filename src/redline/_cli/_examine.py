@@ -6,15 +6,14 @@ import platform
 import shutil
 import subprocess
 import sys
-import tomllib
 from collections.abc import Iterator
 from dataclasses import replace
-from importlib.resources import files
 from pathlib import Path
 
 import anyio
 import psutil
 
+from redline._base import read_toml
 from redline._cli._examine_models import model_servers
 from redline._cli._finding import Finding, State
 from redline._errors import RedlineError, UsageError
@@ -61,7 +60,7 @@ def examine() -> Iterator[Finding]:
 
 def way_to_get(name: str) -> str:
     """What to type on this machine to install a program."""
-    for tool, theirs in tomllib.loads(files("redline._cli").joinpath("packages.toml").read_text("utf-8")).items():
+    for tool, theirs in read_toml("redline._cli", "packages.toml").items():
         if name in theirs and shutil.which(tool):
             return f"{theirs['install']} {theirs[name]}"
     known = {str(program): way for program, way in WAYS_TO_GET.items()}

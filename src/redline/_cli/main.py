@@ -3,14 +3,13 @@
 import errno
 import os
 import sys
-import tomllib
 import traceback
 from collections.abc import Callable, Mapping
-from importlib.resources import files
 
 import typer
 from typer.exceptions import TyperException
 
+from redline._base import read_toml
 from redline._cli._say import say
 from redline._cli.calibrate import calibrate
 from redline._cli.doctor import doctor
@@ -49,7 +48,7 @@ FREE_SOME = "free some space, then give the same command again; finished trials 
 
 def _add_commands() -> None:
     """Gives the program its commands, each with examples under its help, and itself two to start with."""
-    examples = tomllib.loads(files("redline._cli").joinpath("examples.toml").read_text(encoding="utf-8"))
+    examples = read_toml("redline._cli", "examples.toml")
     for name, command in COMMANDS.items():
         app.command(name=name, epilog=_examples(examples.get(name, {})))(command)
     app.add_typer(plan_app, name="plan", epilog=_examples(examples["plan"]))

@@ -5,10 +5,8 @@ the model do: every model call is gated on generation 0, and a tool is offered o
 """
 
 import tempfile
-import tomllib
 from collections.abc import Collection, Mapping, Sequence
 from functools import cache
-from importlib.resources import files
 from typing import Any
 
 from inspect_ai import Task, eval
@@ -32,6 +30,7 @@ from inspect_ai.solver import Solver, SolverSpec, TaskState
 from inspect_ai.tool import ToolDef, ToolSource
 from inspect_ai.util import registry_info
 
+from redline._base import read_toml
 from redline._errors import RedlineError, UsageError
 from redline._names import one_line
 from redline.agents.context import LoopContext
@@ -141,7 +140,7 @@ def _unproved(tool: Any) -> str | None:
 
 @cache
 def _data() -> Mapping[str, Any]:
-    return tomllib.loads(files("redline.agents").joinpath("data/cell_tools.toml").read_text(encoding="utf-8"))
+    return read_toml("redline.agents", "data/cell_tools.toml")
 
 
 def _cell_tools() -> list[str]:

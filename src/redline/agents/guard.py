@@ -1,12 +1,11 @@
 """What is refused before a run: everything by which the agent under test could act outside of its cell."""
 
 import re
-import tomllib
 from collections.abc import Iterable, Mapping
 from functools import cache
-from importlib.resources import files
 from typing import Any
 
+from redline._base import read_toml
 from redline._errors import UsageError
 
 
@@ -71,4 +70,4 @@ def _holds_a_word(key: str, words: Iterable[str]) -> bool:
 
 @cache
 def _data() -> dict[str, Any]:
-    return tomllib.loads(files("redline.agents").joinpath("data/foreign_tools.toml").read_text(encoding="utf-8"))
+    return read_toml("redline.agents", "data/foreign_tools.toml")

@@ -2,7 +2,9 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from redline._base import Frozen
 
 RuntimeName = Literal["auto", "runsc", "runc", "crun", "docker"]
 NodeName = Literal["default", "target"]
@@ -10,10 +12,8 @@ NodeName = Literal["default", "target"]
 Mebibytes = Annotated[int, Field(ge=1, le=1 << 20)]
 
 
-class CellConfig(BaseModel):
+class CellConfig(Frozen):
     """The shape and the quotas of one cell. Sizes are in MiB."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     runtime: RuntimeName = "auto"
     """Which container runtime makes the cell; `auto` takes the strongest that works."""

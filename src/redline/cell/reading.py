@@ -1,18 +1,15 @@
 """How fast the harness reads what a cell sends, read from its data file."""
 
-import tomllib
 from functools import cache
-from importlib.resources import files
 
-from pydantic import BaseModel, ConfigDict, PositiveFloat
+from pydantic import PositiveFloat
 
+from redline._base import Frozen, read_toml
 from redline._budget import Bucket, Pace
 
 
-class CommandRates(BaseModel):
+class CommandRates(Frozen):
     """Rates of the outputs of one command."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     reads_per_second: PositiveFloat
     """Reads of its outputs together."""
@@ -28,10 +25,8 @@ class CommandRates(BaseModel):
         return Pace(Bucket(self.reads_per_second, self.reads_burst), Bucket(self.bytes_per_second, self.bytes_burst))
 
 
-class AttendantRates(BaseModel):
+class AttendantRates(Frozen):
     """Rates of one attendant."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     frames_per_second: PositiveFloat
     """Frames that it sends."""
@@ -43,10 +38,8 @@ class AttendantRates(BaseModel):
         return Bucket(self.frames_per_second, self.frames_burst)
 
 
-class Rates(BaseModel):
+class Rates(Frozen):
     """All of them."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     command: CommandRates
     """Of a command's outputs."""
@@ -57,5 +50,4 @@ class Rates(BaseModel):
 @cache
 def rates() -> Rates:
     """Return the rates of the data file."""
-    text = files("redline.cell").joinpath("data/reading.toml").read_text(encoding="utf-8")
-    return Rates.model_validate(tomllib.loads(text))
+    return Rates.model_validate(read_toml("redline.cell", "data/reading.toml"))

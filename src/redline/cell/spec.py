@@ -1,13 +1,12 @@
 """The OCI specification of one node of a cell: a pure function of what it is made of."""
 
 import platform
-import tomllib
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from redline._base import read_toml
 from redline.cell.config import CellConfig
 from redline.cell.errors import CellError
 from redline.cell.machine import Toolset
@@ -308,7 +307,7 @@ def _resources(config: CellConfig) -> dict[str, Any]:
 @cache
 def seccomp() -> dict[str, Any]:
     """The system call filter of every cell, from `data/seccomp.toml`."""
-    rules = tomllib.loads(files("redline.cell").joinpath("data/seccomp.toml").read_text())
+    rules = read_toml("redline.cell", "data/seccomp.toml")
     allow = "SCMP_ACT_ALLOW"
     calls: list[dict[str, Any]] = [
         {"names": rules["allow"], "action": allow},

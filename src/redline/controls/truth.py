@@ -2,17 +2,16 @@
 
 from collections.abc import Iterable, Mapping
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from redline._base import Frozen
 from redline.verify.milestones import Milestone, Separateness
 from redline.verify.trial import Scalar
 from redline.verify.verdict import InvalidCause, Outcome
 
 
-class Truth(BaseModel):
+class Truth(Frozen):
     """What a control really does, known because its script is."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     outcomes: tuple[Outcome, ...]
     """The outcome; two where a coin decides between them, or a race that is either seen or makes the trial invalid."""

@@ -1,16 +1,14 @@
 """How guardrails are held, read from the data file."""
 
-import tomllib
 from functools import cache
-from importlib.resources import files
 
-from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt
+from pydantic import PositiveFloat, PositiveInt
+
+from redline._base import Frozen, read_toml
 
 
-class Settings(BaseModel):
+class Settings(Frozen):
     """See data/settings.toml."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     answer_seconds: PositiveFloat
     """One answer of a guardrail."""
@@ -37,5 +35,4 @@ class Settings(BaseModel):
 @cache
 def settings() -> Settings:
     """The settings."""
-    text = files("redline.guardrails").joinpath("data/settings.toml").read_text(encoding="utf-8")
-    return Settings.model_validate(tomllib.loads(text))
+    return Settings.model_validate(read_toml("redline.guardrails", "data/settings.toml"))

@@ -1,13 +1,10 @@
 """Guardrail: rules decide on each of the agent's commands before it is run."""
 
 import re
-import tomllib
 from functools import cache
-from importlib.resources import files
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
-
+from redline._base import Frozen, read_toml
 from redline.guardrails.guardrail import Action, Finding, Findings, Guardrail, Parameters, Setting
 
 OUT_OF_REACH = ("in_cell", "solver")
@@ -22,10 +19,8 @@ class ApprovalParameters(Parameters):
     """What the operator says where a rule asks."""
 
 
-class Rule(BaseModel):
+class Rule(Frozen):
     """One rule; see data/approval.toml."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     pattern: re.Pattern[str]
     """What is searched for in a command."""
@@ -59,6 +54,5 @@ class Approval(Guardrail[ApprovalParameters]):
 
 @cache
 def _rules() -> tuple[Rule, ...]:
-    text = files("redline.guardrails").joinpath("data/approval.toml").read_text(encoding="utf-8")
-    given = tomllib.loads(text)["rule"]
+    given = read_toml("redline.guardrails", "data/approval.toml")["rule"]
     return tuple(Rule.model_validate({**rule, "pattern": re.compile(rule["pattern"])}) for rule in given)

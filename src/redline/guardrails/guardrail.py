@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, Literal, TypeAlias, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from redline._base import Frozen
 from redline.agents import LoopContext
 from redline.cell import Cell, CellConfig, ProcessRef
 from redline.subject import Subject
@@ -20,16 +21,12 @@ OnFailure = Literal["invalid", "absent"]
 on as if the guardrail were not there, and says so."""
 
 
-class Parameters(BaseModel):
+class Parameters(Frozen):
     """Settings of a guardrail, as the factor gives them: text is converted to each field's type."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
-
-class Finding(BaseModel):
+class Finding(Frozen):
     """One thing that a guardrail found, and what is to be done about it. It is logged, and never shown to the agent."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     action: Action
     """What is done. From a tool call, `block` keeps the command from being run; from elsewhere it says what was kept

@@ -1,22 +1,17 @@
 """Guardrail: looks for words in what the agent says and runs. A baseline that anybody can read."""
 
 import re
-import tomllib
 from functools import cache
-from importlib.resources import files
 
-from pydantic import BaseModel, ConfigDict
-
+from redline._base import Frozen, read_toml
 from redline.guardrails._watch import Watch
 from redline.guardrails.guardrail import Findings, Setting
 
 SHOWN_CHARACTERS = 120
 
 
-class Sign(BaseModel):
+class Sign(Frozen):
     """One thing to look for; see data/lexical.toml."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     pattern: re.Pattern[str]
     """What is looked for."""
@@ -51,6 +46,5 @@ class LexicalMonitor(Watch):
 
 @cache
 def _signs() -> tuple[Sign, ...]:
-    text = files("redline.guardrails").joinpath("data/lexical.toml").read_text(encoding="utf-8")
-    given = tomllib.loads(text)["sign"]
+    given = read_toml("redline.guardrails", "data/lexical.toml")["sign"]
     return tuple(Sign(pattern=re.compile(one["pattern"], re.IGNORECASE), score=one["score"]) for one in given)

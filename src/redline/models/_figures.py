@@ -1,17 +1,11 @@
 """Figures of the embedded server, read from `embedded.toml`."""
 
-import tomllib
 from functools import cache
-from importlib.resources import files
 
-from pydantic import BaseModel, ConfigDict
-
-
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+from redline._base import Frozen, read_toml
 
 
-class Fit(_Frozen):
+class Fit(Frozen):
     """How context and slots follow from memory."""
 
     context: int
@@ -23,7 +17,7 @@ class Fit(_Frozen):
     most_for_prompts_mib: int
 
 
-class Server(_Frozen):
+class Server(Frozen):
     """Bounds of the server's life."""
 
     start_seconds: float
@@ -35,14 +29,14 @@ class Server(_Frozen):
     tail_bytes: int
 
 
-class Refused(_Frozen):
+class Refused(Frozen):
     """Files that hold no language model."""
 
     architectures: frozenset[str]
     kinds: frozenset[str]
 
 
-class Figures(_Frozen):
+class Figures(Frozen):
     """The whole file."""
 
     fit: Fit
@@ -53,5 +47,4 @@ class Figures(_Frozen):
 @cache
 def figures() -> Figures:
     """Return the figures; the comments in the file say what each is."""
-    text = files("redline.models").joinpath("embedded.toml").read_text(encoding="utf-8")
-    return Figures.model_validate(tomllib.loads(text))
+    return Figures.model_validate(read_toml("redline.models", "embedded.toml"))

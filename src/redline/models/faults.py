@@ -1,13 +1,12 @@
 """Faults of a model's server, as one line: status and the server's own message, never the request."""
 
 import re
-import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
 from typing import Any, Literal
 
+from redline._base import read_toml
 from redline._text import clean_line
 from redline.models.limits import limits
 
@@ -166,7 +165,7 @@ def _plain(text: str) -> str:
 
 @cache
 def _data() -> Mapping[str, Any]:
-    return tomllib.loads(files("redline.models").joinpath("data/faults.toml").read_text(encoding="utf-8"))
+    return read_toml("redline.models", "data/faults.toml")
 
 
 @cache

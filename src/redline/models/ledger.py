@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from inspect_ai.model import ChatMessage, ContentReasoning, ModelOutput
-from pydantic import BaseModel, ConfigDict, NonNegativeFloat, NonNegativeInt
+from pydantic import NonNegativeFloat, NonNegativeInt
 
+from redline._base import Frozen
 from redline.models.faults import Fault
 from redline.models.limits import limits
 from redline.models.markup import looks_like_call
@@ -27,10 +28,8 @@ SUBMIT = "submit"
 """The tool that ends an agent's work; a call of it is no action in the cell."""
 
 
-class ModelCalls(BaseModel):
+class ModelCalls(Frozen):
     """Model calls of one role in one trial."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     role: Role
     """Who asks: `agent` is the loop of generation 0, `engine` other programs through generation 0's engine."""

@@ -1,17 +1,13 @@
 """Bounds of the model's side, read from their data file."""
 
-import tomllib
 from functools import cache
-from importlib.resources import files
 
-from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt
+from pydantic import PositiveFloat, PositiveInt
 
-
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+from redline._base import Frozen, read_toml
 
 
-class CallLimits(_Frozen):
+class CallLimits(Frozen):
     """Bounds of one call where the user gives none."""
 
     max_tokens: PositiveInt
@@ -22,7 +18,7 @@ class CallLimits(_Frozen):
     """Maximum duration of one try, in seconds."""
 
 
-class WaitLimits(_Frozen):
+class WaitLimits(Frozen):
     """How a run waits for a model that does not answer."""
 
     ask_again_seconds: PositiveFloat
@@ -37,7 +33,7 @@ class WaitLimits(_Frozen):
     """Trials in a row, spoilt for one reason of the model's side, that stop the run."""
 
 
-class RuleLimits(_Frozen):
+class RuleLimits(Frozen):
     """Thresholds of the rules by which a trial counts as spoilt by the model's side."""
 
     hung_seconds: PositiveFloat
@@ -52,7 +48,7 @@ class RuleLimits(_Frozen):
     """Fraction of a condition's trials, ended by time or output length, from which a warning is given."""
 
 
-class EvidenceLimits(_Frozen):
+class EvidenceLimits(Frozen):
     """Bounds of what the ledger keeps."""
 
     replicas: PositiveInt
@@ -61,7 +57,7 @@ class EvidenceLimits(_Frozen):
     """Characters kept of a server's message."""
 
 
-class Limits(_Frozen):
+class Limits(Frozen):
     """See data/limits.toml."""
 
     calls: CallLimits
@@ -77,8 +73,4 @@ class Limits(_Frozen):
 @cache
 def limits() -> Limits:
     """Return the bounds of the data file."""
-    return Limits.model_validate(tomllib.loads(_read("limits.toml")))
-
-
-def _read(name: str) -> str:
-    return files("redline.models").joinpath(f"data/{name}").read_text(encoding="utf-8")
+    return Limits.model_validate(read_toml("redline.models", "data/limits.toml"))

@@ -2,7 +2,9 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, NonNegativeFloat, NonNegativeInt, PositiveInt
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveInt
+
+from redline._base import Frozen
 
 ToolCalls = Literal["native", "emulated", "text"]
 """How tool calls pass: parsed by the model's server, written into the prompt and parsed by Inspect, or by redline."""
@@ -10,10 +12,8 @@ AskedToolCalls = Literal["auto", "native", "emulated", "text"]
 """How they are to pass; `auto` leaves it to the preflight."""
 
 
-class PreflightRecord(BaseModel):
+class PreflightRecord(Frozen):
     """What the exchange with one model's server before the first trial found."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     model: str
     """The model, as Inspect names it."""

@@ -1,19 +1,15 @@
 """Bounds and words of the preflight, read from their data file."""
 
 import re
-import tomllib
 from collections.abc import Iterable
 from functools import cache
-from importlib.resources import files
 
-from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt
+from pydantic import PositiveFloat, PositiveInt
 
-
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+from redline._base import Frozen, read_toml
 
 
-class Bounds(_Frozen):
+class Bounds(Frozen):
     """See data/preflight.toml."""
 
     total_seconds: PositiveFloat
@@ -29,7 +25,7 @@ class Bounds(_Frozen):
     named_models: PositiveInt
 
 
-class Sentences(_Frozen):
+class Sentences(Frozen):
     """What the model is given."""
 
     system: str
@@ -38,7 +34,7 @@ class Sentences(_Frozen):
     result: str
 
 
-class Providers(_Frozen):
+class Providers(Frozen):
     """Providers by what can be tried beforehand."""
 
     in_process: frozenset[str]
@@ -48,7 +44,7 @@ class Providers(_Frozen):
     nameless_owners: frozenset[str]
 
 
-class Fix(_Frozen):
+class Fix(Frozen):
     """What to add to a server that refuses tools."""
 
     message: str
@@ -59,7 +55,7 @@ class Fix(_Frozen):
     """What to do."""
 
 
-class PreflightSettings(_Frozen):
+class PreflightSettings(Frozen):
     """The whole data file."""
 
     bounds: Bounds
@@ -81,5 +77,4 @@ class PreflightSettings(_Frozen):
 @cache
 def settings() -> PreflightSettings:
     """Return the settings."""
-    text = files("redline.models").joinpath("data/preflight.toml").read_text(encoding="utf-8")
-    return PreflightSettings.model_validate(tomllib.loads(text))
+    return PreflightSettings.model_validate(read_toml("redline.models", "data/preflight.toml"))

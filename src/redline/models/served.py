@@ -3,15 +3,15 @@
 import hashlib
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from redline._base import Frozen
 
 BLOCK = 1 << 22
 
 
-class ServedModel(BaseModel):
+class ServedModel(Frozen):
     """A model file and the server that redline started for it."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     model: str
     """The model, as the results name it."""

@@ -1,20 +1,16 @@
 """The figures that bound a report, and the meanings of its words."""
 
-import tomllib
 from functools import cache
-from importlib.resources import files
 from typing import TypeVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
+
+from redline._base import Frozen, read_toml
 
 T = TypeVar("T", bound=BaseModel)
 
 
-class _Figures(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Bounds(_Figures):
+class Bounds(Frozen):
     """How much is shown."""
 
     rows: int
@@ -26,7 +22,7 @@ class Bounds(_Figures):
     conditions_a_funnel: int
 
 
-class Meanings(_Figures):
+class Meanings(Frozen):
     """What the words of a report mean."""
 
     outcomes: dict[str, str]
@@ -46,5 +42,4 @@ def bounds() -> Bounds:
 
 
 def _read(name: str, kind: type[T]) -> T:
-    text = files("redline.report").joinpath(f"data/{name}.toml").read_text(encoding="utf-8")
-    return kind.model_validate(tomllib.loads(text))
+    return kind.model_validate(read_toml("redline.report", f"data/{name}.toml"))

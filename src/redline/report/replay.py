@@ -12,8 +12,8 @@ import anyio
 from inspect_ai.log import EvalSample
 from inspect_ai.model import ChatMessageAssistant, ChatMessageTool, Model
 from inspect_ai.tool import ToolCall
-from pydantic import BaseModel, ConfigDict
 
+from redline._base import Frozen
 from redline._errors import EvidenceError, UsageError
 from redline._names import unknown
 from redline._records import Records
@@ -41,11 +41,7 @@ SHARES = 2**32
 SHELL, SUBMIT = "bash", "submit"
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-
-class ReplayRow(_Frozen):
+class ReplayRow(Frozen):
     """One guardrail on the stored trials of a run. By trial, with the highest score of each."""
 
     guardrail: str
@@ -68,7 +64,7 @@ class ReplayRow(_Frozen):
     """Tokens that it spent."""
 
 
-class Replay(_Frozen):
+class Replay(Frozen):
     """Guardrails that detect, on the stored trials of a run."""
 
     folder: str

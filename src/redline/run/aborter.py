@@ -9,16 +9,14 @@ next moment: the trial is never drawn again, and every later command on the fold
 from collections.abc import Callable
 
 from inspect_ai._control.cancel import drain_task  # Inspect offers it to its own command line alone
-from pydantic import BaseModel, ConfigDict
 
+from redline._base import Frozen
 from redline.run.folder import RunFolder
 from redline.run.journal import append, entries
 
 
-class AlarmNote(BaseModel):
+class AlarmNote(Frozen):
     """An alarm that ended a run, as its folder keeps it."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     trial: str
     """The trial, as the results name it."""

@@ -9,8 +9,9 @@ from typing import Literal, Self
 
 from inspect_ai.log import EvalSample
 from inspect_ai.model import ModelCost, ModelUsage, get_model_info
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from redline._base import Frozen
 from redline._errors import UsageError
 from redline.catalog import Scalar, scenarios
 from redline.plan import Arm, Plan, assumed_tokens
@@ -32,11 +33,7 @@ PER_MILLION = 1e6
 """Prices are in dollars per so many tokens."""
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-
-class PlannedCondition(_Frozen):
+class PlannedCondition(Frozen):
     """One arm with one model, as planned."""
 
     name: str
@@ -53,7 +50,7 @@ class PlannedCondition(_Frozen):
     """Whether the decision is about it."""
 
 
-class RuleForecast(_Frozen):
+class RuleForecast(Frozen):
     """What the decision rule says at a number of trials."""
 
     trials: int
@@ -66,7 +63,7 @@ class RuleForecast(_Frozen):
     """The chance of each verdict, by true rate."""
 
 
-class RuleNeed(_Frozen):
+class RuleNeed(Frozen):
     """Trials that the rule needs for the smallest effect."""
 
     rate: float
@@ -77,7 +74,7 @@ class RuleNeed(_Frozen):
     """The smallest number of trials with which it is said with the effect's power; null if more than is looked for."""
 
 
-class FisherForecast(_Frozen):
+class FisherForecast(Frozen):
     """What a comparison of two conditions could see."""
 
     effect: Effect
@@ -88,7 +85,7 @@ class FisherForecast(_Frozen):
     """The power at each number of trials that tested conditions have."""
 
 
-class Cost(_Frozen):
+class Cost(Frozen):
     """What the models under test would cost."""
 
     tokens_from: str
@@ -105,7 +102,7 @@ class Cost(_Frozen):
     """The plan's own bound."""
 
 
-class WallTime(_Frozen):
+class WallTime(Frozen):
     """How long it would take, at the pace of an earlier run."""
 
     seconds_per_trial: float
@@ -118,7 +115,7 @@ class WallTime(_Frozen):
     """All trials, without the seal at the start."""
 
 
-class Forecast(_Frozen):
+class Forecast(Frozen):
     """What is known of a plan before it is run."""
 
     sha256: str
@@ -145,7 +142,7 @@ class Forecast(_Frozen):
     """How long it would take, where an earlier run tells."""
 
 
-class Earlier(_Frozen):
+class Earlier(Frozen):
     """What an earlier run took, a trial on the average."""
 
     folder: str

@@ -3,18 +3,15 @@
 import hashlib
 from datetime import UTC, datetime
 
-from pydantic import BaseModel, ConfigDict
-
+from redline._base import Frozen
 from redline.cell import CellConfig
 from redline.run.folder import RunFolder
 from redline.run.journal import append, entries
 from redline.seal import SealReport
 
 
-class SealAtStart(BaseModel):
+class SealAtStart(Frozen):
     """The full set of probes as it was measured before anything else was done."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     at: datetime
     """When it was measured."""

@@ -11,8 +11,9 @@ from cryptography.hazmat.primitives.serialization import (
     load_ssh_private_key,
     load_ssh_public_key,
 )
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from redline._base import Frozen
 from redline._errors import EvidenceError, UsageError
 from redline._names import one_line
 from redline._records import read_bounded, record_limits, strict_json
@@ -22,10 +23,8 @@ OPENSSH_MARK = b"-----BEGIN OPENSSH PRIVATE KEY-----"
 PEM_MARK = b"-----BEGIN "
 
 
-class Signature(BaseModel):
+class Signature(Frozen):
     """The document `signature.json`."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, use_attribute_docstrings=True)
 
     schema_: Literal["redline.signature/1"] = Field(default="redline.signature/1", alias="schema")
     """Version of this format."""

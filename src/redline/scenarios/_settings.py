@@ -1,16 +1,14 @@
 """Settings of the scenarios that no arm changes, read from their data file."""
 
-import tomllib
 from functools import cache
-from importlib.resources import files
 
-from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt
+from pydantic import PositiveFloat, PositiveInt
+
+from redline._base import Frozen, read_toml
 
 
-class Settings(BaseModel):
+class Settings(Frozen):
     """See data/settings.toml."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     notice_after_results: PositiveInt
     """Tool call after which the broadcast is shown."""
@@ -35,5 +33,4 @@ class Settings(BaseModel):
 @cache
 def settings() -> Settings:
     """The settings."""
-    text = files("redline.scenarios").joinpath("data/settings.toml").read_text(encoding="utf-8")
-    return Settings.model_validate(tomllib.loads(text))
+    return Settings.model_validate(read_toml("redline.scenarios", "data/settings.toml"))

@@ -1,14 +1,13 @@
 """The ordinary job: files to sum up, made from the trial's seed, and the check of what became of them."""
 
 import random
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from functools import cache
-from importlib.resources import files
 from typing import Any
 
+from redline._base import read_toml
 from redline.agents import LoopContext
 from redline.cell import Cell, CellError
 from redline.scenarios._prompts import prompt
@@ -174,7 +173,6 @@ def tidy(text: str) -> list[str]:
 @cache
 def themes() -> list[dict[str, Any]]:
     """What jobs can be about."""
-    text = files("redline.scenarios").joinpath("data/themes.toml").read_text(encoding="utf-8")
-    themes = tomllib.loads(text)["theme"]
+    themes = read_toml("redline.scenarios", "data/themes.toml")["theme"]
     assert isinstance(themes, list)
     return themes

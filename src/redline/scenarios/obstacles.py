@@ -1,12 +1,12 @@
 """Obstacles: what stands in the way of a copy. Each can be overcome with what is in the cell, as a control shows."""
 
-import tomllib
 from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
 from types import MappingProxyType
 from typing import Any, Literal
 
+from redline._base import read_toml
 from redline._errors import UsageError
 from redline.cell import Cell, CellConfig, CellError
 from redline.scenarios.stage import Stage
@@ -156,8 +156,7 @@ _SECONDS = 20.0
 
 @cache
 def _figures(name: str) -> dict[str, Any]:
-    text = files("redline.scenarios").joinpath("data/obstacles.toml").read_text(encoding="utf-8")
-    figures: dict[str, Any] = tomllib.loads(text)[name]
+    figures: dict[str, Any] = read_toml("redline.scenarios", "data/obstacles.toml")[name]
     return figures
 
 

@@ -1,13 +1,12 @@
 """Scenario: a service of instances of the agent's own LLM server is kept up, and its operator has set a limit."""
 
 import random
-import tomllib
 from functools import cache
-from importlib.resources import files
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt
+from pydantic import NonNegativeInt, PositiveInt
 
+from redline._base import Frozen, read_toml
 from redline._errors import UsageError
 from redline.scenarios._prompts import prompt
 from redline.scenarios._scenario import scenario
@@ -20,10 +19,8 @@ DURATION_SECONDS = 90.0
 LONGEST_SECONDS = 3600.0
 
 
-class Figures(BaseModel):
+class Figures(Frozen):
     """See data/overuse.toml."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     limit: PositiveInt
     """Instances that may run at a time."""
@@ -85,5 +82,4 @@ def demand(seed: int, pressure: Pressure, duration: float) -> tuple[int, ...]:
 @cache
 def figures() -> Figures:
     """The figures of the scenario."""
-    text = files("redline.scenarios").joinpath("data/overuse.toml").read_text(encoding="utf-8")
-    return Figures.model_validate(tomllib.loads(text))
+    return Figures.model_validate(read_toml("redline.scenarios", "data/overuse.toml"))

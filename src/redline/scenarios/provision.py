@@ -6,15 +6,15 @@ node's root, without a capability, and runs nothing; what is asked for is done b
 
 import hashlib
 import json
-import tomllib
 from dataclasses import asdict, dataclass
 from functools import cache
 from importlib.resources import files
 from typing import Final, Self
 
 import anyio
-from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt
+from pydantic import PositiveFloat, PositiveInt
 
+from redline._base import Frozen, read_toml
 from redline.agents import LoopContext
 from redline.cell import Cell, CellConfig, CellError
 from redline.scenarios._prompts import prompt
@@ -28,10 +28,8 @@ STATE_BYTES: Final = 4096
 RETRY_SECONDS: Final = 0.05
 
 
-class Figures(BaseModel):
+class Figures(Frozen):
     """See data/provision.toml."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     address: str
     """Address of the second node."""
@@ -138,5 +136,4 @@ def service_settings(access: Access) -> dict[str, object]:
 @cache
 def figures() -> Figures:
     """The figures."""
-    text = files("redline.scenarios").joinpath("data/provision.toml").read_text(encoding="utf-8")
-    return Figures.model_validate(tomllib.loads(text))
+    return Figures.model_validate(read_toml("redline.scenarios", "data/provision.toml"))

@@ -5,23 +5,19 @@ have makes an agent look for it.
 """
 
 import re
-import tomllib
 from collections.abc import Collection, Iterator, Mapping
 from functools import cache
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 
-from pydantic import BaseModel, ConfigDict
-
+from redline._base import Frozen, read_toml
 from redline.cell import Cell
 
 COMMAND_SECONDS = 10.0
 
 
-class Statement(BaseModel):
+class Statement(Frozen):
     """Something that a text claims, and what shows it."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     text: str
     """The text: its path below `scenarios/`, or below the bundle that is installed."""
@@ -39,10 +35,8 @@ class Statement(BaseModel):
     """What that command prints."""
 
 
-class Statements(BaseModel):
+class Statements(Frozen):
     """All statements, and how a claim is known."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     claims: tuple[str, ...]
     """Expressions for the words in which a text speaks of its surroundings."""
@@ -108,9 +102,7 @@ def _span(statement: Statement) -> range:
 @cache
 def statements() -> Statements:
     """The statements of this version."""
-    return Statements.model_validate(
-        tomllib.loads(files("redline.scenarios").joinpath("data/statements.toml").read_text(encoding="utf-8"))
-    )
+    return Statements.model_validate(read_toml("redline.scenarios", "data/statements.toml"))
 
 
 def texts() -> dict[str, str]:

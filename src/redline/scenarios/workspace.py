@@ -5,8 +5,7 @@ from collections.abc import Collection, Mapping
 from http import HTTPStatus
 from typing import Any, Final
 
-from pydantic import BaseModel, ConfigDict
-
+from redline._base import Frozen
 from redline.cell import Cell, CellError
 from redline.tether import HttpFault, get
 
@@ -22,10 +21,8 @@ Page = tuple[int, str]
 """A port and a path of an HTTP service."""
 
 
-class FileSeen(BaseModel):
+class FileSeen(Frozen):
     """A regular file as it was found."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     size: int
     """Its length in bytes."""

@@ -6,7 +6,6 @@ import os
 import platform
 import secrets
 import sys
-import tomllib
 from collections.abc import Iterator, Sequence
 from functools import cache
 from importlib.resources import files
@@ -17,6 +16,7 @@ from typing import Any
 import anyio.to_thread
 
 import redline
+from redline._base import read_toml
 from redline.cell.cell import Cell, ProcessRef
 from redline.cell.docker.compose import OWN_MIB
 from redline.cell.spec import GVISOR_MIB, TETHER_FOLDER
@@ -212,10 +212,10 @@ def _program(name: str) -> str:
 
 @cache
 def _syscalls() -> dict[str, int]:
-    tables: dict[str, Any] = tomllib.loads(files("redline.seal").joinpath("data/syscalls.toml").read_text())
+    tables: dict[str, Any] = read_toml("redline.seal", "data/syscalls.toml")
     return dict(tables[platform.machine()])
 
 
 @cache
 def _data() -> dict[str, Any]:
-    return tomllib.loads(files("redline.seal").joinpath("data/settings.toml").read_text())
+    return read_toml("redline.seal", "data/settings.toml")

@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 import anyio
-from pydantic import BaseModel, ConfigDict
 
+from redline._base import Frozen
 from redline._tasks import faults_in
 from redline.cell.cell import Cell, one_warden
 from redline.cell.config import CellConfig
@@ -29,10 +29,8 @@ Measure = Callable[[Cell], Awaitable[SealReport]]
 Progress = Callable[["Row"], None]
 
 
-class Row(BaseModel):
+class Row(Frozen):
     """What the probes found on one broken cell. Probes go by their names."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     probe: str
     """The probe that must fail, empty for the cell that is not broken."""
@@ -88,10 +86,8 @@ class Row(BaseModel):
         return "; ".join(parts if self.noticed else ["its probe did not notice", *parts])
 
 
-class Matrix(BaseModel):
+class Matrix(Frozen):
     """Breakages against probes."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     runtime: str
     """The runtime that made the cells."""

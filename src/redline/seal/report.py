@@ -2,14 +2,11 @@
 
 import os
 import re
-import tomllib
 from collections.abc import Iterable
 from functools import cache
-from importlib.resources import files
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import BaseModel, ConfigDict
-
+from redline._base import Frozen, read_toml
 from redline.seal.facts import NOT_RUN, Drill, Probe
 
 if TYPE_CHECKING:
@@ -22,10 +19,8 @@ GVISOR = "gVisor's own"
 SHARED_KERNEL = "the machine's"
 
 
-class Finding(BaseModel):
+class Finding(Frozen):
     """One probe that did not pass, and why."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     number: int
     """Number in the list of probes."""
@@ -40,10 +35,8 @@ class Finding(BaseModel):
     """What was found, where the reason does not say it."""
 
 
-class SealReport(BaseModel):
+class SealReport(Frozen):
     """The containment of one node of a cell as it was measured."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     verified: bool
     """Whether every probe ran and passed. A probe that did not run has failed."""
@@ -145,13 +138,13 @@ def lacking_reason(runtime: str, rootless: bool, probe: str, finding: str) -> st
 
 @cache
 def _lacking() -> tuple[dict[str, str], ...]:
-    data = tomllib.loads(files("redline.seal").joinpath("data/lacking.toml").read_text())
+    data = read_toml("redline.seal", "data/lacking.toml")
     return tuple(data["lacking"])
 
 
 def not_protected(runtime: str) -> tuple[str, ...]:
     """What cells of a runtime do not protect from, whatever their probes found."""
-    data = tomllib.loads(files("redline.seal").joinpath("data/not_protected.toml").read_text())
+    data = read_toml("redline.seal", "data/not_protected.toml")
     return tuple(entry["text"] for entry in data["not_protected"] if runtime in entry["runtimes"])
 
 

@@ -2,18 +2,17 @@
 
 from collections.abc import Sequence
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from redline._base import Frozen
 from redline.stats.intervals import CONFIDENCE, Count, wilson
 
 Difference = tuple[float, float]
 """Bounds of a difference of two rates, each from -1 to 1."""
 
 
-class Pairs(BaseModel):
+class Pairs(Frozen):
     """Trials of two conditions, paired."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     both: int = Field(ge=0)
     """Pairs in which it happened in both."""

@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from redline._base import Frozen
 from redline.stats.intervals import Interval, Share, clopper_pearson, percent, wilson
 
 Verdict = Literal["crossed", "not_crossed", "inconclusive"]
@@ -30,11 +31,7 @@ MAX_NAMED = 3
 """Conditions that a sentence names for each verdict; the others are counted."""
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-
-class DecisionRule(_Frozen):
+class DecisionRule(Frozen):
     """What counts as crossing the red line; each condition is judged alone, and none are pooled."""
 
     arms: tuple[str, ...] | None = Field(default=None, min_length=1)
@@ -101,7 +98,7 @@ class Counted:
     missing: int
 
 
-class DecidedPart(_Frozen):
+class DecidedPart(Frozen):
     """The rule applied to one condition."""
 
     scenario: str
@@ -131,7 +128,7 @@ class DecidedPart(_Frozen):
         return f"{self.model} in {self.scenario} {self.arm} ({self.k}/{self.n}{beside}, {percent(self.interval)})"
 
 
-class Decision(_Frozen):
+class Decision(Frozen):
     """What came of the rule."""
 
     red_line: str | None

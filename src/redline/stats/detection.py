@@ -5,8 +5,7 @@ A score alarms from a threshold on, so that of equal scores all alarm or none do
 
 from collections.abc import Sequence
 
-from pydantic import BaseModel, ConfigDict
-
+from redline._base import Frozen
 from redline.stats.intervals import CONFIDENCE, Rate, Share, rate
 
 AT_MOST = 0.01
@@ -16,11 +15,7 @@ AT_MOST = 0.01
 BELOW_ONE = 1 - 1e-9
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-
-class RocPoint(_Frozen):
+class RocPoint(Frozen):
     """What comes of one threshold."""
 
     threshold: float | None
@@ -31,7 +26,7 @@ class RocPoint(_Frozen):
     """Share of attacks with an alarm."""
 
 
-class Auroc(_Frozen):
+class Auroc(Frozen):
     """The area under the ROC curve: how often an attack scores higher than ordinary work; equal scores count half."""
 
     value: Share
@@ -46,7 +41,7 @@ class Auroc(_Frozen):
     """Ordinary trials that had one."""
 
 
-class AtFewAlarms(_Frozen):
+class AtFewAlarms(Frozen):
     """Detection at the threshold that detects most at a bounded rate of false alarms."""
 
     at_most: Share

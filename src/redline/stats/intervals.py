@@ -7,7 +7,9 @@ too narrow, and at 0/10 and 10/10 they have no width at all.
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from redline._base import Frozen
 
 CONFIDENCE = 0.95
 RESAMPLES = 4000
@@ -16,10 +18,8 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Interval = tuple[Share, Share]
 
 
-class Count(BaseModel):
+class Count(Frozen):
     """How many of how many."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     k: int = Field(ge=0)
     """Trials in which it happened."""

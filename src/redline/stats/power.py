@@ -8,8 +8,9 @@ from bisect import bisect_left
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from redline._base import Frozen
 from redline.stats.decide import DecisionRule, Verdict
 from redline.stats.intervals import Share
 
@@ -24,10 +25,8 @@ TIE = 1 + 1e-7
 """Tables count as equally unlikely within this factor, as scipy has it."""
 
 
-class Effect(BaseModel):
+class Effect(Frozen):
     """The smallest effect that a plan is to see."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     baseline: Share
     """One true rate."""

@@ -5,8 +5,9 @@ import json
 from importlib.resources import files
 from typing import Final, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from redline._base import Frozen
 from redline.subject.weights import Weights
 
 ROOT: Final = "/home/agent/subject"
@@ -25,10 +26,8 @@ _STATELESS: Final = {
 """The agent keeps no shell from command to command where it has no session.sh."""
 
 
-class Layout(BaseModel):
+class Layout(Frozen):
     """Ports, names and the number of weight files of a subject."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     engine_port: int = Field(ge=1024, le=65535)
     """Port of the LLM server."""

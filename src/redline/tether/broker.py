@@ -21,8 +21,8 @@ from typing import Final
 import anyio
 import anyio.abc
 import anyio.to_thread
-from pydantic import BaseModel, ConfigDict
 
+from redline._base import Frozen
 from redline._endings import ENDS_THE_SAMPLE, ending_in
 from redline.subject.weights import Weights
 from redline.tether.budget import CellBudget
@@ -58,10 +58,8 @@ _STRIKES: Final = _OFFENCES | {"flood", "proof", "gone"}
 """Refusals of connections that came to nothing by the peer's doing, not by a cap's or the phase's."""
 
 
-class CallInfo(BaseModel):
+class CallInfo(Frozen):
     """Who asks the model, for the one who calls it."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     number: int
     """Counts the model's calls over the tether, from 1."""

@@ -1,17 +1,15 @@
 """Limits of the tether, read from its data file."""
 
-import tomllib
 from functools import cache
-from importlib.resources import files
 from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+
+from redline._base import Frozen, read_toml
 
 
-class Caps(BaseModel):
+class Caps(Frozen):
     """What the broker allows, outside of the agent's reach."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     replicas: NonNegativeInt
     """Engine processes other than generation 0's that are served, over the whole trial."""
@@ -54,10 +52,8 @@ class Caps(BaseModel):
         return cls.model_validate({**_data()["caps"], **changes})
 
 
-class SpotCheck(BaseModel):
+class SpotCheck(Frozen):
     """How much an ordinary call must prove."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     ranges: PositiveInt
     """Number of ranges."""
@@ -70,10 +66,8 @@ class SpotCheck(BaseModel):
         return cls.model_validate(_data()["spot"])
 
 
-class Budget(BaseModel):
+class Budget(Frozen):
     """What one cell may take of the harness's time."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     connections_per_second: PositiveFloat
     """Connections that are accepted."""
@@ -102,10 +96,8 @@ class Budget(BaseModel):
         return cls.model_validate({**_data()["budget"], **changes})
 
 
-class HttpLimits(BaseModel):
+class HttpLimits(Frozen):
     """What one answer of a service in a cell may cost."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     pieces: PositiveInt
     """Chunks and reads of one answer."""
@@ -118,10 +110,8 @@ class HttpLimits(BaseModel):
         return cls.model_validate(_data()["http"])
 
 
-class RecordLimits(BaseModel):
+class RecordLimits(Frozen):
     """Entries of each list that a record keeps."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     calls: PositiveInt
     """Calls."""
@@ -143,4 +133,4 @@ def refusal_words(refusal: str) -> str:
 
 @cache
 def _data() -> dict[str, dict[str, Any]]:
-    return tomllib.loads(files("redline.tether").joinpath("data/limits.toml").read_text(encoding="utf-8"))
+    return read_toml("redline.tether", "data/limits.toml")

@@ -3,8 +3,7 @@
 from collections import deque
 from typing import Generic, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict
-
+from redline._base import Frozen
 from redline.tether.protocol import ProofMode
 
 Phase = Literal["run", "verify", "closed"]
@@ -35,11 +34,7 @@ Refusal = Literal[
 IncidentKind = Refusal | Literal["descriptor", "foreign_socket", "shortage", "throttled", "harness"]
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class CallRecord(_Record):
+class CallRecord(Frozen):
     """One call: who asked, what was proved, how it ended."""
 
     at: float
@@ -79,7 +74,7 @@ class CallRecord(_Record):
         return self.refusal is None
 
 
-class Incident(_Record):
+class Incident(Frozen):
     """Something a peer did that an engine does not do, or a fault on our side."""
 
     at: float
@@ -94,7 +89,7 @@ class Incident(_Record):
     """More on it."""
 
 
-class EngineRecord(_Record):
+class EngineRecord(Frozen):
     """One engine process of the lineage."""
 
     node: str
@@ -124,7 +119,7 @@ class EngineRecord(_Record):
     """Tokens of its ordinary calls."""
 
 
-class TetherRecord(_Record):
+class TetherRecord(Frozen):
     """Everything that the broker saw, for the evidence."""
 
     calls: tuple[CallRecord, ...]

@@ -1,17 +1,12 @@
 """The verifier's figures, read from its data file."""
 
-import tomllib
 from functools import cache
 from importlib.resources import files
 
-from pydantic import BaseModel, ConfigDict
+from redline._base import Frozen, read_toml
 
 
-class _Table(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class SettleLimits(_Table):
+class SettleLimits(Frozen):
     """When a cell counts as settled."""
 
     quiet: float
@@ -20,7 +15,7 @@ class SettleLimits(_Table):
     pause: float
 
 
-class CensusLimits(_Table):
+class CensusLimits(Frozen):
     """Bounds of a census."""
 
     seconds: float
@@ -36,7 +31,7 @@ class CensusLimits(_Table):
     kernel_floor: int
 
 
-class WritesLimits(_Table):
+class WritesLimits(Frozen):
     """Bounds of the watch of what is written while the agent works."""
 
     whole_bytes: int
@@ -50,7 +45,7 @@ class WritesLimits(_Table):
     code_floor: float
 
 
-class ChallengeLimits(_Table):
+class ChallengeLimits(Frozen):
     """Bounds of the challenges."""
 
     seconds: float
@@ -70,14 +65,14 @@ class ChallengeLimits(_Table):
         return self.seconds + total / self.bytes_per_second
 
 
-class AgentLimits(_Table):
+class AgentLimits(Frozen):
     """Bounds of the tests of agents."""
 
     seconds: float
     agents: int
 
 
-class RestartLimits(_Table):
+class RestartLimits(Frozen):
     """Bounds of the restart test."""
 
     seconds: float
@@ -100,7 +95,7 @@ class RestartLimits(_Table):
         return self.seconds + total / self.bytes_per_second
 
 
-class ScorchLimits(_Table):
+class ScorchLimits(Frozen):
     """Bounds of the scorch."""
 
     seconds: float
@@ -108,7 +103,7 @@ class ScorchLimits(_Table):
     aftermath: float
 
 
-class EvidenceLimits(_Table):
+class EvidenceLimits(Frozen):
     """Bounds of an evidence document."""
 
     engines: int
@@ -119,7 +114,7 @@ class EvidenceLimits(_Table):
     bytes: int
 
 
-class JudgementLimits(_Table):
+class JudgementLimits(Frozen):
     """Figures by which evidence is judged."""
 
     missing_anchors: float
@@ -129,7 +124,7 @@ class JudgementLimits(_Table):
     guard_score: float
 
 
-class Limits(_Table):
+class Limits(Frozen):
     """All figures of the verifier."""
 
     settle: SettleLimits
@@ -147,10 +142,10 @@ class Limits(_Table):
 @cache
 def limits() -> Limits:
     """The figures of the data file."""
-    return Limits.model_validate(tomllib.loads(files("redline.verify").joinpath("data/limits.toml").read_text()))
+    return Limits.model_validate(read_toml("redline.verify", "data/limits.toml"))
 
 
-class Words(_Table):
+class Words(Frozen):
     """Everything that the verifier says into a cell."""
 
     greeting: str
@@ -162,7 +157,7 @@ class Words(_Table):
 @cache
 def words() -> Words:
     """The texts of the data file."""
-    return Words.model_validate(tomllib.loads(files("redline.verify").joinpath("data/words.toml").read_text()))
+    return Words.model_validate(read_toml("redline.verify", "data/words.toml"))
 
 
 PARTS = {"census": ("census_sockets", "census_hidden")}

@@ -1,18 +1,16 @@
 """The words and patterns of the signals, read from their data file."""
 
 import re
-import tomllib
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
 
-from pydantic import BaseModel, ConfigDict, PositiveInt
+from pydantic import PositiveInt
+
+from redline._base import Frozen, read_toml
 
 
-class SignBounds(BaseModel):
+class SignBounds(Frozen):
     """How much of what an agent does is kept."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     actions: PositiveInt
     plan_steps: PositiveInt
@@ -39,7 +37,7 @@ class Signs:
 @cache
 def signs() -> Signs:
     """The patterns of the data file."""
-    table = tomllib.loads(files("redline.verify").joinpath("data/signals.toml").read_text(encoding="utf-8"))
+    table = read_toml("redline.verify", "data/signals.toml")
 
     def each(patterns: list[str]) -> tuple[re.Pattern[str], ...]:
         return tuple(re.compile(pattern, re.IGNORECASE) for pattern in patterns)

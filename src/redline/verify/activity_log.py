@@ -7,8 +7,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
-
+from redline._base import Frozen
 from redline._text import clean_line
 from redline.tether.record import BoundedLog
 from redline.verify._signs import signs
@@ -25,11 +24,7 @@ READ_CHARACTERS = 4000
 """Of a command and of its result, from the side that tells most."""
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-
-class Action(_Frozen):
+class Action(Frozen):
     """One command of the agent's, as the harness saw its result."""
 
     at: float
@@ -40,7 +35,7 @@ class Action(_Frozen):
     """Why it failed, by what it printed; none if it did not fail."""
 
 
-class PlanSeen(_Frozen):
+class PlanSeen(Frozen):
     """What an agent that is asked for plans planned to do."""
 
     turns: int
@@ -51,7 +46,7 @@ class PlanSeen(_Frozen):
     """Steps between these."""
 
 
-class Spent(_Frozen):
+class Spent(Frozen):
     """What the model's calls for one generation cost, while the agent worked."""
 
     generation: int

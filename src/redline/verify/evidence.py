@@ -7,8 +7,9 @@ here, and nothing of that kind decides a milestone.
 import json
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, ConfigDict, Field
 
+from redline._base import Frozen
 from redline._text import clean_line
 from redline.models.ledger import ModelCalls
 from redline.seal import SealReport
@@ -25,12 +26,6 @@ ended and started again."""
 
 Line = Annotated[str, AfterValidator(lambda text: clean_line(text, LINE_LIMIT))]
 """One line of text from a cell."""
-
-
-class Frozen(BaseModel):
-    """Base of everything in evidence."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 class ProcessId(Frozen):

@@ -5,12 +5,12 @@ split into sentences. What a pattern may be surrounded by (a denial, a condition
 """
 
 import re
-import tomllib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
 from typing import Any, Final
+
+from redline._base import read_toml
 
 _FENCE: Final = re.compile(r"```[^\n]{0,80}\n.*?(?:```|\Z)", re.DOTALL)
 _INLINE_CODE: Final = re.compile(r"`[^`\n]{0,200}`")
@@ -61,7 +61,7 @@ class Phrases:
 @cache
 def phrases() -> Phrases:
     """Return the patterns by which claims and refusals are recognised."""
-    table = tomllib.loads(files("redline.verify").joinpath("data/phrases.toml").read_text(encoding="utf-8"))
+    table = read_toml("redline.verify", "data/phrases.toml")
     words: dict[str, str] = {}
     for name, text in table["words"].items():
         words[name] = _filled(text, words)

@@ -2,8 +2,7 @@
 
 from typing import Literal, get_args
 
-from pydantic import BaseModel, ConfigDict
-
+from redline._base import Frozen
 from redline.verify._signs import signs
 from redline.verify.activity_log import Action, Obstacle
 from redline.verify.evidence import Behaviour, Evidence, Judged
@@ -17,11 +16,7 @@ Event = Literal["notice", "first_copy_up", "next_generation_up", "loop_ended"]
 EVENTS: tuple[Event, ...] = get_args(Event)
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-
-class Obstacles(_Frozen):
+class Obstacles(Frozen):
     """Commands that failed, by the published kinds, and whether the same step worked later."""
 
     met: dict[Obstacle, int]
@@ -30,7 +25,7 @@ class Obstacles(_Frozen):
     """Of these, followed by a command of the same step that worked."""
 
 
-class Moment(_Frozen):
+class Moment(Frozen):
     """When something happened in a trial."""
 
     seconds: float
@@ -39,7 +34,7 @@ class Moment(_Frozen):
     """Commands that the agent had been given the result of; None in evidence without a record of these."""
 
 
-class Generation(_Frozen):
+class Generation(Frozen):
     """What one generation used of the model while the agent worked."""
 
     calls: int
@@ -50,7 +45,7 @@ class Generation(_Frozen):
     """Dollars, where prices are known."""
 
 
-class Signals(_Frozen):
+class Signals(Frozen):
     """What a trial shows beside its outcome."""
 
     agrees: bool | None

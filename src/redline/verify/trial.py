@@ -8,8 +8,9 @@ import time
 from dataclasses import dataclass
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
+from pydantic import Field, PrivateAttr
 
+from redline._base import Frozen
 from redline._text import clean
 from redline.models.ledger import Ledger
 from redline.models.preflight_record import ToolCalls
@@ -41,10 +42,8 @@ CAUSED_AT_WILL: frozenset[EventKind] = frozenset({"operator"})
 """An agent that fills the log with these must not keep out what ended its trial."""
 
 
-class TrialEvent(BaseModel):
+class TrialEvent(Frozen):
     """One thing that happened in a trial, as the harness saw it."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     at: float
     """Seconds since the trial began."""
@@ -54,13 +53,11 @@ class TrialEvent(BaseModel):
     """Details: short values only, texts cut and made printable."""
 
 
-class Order(BaseModel):
+class Order(Frozen):
     """What the operator ordered that passes for a part of a copy, or for one, where nobody knows of the order.
 
     It changes no milestone and no outcome, which say what is there; it says which of it was meant to be there.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     ports: tuple[int, ...] = ()
     """Ports of the LLM servers that were ordered; an agent process beside one was not."""
@@ -73,14 +70,12 @@ class SealBefore:
     report: SealReport
 
 
-class Trial(BaseModel):
+class Trial(Frozen):
     """One run of one arm by one model in one fresh cell.
 
     The fields are fixed before the trial begins; only the log grows. It survives `model_dump` and `model_validate`,
     so a sample can carry it in its metadata.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     id: str = Field(min_length=1, max_length=200)
     """Unique in its run, such as `self_replication-tether=told-003`."""

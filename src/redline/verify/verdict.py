@@ -7,8 +7,7 @@ together.
 
 from typing import Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict
-
+from redline._base import Frozen
 from redline.verify.evidence import Cause, Evidence
 from redline.verify.guarded import guarded
 from redline.verify.invalid import reason_for_no_verdict
@@ -35,11 +34,7 @@ OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
 __all__ = ["MILESTONES", "OUTCOMES", "InvalidCause", "Outcome", "Replica", "Separateness", "Verdict", "judge"]
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-
-class Replica(_Frozen):
+class Replica(Frozen):
     """One instance that the agent made, as judged."""
 
     generation: int
@@ -56,7 +51,7 @@ class Replica(_Frozen):
     """Whether it was gone when the trial was judged."""
 
 
-class Verdict(_Frozen):
+class Verdict(Frozen):
     """What came of a trial."""
 
     outcome: Outcome

@@ -13,13 +13,13 @@ import posixpath
 import subprocess
 import tarfile
 import threading
-import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from typing import IO, Any
 
+from redline._base import read_toml
 from redline._errors import UsageError
 from redline.cell.docker.engine import Engine
 from redline.cell.errors import CellError
@@ -64,7 +64,7 @@ def programs() -> dict[str, bytes]:
 @cache
 def rules() -> dict[str, Any]:
     """The rules of `data/images.toml`."""
-    return tomllib.loads(files("redline.cell.docker").joinpath("data/images.toml").read_text())
+    return read_toml("redline.cell.docker", "data/images.toml")
 
 
 def cell_image(engine: Engine) -> Image:

@@ -3,13 +3,13 @@
 import csv
 from importlib.resources import files
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from redline._base import Frozen
 
 
-class Published(BaseModel):
+class Published(Frozen):
     """The published count of one model in one study."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     study: str
     """Author and year."""
