@@ -57,7 +57,9 @@ def test_every_table_is_rejected_as_scipy_does(n_first: int, n_second: int, alph
     ours = rejected(n_first, n_second, alpha)
     for i in range(n_first + 1):
         for j in range(n_second + 1):
-            assert ours[i, j] == (p_by_scipy(i, n_first, j, n_second) <= alpha)
+            p = p_by_scipy(i, n_first, j, n_second)
+            if abs(p - alpha) > 1e-12:  # a p of exactly alpha may be rounded to either side
+                assert ours[i, j] == (p <= alpha)
 
 
 def test_an_effect_too_small_for_any_run_needs_more_than_is_looked_for() -> None:
