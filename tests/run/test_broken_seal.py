@@ -4,7 +4,7 @@ import pytest
 
 from redline.cell import CellConfig
 from redline.run.broken_seal import ABOVE_THE_CELL
-from redline.seal.broken import InjectedDefect
+from redline.seal.defects import InjectedDefect
 
 
 @pytest.mark.cell

@@ -1,20 +1,20 @@
-"""Probe 37: a bare cell and broken ones are rejected, here and now, by the probes that are to reject them."""
+"""Probe 37: the probes reject a bare cell and a sample of broken cells, on this host, before each run."""
 
 from collections.abc import Sequence
 
 from redline._tasks import task_group
 from redline.cell.config import CellConfig
-from redline.seal.broken import Bench, DefectiveCell, InjectedDefect, Spec
-from redline.seal.broken_cells import CAPABILITY_KEPT, CELLS
+from redline.seal.defects import DefectiveCell, InjectedDefect, Spec, Workbench
+from redline.seal.defects.cells import CELLS
 from redline.seal.matrix import measure_defects
 from redline.seal.quick import quick_seal
 
 SAMPLE = ("read_only_root", "declared_sockets")
-"""Probes whose broken cells are tried at the start of every run; `redline seal --selftest` tries all."""
+"""Probes whose broken cells are probed at the start of every run; `redline seal --selftest` probes all."""
 
 
-def bare_container(spec: Spec, _bench: Bench) -> None:
-    """What a runtime makes where nothing is asked of it; user and network namespaces stay, so that it is closed."""
+def bare_container(spec: Spec, _bench: Workbench) -> None:
+    """Reduce a specification to a runtime's defaults; user and network namespaces stay, so that the cell is closed."""
     spec["process"]["noNewPrivileges"] = False
     spec["linux"].pop("seccomp", None)
     spec["linux"].pop("maskedPaths", None)
@@ -24,48 +24,49 @@ def bare_container(spec: Spec, _bench: Bench) -> None:
             mount["options"] = [option for option in mount["options"] if not option.startswith("size=")]
 
 
-def bare_service(service: Spec, _bench: Bench) -> None:
-    """The same of the engine; what it filters by itself stays."""
+def bare_service(service: Spec, _bench: Workbench) -> None:
+    """Reduce a service to the Docker engine's defaults, which include a filter."""
     service["security_opt"] = []
     service["read_only"] = False
-    service["tmpfs"] = [place.partition(":")[0] for place in service["tmpfs"]]
+    service["tmpfs"] = [entry.partition(":")[0] for entry in service["tmpfs"]]
 
 
-BARE = DefectiveCell(bare_container, bare_service, init=CAPABILITY_KEPT)
+BARE = DefectiveCell(bare_container, bare_service, init="kept_capabilities")
 BARE_FAILS = ("no_capabilities", "no_new_privileges", "refused_system_calls", "read_only_root")
 """Probes of the quick set that must reject a bare cell."""
 
-HELD_BY = {"runsc": ("no_new_privileges",), "docker": ("no_capabilities",)}
-"""Of these, what a runtime holds whatever it is told: gVisor raises nobody's privileges, and in a Docker cell the
-programs of ours that start everything else give up their capabilities."""
+ALWAYS_PASSES = {"runsc": ("no_new_privileges",), "docker": ("no_capabilities",)}
+"""Probes of these that pass on a runtime even for a bare cell: gVisor never raises privileges, and in a Docker cell
+redline's own programs, which start all others, drop their capabilities."""
 
 
 async def broken_profiles_fail(
     config: CellConfig | None = None, defects: Sequence[InjectedDefect] = CELLS, bare: DefectiveCell = BARE
 ) -> str | None:
-    """Tries a bare cell and a sample of broken ones.
+    """Probe a bare cell and a sample of broken ones.
 
     Args:
-        config: The shape of the cells.
-        defects: From which the sample is taken, the first for each of its probes.
+        config: Configuration of the cells.
+        defects: The defects to sample from: the first one of each probe in `SAMPLE`.
         bare: The bare cell.
 
     Returns:
-        Which of them was not rejected as it must be, None where all were.
+        Which cell was not rejected as it must be, None if all were.
     """
     config = config or CellConfig()
     sample = [next(each for each in defects if each.probe == name) for name in SAMPLE]
     wrong: list[str] = []
 
-    async def try_bare() -> None:
+    async def probe_bare() -> None:
         async with bare.open(config) as cell:
             report = await quick_seal(cell)
-        missed = [name for name in BARE_FAILS if name in report.passed and name not in HELD_BY.get(report.runtime, ())]
+        always = ALWAYS_PASSES.get(report.runtime, ())
+        missed = [name for name in BARE_FAILS if name in report.passed and name not in always]
         if missed:
             wrong.append(f"a bare cell passes {', '.join(missed)}")
 
     async with task_group() as tasks:
-        tasks.start_soon(try_bare)
+        tasks.start_soon(probe_bare)
         matrix = await measure_defects(config, sample, quick_seal, unbroken=False)
     wrong += [f"{row.what}: {row.complaint()}" for row in matrix.rows if not row.holds]
     return "; ".join(wrong) or None
