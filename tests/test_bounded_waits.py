@@ -61,7 +61,7 @@ ALLOWED: Final = {
     "seal/programs/defects.py: listen: socket.socket": _BY_ALARM,
     "seal/programs/defects.py: ask: socket.socket": _BY_ALARM,
     "seal/programs/false_route.py: ask: socket.socket": "one answer from netlink, which the kernel sends at once",
-    "seal/programs/hold_namespaces.py: main: os.waitpid": "its fork ends with its standard input, which the harness closes",
+    "seal/programs/hold_namespaces.py: main: os.waitpid": "its fork ends with standard input, which the harness closes",
     "seal/programs/apart.py: bound: socket.socket": _BY_CALLER,
     "seal/programs/apart.py: answer: select.select": _BY_CALLER,
     "seal/programs/limits.py: processor_time: os.waitpid": _BY_CALLER,

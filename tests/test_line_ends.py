@@ -29,7 +29,7 @@ ALLOWED = {
     "verify/phrases.py": "the agent's text, in lines as a reader sees them",
     "subject/bundle/agent/agent.py": "a block of commands in a terminal session, as the model wrote it",
     "controls/programs/served.py": "a control's own events",
-    "verify/programs/census.py": "numbers written by the kernel (net/tcp, fdinfo, mountinfo, meminfo), and bytes of programs",
+    "verify/programs/census.py": "kernel numbers (net/tcp, fdinfo, mountinfo, meminfo) and bytes of programs",
     "cell/state.py": "the host's /etc/subuid",
     "cell/runtime.py": "the output of a container runtime",
     "cell/docker/engine.py": "ids and labels that redline assigned",
