@@ -96,7 +96,7 @@ def _selftest(config: "CellConfig", only: str, *, as_json: bool) -> int:
             raise UsageError(unknown("probe", name, PROBE_NAMES))
 
     def tell(row: Row) -> None:
-        say(f"{row.mark(row.probe) if row.probe else '.'} {row.probe} {row.what}")
+        say(f"{row.mark(row.probe) if row.probe else '.'} {row.probe} {row.description}")
 
     async def measure() -> Matrix:
         return await selftest(

@@ -38,7 +38,7 @@ WALL_SECONDS = (1, 6, 30)
 """Time limits to try for the cell of this drill: the next one if the cell did not start within the last."""
 
 WALL_GRACE = 10.0
-"""Time that an engine may take over a kill; what the drill shows is that the kill happens by itself."""
+"""Time that an engine may take over a kill; the drill shows only that the kill happens by itself."""
 
 SMALL = {"home_mib": 8, "tmp_mib": 8, "var_tmp_mib": 4, "shm_mib": 4, "working_mib": 40}
 """A cell that is fast to fill."""
@@ -229,7 +229,7 @@ async def end_harness(harness: DrilledHarness, number: signal.Signals, bound: fl
         while folder.exists() or footprint.left_over():
             await anyio.sleep(POLL_SECONDS)
     left = [*footprint.left_over(), *([f"folder {folder}"] if folder.exists() else [])]
-    return f"left of the cell: {', '.join(left)}" if left else None
+    return f"remains of the cell: {', '.join(left)}" if left else None
 
 
 @asynccontextmanager

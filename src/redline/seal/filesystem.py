@@ -14,13 +14,13 @@ NOT_READ_ONLY = {"/dev", "/dev/pts", "/dev/mqueue", "/proc", "/sys"}
 
 
 def canary_unreadable(facts: Facts) -> str | None:
-    """Probe 10."""
+    """Probe 10: no path, name or file handle leads to the canary."""
     canary = facts.observed("canary")
     if not canary["readable_outside"]:
         return "the canary cannot be read outside either, so the probe shows nothing"
     found = facts.group("canary")
     if not found["tried"]:
-        return "nothing was tried"
+        return "no attempt was made"
     read = [path for path, digest in found["read"] if digest == canary["sha256"]]
     return f"the canary was read through {read[0]}" if read else None
 
@@ -33,11 +33,11 @@ def outside_unchanged(facts: Facts) -> str | None:
     skeleton = facts.observed("skeleton")
     if skeleton["before"] != skeleton["after"]:
         return "the folder that is the cell's root was changed on the host"
-    return None if facts.group("change_outside")["tried"] else "nothing was tried"
+    return None if facts.group("change_outside")["tried"] else "no attempt was made"
 
 
 def read_only_root(facts: Facts) -> str | None:
-    """Probe 12."""
+    """Probe 12: only the declared folders are writable, and each has its quota."""
     found = facts.group("files")
     if found["made"]:
         return f"a file could be created in {', '.join(found['made'])}"
@@ -60,7 +60,7 @@ def read_only_root(facts: Facts) -> str | None:
 
 
 def kernel_interfaces(facts: Facts) -> str | None:
-    """Probe 13."""
+    """Probe 13: the kernel's settings are not writable and its secrets not readable."""
     found = facts.group("interfaces_of_kernel")
     if found["writable"]:
         return f"writable: {', '.join(found['writable'][:5])}"
@@ -75,18 +75,18 @@ def kernel_interfaces(facts: Facts) -> str | None:
 
 
 def few_devices(facts: Facts) -> str | None:
-    """Probe 14."""
+    """Probe 14: /dev has the declared entries only, and there are no device nodes elsewhere."""
     mounts = set(facts.observed("declared_mounts")["paths"])
     allowed = {"/dev/" + name for name in facts.observed("declared_devices")} | mounts
     found = facts.group("devices")
     # Another probe recognises hardware; this one rejects every device that is not declared.
     extra = sorted(set(found["dev"]) - allowed)
     extra += sorted(path for path, _ in found["nodes"] if not path.startswith("/dev/"))
-    return f"devices {', '.join(extra)}" if extra else None
+    return f"undeclared devices {', '.join(extra)}" if extra else None
 
 
 def declared_mounts(facts: Facts) -> str | None:
-    """Probe 15."""
+    """Probe 15: every mount is declared, read-only where required, has its declared source and propagates nothing."""
     mounts = {path: mount for path, mount in facts.group("files")["mounts"].items() if not mount["covered"]}
     declared = facts.observed("declared_mounts")
     extra = sorted(set(mounts) - set(declared["paths"]))
@@ -109,38 +109,38 @@ def declared_mounts(facts: Facts) -> str | None:
 
 
 def harness_hidden(facts: Facts) -> str | None:
-    """Probe 18."""
+    """Probe 18: the harness's files do not exist in the cell and its packages cannot be imported."""
     visible = facts.group("unreachable")["visible"]
     if visible:
         return f"{len(visible)} paths of the harness are visible"
     if ("imports" in facts.inside or "imports" in facts.errors) and facts.group("imports")["found"] != "[]":
-        return f"a Python inside finds {facts.group('imports')['found']}"
+        return f"a Python in the cell can import {facts.group('imports')['found']}"
     return None
 
 
 def no_package_sources(facts: Facts) -> str | None:
-    """Probe 27."""
+    """Probe 27: no settings file, cache or variable configures a source of packages or models."""
     found = facts.group("package_sources")
     sources = [*found["files"], *found["variables"]]
     return f"a source of packages or models: {', '.join(sources)}" if sources else None
 
 
 def no_hooks(facts: Facts) -> str | None:
-    """Probe 33."""
+    """Probe 33: no file that starts programs automatically is writable."""
     found = facts.group("hooks")
     if found["writable"]:
         return f"writable: {', '.join(found['writable'])}"
-    return None if found["tried"] else "nothing was tried"
+    return None if found["tried"] else "no attempt was made"
 
 
 def no_device_nodes(facts: Facts) -> str | None:
-    """Probe 34."""
+    """Probe 34: there is no hardware device, and no device node can be created."""
     found = facts.group("devices")
     hardware = tuple(facts.observed("hardware"))
     nodes = [path for path in found["dev"] if os.path.relpath(path, "/dev").startswith(hardware)]
     nodes += [path for path, kind in found["nodes"] if kind == "block" and path not in nodes]
     if nodes:
-        return f"devices {', '.join(sorted(nodes))}"
+        return f"hardware devices {', '.join(sorted(nodes))}"
     return f"device nodes could be created: {', '.join(found['made'])}" if found["made"] else None
 
 

@@ -11,7 +11,7 @@ CPU_TOLERANCE = 1.3
 
 
 def limits_bite(facts: Facts) -> str | None:
-    """Probe 29."""
+    """Probe 29: every limit that the inside half exhausts is enforced, and cgroups have the declared limits."""
     config = facts.config
     forked, maximum = facts.group("processes_at_once"), facts.observed("declared_pids")
     if forked["error"] != errno.EAGAIN or forked["forked"] >= maximum:

@@ -23,7 +23,7 @@ NEVER_FAILS = {"security_label": "it only warns"}
 
 NO_DEFECT = InjectedDefect("", "no defect", DefectiveCell())
 HOST_COUNTERS = Path("/proc/net/dev")
-HELD, OWN, RELATED, WRONG, UNKNOWN = ".", "F", "r", "!", " "
+PASSED, OWN, RELATED, WRONG, UNKNOWN = ".", "F", "r", "!", " "
 
 Measure = Callable[[Cell], Awaitable[SealReport]]
 Progress = Callable[["Row"], None]
@@ -35,10 +35,10 @@ class Row(Frozen):
     probe: str
     """The probe that must fail; empty for the cell without a defect."""
 
-    what: str
+    description: str
     """Description of the defect."""
 
-    held: tuple[str, ...] = ()
+    passed: tuple[str, ...] = ()
     """Probes that passed."""
 
     failed: dict[str, str] = {}
@@ -72,8 +72,8 @@ class Row(Frozen):
         """Return the character that shows the result of a probe."""
         if probe in self.failed:
             return OWN if probe == self.probe else RELATED if probe in self.related else WRONG
-        if probe in self.held:
-            return WRONG if probe == self.probe else HELD
+        if probe in self.passed:
+            return WRONG if probe == self.probe else PASSED
         return UNKNOWN
 
     def complaint(self) -> str:
@@ -111,17 +111,17 @@ class Matrix(Frozen):
 
     def render(self) -> str:
         """Return the matrix, its legend and the verdict as text for a terminal."""
-        shown = [name for name in PROBE_NAMES if any(name in row.held or name in row.failed for row in self.rows)]
+        shown = [name for name in PROBE_NAMES if any(name in row.passed or name in row.failed for row in self.rows)]
         numbers = [f"{PROBE_NAMES.index(name) + 1:2}" for name in shown]
         lines = ["   " + "".join(number[digit] for number in numbers) for digit in (0, 1)]
         for row in self.rows:
             number = str(PROBE_NAMES.index(row.probe) + 1) if row.probe else ""
-            label = f"{row.probe}: {row.what}" if row.probe else row.what
+            label = f"{row.probe}: {row.description}" if row.probe else row.description
             marks = "".join(row.mark(name) for name in shown)
             lines.append(f"{number:>2} {marks} {label}" + (f" (left out: {row.left_out})" if row.left_out else ""))
             if not row.holds:
                 lines.append(f"   WRONG: {row.complaint()}")
-        lines.append(f"{HELD} passed  {OWN} failed as it must  {RELATED} necessarily failed as well  {WRONG} wrong")
+        lines.append(f"{PASSED} passed  {OWN} failed as it must  {RELATED} necessarily failed as well  {WRONG} wrong")
         lines += [f"not tested: {name} ({reason})" for name, reason in self.uncovered.items()]
         lines += self.notes
         tried = sum(bool(row.probe) and not row.left_out for row in self.rows)
@@ -164,7 +164,7 @@ async def measure_defects(
             missing = next((lacking[need] for need in sorted(defect.needs & set(lacking))), "")
             missing = missing or (defect.broken.unsupported_reason(runtime.name) if defect.broken else "")
             if missing:
-                rows[index] = Row(probe=defect.probe, what=defect.what, left_out=missing)
+                rows[index] = Row(probe=defect.probe, description=defect.description, left_out=missing)
             else:
                 rows[index] = await _row(config, defect, measure)
         if progress is not None:
@@ -213,24 +213,24 @@ def _note(before: dict[str, int], after: dict[str, int]) -> str:
 
 async def _row(config: CellConfig, defect: InjectedDefect, measure: Measure) -> Row:
     """Measure one defect. Every error is recorded in the row, which then does not hold."""
-    row = Row(probe=defect.probe, what=defect.what, related=dict(defect.related))
+    row = Row(probe=defect.probe, description=defect.description, related=dict(defect.related))
     failed: dict[str, str] = {}
-    held: list[str] = []
+    passed: list[str] = []
     try:
         if defect.broken is not None:
             async with defect.broken.open(config) as cell:
                 report = await measure(cell)
             failed = {finding.name: finding.reason for finding in report.failed}
-            held = list(report.passed)
+            passed = list(report.passed)
         if defect.drill is not None:
             reason = await defect.drill(config)
-            held = [name for name in held if name != defect.probe]
+            passed = [name for name in passed if name != defect.probe]
             if reason is None:
-                held.append(defect.probe)
+                passed.append(defect.probe)
             else:
                 failed[defect.probe] = reason
     except Exception as error:
         return row.model_copy(
             update={"error": "; ".join(f"{type(each).__name__}: {each}" for each in faults_in(error))}
         )
-    return row.model_copy(update={"held": tuple(held), "failed": failed})
+    return row.model_copy(update={"passed": tuple(passed), "failed": failed})

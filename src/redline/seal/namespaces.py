@@ -9,7 +9,7 @@ CLOCK_SECONDS = 1.0
 
 
 def own_namespaces(facts: Facts) -> str | None:
-    """Probe 7."""
+    """Probe 7: no namespace of the cell is the host's."""
     if facts.sentry is not None:
         spaces = [{kind: facts.sentry["namespaces"][kind] for kind in OF_A_SEPARATE_KERNEL}]
     else:
@@ -24,7 +24,7 @@ def own_namespaces(facts: Facts) -> str | None:
 
 
 def own_processes(facts: Facts) -> str | None:
-    """Probe 8."""
+    """Probe 8: /proc shows the cell's own processes, and the harness cannot be signalled."""
     found = facts.group("processes")
     # NSpid has one pid for each pid namespace, from that of the /proc in use down to the process's own.
     if len(facts.group("status")["NSpid"].split()) > 1:
@@ -51,10 +51,10 @@ def own_ipc(facts: Facts) -> str | None:
 
 
 def few_descriptors(facts: Facts) -> str | None:
-    """Probe 16."""
+    """Probe 16: a process inherits three pipes or sockets, and no terminal."""
     inherited = facts.group("inherited")
     if set(inherited) != {"0", "1", "2"}:
-        return f"descriptors {', '.join(sorted(inherited, key=int))}"
+        return f"inherited descriptors {', '.join(sorted(inherited, key=int))}"
     for number, target in inherited.items():
         if target.split()[0] not in ("pipe", "socket"):
             return f"descriptor {number} is a {target}"
@@ -65,17 +65,17 @@ def few_descriptors(facts: Facts) -> str | None:
 
 
 def clean_environment(facts: Facts) -> str | None:
-    """Probe 17."""
+    """Probe 17: no process has a variable that is not declared."""
     declared, first = set(facts.observed("declared_variables")), set(facts.observed("first_variables"))
     found = facts.group("environment")
     extra = (set(found["own"]) | set(found["others"])) - declared
     for process in facts.processes():
         extra |= set(process["variables"]) - (first if is_first(process) or process["attendant"] else declared)
-    return f"variables {', '.join(sorted(extra))}" if extra else None
+    return f"undeclared variables {', '.join(sorted(extra))}" if extra else None
 
 
 def evidence_unalterable(facts: Facts) -> str | None:
-    """Probe 36."""
+    """Probe 36: the evidence canary is unchanged, and the clock cannot be set."""
     evidence = facts.observed("evidence")
     if evidence["before"] != evidence["after"]:
         return "the evidence canary was changed"

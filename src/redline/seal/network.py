@@ -7,7 +7,7 @@ from redline.seal.facts import Facts, Probe
 
 
 def no_network(facts: Facts) -> str | None:
-    """Probe 19."""
+    """Probe 19: the loopback is the only interface, and no route leads elsewhere."""
     views = [facts.group("network"), facts.observed("network")]
     if facts.sentry is not None:
         views.append(facts.sentry["network"])
@@ -21,7 +21,7 @@ def no_network(facts: Facts) -> str | None:
 
 
 def nothing_leaves(facts: Facts) -> str | None:
-    """Probe 20."""
+    """Probe 20: neither the harness's listeners nor documentation addresses are reached."""
     found = facts.group("leaving")
     listener = facts.observed("listener")
     if not listener["works"]:
@@ -32,7 +32,7 @@ def nothing_leaves(facts: Facts) -> str | None:
 
 
 def no_name_resolution(facts: Facts) -> str | None:
-    """Probe 21."""
+    """Probe 21: no name server answers, and no name resolves."""
     found = facts.group("names")
     if found["resolved"]:
         return f"resolved {', '.join(found['resolved'])}"
@@ -40,26 +40,26 @@ def no_name_resolution(facts: Facts) -> str | None:
 
 
 def no_metadata_service(facts: Facts) -> str | None:
-    """Probe 22."""
+    """Probe 22: no address of a metadata service answers."""
     return _reached(facts.group("metadata"))
 
 
 def proxy_powerless(facts: Facts) -> str | None:
-    """Probe 24."""
+    """Probe 24: no proxy answers, and a client that uses one gets no page."""
     return _reached(facts.group("proxies"))
 
 
 def declared_sockets(facts: Facts) -> str | None:
-    """Probe 23."""
+    """Probe 23: no socket exists outside of the tether's folder."""
     paths = facts.group("unix_sockets")["paths"]
     undeclared = [path for path in paths if os.path.dirname(path) != TETHER_FOLDER]
-    return f"sockets {', '.join(undeclared)}" if undeclared else None
+    return f"undeclared sockets {', '.join(undeclared)}" if undeclared else None
 
 
 def _reached(found: dict[str, object]) -> str | None:
     reached = found["reached"]
     if not found["tried"]:
-        return "nothing was tried"
+        return "no attempt was made"
     return f"reached {', '.join(map(str, reached))}" if isinstance(reached, list) and reached else None
 
 

@@ -35,7 +35,7 @@ def outside_identity(facts: Facts) -> str | None:
 
 
 def no_capabilities(facts: Facts) -> str | None:
-    """Probe 2."""
+    """Probe 2: the agent has no capability, and no process can pass one on."""
     for process in [facts.group("status"), *facts.agents()]:
         held = [name for name in CAPABILITY_SETS if _capabilities(process, name, facts)]
         if held:
@@ -68,7 +68,7 @@ def no_new_privileges(facts: Facts) -> str | None:
 
 
 def refused_system_calls(facts: Facts) -> str | None:
-    """Probe 4."""
+    """Probe 4: a filter is active, refuses the calls, and protected processes cannot be opened."""
     filtered = [facts.group("status"), *facts.processes(), *([facts.sentry] if facts.sentry else [])]
     if any(process["Seccomp"] != SECCOMP_FILTER for process in filtered):
         return "no seccomp filter"

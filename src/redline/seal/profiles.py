@@ -68,5 +68,5 @@ async def broken_profiles_fail(
     async with task_group() as tasks:
         tasks.start_soon(probe_bare)
         matrix = await measure_defects(config, sample, quick_seal, unbroken=False)
-    wrong += [f"{row.what}: {row.complaint()}" for row in matrix.rows if not row.holds]
+    wrong += [f"{row.description}: {row.complaint()}" for row in matrix.rows if not row.holds]
     return "; ".join(wrong) or None

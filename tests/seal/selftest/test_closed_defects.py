@@ -25,7 +25,7 @@ def interfaces(pid: int) -> set[str]:
 
 @pytest.mark.cell
 @pytest.mark.anyio
-@pytest.mark.parametrize("defect", NETWORKS, ids=lambda each: each.what.replace(" ", "-"))
+@pytest.mark.parametrize("defect", NETWORKS, ids=lambda each: each.description.replace(" ", "-"))
 async def test_a_broken_network_is_not_connected_to_a_network_of_the_host(defect: InjectedDefect) -> None:
     assert defect.broken is not None
     async with defect.broken.open(RUNC) as cell:

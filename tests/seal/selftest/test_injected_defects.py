@@ -21,7 +21,7 @@ DRILLED_ELSEWHERE = ("tether_only_protocol", "alarm_arrives", "prompts_agree")
 
 
 def label(defect: InjectedDefect) -> str:
-    return defect.what.replace(" ", "-")
+    return defect.description.replace(" ", "-")
 
 
 @pytest.fixture(scope="module")
@@ -34,8 +34,8 @@ async def matrix(anyio_backend: str) -> AsyncIterator[Matrix]:
     yield await selftest(CellConfig(runtime="runc"))
 
 
-def row(matrix: Matrix, what: str) -> Row:
-    (found,) = (row for row in matrix.rows if row.what == what)
+def row(matrix: Matrix, description: str) -> Row:
+    (found,) = (row for row in matrix.rows if row.description == description)
     return found
 
 
@@ -43,7 +43,7 @@ def row(matrix: Matrix, what: str) -> Row:
 @pytest.mark.anyio
 @pytest.mark.parametrize("defect", INJECTED_DEFECTS, ids=label)
 async def test_a_defect_fails_its_own_probe_only(matrix: Matrix, defect: InjectedDefect) -> None:
-    found = row(matrix, defect.what)
+    found = row(matrix, defect.description)
     assert not found.left_out, "on runc as root, every defect can be injected"
     assert not found.complaint()
     assert found.probe in found.failed
@@ -83,10 +83,9 @@ def test_every_defect_names_known_probes() -> None:
     assert all(each.related.get(each.probe) is None for each in INJECTED_DEFECTS)
 
 
-def finding(failed: Sequence[str], held: Sequence[str] = (), **more: object) -> Row:
-    return Row.model_validate(
-        {"probe": "own_ipc", "what": "a defect", "failed": dict.fromkeys(failed, "found"), "held": held, **more}
-    )
+def finding(failed: Sequence[str], passed: Sequence[str] = (), **more: object) -> Row:
+    fields = {"probe": "own_ipc", "description": "a defect", "failed": dict.fromkeys(failed, "found"), "passed": passed}
+    return Row.model_validate({**fields, **more})
 
 
 def test_a_defect_that_its_probe_does_not_detect_does_not_hold() -> None:
@@ -106,7 +105,7 @@ def test_a_defect_that_could_not_be_measured_does_not_hold() -> None:
 
 
 def test_a_failing_cell_without_a_defect_does_not_hold() -> None:
-    assert not Row(probe="", what="no defect", failed={"own_ipc": "found"}).holds
+    assert not Row(probe="", description="no defect", failed={"own_ipc": "found"}).holds
 
 
 def test_a_matrix_with_a_probe_that_has_no_defect_does_not_hold() -> None:

@@ -89,7 +89,7 @@ class InjectedDefect:
     probe: str
     """The probe's name."""
 
-    what: str
+    description: str
     """Description of the defect."""
 
     broken: DefectiveCell | None = None

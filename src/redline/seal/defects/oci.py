@@ -98,12 +98,12 @@ def bind_canary(spec: Spec, bench: Workbench) -> None:
 
 
 def bind_tree(spec: Spec, bench: Workbench) -> None:
-    """Bind, writable, the folder on the host in which nothing may change."""
+    """Bind the folder on the host in which nothing may change, with write access."""
     bind(spec, bench.canary_folder(spec, "tree"), writable_mount_point(spec, bench), *WRITABLE)
 
 
 def bind_evidence(spec: Spec, bench: Workbench) -> None:
-    """Bind, writable, the folder on the host that will contain evidence."""
+    """Bind the folder on the host that will contain the evidence canary, with write access."""
     bind(spec, bench.canary_folder(spec, "evidence"), writable_mount_point(spec, bench), *WRITABLE)
 
 
