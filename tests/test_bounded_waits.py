@@ -22,12 +22,12 @@ _UNCONNECTED: Final = "makes a socket and neither connects nor reads"
 
 ALLOWED: Final = {
     # The harness
-    "cell/cell.py: Cell.write_held: anyio.to_thread.run_sync": "writes to a tmpfs, and that ends; "
+    "cell/outside.py: OutsideCell.write_held: anyio.to_thread.run_sync": "writes to a tmpfs, and that ends; "
     "abandoned, it could write to a descriptor that was closed and given anew",
-    "subject/install.py: _write: anyio.to_thread.run_sync": "as Cell.write_held, file by file",
-    "cell/cell.py: _kept: anyio.to_thread.run_sync": "each step inside has its time; abandoned, it would leave a "
-    "warden that nobody ends",
-    "cell/wardens.py: Wardens.living: anyio.to_thread.run_sync": "as _kept in cell.py, step by step",
+    "subject/install.py: _write: anyio.to_thread.run_sync": "as OutsideCell.write_held, file by file",
+    "cell/open.py: _open_warden: anyio.to_thread.run_sync": "each step inside has its time; abandoned, it would leave "
+    "a warden without an owner",
+    "cell/wardens.py: Wardens.living: anyio.to_thread.run_sync": "as _open_warden in open.py, step by step",
     "models/llama_cpp.py: LlamaCppAPI.aclose: anyio.to_thread.run_sync": "its steps have their time, and a server must "
     "not be left half ended",
     "models/llama_server.py: keep: os.waitpid": "for a process that was killed; the other call does not wait",
@@ -38,15 +38,16 @@ ALLOWED: Final = {
     "controls/programs/served.py: refuse_at.refuse: select.select": "a control's program, which ends with its cell",
     "cell/warden.py: Warden.aclose: anyio.to_thread.run_sync": "both waits inside have their time, and what is ended "
     "must not be left half ended",
-    "cell/cell.py: Cell._start_attendant: socket.socketpair": "the attendant's thread makes it non-blocking first",
+    "cell/oci/gvisor.py: GvisorCell._prepare_first_process: socket.socketpair": "the attendant's thread makes it "
+    "non-blocking first",
     "cell/docker/cell.py: DockerCell._start_attendant_of: socket.socket": _UNCONNECTED,
     "seal/drilled_harness.py: main: os.wait": "waits for its forks until the drill that started it kills it",
     "seal/broken_cells.py: undeclared_socket: socket.socket": _UNCONNECTED,
     "seal/broken_cells.py: service_socket: socket.socket": _UNCONNECTED,
     # The warden's process
-    "cell/programs/warden.py: CellManager.sockets: socket.socket": _UNCONNECTED,
+    "cell/programs/manager.py: CellManager.sockets: socket.socket": _UNCONNECTED,
     "cell/programs/warden.py: Warden.end_the_late: socket.socketpair": "nothing is read from it in this process",
-    "cell/programs/warden.py: deny_user_namespaces: os.waitpid": "its fork writes one number to the kernel and ends",
+    "cell/programs/manager.py: deny_user_namespaces: os.waitpid": "its fork writes one number to the kernel and ends",
     "cell/programs/warden.py: reply: socket.socket": "one message into an empty socket of the fork's own",
     "cell/programs/warden.py: Warden.finish: os.waitpid": "every step of the sweeper's has its time",
     "cell/programs/warden.py: main: socket.socket": "takes over its standard input, which ends with the harness",

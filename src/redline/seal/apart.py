@@ -8,19 +8,13 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from redline.cell.cell import Cell, SpecPatch, open_cell
+from redline.cell.cell import Cell, SpecPatch
 from redline.cell.config import CellConfig
 from redline.cell.footprint import Footprint
-from redline.seal.namespaces import OF_A_KERNEL_OF_ITS_OWN
+from redline.cell.open import open_cell
 
 TIMEOUT = 20.0
 FIRST_PORT, LAST_PORT = 20_000, 30_000
-KINDS = {
-    "runsc": OF_A_KERNEL_OF_ITS_OWN,
-    # The engine gives all its containers the machine's users, which is for another probe to tell.
-    "docker": ("pid", "net", "ipc", "uts", "mnt"),
-}
-EVERY_KIND = ("pid", "net", "ipc", "uts", "mnt", "user")
 
 
 async def cells_apart(config: CellConfig, patch: SpecPatch | None = None) -> str | None:
@@ -64,7 +58,7 @@ def _common_outside(one: Cell, other: Cell) -> str | None:
     first, second = one.nodes["default"], other.nodes["default"]
     if not (first.init_pid and second.init_pid):
         return None  # an engine on another machine, which is asked from inside alone
-    for kind in KINDS.get(one.runtime, EVERY_KIND):
+    for kind in one.traits.private_namespaces:
         if _namespace(first.init_pid, kind) == _namespace(second.init_pid, kind):
             return f"two cells share a {kind} namespace"
     prints = [Footprint.of([node.init_pid for node in cell.nodes.values()], os.geteuid()) for cell in (one, other)]

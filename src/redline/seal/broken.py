@@ -19,11 +19,13 @@ from importlib.resources import files
 from pathlib import Path
 from typing import IO, Any
 
-from redline.cell.cell import Cell, SpecPatch, open_cell
-from redline.cell.config import CellConfig, RuntimeName
+from redline.cell.cell import Cell, SpecPatch
+from redline.cell.config import CellConfig
 from redline.cell.docker.engine import LABEL_CELL, LABEL_OWNER, LABEL_STATE
 from redline.cell.errors import CellError
-from redline.cell.programs.warden import remove_cgroups
+from redline.cell.load import load_library
+from redline.cell.open import open_cell, traits_of
+from redline.cell.programs.cgroups import remove_cgroups
 from redline.cell.spec import INIT_PROGRAM, TETHER_FOLDER
 from redline.cell.state import state_folder
 
@@ -32,7 +34,7 @@ Change = Callable[[Spec, "Bench"], None]
 """Changes the specification of a node in place."""
 
 READ_ONLY = ("bind", "ro", "nosuid", "nodev", "noexec")
-LAST_LINE = "main()\n"
+INIT = "redline.cell.programs.init"
 HOLDER_SECONDS = 10.0
 
 
@@ -57,10 +59,9 @@ class Bench:
         return root
 
     def patch_init(self, spec: Spec, text: str) -> None:
-        """Gives the node a first process whose program is changed by definitions that replace its own."""
-        original = files("redline.cell").joinpath("programs/init.py").read_text()
+        """Give the node a first process whose program is changed by definitions that replace its own."""
         program = self.folder / "init"
-        program.write_text(original.removesuffix(LAST_LINE) + text + "\n\n" + LAST_LINE)
+        program.write_text(f"{load_library(INIT)}{text}\n\nmain()\n")
         program.chmod(0o644)
         (mount,) = (mount for mount in spec["mounts"] if mount["destination"] == INIT_PROGRAM)
         mount["source"] = str(program)
@@ -108,9 +109,10 @@ class DefectiveCell:
     config: Mapping[str, object] = field(default_factory=dict)
     """Settings of the cell that differ."""
 
-    def why_not(self, runtime: RuntimeName) -> str:
+    def why_not(self, runtime: str) -> str:
         """Why it cannot be made on a runtime, empty where it can."""
-        if runtime == "docker" and self.service is None and (self.change is not None or self.init):
+        needs_specification = self.service is None and (self.change is not None or bool(self.init))
+        if needs_specification and traits_of(runtime).specification == "compose":
             return "the engine makes its own specification and cannot be told so"
         return ""
 

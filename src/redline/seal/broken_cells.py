@@ -26,7 +26,7 @@ def become(user):
 """
 
 CAPABILITY_KEPT = """
-def shed_capabilities():
+def shed_capabilities(kept):
     for capability in range(64):
         if not KEEP >> capability & 1:
             libc.prctl(PR_CAPBSET_DROP, capability, 0, 0, 0)

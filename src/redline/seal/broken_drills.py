@@ -1,7 +1,8 @@
 """The defects of drills: circumstances under which a probe that makes its own cells must fail."""
 
-from redline.cell.cell import Cell, open_cell
+from redline.cell.cell import Cell
 from redline.cell.config import CellConfig
+from redline.cell.open import open_cell
 from redline.seal.apart import cells_apart
 from redline.seal.broken import DefectiveCell, InjectedDefect, Spec, bind, break_inside, workbench
 from redline.seal.broken_cells import WRITABLE, writable_place

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from redline._tasks import task_group
 from redline.cell.config import CellConfig
+from redline.cell.open import traits_of
 from redline.seal.broken import Bench, DefectiveCell, InjectedDefect, Spec
 from redline.seal.broken_cells import CAPABILITY_KEPT, CELLS
 from redline.seal.matrix import measure_defects
@@ -35,10 +36,6 @@ BARE = DefectiveCell(bare_container, bare_service, init=CAPABILITY_KEPT)
 BARE_FAILS = ("no_capabilities", "no_new_privileges", "refused_system_calls", "read_only_root")
 """Probes of the quick set that must reject a bare cell."""
 
-HELD_BY = {"runsc": ("no_new_privileges",), "docker": ("no_capabilities",)}
-"""Of these, what a runtime holds whatever it is told: gVisor raises nobody's privileges, and in a Docker cell the
-programs of ours that start everything else give up their capabilities."""
-
 
 async def broken_profiles_fail(
     config: CellConfig | None = None, defects: Sequence[InjectedDefect] = CELLS, bare: DefectiveCell = BARE
@@ -60,7 +57,8 @@ async def broken_profiles_fail(
     async def try_bare() -> None:
         async with bare.open(config) as cell:
             report = await quick_seal(cell)
-        missed = [name for name in BARE_FAILS if name in report.passed and name not in HELD_BY.get(report.runtime, ())]
+        enforced = traits_of(report.runtime).enforces
+        missed = [name for name in BARE_FAILS if name in report.passed and name not in enforced]
         if missed:
             wrong.append(f"a bare cell passes {', '.join(missed)}")
 

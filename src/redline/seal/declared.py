@@ -5,21 +5,17 @@ from typing import Any
 
 from redline.cell.cell import Cell
 from redline.cell.config import CellConfig
-from redline.cell.docker.compose import OWN_PIDS
+from redline.cell.oci.spec import NodeSpec, node_spec
 from redline.cell.spec import (
     HOME,
     INIT_PROGRAM,
     MASKED_PROC,
     READONLY_PROC,
     TETHER_FOLDER,
-    IdMaps,
-    NodeSpec,
-    node_spec,
 )
+from redline.cell.state import IdMaps
 
 DEVICES = tuple("/dev/" + name for name in ("null", "zero", "full", "random", "urandom", "tty", "console", "ptmx"))
-BY_GVISOR = ("/sys",)
-BY_DOCKER = ("/sys", "/sys/fs/cgroup", "/dev/mqueue", "/etc/resolv.conf", "/etc/hostname", "/etc/hosts")
 
 
 def declared_mounts(cell: Cell, node: str) -> dict[str, Any]:
@@ -45,9 +41,8 @@ def declared_mounts(cell: Cell, node: str) -> dict[str, Any]:
     )
     mounts = {mount["destination"]: mount for mount in spec["mounts"]}
     masked = [*MASKED_PROC, *harness.tools.masked, *READONLY_PROC]
-    beside = BY_GVISOR if cell.runtime == "runsc" else BY_DOCKER if cell.runtime == "docker" else ()
     return {
-        "places": ["/", *mounts, *masked, *DEVICES, *beside],
+        "places": ["/", *mounts, *masked, *DEVICES, *cell.traits.extra_mounts],
         "devices": [*DEVICES, *masked],
         "scratch": [TETHER_FOLDER] if cell.observer == "inside" else [],
         "bound": _bound(mounts) if cell.observer == "outside" else {},
@@ -65,8 +60,8 @@ def scratch_mib(config: CellConfig) -> dict[str, int]:
 
 
 def declared_pids(cell: Cell) -> int:
-    """How many processes a node may hold; Docker counts ours, which start the agent's commands, in the same bound."""
-    return cell.config.pids + (OWN_PIDS if cell.runtime == "docker" else 0)
+    """Return the limit of a node's processes, including those of redline that the runtime counts within it."""
+    return cell.config.pids + cell.traits.spare_pids
 
 
 def _bound(mounts: dict[str, dict[str, Any]]) -> dict[str, list[int]]:

@@ -22,10 +22,11 @@ import anyio
 import anyio.to_thread
 
 from redline._tasks import task_group
-from redline.cell.cell import Cell, open_cell
+from redline.cell.cell import Cell
 from redline.cell.config import CellConfig
 from redline.cell.errors import CellError, CellGoneError
 from redline.cell.footprint import Footprint
+from redline.cell.open import open_cell
 
 LEASE_SECONDS = 1.0
 """The lease of a drilled harness: long enough for a busy machine, short enough for the start of every run."""
@@ -129,7 +130,7 @@ async def _bounded(config: CellConfig, seconds: int) -> str | None:
     async with open_cell(config) as cell:
         footprint = footprint_of(cell)
         # Not tried where nothing bounds it, or where the bound is a kernel's which would go with it: there it is read.
-        if not cell.rootless and cell.runtime != "runsc":
+        if not cell.rootless and not cell.traits.own_kernel:
             size = TOUCHED * config.memory_mib << 20
             command = [cell.interpreter, "-I", "-S", "-c", TOUCH, str(size)]
             if (await cell.exec(command, timeout=SETTLE_SECONDS)).returncode == 0:

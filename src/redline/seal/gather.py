@@ -18,8 +18,7 @@ import anyio.to_thread
 import redline
 from redline._base import read_toml
 from redline.cell.cell import Cell, ProcessRef
-from redline.cell.docker.compose import OWN_MIB
-from redline.cell.spec import GVISOR_MIB, TETHER_FOLDER
+from redline.cell.spec import TETHER_FOLDER
 from redline.seal.bounds import cgroup_bounds
 from redline.seal.declared import declared_mounts, declared_pids, scratch_mib
 from redline.seal.facts import Facts
@@ -31,9 +30,6 @@ OUTPUT_LIMIT = 1 << 20
 KINDS = ("pid", "net", "ipc", "uts", "cgroup", "mnt", "user")
 QUICK_PARTS = ("quick",)
 FULL_PARTS = ("quick", "network", "privilege", "files", "limits")
-SPARE_MIB = {"runsc": GVISOR_MIB, "docker": OWN_MIB}
-"""What a runtime is given beside a cell's own memory, in the same bound."""
-
 MAX_MEMORY_MIB = 256
 """Up to this bound it is tried whether more memory can be touched; a larger one is only read."""
 
@@ -130,12 +126,12 @@ async def _measure(
 
 def _skeleton_hash(cell: Cell) -> str:
     """Hash of the folder that is a cell's root; a Docker cell's is the engine's, of layers that nobody can write."""
-    return "" if cell.runtime == "docker" else tree_hash(cell.harness.root)
+    return "" if cell.traits.specification == "compose" else tree_hash(cell.harness.root)
 
 
 def _sentry(cell: Cell, node: str) -> dict[str, Any] | None:
     """The machine's word on the process that is a cell's own kernel, None where a cell has none."""
-    if cell.runtime != "runsc":
+    if not cell.traits.own_kernel:
         return None
     pid = cell.nodes[node].init_pid
     return {**describe(pid), "network": interfaces(pid)}
@@ -174,7 +170,7 @@ def _settings(cell: Cell) -> dict[str, Any]:
         "hooks": data["hooks"],
         "packages": data["packages"],
         "network": data["network"],
-        "never_here": sorted(set(data["never_here"]) - set(data["by_docker"] if cell.runtime == "docker" else ())),
+        "never_here": sorted(set(data["never_here"]) - set(cell.traits.extra_files)),
         "bound": list(declared_mounts(cell, "default")["bound"]),
         "limits": {
             "pids": declared_pids(cell),
@@ -201,7 +197,7 @@ def _expected(cell: Cell, node: str) -> dict[str, Any]:
         "read_only_kernel": there,
         "declared_mounts": declared_mounts(cell, node),
         "bounds": cgroup_bounds(pid),
-        "spare_mib": SPARE_MIB.get(cell.runtime, 0),
+        "spare_mib": cell.traits.spare_mib,
     }
 
 
