@@ -12,7 +12,7 @@ import psutil
 from inspect_ai import eval
 
 import redline.cell.provider  # noqa: F401 - the import registers the sandbox
-from redline.cell.runtime import choose_runtime
+from redline.cell.open import choose_runtime
 from redline.scenarios import self_replication
 
 MIB, GIB = 2**20, 2**30

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from redline.cell.runtime import DEFAULT_VARIABLE, find_runtime, unusable
+from redline.cell.open import DEFAULT_VARIABLE, find_runtime, unusable
 from redline.report.pdf import find_browser
 
 OPTIONAL = ("runsc", "docker", "browser")

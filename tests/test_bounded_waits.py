@@ -22,12 +22,12 @@ _UNCONNECTED: Final = "creates a socket and neither connects nor reads"
 
 ALLOWED: Final = {
     # The harness
-    "cell/cell.py: Cell.write_held: anyio.to_thread.run_sync": "writes to a tmpfs, which does not block; "
+    "cell/outside.py: OutsideCell.write_held: anyio.to_thread.run_sync": "writes to a tmpfs, which does not block; "
     "if abandoned, it could write to a descriptor that was closed and reused",
-    "subject/install.py: _write: anyio.to_thread.run_sync": "like Cell.write_held, file by file",
-    "cell/cell.py: _kept: anyio.to_thread.run_sync": "each step inside has a timeout; if abandoned, it would "
+    "subject/install.py: _write: anyio.to_thread.run_sync": "like OutsideCell.write_held, file by file",
+    "cell/open.py: _open_warden: anyio.to_thread.run_sync": "each step inside has a timeout; if abandoned, it would "
     "leave a warden that no process ends",
-    "cell/wardens.py: Wardens.living: anyio.to_thread.run_sync": "like _kept in cell.py, step by step",
+    "cell/wardens.py: Wardens.living: anyio.to_thread.run_sync": "like _open_warden in open.py, step by step",
     "models/llama_cpp.py: LlamaCppAPI.aclose: anyio.to_thread.run_sync": "each step has a timeout, and a server must "
     "not be left partly stopped",
     "models/llama_server.py: keep: os.waitpid": "waits for a process that was killed; the other call does not wait",
@@ -38,15 +38,16 @@ ALLOWED: Final = {
     "controls/programs/served.py: refuse_at.refuse: select.select": "a control's program, which ends with its cell",
     "cell/warden.py: Warden.aclose: anyio.to_thread.run_sync": "both waits inside have a timeout, and a process "
     "must not be left partly stopped",
-    "cell/cell.py: Cell._start_attendant: socket.socketpair": "the attendant's thread makes it non-blocking first",
+    "cell/oci/gvisor.py: GvisorCell._prepare_first_process: socket.socketpair": "the attendant's thread makes it "
+    "non-blocking first",
     "cell/docker/cell.py: DockerCell._start_attendant_of: socket.socket": _UNCONNECTED,
     "seal/drilled_harness.py: main: os.wait": "waits for its forks until the drill that started it kills it",
     "seal/defects/docker.py: add_socket: socket.socket": _UNCONNECTED,
     "seal/defects/oci.py: add_socket: socket.socket": _UNCONNECTED,
     # The warden's process
-    "cell/programs/warden.py: CellManager.sockets: socket.socket": _UNCONNECTED,
+    "cell/programs/manager.py: CellManager.sockets: socket.socket": _UNCONNECTED,
     "cell/programs/warden.py: Warden.end_the_late: socket.socketpair": "this process does not read from it",
-    "cell/programs/warden.py: deny_user_namespaces: os.waitpid": "its fork writes one number to the kernel and exits",
+    "cell/programs/manager.py: deny_user_namespaces: os.waitpid": "its fork writes one number to the kernel and exits",
     "cell/programs/warden.py: reply: socket.socket": "one message into an empty socket of the fork's own",
     "cell/programs/warden.py: Warden.finish: os.waitpid": "every step of the sweeper has a timeout",
     "cell/programs/warden.py: main: socket.socket": "takes over its standard input, which ends with the harness",

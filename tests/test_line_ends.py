@@ -30,6 +30,7 @@ ALLOWED = {
     "subject/bundle/agent/agent.py": "a block of commands in a terminal session, as the model wrote it",
     "controls/programs/served.py": "a control's own events",
     "verify/programs/census.py": "kernel numbers (net/tcp, fdinfo, mountinfo, meminfo) and bytes of programs",
+    "cell/load.py": "programs that redline ships",
     "cell/state.py": "the host's /etc/subuid",
     "cell/runtime.py": "the output of a container runtime",
     "cell/docker/engine.py": "ids and labels that redline assigned",

@@ -34,7 +34,7 @@ def seal(
     Exit code 3 where a probe fails; with --selftest, where one does not fail as it must.
     """
     from redline.cell.config import CellConfig
-    from redline.cell.runtime import choose_runtime
+    from redline.cell.open import choose_runtime
 
     if selftest and quick:
         raise UsageError("--quick and --selftest exclude each other: give one of them")

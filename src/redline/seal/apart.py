@@ -8,19 +8,13 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from redline.cell.cell import Cell, SpecPatch, open_cell
+from redline.cell.cell import Cell, SpecPatch
 from redline.cell.config import CellConfig
 from redline.cell.footprint import Footprint
-from redline.seal.namespaces import OF_A_SEPARATE_KERNEL
+from redline.cell.open import open_cell
 
 TIMEOUT = 20.0
 FIRST_PORT, LAST_PORT = 20_000, 30_000
-NAMESPACES = {
-    "runsc": OF_A_SEPARATE_KERNEL,
-    # All containers of a Docker engine share the host's user namespace, which is the business of another probe.
-    "docker": ("pid", "net", "ipc", "uts", "mnt"),
-}
-EVERY_NAMESPACE = ("pid", "net", "ipc", "uts", "mnt", "user")
 
 
 async def cells_apart(config: CellConfig, patch: SpecPatch | None = None) -> str | None:
@@ -64,7 +58,7 @@ def _shared_outside(one: Cell, other: Cell) -> str | None:
     first, second = one.nodes["default"], other.nodes["default"]
     if not (first.init_pid and second.init_pid):
         return None  # the engine runs on another host: only the inside half can be used
-    for kind in NAMESPACES.get(one.runtime, EVERY_NAMESPACE):
+    for kind in one.traits.private_namespaces:
         if _namespace(first.init_pid, kind) == _namespace(second.init_pid, kind):
             return f"two cells share a {kind} namespace"
     prints = [Footprint.of([node.init_pid for node in cell.nodes.values()], os.geteuid()) for cell in (one, other)]

@@ -16,7 +16,8 @@ from redline.cell.config import CellConfig
 from redline.cell.docker.compose import Place, compose_services, require_closed_services
 from redline.cell.docker.image import Image
 from redline.cell.errors import CellError
-from redline.cell.spec import IdMaps, NodeSpec, node_spec, require_closed_network
+from redline.cell.oci.spec import NodeSpec, node_spec, require_closed_network
+from redline.cell.state import IdMaps
 
 Guard = Callable[[dict[str, Any]], None]
 """Raises `CellError` for a specification, or for the services of a compose file, whose network is not closed."""
@@ -78,7 +79,7 @@ def closed_by_default(cell: Cell, guard: Guard | None = None) -> str | None:
         except ValidationError:
             continue
         return f"a configuration with {setting} is accepted"
-    if cell.runtime == "docker":
+    if cell.traits.specification == "compose":
         guard, whole, broken = guard or require_closed_services, _services(cell), _opened_services
     else:
         guard, whole, broken = guard or require_closed_network, _specification(cell), _opened_specifications

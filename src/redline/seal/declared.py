@@ -5,21 +5,17 @@ from typing import Any
 
 from redline.cell.cell import Cell
 from redline.cell.config import CellConfig
-from redline.cell.docker.compose import OWN_PIDS
+from redline.cell.oci.spec import NodeSpec, node_spec
 from redline.cell.spec import (
     HOME,
     INIT_PROGRAM,
     MASKED_PROC,
     READONLY_PROC,
     TETHER_FOLDER,
-    IdMaps,
-    NodeSpec,
-    node_spec,
 )
+from redline.cell.state import IdMaps
 
 DEVICES = tuple("/dev/" + name for name in ("null", "zero", "full", "random", "urandom", "tty", "console", "ptmx"))
-MOUNTED_BY_GVISOR = ("/sys",)
-MOUNTED_BY_DOCKER = ("/sys", "/sys/fs/cgroup", "/dev/mqueue", "/etc/resolv.conf", "/etc/hostname", "/etc/hosts")
 
 
 def declared_mounts(cell: Cell, node: str) -> dict[str, Any]:
@@ -45,9 +41,8 @@ def declared_mounts(cell: Cell, node: str) -> dict[str, Any]:
     )
     mounts = {mount["destination"]: mount for mount in spec["mounts"]}
     masked = [*MASKED_PROC, *harness.tools.masked, *READONLY_PROC]
-    by_runtime = MOUNTED_BY_GVISOR if cell.runtime == "runsc" else MOUNTED_BY_DOCKER if cell.runtime == "docker" else ()
     return {
-        "paths": ["/", *mounts, *masked, *DEVICES, *by_runtime],
+        "paths": ["/", *mounts, *masked, *DEVICES, *cell.traits.extra_mounts],
         "devices": [*DEVICES, *masked],
         "scratch": [TETHER_FOLDER] if cell.observer == "inside" else [],
         "bound": _bound(mounts) if cell.observer == "outside" else {},
@@ -65,8 +60,8 @@ def scratch_mib(config: CellConfig) -> dict[str, int]:
 
 
 def declared_pids(cell: Cell) -> int:
-    """Return the limit of processes of a node; Docker includes redline's own, which start the agent's commands."""
-    return cell.config.pids + (OWN_PIDS if cell.runtime == "docker" else 0)
+    """Return the limit of a node's processes, including those of redline that the runtime counts within it."""
+    return cell.config.pids + cell.traits.spare_pids
 
 
 def _bound(mounts: dict[str, dict[str, Any]]) -> dict[str, list[int]]:

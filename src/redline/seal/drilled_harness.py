@@ -12,9 +12,9 @@ import sys
 
 import anyio
 
-from redline.cell.cell import open_cell
 from redline.cell.config import CellConfig
 from redline.cell.errors import CellError
+from redline.cell.open import open_cell
 
 PR_SET_PDEATHSIG = 1
 DAEMONS = "setsid sleep 1000 & nohup sleep 1000 >/dev/null 2>&1 & trap '' TERM HUP; while :; do sleep 1000; done"

@@ -22,10 +22,11 @@ import anyio
 import anyio.to_thread
 
 from redline._tasks import task_group
-from redline.cell.cell import Cell, open_cell
+from redline.cell.cell import Cell
 from redline.cell.config import CellConfig
 from redline.cell.errors import CellError, CellGoneError
 from redline.cell.footprint import Footprint
+from redline.cell.open import open_cell
 
 LEASE_SECONDS = 1.0
 """The lease of a drilled harness: long enough for a busy host, short enough for the start of every run."""
@@ -128,7 +129,7 @@ async def _bounded(config: CellConfig, seconds: int) -> str | None:
         footprint = footprint_of(cell)
         # Rootless cells have no such limit, and gVisor's kernel would be killed with the process: there, the outside
         # half only reads the limit.
-        if not cell.rootless and cell.runtime != "runsc":
+        if not cell.rootless and not cell.traits.own_kernel:
             size = OVERUSE * config.memory_mib << 20
             command = [cell.interpreter, "-I", "-S", "-c", _program("touch_memory"), str(size)]
             if (await cell.exec(command, timeout=SETTLE_SECONDS)).returncode == 0:

@@ -18,8 +18,7 @@ import anyio.to_thread
 import redline
 from redline._base import read_toml
 from redline.cell.cell import Cell, ProcessRef
-from redline.cell.docker.compose import OWN_MIB
-from redline.cell.spec import GVISOR_MIB, TETHER_FOLDER
+from redline.cell.spec import TETHER_FOLDER
 from redline.seal.bounds import cgroup_bounds
 from redline.seal.canaries import Canaries, canary_folder, tree_hash
 from redline.seal.declared import declared_mounts, declared_pids, scratch_mib
@@ -31,9 +30,6 @@ OUTPUT_LIMIT = 1 << 20
 KINDS = ("pid", "net", "ipc", "uts", "cgroup", "mnt", "user")
 QUICK_PARTS = ("quick",)
 FULL_PARTS = ("quick", "network", "privilege", "files", "limits")
-SPARE_MIB = {"runsc": GVISOR_MIB, "docker": OWN_MIB}
-"""Memory that a runtime needs for itself, which counts toward the same limit as the cell's memory."""
-
 MAX_MEMORY_MIB = 256
 """The largest memory limit that the probe tries to exceed; a larger one is only read."""
 
@@ -115,12 +111,12 @@ async def _measure(
 
 def _skeleton_hash(cell: Cell) -> str:
     """Return the hash of the folder that is a cell's root; empty on Docker, whose image layers are read-only."""
-    return "" if cell.runtime == "docker" else tree_hash(cell.harness.root)
+    return "" if cell.traits.specification == "compose" else tree_hash(cell.harness.root)
 
 
 def _sentry(cell: Cell, node: str) -> dict[str, Any] | None:
     """Return the process that is a cell's own kernel, as the host reports it; None if the cell shares the host's."""
-    if cell.runtime != "runsc":
+    if not cell.traits.own_kernel:
         return None
     pid = cell.nodes[node].init_pid
     return {**describe(pid), "network": interfaces(pid)}
@@ -159,9 +155,7 @@ def _settings(cell: Cell) -> dict[str, Any]:
         "hooks": data["hooks"],
         "packages": data["packages"],
         "network": data["network"],
-        "forbidden_paths": sorted(
-            set(data["forbidden_paths"]) - set(data["added_by_docker"] if cell.runtime == "docker" else ())
-        ),
+        "forbidden_paths": sorted(set(data["forbidden_paths"]) - set(cell.traits.extra_files)),
         "bound": list(declared_mounts(cell, "default")["bound"]),
         "limits": {
             "pids": declared_pids(cell),
@@ -188,7 +182,7 @@ def _expected(cell: Cell, node: str) -> dict[str, Any]:
         "read_only_kernel": present,
         "declared_mounts": declared_mounts(cell, node),
         "bounds": cgroup_bounds(pid),
-        "spare_mib": SPARE_MIB.get(cell.runtime, 0),
+        "spare_mib": cell.traits.spare_mib,
     }
 
 

@@ -9,9 +9,10 @@ import anyio
 
 from redline._base import Frozen
 from redline._tasks import faults_in
-from redline.cell.cell import Cell, one_warden
+from redline.cell.cell import Cell
 from redline.cell.config import CellConfig
-from redline.cell.runtime import Runtime, choose_runtime
+from redline.cell.open import choose_runtime, one_warden
+from redline.cell.runtime import Runtime
 from redline.seal.defects import DefectiveCell, InjectedDefect
 from redline.seal.facts import PROBE_NAMES
 from redline.seal.report import SealReport
@@ -184,14 +185,10 @@ async def measure_defects(
 def _lacking(runtime: Runtime) -> dict[str, str]:
     """Return what a defect may need and this runtime or user lacks, each with the reason."""
     lacking = {}
-    if runtime.inside:
+    if runtime.traits.observer == "inside":
         lacking["namespaces"] = f"the namespaces of {runtime.name} cannot be entered from outside"
         lacking["low_ports"] = f"no program of redline in a cell of {runtime.name} may bind a low port"
-    if runtime.name == "docker":
-        lacking["writable_folders"] = "Inspect's provider refuses a compose file with a writable folder of the host"
-    if runtime.name == "runsc":
-        lacking["host_kernel"] = "gVisor's own kernel ignores this setting"
-        lacking["host_devices"] = "gVisor mounts no device of the host into a cell"
+    lacking.update(runtime.traits.cannot_inject)
     if os.geteuid() != 0:
         lacking["cgroups"] = "without root there is no cgroup whose limit could be removed"
     return lacking

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from redline._tasks import task_group
 from redline.cell.config import CellConfig
+from redline.cell.open import traits_of
 from redline.seal.defects import DefectiveCell, InjectedDefect, Spec, Workbench
 from redline.seal.defects.cells import CELLS
 from redline.seal.matrix import measure_defects
@@ -35,10 +36,6 @@ BARE = DefectiveCell(bare_container, bare_service, init="kept_capabilities")
 BARE_FAILS = ("no_capabilities", "no_new_privileges", "refused_system_calls", "read_only_root")
 """Probes of the quick set that must reject a bare cell."""
 
-ALWAYS_PASSES = {"runsc": ("no_new_privileges",), "docker": ("no_capabilities",)}
-"""Probes of these that pass on a runtime even for a bare cell: gVisor never raises privileges, and in a Docker cell
-redline's own programs, which start all others, drop their capabilities."""
-
 
 async def broken_profiles_fail(
     config: CellConfig | None = None, defects: Sequence[InjectedDefect] = CELLS, bare: DefectiveCell = BARE
@@ -60,8 +57,8 @@ async def broken_profiles_fail(
     async def probe_bare() -> None:
         async with bare.open(config) as cell:
             report = await quick_seal(cell)
-        always = ALWAYS_PASSES.get(report.runtime, ())
-        missed = [name for name in BARE_FAILS if name in report.passed and name not in always]
+        enforced = traits_of(report.runtime).enforces
+        missed = [name for name in BARE_FAILS if name in report.passed and name not in enforced]
         if missed:
             wrong.append(f"a bare cell passes {', '.join(missed)}")
 

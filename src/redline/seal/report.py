@@ -7,6 +7,8 @@ from functools import cache
 from typing import TYPE_CHECKING, Literal
 
 from redline._base import Frozen, read_toml
+from redline.cell.config import runtime_names
+from redline.cell.open import traits_of
 from redline.seal.facts import NOT_RUN, Drill, Probe
 
 if TYPE_CHECKING:
@@ -15,7 +17,6 @@ if TYPE_CHECKING:
 LABELS = "T0.H1.N2"
 """Labels of the UK AISI's sandboxing toolkit for tooling, host and network isolation."""
 
-GVISOR = "gVisor's own"
 SHARED_KERNEL = "the host's"
 
 
@@ -120,7 +121,7 @@ def report_of(
         lacking=tuple(lacking),
         warnings=tuple(warnings),
         labels="" if failed else LABELS,
-        kernel=GVISOR if cell.runtime == "runsc" else f"{SHARED_KERNEL} ({os.uname().release})",
+        kernel=cell.traits.kernel or f"{SHARED_KERNEL} ({os.uname().release})",
         notes=unbounded(cell),
         not_protected=not_protected(cell.runtime),
         seconds=seconds,
@@ -143,9 +144,11 @@ def _lacking() -> tuple[dict[str, str], ...]:
 
 
 def not_protected(runtime: str) -> tuple[str, ...]:
-    """Return what cells of a runtime do not protect from, even if every probe passes."""
+    """Return what cells of a runtime do not protect from, even if every probe passes; nothing if it is unknown."""
+    if runtime not in runtime_names():
+        return ()
     data = read_toml("redline.seal", "data/not_protected.toml")
-    return tuple(entry["text"] for entry in data["not_protected"] if runtime in entry["runtimes"])
+    return (*traits_of(runtime).not_protected, *data["every_runtime"])
 
 
 def unbounded(cell: "Cell") -> tuple[str, ...]:

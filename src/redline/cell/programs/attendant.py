@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import array
 import contextlib
-import ctypes
 import errno
 import functools
 import json
@@ -24,6 +23,16 @@ import sys
 import time
 import traceback
 import types
+
+from redline.cell.programs.prelude import (
+    PR_SET_DUMPABLE,
+    PR_SET_NO_NEW_PRIVS,
+    is_running,
+    libc,
+    openat2_in_root,
+    shed_capabilities,
+    stat_fields,
+)
 
 TYPE_CHECKING = False  # the name that type checkers know; importing typing would cost every start some milliseconds
 if TYPE_CHECKING:
@@ -46,45 +55,21 @@ BACKLOG = 1024
 LONGEST_SOCKET_PATH = 100
 PROGRAMS_KEPT = 16
 
-SYS_OPENAT2 = 437
-RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS, RESOLVE_IN_ROOT = 0x02, 0x04, 0x10
-PR_SET_DUMPABLE, PR_CAPBSET_READ, PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS = 4, 23, 24, 38
-LINUX_CAPABILITY_VERSION_3 = 0x20080522
 # CHOWN, DAC_OVERRIDE, DAC_READ_SEARCH, FOWNER, KILL, SETGID, SETUID, SYS_PTRACE: to look, to install, to kill.
 CAPABILITIES = sum(1 << number for number in (0, 1, 2, 3, 5, 6, 7, 19))
-
-libc = ctypes.CDLL(None, use_errno=True)
-
-
-def shed_capabilities() -> None:
-    """Keeps what this program needs for itself and leaves nothing to inherit."""
-    capability = 0
-    while libc.prctl(PR_CAPBSET_READ, capability, 0, 0, 0) >= 0:
-        libc.prctl(PR_CAPBSET_DROP, capability, 0, 0, 0)
-        capability += 1
-    header = (ctypes.c_uint32 * 2)(LINUX_CAPABILITY_VERSION_3, 0)
-    data = (ctypes.c_uint32 * 6)(CAPABILITIES, CAPABILITIES, 0, 0, 0, 0)
-    if libc.capset(header, data) != 0:
-        raise OSError(ctypes.get_errno(), "capset")
-    libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-    libc.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
 # --- what joined programs are given ---
 
 
-def openat2_in_root(root_fd: int, path: str, flags: int, mode: int = 0) -> int:
-    """Opens a path below a folder so that no link of any kind is followed and nothing outside can be reached."""
-    extra = 0 if flags & os.O_PATH else os.O_NONBLOCK
-    resolve = RESOLVE_IN_ROOT | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS
-    how = struct.pack("QQQ", flags | extra | os.O_CLOEXEC, mode, resolve)
-    fd: int = libc.syscall(SYS_OPENAT2, root_fd, os.fsencode(path), how, len(how))
-    if fd >= 0:
-        return fd
-    number = ctypes.get_errno()
-    if number not in (errno.ENOSYS, errno.EPERM):
-        raise OSError(number, os.strerror(number), path)
-    return open_by_steps(root_fd, path, flags | extra, mode)
+def open_in_root(root_fd: int, path: str, flags: int, mode: int = 0) -> int:
+    """Open a path below a folder without following any link; works also where a filter denies openat2."""
+    try:
+        return openat2_in_root(root_fd, path, flags, mode)
+    except OSError as error:
+        if error.errno not in (errno.ENOSYS, errno.EPERM):
+            raise
+    return open_by_steps(root_fd, path, flags | (0 if flags & os.O_PATH else os.O_NONBLOCK), mode)
 
 
 def open_by_steps(root_fd: int, path: str, flags: int, mode: int) -> int:
@@ -114,22 +99,6 @@ def join_namespace(fd: int, kind: int) -> None:
     raise OSError(errno.EPERM, "a program in the node joins no namespace")
 
 
-def stat_fields(pid: int) -> list[bytes]:
-    """Fields of a process's stat behind its name; none where it is gone."""
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            return file.read().rpartition(b")")[2].split()
-    except (OSError, ProcessLookupError):
-        return []
-
-
-def is_running(pid: int, start: int | None) -> bool:
-    """Whether that very process exists and is not a zombie."""
-    fields = stat_fields(pid)
-    # One of whose threads some still live is no zombie, whatever became of its first.
-    return bool(fields) and int(fields[19]) == start and (fields[0] not in (b"Z", b"X") or int(fields[17]) > 1)
-
-
 def cell_processes(inits: dict[str, int]) -> Iterator[tuple[str, int]]:
     """Yields (node, pid) of every process here, this program and its children among them."""
     ((node, _),) = inits.items()
@@ -150,9 +119,10 @@ def run_program(message: dict[str, Any], fds: list[int]) -> tuple[dict[str, Any]
     signal.alarm(max(1, int(message["timeout"]) + 1))
     scope: dict[str, Any] = {
         "__name__": "joined",
-        "openat2_in_root": openat2_in_root,
+        "openat2_in_root": open_in_root,
         "join_namespace": join_namespace,
         "is_running": is_running,
+        "stat_fields": stat_fields,
         "cell_processes": cell_processes,
     }
     exec(compiled(message["program"]), scope)
@@ -267,7 +237,7 @@ def connect_to_path(made: socket.socket, path: str) -> int:
         return made.connect_ex(b"\0" + os.fsencode(path[1:]))
     root = os.open("/", os.O_PATH)
     try:
-        place = openat2_in_root(root, path, os.O_PATH)
+        place = open_in_root(root, path, os.O_PATH)
         is_socket = stat.S_ISSOCK(os.fstat(place).st_mode)
         os.close(place)
     finally:
@@ -690,7 +660,9 @@ class Attendant:
 def main(receive_fd: int, send_fd: int, lease: float | None, node: str) -> None:
     """Serves, and kills everything in the node when that ends, however it ends."""
     try:
-        shed_capabilities()
+        shed_capabilities(CAPABILITIES)
+        libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+        libc.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
         signal.signal(signal.SIGPIPE, signal.SIG_IGN)
         Attendant(receive_fd, send_fd, lease, node).run()
     finally:

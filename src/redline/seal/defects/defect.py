@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
 
-from redline.cell.cell import Cell, SpecPatch, open_cell
-from redline.cell.config import CellConfig, RuntimeName
+from redline.cell.cell import Cell, SpecPatch
+from redline.cell.config import CellConfig
+from redline.cell.open import open_cell, traits_of
 from redline.seal.defects.workbench import Spec, Workbench, open_workbench
 
 Change = Callable[[Spec, Workbench], None]
@@ -40,9 +41,10 @@ class DefectiveCell:
     config: Mapping[str, object] = field(default_factory=dict)
     """Settings of the cell that differ."""
 
-    def unsupported_reason(self, runtime: RuntimeName) -> str:
+    def unsupported_reason(self, runtime: str) -> str:
         """Return why a runtime cannot make this cell, empty if it can."""
-        if runtime == "docker" and self.service is None and (self.change is not None or self.init):
+        needs_specification = self.service is None and (self.change is not None or bool(self.init))
+        if needs_specification and traits_of(runtime).specification == "compose":
             return "the Docker engine writes the specification itself and has no option for this defect"
         return ""
 

@@ -1,7 +1,8 @@
 """Injected defects of drills: conditions under which a probe that makes its own cells must fail."""
 
-from redline.cell.cell import Cell, open_cell
+from redline.cell.cell import Cell
 from redline.cell.config import CellConfig
+from redline.cell.open import open_cell
 from redline.seal.apart import cells_apart
 from redline.seal.closed import closed_by_default
 from redline.seal.defects.defect import DefectiveCell, InjectedDefect, inject

@@ -15,14 +15,15 @@ from typing import IO, Any
 
 from redline.cell.docker.engine import LABEL_CELL, LABEL_OWNER, LABEL_STATE
 from redline.cell.errors import CellError
-from redline.cell.programs.warden import remove_cgroups
+from redline.cell.load import load_library
+from redline.cell.programs.cgroups import remove_cgroups
 from redline.cell.spec import INIT_PROGRAM, TETHER_FOLDER
 from redline.cell.state import state_folder
 
 Spec = dict[str, Any]
 """The specification of a node, or a service of a compose file."""
 
-LAST_LINE = "main()\n"
+INIT = "redline.cell.programs.init"
 HELPER_SECONDS = 10.0
 
 
@@ -48,10 +49,9 @@ class Workbench:
 
     def patch_init(self, spec: Spec, name: str) -> None:
         """Give the node a first process that is changed by a file of `programs/init_patches/`."""
-        original = files("redline.cell").joinpath("programs/init.py").read_text()
         patch = files("redline.seal").joinpath(f"programs/init_patches/{name}.py").read_text()
         program = self.folder / "init"
-        program.write_text(f"{original.removesuffix(LAST_LINE)}{patch}\n\n{LAST_LINE}")
+        program.write_text(f"{load_library(INIT)}{patch}\n\nmain()\n")
         program.chmod(0o644)
         (mount,) = (mount for mount in spec["mounts"] if mount["destination"] == INIT_PROGRAM)
         mount["source"] = str(program)
