@@ -269,8 +269,8 @@ async def dead(process: subprocess.Popen[bytes]) -> bool:
 
 def stop_thread_beating(made: Attendant) -> Callable[[], None]:
     """Keeps the lock that the beat needs, as a process that is stopped keeps everything."""
-    made._lock.acquire()
-    return made._lock.release
+    made._stream._lock.acquire()
+    return made._stream._lock.release
 
 
 async def test_silence_for_longer_than_the_lease_ends_the_node() -> None:

@@ -48,8 +48,8 @@ def examine() -> Iterator[Finding]:
     for finding in _user_namespaces():
         yield _beside(finding, working)
     yield _auto(working)
-    for runtime in working:
-        yield _calibration(runtime)
+    for name in working:
+        yield _calibration(name)
     yield from model_servers()
     yield _local()
     yield _chromium()
