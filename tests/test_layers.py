@@ -54,7 +54,6 @@ LONG: Final = {
     "run/extract.py",
     "scenarios/_task.py",
     "scenarios/errands.py",
-    "seal/broken_cells.py",
     "tether/broker.py",
     "verify/evidence.py",
     "verify/programs/census.py",
