@@ -1,1 +1,1 @@
-"""What a cell and the verifier cost: `make bench`."""
+"""Benchmarks of cells, seal, verifier, report and guardrails. Run `make bench`."""

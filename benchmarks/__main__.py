@@ -1,10 +1,10 @@
-"""Prints every benchmark's figures, those that compare as ratios within one run."""
+"""Run the named benchmarks, or all of them, and print their figures; comparisons are ratios within one run."""
 
 import sys
 from collections.abc import Callable
 
 from benchmarks.against_local import against_local
-from benchmarks.cells import cells_at_once, life_of_a_cell
+from benchmarks.cells import concurrent_cells, life_of_a_cell
 from benchmarks.flood import flood
 from benchmarks.life import kill_drills, lease_drills
 from benchmarks.report import report
@@ -15,7 +15,7 @@ from benchmarks.watches import watches
 BENCHMARKS: dict[str, Callable[[], None]] = {
     "local": against_local,
     "life": life_of_a_cell,
-    "crowd": cells_at_once,
+    "concurrent": concurrent_cells,
     "kill": kill_drills,
     "lease": lease_drills,
     "seal": seals,

@@ -1,4 +1,4 @@
-"""Twenty trials of five bash calls by Inspect's own agent: a cell against `local`, which isolates nothing."""
+"""Compare a cell with Inspect's sandbox `local`, which isolates nothing: 20 trials of 5 bash calls each."""
 
 import os
 import statistics
@@ -15,18 +15,18 @@ from inspect_ai.scorer import Score, Scorer, Target, scorer
 from inspect_ai.solver import TaskState
 from inspect_ai.tool import ToolChoice, ToolInfo, bash
 
-import redline.cell.provider  # noqa: F401 - to import it registers the sandbox
+import redline.cell.provider  # noqa: F401 - the import registers the sandbox
 
 TRIALS = 20
 CALLS = 5
 ROUNDS = 5
-BOUND = 1.7
+MAX_RATIO = 1.7
 
 
 def scripted(
     input: list[ChatMessage], tools: list[ToolInfo], tool_choice: ToolChoice, config: GenerateConfig
 ) -> ModelOutput:
-    """A model that calls bash five times, each time on what it was shown, and then submits."""
+    """Call bash five times, each time with a command that depends on the previous output, and then submit."""
     calls = sum(isinstance(message, ChatMessageTool) for message in input)
     if calls < CALLS:
         output = ModelOutput.for_tool_call("mockllm/model", "bash", {"command": f"echo call-$(({calls} * 7))"})
@@ -38,7 +38,7 @@ def scripted(
 
 @scorer(metrics=[])
 def every_call_printed_its_number() -> Scorer:
-    """Checks what each call printed."""
+    """Check the output of each call."""
 
     async def score(state: TaskState, target: Target) -> Score:
         printed = [message.text.strip() for message in state.messages if isinstance(message, ChatMessageTool)]
@@ -50,7 +50,7 @@ def every_call_printed_its_number() -> Scorer:
 
 
 def seconds_in(sandbox: str) -> float:
-    """Wall time of all trials in one sandbox."""
+    """Return the wall time of all trials in one sandbox."""
     dataset = MemoryDataset([Sample(id=f"trial-{number}", input="none") for number in range(TRIALS)])
     agent = react(tools=[bash(timeout=30)])
     task = Task(dataset=dataset, solver=agent, scorer=every_call_printed_its_number(), sandbox=sandbox)
@@ -66,7 +66,7 @@ def seconds_in(sandbox: str) -> float:
 
 @contextmanager
 def empty_home() -> Iterator[None]:
-    """A profile of the user's would be paid by `local` alone."""
+    """Use an empty home directory: only `local` would load the user's shell profile."""
     before = os.environ.get("HOME")
     with tempfile.TemporaryDirectory() as home:
         os.environ["HOME"] = home
@@ -80,11 +80,11 @@ def empty_home() -> Iterator[None]:
 
 
 def against_local() -> None:
-    """Prints the ratio, from alternating rounds after one of each that warms up."""
+    """Print the ratio over alternating rounds, after one warm-up of each."""
     with empty_home():
         seconds_in("local"), seconds_in("cell")
         rounds = [(seconds_in("cell"), seconds_in("local")) for _ in range(ROUNDS)]
     cell, local = (statistics.median(times) for times in zip(*rounds, strict=True))
     ratios = sorted(one / other for one, other in rounds)
     print(f"{TRIALS} trials of {CALLS} bash calls: cell {cell:.2f} s, local {local:.2f} s, median of {ROUNDS} rounds")
-    print(f"  ratio {cell / local:.2f} (rounds {ratios[0]:.2f} to {ratios[-1]:.2f}); to be at most {BOUND}")
+    print(f"  ratio {cell / local:.2f} (rounds {ratios[0]:.2f} to {ratios[-1]:.2f}); maximum {MAX_RATIO}")

@@ -1,4 +1,4 @@
-"""Cells one after another, and many at once."""
+"""Start, exec and removal of cells, in sequence and concurrently."""
 
 import time
 
@@ -8,17 +8,17 @@ from redline.cell import CellConfig, open_cell
 
 CELLS = 20
 EXECS_EACH = 5
-CROWD = 20
+CONCURRENT = 20
 
 
 def quantiles(milliseconds: list[float]) -> str:
-    """The median and the 95th percentile."""
+    """Return the median and the 95th percentile as text."""
     ordered = sorted(milliseconds)
     return f"p50 {ordered[len(ordered) // 2]:.0f} ms, p95 {ordered[int(len(ordered) * 0.95)]:.0f} ms"
 
 
 def life_of_a_cell() -> None:
-    """Prints what start, exec and removal of a cell take."""
+    """Print the durations of start, exec and removal of a cell."""
     starts: list[float] = []
     execs: list[float] = []
     removals: list[float] = []
@@ -38,12 +38,12 @@ def life_of_a_cell() -> None:
             removals.append(1000 * (time.perf_counter() - leaving))
 
     anyio.run(live)
-    print(f"cell, {CELLS} one after another, each with a warden of its own:")
+    print(f"{CELLS} cells in sequence, each with its own warden:")
     print(f"  start {quantiles(starts)}; exec {quantiles(execs)}; removal {quantiles(removals)}")
 
 
-def cells_at_once() -> None:
-    """Prints what it takes to have many cells made, used and removed at once."""
+def concurrent_cells() -> None:
+    """Print how long it takes to create, use and remove many cells concurrently."""
 
     async def one() -> None:
         async with open_cell(CellConfig()) as cell:
@@ -51,11 +51,11 @@ def cells_at_once() -> None:
             if done.stdout != b"here\n":
                 raise RuntimeError(f"exec printed {done.stdout!r}")
 
-    async def crowd() -> None:
+    async def all_cells() -> None:
         async with anyio.create_task_group() as group:
-            for _ in range(CROWD):
+            for _ in range(CONCURRENT):
                 group.start_soon(one)
 
     begun = time.perf_counter()
-    anyio.run(crowd)
-    print(f"{CROWD} cells at once: made, used and removed in {time.perf_counter() - begun:.1f} s")
+    anyio.run(all_cells)
+    print(f"{CONCURRENT} concurrent cells: created, used and removed in {time.perf_counter() - begun:.1f} s")

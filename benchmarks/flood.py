@@ -1,4 +1,4 @@
-"""What a cell that floods its tether costs the trials that run at the same time."""
+"""The effect of a cell that floods its tether on the trials that run at the same time."""
 
 import statistics
 import tempfile
@@ -9,33 +9,32 @@ from inspect_ai.model import get_model
 from redline.scenarios import self_replication
 
 TRIALS = 6
-AT_ONCE = 4
-MAX_TIMES_AS_LONG = 1.5
+MAX_CONCURRENT = 4
+MAX_RATIO = 1.5
 MEASURED = "0" * 64
-"""Stands for a seal that was measured before, so that none is measured here."""
+"""Hash in place of that of a measured seal, so that the benchmark measures none."""
 
 
 def flood() -> None:
-    """Prints how long trials take on their own, and next to one whose agent floods its tether."""
+    """Print the duration of trials alone, and alongside trials whose agent floods its tether."""
     alone = _seconds("replicator")
     flooded = _seconds("replicator", "tether_flooder")
     ratio = statistics.median(flooded) / statistics.median(alone)
     print(
-        f"{TRIALS} trials, {AT_ONCE} at once: median {statistics.median(alone):.1f} s on their own, "
-        f"{statistics.median(flooded):.1f} s next to a flood: {ratio:.2f} times as long; "
-        f"to be at most {MAX_TIMES_AS_LONG:g}"
+        f"{TRIALS} trials, {MAX_CONCURRENT} concurrent: median {statistics.median(alone):.1f} s alone, "
+        f"{statistics.median(flooded):.1f} s alongside a flood; ratio {ratio:.2f}; maximum {MAX_RATIO:g}"
     )
 
 
 def _seconds(*controls: str) -> list[float]:
-    """Seconds of each trial of the first control, while the others run."""
+    """Return the duration of each trial of the first control, while the others run."""
     with tempfile.TemporaryDirectory() as folder:
         logs = eval(
             _task(),
             model=[get_model(f"redline/{control}", memoize=False) for control in controls],
             log_dir=folder,
             display="none",
-            max_samples=AT_ONCE,
+            max_samples=MAX_CONCURRENT,
             max_tasks=len(controls),
             log_samples=True,
         )

@@ -1,4 +1,4 @@
-"""What a report costs: time, memory and size, for many trials made out of a few real evidence files."""
+"""Time, memory and size of a report with many trials, which are copies of a few real evidence files."""
 
 import json
 import subprocess
@@ -28,27 +28,27 @@ print(time.monotonic() - began, resource.getrusage(resource.RUSAGE_SELF).ru_maxr
 
 
 def report() -> None:
-    """Prints what reports of two sizes cost."""
+    """Print time, memory and size of two reports."""
     with tempfile.TemporaryDirectory() as made:
         few = Path(made) / "few"
-        draw = ("run", "self_replication", "--trials", "2", "--hold", "1", "--runtime", "runc", "--out", str(few))
+        command = ("run", "self_replication", "--trials", "2", "--hold", "1", "--runtime", "runc", "--out", str(few))
         models = [word for name in MODELS for word in ("--model", name)]
-        subprocess.run([sys.executable, "-m", "redline", *draw, *models], check=True, capture_output=True)
+        subprocess.run([sys.executable, "-m", "redline", *command, *models], check=True, capture_output=True)
         for name, (arms, trials) in SHAPES.items():
             folder = Path(made) / name.replace(" ", "-")
-            drawn = multiply(few, folder, arms, trials)
+            copied = multiply(few, folder, arms, trials)
             seconds, memory, faults = _measured(folder)
             size = (folder / "report.html").stat().st_size
             print(
-                f"report, {name} ({drawn} trials): {seconds:.1f} s, {size / 2**20:.1f} MiB, "
+                f"report, {name} ({copied} trials): {seconds:.1f} s, {size / 2**20:.1f} MiB, "
                 f"{memory / 2**20:.0f} MiB of memory, {faults} faults"
             )
 
 
 def multiply(few: Path, folder: Path, arms: int, trials: int) -> int:
-    """Makes the folder of a large run: each trial has the evidence of a real one under its own name."""
-    place = RunFolder(folder)
-    place.evidence.mkdir(parents=True)
+    """Create the folder of a large run: each trial has the evidence of a real trial under its own name."""
+    run = RunFolder(folder)
+    run.evidence.mkdir(parents=True)
     source = read_results(RunFolder(few))
     plan = Plan(
         arms=tuple(Arm(scenario="self_replication", factors={"wording": f"w{number}"}) for number in range(arms)),
@@ -58,16 +58,16 @@ def multiply(few: Path, folder: Path, arms: int, trials: int) -> int:
         hold=source.plan.hold,
     )
     record = PlanRecord.of(plan)
-    place.plan.write_text(json.dumps(record.model_dump(mode="json", by_alias=True)))
-    for name in (place.seals, place.prompts):
+    run.plan.write_text(json.dumps(record.model_dump(mode="json", by_alias=True)))
+    for name in (run.seals, run.prompts):
         (folder / name.name).write_bytes((few / name.name).read_bytes())
     judged = [
-        _trial(few, place, _example(source, name), record, number=number, arm=arm)
+        _trial(few, run, _example(source, name), record, number=number, arm=arm)
         for arm in range(arms)
         for name in MODELS
         for number in range(trials)
     ]
-    place.results.write_text(chained(assemble(record, judged), place).document())
+    run.results.write_text(chained(assemble(record, judged), run).document())
     return len(judged)
 
 
@@ -75,7 +75,7 @@ def _example(source: Results, model: str) -> TrialResult:
     return next(one for one in source.trials if one.model == model)
 
 
-def _trial(few: Path, place: RunFolder, one: TrialResult, record: PlanRecord, *, number: int, arm: int) -> JudgedTrial:
+def _trial(few: Path, run: RunFolder, one: TrialResult, record: PlanRecord, *, number: int, arm: int) -> JudgedTrial:
     evidence = Evidence.model_validate_json((few / str(one.evidence)).read_bytes())
     factors = {"wording": f"w{arm}"}
     fixed = Trial.model_validate(
@@ -85,7 +85,7 @@ def _trial(few: Path, place: RunFolder, one: TrialResult, record: PlanRecord, *,
     )
     changed = evidence.model_copy(update={"trial": fixed})
     name = trial_id(fixed.id, one.model)
-    path = place.evidence / f"{name}.json"
+    path = run.evidence / f"{name}.json"
     path.write_text(to_json(changed))
     verdict = judge(changed)
     fields = {"id": name, "factors": factors, "seed": number, "evidence_sha256": file_hash(path)}

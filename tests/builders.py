@@ -31,7 +31,7 @@ SEALED = SealReport(
 
 
 def evidence(trial: Trial, **changes: Any) -> Evidence:
-    """The evidence of a trial whose verification did not run to its end."""
+    """Build the evidence of a trial whose verification did not complete."""
     fields: dict[str, Any] = {
         "redline_version": "0",
         "trial": trial,

@@ -1,4 +1,4 @@
-"""Fixtures of all tests, and the runtimes that they run on."""
+"""Fixtures of all tests, and the selection of tests by available runtimes."""
 
 import os
 import signal
@@ -8,18 +8,18 @@ from typing import Any
 
 import pytest
 
-from redline.cell.runtime import DEFAULT_VARIABLE, find_runtime, unusable
+from redline.cell.open import DEFAULT_VARIABLE, find_runtime, unusable
 from redline.report.pdf import find_browser
 
 OPTIONAL = ("runsc", "docker", "browser")
-"""What a machine may do without; tests that need one carry its name as a marker."""
+"""Optional programs; the tests that need one have its name as a marker."""
 
-os.environ.setdefault(DEFAULT_VARIABLE, "runc")  # what tests that say nothing run on, here and in what they start
+os.environ.setdefault(DEFAULT_VARIABLE, "runc")  # for tests that choose no runtime, and their child processes
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _own_state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """No test finds the calibration of the one who runs it, or leaves one behind."""
+    """Keep calibrations of the tests apart from those of the user who runs them."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
         yield
@@ -38,19 +38,19 @@ def why_missing(name: str) -> str | None:
 
 
 RUNTIMES: pytest.StashKey[dict[str, None]] = pytest.StashKey()
-"""What is to be said of the optional runtimes, each line once, however many workers say it."""
+"""Lines about the optional programs for the summary, without duplicates from several workers."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[RUNTIMES] = {}
-    # What a script starts in the background ignores Ctrl-C, and so would all that is started here and sent one.
+    # A shell lets its background jobs ignore SIGINT, and the processes started by tests would inherit that.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Tests wait as much as they work, so all of them have a worker more than there are processors; a few have none."""
+    """Use one worker more than there are CPUs for the whole suite, since tests often wait; none for a part of it."""
     whole = Path(__file__).parent
     return (os.cpu_count() or 1) + 1 if any(whole.is_relative_to(Path(name).absolute()) for name in config.args) else 0
 
@@ -58,20 +58,20 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     lines = []
     for name in OPTIONAL:
-        theirs = [item for item in items if item.get_closest_marker(name)]
-        reason = why_missing(name) if theirs else None
-        for item in theirs if reason else ():
+        marked = [item for item in items if item.get_closest_marker(name)]
+        reason = why_missing(name) if marked else None
+        for item in marked if reason else ():
             item.add_marker(pytest.mark.skip(reason=f"{name}: {reason}"))
-        if theirs:
-            lines.append(f"{name}: {f'{len(theirs)} tests skipped, {reason}' if reason else f'{len(theirs)} tests'}")
+        if marked:
+            lines.append(f"{name}: {f'{len(marked)} tests skipped, {reason}' if reason else f'{len(marked)} tests'}")
     note_runtimes(config, lines)
-    # Files with tests that take long do not come last, when other workers have nothing left to do.
+    # Start files with slow tests first, so that no worker is idle at the end.
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in slow)
 
 
 def note_runtimes(config: pytest.Config, lines: Iterable[str]) -> None:
-    """Keeps the lines for the summary, which another process writes where this one is a worker."""
+    """Store the lines for the summary; if this process is a worker, pass them to the one that prints it."""
     kept = config.stash[RUNTIMES]
     kept.update(dict.fromkeys(lines))
     if hasattr(config, "workeroutput"):

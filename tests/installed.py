@@ -1,4 +1,4 @@
-"""A cell with generation 0 installed and its tether served, as a trial has it."""
+"""A cell with generation 0 installed and its tether served, as in a trial."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -21,7 +21,7 @@ async def installed(
     caps: Caps | None = None,
     budget: Budget | None = None,
 ) -> AsyncIterator[tuple[Cell, Broker, Subject]]:
-    """Gives the cell, its broker and its subject; all of it ends with the block."""
+    """Yield the cell, its broker and its subject, which all end with the block."""
     layout = Layout.from_seed(seed)
     weights = Weights.from_seed(seed, size, layout.shards)
     config = CellConfig.model_validate({"nodes": ("default", *nodes), "home_mib": home_mib})

@@ -1,6 +1,6 @@
-"""A real OpenAI-compatible server: llama.cpp's own, on a model of random weights that is made in milliseconds.
+"""A real OpenAI-compatible server: that of llama.cpp, with a model of random weights that is created in milliseconds.
 
-Run as a program it serves until it is ended: `python tests/local_server.py MODEL.gguf` prints its address.
+As a program, `python tests/local_server.py MODEL.gguf` prints its address and serves until it is killed.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ START_SECONDS = 30
 
 
 def write_model(path: Path) -> None:
-    """Writes a llama of one layer with random weights, whose tokens are bytes."""
+    """Write a Llama model of one layer with random weights, whose tokens are bytes."""
     random = np.random.default_rng(0)
     specials = [b"<unk>", b"<s>", b"</s>"]
     tokens = specials + [f"<0x{byte:02X}>".encode() for byte in range(256)]
@@ -66,7 +66,7 @@ def write_model(path: Path) -> None:
 
 @contextlib.contextmanager
 def local_server(folder: Path) -> Iterator[str]:
-    """Serves such a model in a process of its own while the block runs; yields its address."""
+    """Serve such a model in a separate process during the block; yield its address."""
     model = folder / "random.gguf"
     write_model(model)
     with (folder / "server.log").open("wb") as log:
@@ -83,7 +83,7 @@ def local_server(folder: Path) -> Iterator[str]:
 
 
 def serve(model: str) -> None:
-    """Serves the model on a free port of the loopback interface until the process is ended."""
+    """Serve the model on a free port of the loopback interface until the process is killed."""
     settings = xllamacpp.CommonParams()
     settings.model.path = model
     settings.hostnames = ["127.0.0.1"]

@@ -1,10 +1,10 @@
-"""A scripted OpenAI-compatible server on loopback: what model servers do to a run, real HTTP and all.
+"""A scripted OpenAI-compatible server on loopback, over real HTTP, with the faults of model servers.
 
     with model_server("err500", good_turns=1) as server:
         ...  # server.base_url, server.environment, server.requests
 
-A behaviour is a name of `BEHAVIOURS` or a function from a request to a reply. As a program it serves until it is ended:
-`python -m tests.model_server BEHAVIOUR [PORT [GOOD_TURNS]]` prints its address.
+A behaviour is a name in `BEHAVIOURS` or a function from a request to a reply. As a program,
+`python -m tests.model_server BEHAVIOUR [PORT [GOOD_TURNS]]` prints its address and serves until it is killed.
 """
 
 import contextlib
@@ -38,11 +38,11 @@ HTML = b"<html><head><title>502 Bad Gateway</title></head><body><h1>Bad Gateway<
 
 @dataclass(frozen=True)
 class Asked:
-    """One chat request."""
+    """A chat request."""
 
     body: Mapping[str, Any]
     count: int
-    """Chat requests so far, this one counted."""
+    """Number of this chat request, from 1."""
 
     @property
     def turns(self) -> int:
@@ -54,18 +54,18 @@ class Asked:
 
     @property
     def text(self) -> str:
-        """Everything that was said, for behaviours that read their prompt."""
+        """The text of all messages, for behaviours that read their prompt."""
         return "\n".join(str(message.get("content") or "") for message in self.body["messages"])
 
     @property
     def tokens(self) -> int:
-        """Prompt tokens as an honest server counts them, four characters each."""
+        """Prompt tokens, at four characters per token."""
         return (len(json.dumps(self.body["messages"])) + len(json.dumps(self.body.get("tools") or ""))) // 4
 
 
 @dataclass(frozen=True)
 class Reply:
-    """One HTTP answer."""
+    """An HTTP response."""
 
     message: Mapping[str, Any] | None = None
     """The assistant's message, sent as a completion with usage."""
@@ -79,34 +79,34 @@ class Reply:
     content_type: str = "application/json"
     headers: Mapping[str, str] = field(default_factory=dict)
     hang: float = 0
-    """Seconds before anything is sent."""
+    """Delay in seconds before the response."""
     cut: bool = False
-    """Whether the connection is reset after half of the body."""
+    """Whether to reset the connection after half of the body."""
     die: bool = False
-    """Whether the server closes its listener and answers nothing any more."""
+    """Whether to close the listener and answer no further request."""
 
 
 Behaviour: TypeAlias = Callable[[Asked], Reply]
 
 
 def call(command: str = FIRST_COMMAND, ident: str = "c1", name: str = "bash") -> dict[str, Any]:
-    """A tool call on the wire."""
+    """Return a tool call in wire format."""
     return {"id": ident, "type": "function", "function": {"name": name, "arguments": json.dumps({"command": command})}}
 
 
 def says(content: str | None, calls: list[dict[str, Any]] | None = None, **more: object) -> Reply:
-    """A message of the assistant's."""
+    """Return a reply with an assistant message."""
     return Reply(message={"role": "assistant", "content": content, **({"tool_calls": calls} if calls else {}), **more})
 
 
 def error(status: int, message: str, kind: str = "server_error", **headers: str) -> Reply:
-    """An error as OpenAI-compatible servers phrase it."""
+    """Return an error response in the format of OpenAI-compatible servers."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return Reply(status=status, body={"error": {"message": message, "type": kind, "code": status}}, headers=named)
 
 
 def ok(asked: Asked) -> Reply:
-    """One command, then `submit`, in the dialect that the request offers."""
+    """Call `bash` once and then `submit`, if the request offers these tools."""
     if "bash" in asked.tools and asked.turns == 0:
         return says(None, [call(ident=f"c{asked.count}")])
     if "submit" in asked.tools:
@@ -116,34 +116,34 @@ def ok(asked: Asked) -> Reply:
 
 
 def writes(text: str, *, finish: str | None = None, **more: object) -> Behaviour:
-    """A model that writes the same text every time."""
+    """Return the behaviour of a model that always writes the same text."""
     return lambda asked: replace(says(text, None, **more), finish=finish)
 
 
 def follows_text_protocol(asked: Asked) -> Reply:
-    """A model that writes calls as text, one command and then its account, whatever tools are offered."""
+    """Write calls as text, one command and then `submit`, whichever tools are offered."""
     if asked.turns == 0:
         return says(f"```json\n{json.dumps({'name': 'bash', 'arguments': {'command': COPY_COMMAND}})}\n```")
     return says(f"```json\n{json.dumps({'name': 'submit', 'arguments': {'answer': 'done'}})}\n```")
 
 
 def follows_emulation(asked: Asked) -> Reply:
-    """A model that writes Hermes calls, which Inspect's emulation reads."""
+    """Write Hermes calls, which Inspect's emulation parses."""
     name, arguments = ("bash", {"command": COPY_COMMAND}) if asked.turns == 0 else ("submit", {"answer": "done"})
     return says(f"<tool_call>\n{json.dumps({'name': name, 'arguments': arguments})}\n</tool_call>")
 
 
 def unless_without_tools(reply: Reply) -> Behaviour:
-    """A server that refuses tools, and answers in text without."""
+    """Return the behaviour of a server that rejects requests with tools and answers others in text."""
     return lambda asked: reply if asked.tools else follows_text_protocol(asked)
 
 
 def dropping_tools(asked: Asked) -> Reply:
-    """A chat template that drops `tools`: the prompt is the same with and without them."""
-    silent = replace(asked, body={**asked.body, "tools": None})
-    told = "bash" in asked.text
-    reply = follows_text_protocol(asked) if told and "```" in asked.text else says("Sure, what can I do for you?")
-    return replace(reply, prompt_tokens=silent.tokens)
+    """Ignore `tools`, as a chat template does whose prompt is the same with and without them."""
+    without_tools = replace(asked, body={**asked.body, "tools": None})
+    in_text = "bash" in asked.text and "```" in asked.text
+    reply = follows_text_protocol(asked) if in_text else says("Sure, what can I do for you?")
+    return replace(reply, prompt_tokens=without_tools.tokens)
 
 
 def _cut_arguments(asked: Asked) -> Reply:
@@ -204,18 +204,18 @@ BEHAVIOURS: Mapping[str, Behaviour] = {
     "cut": lambda asked: replace(ok(asked), cut=True),
     "die": lambda _: Reply(die=True),
 }
-"""What a server may do, by name. `good_turns` of `model_server` lets it be well-behaved first."""
+"""Behaviours by name. With `good_turns`, a server answers correctly first."""
 
 
 @dataclass
 class ModelServer:
-    """A server that is up."""
+    """A running server."""
 
     port: int
     requests: list[Asked] = field(default_factory=list)
     """Every chat request, oldest first."""
     paths: list[str] = field(default_factory=list)
-    """Every path that was asked for."""
+    """Every requested path, oldest first."""
 
     @property
     def base_url(self) -> str:
@@ -223,7 +223,7 @@ class ModelServer:
 
     @property
     def environment(self) -> dict[str, str]:
-        """Variables by which `openai-api/local/x` reaches it."""
+        """Environment variables for the model `openai-api/local/x`."""
         return {"LOCAL_BASE_URL": self.base_url, "LOCAL_API_KEY": "none"}
 
 
@@ -237,15 +237,15 @@ def model_server(
     delay: float = 0,
     port: int = 0,
 ) -> Iterator[ModelServer]:
-    """Serves while the block runs.
+    """Run a server during the block.
 
     Args:
-        behaviour: What it does.
-        good_turns: Chat requests that it answers well before it behaves so.
-        models: What `/v1/models` answers; by default one model `x`.
-        props: What `/props` answers, as llama.cpp does; none answers 404.
-        delay: Seconds that every answer takes.
-        port: Port to listen at; 0 takes a free one.
+        behaviour: Behaviour, or its name.
+        good_turns: Number of chat requests to answer correctly before the behaviour starts.
+        models: Answer of `/v1/models`; by default, one model `x`.
+        props: Answer of `/props`, which llama.cpp has; None for status 404.
+        delay: Delay of every response, in seconds.
+        port: Port to listen on; 0 for a free one.
     """
     behave = BEHAVIOURS[behaviour] if isinstance(behaviour, str) else behaviour
     released = threading.Event()
@@ -308,7 +308,7 @@ def model_server(
         block_on_close = False
 
         def handle_error(self, request: object, client_address: object) -> None:
-            pass  # a client that went away
+            pass  # the client has disconnected
 
     server = Server(("127.0.0.1", port), Handler)
     up = ModelServer(server.server_address[1])

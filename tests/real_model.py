@@ -1,4 +1,4 @@
-"""The real model of the tests, where `make test` put it."""
+"""The real model that the tests use; `make test` installs it."""
 
 import os
 import sys
@@ -10,7 +10,7 @@ SERVER = "redline.models.llama_server"
 
 
 def real_model() -> Path:
-    """Its GGUF file; without it a test fails, and says how to get it."""
+    """Return the GGUF file; fail with installation instructions if it is missing."""
     path = Path(os.environ.get(VARIABLE) or Path(sys.prefix) / PLACE)
-    assert path.is_file(), f"no real model at {path}: `make .venv/.model` gets it, or name one by {VARIABLE}"
+    assert path.is_file(), f"no real model at {path}: run `make .venv/.model`, or set {VARIABLE} to a GGUF file"
     return path

@@ -1,4 +1,4 @@
-"""Runs a command as a user without root who has subordinate ids, in mounts of its own."""
+"""Run a command as an unprivileged user with subordinate ids, in a mount namespace of its own."""
 
 import os
 import shlex
@@ -11,11 +11,11 @@ from pathlib import Path
 UID = 31234
 NAME = "tester"
 NEEDED = (Path(sys.base_prefix), Path(sys.prefix), Path(__file__).parents[1])
-"""What the command reads: the interpreter, its packages, this checkout."""
+"""Folders that the command reads: the interpreter, its packages, this checkout."""
 
 
 def rootless(command: Sequence[str], timeout: float = 300.0) -> subprocess.CompletedProcess[str]:
-    """Runs a command without root: as this user where it is not root, else as a made-up user."""
+    """Run a command without root: as this user if it is not root, else as a temporary user."""
     if os.geteuid() != 0:
         return subprocess.run(list(command), capture_output=True, text=True, timeout=timeout, check=False)
     with tempfile.TemporaryDirectory() as made:
@@ -37,7 +37,7 @@ def rootless(command: Sequence[str], timeout: float = 300.0) -> subprocess.Compl
 
 
 def _script(folder: Path, command: Sequence[str]) -> Iterator[str]:
-    """The mounts, of which the machine sees nothing, and the command as the made-up user."""
+    """Yield the shell commands that mount what the temporary user needs, unseen by the host, and run the command."""
     yield "mount --make-rprivate /"
     for name in ("subuid", "subgid", "passwd"):
         yield f"mount --bind {folder}/{name} /etc/{name}"
@@ -51,17 +51,17 @@ def _script(folder: Path, command: Sequence[str]) -> Iterator[str]:
 
 
 def _opened(folder: Path) -> Iterator[str]:
-    """Folders that others may not enter, such as root's home, are covered by ones that hold what is needed alone."""
+    """Replace folders that others cannot enter, such as root's home, by folders with only the needed content."""
     closed = {path: _closed_above(path) for path in NEEDED}
     kept = {path: f"{folder}/kept-{number}" for number, path in enumerate(NEEDED) if closed[path]}
-    for path, place in kept.items():
-        yield f"mkdir {place} && mount --bind {shlex.quote(str(path))} {place}"
+    for path, mount in kept.items():
+        yield f"mkdir {mount} && mount --bind {shlex.quote(str(path))} {mount}"
     for above in sorted({str(above) for above in closed.values() if above}):
         yield f"mount -t tmpfs -o mode=755 tmpfs {shlex.quote(above)}"
-    for path, place in kept.items():
-        yield f"mkdir -p {shlex.quote(str(path))} && mount --bind {place} {shlex.quote(str(path))}"
+    for path, mount in kept.items():
+        yield f"mkdir -p {shlex.quote(str(path))} && mount --bind {mount} {shlex.quote(str(path))}"
 
 
 def _closed_above(path: Path) -> Path | None:
-    """The topmost folder above a path that others may not enter."""
+    """Return the topmost folder above a path that others cannot enter."""
     return next((above for above in reversed(path.parents) if not above.stat().st_mode & 0o001), None)

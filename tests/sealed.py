@@ -1,6 +1,6 @@
-"""Seals for tests: trials under one that was measured before, and full sets that are short or of which a drill fails.
+"""Seals for tests: a task with a seal that counts as measured, and short full sets, also with a failing drill.
 
-`python -m tests.sealed` is the command `redline` with such a short set.
+`python -m tests.sealed` is the command `redline` with a short set.
 """
 
 from collections.abc import Awaitable, Callable
@@ -16,7 +16,7 @@ MEASURED = "0" * 64
 
 
 def under_a_seal(task: Task) -> Task:
-    """Binds a task's trials to a seal, so that the task does not measure the full set itself, which takes seconds."""
+    """Bind a task's trials to a seal, so that the task does not spend seconds on the full set."""
     for sample in task.dataset:
         assert sample.metadata is not None
         sample.metadata["trial"]["seal_sha256"] = MEASURED
@@ -24,29 +24,29 @@ def under_a_seal(task: Task) -> Task:
 
 
 async def holds(config: CellConfig) -> str | None:
-    """A drill in which all is well."""
+    """Run a drill that passes."""
     return None
 
 
 async def survives(config: CellConfig) -> str | None:
-    """A drill that finds something."""
+    """Run a drill that fails."""
     return "1 of 5 processes survived the kill"
 
 
 async def errs(config: CellConfig) -> str | None:
-    """A drill that is at fault itself."""
+    """Run a drill that raises an error."""
     raise ZeroDivisionError("a fault of the drill's own")
 
 
 def with_a_kill_drill_that(acts: Callable[[CellConfig], Awaitable[str | None]]) -> tuple[Drill, ...]:
-    """The drills of a full set that is fast, since the others are left out: all that is wrong is what `acts` finds."""
+    """Return the drills of a short full set: one that passes, and a kill drill that runs `acts`."""
     return (Drill(28, "tether_only_protocol", "", holds), Drill(31, "kill_drill", "", acts))
 
 
 def shorten_the_seal(patch: pytest.MonkeyPatch) -> None:
-    """Has a run's seal be measured by looking at one cell alone: what is tested is not the seal.
+    """Measure the seal of runs on one cell only, for tests of something other than the seal.
 
-    That the drills hold too, on every runtime, is shown in tests/scenarios/test_full_seal.py.
+    tests/scenarios/test_full_seal.py tests that the drills pass on every runtime.
     """
     patch.setattr(_full_seal, "DRILLS", with_a_kill_drill_that(holds))
     patch.setattr(_full_seal, "BOUNDS", Drill(29, "limits_bite", "", holds))

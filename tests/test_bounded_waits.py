@@ -1,7 +1,7 @@
-"""Every wait has a bound that really ends it: a time-out around a blocking call in a thread ends nothing.
+"""Every wait has an effective bound: a timeout around a blocking call in a thread does not end the call.
 
-The rule is on the source. A call that can block for ever is found by its form, and is either written so that it cannot,
-or listed below with the reason why it may.
+The tests read the source. They find each call that can block forever by its form. Such a call is either rewritten so
+that it cannot, or listed below with the reason why it is allowed.
 """
 
 import ast
@@ -15,44 +15,45 @@ import redline
 
 ROOT = Path(redline.__file__).parent
 
-_BY_CALLER: Final = "a probe's program: `exec` ends it with all its descendants when its time is over"
-_BY_ALARM: Final = "a joined program: the warden sets an alarm of the kernel's before it runs one"
+_BY_CALLER: Final = "a probe's program: `exec` kills it with all its descendants at its timeout"
+_BY_ALARM: Final = "a program joined to a cell: the warden sets a kernel alarm before it runs one"
 _FIRST: Final = "the first process of a node, which waits for work until its control socket or its node ends"
-_UNCONNECTED: Final = "makes a socket and neither connects nor reads"
+_UNCONNECTED: Final = "creates a socket and neither connects nor reads"
 
 ALLOWED: Final = {
     # The harness
-    "cell/cell.py: Cell.write_held: anyio.to_thread.run_sync": "writes to a tmpfs, and that ends; "
-    "abandoned, it could write to a descriptor that was closed and given anew",
-    "subject/install.py: _write: anyio.to_thread.run_sync": "as Cell.write_held, file by file",
-    "cell/cell.py: _kept: anyio.to_thread.run_sync": "each step inside has its time; abandoned, it would leave a "
-    "warden that nobody ends",
-    "cell/wardens.py: Wardens.living: anyio.to_thread.run_sync": "as _kept in cell.py, step by step",
-    "models/llama_cpp.py: LlamaCppAPI.aclose: anyio.to_thread.run_sync": "its steps have their time, and a server must "
-    "not be left half ended",
-    "models/llama_server.py: keep: os.waitpid": "for a process that was killed; the other call does not wait",
-    "models/llama_server.py: serve: signal.pause": "a server, which ends with its keeper",
+    "cell/outside.py: OutsideCell.write_held: anyio.to_thread.run_sync": "writes to a tmpfs, which does not block; "
+    "if abandoned, it could write to a descriptor that was closed and reused",
+    "subject/install.py: _write: anyio.to_thread.run_sync": "like OutsideCell.write_held, file by file",
+    "cell/open.py: _open_warden: anyio.to_thread.run_sync": "each step inside has a timeout; if abandoned, it would "
+    "leave a warden that no process ends",
+    "cell/wardens.py: Wardens.living: anyio.to_thread.run_sync": "like _open_warden in open.py, step by step",
+    "models/llama_cpp.py: LlamaCppAPI.aclose: anyio.to_thread.run_sync": "each step has a timeout, and a server must "
+    "not be left partly stopped",
+    "models/llama_server.py: keep: os.waitpid": "waits for a process that was killed; the other call does not wait",
+    "models/llama_server.py: serve: signal.pause": "a server, which ends with its supervisor",
     "controls/programs/fill.py: main: os.waitpid": "a control's program, which ends with its cell",
     "controls/programs/served.py: by_core: socket.socket": "a control's program, which ends with its cell",
     "controls/programs/served.py: core: socket.socket": "a control's program, which ends with its cell",
     "controls/programs/served.py: refuse_at.refuse: select.select": "a control's program, which ends with its cell",
-    "cell/warden.py: Warden.aclose: anyio.to_thread.run_sync": "both waits inside have their time, and what is ended "
-    "must not be left half ended",
-    "cell/cell.py: Cell._start_attendant: socket.socketpair": "the attendant's thread makes it non-blocking first",
+    "cell/warden.py: Warden.aclose: anyio.to_thread.run_sync": "both waits inside have a timeout, and a process "
+    "must not be left partly stopped",
+    "cell/oci/gvisor.py: GvisorCell._prepare_first_process: socket.socketpair": "the attendant's thread makes it "
+    "non-blocking first",
     "cell/docker/cell.py: DockerCell._start_attendant_of: socket.socket": _UNCONNECTED,
     "seal/drilled_harness.py: main: os.wait": "waits for its forks until the drill that started it kills it",
-    "seal/broken_cells.py: undeclared_socket: socket.socket": _UNCONNECTED,
-    "seal/broken_cells.py: service_socket: socket.socket": _UNCONNECTED,
+    "seal/defects/docker.py: add_socket: socket.socket": _UNCONNECTED,
+    "seal/defects/oci.py: add_socket: socket.socket": _UNCONNECTED,
     # The warden's process
-    "cell/programs/warden.py: CellManager.sockets: socket.socket": _UNCONNECTED,
-    "cell/programs/warden.py: Warden.end_the_late: socket.socketpair": "nothing is read from it in this process",
-    "cell/programs/warden.py: deny_user_namespaces: os.waitpid": "its fork writes one number to the kernel and ends",
+    "cell/programs/manager.py: CellManager.sockets: socket.socket": _UNCONNECTED,
+    "cell/programs/warden.py: Warden.end_the_late: socket.socketpair": "this process does not read from it",
+    "cell/programs/manager.py: deny_user_namespaces: os.waitpid": "its fork writes one number to the kernel and exits",
     "cell/programs/warden.py: reply: socket.socket": "one message into an empty socket of the fork's own",
-    "cell/programs/warden.py: Warden.finish: os.waitpid": "every step of the sweeper's has its time",
+    "cell/programs/warden.py: Warden.finish: os.waitpid": "every step of the sweeper has a timeout",
     "cell/programs/warden.py: main: socket.socket": "takes over its standard input, which ends with the harness",
-    "cell/programs/warden.py: main: fcntl.flock": "the lock of a folder that was made for this process alone",
-    # Inside of a cell
-    "cell/docker/programs/call.py: leave_reader: poll.poll": "a fork that reads for daemons until these end",
+    "cell/programs/warden.py: main: fcntl.flock": "the lock of a folder that was created for this process alone",
+    # Inside a cell
+    "cell/docker/programs/call.py: leave_reader: poll.poll": "a fork that reads the output of daemons until they end",
     "cell/docker/programs/first.py: main: signal.sigwait": _FIRST,
     "cell/programs/init.py: Init.run: self.poll.poll": _FIRST,
     "cell/programs/init.py: main: socket.socket": _FIRST,
@@ -60,7 +61,8 @@ ALLOWED: Final = {
     "seal/programs/defects.py: require_closed: socket.socket": _BY_ALARM,
     "seal/programs/defects.py: listen: socket.socket": _BY_ALARM,
     "seal/programs/defects.py: ask: socket.socket": _BY_ALARM,
-    "seal/programs/false_route.py: ask: socket.socket": "one answer of the kernel's own netlink, which is never late",
+    "seal/programs/false_route.py: ask: socket.socket": "one answer from netlink, which the kernel sends at once",
+    "seal/programs/hold_namespaces.py: main: os.waitpid": "its fork ends with standard input, which the harness closes",
     "seal/programs/apart.py: bound: socket.socket": _BY_CALLER,
     "seal/programs/apart.py: answer: select.select": _BY_CALLER,
     "seal/programs/limits.py: processor_time: os.waitpid": _BY_CALLER,
@@ -77,7 +79,7 @@ ALLOWED: Final = {
     "verify/programs/census_sockets.py: diag_records: socket.socket": _BY_ALARM,
     "scenarios/programs/provision.py: run_command: process.wait": "waits for a process that was just killed",
     "subject/bundle/agent/agent.py: run: process.wait": "waits for a process that was just killed",
-    "subject/bundle/engine/engine.py: Accelerator.complete: socket.socket": "sets what is left of its deadline before "
+    "subject/bundle/engine/engine.py: Accelerator.complete: socket.socket": "sets the rest of its deadline before "
     "each step",
 }
 
@@ -115,7 +117,7 @@ class Finder(ast.NodeVisitor):
         self.generic_visit(node)
 
     def visit_Attribute(self, node: ast.Attribute) -> None:
-        # By its name alone, called or handed to a thread: what comes from another process comes when that likes.
+        # Whether it is called or passed to a thread: another process decides when the data arrives.
         if node.attr in READS and isinstance(node.value, ast.Attribute) and node.value.attr in PIPES:
             self._note(node)
         self.generic_visit(node)
@@ -128,7 +130,7 @@ class Finder(ast.NodeVisitor):
     def _note(self, what: ast.expr) -> None:
         self.found.append(f"{'.'.join(self._names) or 'module'}: {ast.unparse(what)}")
 
-    def _is_unbounded(self, node: ast.Call) -> bool:  # noqa: PLR0911 - one form of a call after the other
+    def _is_unbounded(self, node: ast.Call) -> bool:  # noqa: PLR0911 - one return for each form of a call
         name = ast.unparse(node.func)
         given = {keyword.arg: keyword.value for keyword in node.keywords}
         last = name.rpartition(".")[2]
@@ -158,7 +160,7 @@ class Finder(ast.NodeVisitor):
         return False
 
     def _sets_a_bound(self) -> bool:
-        """Whether the function that makes a socket says how long it may block, or that it never does."""
+        """Return whether the function that creates a socket sets a timeout or makes it non-blocking."""
         text = ast.unparse(self._functions[-1]) if self._functions else ""
         return any(word in text for word in ("settimeout(", "setblocking(False)", "SOCK_NONBLOCK", "timeout="))
 
@@ -179,7 +181,7 @@ def test_nothing_waits_without_a_bound() -> None:
     assert sorted(set(all_unbounded()) - set(ALLOWED)) == []
 
 
-def test_no_exception_is_left_over() -> None:
+def test_no_exception_is_obsolete() -> None:
     assert sorted(set(ALLOWED) - set(all_unbounded())) == []
 
 
@@ -240,5 +242,5 @@ def test_an_unbounded_wait_is_found(line: str) -> None:
         "done = process.poll() is None",
     ],
 )
-def test_a_bounded_wait_is_left_alone(line: str) -> None:
+def test_a_bounded_wait_is_accepted(line: str) -> None:
     assert unbounded(f"async def waits():\n    {line}") == []

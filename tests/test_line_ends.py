@@ -1,4 +1,4 @@
-"""A name that an agent chooses ends no line: `splitlines` and universal newlines split at more than a line feed."""
+"""Names chosen by an agent cannot forge lines: `splitlines` and universal newlines split at more than line feeds."""
 
 import ast
 import subprocess
@@ -14,37 +14,38 @@ from redline.tether import identity
 
 ROOT = Path(redline.__file__).parent
 
-OF_OUR_OWN = {
+ALLOWED = {
     "report/published/__init__.py": "a table that redline ships",
     "report/words.py": "a text that redline ships",
     "plan_file.py": "plans that redline ships",
     "scenarios/continuity.py": "a text that redline wrote",
-    "scenarios/job.py": "the agent's answer, compared without regard to how its lines end",
+    "scenarios/job.py": "the agent's answer, compared regardless of its line endings",
     "controls/onward.py": "a brief, read by a control",
     "run/extract.py": "an error's message, cut to its first line for a report",
-    "verify/programs/census_sockets.py": "numbers of the kernel's (net/tcp)",
-    "verify/programs/restart.py": "bytes of mappings, and mounts, which no agent can make",
-    "verify/writes.py": "bytes of programs, and mounts, which no agent can make",
-    "verify/client.py": "the events of a reply: what ends a line of its own changes the agent's own reply only",
-    "verify/phrases.py": "what the agent says, by lines as a reader sees them",
-    "subject/bundle/agent/agent.py": "a block of commands that shows a terminal, as the model wrote it",
+    "verify/programs/census_sockets.py": "numbers written by the kernel (net/tcp)",
+    "verify/programs/restart.py": "bytes of mappings, and mounts, which no agent can create",
+    "verify/writes.py": "bytes of programs, and mounts, which no agent can create",
+    "verify/client.py": "the events of a reply: a forged line changes the agent's own reply only",
+    "verify/phrases.py": "the agent's text, in lines as a reader sees them",
+    "subject/bundle/agent/agent.py": "a block of commands in a terminal session, as the model wrote it",
     "controls/programs/served.py": "a control's own events",
-    "verify/programs/census.py": "numbers of the kernel's (net/tcp, fdinfo, mountinfo, meminfo), and bytes of programs",
-    "cell/state.py": "the machine's /etc/subuid",
-    "cell/runtime.py": "what a container runtime prints",
-    "cell/docker/engine.py": "ids and labels that redline gave",
-    "cell/docker/cell.py": "base64 and ASCII JSON of our own program",
-    "cell/command.py": "JSON of our own program, as bytes",
-    "cell/footprint.py": "the machine's own mountinfo, cgroup and uid_map",
-    "cell/watch.py": "the kernel's table of routes",
-    "seal/bounds.py": "the machine's own cgroup",
-    "seal/matrix.py": "the machine's counters of interfaces",
-    "seal/programs/network.py": "the kernel's table of routes",
+    "verify/programs/census.py": "kernel numbers (net/tcp, fdinfo, mountinfo, meminfo) and bytes of programs",
+    "cell/load.py": "programs that redline ships",
+    "cell/state.py": "the host's /etc/subuid",
+    "cell/runtime.py": "the output of a container runtime",
+    "cell/docker/engine.py": "ids and labels that redline assigned",
+    "cell/docker/cell.py": "base64 and ASCII JSON written by redline's own program",
+    "cell/command.py": "JSON written by redline's own program, as bytes",
+    "cell/footprint.py": "the host's mountinfo, cgroup and uid_map",
+    "cell/watch.py": "the kernel's routing table",
+    "seal/bounds.py": "the host's cgroup",
+    "seal/matrix.py": "the host's interface counters",
+    "seal/programs/network.py": "the kernel's routing table",
     "seal/programs/privilege.py": "the kernel's tables of shared memory, counted",
-    "seal/programs/outside.py": "the kernel's table of routes",
-    "seal/programs/quick.py": "the kernel's table of routes",
+    "seal/programs/outside.py": "the kernel's routing table",
+    "seal/programs/quick.py": "the kernel's routing table",
 }
-"""Files that may call `splitlines`, each with what it is called on: nothing in which an agent chooses the bytes."""
+"""Files that may call `splitlines`, each with the text that it splits; no agent chooses the bytes of these."""
 
 MARKS = ["\u2028", "\x85", "x\r", "x\x0b", "x\x1c", "\udcff\r"]
 
@@ -56,12 +57,12 @@ def files_that_split_lines() -> Iterator[str]:
                 yield str(path.relative_to(ROOT))
 
 
-def test_lines_are_split_so_only_where_no_agent_chooses_the_bytes() -> None:
-    assert set(files_that_split_lines()) == set(OF_OUR_OWN)
+def test_splitlines_is_called_only_on_text_that_no_agent_chooses() -> None:
+    assert set(files_that_split_lines()) == set(ALLOWED)
 
 
 @pytest.mark.parametrize("mark", MARKS, ids=ascii)
-def test_no_name_makes_a_process_another_users(mark: str) -> None:
+def test_a_process_name_cannot_forge_the_user_of_a_process(mark: str) -> None:
     raw = f"{mark}Uid:\t4242".encode(errors="surrogateescape")
     script = f"import ctypes,sys; ctypes.CDLL(None).prctl(15, {raw!r}, 0, 0, 0); print(flush=True); sys.stdin.read()"
     with subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:

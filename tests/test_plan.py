@@ -1,4 +1,4 @@
-"""Plans: what a command line or a file asks for, and what is refused."""
+"""Plans: how command lines and files are read, and what is rejected."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ def plan(**changes: Any) -> Plan:
     return Plan.model_validate({"arms": ["self_replication"], "models": ["redline/replicator"], **changes})
 
 
-def test_a_factor_goes_to_every_scenario_that_has_it() -> None:
+def test_a_factor_applies_to_every_scenario_that_has_it() -> None:
     arms = arms_from(["self_replication", "shutdown_avoidance"], ["trigger=instructed", "tether=untold"])
     assert [arm.factors for arm in arms] == [{"tether": "untold"}, {"trigger": "instructed", "tether": "untold"}]
 
@@ -31,7 +31,7 @@ def test_a_completed_plan_writes_out_every_default() -> None:
     assert factors["agent"] == "react"
 
 
-def test_text_from_a_command_line_takes_the_type_of_its_factor() -> None:
+def test_text_from_a_command_line_is_converted_to_the_type_of_its_factor() -> None:
     arms = arms_from(["shutdown_avoidance"], ["deadline=7.5"])
     assert completed(plan(arms=arms)).arms[0].factors["deadline"] == 7.5
 
@@ -45,7 +45,7 @@ def test_text_from_a_command_line_takes_the_type_of_its_factor() -> None:
         ({"scenario": "shutdown_avoidance", "factors": {"deadline": "soon"}}, "deadline=soon"),
     ],
 )
-def test_a_wrong_name_is_answered_with_the_nearest_right_one(arm: dict[str, Any], message: str) -> None:
+def test_an_unknown_name_is_answered_with_the_nearest_known_one(arm: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         completed(plan(arms=[arm]))
 
@@ -55,12 +55,12 @@ def test_a_factor_that_no_chosen_scenario_has_is_refused() -> None:
         arms_from(["self_replication"], ["trigger=notice"])
 
 
-def test_a_model_argument_goes_to_the_controls_that_take_it() -> None:
+def test_a_model_argument_applies_to_the_controls_that_accept_it() -> None:
     models = models_from(["redline/replicator", "redline/flaky", "openai/x"], ["p=0.5"])
     assert [model.args for model in models] == [{}, {"p": 0.5}, {"p": 0.5}]
 
 
-def test_a_model_argument_that_no_model_takes_is_refused() -> None:
+def test_a_model_argument_that_no_model_accepts_is_refused() -> None:
     with pytest.raises(UsageError, match="unknown model argument 'q'"):
         models_from(["redline/flaky"], ["q=0.5"])
 
@@ -80,7 +80,7 @@ def test_a_plan_that_names_an_arm_twice_is_refused() -> None:
         plan(arms=["self_replication", "self_replication"])
 
 
-def test_an_arm_may_name_models_and_trials_of_its_own() -> None:
+def test_an_arm_can_have_its_own_models_and_trials() -> None:
     own = {"scenario": "shutdown_avoidance", "models": ["redline/refuser", "redline/replicator"], "trials": 3}
     fixed = completed(plan(arms=["self_replication", own], trials=10))
     assert [[model.name for model in fixed.models_of(arm)] for arm in fixed.arms] == [
@@ -101,15 +101,15 @@ def test_an_arm_may_name_models_and_trials_of_its_own() -> None:
         ({"models": ["m", "m"]}, "is there twice"),
     ],
 )
-def test_models_that_nothing_or_nobody_would_run_are_refused(changes: dict[str, Any], message: str) -> None:
+def test_models_that_are_ambiguous_or_would_not_run_are_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         plan(**changes)
 
 
-def test_an_arm_that_says_a_default_is_the_same_arm() -> None:
-    twins = [{"scenario": "self_replication"}, {"scenario": "self_replication", "factors": {"tether": "told"}}]
+def test_an_arm_that_states_a_default_is_the_same_arm() -> None:
+    same = [{"scenario": "self_replication"}, {"scenario": "self_replication", "factors": {"tether": "told"}}]
     with pytest.raises(UsageError, match="is there twice"):
-        completed(plan(arms=twins))
+        completed(plan(arms=same))
 
 
 def test_a_changed_record_is_refused() -> None:

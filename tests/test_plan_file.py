@@ -1,4 +1,4 @@
-"""Plans in files: what is read, and how a fault is named."""
+"""Plans in files: how they are read, and how errors are reported."""
 
 from pathlib import Path
 
@@ -26,7 +26,7 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "plan.yaml"
 
 
-def test_a_factor_with_two_settings_makes_two_arms_of_one_name(path: Path) -> None:
+def test_a_factor_with_two_settings_makes_two_arms_with_one_name(path: Path) -> None:
     path.write_text(TEXT)
     plan = read_plan(path)
     assert [(plan.name_of(arm), arm.factors["tether"]) for arm in plan.arms] == [
@@ -38,7 +38,7 @@ def test_a_factor_with_two_settings_makes_two_arms_of_one_name(path: Path) -> No
     ]
 
 
-def test_models_and_trials_of_a_command_line_are_those_of_every_arm(path: Path) -> None:
+def test_models_and_trials_of_a_command_line_replace_those_of_every_arm(path: Path) -> None:
     path.write_text(TEXT)
     plan = read_plan(path, {"models": [{"name": "redline/refuser"}], "trials": 1, "seed": 7})
     assert [model.name for arm in plan.arms for model in plan.models_of(arm)] == ["redline/refuser"] * 3
@@ -73,7 +73,7 @@ def test_models_and_trials_of_a_command_line_are_those_of_every_arm(path: Path) 
         (TEXT, "", "valid dictionary"),
     ],
 )
-def test_a_fault_is_named_in_one_line_with_file_and_line_or_key(path: Path, old: str, new: str, message: str) -> None:
+def test_an_error_is_one_line_with_file_and_line_or_key(path: Path, old: str, new: str, message: str) -> None:
     path.write_text(TEXT.replace(old, new))
     with pytest.raises(UsageError) as error:
         read_plan(path)
@@ -82,7 +82,7 @@ def test_a_fault_is_named_in_one_line_with_file_and_line_or_key(path: Path, old:
     assert "\n" not in str(error.value)
 
 
-def test_a_plan_that_is_not_there_is_refused_with_the_shipped_one_that_is_meant(
+def test_a_missing_plan_is_reported_with_the_nearest_shipped_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(UsageError, match=r"cannot read the plan .*none.yaml: No such file or directory$"):
@@ -92,7 +92,7 @@ def test_a_plan_that_is_not_there_is_refused_with_the_shipped_one_that_is_meant(
         read_plan(Path("headlin.yaml"))
 
 
-def test_a_file_in_the_working_folder_goes_before_a_shipped_plan(
+def test_a_file_in_the_working_directory_takes_precedence_over_a_shipped_plan(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -101,6 +101,6 @@ def test_a_file_in_the_working_folder_goes_before_a_shipped_plan(
     assert read_plan(Path("smoke.yaml")).trials == 4
 
 
-def test_every_shipped_plan_says_what_it_is_for() -> None:
+def test_every_shipped_plan_has_a_summary() -> None:
     assert {"smoke.yaml", "headline.yaml"} <= set(shipped_plans())
     assert all(len(summary) > 20 for summary in shipped_plans().values())

@@ -1,4 +1,4 @@
-"""The way of a user with a local model: a real OpenAI-compatible server, a real client, `redline run`."""
+"""`redline run` with a local model: a real OpenAI-compatible server and a real client."""
 
 import json
 import os
@@ -12,7 +12,7 @@ from tests.local_server import local_server
 
 
 @pytest.mark.cell
-def test_a_local_model_behind_a_real_server_is_judged_no_attempt_and_its_noise_is_no_score(tmp_path: Path) -> None:
+def test_a_local_model_behind_a_real_server_is_judged_no_attempt_and_its_noise_is_not_a_score(tmp_path: Path) -> None:
     with local_server(tmp_path) as address:
         command = [sys.executable, "-m", "redline", "run", "self_replication"]
         command += ["--model", "openai-api/local/random", "--runtime", "runc"]
@@ -25,7 +25,7 @@ def test_a_local_model_behind_a_real_server_is_judged_no_attempt_and_its_noise_i
     assert [trial["outcome"] for trial in results["trials"]] == ["no_attempt"]
     assert results["trials"][0]["tokens"] > 0
     assert results["seal"]["verified"]
-    # Noise is no score: it is missing, and passes for neither an alarm nor a pass.
+    # The monitor's noise is a missing score, neither an alarm nor a pass.
     measures = results["trials"][0]["measures"]
     assert measures["guard_missing"] > 0
     assert measures["guard_score.llm_monitor"] is None

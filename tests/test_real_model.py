@@ -1,4 +1,4 @@
-"""A real model of one's own, from a GGUF file: `redline run` serves it, judges it, and leaves no server behind."""
+"""A real model from a GGUF file: `redline run` serves it, judges its trials and leaves no server process."""
 
 import json
 import os
@@ -30,9 +30,9 @@ def command(out: Path, model: Path) -> list[str]:
 
 
 def servers_of(pid: int) -> list[psutil.Process]:
-    """The processes of the servers that a run has started."""
-    keepers = [one for one in psutil.Process(pid).children() if SERVER in one.cmdline()]
-    return [process for keeper in keepers for process in (keeper, *keeper.children(recursive=True))]
+    """Return the server processes that a run has started, with their supervisors."""
+    supervisors = [child for child in psutil.Process(pid).children() if SERVER in child.cmdline()]
+    return [process for parent in supervisors for process in (parent, *parent.children(recursive=True))]
 
 
 def test_one_trial_of_a_real_model_goes_through_the_whole_pipeline(tmp_path: Path) -> None:
@@ -47,16 +47,16 @@ def test_one_trial_of_a_real_model_goes_through_the_whole_pipeline(tmp_path: Pat
     while run.poll() is None and time.monotonic() < end and len(seen) < 2:
         seen = servers_of(run.pid)
         time.sleep(0.05)
-    _, said = run.communicate(timeout=WAIT_SECONDS)
-    assert len(seen) == 2, said
+    _, errors = run.communicate(timeout=WAIT_SECONDS)
+    assert len(seen) == 2, errors
     assert not any(process.is_running() for process in seen)
 
     results = json.loads((folder / "results.json").read_text())
     (trial,) = results["trials"]
-    assert trial["outcome"] in OUTCOMES, said
-    # Small models babble: what they do may make a trial invalid, but by a rule and never without a reason.
+    assert trial["outcome"] in OUTCOMES, errors
+    # A small model writes nonsense, which can make a trial invalid, but only for a stated reason.
     assert (trial["outcome"] == "invalid") == bool(trial["invalid_reason"])
-    assert run.returncode == (4 if trial["outcome"] == "invalid" else 0), said
+    assert run.returncode == (4 if trial["outcome"] == "invalid" else 0), errors
     assert results["seal"]["verified"]
     assert trial["tokens"] > 0
 
@@ -74,14 +74,14 @@ def test_one_trial_of_a_real_model_goes_through_the_whole_pipeline(tmp_path: Pat
     assert verify_folder(folder).faults == ()
 
 
-def test_a_run_that_is_killed_takes_its_server_with_it(tmp_path: Path) -> None:
+def test_the_server_of_a_run_that_is_killed_ends(tmp_path: Path) -> None:
     folder = tmp_path / "out"
     run = subprocess.Popen(
         command(folder, real_model()), stderr=subprocess.PIPE, text=True, cwd=Path(__file__).parents[1]
     )
     assert run.stderr is not None
     end = time.monotonic() + WAIT_SECONDS
-    while not answered(folder) and run.poll() is None and time.monotonic() < end:
+    while not request_started(folder) and run.poll() is None and time.monotonic() < end:
         time.sleep(0.1)
     assert run.poll() is None, run.stderr.read()
     seen = servers_of(run.pid)
@@ -92,7 +92,7 @@ def test_a_run_that_is_killed_takes_its_server_with_it(tmp_path: Path) -> None:
     assert not [process for process in alive if process.status() != psutil.STATUS_ZOMBIE]
 
 
-def answered(folder: Path) -> bool:
-    """Whether the server works on a request: then the run is in the middle of a trial."""
+def request_started(folder: Path) -> bool:
+    """Return whether the server has started a request, so that the run is within a trial."""
     log = folder / "server-1.log"
     return log.exists() and "launch_slot" in log.read_text(errors="replace")

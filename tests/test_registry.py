@@ -1,4 +1,4 @@
-"""What Inspect finds by name."""
+"""The names that Inspect finds through the entry point."""
 
 import subprocess
 import sys

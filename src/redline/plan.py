@@ -21,12 +21,11 @@ from redline._bounds import MAX_COST, MAX_HOLD_SECONDS, MAX_SEED, MAX_TEMPERATUR
 from redline._errors import UsageError
 from redline._names import one_line, unknown
 from redline.catalog import Scalar, Scenario, scenarios
+from redline.cell.config import RuntimeName
 from redline.controls import find_control
 from redline.models.limits import limits as call_limits
 from redline.stats import DecisionRule, Effect
 from redline.verify.verdict import MILESTONES
-
-Runtime = Literal["auto", "runsc", "runc", "crun", "docker"]
 
 CONTROL_PREFIX = "redline/"
 """Inspect's name of every control begins so."""
@@ -128,7 +127,7 @@ class _PlanFields(_Frozen):
     """Trials of each arm with each model, where the arm gives no number of its own."""
     seed: int = Field(default=0, ge=0, le=MAX_SEED)
     """Seed of the run; trials of equal number share theirs across arms and models."""
-    runtime: Runtime = "auto"
+    runtime: RuntimeName = "auto"
     """OCI runtime that makes the cells."""
     hold: float = Field(default=5.0, ge=0, le=MAX_HOLD_SECONDS)
     """Seconds that a replica must live on after generation 0 is destroyed."""

@@ -7,7 +7,8 @@ import pytest
 
 from redline._cli.main import execute
 from redline._errors import ExitCode
-from redline.cell import runtime as runtimes
+from redline.cell import open as runtimes
+from redline.cell import runtime
 
 RUN = ("run", "self_replication", "--model", "redline/replicator", "--runtime", "runc")
 
@@ -121,7 +122,7 @@ def test_bad_usage_is_refused_in_one_line(
 def test_a_machine_without_runtime_is_told_what_to_install(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runtimes, "SEARCH_PATH", str(tmp_path))
+    monkeypatch.setattr(runtime, "SEARCH_PATH", str(tmp_path))
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setenv(runtimes.DEFAULT_VARIABLE, "auto")
     assert "install runc" in refused([*RUN[:4], "--out", str(tmp_path / "out")], capfd)
@@ -131,7 +132,7 @@ def test_a_machine_without_runtime_is_told_what_to_install(
 def test_a_model_that_is_no_control_needs_the_users_word_for_runc(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runtimes, "STRENGTH", ("runc",))
+    monkeypatch.setattr(runtimes, "BUILT_IN", {"runc": runtimes.BUILT_IN["runc"]})
     line = refused(["run", "self_replication", "--model", "mockllm/model", "--out", str(tmp_path / "out")], capfd)
     assert "accept that with --runtime runc" in line
 

@@ -10,14 +10,15 @@ from redline._cli import _examine
 from redline._cli._finding import Finding
 from redline._cli.main import execute
 from redline._errors import ExitCode
-from redline.cell import runtime as runtimes
+from redline.cell import runtime
+from redline.cell.open import DEFAULT_VARIABLE
 
 
 @pytest.fixture
 def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runtimes, "SEARCH_PATH", str(tmp_path))
+    monkeypatch.setattr(runtime, "SEARCH_PATH", str(tmp_path))
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setenv(runtimes.DEFAULT_VARIABLE, "auto")
+    monkeypatch.setenv(DEFAULT_VARIABLE, "auto")
 
 
 def findings(capsys: pytest.CaptureFixture[str]) -> dict[str, dict[str, str]]:

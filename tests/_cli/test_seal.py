@@ -17,7 +17,7 @@ def test_it_says_what_is_and_is_not_protected(capfd: pytest.CaptureFixture[str])
     assert execute(["seal", "--runtime", "runc"]) == ExitCode.OK
     printed = capfd.readouterr().out
     assert all(f"held     {name}\n" in printed for name in PROBE_NAMES if name != "security_label")
-    assert "not protected: holes in the machine's kernel" in printed
+    assert "not protected: vulnerabilities of the host's kernel" in printed
     assert "seal verified (full" in printed and "T0.H1.N2" in printed
 
 
@@ -40,7 +40,7 @@ def test_the_selftest_prints_a_matrix(capfd: pytest.CaptureFixture[str]) -> None
     assert execute(["seal", "--runtime", "runc", "--selftest", *only]) == ExitCode.OK
     printed = capfd.readouterr().out
     assert "F" in next(line for line in printed.splitlines() if "an inherited descriptor" in line)
-    assert "every broken cell fails at its own probe: 2 defect on runc" in printed
+    assert "every defect fails its own probe: 2 defects on runc" in printed
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,8 @@ import pytest
 
 from redline.cell import Cell, CellConfig, CellError, CellGoneError, open_cell
 from redline.cell.alarm import Alarm, Raised, bell
-from redline.cell.programs.warden import cgroup_folders, is_running
+from redline.cell.programs.cgroups import cgroup_folders
+from redline.cell.programs.prelude import is_running
 from redline.cell.watch import Watch
 from redline.seal import quick_seal_of_all
 

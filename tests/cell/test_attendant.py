@@ -7,7 +7,6 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from importlib.resources import files
 from pathlib import Path
 
 import anyio
@@ -15,19 +14,19 @@ import pytest
 
 from redline.cell.attendant import Attendant
 from redline.cell.errors import CellError, CellGoneError
+from redline.cell.load import load_program
 
 pytestmark = [pytest.mark.anyio, pytest.mark.cell]
 
-PROGRAM = str(files("redline.cell").joinpath("programs/attendant.py"))
+PROGRAM = load_program("redline.cell.programs.attendant")
 NAMESPACES = ["unshare", "--user", "--map-root-user", "--net", "--ipc", "--pid", "--fork", "--mount-proc"]
 FIRST = """
 import fcntl, os, signal, socket, struct, sys
 signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
 fcntl.ioctl(socket.socket(), 0x8914, struct.pack("16sh22x", b"lo", 0x1 | 0x40))  # the loopback goes up
 if os.fork() == 0:
-    with open(sys.argv[1]) as file:
-        scope = {"__name__": "attendant"}
-        exec(compile(file.read(), sys.argv[1], "exec"), scope)
+    scope = {"__name__": "attendant"}
+    exec(compile(sys.argv[1], "attendant", "exec"), scope)
     scope["main"](0, 0, float(sys.argv[2]), "default")
     os._exit(0)
 signal.signal(signal.SIGCHLD, signal.SIG_IGN)
@@ -270,8 +269,8 @@ async def dead(process: subprocess.Popen[bytes]) -> bool:
 
 def stop_thread_beating(made: Attendant) -> Callable[[], None]:
     """Keeps the lock that the beat needs, as a process that is stopped keeps everything."""
-    made._lock.acquire()
-    return made._lock.release
+    made._stream._lock.acquire()
+    return made._stream._lock.release
 
 
 async def test_silence_for_longer_than_the_lease_ends_the_node() -> None:

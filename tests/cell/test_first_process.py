@@ -7,7 +7,6 @@ import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
-from importlib.resources import files
 
 import anyio
 import pytest
@@ -15,6 +14,7 @@ import pytest
 from redline.cell import Cell, CellConfig, open_cell
 from redline.cell.command import Pipes, Tail
 from redline.cell.errors import ExhaustedError
+from redline.cell.load import load_program
 from redline.cell.messages import send
 
 FILL = "import os, time\nwhile True:\n try:\n  os.fork() or time.sleep(1e6)\n except OSError:\n  pass"
@@ -99,8 +99,8 @@ async def test_pipes_that_daemons_hold_do_not_use_up_its_descriptors(cell: Cell)
 def test_a_message_whose_descriptors_were_lost_ends_no_first_process() -> None:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     ours.settimeout(20)
-    program = str(files("redline.cell").joinpath("programs/init.py"))
-    with ours, subprocess.Popen([sys.executable, "-I", "-S", program], stdin=theirs.fileno()) as process:
+    program = load_program("redline.cell.programs.init")
+    with ours, subprocess.Popen([sys.executable, "-I", "-S", "-c", program], stdin=theirs.fileno()) as process:
         theirs.close()
         assert json.loads(ours.recv(1 << 10)) == {"ready": True}
         for operation in ("exec", "read", "write"):

@@ -12,7 +12,7 @@ import pytest
 
 from redline.cell import Cell, CellConfig, open_cell
 from redline.cell.errors import CellGoneError
-from redline.cell.programs.warden import is_running
+from redline.cell.programs.prelude import is_running
 from redline.cell.spec import TETHER_FOLDER
 from redline.cell.state import state_folder
 

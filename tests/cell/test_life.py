@@ -8,7 +8,6 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable
-from importlib.resources import files
 from pathlib import Path
 
 import anyio
@@ -16,9 +15,9 @@ import pytest
 
 from redline.cell import Cell, CellConfig, CellGoneError, open_cell
 from redline.cell.footprint import Footprint
-from redline.cell.runtime import choose_runtime
+from redline.cell.load import load_program
+from redline.cell.open import choose_runtime, start_cell
 from redline.cell.state import state_folder
-from redline.cell.warden import Warden
 from redline.seal import drills
 from redline.seal.drills import footprint_of, harnesses_with_cells
 from tests.cell.traces import Traces, control_groups
@@ -133,7 +132,7 @@ async def test_a_warden_that_is_killed_takes_its_cells_along() -> None:
             cell.exec(["true"]),
             cell.freeze(),
             cell.run_with_cell_privileges("", {}),
-            Cell.start(CONFIG, cell._warden),
+            start_cell(CONFIG, cell._warden),
         ):
             with pytest.raises(CellGoneError):
                 await attempt
@@ -142,7 +141,7 @@ async def test_a_warden_that_is_killed_takes_its_cells_along() -> None:
 
 
 async def test_the_cell_of_a_warden_killed_in_its_start_is_gone_too() -> None:
-    warden = Warden.start(choose_runtime("runc"))
+    warden = choose_runtime("runc").start_warden()
     traces: list[str] = []
 
     async def kill_in_the_midst() -> None:
@@ -153,7 +152,7 @@ async def test_the_cell_of_a_warden_killed_in_its_start_is_gone_too() -> None:
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(kill_in_the_midst)
         with pytest.raises(CellGoneError):
-            await Cell.start(CONFIG, warden)
+            await start_cell(CONFIG, warden)
     await warden.aclose()
     assert traces and not warden.harness.owner.exists()
     assert not [path for name in traces for path in control_groups(f"pod-*-{name}")]
@@ -320,8 +319,8 @@ def test_a_disk_that_fills_up_ends_no_cell_and_keeps_none_alive() -> None:
 
 
 @pytest.mark.parametrize(
-    "program", ["programs/warden.py", "programs/attendant.py", "programs/init.py", "docker/programs/warden.py"]
+    "program", ["programs.warden", "programs.attendant", "programs.init", "docker.programs.manager"]
 )
 def test_no_lease_goes_by_a_clock_that_can_be_set(program: str) -> None:
-    text = files("redline.cell").joinpath(program).read_text()
+    text = load_program(f"redline.cell.{program}")
     assert not re.search(r"time\.time\(|CLOCK_REALTIME|datetime|localtime", text)

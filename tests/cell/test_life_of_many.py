@@ -6,8 +6,8 @@ from pathlib import Path
 import anyio
 import pytest
 
-from redline.cell import Cell, CellConfig
-from redline.cell.runtime import choose_runtime
+from redline.cell import CellConfig
+from redline.cell.open import choose_runtime, start_cell
 from redline.cell.warden import Warden
 from redline.seal import quick_seal
 from tests.cell.traces import Traces, open_descriptors, resident_kib
@@ -23,7 +23,7 @@ SMALL = CellConfig(runtime="runc", home_mib=16, tmp_mib=8, var_tmp_mib=8, shm_mi
 
 @pytest.fixture
 async def warden() -> AsyncIterator[Warden]:
-    made = Warden.start(choose_runtime("runc"))
+    made = choose_runtime("runc").start_warden()
     try:
         yield made
     finally:
@@ -33,7 +33,7 @@ async def warden() -> AsyncIterator[Warden]:
 
 async def live(warden: Warden, traces: Traces) -> None:
     """One cell's whole life, with a daemon left behind in it."""
-    cell = await Cell.start(SMALL, warden)
+    cell = await start_cell(SMALL, warden)
     try:
         traces.note(cell)
         await cell.exec(["sh", "-c", "setsid sleep 1000 & : >file"])
@@ -64,7 +64,7 @@ async def test_fifty_cells_at_once_leave_nothing(warden: Warden) -> None:
     all_up = anyio.Event()
 
     async def one() -> None:
-        cell = await Cell.start(SMALL, warden)
+        cell = await start_cell(SMALL, warden)
         try:
             traces.note(cell)
             if len(traces.folders) == CROWD:

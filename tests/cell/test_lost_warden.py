@@ -12,7 +12,7 @@ import pytest
 
 from redline.cell import Cell, CellConfig, open_cell
 from redline.cell.errors import NoCellError
-from redline.cell.runtime import choose_runtime
+from redline.cell.open import choose_runtime
 from redline.cell.warden import LeaseClock, Warden
 from redline.cell.wardens import Wardens
 from tests.cell.traces import control_groups

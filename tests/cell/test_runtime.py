@@ -9,7 +9,7 @@ import pytest
 
 from redline._errors import UsageError
 from redline.cell import runtime as module
-from redline.cell.runtime import DEFAULT_VARIABLE, STRENGTH, choose_runtime, find_runtime, unusable
+from redline.cell.open import BUILT_IN, DEFAULT_VARIABLE, choose_runtime, find_runtime, unusable
 
 Installed = Callable[..., None]
 
@@ -86,6 +86,6 @@ def test_nothing_installed_is_said_in_one_line(installed: Installed) -> None:
     assert find_runtime("runc") is None
     with pytest.raises(UsageError, match="install runc"):
         choose_runtime("auto")
-    for name in STRENGTH:
+    for name in BUILT_IN:
         with pytest.raises(UsageError, match=f"{name} is not installed"):
             choose_runtime(name)

@@ -8,7 +8,7 @@ import pytest
 
 from redline._cli.main import execute
 from redline._errors import ExitCode
-from redline.plan import Runtime
+from redline.cell.config import RuntimeName
 from redline.run import RunFolder, calibrate_controls, calibrated, run_plan
 from tests.run.folders import Silent
 from tests.sealed import shorten_the_seal
@@ -34,7 +34,7 @@ def _shortened_seal(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
-def test_controls_of_every_kind_are_judged_as_they_are(runtime: Runtime, tmp_path: Path) -> None:
+def test_controls_of_every_kind_are_judged_as_they_are(runtime: RuntimeName, tmp_path: Path) -> None:
     plan = calibrate_controls(1, runtime, HOLD, 0)
     # The share of weights that a proof reads is the same for small ones, and reading is dear there.
     outright = plan.arms[0]

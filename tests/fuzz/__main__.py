@@ -8,7 +8,7 @@ from collections import Counter
 
 import anyio
 
-from redline.cell.runtime import DEFAULT_VARIABLE
+from redline.cell.open import DEFAULT_VARIABLE
 from tests.fuzz.grammar import generate
 from tests.fuzz.play import Played, play_all, script_of
 

@@ -12,7 +12,7 @@ import anyio
 import pytest
 
 from redline.cell import Cell, ProcessRef
-from redline.cell.programs.warden import start_time
+from redline.cell.programs.prelude import start_time
 from redline.guardrails import _fanotify
 from redline.guardrails._fanotify import Opened, Openings
 

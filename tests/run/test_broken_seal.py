@@ -4,12 +4,12 @@ import pytest
 
 from redline.cell import CellConfig
 from redline.run.broken_seal import ABOVE_THE_CELL
-from redline.seal.broken import InjectedDefect
+from redline.seal.defects import InjectedDefect
 
 
 @pytest.mark.cell
 @pytest.mark.anyio
 @pytest.mark.parametrize("defect", ABOVE_THE_CELL, ids=lambda each: each.probe)
-async def test_a_drill_fails_under_its_breakage(defect: InjectedDefect) -> None:
+async def test_a_drill_fails_with_its_injected_defect(defect: InjectedDefect) -> None:
     assert defect.drill is not None
     assert await defect.drill(CellConfig(runtime="runc"))

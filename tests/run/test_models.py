@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from redline.cell import CellConfig
+from redline.cell.open import traits_of
 from redline.run import models
 
 ROOMY, LARGE = CellConfig(home_mib=640), CellConfig(home_mib=4480)
@@ -17,8 +18,9 @@ def _two_processors_and_8_gib(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_small_cells_are_as_many_as_the_processors_carry() -> None:
-    assert models.cells_at_once("runc", [ROOMY]) == 2 * models.MAX_PER_PROCESSOR
-    assert models.cells_at_once("runsc", [ROOMY]) == 2 * models.CELLS_PER_PROCESSOR["runsc"]
+    assert models.cells_at_once("runc", [ROOMY]) == 2 * traits_of("runc").cells_per_cpu
+    assert models.cells_at_once("runsc", [ROOMY]) == 2 * traits_of("runsc").cells_per_cpu
+    assert traits_of("runsc").cells_per_cpu < traits_of("runc").cells_per_cpu
 
 
 def test_large_cells_are_as_many_as_the_memory_holds_and_one_at_least() -> None:

@@ -149,10 +149,10 @@ def test_slots_follow_the_cells_that_are_asked_for(model: Path, tmp_path: Path) 
 
 
 def test_two_models_whose_files_would_have_one_name_are_refused(model: Path, tmp_path: Path) -> None:
-    twins = [tmp_path / name for name in ("a b.gguf", "a_b.gguf")]
-    for twin in twins:
-        twin.write_bytes(model.read_bytes())
-    fields = {"arms": ["self_replication"], "models": [f"llama-cpp/{twin}" for twin in twins], "runtime": "runc"}
+    paths = [tmp_path / name for name in ("a b.gguf", "a_b.gguf")]
+    for path in paths:
+        path.write_bytes(model.read_bytes())
+    fields = {"arms": ["self_replication"], "models": [f"llama-cpp/{path}" for path in paths], "runtime": "runc"}
     with pytest.raises(UsageError, match="would have the same names: run them apart"):
         run_plan(Plan.model_validate(fields), RunFolder(tmp_path / "out"), Silent(), Options())
 

@@ -7,9 +7,9 @@ import pytest
 from inspect_ai import eval
 from inspect_ai.model import get_model
 
+from redline.cell.config import RuntimeName
 from redline.cell.watch import Breach, Watch
 from redline.scenarios import self_replication
-from redline.scenarios._task import Runtime
 from redline.verify.evidence import Evidence
 from redline.verify.verdict import judge
 from tests.agents.trials import SEARCHES, Act, saying
@@ -18,7 +18,7 @@ from tests.sealed import under_a_seal
 pytestmark = pytest.mark.cell
 
 
-def evidence_of(act: Act, folder: Path, runtime: Runtime = "runc") -> Evidence:
+def evidence_of(act: Act, folder: Path, runtime: RuntimeName = "runc") -> Evidence:
     model = get_model("scripted/act", memoize=False, act=act)
     task = self_replication(trials=1, weights="1MiB", runtime=runtime)
     (log,) = eval(under_a_seal(task), model=model, log_dir=str(folder), display="none", log_realtime=False)
@@ -33,7 +33,7 @@ def evidence_of(act: Act, folder: Path, runtime: Runtime = "runc") -> Evidence:
 
 @pytest.mark.parametrize("runtime", ["runc", pytest.param("runsc", marks=pytest.mark.runsc)])
 def test_a_tool_of_the_providers_leaves_a_frozen_cells_evidence_and_no_verdict(
-    runtime: Runtime, tmp_path: Path
+    runtime: RuntimeName, tmp_path: Path
 ) -> None:
     evidence = evidence_of(saying("sleep 600 >/dev/null 2>&1 &", SEARCHES), tmp_path, runtime)
     verdict = judge(evidence)

@@ -79,7 +79,7 @@ async def test_where_no_cell_can_be_made_one_line_says_that_nothing_is_proved(mo
         raise CellError("RuntimeError: no cgroup\nmore")
 
     monkeypatch.setattr(_full_seal, "open_cell", refuse)
-    with pytest.raises(SealError, match="seal not proved: no cell on runc .*: no cgroup.*; `redline doctor` tells"):
+    with pytest.raises(SealError, match="seal not proved: no cell on runc .*: no cgroup.*. Run `redline doctor`"):
         await full_seal(CellConfig(runtime="runc"))
 
 

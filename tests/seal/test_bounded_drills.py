@@ -1,4 +1,4 @@
-"""A drill whose harness says nothing is over when its time is: it once waited 13 minutes for a line that never came."""
+"""A drill whose harness is silent ends at its timeout."""
 
 import os
 import signal
@@ -12,21 +12,21 @@ from redline.seal import drills
 
 pytestmark = pytest.mark.anyio
 
-SAYS = {
+OUTPUTS = {
     "nothing": "import time; time.sleep(600)",
     "half a line": "import time; print('{', end='', flush=True); time.sleep(600)",
-    "nothing, and passes its pipe on": "import os, time; os.fork(); time.sleep(600)",
+    "nothing, and a fork keeps the pipe open": "import os, time; os.fork(); time.sleep(600)",
 }
 
 
-@pytest.mark.parametrize("program", SAYS.values(), ids=SAYS)
-async def test_a_harness_that_says_nothing_holds_nobody_up(monkeypatch: pytest.MonkeyPatch, program: str) -> None:
+@pytest.mark.parametrize("program", OUTPUTS.values(), ids=OUTPUTS)
+async def test_a_silent_harness_does_not_block_the_drill(monkeypatch: pytest.MonkeyPatch, program: str) -> None:
     monkeypatch.setattr(drills, "HARNESS_SECONDS", 0.5)
     command = [sys.executable, "-I", "-S", "-c", f"import ctypes; ctypes.CDLL(None).prctl(1, 9, 0, 0, 0)\n{program}"]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
     began = time.monotonic()
     try:
-        assert await drills._that_came_up(process, 1) == []
+        assert await drills._started_harnesses(process, 1) == []
     finally:
         os.killpg(process.pid, signal.SIGKILL)
         await drills._end(process)
@@ -34,7 +34,7 @@ async def test_a_harness_that_says_nothing_holds_nobody_up(monkeypatch: pytest.M
     assert process.returncode is not None
 
 
-async def test_one_that_ends_without_a_word_is_seen_at_once() -> None:
+async def test_a_harness_that_exits_without_a_report_is_detected_at_once() -> None:
     process = subprocess.Popen(["true"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    assert await drills._that_came_up(process, 1) == []
+    assert await drills._started_harnesses(process, 1) == []
     await drills._end(process)

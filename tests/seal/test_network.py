@@ -1,4 +1,4 @@
-"""The program that tries to reach something, in a network of its own."""
+"""The inside half that tries to reach addresses, in a network of its own."""
 
 import subprocess
 import sys
@@ -8,7 +8,7 @@ import pytest
 
 from redline.seal.programs import network
 
-# Of two ports that the kernel may give, each is asked for again and again: half of all sockets are given the one asked.
+# With a port range of two, the kernel assigns the target's own port to half of the sockets.
 SCRIPT = """
 import fcntl, runpy, socket, struct
 with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
@@ -25,7 +25,7 @@ print("reached nothing")
 
 
 @pytest.mark.cell
-def test_nobody_reaches_himself_by_chance() -> None:
+def test_a_socket_that_gets_the_port_of_its_target_does_not_reach_itself() -> None:
     script = SCRIPT.format(path=str(Path(network.__file__)))
     command = ["unshare", "--net", "--user", "--map-root-user", sys.executable, "-c", script]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)

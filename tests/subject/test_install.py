@@ -5,7 +5,7 @@ import os
 import pytest
 
 from redline.cell import CellConfig, CellError, open_cell
-from redline.cell.runtime import DEFAULT_VARIABLE
+from redline.cell.open import DEFAULT_VARIABLE
 from redline.subject import ROOT, Layout, Weights, bundle_files, install
 from redline.tether.http import get
 

@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from redline.cell.programs.attendant import cell_processes, openat2_in_root
+from redline.cell.programs.inside import cell_processes
+from redline.cell.programs.prelude import openat2_in_root
 from redline.subject.weights import Weights
 from redline.verify._limits import limits, program
 

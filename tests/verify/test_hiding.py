@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from redline.cell.programs.attendant import connect_to_path, process_of
+from redline.cell.programs.links import connect_to_path, process_of
 from redline.verify.challenge import unescaped
 from tests.verify.local import CENSUS, SCORCH, WEIGHTS, addresses, content, files, places, running, seen_process
 

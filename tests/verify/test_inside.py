@@ -2,7 +2,7 @@
 
 import pytest
 
-from redline.cell.runtime import DEFAULT_VARIABLE
+from redline.cell.open import DEFAULT_VARIABLE
 from tests.verify.scene import (
     COPY,
     ENGINE_PORT,

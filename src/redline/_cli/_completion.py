@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterable, Iterator
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 Names = dict[str, dict[str, str]]
 """Each kind's names, with what a shell shows beside them."""
@@ -40,9 +40,9 @@ def model(incomplete: str) -> Iterator[tuple[str, str]]:
 
 def runtime(incomplete: str) -> Iterator[tuple[str, str]]:
     """Runtimes."""
-    from redline.cell.config import RuntimeName
+    from redline.cell.config import runtime_names
 
-    yield from _begun(((name, "") for name in get_args(RuntimeName)), incomplete)
+    yield from _begun(((name, "") for name in runtime_names()), incomplete)
 
 
 def _begun(names: Iterable[tuple[str, str]], incomplete: str) -> Iterator[tuple[str, str]]:

@@ -20,7 +20,8 @@ from redline._errors import RedlineError, UsageError
 from redline._names import one_line
 from redline.cell import CellConfig, open_cell
 from redline.cell.config import RuntimeName
-from redline.cell.runtime import STRENGTH, WAYS_TO_GET, Runtime, choose_runtime, find_runtime, unusable
+from redline.cell.open import RECOMMENDED, choose_runtime, every_runtime, traits_of, unusable
+from redline.cell.runtime import Runtime
 from redline.cell.state import SUBGID, SUBUID, own_subordinate_ids
 from redline.seal import SealReport, quick_seal
 
@@ -35,20 +36,20 @@ def examine() -> Iterator[Finding]:
     """Looks at everything that a run needs, and at what makes it better."""
     yield _system()
     yield _python()
-    cells = [_cell(found) for name in STRENGTH if (found := find_runtime(name)) is not None]
+    cells = [_cell(found) for kind in every_runtime() if (found := kind.find()) is not None]
     working = [finding.what.removeprefix(A_CELL) for finding in cells if finding.state == "ok"]
-    for name in STRENGTH:
-        yield _runtime(name)
+    for kind in every_runtime():
+        yield _runtime(kind)
     for finding in cells:
         yield _beside(finding, working)
     if not working:
-        yield Finding("cells", "missing", "no runtime makes a sealed cell here", way_to_get("runc"))
+        yield Finding("cells", "missing", "no runtime makes a sealed cell here", way_to_get(RECOMMENDED))
     yield _cgroups()
     for finding in _user_namespaces():
         yield _beside(finding, working)
     yield _auto(working)
-    for runtime in working:
-        yield _calibration(runtime)
+    for name in working:
+        yield _calibration(name)
     yield from model_servers()
     yield _local()
     yield _chromium()
@@ -63,7 +64,7 @@ def way_to_get(name: str) -> str:
     for tool, theirs in read_toml("redline._cli", "packages.toml").items():
         if name in theirs and shutil.which(tool):
             return f"{theirs['install']} {theirs[name]}"
-    known = {str(program): way for program, way in WAYS_TO_GET.items()}
+    known = {kind.traits.name: kind.traits.how_to_install for kind in every_runtime()}
     return known.get(name, f"install {name} with the system's package tool")
 
 
@@ -82,8 +83,8 @@ def _python() -> Finding:
     return Finding("python", "missing", found, f"make the environment with Python {first} to {last}")
 
 
-def _runtime(name: RuntimeName) -> Finding:
-    found = find_runtime(name)
+def _runtime(kind: type[Runtime]) -> Finding:
+    found, name = kind.find(), kind.traits.name
     if found is None:
         return Finding(name, "optional", "not installed", way_to_get(name))
     return Finding(name, "ok", f"{found.version} ({found.program})")
@@ -124,17 +125,17 @@ async def _try_cell(name: RuntimeName) -> SealReport:
 
 def _auto(working: list[str]) -> Finding:
     """Which runtime a run takes that names none; it need not be one that works here, if the environment names it."""
-    from redline.run.models import STRONG_RUNTIMES
-
     state: State = "optional" if working else "missing"
-    fix = f"name one that works: --runtime {working[0]}" if working else way_to_get("runc")
+    fix = f"name one that works: --runtime {working[0]}" if working else way_to_get(RECOMMENDED)
     try:
         name = choose_runtime("auto").name
     except UsageError as error:
         return Finding("--runtime auto", state, one_line(error), fix)
     if name not in working:
         return Finding("--runtime auto", state, f"takes {name}, which fails", fix)
-    shared = "" if name in STRONG_RUNTIMES else f"; models that are no controls need --runtime {name} said outright"
+    shared = f"; models that are no controls need --runtime {name} said outright"
+    if traits_of(name).runs_models_by_default:
+        shared = ""
     return Finding("--runtime auto", "ok", f"takes {name}{shared}")
 
 

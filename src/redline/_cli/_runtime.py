@@ -10,10 +10,9 @@ if typing.TYPE_CHECKING:
 
 
 def as_runtime(text: str) -> "RuntimeName":
-    """The runtime of that name."""
-    from redline.cell.config import RuntimeName
+    """Return the name of a runtime, or `auto`, as a command line gives it."""
+    from redline.cell.config import runtime_names
 
-    for name in typing.get_args(RuntimeName):
-        if name == text:
-            return typing.cast("RuntimeName", name)
-    raise UsageError(unknown("runtime", text, typing.get_args(RuntimeName)))
+    if text in runtime_names():
+        return text
+    raise UsageError(unknown("runtime", text, runtime_names()))

@@ -46,7 +46,7 @@ def calibrate(
     where a control is misjudged.
     """
     from redline._cli._progress import progress_on
-    from redline.cell.runtime import choose_runtime
+    from redline.cell.open import choose_runtime
     from redline.run import Options, RunFolder, calibrate_controls, calibrated, keep_calibration, run_plan
     from redline.run.calibration import prepare_to_keep
 

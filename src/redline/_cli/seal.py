@@ -34,7 +34,7 @@ def seal(
     Exit code 3 where a probe fails; with --selftest, where one does not fail as it must.
     """
     from redline.cell.config import CellConfig
-    from redline.cell.runtime import choose_runtime
+    from redline.cell.open import choose_runtime
 
     if selftest and quick:
         raise UsageError("--quick and --selftest exclude each other: give one of them")
@@ -96,7 +96,7 @@ def _selftest(config: "CellConfig", only: str, *, as_json: bool) -> int:
             raise UsageError(unknown("probe", name, PROBE_NAMES))
 
     def tell(row: Row) -> None:
-        say(f"{row.mark(row.probe) if row.probe else '.'} {row.probe} {row.what}")
+        say(f"{row.mark(row.probe) if row.probe else '.'} {row.probe} {row.description}")
 
     async def measure() -> Matrix:
         return await selftest(

@@ -18,7 +18,7 @@ from redline.agents.boundary import check_for_foreign_tools, guard_tether
 from redline.agents.ending import LoopEndedError
 from redline.cell import Cell, CellConfig, CellError, CellGoneError, ProcessRef, open_cell
 from redline.cell.alarm import Alarm, AlarmKind
-from redline.cell.programs.warden import cgroup_folders
+from redline.cell.programs.cgroups import cgroup_folders
 from redline.subject.weights import MIB, Weights
 from redline.tether import SOCKET_NAME, Broker, CallInfo, Caps, Message, places_of
 from redline.tether.protocol import Call, encode

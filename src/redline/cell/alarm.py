@@ -16,7 +16,8 @@ import anyio.to_thread
 
 from redline.cell.cell import Cell
 from redline.cell.errors import CellError
-from redline.cell.programs.warden import kill_process
+from redline.cell.load import load_program
+from redline.cell.programs.prelude import kill_process
 from redline.cell.watch import BreachKind, Watch
 
 WATCH_SECONDS: Final = 2.0
@@ -161,38 +162,11 @@ async def end_frozen(cell: Cell) -> None:
         CellError: Something of the agent's is left, or the cell is gone; it stays stopped.
     """
     if cell.observer == "outside" and cell.has_freezer:
-        answer, _ = await cell.run_with_cell_privileges(
-            _END_THE_FROZEN, {"seconds": END_SECONDS}, timeout=2 * END_SECONDS
-        )
+        program = load_program("redline.cell.programs.end_frozen")
+        answer, _ = await cell.run_with_cell_privileges(program, {"seconds": END_SECONDS}, timeout=2 * END_SECONDS)
         if answer["left"]:
             raise CellError(f"{answer['left']} processes of the frozen cell did not end")
     else:
         await cell.end_processes()
     cell.halted = None
     await cell.thaw()
-
-
-_END_THE_FROZEN = """
-import os, signal, time
-def main(request, fds):
-    inits = set(request["inits"].values())
-    end = time.monotonic() + request["seconds"]
-    while True:
-        left = [pid for _, pid in cell_processes(request["inits"]) if pid not in inits and lives(pid)]
-        for pid in left:
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
-        if not left or time.monotonic() > end:
-            return {"left": len(left)}, []
-        time.sleep(0.005)
-
-def lives(pid):
-    try:
-        with open("/proc/%d/stat" % pid, "rb") as file:
-            fields = file.read().rpartition(b")")[2].split()
-            return fields[0] not in (b"Z", b"X") or int(fields[17]) > 1
-    except OSError:
-        return False
-"""

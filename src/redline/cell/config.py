@@ -1,12 +1,56 @@
-"""What a cell is made of: nodes, runtime and the quotas that bite."""
+"""The configuration of a cell: its nodes, its runtime and its quotas."""
 
-from typing import Annotated, Literal
+import re
+from functools import cache
+from importlib.metadata import entry_points
+from typing import Annotated, Final, Literal, get_args
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
+from pydantic_core import PydanticKnownError
 
 from redline._base import Frozen
 
-RuntimeName = Literal["auto", "runsc", "runc", "crun", "docker"]
+BuiltInRuntime = Literal["auto", "runsc", "runc", "crun", "docker"]
+
+RUNTIME_GROUP: Final = "redline.runtimes"
+"""Entry point group in which other packages register runtimes."""
+
+NAME_PATTERN: Final = "^[a-z][a-z0-9_-]{0,31}$"
+
+
+@cache
+def runtime_names() -> tuple[str, ...]:
+    """Return every name that a configuration accepts: `auto`, the built-in runtimes, then the registered ones.
+
+    Only the metadata of installed packages is read; no runtime is imported.
+    """
+    built_in: tuple[str, ...] = get_args(BuiltInRuntime)
+    registered = {entry.name for entry in entry_points(group=RUNTIME_GROUP) if re.match(NAME_PATTERN, entry.name)}
+    return (*built_in, *sorted(registered - set(built_in)))
+
+
+def _require_known(name: str) -> str:
+    names = runtime_names()
+    if name not in names:
+        expected = f"{', '.join(map(repr, names[:-1]))} or {names[-1]!r}"
+        raise PydanticKnownError("literal_error", {"expected": expected})
+    return name
+
+
+RuntimeName = Annotated[
+    str,
+    AfterValidator(_require_known),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string", "enum": list(get_args(BuiltInRuntime))},
+                {"type": "string", "pattern": NAME_PATTERN},
+            ]
+        }
+    ),
+]
+"""Name of a container runtime, or `auto`."""
+
 NodeName = Literal["default", "target"]
 
 Mebibytes = Annotated[int, Field(ge=1, le=1 << 20)]
@@ -16,7 +60,7 @@ class CellConfig(Frozen):
     """The shape and the quotas of one cell. Sizes are in MiB."""
 
     runtime: RuntimeName = "auto"
-    """Which container runtime makes the cell; `auto` takes the strongest that works."""
+    """Container runtime that makes the cell; `auto` takes the strongest one that works."""
 
     nodes: tuple[NodeName, ...] = ("default",)
     """The nodes of the cell. They share user and network namespaces and nothing else."""
@@ -34,19 +78,19 @@ class CellConfig(Frozen):
     """Size of `/dev/shm` on each node."""
 
     working_mib: Mebibytes = 512
-    """Memory of each node beside its temporary file systems, which count as memory too."""
+    """Memory of each node in addition to its temporary file systems, which count as memory too."""
 
     pids: Annotated[int, Field(ge=8, le=4096)] = 128
-    """Processes and threads that a node may hold at once."""
+    """Maximum number of concurrent processes and threads of a node."""
 
     cpus: Annotated[float, Field(gt=0, le=64)] = 2.0
     """Processor time per second of wall time, per node."""
 
     open_files: Annotated[int, Field(ge=64, le=65536)] = 1024
-    """Descriptors that one process may hold."""
+    """Maximum number of descriptors of one process."""
 
     wall_seconds: Annotated[int, Field(ge=1, le=86400)] = 7200
-    """The cell is killed from outside when it is older than this."""
+    """Maximum age of the cell; an older cell is killed from outside."""
 
     @model_validator(mode="after")
     def _default_node_first(self) -> "CellConfig":

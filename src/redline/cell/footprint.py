@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from redline.cell.programs.warden import is_running, start_time
+from redline.cell.programs.prelude import is_running, start_time
 
 DEAD = (b"Z", b"X")
 POD = "pod-"

@@ -25,7 +25,7 @@ from redline.cell.cell import Cell, User
 from redline.cell.command import Completed
 from redline.cell.config import CellConfig
 from redline.cell.errors import CellError, CellGoneError
-from redline.cell.runtime import choose_runtime
+from redline.cell.open import choose_runtime, every_runtime
 from redline.cell.spec import HOME
 from redline.cell.state import state_folder, sweep_stale
 from redline.cell.wardens import Wardens
@@ -44,29 +44,29 @@ class CellEnvironment(SandboxEnvironment):
     """One node of a cell, as Inspect's tools and agents use it."""
 
     def __init__(self, cell: Cell, node: str) -> None:
-        """Names the cell and the node."""
+        """Store the cell and the node."""
         super().__init__()
         self.cell = cell
         self.node = node
 
     @classmethod
     def config_files(cls) -> list[str]:
-        """No configuration file: a cell is configured by `CellConfig` alone."""
+        """Return no configuration file: only `CellConfig` configures a cell."""
         return []
 
     @classmethod
     def config_deserialize(cls, config: dict[str, Any]) -> BaseModel:
-        """Reads a configuration back from a log."""
+        """Read a configuration back from a log."""
         return CellConfig.model_validate(config)
 
     @classmethod
     def default_concurrency(cls) -> int | None:
-        """Cells at once where the user says nothing."""
+        """Return the default number of concurrent cells."""
         return 2 * (os.cpu_count() or 1)
 
     @classmethod
     async def task_init(cls, task_name: str, config: SandboxEnvironmentConfigType | None) -> None:
-        """Starts the warden that will hold this task's cells."""
+        """Start the warden of this task's cells."""
         runtime = choose_runtime(_config(config).runtime)
         wardens = _wardens.get()
         if wardens is None:
@@ -78,7 +78,7 @@ class CellEnvironment(SandboxEnvironment):
     async def sample_init(
         cls, task_name: str, config: SandboxEnvironmentConfigType | None, metadata: dict[str, str]
     ) -> dict[str, SandboxEnvironment]:
-        """Makes a cell."""
+        """Make a cell."""
         shape = _config(config)
         wardens = _wardens.get()
         if wardens is None:
@@ -94,14 +94,14 @@ class CellEnvironment(SandboxEnvironment):
         environments: dict[str, SandboxEnvironment],
         interrupted: bool,
     ) -> None:
-        """Removes the cell, interrupted or not: a sealed cell is not for looking around in afterwards."""
+        """Remove the cell, interrupted or not: a sealed cell is not kept for inspection."""
         with anyio.CancelScope(shield=True):
             for cell in {env.as_type(CellEnvironment).cell for env in environments.values()}:
                 await cell.remove()
 
     @classmethod
     async def task_cleanup(cls, task_name: str, config: SandboxEnvironmentConfigType | None, cleanup: bool) -> None:
-        """Ends the wardens, and with them every cell that is left."""
+        """End the wardens, and with them every remaining cell."""
         wardens = _wardens.get()
         if wardens is not None:
             with anyio.CancelScope(shield=True):
@@ -109,13 +109,13 @@ class CellEnvironment(SandboxEnvironment):
 
     @classmethod
     async def cli_cleanup(cls, id: str | None) -> None:
-        """Sweeps what dead harnesses left; cells of harnesses that live are theirs."""
+        """Sweep what dead harnesses left; the cells of live harnesses stay."""
         state = state_folder()
-        swept = await anyio.to_thread.run_sync(sweep_stale, state, ["runc"], abandon_on_cancel=True)
-        await anyio.to_thread.run_sync(_sweep_containers, abandon_on_cancel=True)
-        with contextlib.suppress(OSError):  # other harnesses have theirs in it
+        swept = await anyio.to_thread.run_sync(sweep_stale, state, abandon_on_cancel=True)
+        await anyio.to_thread.run_sync(_sweep_runtimes, abandon_on_cancel=True)
+        with contextlib.suppress(OSError):  # other harnesses have their folders in it
             state.rmdir()
-        print(f"cell: swept the cells of {swept} harnesses that are no more.")
+        print(f"cell: removed the cells of {swept} dead harnesses.")
 
     async def exec(  # noqa: PLR0917 - it overrides a method of Inspect's, which takes these by position
         self,
@@ -128,7 +128,7 @@ class CellEnvironment(SandboxEnvironment):
         timeout_retry: bool = True,
         concurrency: bool = True,
     ) -> ExecResult[str]:
-        """Runs a command; see `SandboxEnvironment.exec`. Of a long output the tail is returned."""
+        """Run a command; see `SandboxEnvironment.exec`. Of a long output, return the tail."""
         given = input.encode() if isinstance(input, str) else (input or b"")
         limit = SandboxEnvironmentLimits.MAX_EXEC_OUTPUT_SIZE
         timeouts = [timeout]
@@ -155,7 +155,7 @@ class CellEnvironment(SandboxEnvironment):
         raise AssertionError("the last attempt returns or raises")
 
     async def write_file(self, file: str, contents: str | bytes) -> None:
-        """Writes a file as the agent's user."""
+        """Write a file as the agent's user."""
         data = contents.encode() if isinstance(contents, str) else contents
         try:
             await self.cell.write_file(file, data, node=self.node)
@@ -169,7 +169,7 @@ class CellEnvironment(SandboxEnvironment):
     async def read_file(self, file: str, text: Literal[False]) -> bytes: ...
 
     async def read_file(self, file: str, text: bool = True) -> str | bytes:
-        """Reads a file as the agent's user."""
+        """Read a file as the agent's user."""
         limit = SandboxEnvironmentLimits.MAX_READ_FILE_SIZE
         try:
             data = await self.cell.read_file(file, node=self.node, limit=limit)
@@ -182,12 +182,12 @@ class CellEnvironment(SandboxEnvironment):
         return data.decode() if text else data
 
 
-def _sweep_containers() -> None:
-    """Removes containers whose owner's folder is gone too; without an engine there are none."""
-    from redline.cell.docker.warden import sweep_containers
-
-    with contextlib.suppress(CellError):
-        sweep_containers()
+def _sweep_runtimes() -> None:
+    """Remove what dead harnesses left with the runtimes themselves."""
+    for kind in every_runtime():
+        found = kind.find()
+        if found is not None:
+            found.sweep()
 
 
 def _config(config: SandboxEnvironmentConfigType | None) -> CellConfig:
@@ -219,7 +219,7 @@ def _result(done: Completed) -> ExecResult[str]:
 
 
 def _file_error(error: OSError) -> OSError:
-    """A read-only place is, to Inspect's tools, a place that may not be written."""
+    """Return a permission error for a read-only file system, as Inspect's tools expect."""
     if error.errno == errno.EROFS:
         return PermissionError(errno.EACCES, os.strerror(errno.EACCES), error.filename)
     return error

@@ -2,9 +2,9 @@
 
 import os
 import shutil
-from importlib.resources import files
 from pathlib import Path
 
+from redline.cell.load import load_program
 from redline.cell.machine import Toolset
 from redline.cell.spec import AGENT_ID, HOME, TETHER_FOLDER
 
@@ -17,7 +17,7 @@ ETC = {
     "os-release": 'NAME="Linux"\nID=linux\nPRETTY_NAME="Linux"\n',
     "resolv.conf": "",
 }
-"""Written for the cell, never copied from the machine, whose files name its users and its networks."""
+"""Written for the cell, never copied from the host, whose files name its users and networks."""
 
 COPIED = ("ld.so.cache", "ld.so.conf")
 MODES = {
@@ -33,18 +33,18 @@ MODES = {
 
 
 PROGRAMS = ("init", "attendant")
-"""What of ours runs inside: the first process, and what works for the harness where it cannot see in."""
+"""Programs of redline that run inside: the first process, and the observer of cells that the host cannot see into."""
 
 
 def build_skeleton(folder: Path, tools: Toolset) -> Path:
-    """Makes the root folder and the programs that are bound into it.
+    """Create the root folder and the programs that are bound into it.
 
     Args:
         folder: An empty folder of the harness.
-        tools: What will be bound into it.
+        tools: The toolset that will be bound into it.
 
     Returns:
-        The root folder; the programs lie beside it by their names.
+        The root folder; the programs are next to it under their names.
     """
     root = folder / "root"
     for name, mode in MODES.items():
@@ -63,13 +63,13 @@ def build_skeleton(folder: Path, tools: Toolset) -> Path:
     _alternatives(root / "etc" / "alternatives")
     for name in PROGRAMS:
         _file(root / "run" / name, "")
-        _file(folder / name, files("redline.cell").joinpath(f"programs/{name}.py").read_text())
+        _file(folder / name, load_program(f"redline.cell.programs.{name}"))
     return root
 
 
 def _folder(path: Path, mode: int = 0o755) -> None:
     path.mkdir(parents=True, exist_ok=True)
-    path.chmod(mode)  # the umask does not decide what the cell sees
+    path.chmod(mode)  # independent of the umask
 
 
 def _file(path: Path, text: str) -> None:
@@ -78,10 +78,10 @@ def _file(path: Path, text: str) -> None:
 
 
 def _mount_point(root: Path, path: Path) -> None:
-    """Makes the place at which a path of the machine will be bound, where the root folder itself holds it."""
+    """Create the mount point of a path of the host, if it is in the root folder itself."""
     inside = root / str(path).lstrip("/")
     if path.parts[1] == "usr" and path != Path("/usr"):
-        return  # lies in what is bound at /usr
+        return  # inside /usr, which is bound
     if path.is_dir():
         _folder(inside)
     else:
@@ -90,7 +90,7 @@ def _mount_point(root: Path, path: Path) -> None:
 
 
 def _alternatives(folder: Path) -> None:
-    """Copies the links through which awk, which and others are found; their targets lie under /usr."""
+    """Copy the links by which awk, which and others are found; their targets are under /usr."""
     _folder(folder)
     source = Path("/etc/alternatives")
     if not source.is_dir():

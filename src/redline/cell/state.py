@@ -1,7 +1,11 @@
-"""Where cells live on the machine, under names that tell an agent nothing, and who owns them."""
+"""The folders of cells on the host, which harness owns each of them, and the sweep of those without a harness.
+
+Their names reveal nothing to an agent.
+"""
 
 import contextlib
 import fcntl
+import json
 import os
 import pwd
 import secrets
@@ -10,11 +14,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from importlib.resources import files
+from dataclasses import dataclass
 from pathlib import Path
 
 from redline._errors import UsageError
-from redline.cell.spec import AGENT_ID, IdMaps, IdSlice
+from redline.cell.spec import AGENT_ID
 
 RANGE_SIZE = 65536
 FIRST_RANGE, LAST_RANGE = 16384, 32000
@@ -22,19 +26,46 @@ FIRST_RANGE, LAST_RANGE = 16384, 32000
 
 NOBODY = 65534
 START_SECONDS = 60.0
-"""A folder without a lock is left alone for so long."""
+"""Age below which a folder without a lock is not swept: its harness may still be starting."""
+
+WARDEN_FILE = "warden"
+"""Program of a harness's warden, in the harness's folder. A later sweep runs the same program."""
+
+SETUP_FILE = "runtime"
+"""Command line of a harness's runtime and what the warden's program must know about it, in JSON."""
 
 SWEEP_SECONDS = 180.0
-"""A sweep of one harness's cells that takes longer is ended, and left to the next."""
+"""Time for the sweep of one harness's cells; the next sweep takes over what is left after it."""
 
 SUBUID, SUBGID = Path("/etc/subuid"), Path("/etc/subgid")
 
 
+@dataclass(frozen=True)
+class IdSlice:
+    """One contiguous piece of an id mapping."""
+
+    inside: int
+    outside: int
+    size: int
+
+    def oci(self) -> dict[str, int]:
+        """Return the mapping as the OCI specification writes it."""
+        return {"containerID": self.inside, "hostID": self.outside, "size": self.size}
+
+
+@dataclass(frozen=True)
+class IdMaps:
+    """Mappings of the user and group ids inside to those of the host."""
+
+    users: tuple[IdSlice, ...]
+    groups: tuple[IdSlice, ...]
+
+
 def state_folder() -> Path:
-    """The folder of this user's cells; made if need be.
+    """Return the folder of this user's cells; create it if needed.
 
     Raises:
-        UsageError: It cannot be made, or belongs to someone else.
+        UsageError: It cannot be made, or belongs to another user.
     """
     uid = os.geteuid()
     base = Path("/run") if uid == 0 else Path(os.environ.get("XDG_RUNTIME_DIR") or "/tmp")
@@ -50,16 +81,16 @@ def state_folder() -> Path:
         raise UsageError(
             f"{folder} does not belong to this user: remove it, or set XDG_RUNTIME_DIR to a folder of yours."
         )
-    if info.st_mode & 0o066:  # found there with other rights than it is made with
+    if info.st_mode & 0o066:  # an existing folder with other rights than a new one
         folder.chmod(0o711)
     return folder
 
 
 def new_owner(state: Path) -> Path:
-    """Makes the folder of one harness.
+    """Create the folder of one harness.
 
     Raises:
-        FileNotFoundError: Another harness has just ended and taken the empty state folder along.
+        FileNotFoundError: Another harness has just ended and removed the empty state folder.
     """
     folder = state / secrets.token_hex(4)
     folder.mkdir(mode=0o711)
@@ -68,10 +99,10 @@ def new_owner(state: Path) -> Path:
 
 
 def claim_ids(state: Path, cell_folder: Path) -> IdMaps:
-    """Takes a free range of ids for a cell; the sweep frees it by the file that names it.
+    """Claim a free range of ids for a cell; a sweep releases it by the file that names it.
 
     Raises:
-        UsageError: This user has no ids to give (see /etc/subuid), or all are taken.
+        UsageError: This user has no subordinate ids (see /etc/subuid), or all are taken.
     """
     candidates = _root_candidates() if os.geteuid() == 0 else _subordinate_candidates()
     for base, maps in candidates:
@@ -79,7 +110,7 @@ def claim_ids(state: Path, cell_folder: Path) -> IdMaps:
         note = cell_folder / "range"
         note.write_text(str(claim))
         try:
-            claim.hardlink_to(note)  # at once taken and noted by whom, so that no crash leaves a claim behind
+            claim.hardlink_to(note)  # claims and records in one step, so that no crash leaves a stale claim
         except FileExistsError:
             continue
         return maps
@@ -97,9 +128,9 @@ def _root_candidates() -> Iterator[tuple[int, IdMaps]]:
 
 
 def _subordinate_candidates() -> Iterator[tuple[int, IdMaps]]:
-    """Small slices, so that the usual 65536 ids of a user are enough for many cells that do not share any.
+    """Yield small slices, so that the usual 65536 ids of a user are enough for many cells that share none.
 
-    The cell's root is the user, because a rootless runtime gives files of its own to it; the agent is a subordinate id.
+    The cell's root is the user, because a rootless runtime owns its files as that; the agent is a subordinate id.
     """
     users, groups = own_subordinate_ids(SUBUID), own_subordinate_ids(SUBGID)
     inside = (AGENT_ID, NOBODY)
@@ -120,7 +151,7 @@ def _subordinate_candidates() -> Iterator[tuple[int, IdMaps]]:
 
 
 def own_subordinate_ids(file: Path) -> range:
-    """The first range of subordinate ids that this user has.
+    """Return the first range of subordinate ids of this user.
 
     Raises:
         UsageError: It has none.
@@ -133,12 +164,12 @@ def own_subordinate_ids(file: Path) -> range:
 
 
 def _names_of(uid: int) -> set[str]:
-    """The words by which a subordinate id file may name a user."""
+    """Return the names by which a subordinate id file may refer to a user."""
     return {str(uid), *(entry.pw_name for entry in pwd.getpwall() if entry.pw_uid == uid)}
 
 
 def _subordinate_ids(file: Path) -> list[tuple[str, int, int]]:
-    """Lines of a subordinate id file as (owner, first id, count)."""
+    """Return the lines of a subordinate id file as (owner, first id, count)."""
     try:
         lines = file.read_text(errors="replace").splitlines()
     except OSError:
@@ -152,40 +183,58 @@ def _subordinate_ids(file: Path) -> list[tuple[str, int, int]]:
     return found
 
 
-def sweep_stale(state: Path, runtime: Sequence[str]) -> int:
-    """Ends and removes the cells of harnesses that are no more.
+def install_warden(owner: Path, program: str, command: Sequence[str], *, own_kernel: bool) -> Path:
+    """Write the program of a harness's warden and its setup into the harness's folder.
 
-    A harness is alive while its warden holds the lock of its folder, so a pid that was given to another process since
-    cannot mislead.
+    Args:
+        owner: The harness's folder.
+        program: Text of the program.
+        command: The runtime's command line up to its verb.
+        own_kernel: Whether each cell has a kernel for itself.
 
     Returns:
-        How many harnesses' folders were swept.
+        Path of the program.
+    """
+    path = owner / WARDEN_FILE
+    path.write_text(program)
+    (owner / SETUP_FILE).write_text(json.dumps({"runtime": list(command), "own_kernel": own_kernel}))
+    return path
+
+
+def sweep_stale(state: Path) -> int:
+    """End and remove the cells of dead harnesses.
+
+    A harness is alive while its warden holds the lock of its folder, so a reused pid cannot mislead.
+
+    Returns:
+        Number of harness folders that were swept.
     """
     swept = 0
     for folder in sorted(state.iterdir()):
         if not (folder / "cells").is_dir() or has_living_warden(folder) or _is_being_made(folder):
             continue
-        sweep_owner(folder, runtime)
+        sweep_owner(folder)
         swept += 1
     _free_claims(state)
     return swept
 
 
-def sweep_owner(folder: Path, runtime: Sequence[str]) -> None:
-    """Ends and removes the cells of one harness. Its folder stays where something survives, for the next sweep."""
-    own = _runtime_of(folder) or list(runtime)
-    place = "docker/programs" if Path(own[0]).name == "docker" else "programs"
-    program = str(files("redline.cell").joinpath(f"{place}/warden.py"))
-    command = [sys.executable, "-I", "-S", program, str(folder), *own]
-    # A sweep that hangs is ended, and the folder stays for the next.
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, check=False, timeout=SWEEP_SECONDS)
-        if done.returncode == 0:
-            shutil.rmtree(folder, ignore_errors=True)
+def sweep_owner(folder: Path) -> None:
+    """End and remove the cells of one harness. Its folder stays if something survives, for the next sweep."""
+    program = folder / WARDEN_FILE
+    if (folder / SETUP_FILE).exists():
+        # A sweep that hangs is ended, and the folder stays for the next one.
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            command = [sys.executable, "-I", "-S", str(program), str(folder)]
+            done = subprocess.run(command, stdin=subprocess.DEVNULL, check=False, timeout=SWEEP_SECONDS)
+            if done.returncode == 0:
+                shutil.rmtree(folder, ignore_errors=True)
+    elif not any((folder / "cells").iterdir()):  # the harness died before it could make a cell
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _free_claims(state: Path) -> None:
-    """Removes claims of ranges whose cell is gone: each is one file with the one in its cell's folder."""
+    """Remove the claims of ranges whose cell is gone; a claim is a hard link to a file in its cell's folder."""
     for claim in state.glob("range-*"):
         with contextlib.suppress(FileNotFoundError):
             if claim.stat().st_nlink == 1:
@@ -193,12 +242,12 @@ def _free_claims(state: Path) -> None:
 
 
 def has_living_warden(owner: Path) -> bool:
-    """Whether the warden of a harness's folder still runs."""
+    """Return whether the warden of a harness's folder still runs."""
     return _is_locked(owner / "lock")
 
 
 def _is_being_made(folder: Path) -> bool:
-    """Whether a harness has just made its folder and its warden has yet to come up and lock it."""
+    """Return whether a harness has just created the folder and its warden has not locked it yet."""
     try:
         age = time.time() - folder.stat().st_mtime
     except FileNotFoundError:
@@ -218,10 +267,3 @@ def _is_locked(lock: Path) -> bool:
     finally:
         os.close(fd)
     return False
-
-
-def _runtime_of(folder: Path) -> list[str]:
-    try:
-        return (folder / "runtime").read_text().split("\0")
-    except OSError:
-        return []

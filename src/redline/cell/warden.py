@@ -1,10 +1,12 @@
-"""The harness's side of the warden: the small process outside that makes cells and ends them whatever happens."""
+"""The harness's side of the warden: the small process outside that makes cells and ends them whatever happens.
+
+Each kind of runtime starts its own warden; see `cell/oci/warden.py` and `cell/docker/warden.py`.
+"""
 
 import contextlib
 import json
 import os
 import select
-import shutil
 import signal
 import socket
 import subprocess
@@ -13,7 +15,6 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -21,29 +22,28 @@ import anyio
 import anyio.to_thread
 
 from redline.cell.errors import CellError, CellGoneError, NoAnswerError
-from redline.cell.machine import Toolset, toolset
+from redline.cell.machine import Toolset
 from redline.cell.messages import close_all, encode, receive_reply
-from redline.cell.runtime import Runtime
-from redline.cell.skeleton import build_skeleton
-from redline.cell.state import SWEEP_SECONDS, new_owner, state_folder, sweep_owner, sweep_stale
+from redline.cell.state import SETUP_FILE, SWEEP_SECONDS, new_owner, state_folder, sweep_owner, sweep_stale
+from redline.cell.traits import Traits
 
 LEASE_SECONDS = 4.0
-"""A harness that says nothing for so long is taken for dead; with the kill it makes less than five seconds."""
+"""Silence after which a harness counts as dead; with the kill, its cells end in less than five seconds."""
 
 BEAT_SECONDS = 0.5
 BEATS_OF_LEASE = 4
 MOMENT = 0.05
-"""Seconds in which the end of a process shows, after its sockets have closed."""
+"""Time after which the end of a process is visible, once its sockets have closed."""
 
 IDLE_SHARE = 0.5
-"""A harness that neither ran nor waited for a processor in more than this share of the time between two renewals was
-stopped: by a signal, by Ctrl-Z, by swapping or with the whole machine. Otherwise it was busy by its own doing."""
+"""Fraction of the time between two renewals of the lease. A harness that ran or waited for a processor for less than
+that was stopped: by a signal, by Ctrl-Z, by swapping or with the whole host. Otherwise it was merely busy."""
 
 END_SECONDS = 10.0
-"""So long a warden that found its harness late may take to end its cells and itself."""
+"""Time in which a warden whose harness was late ends its cells and itself."""
 
 RECENT_SECONDS = 20.0
-"""So long after the harness went on, its stop can be why its warden ends."""
+"""Time after a stop of the harness during which the stop can be the cause of its warden's end."""
 
 START_TIMEOUT = 20.0
 CLAIM_TRIES = 20
@@ -62,27 +62,27 @@ class HarnessContext:
 
     @property
     def init(self) -> Path:
-        """The program of each node's first process."""
+        """Path of the program of each node's first process."""
         return self.owner / "init"
 
     @property
     def attendant(self) -> Path:
-        """The program that works inside where the machine cannot see in."""
+        """Path of the program that observes from inside, for cells that the host cannot see into."""
         return self.owner / "attendant"
 
 
 @dataclass(frozen=True)
 class WardenEnd:
-    """How a warden ended that was not told to, and its cells with it."""
+    """How a warden and its cells ended without a request."""
 
     what: str
     """What happened, in one line."""
     from_outside: bool
-    """Whether something outside of the run did it, so that nothing in any cell can be the reason."""
+    """Whether something outside the run caused it, so that nothing in any cell can be the reason."""
 
 
 class LeaseClock:
-    """When the lease was renewed, by a clock that goes on while the machine sleeps, and how much the harness worked."""
+    """When the lease was renewed, by a clock that runs while the host sleeps, and how much the harness worked."""
 
     def __init__(self, lease_seconds: float) -> None:
         """Start with a beat."""
@@ -91,7 +91,7 @@ class LeaseClock:
         self._stop = (0.0, 0.0)
 
     def beat(self) -> None:
-        """Note that the lease is renewed now."""
+        """Record that the lease is renewed now."""
         now = self._now()
         stopped = self._stopped_until(now)
         if stopped:
@@ -100,7 +100,7 @@ class LeaseClock:
 
     @property
     def stopped(self) -> float:
-        """For how long the harness was stopped and the lease ran out, where that was just now; else 0."""
+        """Seconds for which the harness was just stopped so that its lease ran out; otherwise 0."""
         now = self._now()
         seconds, at = self._stop
         return max(self._stopped_until(now), seconds if now[0] - at < RECENT_SECONDS else 0.0)
@@ -115,10 +115,10 @@ class LeaseClock:
 
 
 def runnable_seconds() -> float:
-    """Seconds in which threads of this process ran or waited for a processor, summed over those that live.
+    """Return the seconds in which threads of this process ran or waited for a processor, summed over live threads.
 
-    On a machine that is loaded, a busy process is given only a small share of a processor, but it always waits for one.
-    A stopped process does not. A kernel without scheduling statistics tells only how long it ran.
+    On a loaded host, a busy process gets only a small share of a processor, but it always waits for one. A stopped
+    process does not. A kernel without scheduling statistics reports only how long the process ran.
     """
     total = 0
     for schedstat in Path("/proc/self/task").glob("*/schedstat"):
@@ -131,19 +131,19 @@ def runnable_seconds() -> float:
 class Warden:
     """A running warden process and the lease on it.
 
-    The lease is renewed from a thread of its own: a busy event loop is not a dead harness, a stopped process is.
+    A separate thread renews the lease: a busy event loop is not a dead harness, but a stopped process is.
     """
 
     def __init__(
         self,
-        runtime: Runtime,
+        traits: Traits,
         harness: HarnessContext,
         control: socket.socket,
         process: subprocess.Popen[bytes],
         lease_seconds: float = LEASE_SECONDS,
     ) -> None:
-        """Takes over a process that `start` made."""
-        self.runtime = runtime
+        """Take over a process that `start_program` started."""
+        self.traits = traits
         self.harness = harness
         self._control = control
         self._process = process
@@ -155,52 +155,23 @@ class Warden:
         self._beating = threading.Thread(target=self._keep_lease, name="lease", daemon=True)
         self._beating.start()
 
-    @classmethod
-    def start(cls, runtime: Runtime, lease_seconds: float = LEASE_SECONDS) -> "Warden":
-        """Sweeps what dead harnesses left, makes this harness's folder and starts its warden.
-
-        Args:
-            runtime: What makes the cells.
-            lease_seconds: A harness that says nothing for so long is taken for dead. Shorter in drills.
-
-        Raises:
-            UsageError: This user can make no cells here.
-            CellError: The warden did not come up.
-        """
-        if runtime.name == "docker":
-            from redline.cell.docker.warden import DockerWarden
-
-            return DockerWarden.begin(runtime, lease_seconds)
-        owner = claim_owner(runtime)
-        command = runtime.command(owner)
-        tools = toolset()
-        try:
-            (owner / "runtime").write_text("\0".join(command))
-            root = build_skeleton(owner, tools)
-            program = Path(str(files("redline.cell").joinpath("programs/warden.py")))
-            control, process = start_program(program, owner, command, lease_seconds)
-        except (OSError, CellError) as error:
-            shutil.rmtree(owner, ignore_errors=True)
-            raise no_room(owner, error) if isinstance(error, OSError) else error from None
-        return cls(runtime, HarnessContext(owner, root, tools), control, process, lease_seconds)
-
     @property
     def cells(self) -> Path:
-        """The folder that holds a folder for each cell."""
+        """The folder that contains a folder for each cell."""
         return self.harness.owner / "cells"
 
     async def call(
         self, message: Mapping[str, object], fds: Sequence[int] = (), timeout: float = 30.0
     ) -> tuple[dict[str, Any], list[int]]:
-        """Has the warden carry out one operation.
+        """Ask the warden to carry out one operation.
 
         Args:
             message: The operation and its arguments.
-            fds: Descriptors that go with it; they stay the caller's.
+            fds: Descriptors to pass with it; the caller still owns them.
             timeout: Seconds to wait for the answer.
 
         Returns:
-            The answer and the descriptors that came with it, which are the caller's to close.
+            The answer and the descriptors that came with it, which the caller must close.
 
         Raises:
             CellError: The operation failed.
@@ -232,14 +203,14 @@ class Warden:
 
     @property
     def is_gone(self) -> bool:
-        """Whether the warden ended before it was told to. Its cells are ended then, as nobody holds their lease."""
+        """Whether the warden ended without a request. Its cells end with it, since nothing holds their lease."""
         return self._end is not None or (not self._closing.is_set() and self._process.poll() is not None)
 
     async def ended(self) -> WardenEnd | None:
-        """How the warden ended that was not told to; None if it serves.
+        """Return how the warden ended without a request; None if it serves.
 
-        One that found its harness late may still be ending its cells when the harness, running again, meets the first
-        that is gone. So where the lease ran out, or a cell was just seen to end, its end is waited for.
+        A warden whose harness was late may still be ending its cells when the harness runs again and finds the first
+        of them gone. So this waits for the warden's end if the lease ran out or a cell has just ended.
         """
         deadline = anyio.current_time() + (END_SECONDS if self._clock.stopped else MOMENT)
         while not self.is_gone and anyio.current_time() < deadline and not self._closing.is_set():
@@ -257,7 +228,7 @@ class Warden:
         return WardenEnd(f"the warden ended with status {code}", from_outside=False)
 
     def _keep_lease(self) -> None:
-        """Renews the lease until the warden ends, which it does when told to; else its cells are ended from here."""
+        """Renew the lease until the warden ends; if it ends without a request, end its cells from here."""
         watch = select.poll()
         watch.register(self._control, select.POLLIN)
         while not watch.poll(1000 * self._beat_seconds):
@@ -265,24 +236,24 @@ class Warden:
             with contextlib.suppress(CellGoneError):
                 self._send({"op": "beat"})
         if not self._closing.is_set():
-            with contextlib.suppress(subprocess.TimeoutExpired):  # it is at its own sweep, which another may join
+            with contextlib.suppress(subprocess.TimeoutExpired):  # it is sweeping; a second sweep does no harm
                 self._process.wait(CLOSE_TIMEOUT)
             self._end = self._how_it_ended()
-            sweep_owner(self.harness.owner, [str(self.runtime.program)])
-            with contextlib.suppress(OSError):  # other harnesses have theirs in it
+            sweep_owner(self.harness.owner)
+            with contextlib.suppress(OSError):  # other harnesses have their folders in it
                 self.harness.owner.parent.rmdir()
 
     async def swept(self) -> None:
-        """Waits until the cells of a warden that is gone are ended and removed."""
+        """Wait until the cells of a warden that is gone are ended and removed."""
         await anyio.to_thread.run_sync(self._beating.join, CLOSE_TIMEOUT + SWEEP_SECONDS, abandon_on_cancel=True)
 
     async def bury(self) -> None:
-        """Wait until nothing is left of a warden that is gone, and release what is held for it."""
+        """Wait until nothing is left of a warden that is gone, then close its socket."""
         await self.swept()
         self._control.close()
 
     async def aclose(self) -> None:
-        """Ends every cell that is left and the warden itself."""
+        """End every remaining cell and the warden itself."""
         self._closing.set()
         with contextlib.suppress(OSError):  # the warden is gone
             self._control.shutdown(socket.SHUT_RDWR)
@@ -294,12 +265,12 @@ class Warden:
         self._control.close()
 
 
-def claim_owner(runtime: Runtime) -> Path:
-    """Sweeps what dead harnesses left and makes this one's folder."""
+def claim_owner() -> Path:
+    """Sweep what dead harnesses left and create the folder of this one."""
     for _ in range(CLAIM_TRIES):
         with contextlib.suppress(FileNotFoundError):  # the last harness to end removes the state folder
             state = state_folder()
-            sweep_stale(state, [str(runtime.program)])
+            sweep_stale(state)
             try:
                 return new_owner(state)
             except FileNotFoundError:
@@ -309,18 +280,21 @@ def claim_owner(runtime: Runtime) -> Path:
     raise CellError("the folder for cells disappears again and again: other harnesses end at every try")
 
 
-def no_room(place: Path, error: OSError) -> CellError:
-    """What to tell where the folder for cells cannot be written to."""
-    return CellError(f"cells cannot be made: nothing can be written to {place}: {error.strerror}")
+def no_room(path: Path, error: OSError) -> CellError:
+    """Return the error for a folder of cells that cannot be written to."""
+    return CellError(f"cells cannot be made: nothing can be written to {path}: {error.strerror}")
 
 
-def start_program(
-    program: Path, owner: Path, command: Sequence[str], lease_seconds: float
-) -> tuple[socket.socket, "subprocess.Popen[bytes]"]:
-    """Starts a warden's program and waits until it serves.
+def start_program(program: Path, owner: Path, lease_seconds: float) -> tuple[socket.socket, "subprocess.Popen[bytes]"]:
+    """Start a warden's program and wait until it serves.
+
+    Args:
+        program: The program, as `install_warden` wrote it.
+        owner: The harness's folder.
+        lease_seconds: Silence after which the warden takes the harness for dead.
 
     Returns:
-        The socket on which it listens, and the process.
+        The socket on which it serves, and the process.
 
     Raises:
         CellError: It did not come up.
@@ -332,7 +306,8 @@ def start_program(
         )
     ours.settimeout(START_TIMEOUT)
     try:
-        setup = {"folder": str(owner), "runtime": list(command), "lease_seconds": lease_seconds}
+        setup = json.loads((owner / SETUP_FILE).read_text())
+        setup.update(folder=str(owner), lease_seconds=lease_seconds)
         ours.send(json.dumps(setup).encode())
         if not ours.recv(1 << 10):
             raise CellError("the warden ended at its start")
@@ -342,18 +317,18 @@ def start_program(
     except CellError:
         _end(process)
         raise
-    # A warden that is stopped takes no more messages at some point: that must not stop the harness too.
+    # The socket of a stopped warden fills up at some point, which must not stop the harness too.
     ours.settimeout(SEND_SECONDS)
     return ours, process
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:
-    """Ends a warden that did not come up; it has no cell yet."""
+    """End a warden that did not come up; it has no cell yet."""
     process.kill()
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(CLOSE_TIMEOUT)
 
 
 def is_root() -> bool:
-    """Whether this harness may make cgroups and any id range."""
+    """Return whether this harness can make cgroups and claim any id range."""
     return os.geteuid() == 0

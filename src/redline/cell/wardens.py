@@ -1,4 +1,4 @@
-"""The wardens of one Inspect task: one for each runtime, started anew where it is lost."""
+"""The wardens of one Inspect task: one for each runtime, replaced when it is lost."""
 
 from dataclasses import dataclass, field
 
@@ -9,22 +9,23 @@ from redline._errors import UsageError
 from redline.cell.cell import Cell
 from redline.cell.config import CellConfig
 from redline.cell.errors import CellError, NoCellError
+from redline.cell.open import start_cell
 from redline.cell.runtime import Runtime
 from redline.cell.warden import Warden
 
 CELL_TRIES = 3
-"""So often a cell is asked for whose warden is lost meanwhile."""
+"""Attempts to make a cell while its warden is lost."""
 
 
 @dataclass
 class Wardens:
-    """Wardens by runtime. A warden that is gone makes no cell: the next cell waits until another one serves."""
+    """Wardens by runtime. A warden that is gone makes no cell: the next cell waits until a new one serves."""
 
     _by_runtime: dict[str, Warden] = field(default_factory=dict)
     _lock: anyio.Lock = field(default_factory=anyio.Lock)
 
     async def living(self, runtime: Runtime) -> Warden:
-        """Return a warden that serves, started if need be.
+        """Return a warden that serves; start it if needed.
 
         Raises:
             UsageError: This user can make no cells here.
@@ -37,12 +38,12 @@ class Wardens:
                 await warden.bury()
                 warden = None
             if warden is None:
-                warden = await anyio.to_thread.run_sync(Warden.start, runtime)
+                warden = await anyio.to_thread.run_sync(runtime.start_warden)
                 self._by_runtime[runtime.name] = warden
             return warden
 
     async def cell(self, shape: CellConfig, runtime: Runtime) -> Cell:
-        """Make a cell; where the warden is lost meanwhile, by another one.
+        """Make a cell; if the warden is lost meanwhile, with a new one.
 
         Raises:
             NoCellError: It cannot be made.
@@ -51,7 +52,7 @@ class Wardens:
             warden: Warden | None = None
             try:
                 warden = await self.living(runtime)
-                return await Cell.start(shape, warden)
+                return await start_cell(shape, warden)
             except (CellError, UsageError, TimeoutError) as error:
                 lost = warden is not None and await warden.ended() is not None
                 if not lost or attempt == CELL_TRIES:
@@ -59,7 +60,7 @@ class Wardens:
         raise AssertionError("the last attempt returns or raises")
 
     async def aclose(self) -> None:
-        """End the wardens, and with them every cell that is left."""
+        """End the wardens, and with them every remaining cell."""
         while self._by_runtime:
             _, warden = self._by_runtime.popitem()
             await warden.aclose()

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from redline.cell.cell import Cell, ProcessRef
-from redline.cell.programs.warden import cgroup_pids, is_running
+from redline.cell.programs.cgroups import cgroup_pids
+from redline.cell.programs.prelude import is_running, stat_fields
 
 NAMESPACES: Final = ("pid", "net", "ipc", "uts", "cgroup", "mnt", "user")
 SHARED_BY_ALL: Final = ("net", "user")
@@ -101,8 +102,10 @@ def _runs(init: ProcessRef) -> bool:
 
 def _place(pid: int) -> dict[str, str]:
     """The namespaces of a process and its parent."""
-    with open(f"/proc/{pid}/stat", "rb") as file:
-        parent = file.read().rpartition(b")")[2].split()[1].decode()
+    fields = stat_fields(pid)
+    if not fields:
+        raise ProcessLookupError(f"process {pid} has ended")
+    parent = fields[1].decode()
     return {**{kind: os.readlink(f"/proc/{pid}/ns/{kind}") for kind in NAMESPACES}, "parent": parent}
 
 

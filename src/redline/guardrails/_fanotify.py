@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from redline.cell import Cell, ProcessRef
-from redline.cell.programs.warden import start_time
+from redline.cell.programs.prelude import start_time
 
 FAN_CLOEXEC, FAN_NONBLOCK, FAN_CLASS_CONTENT = 0x01, 0x02, 0x04
 FAN_MARK_ADD = 0x01

@@ -5,14 +5,14 @@ from redline.cell import open_cell
 from redline.cell.config import CellConfig
 from redline.scenarios.statements import prompts_agree, texts
 from redline.seal import PROBE_NAMES
-from redline.seal.broken import Bench, DefectiveCell, InjectedDefect, Spec
+from redline.seal.defects import DefectiveCell, InjectedDefect, Spec, Workbench
 from redline.tether.seal_drill import tether_drill
 
 PATIENCE = 60.0
 FALSE_CLAIM = "The machine is connected to the internet."
 
 
-def unwatched_cgroup(spec: Spec, bench: Bench) -> None:
+def unwatched_cgroup(spec: Spec, bench: Workbench) -> None:
     """The cell sits in a control group that nobody watches."""
     bench.stray_cgroup(spec)
 

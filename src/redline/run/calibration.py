@@ -13,8 +13,9 @@ from redline import __version__
 from redline._errors import UsageError
 from redline._records import Records, refuse_foreign, strict_json
 from redline.catalog import Scalar
+from redline.cell.config import RuntimeName
 from redline.controls import CASES, CONTROLS, Case, Control, Family, Truth, find_control, truth_of
-from redline.plan import CONTROL_PREFIX, Arm, ModelSpec, Plan, Runtime, canonical_json
+from redline.plan import CONTROL_PREFIX, Arm, ModelSpec, Plan, canonical_json
 from redline.results import Calibration, FamilyRow, Misjudged, Results, TrialResult
 from redline.run.folder import write_text
 from redline.stats import Count, Rate, rate
@@ -24,7 +25,7 @@ CALIBRATION_WEIGHTS = "8MiB"
 """Small enough for hundreds of trials, and more than the controls leave room for that fail for want of it."""
 
 
-def calibrate_controls(trials: int, runtime: Runtime, hold: float, seed: int) -> Plan:
+def calibrate_controls(trials: int, runtime: RuntimeName, hold: float, seed: int) -> Plan:
     """The plan of every case: controls asked outright for a copy, so many trials each, and others in other arms, once.
 
     The verifier's rates of error are of those asked outright. The others show that each scenario and obstacle tells who

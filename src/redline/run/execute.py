@@ -17,7 +17,7 @@ from redline._errors import ExitCode, RedlineError, UsageError
 from redline._names import one_line
 from redline.catalog import scenarios
 from redline.cell import CellConfig
-from redline.cell.runtime import choose_runtime
+from redline.cell.open import choose_runtime
 from redline.guardrails.llm_monitor import ROLE as MONITOR
 from redline.models.limits import limits
 from redline.plan import Arm, ModelSpec, Plan, completed

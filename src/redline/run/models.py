@@ -18,19 +18,12 @@ from redline._names import one_line, unknown
 from redline._providers import providers
 from redline.agents import check_model, check_solver
 from redline.cell import CellConfig
+from redline.cell.open import traits_of
 from redline.controls import CONTROLS
 from redline.guardrails import NONE, read_guardrails
 from redline.guardrails.llm_monitor import ROLE as MONITOR
 from redline.plan import CONTROL_PREFIX, ModelSpec, Plan
 from redline.verify.judge import ROLE as JUDGE
-
-STRONG_RUNTIMES = frozenset({"runsc"})
-"""Runtimes that `auto` may choose for a model that is not a control: those with a kernel of their own."""
-
-CELLS_PER_PROCESSOR = {"runsc": 3, "docker": 2}
-MAX_PER_PROCESSOR = 10
-"""Trials spend most of their time waiting for the hold, for processes to settle, or for a model; on some runtimes they
-work more."""
 
 BUSY_PART_OF_HOME = 0.625
 """Weights, a copy or two of them and the processes beside take this part of what a cell's home may hold."""
@@ -162,7 +155,7 @@ def refuse_dead_servers(models: Iterable[Model]) -> None:
 
 def refuse_weak_runtime(plan: Plan, runtime: str) -> None:
     """A model that is not a control runs on a shared kernel only when the user says so outright."""
-    if plan.runtime != "auto" or runtime in STRONG_RUNTIMES:
+    if plan.runtime != "auto" or traits_of(runtime).runs_models_by_default:
         return
     for spec in plan.every_model:
         if not spec.is_control:
@@ -222,7 +215,7 @@ def cells_at_once(runtime: str, shapes: Iterable[CellConfig], bound: int | None 
         shapes: Their shapes.
         bound: How many the models' servers can answer; None where no server tells.
     """
-    most = CELLS_PER_PROCESSOR.get(runtime, MAX_PER_PROCESSOR) * (os.cpu_count() or 1)
+    most = traits_of(runtime).cells_per_cpu * (os.cpu_count() or 1)
     available_mib = psutil.virtual_memory().available >> 20
     room = min((int(available_mib / (BUSY_PART_OF_HOME * shape.home_mib)) for shape in shapes), default=most)
     return max(1, min(most, room, most if bound is None else bound))

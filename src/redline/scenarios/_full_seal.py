@@ -12,16 +12,15 @@ from redline._tasks import task_group
 from redline.agents.alarm_drill import alarm_drill
 from redline.cell import Cell, CellConfig, open_cell
 from redline.cell.alarm import bell
-from redline.cell.cell import one_warden
 from redline.cell.errors import CellError
-from redline.cell.runtime import choose_runtime
+from redline.cell.open import choose_runtime, one_warden
 from redline.scenarios.statements import fault_of_commands, faults_of_texts, statements, texts
 from redline.seal import Drill, Probe, SealReport, cells_for_the_seal, probe_cell
 from redline.seal.apart import cells_apart
-from redline.seal.broken_profiles import broken_profiles_fail
 from redline.seal.closed import closed_by_default
 from redline.seal.drills import bounds_drill, daemons_gone, kill_drill, lease_drill
 from redline.seal.probes import PROBES
+from redline.seal.profiles import broken_profiles_fail
 from redline.seal.report import report_of
 from redline.tether.seal_drill import tether_drill
 

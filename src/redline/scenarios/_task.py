@@ -38,6 +38,7 @@ from redline.agents import (
 )
 from redline.cell import Cell, CellConfig
 from redline.cell.alarm import Alarm
+from redline.cell.config import RuntimeName, runtime_names
 from redline.guardrails import NONE, Guard, Setting, caps_of, incompatibilities, read_guardrails, shaped
 from redline.models.clients import set_emulation
 from redline.models.preflight_record import AskedToolCalls, ToolCalls
@@ -63,7 +64,6 @@ Hint = Literal["none", "path", "commands"]
 Pressure = Literal["neutral", "insistent"]
 Alternative = Literal["offered", "absent"]
 Tether = Literal["told", "untold"]
-Runtime = Literal["auto", "runsc", "runc", "crun", "docker"]
 Nodes = Literal[1, 2]
 
 MIB = 2**20
@@ -132,7 +132,7 @@ class Common:
     time_limit: float = 1200.0
     guardrails: str = NONE
     hold: float = 5.0
-    runtime: Runtime = "auto"
+    runtime: RuntimeName = "auto"
 
     @property
     def factors(self) -> dict[str, Scalar]:
@@ -295,8 +295,8 @@ def check_choice(name: str, value: object, kind: object) -> None:
 
 
 def choices(kind: object) -> tuple[Scalar, ...]:
-    """The settings that a literal type allows; nothing for any other type."""
-    return get_args(kind)
+    """Return the settings that a literal type or the type of runtime names allows; none for any other type."""
+    return runtime_names() if kind is RuntimeName else get_args(kind)
 
 
 def read_size(text: str) -> int:

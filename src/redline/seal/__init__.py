@@ -1,4 +1,4 @@
-"""The seal: the measured containment of a cell, made of probes."""
+"""The seal: the measured containment of a cell, as a set of probes."""
 
 from redline.seal.cells import cells_for_the_seal
 from redline.seal.facts import PROBE_NAMES, Drill, Probe

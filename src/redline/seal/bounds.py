@@ -1,43 +1,43 @@
-"""The bounds of a node as the machine's control groups hold them."""
+"""Limits of a node's memory and CPU time, as the host's cgroups enforce them."""
 
 from pathlib import Path
 
 from redline.cell.footprint import is_of_a_cell
 
-UNBOUNDED = 1 << 60
+UNLIMITED = 1 << 60
 
 
 def cgroup_bounds(pid: int) -> dict[str, float | None]:
-    """Memory in bytes and processors of the control groups that a process is in; empty where it is in none of its own.
+    """Return the limits of memory (bytes) and CPU time (CPUs) of a process; empty if it is in no cgroup of a cell.
 
-    The lowest bound on the way up counts, and the process's own group must have a name: the root bounds nobody.
+    The lowest limit of the cgroup and of its ancestors applies. The root cgroup limits nothing.
     """
     try:
         lines = Path(f"/proc/{pid}/cgroup").read_text().splitlines()
     except OSError:
         return {}
-    places = {name: path for _, names, path in (line.split(":", 2) for line in lines) for name in names.split(",")}
-    if not any(is_of_a_cell(part) for path in places.values() for part in path.split("/")):
+    paths = {name: path for _, names, path in (line.split(":", 2) for line in lines) for name in names.split(",")}
+    if not any(is_of_a_cell(part) for path in paths.values() for part in path.split("/")):
         return {}
-    return {"memory": _memory(places), "cpus": _cpus(places)}
+    return {"memory": _memory(paths), "cpus": _cpus(paths)}
 
 
-def _memory(places: dict[str, str]) -> float | None:
+def _memory(paths: dict[str, str]) -> float | None:
     return _lowest(
         [
-            *_numbers("memory", places.get("memory"), "memory.limit_in_bytes"),
-            *_numbers("", places.get(""), "memory.max"),
+            *_numbers("memory", paths.get("memory"), "memory.limit_in_bytes"),
+            *_numbers("", paths.get(""), "memory.max"),
         ]
     )
 
 
-def _cpus(places: dict[str, str]) -> float | None:
+def _cpus(paths: dict[str, str]) -> float | None:
     found = []
-    for folder in _folders("cpu", places.get("cpu")):
+    for folder in _folders("cpu", paths.get("cpu")):
         quota, period = _number(folder / "cpu.cfs_quota_us"), _number(folder / "cpu.cfs_period_us")
         if quota is not None and period and quota > 0:
             found.append(quota / period)
-    for folder in _folders("", places.get("")):
+    for folder in _folders("", paths.get("")):
         try:
             quota_word, period_word = (folder / "cpu.max").read_text().split()
         except (OSError, ValueError):
@@ -48,8 +48,8 @@ def _cpus(places: dict[str, str]) -> float | None:
 
 
 def _lowest(numbers: list[float]) -> float | None:
-    bounded = [number for number in numbers if number < UNBOUNDED]
-    return min(bounded) if bounded else None
+    limits = [number for number in numbers if number < UNLIMITED]
+    return min(limits) if limits else None
 
 
 def _numbers(controller: str, path: str | None, name: str) -> list[float]:
@@ -65,7 +65,7 @@ def _number(path: Path) -> float | None:
 
 
 def _folders(controller: str, path: str | None) -> list[Path]:
-    """Folders of a control group and of those above it, where the hierarchy is mounted in the usual place."""
+    """Return the folders of a cgroup and of its ancestors, assuming the usual mount point of the hierarchy."""
     if path is None:
         return []
     root = Path("/sys/fs/cgroup") / controller if controller else Path("/sys/fs/cgroup")

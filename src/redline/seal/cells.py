@@ -1,4 +1,4 @@
-"""Cells that are made for the seal to be measured on."""
+"""Errors of the cells on which the seal is measured."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,10 +10,10 @@ from redline.cell.errors import CellError
 
 @contextmanager
 def cells_for_the_seal(runtime: str) -> Iterator[None]:
-    """Says of a cell that cannot be had that nothing is proved.
+    """Convert the error of a cell that could not be made, or was lost, into the error of a seal that is not proved.
 
     Args:
-        runtime: What makes it.
+        runtime: The container runtime of the cells.
 
     Raises:
         SealError: A cell could not be made, or was lost.
@@ -21,5 +21,5 @@ def cells_for_the_seal(runtime: str) -> Iterator[None]:
     try:
         yield
     except CellError as error:
-        reason = f"seal not proved: no cell on {runtime} could be looked at: {one_line(error)}"
-        raise SealError(f"{reason}; `redline doctor` tells what {runtime} lacks here") from error
+        reason = f"seal not proved: no cell on {runtime} could be probed: {one_line(error)}"
+        raise SealError(f"{reason}. Run `redline doctor` to see what {runtime} needs on this host.") from error

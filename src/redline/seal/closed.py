@@ -1,7 +1,7 @@
-"""Probe 25: whatever is said about the network, or left unsaid, a cell is closed or is not made.
+"""Probe 25: with every network setting, valid or not, a cell is closed or is not created.
 
-Nothing is made here: a cell on another network must not exist even for a moment. What is asked is the check that every
-cell passes before a runtime or an engine is told of it.
+This probe creates no cell, since a cell on another network must not exist even briefly. It calls the check that every
+specification passes before it is given to a runtime or an engine.
 """
 
 import copy
@@ -16,10 +16,11 @@ from redline.cell.config import CellConfig
 from redline.cell.docker.compose import Place, compose_services, require_closed_services
 from redline.cell.docker.image import Image
 from redline.cell.errors import CellError
-from redline.cell.spec import IdMaps, NodeSpec, node_spec, require_closed_network
+from redline.cell.oci.spec import NodeSpec, node_spec, require_closed_network
+from redline.cell.state import IdMaps
 
 Guard = Callable[[dict[str, Any]], None]
-"""Raises CellError for a specification, or for the services of a compose file, whose network is not closed."""
+"""Raises `CellError` for a specification, or for the services of a compose file, whose network is not closed."""
 
 SETTINGS: Final[tuple[dict[str, object], ...]] = (
     {"network": None},
@@ -34,7 +35,7 @@ SETTINGS: Final[tuple[dict[str, object], ...]] = (
     {"proxy": ""},
     {"ports": ["80:80"]},
 )
-"""Ways to ask for a network that a cell's configuration does not have."""
+"""Settings that request a network and that the configuration of a cell must reject."""
 
 NAMESPACES: Final[tuple[object, ...]] = (
     None,
@@ -47,10 +48,10 @@ NAMESPACES: Final[tuple[object, ...]] = (
     [{"type": "network", "path": "/proc/self/ns/net"}],
     [{"type": "network"}, {"type": "network", "path": "/proc/1/ns/net"}],
 )
-"""What may stand for the namespaces of a specification and does not make a network of the cell's own."""
+"""Values of `linux.namespaces` that do not give the cell a network namespace of its own."""
 
 MODES: Final[tuple[object, ...]] = (None, "", "host", "bridge", "default", "container:other", "service:other", "None")
-"""What may stand for the network of a service and does not close it."""
+"""Values of `network_mode` that do not close the network of a service."""
 
 OPENINGS: Final[dict[str, object]] = {
     "networks": ["default"],
@@ -59,18 +60,18 @@ OPENINGS: Final[dict[str, object]] = {
     "external_links": ["other"],
     "expose": ["80"],
 }
-"""What opens a service beside its network."""
+"""Keys, other than `network_mode`, that open the network of a service."""
 
 
 def closed_by_default(cell: Cell, guard: Guard | None = None) -> str | None:
-    """Tries every empty, missing and malformed setting of a network.
+    """Try every empty, missing and malformed network setting.
 
     Args:
-        cell: A cell, for what its kind is made of.
-        guard: The check, for the seal's own test.
+        cell: A cell of the kind to check.
+        guard: The check; replaced by the self-test.
 
     Returns:
-        What was taken for closed and is not, None where nothing was.
+        The setting that was accepted although it is not closed, None if there is none.
     """
     for setting in SETTINGS:
         try:
@@ -78,7 +79,7 @@ def closed_by_default(cell: Cell, guard: Guard | None = None) -> str | None:
         except ValidationError:
             continue
         return f"a configuration with {setting} is accepted"
-    if cell.runtime == "docker":
+    if cell.traits.specification == "compose":
         guard, whole, broken = guard or require_closed_services, _services(cell), _opened_services
     else:
         guard, whole, broken = guard or require_closed_network, _specification(cell), _opened_specifications
@@ -86,19 +87,19 @@ def closed_by_default(cell: Cell, guard: Guard | None = None) -> str | None:
         guard(copy.deepcopy(whole))
     except CellError as error:
         return f"a closed network is refused: {error}"
-    for what, opened in broken(whole):
+    for description, opened in broken(whole):
         try:
             guard(opened)
         except CellError:
             continue
-        return f"taken for closed: {what}"
+        return f"accepted as closed: {description}"
     return None
 
 
 def _specification(cell: Cell) -> dict[str, Any]:
     harness = cell.harness
-    host = NodeSpec("node1", harness.root, harness.init, Path("/"), IdMaps((), ()), "/")
-    return node_spec(cell.config, host, harness.tools)
+    node = NodeSpec("node1", harness.root, harness.init, Path("/"), IdMaps((), ()), "/")
+    return node_spec(cell.config, node, harness.tools)
 
 
 def _opened_specifications(whole: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:

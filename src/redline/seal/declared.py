@@ -1,33 +1,29 @@
-"""The mounts that a cell of each runtime is declared to have."""
+"""What a cell is declared to have on each runtime: mounts, writable folders, processes."""
 
 import os
 from typing import Any
 
 from redline.cell.cell import Cell
 from redline.cell.config import CellConfig
-from redline.cell.docker.compose import OWN_PIDS
+from redline.cell.oci.spec import NodeSpec, node_spec
 from redline.cell.spec import (
     HOME,
     INIT_PROGRAM,
     MASKED_PROC,
     READONLY_PROC,
     TETHER_FOLDER,
-    IdMaps,
-    NodeSpec,
-    node_spec,
 )
+from redline.cell.state import IdMaps
 
 DEVICES = tuple("/dev/" + name for name in ("null", "zero", "full", "random", "urandom", "tty", "console", "ptmx"))
-BY_GVISOR = ("/sys",)
-BY_DOCKER = ("/sys", "/sys/fs/cgroup", "/dev/mqueue", "/etc/resolv.conf", "/etc/hostname", "/etc/hosts")
 
 
 def declared_mounts(cell: Cell, node: str) -> dict[str, Any]:
-    """What may be mounted in a node.
+    """Return what may be mounted in a node.
 
     Returns:
-        `places`, where anything may be mounted; `devices` and `scratch`, of these, which need not be read-only; and
-        `bound`, device and inode of what the machine's own files and folders are, where these can be compared.
+        `paths`, the permitted mount points; `devices` and `scratch`, those among them that need not be read-only; and
+        `bound`, device and inode of each mounted file or folder of the host, if these can be compared.
     """
     harness = cell.harness
     spec = node_spec(
@@ -45,9 +41,8 @@ def declared_mounts(cell: Cell, node: str) -> dict[str, Any]:
     )
     mounts = {mount["destination"]: mount for mount in spec["mounts"]}
     masked = [*MASKED_PROC, *harness.tools.masked, *READONLY_PROC]
-    beside = BY_GVISOR if cell.runtime == "runsc" else BY_DOCKER if cell.runtime == "docker" else ()
     return {
-        "places": ["/", *mounts, *masked, *DEVICES, *beside],
+        "paths": ["/", *mounts, *masked, *DEVICES, *cell.traits.extra_mounts],
         "devices": [*DEVICES, *masked],
         "scratch": [TETHER_FOLDER] if cell.observer == "inside" else [],
         "bound": _bound(mounts) if cell.observer == "outside" else {},
@@ -55,7 +50,7 @@ def declared_mounts(cell: Cell, node: str) -> dict[str, Any]:
 
 
 def scratch_mib(config: CellConfig) -> dict[str, int]:
-    """The places in which the agent may write, each with its size in MiB."""
+    """Return the size in MiB of each folder in which the agent may write."""
     return {
         "/tmp": config.tmp_mib,
         "/var/tmp": config.var_tmp_mib,
@@ -65,12 +60,12 @@ def scratch_mib(config: CellConfig) -> dict[str, int]:
 
 
 def declared_pids(cell: Cell) -> int:
-    """How many processes a node may hold; Docker counts ours, which start the agent's commands, in the same bound."""
-    return cell.config.pids + (OWN_PIDS if cell.runtime == "docker" else 0)
+    """Return the limit of a node's processes, including those of redline that the runtime counts within it."""
+    return cell.config.pids + cell.traits.spare_pids
 
 
 def _bound(mounts: dict[str, dict[str, Any]]) -> dict[str, list[int]]:
-    """Device and inode of each source; the first process's program is left out, which is judged by what it does."""
+    """Return device and inode of each bound source except the first process's program, which may be patched."""
     found = {}
     for destination, mount in mounts.items():
         if mount["type"] == "bind" and destination != INIT_PROGRAM:

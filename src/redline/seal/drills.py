@@ -1,7 +1,7 @@
-"""Life and death, drilled: what a cell started is gone with it, a kill leaves nobody, and a cell ends with its lease.
+"""Drills of a cell's end: nothing outlives a teardown, a kill leaves no process, and a cell ends with its lease.
 
-Each drill makes cells of its own and returns None, or why the claim does not hold. What lives is counted from outside,
-by control group and ids and state. Options are for the seal's own test, which has to see each drill fail.
+Each drill makes its own cells and returns None, or why the claim does not hold. Processes are counted from outside, by
+cgroup, user ids and state. The optional parameters are for the self-test, which makes each drill fail.
 """
 
 import contextlib
@@ -22,46 +22,45 @@ import anyio
 import anyio.to_thread
 
 from redline._tasks import task_group
-from redline.cell.cell import Cell, open_cell
+from redline.cell.cell import Cell
 from redline.cell.config import CellConfig
 from redline.cell.errors import CellError, CellGoneError
 from redline.cell.footprint import Footprint
+from redline.cell.open import open_cell
 
 LEASE_SECONDS = 1.0
-"""The lease of a drilled harness: long enough for a busy machine, short enough for the start of every run."""
+"""The lease of a drilled harness: long enough for a busy host, short enough for the start of every run."""
 
 LEASE_GRACE = 1.0
 KILL_BOUND = 5.0
-"""A kill may never take longer; what it takes on a quiet machine is a benchmark's business."""
+"""Maximum duration of a kill on any host; the benchmarks measure it on an idle one."""
 
 WALL_SECONDS = (1, 6, 30)
-"""The life of a cell that is drilled for it, and what it gets where that was too short for it to come up."""
+"""Time limits to try for the cell of this drill: the next one if the cell did not start within the last."""
 
 WALL_GRACE = 10.0
-"""An engine may take its time over a kill; what counts is that nobody has to ask for it."""
+"""Time that an engine may take over a kill; the drill shows only that the kill happens by itself."""
 
 SMALL = {"home_mib": 8, "tmp_mib": 8, "var_tmp_mib": 4, "shm_mib": 4, "working_mib": 40}
 """A cell that is fast to fill."""
 
-TOUCHED = 3
-"""So many times the memory that is declared is touched: some runtimes count what is ours in the same bound."""
-
-TOUCH = "import sys; room = bytearray(int(sys.argv[1])); room[::4096] = bytes(len(room[::4096])); sys.exit(0)"
+OVERUSE = 3
+"""Multiple of the declared memory to allocate: some runtimes count redline's own processes in the same limit."""
 
 SETTLE_SECONDS = 10.0
-"""Seconds within which daemons or a storm have to be up."""
+"""Time within which daemons or a fork storm must be running."""
 
 HARNESS_SECONDS = 60.0
-"""Seconds within which a drilled harness has to have its cell: an engine may have others to make."""
+"""Time within which a drilled harness must have its cells: an engine may be busy with others."""
 
 HARNESS_TRIES = 3
-"""Harnesses that are started before it is said that none comes up."""
+"""How often to start a harness before giving up."""
 
 SWEPT_SECONDS = 10.0
 POLL_SECONDS = 0.01
 SETTLED_SECONDS = 0.05
 DAEMON_SECONDS = "86399"
-"""By this argument the daemons of a drill are known."""
+"""The argument that identifies the daemons of a drill."""
 
 START_DAEMONS = f"""
 setsid sleep {DAEMON_SECONDS} </dev/null >/dev/null 2>&1 &
@@ -74,16 +73,16 @@ DAEMONS = 4
 START_STORM = '(sleep 0.2; exec "$0" -I -S -c "$1") </dev/null >/dev/null 2>&1 &'
 
 Order = Callable[[Cell], Awaitable[object]]
-"""Something that is to end a cell."""
+"""An operation that must end a cell."""
 
 
 async def remove(cell: Cell) -> None:
-    """The teardown of a trial's cell."""
+    """Tear the cell down, as at the end of a trial."""
     await cell.remove()
 
 
 async def kill(cell: Cell) -> None:
-    """The kill of a cell."""
+    """Kill the cell."""
     await cell.kill()
 
 
@@ -94,33 +93,33 @@ async def daemons_gone(config: CellConfig, teardown: Order = remove) -> str | No
         await _leave_daemons(cell)
         await teardown(cell)
         left = footprint.left_over()
-        return f"after the teardown there is still {', '.join(left)}" if left else None
+        return f"left after the teardown: {', '.join(left)}" if left else None
 
 
 async def kill_drill(config: CellConfig, order: Order = kill) -> str | None:
-    """Probe 31: a kill under a fork storm, with stopped and setsid processes, leaves nobody."""
+    """Probe 31: a kill during a fork storm, with stopped and setsid processes, leaves no process."""
     async with open_cell(config) as cell:
         drilled = await kill_under_storm(cell, order)
         if drilled.survivors:
             return f"{drilled.survivors} of {drilled.processes} processes survived the kill"
         if drilled.seconds > KILL_BOUND:
-            return f"the kill took {drilled.seconds:.1f} s; it is to take {KILL_BOUND:g} s at most"
+            return f"the kill took {drilled.seconds:.1f} s (maximum: {KILL_BOUND:g} s)"
         return None
 
 
 async def bounds_drill(config: CellConfig, longer: int = 0) -> str | None:
-    """Of probe 29: who touches more memory than a node may hold loses his life, and a cell that is too old is gone.
+    """Part of probe 29: a process that exceeds the memory limit is killed, and so is a cell at its time limit.
 
     Args:
-        config: The shape of the cell; it gets little memory, so that it is soon filled.
-        longer: Seconds that the cell may in truth live longer than it is held to, for the seal's own test.
+        config: Configuration of the cell; its memory is reduced, so that it is soon full.
+        longer: Seconds by which the cell's real time limit exceeds the one that is checked; used by the self-test.
     """
-    fault: str | None = "no cell came up before it was too old"
+    fault: str | None = "no cell started within its time limit"
     for seconds in WALL_SECONDS:
         try:
             fault = await _bounded(config.model_copy(update={**SMALL, "wall_seconds": seconds + longer}), seconds)
         except CellError:
-            continue  # on a busy machine it was too old before it was up: it gets more time
+            continue  # on a busy host the limit can end a cell before it has started
         break
     return fault
 
@@ -128,63 +127,67 @@ async def bounds_drill(config: CellConfig, longer: int = 0) -> str | None:
 async def _bounded(config: CellConfig, seconds: int) -> str | None:
     async with open_cell(config) as cell:
         footprint = footprint_of(cell)
-        # Not tried where nothing bounds it, or where the bound is a kernel's which would go with it: there it is read.
-        if not cell.rootless and cell.runtime != "runsc":
-            size = TOUCHED * config.memory_mib << 20
-            command = [cell.interpreter, "-I", "-S", "-c", TOUCH, str(size)]
+        # Rootless cells have no such limit, and gVisor's kernel would be killed with the process: there, the outside
+        # half only reads the limit.
+        if not cell.rootless and not cell.traits.own_kernel:
+            size = OVERUSE * config.memory_mib << 20
+            command = [cell.interpreter, "-I", "-S", "-c", _program("touch_memory"), str(size)]
             if (await cell.exec(command, timeout=SETTLE_SECONDS)).returncode == 0:
-                return f"{size} bytes could be touched of {config.memory_mib} MiB"
+                return f"{size} bytes could be allocated (limit: {config.memory_mib} MiB)"
         with anyio.move_on_after(seconds + WALL_GRACE):
             while footprint.may_live() or footprint.living():
                 await anyio.sleep(POLL_SECONDS)
             return None
-        return f"a cell that may live for {seconds} s was there {WALL_GRACE:g} s later"
+        return f"a cell with a time limit of {seconds} s was still running {WALL_GRACE:g} s after it"
 
 
 @dataclass(frozen=True)
 class Drilled:
-    """What one kill took."""
+    """The measurement of one kill."""
 
     processes: int
+    """Processes at the time of the kill."""
+
     seconds: float
-    """From the order to the last process gone."""
+    """Time from the kill to the end of the last process."""
 
     survivors: int
+    """Processes that still ran afterwards."""
 
 
 async def kill_under_storm(cell: Cell, order: Order = kill) -> Drilled:
-    """Lets a fork storm fill a node and orders the kill in the midst of it.
+    """Fill a node with a fork storm and kill the cell during it.
 
     Raises:
-        CellError: The storm did not come up, so that the kill would prove nothing.
+        CellError: The storm did not start, so the kill would prove nothing.
     """
     footprint = footprint_of(cell)
     await _leave_daemons(cell)
     crowd = await _storm(cell, footprint)
     begun = time.perf_counter()
-    with contextlib.suppress(CellError, OSError):  # it says that something survived; who did is counted here
+    with contextlib.suppress(CellError, OSError):  # raised if a process survives; the survivors are counted below
         await order(cell)
     seconds = time.perf_counter() - begun
     return Drilled(crowd, seconds, len(footprint.living()))
 
 
 async def _storm(cell: Cell, footprint: Footprint) -> int:
-    """Starts a fork storm and waits until it crowds the node, as seen from outside: inside it slows every look."""
-    # Not by `spawn`, which looks for the process afterwards: where that is done inside, there would be no room for it.
+    """Start a fork storm and wait until it fills half of the node, counted from outside: inside, the storm slows it."""
+    # `spawn` would look up the process afterwards, possibly inside the node, where no further process can start.
     await cell.exec(["sh", "-c", START_STORM, cell.interpreter, _program("fork_storm")], timeout=SETTLE_SECONDS)
     with anyio.move_on_after(SETTLE_SECONDS):
         while (crowd := footprint.count()) < cell.config.pids // 2:
             await anyio.sleep(POLL_SECONDS)
         return crowd
-    raise CellError("the fork storm of the drill did not come up")
+    raise CellError("the fork storm of the drill did not start")
 
 
 async def lease_drill(config: CellConfig, lease_seconds: float = LEASE_SECONDS) -> str | None:
-    """Probe 32: the cells of a harness that is stopped or killed are gone within the lease.
+    """Probe 32: the cells of a harness that is stopped or killed end within the lease.
 
     Args:
-        config: The shape of the cells.
-        lease_seconds: The lease that the wardens get; the cells are held to `LEASE_SECONDS` whatever it is.
+        config: Configuration of the cells.
+        lease_seconds: The lease given to the wardens; the drill always checks `LEASE_SECONDS`.
     """
     ends = (signal.SIGSTOP, signal.SIGKILL)
     reasons: dict[str, str] = {}
@@ -202,73 +205,75 @@ async def lease_drill(config: CellConfig, lease_seconds: float = LEASE_SECONDS) 
 
 @dataclass(frozen=True)
 class DrilledHarness:
-    """A harness of another process, with a cell in which daemons run."""
+    """A harness in a process of its own, with a cell in which daemons run."""
 
     pid: int
+    """The harness's process."""
+
     footprint: Footprint
-    """What the machine knows its cell by."""
+    """The traces of its cell on the host."""
 
     folder: Path
     """The cell's folder."""
 
 
 async def end_harness(harness: DrilledHarness, number: signal.Signals, bound: float) -> str | None:
-    """Stops or kills a harness and says what is wrong with how its cell ends, None where nothing is."""
+    """Send a signal to a harness. Return what is left of its cell after `bound` seconds, None if nothing is."""
     footprint, folder = harness.footprint, harness.folder
     begun = time.perf_counter()
     os.kill(harness.pid, number)
     while footprint.may_live() or footprint.living():
         if time.perf_counter() - begun > bound:
-            return f"{len(footprint.living())} processes of the cell live {bound:g} s after their harness"
+            return f"{len(footprint.living())} processes of the cell run {bound:g} s after the end of their harness"
         await anyio.sleep(POLL_SECONDS)
     with anyio.move_on_after(SWEPT_SECONDS):
         while folder.exists() or footprint.left_over():
             await anyio.sleep(POLL_SECONDS)
     left = [*footprint.left_over(), *([f"folder {folder}"] if folder.exists() else [])]
-    return f"of the cell there is still {', '.join(left)}" if left else None
+    return f"remains of the cell: {', '.join(left)}" if left else None
 
 
 @asynccontextmanager
 async def harnesses_with_cells(
     config: CellConfig, count: int = 1, lease_seconds: float = LEASE_SECONDS
 ) -> AsyncIterator[list[DrilledHarness]]:
-    """Harnesses of other processes, each with a cell in which daemons run. Killed and reaped afterwards.
+    """Start harness processes, each with a cell in which daemons run. Kill and reap them at the end of the block.
 
     Raises:
-        CellError: One did not come up.
+        CellError: A harness did not start.
     """
     command = [sys.executable, "-m", "redline.seal.drilled_harness"]
     command += [config.model_dump_json(), str(lease_seconds), str(count)]
     for attempt in range(HARNESS_TRIES):
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
         try:
-            made = await _that_came_up(process, count)
+            made = await _started_harnesses(process, count)
             if len(made) == count:
                 yield made
                 return
-            # On a machine at work a cell can outlive its short lease before it is made: no fault of the lease's.
+            # On a busy host the short lease can expire before the cell is complete, which is no failure of the lease.
             if attempt == HARNESS_TRIES - 1:
-                raise CellError("the harness of the drill did not come up")
+                raise CellError("the harness of the drill did not start")
         finally:
             await _end(process)
 
 
-async def _that_came_up(process: "subprocess.Popen[bytes]", count: int) -> list[DrilledHarness]:
-    """The harnesses of a process that said where their cells are, in the time that they have for it."""
+async def _started_harnesses(process: "subprocess.Popen[bytes]", count: int) -> list[DrilledHarness]:
+    """Return the harnesses of a process that reported their cells within `HARNESS_SECONDS`."""
     assert process.stdout is not None
     made: list[DrilledHarness] = []
     with anyio.move_on_after(HARNESS_SECONDS):
         async for line in _lines(process.stdout.fileno()):
-            where = json.loads(line)
-            footprint = Footprint.of(where["inits"], os.geteuid())
-            made.append(DrilledHarness(where["pid"], footprint, Path(where["folder"])))
+            report = json.loads(line)
+            footprint = Footprint.of(report["inits"], os.geteuid())
+            made.append(DrilledHarness(report["pid"], footprint, Path(report["folder"])))
             if len(made) == count:
                 break
     return made
 
 
 async def _lines(fd: int) -> AsyncIterator[bytes]:
-    """The lines of a pipe as they come. A thread that waits for one could not be ended by the time that it has."""
+    """Yield the lines of a pipe as they arrive. A thread that blocks on the pipe could not be cancelled."""
     os.set_blocking(fd, False)
     data = b""
     while True:
@@ -282,7 +287,7 @@ async def _lines(fd: int) -> AsyncIterator[bytes]:
 
 
 async def _end(process: "subprocess.Popen[bytes]") -> None:
-    """Kills a process, and with it, by their parent's death, those that it has started."""
+    """Kill a process. Its children have asked the kernel to be killed when it dies."""
     process.kill()
     with anyio.CancelScope(shield=True), suppress(subprocess.TimeoutExpired):
         await anyio.to_thread.run_sync(process.wait, KILL_BOUND, abandon_on_cancel=True)
@@ -292,22 +297,22 @@ async def _end(process: "subprocess.Popen[bytes]") -> None:
 
 
 def footprint_of(cell: Cell) -> Footprint:
-    """What the machine knows a cell by.
+    """Return the traces of a cell on the host.
 
     Raises:
-        CellGoneError: Its first processes ended before they could be asked.
+        CellGoneError: Its first processes ended before they could be read.
     """
     try:
         return Footprint.of([node.init_pid for node in cell.nodes.values()], os.geteuid())
     except OSError as error:
-        raise CellGoneError(f"the cell ended before it was known what it leaves: {error}") from error
+        raise CellGoneError(f"the cell ended before its footprint was taken: {error}") from error
 
 
 async def _leave_daemons(cell: Cell) -> None:
-    """Starts daemons in all the ways that detach one, and one that is stopped.
+    """Start a daemon by every method of detaching one, and one that is stopped.
 
     Raises:
-        CellError: They did not start, so that their absence would prove nothing.
+        CellError: They did not start, so their absence would prove nothing.
     """
     await cell.exec(["sh", "-c", START_DAEMONS], timeout=SETTLE_SECONDS)
     with anyio.move_on_after(SETTLE_SECONDS):
@@ -318,7 +323,7 @@ async def _leave_daemons(cell: Cell) -> None:
             if tally["named"] >= DAEMONS and tally["stopped"]:
                 return
             await anyio.sleep(SETTLED_SECONDS)
-    raise CellError("the daemons that were to be left behind did not start")
+    raise CellError("the daemons of the drill did not start")
 
 
 @cache

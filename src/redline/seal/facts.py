@@ -1,4 +1,4 @@
-"""What the halves of the probes found, and what a probe is."""
+"""Types of the seal: the facts that the halves of the probes gather, probes and drills."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -15,115 +15,122 @@ PROBE_NAMES = (
     "daemons_gone", "kill_drill", "lease_drill", "no_hooks", "no_device_nodes", "alarm_arrives",
     "evidence_unalterable", "broken_profiles_fail", "prompts_agree",
 )  # fmt: skip
-"""The list of probes, in the order of their numbers."""
+"""The names of all probes, in the order of their numbers."""
 
 
 class MissingFacts(Exception):
-    """A half of a probe did not run."""
+    """Raised when a half of a probe did not run."""
 
 
 NOT_RUN = "did not run"
-"""How the reason of a probe begins that found nothing, neither good nor bad."""
+"""Start of the reason of a probe that did not run, and so found neither good nor bad."""
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What both halves of the probes found."""
+    """The facts that both halves of the probes gathered on one node."""
 
     inside: dict[str, Any] = field(default_factory=dict)
-    """By the name of the inside group."""
+    """Facts of the inside half, by group."""
 
     errors: dict[str, str] = field(default_factory=dict)
-    """Groups that raised; under the empty name, what kept all of them from running."""
+    """Errors by group; under the empty name, an error that kept every group from running."""
 
     outside: dict[str, Any] = field(default_factory=dict)
-    """The kernel's word on the processes of the node, and what the harness saw of what it had planted."""
+    """Facts of the outside half: the processes of the node as a kernel reports them, and the state of the canaries."""
 
     config: CellConfig = field(default_factory=CellConfig)
-    machine: dict[str, str] = field(default_factory=dict)
-    """Namespaces of the harness."""
+    """Configuration of the cell."""
+
+    host_namespaces: dict[str, str] = field(default_factory=dict)
+    """Namespaces of the harness, by kind."""
 
     observer: str = "outside"
-    """Whether `outside` is the machine's kernel's word, or that of the kernel inside."""
+    """Whether `outside` comes from the host's kernel (`outside`) or from the kernel inside the cell (`inside`)."""
 
     sentry: dict[str, Any] | None = None
-    """Where a runtime has a kernel of its own: the machine's word on the process that is that kernel."""
+    """On a runtime with a separate kernel: that kernel's process, as the host's kernel reports it."""
 
     def group(self, name: str) -> dict[str, Any]:
-        """The facts of an inside group.
+        """Return the facts of a group of the inside half.
 
         Raises:
-            MissingFacts: They were not gathered.
+            MissingFacts: The group was not gathered.
         """
         if name not in self.inside:
             raise MissingFacts(self.errors.get(name) or self.errors.get("") or "not gathered")
         found: dict[str, Any] = self.inside[name]
         return found
 
-    def seen(self, name: str) -> Any:
-        """What the outside half saw.
+    def observed(self, name: str) -> Any:
+        """Return a fact of the outside half.
 
         Raises:
-            MissingFacts: It did not look.
+            MissingFacts: The fact was not gathered.
         """
         if name not in self.outside:
-            raise MissingFacts(self.errors.get("") or f"the outside half did not see {name}")
+            raise MissingFacts(self.errors.get("") or f"the outside half did not report {name}")
         return self.outside[name]
 
     def processes(self) -> list[dict[str, Any]]:
-        """The outside half's processes.
+        """Return the processes that the outside half found.
 
         Raises:
-            MissingFacts: It saw none.
+            MissingFacts: It found none.
         """
         found = list(self.outside.get("processes", {}).values())
         if not found:
-            raise MissingFacts(self.errors.get("") or "the outside half saw no process")
+            raise MissingFacts(self.errors.get("") or "the outside half found no process")
         return found
 
     def agents(self) -> list[dict[str, Any]]:
-        """The processes but the node's first one and those that watch."""
-        return [process for process in self.processes() if not is_first(process) and not process["watcher"]]
+        """Return the processes except the node's first process and the attendant's."""
+        return [process for process in self.processes() if not is_first(process) and not process["attendant"]]
 
 
 def is_first(process: dict[str, Any]) -> bool:
-    """Whether a process is the first of its node."""
+    """Return whether a process is the first of its node."""
     return bool(process["NSpid"].split()[-1] == "1")
 
 
 Judgement = Callable[[Facts], str | None]
-"""From the facts to the reason why the probe failed, None where it passed."""
+"""Returns the reason why the probe failed, None if it passed."""
 
 
 @dataclass(frozen=True)
 class Probe:
-    """A named piece of the seal: an expectation and a judgement over facts. Facts that are missing fail it."""
+    """An expectation about a cell and a check of it against the facts. Missing facts fail the probe."""
 
     number: int
     name: str
     expectation: str
+    """What holds if the probe passes."""
+
     check: Judgement
     quick: bool = False
-    """Whether it is in the quick set, which gates every trial."""
+    """Whether the probe is in the quick set, which gates every trial."""
+
     warns: bool = False
-    """Whether it only warns."""
+    """Whether a failure is only a warning."""
 
     def judge(self, facts: Facts) -> str | None:
-        """Why the probe failed, None where it passed."""
+        """Return why the probe failed, None if it passed."""
         try:
             return self.check(facts)
         except MissingFacts as missing:
             return f"{NOT_RUN} ({missing})"
         except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
-            return f"its facts do not fit ({type(error).__name__}: {error})"
+            return f"malformed facts ({type(error).__name__}: {error})"
 
 
 @dataclass(frozen=True)
 class Drill:
-    """A probe that makes cells, or whatever it needs, of its own."""
+    """A probe that makes its own cells."""
 
     number: int
     name: str
     expectation: str
+    """What holds if the drill passes."""
+
     run: Callable[[CellConfig], Awaitable[str | None]]
-    """Carries it out on cells of a shape. Returns why it failed, None where it passed."""
+    """Runs the drill on cells of a configuration. Returns why it failed, None if it passed."""

@@ -1,24 +1,24 @@
-"""The probe of limits: each is used up inside, and read outside where it is a cgroup's."""
+"""The probe of limits: the inside half exhausts each limit, and the outside half reads those of cgroups."""
 
 import errno
 import signal
 
 from redline.seal.facts import Facts, Probe
 
-NO_CGROUP = "no cgroup bounds memory and processor time"
-SPARE = 1.3
-"""Processor time is given out in slices, so a short measurement may see a little more than the bound."""
+NO_CGROUP = "no cgroup limits memory and CPU time"
+CPU_TOLERANCE = 1.3
+"""CPU time is granted in slices, so a short measurement can slightly exceed the limit."""
 
 
 def limits_bite(facts: Facts) -> str | None:
-    """Probe 29."""
+    """Probe 29: every limit that the inside half exhausts is enforced, and cgroups have the declared limits."""
     config = facts.config
-    forked, most = facts.group("processes_at_once"), facts.seen("declared_pids")
-    if forked["error"] != errno.EAGAIN or forked["forked"] >= most:
-        return f"{forked['forked']} processes could be made of {most} that were declared"
+    forked, maximum = facts.group("processes_at_once"), facts.observed("declared_pids")
+    if forked["error"] != errno.EAGAIN or forked["forked"] >= maximum:
+        return f"{forked['forked']} processes could be started (declared: {maximum})"
     opened = facts.group("open_files")
     if opened["error"] != errno.EMFILE or opened["open"] > config.open_files:
-        return f"{opened['open']} files could be opened of {config.open_files} that were declared"
+        return f"{opened['open']} files could be opened (declared: {config.open_files})"
     written = facts.group("file_size")
     if written["error"] not in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT):
         return f"a file of {written['written']} bytes could be written"
@@ -27,24 +27,22 @@ def limits_bite(facts: Facts) -> str | None:
 
 def _cgroup(facts: Facts) -> str | None:
     config = facts.config
-    bounds = facts.seen("bounds")
+    bounds = facts.observed("bounds")
     if not bounds:
         return NO_CGROUP
-    most = config.memory_mib + facts.seen("spare_mib")
-    if bounds["memory"] is None or bounds["memory"] > most << 20:
-        return f"memory is bounded to {bounds['memory']} bytes, not {most} MiB"
+    maximum = config.memory_mib + facts.observed("spare_mib")
+    if bounds["memory"] is None or bounds["memory"] > maximum << 20:
+        return f"memory is limited to {bounds['memory']} bytes, not {maximum} MiB"
     if bounds["cpus"] is None or bounds["cpus"] > config.cpus * 1.001:
-        return f"processor time is bounded to {bounds['cpus']}, not {config.cpus}"
+        return f"CPU time is limited to {bounds['cpus']} CPUs, not {config.cpus}"
     memory = facts.group("memory")
     if memory["tried"] and memory["signal"] != signal.SIGKILL and memory["code"] != errno.ENOMEM:
-        return "more memory than declared could be touched"
+        return "more memory than declared could be allocated"
     time = facts.group("processor_time")
-    # A slice more may have been given at the start.
-    if time["used"] > config.cpus * (time["seconds"] + 0.1) * SPARE:
-        return f"{time['used']:.2f} s of processor time in {time['seconds']:.2f} s"
+    # The first period can include one slice more.
+    if time["used"] > config.cpus * (time["seconds"] + 0.1) * CPU_TOLERANCE:
+        return f"{time['used']:.2f} s of CPU time in {time['seconds']:.2f} s"
     return None
 
 
-LIMITS = (
-    Probe(29, "limits_bite", "processes, files, file size, memory and processor time have their bound", limits_bite),
-)
+LIMITS = (Probe(29, "limits_bite", "processes, files, file size, memory and CPU time are limited", limits_bite),)

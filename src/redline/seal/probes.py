@@ -1,4 +1,4 @@
-"""The probes that look at a cell: each an expectation and a judgement over the facts that its two halves gathered."""
+"""The probes that inspect one cell: each is an expectation and a check of the facts that its two halves gather."""
 
 from redline.seal.facts import Facts, MissingFacts, Probe
 from redline.seal.filesystem import FILESYSTEM
@@ -10,7 +10,7 @@ from redline.seal.privilege import PRIVILEGE
 __all__ = ["PROBES", "QUICK", "Facts", "MissingFacts", "Probe"]
 
 PROBES = tuple(sorted((*PRIVILEGE, *NAMESPACES, *FILESYSTEM, *NETWORK, *LIMITS), key=lambda probe: probe.number))
-"""The full set, by the numbers of the containment list; drills, which make cells of their own, come beside it."""
+"""The full set in the order of the probes' numbers, without the drills, which make their own cells."""
 
 QUICK = tuple(probe for probe in PROBES if probe.quick)
 """The quick set, which gates every trial."""

@@ -1,4 +1,4 @@
-"""The seal of a running cell: its quick set, which gates every trial, and all that can be asked of one cell."""
+"""Measure the seal of a running cell: the quick set, which gates every trial, or every probe that inspects one cell."""
 
 import time
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from redline.seal.report import SealReport, report_of
 
 
 async def quick_seal(cell: Cell, *, node: str = "default", guarded: Sequence[ProcessRef] = ()) -> SealReport:
-    """Measures the seal of one node as the agent would meet it, in one command.
+    """Run the quick set of probes on one node, in one command that runs as the agent.
 
     Args:
         cell: The cell.
@@ -20,16 +20,16 @@ async def quick_seal(cell: Cell, *, node: str = "default", guarded: Sequence[Pro
         guarded: Processes whose memory the agent must not be able to open.
 
     Returns:
-        What passed and what failed. Nothing is raised for a cell that is gone or lies: such a seal is not proved.
+        Which probes passed and failed. If the cell is gone or its answer is invalid, every probe has failed.
     """
     return await _measure(cell, node, guarded, full=False)
 
 
 async def probe_cell(cell: Cell, *, node: str = "default", guarded: Sequence[ProcessRef] = ()) -> SealReport:
-    """Runs every probe that looks at a cell on one node of a fresh one; what needs cells of its own is no part of it.
+    """Run every probe that inspects one cell; drills, which make their own cells, are not included.
 
     Args:
-        cell: A cell in which nothing has been done yet.
+        cell: A fresh cell, in which no command has run yet.
         node: The node to probe.
         guarded: Processes whose memory the agent must not be able to open.
 
@@ -40,14 +40,14 @@ async def probe_cell(cell: Cell, *, node: str = "default", guarded: Sequence[Pro
 
 
 async def quick_seal_of_all(cell: Cell, *, guarded: Sequence[ProcessRef] = ()) -> SealReport:
-    """Measures the seal of every node of a cell.
+    """Run the quick set of probes on every node of a cell.
 
     Args:
         cell: The cell.
-        guarded: Processes whose memory the agent must not be able to open, on whichever node.
+        guarded: Processes, on any node, whose memory the agent must not be able to open.
 
     Returns:
-        The report of the first node whose seal is not proved; of the first node where all are.
+        The report of the first node whose seal is not proved; if all are proved, that of the first node.
     """
     reports = [
         await quick_seal(cell, node=node, guarded=[process for process in guarded if _is_of(process, node, cell)])
@@ -57,7 +57,7 @@ async def quick_seal_of_all(cell: Cell, *, guarded: Sequence[ProcessRef] = ()) -
 
 
 def _is_of(process: ProcessRef, node: str, cell: Cell) -> bool:
-    """Whether a pid may be looked for in a node: where the machine cannot see in, each node counts its own."""
+    """Return whether a pid is valid in a node: if the host cannot see into the cell, each node has its own pids."""
     return cell.observer == "outside" or process.node == node
 
 

@@ -1,4 +1,4 @@
-"""What the probes of a seal found."""
+"""The report of a seal: which probes passed, failed, are lacking or only warned."""
 
 import os
 import re
@@ -7,36 +7,37 @@ from functools import cache
 from typing import TYPE_CHECKING, Literal
 
 from redline._base import Frozen, read_toml
+from redline.cell.config import runtime_names
+from redline.cell.open import traits_of
 from redline.seal.facts import NOT_RUN, Drill, Probe
 
 if TYPE_CHECKING:
     from redline.cell.cell import Cell
 
 LABELS = "T0.H1.N2"
-"""AISI's labels: no tool outside, one host's sandbox, no network."""
+"""Labels of the UK AISI's sandboxing toolkit for tooling, host and network isolation."""
 
-GVISOR = "gVisor's own"
-SHARED_KERNEL = "the machine's"
+SHARED_KERNEL = "the host's"
 
 
 class Finding(Frozen):
-    """One probe that did not pass, and why."""
+    """A probe that did not pass, and why."""
 
     number: int
-    """Number in the list of probes."""
+    """The probe's number."""
 
     name: str
     """The probe's name."""
 
     reason: str
-    """Why: what was found instead of what was expected, or, where that is known of the runtime, why it is so there."""
+    """What was found instead of the expectation; for a known limitation of the runtime, its explanation."""
 
     found: str = ""
-    """What was found, where the reason does not say it."""
+    """What was found, if `reason` is an explanation."""
 
 
 class SealReport(Frozen):
-    """The containment of one node of a cell as it was measured."""
+    """The measured containment of one node of a cell."""
 
     verified: bool
     """Whether every probe ran and passed. A probe that did not run has failed."""
@@ -48,7 +49,7 @@ class SealReport(Frozen):
     """The container runtime."""
 
     observer: Literal["outside", "inside"]
-    """Whether the outside halves could see into the cell."""
+    """Whether the outside halves ran on the host (`outside`) or, where it cannot see in, in the cell (`inside`)."""
 
     passed: tuple[str, ...]
     """Names of the probes that passed."""
@@ -57,33 +58,33 @@ class SealReport(Frozen):
     """The probes that failed."""
 
     lacking: tuple[Finding, ...] = ()
-    """Probes that cannot pass, because the runtime truly lacks what they ask for; each with the reason."""
+    """Probes that cannot pass on this runtime, each with the reason."""
 
     warnings: tuple[Finding, ...] = ()
-    """Probes that only warn, and did."""
+    """Probes that only warn and whose expectation does not hold."""
 
     labels: str = ""
-    """AISI's labels of tooling, host and network; none where the seal is not proved."""
+    """Labels of the UK AISI's sandboxing toolkit; empty if the seal is not proved."""
 
     kernel: str = ""
-    """Whose kernel the agent runs on."""
+    """The kernel that serves the agent's system calls."""
 
     notes: tuple[str, ...] = ()
-    """Bounds that this machine or user cannot set, by name."""
+    """Limits that this host or user cannot set."""
 
     not_protected: tuple[str, ...] = ()
-    """What such a cell does not protect from, whatever the probes found."""
+    """What a cell of this runtime does not protect from, even if every probe passes."""
 
     seconds: float
-    """How long the probing took."""
+    """Duration of the probing."""
 
     @property
     def found_something(self) -> bool:
-        """Whether a probe that failed did run; where none did, the cell may have ended before it could be probed."""
+        """Whether a probe that failed did run; if none did, the cell may have ended before it could be probed."""
         return any(not finding.reason.startswith(NOT_RUN) for finding in self.failed)
 
     def summary(self) -> str:
-        """One line for a person."""
+        """Return the report in one line."""
         if self.verified:
             lacking = f", {len(self.lacking)} lacking" if self.lacking else ""
             return f"seal verified ({self.profile}, {len(self.passed)} probes{lacking}, {self.runtime})"
@@ -93,7 +94,7 @@ class SealReport(Frozen):
 def report_of(
     cell: "Cell", found: Iterable[tuple[Probe | Drill, str | None]], *, full: bool, seconds: float
 ) -> SealReport:
-    """The report of what probes found."""
+    """Build the report from the result of each probe: the reason of its failure, None if it passed."""
     passed: list[str] = []
     failed: list[Finding] = []
     lacking: list[Finding] = []
@@ -120,7 +121,7 @@ def report_of(
         lacking=tuple(lacking),
         warnings=tuple(warnings),
         labels="" if failed else LABELS,
-        kernel=GVISOR if cell.runtime == "runsc" else f"{SHARED_KERNEL} ({os.uname().release})",
+        kernel=cell.traits.kernel or f"{SHARED_KERNEL} ({os.uname().release})",
         notes=unbounded(cell),
         not_protected=not_protected(cell.runtime),
         seconds=seconds,
@@ -128,10 +129,10 @@ def report_of(
 
 
 def lacking_reason(runtime: str, rootless: bool, probe: str, finding: str) -> str | None:
-    """Why a probe cannot pass on a runtime, None where it can: the finding must be wholly one that is known."""
-    places = {runtime, *(("rootless",) if rootless else ())}
+    """Return why a probe cannot pass on a runtime, None if it can. The finding must match a known one completely."""
+    where = {runtime, *(("rootless",) if rootless else ())}
     for entry in _lacking():
-        if entry["where"] in places and entry["probe"] == probe and re.fullmatch(entry["finding"], finding):
+        if entry["where"] in where and entry["probe"] == probe and re.fullmatch(entry["finding"], finding):
             return entry["reason"]
     return None
 
@@ -143,13 +144,15 @@ def _lacking() -> tuple[dict[str, str], ...]:
 
 
 def not_protected(runtime: str) -> tuple[str, ...]:
-    """What cells of a runtime do not protect from, whatever their probes found."""
+    """Return what cells of a runtime do not protect from, even if every probe passes; nothing if it is unknown."""
+    if runtime not in runtime_names():
+        return ()
     data = read_toml("redline.seal", "data/not_protected.toml")
-    return tuple(entry["text"] for entry in data["not_protected"] if runtime in entry["runtimes"])
+    return (*traits_of(runtime).not_protected, *data["every_runtime"])
 
 
 def unbounded(cell: "Cell") -> tuple[str, ...]:
-    """Bounds that a cell of this kind does not have."""
+    """Return the limits that a cell of this kind does not have."""
     if not cell.rootless:
         return ()
-    return ("rootless: no cgroup bounds memory and processor time; temporary file systems and process limits do bite",)
+    return ("rootless: no cgroup limits memory and CPU time; tmpfs quotas and process limits are enforced",)

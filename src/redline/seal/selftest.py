@@ -1,20 +1,20 @@
-"""The self-test of the seal: every probe is run on a cell that it must reject, and must be the one that does."""
+"""The self-test of the seal: for each injected defect, its own probe must fail, and no unrelated one."""
 
 from collections.abc import Collection, Sequence
 
 from redline.cell.config import CellConfig
-from redline.seal.broken import InjectedDefect
-from redline.seal.broken_cells import CELLS
-from redline.seal.broken_drills import DRILLS
-from redline.seal.broken_network import NETWORKS
+from redline.seal.defects import InjectedDefect
+from redline.seal.defects.cells import CELLS
+from redline.seal.defects.drills import DRILLS
+from redline.seal.defects.network import NETWORKS
 from redline.seal.facts import PROBE_NAMES
-from redline.seal.matrix import UNBROKEN, Matrix, Measure, Progress, Row, measure_defects
+from redline.seal.matrix import NEVER_FAILS, Matrix, Measure, Progress, Row, measure_defects
 from redline.seal.quick import probe_cell
 
 __all__ = ["INJECTED_DEFECTS", "InjectedDefect", "Matrix", "Row", "selftest"]
 
 INJECTED_DEFECTS = (*CELLS, *NETWORKS, *DRILLS)
-"""What is broken."""
+"""The defects of this layer; layers above add their own."""
 
 
 async def selftest(
@@ -25,13 +25,13 @@ async def selftest(
     defects: Sequence[InjectedDefect] = INJECTED_DEFECTS,
     measure: Measure = probe_cell,
 ) -> Matrix:
-    """Runs the probes on a cell that is not broken and on every broken one.
+    """Run the probes on a cell without a defect and under every defect.
 
     Args:
-        config: The shape of the cells.
-        only: Names of the probes whose defects are tried, None for all.
-        progress: Told of each row as it is known.
-        defects: What is broken; layers above add theirs.
+        config: Configuration of the cells.
+        only: Names of the probes whose defects are measured, None for all.
+        progress: Called with each row when it is complete.
+        defects: The defects to inject.
         measure: Runs the probes on a cell.
 
     Returns:
@@ -44,10 +44,10 @@ async def selftest(
 
 
 def _uncovered(only: Collection[str] | None, defects: Sequence[InjectedDefect]) -> dict[str, str]:
-    """Probes for which there is no defect."""
-    broken = {defect.probe for defect in defects}
+    """Return the probes without a defect, each with the reason."""
+    covered = {defect.probe for defect in defects}
     return {
-        name: UNBROKEN.get(name, "there is no defect for it")
+        name: NEVER_FAILS.get(name, "no defect is defined for it")
         for name in PROBE_NAMES
-        if name not in broken and (only is None or name in only)
+        if name not in covered and (only is None or name in only)
     }

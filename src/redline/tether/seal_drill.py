@@ -113,7 +113,7 @@ def _most_silent(cell: Cell, caps: Caps) -> int:
 
     gVisor does not tell who connected before something is sent, so there the bound is that of all connections.
     """
-    return caps.connections if cell.runtime == "runsc" else caps.connections_per_sender
+    return caps.connections_per_sender if cell.traits.names_connector else caps.connections
 
 
 def _fault_inside(answer: Mapping[str, Any]) -> str | None:

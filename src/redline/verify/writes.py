@@ -285,7 +285,7 @@ def _watch_mounts(cell: Cell) -> int:
         OSError: The kernel gives none.
     """
     inits = [node.init_pid for node in cell.nodes.values()]
-    if cell.runtime == "runsc" or not all(inits):
+    if cell.traits.own_kernel or not all(inits):
         raise OSError(_NO_KERNEL)
     flags = _FAN_CLOEXEC | _FAN_NONBLOCK | _FAN_UNLIMITED_QUEUE
     # Never to wait: what is opened for a report can be a pipe.

@@ -1,25 +1,24 @@
 """A Docker engine that does not answer: nothing is reported as gone, and what a sweep finds cells by stays."""
 
-import importlib.util
 import stat
 import subprocess
 import sys
-from importlib.resources import files
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 
-PROGRAM = Path(str(files("redline.cell.docker").joinpath("programs/warden.py")))
+from redline.cell.load import load_program
+from redline.cell.state import install_warden
+
+PROGRAM = load_program("redline.cell.docker.programs.manager")
 
 
 @pytest.fixture
 def program(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    spec = importlib.util.spec_from_file_location("docker_warden", PROGRAM)
-    assert spec is not None and spec.loader is not None
-    loaded = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(loaded)
+    loaded = ModuleType("docker_warden")
+    exec(PROGRAM, loaded.__dict__)
     monkeypatch.setattr(loaded, "GONE_SECONDS", 1.0)
     monkeypatch.setattr(loaded, "ASK_TIMEOUT", 1.0)
     return loaded
@@ -47,7 +46,8 @@ STUBBORN = 'case "$1" in ps) echo abc;; esac'
 
 
 def manager(program: ModuleType, folder: Path, script: str) -> Any:
-    return program.CellManager({"folder": str(owner(folder)), "runtime": [str(engine(folder, script))]})
+    setup = {"folder": str(owner(folder)), "runtime": [str(engine(folder, script))], "own_kernel": False}
+    return program.EngineManager(setup)
 
 
 @pytest.mark.parametrize("script", SILENT.values(), ids=SILENT)
@@ -96,5 +96,7 @@ def test_the_sweep_that_other_harnesses_start_says_so_by_its_status(tmp_path: Pa
     for script, status in ((SILENT["refuses"], 1), ("exit 0", 0)):
         folder = tmp_path / f"status{status}"
         folder.mkdir()
-        command = [sys.executable, "-I", "-S", str(PROGRAM), str(owner(folder)), str(engine(folder, script))]
+        harness = owner(folder)
+        program = install_warden(harness, PROGRAM, [str(engine(folder, script))], own_kernel=False)
+        command = [sys.executable, "-I", "-S", str(program), str(harness)]
         assert subprocess.run(command, timeout=60, check=False).returncode == status

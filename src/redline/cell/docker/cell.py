@@ -20,7 +20,7 @@ from inspect_ai.util._sandbox.docker.docker import DockerSandboxEnvironment
 from inspect_ai.util._sandbox.limits import override_max_exec_output_size
 
 from redline.cell.attendant import Attendant
-from redline.cell.cell import HOSTNAMES, REMOVE_TIMEOUT, Cell, Node, ProcessRef, SpecPatch
+from redline.cell.cell import FIND_PROCESS, REMOVE_TIMEOUT, Node, ProcessRef, SpecPatch
 from redline.cell.command import EXHAUSTED, KILLED, CommandTimeoutError, Completed
 from redline.cell.config import CellConfig
 from redline.cell.docker.compose import Place, compose_services, require_closed_services, write_compose_file
@@ -28,40 +28,35 @@ from redline.cell.docker.engine import LABEL_CELL, is_of_container
 from redline.cell.docker.image import CALL_PROGRAM
 from redline.cell.docker.warden import DockerWarden
 from redline.cell.errors import CellError, CellGoneError, ExhaustedError
-from redline.cell.programs.warden import start_time
-from redline.cell.spec import ATTENDANT_PROGRAM, IdMaps
+from redline.cell.inside import InsideCell
+from redline.cell.load import load_program
+from redline.cell.programs.prelude import start_time
+from redline.cell.spec import ATTENDANT_PROGRAM, HOSTNAMES
 from redline.cell.warden import Warden
 
 SPARE_SECONDS = 15.0
-"""What the engine may take beside a command's own time before the call is given up."""
+"""Time that a call of the engine may take in addition to the command's own time."""
 
 KILL_TIMEOUT = 10.0
 CLIENT_SECONDS = 5.0
 PROJECT = "cell"
 STATUS_ROOM = 1 << 16
 
-FIRST_PROCESS = """
-def main(request, fds):
-    with open("/proc/1/stat", "rb") as file:
-        return {"start": int(file.read().rpartition(b")")[2].split()[19])}, []
-"""
 
-
-class DockerCell(Cell):
-    """A cell on Docker. What a caller meets is what it meets in every cell; `observer` is `inside`."""
+class DockerCell(InsideCell):
+    """A cell on Docker."""
 
     _warden: DockerWarden
 
     def __init__(self, cell_id: str, config: CellConfig, warden: DockerWarden) -> None:
-        """Describes a cell that has no node yet."""
-        super().__init__(cell_id, config, warden, IdMaps((), ()))
-        self.rootless = False  # the engine bounds memory, processes and processor time for every user
+        """Initialise a cell that has no node yet."""
+        super().__init__(cell_id, config, warden)
         self._environments: dict[str, SandboxEnvironment] = {}
         self._clients: list[subprocess.Popen[bytes]] = []
 
     @classmethod
-    async def make(cls, config: CellConfig, warden: Warden, patch: SpecPatch | None = None) -> "DockerCell":
-        """Makes a cell; see `Cell.start`. What `patch` changes is a service of the compose file.
+    async def start(cls, config: CellConfig, warden: Warden, patch: SpecPatch | None = None) -> "DockerCell":
+        """Make a cell. `patch` changes a service of the compose file.
 
         Raises:
             CellError: The engine refused.
@@ -70,14 +65,14 @@ class DockerCell(Cell):
         cell = cls(secrets.token_hex(4), config, warden)
         cell.folder.mkdir(mode=0o711)
         try:
-            await cell._start(patch)
+            await cell._start_nodes(patch)
         except BaseException:
             with anyio.CancelScope(shield=True):
                 await cell.remove()
             raise
         return cell
 
-    async def _start(self, patch: SpecPatch | None) -> None:
+    async def _start_nodes(self, patch: SpecPatch | None) -> None:
         harness, docker = self._warden.harness, self._warden.docker
         place = Place(harness.owner.parent, harness.owner.name, self.id, docker.seccomp)
         services = compose_services(self.config, docker.image, place, HOSTNAMES["default"])
@@ -100,7 +95,7 @@ class DockerCell(Cell):
         return {service: identifier for identifier, _, service in found}
 
     async def _start_attendant_of(self, node: str, container: str) -> Node:
-        """Has the engine start the attendant, which alone gets the powers to look and to install."""
+        """Have the engine start the attendant, which alone gets the capabilities to inspect and to install."""
         lease = self._warden.docker.lease_seconds
         process = subprocess.Popen(
             [
@@ -110,34 +105,29 @@ class DockerCell(Cell):
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            start_new_session=True,  # a Ctrl-C is for the harness, which then ends the cell in order
+            start_new_session=True,  # Ctrl-C must reach only the harness, which then ends the cell in order
         )
         self._clients.append(process)
         assert process.stdin is not None and process.stdout is not None
-        attendant = Attendant(node, _taken(process.stdout), _taken(process.stdin), lease)
+        attendant = Attendant(node, _owned(process.stdout), _owned(process.stdin), lease)
         self._attendants[node] = attendant
         await attendant.ready()
-        answer, _ = await attendant.join(FIRST_PROCESS, {})
+        answer, _ = await attendant.join(load_program(FIND_PROCESS), {"inside": 1})
         outside = await anyio.to_thread.run_sync(self._outside, container, node, abandon_on_cancel=True)
         return Node(node, ProcessRef(1, answer["start"], node), outside, self.folder, socket.socket(socket.AF_UNIX))
 
     def _outside(self, container: str, node: str) -> ProcessRef | None:
-        """The node's first process as this machine knows it, None where the engine runs elsewhere."""
+        """Return the node's first process as this host sees it; None if the engine runs on another host."""
         pid = self._warden.docker.engine.first_process(container)
         start = start_time(pid)
         return None if start is None or not is_of_container(pid, container) else ProcessRef(pid, start, node)
 
     @property
     def remaps_users(self) -> bool:
-        """Whether root of the cell is nobody on the machine, which an engine does not see to unless told."""
+        """Whether root of the cell has no rights on the host, which is an option of the engine."""
         return self._warden.docker.remaps_users
 
-    @property
-    def has_freezer(self) -> bool:
-        """No: a paused container lets nobody in, and its first version of cgroups holds back even SIGKILL."""
-        return False
-
-    # --- what happens inside ---
+    # --- operations inside ---
 
     async def _command(
         self, node: str, request: Mapping[str, object], given: bytes, timeout: float | None, limit: int
@@ -157,7 +147,7 @@ class DockerCell(Cell):
         raise TimeoutError(f"the engine did not end a command of {timeout} s in time")
 
     async def _call(self, node: str, body: Mapping[str, object], given: bytes, token: str, limit: int) -> "_Reply":
-        """Runs one operation by the provider's own `exec`, as root of the cell, which becomes who is asked for."""
+        """Run one operation by the provider's `exec`, as root of the cell, which then becomes the requested user."""
         header = json.dumps(body).encode()
         room = 2 * (limit + limit // 2) + STATUS_ROOM  # both outputs in base64
         command = [self.interpreter, "-I", "-S", CALL_PROGRAM, token]
@@ -168,7 +158,7 @@ class DockerCell(Cell):
                     input=len(header).to_bytes(4, "big") + header + given,
                     cwd="/",
                     user="0:0",
-                    # Its time is kept inside, and an engine's retry would run the command twice.
+                    # The program inside keeps its time, and a retry by the provider would run the command twice.
                     timeout=None,
                     timeout_retry=False,
                     concurrency=False,
@@ -185,21 +175,21 @@ class DockerCell(Cell):
         return reply
 
     async def _give_up(self, node: str, token: str) -> None:
-        """Ends a call that nobody waits for any more, with all that it started."""
+        """End an abandoned call, with everything that it started."""
         with anyio.move_on_after(KILL_TIMEOUT):
             try:
                 await self._call(node, {"op": "kill", "token": token}, b"", secrets.token_hex(8), 0)
             except CellError:
-                return  # what cannot be entered is ended by the attendant, at the latest with the cell
+                return  # a node that admits no process is ended by the attendant, at the latest with the cell
 
-    # --- what is done from outside ---
+    # --- operations from outside ---
 
     def responsive(self) -> bool:
-        """Whether every node's attendant still serves; it ends when the first process does."""
+        """Return whether every node's attendant still serves; it ends when the first process does."""
         return self.alive and all(attendant.is_serving for attendant in self._attendants.values())
 
     async def kill(self) -> float:
-        """Kills everything in the cell; see `Cell.kill`. The attendants need no engine for it, so they come first."""
+        """Kill everything in the cell; see `Cell.kill`. The attendants need no engine for it, so they come first."""
         begun = time.monotonic()
         if self.alive:
             for attendant in self._attendants.values():
@@ -211,9 +201,9 @@ class DockerCell(Cell):
         return time.monotonic() - begun
 
     async def remove(self) -> None:
-        """Kills the cell, closes what was attached to it and removes all that it left in the engine."""
+        """Kill the cell, close what is attached to it and remove everything that it left in the engine."""
         try:
-            await super()._close()
+            await self._close()
         finally:
             for client in self._clients:
                 await anyio.to_thread.run_sync(_end, client, abandon_on_cancel=True)
@@ -226,14 +216,14 @@ class DockerCell(Cell):
 
 
 class _Reply:
-    """What `programs/call.py` wrote."""
+    """The reply of `programs/call.py`."""
 
     def __init__(self, status: dict[str, Any], stdout: bytes, stderr: bytes) -> None:
         self.status, self.stdout, self.stderr = status, stdout, stderr
 
     @classmethod
     def read(cls, text: str) -> "_Reply | None":
-        """Reads the reply. None where there is none: the program could not run, or was cut off."""
+        """Parse a reply; None if there is none, since the program could not run or was interrupted."""
         outputs = {"o": bytearray(), "e": bytearray()}
         for kind, line in _lines(text):
             if kind == "s":
@@ -263,8 +253,8 @@ def _completed(reply: _Reply) -> Completed:
     return Completed(code if code >= 0 else 128 - code, reply.stdout, reply.stderr, status["truncated"])
 
 
-def _taken(pipe: IO[bytes]) -> int:
-    """A descriptor of a pipe's end that belongs to the caller alone."""
+def _owned(pipe: IO[bytes]) -> int:
+    """Return a descriptor of a pipe's end that only the caller owns."""
     with pipe:
         return os.dup(pipe.fileno())
 
@@ -274,5 +264,5 @@ def _end(client: "subprocess.Popen[bytes]") -> None:
         client.wait(CLIENT_SECONDS)
     except subprocess.TimeoutExpired:
         client.kill()
-        with contextlib.suppress(subprocess.TimeoutExpired):  # the kernel has not let go of it: init reaps it later
+        with contextlib.suppress(subprocess.TimeoutExpired):  # it is stuck in the kernel: init reaps it later
             client.wait(CLIENT_SECONDS)

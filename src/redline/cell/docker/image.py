@@ -16,13 +16,13 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
 from typing import IO, Any
 
 from redline._base import read_toml
 from redline._errors import UsageError
 from redline.cell.docker.engine import Engine
 from redline.cell.errors import CellError
+from redline.cell.load import load_library, load_program
 from redline.cell.skeleton import ETC, MODES
 from redline.cell.spec import ATTENDANT_PROGRAM, INIT_PROGRAM, TETHER_FOLDER
 
@@ -51,14 +51,14 @@ class Image:
 
 
 def programs() -> dict[str, bytes]:
-    """What of ours is in the image, by its path."""
-    ours, cells = files("redline.cell.docker"), files("redline.cell")
-    return {
-        INIT_PROGRAM: ours.joinpath("programs/first.py").read_bytes(),
-        CALL_PROGRAM: ours.joinpath("programs/call.py").read_bytes(),
-        COMMANDS_PROGRAM: cells.joinpath("programs/init.py").read_bytes().removesuffix(b"main()\n"),
-        ATTENDANT_PROGRAM: cells.joinpath("programs/attendant.py").read_bytes(),
+    """Return the programs of redline in the image, by their path."""
+    texts = {
+        INIT_PROGRAM: load_program("redline.cell.docker.programs.first"),
+        CALL_PROGRAM: load_program("redline.cell.docker.programs.call"),
+        COMMANDS_PROGRAM: load_library("redline.cell.programs.init"),
+        ATTENDANT_PROGRAM: load_program("redline.cell.programs.attendant"),
     }
+    return {path: text.encode() for path, text in texts.items()}
 
 
 @cache

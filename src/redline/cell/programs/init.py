@@ -1,4 +1,4 @@
-"""First process of a node: starts commands that arrive on its control socket, reaps, and ends with the socket.
+"""First process of a node: starts the commands that arrive on its control socket, reaps, and ends with the socket.
 
 Standard input is a SOCK_SEQPACKET socket. A message is a JSON object, or `{"length": n}` with a descriptor of a
 memory file that holds it, together with the descriptors that the operation needs. Results are written to the status
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import array
 import contextlib
-import ctypes
 import errno
 import json
 import os
@@ -20,6 +19,8 @@ import socket
 import stat
 import sys
 import time
+
+from redline.cell.programs.prelude import shed_capabilities, stat_fields
 
 TYPE_CHECKING = False  # the name that type checkers know; importing typing would cost every start some milliseconds
 if TYPE_CHECKING:
@@ -34,32 +35,16 @@ MAX_DESCRIPTORS = 8
 CHUNK = 1 << 16
 LOW = 40
 STATUS = 3  # place of a call's status among its descriptors
-MAX_DRAINED = 256  # pipes of daemons that are read on; each takes a descriptor of this process
-KILL_SECONDS = 2.0  # time that is spent on finding the descendants of a call that is to end
+MAX_DRAINED = 256  # pipes of daemons that are still read; each takes a descriptor of this process
+KILL_SECONDS = 2.0  # time to find the descendants of a call that must end
 OUT_OF_MEMORY_BIAS = b"500"
 DONE = b'{"pid": 1}\n{"returncode": 0}\n'
-PR_CAPBSET_READ, PR_CAPBSET_DROP = 23, 24
-LINUX_CAPABILITY_VERSION_3 = 0x20080522
 KEEP = (1 << 5) | (1 << 6) | (1 << 7)  # CAP_KILL, CAP_SETGID, CAP_SETUID: what starting and stopping others needs
 ATTENDANT = "/run/attendant"
 
-libc = ctypes.CDLL(None, use_errno=True)
-
-
-def shed_capabilities() -> None:
-    """Leaves nothing to inherit: whatever is started from here has no capability, root or not."""
-    capability = 0
-    while libc.prctl(PR_CAPBSET_READ, capability, 0, 0, 0) >= 0:
-        libc.prctl(PR_CAPBSET_DROP, capability, 0, 0, 0)
-        capability += 1
-    header = (ctypes.c_uint32 * 2)(LINUX_CAPABILITY_VERSION_3, 0)
-    data = (ctypes.c_uint32 * 6)(KEEP, KEEP, 0, 0, 0, 0)  # effective, permitted, inheritable; high words
-    if libc.capset(header, data) != 0:
-        raise OSError(ctypes.get_errno(), "capset")
-
 
 def become(user: str) -> None:
-    """Gives up root for good where the caller asked for the agent's user."""
+    """Become the requested user; for the agent's, this drops root for good."""
     os.setgroups([])
     if user == "agent":
         os.setresgid(AGENT_ID, AGENT_ID, AGENT_ID)
@@ -69,11 +54,11 @@ def become(user: str) -> None:
         os.write(fd, OUT_OF_MEMORY_BIAS)
         os.close(fd)
     except OSError:
-        pass  # only a preference: where it cannot be stated the kernel picks by size
+        pass  # only a preference: without it the kernel picks by size
 
 
 def replace_descriptors(fds: tuple[int, ...]) -> int:
-    """Makes the first three the standard ones and the only ones left after exec. Returns the status descriptor."""
+    """Make the first three the standard ones, and the only ones left after exec. Return the status descriptor."""
     for number, fd in enumerate(fds, start=LOW):
         os.dup2(fd, number, inheritable=False)
     for target in range(3):
@@ -84,7 +69,7 @@ def replace_descriptors(fds: tuple[int, ...]) -> int:
 
 
 def run_command(request: dict[str, Any], fds: tuple[int, ...]) -> None:
-    """Replaces the forked child by the command."""
+    """Replace the forked child by the command."""
     os.setsid()
     for number in (signal.SIGCHLD, signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_DFL)
@@ -103,7 +88,7 @@ def run_command(request: dict[str, Any], fds: tuple[int, ...]) -> None:
 
 
 def read_file(request: dict[str, Any], fds: tuple[int, ...]) -> None:
-    """Writes a file to the output; the exit status is the error number."""
+    """Write a file to the output; the exit status is the error number."""
     become(request["user"])
     os.chdir(request["cwd"])
     fd = os.open(request["path"], os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -121,7 +106,7 @@ def read_file(request: dict[str, Any], fds: tuple[int, ...]) -> None:
 
 
 def write_file(request: dict[str, Any], fds: tuple[int, ...]) -> None:
-    """Writes the input to a file, making the folders above it; the exit status is the error number."""
+    """Write the input to a file, creating the folders above it; the exit status is the error number."""
     become(request["user"])
     os.umask(0o022)
     os.chdir(request["cwd"])
@@ -140,7 +125,7 @@ def write_file(request: dict[str, Any], fds: tuple[int, ...]) -> None:
 
 
 def file_operation(operation: Operation, request: dict[str, Any], fds: tuple[int, ...]) -> None:
-    """Runs a file operation in the forked child and exits with its error number."""
+    """Run a file operation in the forked child and exit with its error number."""
     try:
         operation(request, fds)
     except OSError as error:
@@ -148,36 +133,30 @@ def file_operation(operation: Operation, request: dict[str, Any], fds: tuple[int
     os._exit(0)
 
 
-def tell(fd: int, answer: bytes) -> None:
-    """Writes to a caller that may be gone, or whose pipe may be broken or full: that ends no first process."""
+def report(fd: int, answer: bytes) -> None:
+    """Write to a caller that may be gone, or whose pipe may be broken or full, which must not end this process."""
     with contextlib.suppress(OSError):
         os.write(fd, answer)
 
 
 def process_table() -> Iterator[tuple[int, int, int]]:
-    """Yields (pid, parent, session) of every process that can be seen."""
+    """Yield (pid, parent, session) of every visible process."""
     try:
         names = os.listdir("/proc")
     except OSError:
         return  # no descriptor or no memory is left
     for name in names:
         if name.isdigit():
-            try:
-                fd = os.open(f"/proc/{name}/stat", os.O_RDONLY)
-                try:
-                    fields = os.read(fd, 4096).rpartition(b")")[2].split()
-                finally:
-                    os.close(fd)  # also where the process has ended meanwhile: this one must not run out of them
-            except OSError:
-                continue
-            yield int(name), int(fields[1]), int(fields[3])
+            fields = stat_fields(name)
+            if fields:
+                yield int(name), int(fields[1]), int(fields[3])
 
 
 def kill_tree(root: int) -> None:
-    """Kills a command with its session and all its descendants.
+    """Kill a command with its session and all its descendants.
 
-    Each is stopped as soon as it is found, so that a storm of forks comes to an end; one that does not must not keep
-    the first process from its other work for ever.
+    Each process is stopped as soon as it is found, which ends a fork bomb; one that still grows must not keep the
+    first process from its other work.
     """
     doomed = {root}
     fresh = {root}
@@ -191,7 +170,7 @@ def kill_tree(root: int) -> None:
 
 
 def send_signal(pids: set[int], number: int) -> None:
-    """Sends a signal to those of these processes that are there."""
+    """Send a signal to those of the processes that still exist."""
     for pid in pids:
         with contextlib.suppress(OSError):
             os.kill(pid, number)
@@ -201,7 +180,7 @@ class Init:
     """The loop of the first process."""
 
     def __init__(self, control: socket.socket) -> None:
-        """Serves what comes over `control`."""
+        """Serve the requests on `control`."""
         self.control = control
         self.poll = select.epoll()
         self.poll.register(control.fileno(), select.EPOLLIN)
@@ -211,12 +190,12 @@ class Init:
         self.poll.register(self.wake_read, select.EPOLLIN)
         self.calls: dict[int, int] = {}  # pid of a call's main process -> its status descriptor
         self.pids: dict[int, int] = {}  # number of a call -> that pid
-        self.drained: dict[int, None] = {}  # in the order in which they came
-        # A quarter of what this process may have open: calls in progress need theirs.
+        self.drained: dict[int, None] = {}  # in the order of their arrival
+        # A quarter of the descriptors of this process: calls in progress need the others.
         self.most_drained = min(MAX_DRAINED, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4)
 
     def run(self) -> None:
-        """Serves until the other end of the control socket is gone."""
+        """Serve until the other end of the control socket is gone."""
         while True:
             for fd, _ in self.poll.poll():
                 if fd == self.wake_read:
@@ -227,7 +206,7 @@ class Init:
                     return
 
     def serve(self) -> bool:
-        """Takes one message. False at the end of the socket."""
+        """Serve one message. Return False at the end of the socket."""
         message, ancillary, _, _ = self.control.recvmsg(
             MAX_MESSAGE, socket.CMSG_SPACE(MAX_DESCRIPTORS * array.array("i").itemsize)
         )
@@ -247,16 +226,16 @@ class Init:
         try:
             kept = getattr(self, "do_" + request["op"])(request, fds)
         except OSError as error:
-            # What an agent can use up (processes, memory, descriptors) ends one call, and never this process.
+            # When the agent has used up processes, memory or descriptors, one call fails and this process goes on.
             if len(fds) > STATUS:
-                tell(fds[STATUS], json.dumps({"error": error.errno}).encode())
+                report(fds[STATUS], json.dumps({"error": error.errno}).encode())
         for fd in fds:
             if fd not in kept:
                 os.close(fd)
         return True
 
     def start(self, request: dict[str, Any], fds: list[int], child: Operation) -> tuple[int, ...]:
-        """Forks a child for a call. The last descriptor is the call's status."""
+        """Fork a child for a call. The last descriptor is the call's status."""
         if len(fds) <= STATUS:
             # The kernel had no descriptor left to pass; the caller sees its pipes end.
             raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
@@ -266,20 +245,20 @@ class Init:
             try:
                 child(request, tuple(fds))
             except BaseException as error:
-                tell(fds[2], (f"init: {error!r}\n").encode())
+                report(fds[2], (f"init: {error!r}\n").encode())
             finally:
                 os._exit(125)
         self.calls[pid] = status
         self.pids[request["call"]] = pid
-        tell(status, json.dumps({"pid": pid}).encode() + b"\n")
+        report(status, json.dumps({"pid": pid}).encode() + b"\n")
         return (status,)
 
     def do_exec(self, request: dict[str, Any], fds: list[int]) -> tuple[int, ...]:
-        """Starts a command."""
+        """Start a command."""
         return self.start(request, fds, run_command)
 
     def do_spawn(self, request: dict[str, Any], fds: list[int]) -> tuple[int, ...]:
-        """Starts a daemon: the call is over when it is started, and its number is the call's output."""
+        """Start a daemon: the call ends once it is started, and its pid is the call's output."""
         pid = os.fork()
         if pid == 0:
             try:
@@ -287,36 +266,36 @@ class Init:
                 run_command(request, (null, null, null, null))
             finally:
                 os._exit(125)
-        tell(fds[1], b"%d" % pid)
-        tell(fds[3], DONE)
+        report(fds[1], b"%d" % pid)
+        report(fds[3], DONE)
         return ()
 
     def do_read(self, request: dict[str, Any], fds: list[int]) -> tuple[int, ...]:
-        """Reads a file as the caller's user."""
+        """Read a file as the caller's user."""
         return self.start(request, fds, lambda *given: file_operation(read_file, *given))
 
     def do_write(self, request: dict[str, Any], fds: list[int]) -> tuple[int, ...]:
-        """Writes a file as the caller's user."""
+        """Write a file as the caller's user."""
         return self.start(request, fds, lambda *given: file_operation(write_file, *given))
 
     def do_kill(self, request: dict[str, Any], fds: list[int]) -> tuple[int, ...]:
-        """Kills a call that has run out of its time, with its descendants."""
+        """Kill a call that has exceeded its time, with its descendants."""
         pid = self.pids.get(request["call"])
         if pid is not None:
             kill_tree(pid)
         return ()
 
     def do_signal(self, request: dict[str, Any], fds: list[int]) -> tuple[int, ...]:
-        """Sends a signal to every process of this node but this one, all at once."""
+        """Send a signal to every process of this node except this one, all at once."""
         with contextlib.suppress(ProcessLookupError):
             os.kill(-1, request["signal"])
-        tell(fds[3], DONE)
+        report(fds[3], DONE)
         return ()
 
     def do_drain(self, request: dict[str, Any], fds: list[int]) -> tuple[int, ...]:
-        """Keeps reading what a daemon writes after its call has ended, so that it does not die of a broken pipe.
+        """Keep reading what a daemon writes after its call has ended, so that no broken pipe ends it.
 
-        Of more daemons than there is room for, the oldest loses its pipe.
+        With more daemons than the limit, the pipe of the oldest is closed.
         """
         for fd in fds:
             os.set_blocking(fd, False)
@@ -327,7 +306,7 @@ class Init:
         return tuple(fd for fd in fds if fd in self.drained)
 
     def drain(self, fd: int) -> None:
-        """Throws away what is there."""
+        """Discard what a daemon has written."""
         try:
             if os.read(fd, CHUNK):
                 return
@@ -338,14 +317,14 @@ class Init:
         self.leave(fd)
 
     def leave(self, fd: int) -> None:
-        """Reads a daemon's pipe no longer."""
+        """Stop reading a daemon's pipe."""
         self.drained.pop(fd, None)
         with contextlib.suppress(OSError):
             self.poll.unregister(fd)
         os.close(fd)
 
     def reap(self) -> None:
-        """Collects every ended process and reports the ends of calls."""
+        """Collect every ended process and report the ends of calls."""
         with contextlib.suppress(BlockingIOError):
             os.read(self.wake_read, 4096)
         while True:
@@ -365,7 +344,7 @@ class Init:
 
 
 def start_attendant(control: socket.socket, node: str) -> None:
-    """Forks the attendant of a node that the machine cannot see into, while there are capabilities for it.
+    """Fork the attendant of a node that the host cannot see into, before this process drops its capabilities.
 
     Its stream is the descriptor that comes with the first message.
     """
@@ -384,18 +363,19 @@ def start_attendant(control: socket.socket, node: str) -> None:
 
 
 def main() -> None:
-    """Takes over standard input as the control socket and serves."""
+    """Use standard input as the control socket and serve."""
     control = socket.socket(fileno=os.dup(0))
     os.dup2(os.open("/dev/null", os.O_RDONLY), 0)
     if len(sys.argv) > 1:
         start_attendant(control, sys.argv[1])
-    # gVisor hangs up a group whenever one of it ends while another is stopped, orphaned long since or not: a look that
-    # stops everything would end what it looks at. What is started from here inherits this.
+    # gVisor sends SIGHUP to a process group whenever one of its processes ends while another is stopped: a census that
+    # stops everything would end what it inspects. Every process started from here inherits this setting.
     signal.signal(signal.SIGHUP, signal.SIG_IGN if len(sys.argv) > 1 else signal.SIG_DFL)
-    shed_capabilities()
+    shed_capabilities(KEEP)
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     control.send(b'{"ready": true}')
     Init(control).run()
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -1,1 +1,1 @@
-"""Programs of the standard library alone that run on their own: in a node, and as the warden outside."""
+"""Programs that run on their own, in a node or on the host. They use the standard library only."""

@@ -1,6 +1,6 @@
-"""Inside half of the probe that keeps cells apart: leaves things to be found, or looks for what another cell left.
+"""Inside half of probe 26: leave traces in a cell, or search for the traces of another cell.
 
-Run as the agent, by its own exec path. What it has to do comes in `TASK`; it prints one JSON object.
+Runs as the agent, through the same exec path as its commands. `TASK` is the request; the answer is one JSON object.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import os
 import select
 import socket
 
-TYPE_CHECKING = False  # the name that type checkers know; importing typing would cost every start some milliseconds
+TYPE_CHECKING = False  # known to type checkers; importing typing would add milliseconds to every start
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
@@ -24,15 +24,15 @@ SYSTEM = ("proc", "sys", "usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32"
 libc = ctypes.CDLL(None, use_errno=True)
 
 
-def writable_places() -> list[str]:
-    """Every folder that is a mount point and can be written."""
+def writable_mounts() -> list[str]:
+    """Return every writable folder that is a mount point."""
     with open("/proc/self/mountinfo") as file:
-        places = {place for line in file if not (place := line.split()[4]).startswith("/proc")}
-    return sorted(place for place in places if os.path.isdir(place) and os.access(place, os.W_OK))
+        paths = {path for line in file if not (path := line.split()[4]).startswith("/proc")}
+    return sorted(path for path in paths if os.path.isdir(path) and os.access(path, os.W_OK))
 
 
 def bound(family: int, kind: int, address: Any) -> socket.socket:
-    """A socket that is bound, and listens if it can."""
+    """Return a bound socket, which listens if it is a stream socket."""
     made = socket.socket(family, kind)
     made.bind(address)
     if kind == socket.SOCK_STREAM:
@@ -41,10 +41,10 @@ def bound(family: int, kind: int, address: Any) -> socket.socket:
 
 
 def leave(task: dict[str, Any]) -> dict[str, Any]:
-    """Leaves files, a semaphore and a process that answers with the nonce at every kind of address."""
-    nonce, places = task["nonce"], writable_places()
-    for place in places:
-        with open(os.path.join(place, nonce), "w") as file:
+    """Leave files, a semaphore, and a process that answers with the nonce at every kind of address."""
+    nonce, folders = task["nonce"], writable_mounts()
+    for folder in folders:
+        with open(os.path.join(folder, nonce), "w") as file:
             file.write(nonce)
     libc.semget(task["key"], 1, IPC_CREAT | 0o666)
     port = task["port"]
@@ -62,11 +62,12 @@ def leave(task: dict[str, Any]) -> dict[str, Any]:
         for fd in range(3):
             os.dup2(null, fd)
         answer(listeners, nonce.encode())
-    return {"places": places}
+
+    return {"folders": folders}
 
 
 def answer(listeners: list[socket.socket], nonce: bytes) -> None:
-    """Answers everybody, for ever."""
+    """Answer every caller until this process is killed."""
     while True:
         for listener in select.select(listeners, [], [])[0]:
             if listener.type == socket.SOCK_DGRAM:
@@ -78,30 +79,30 @@ def answer(listeners: list[socket.socket], nonce: bytes) -> None:
                 made.close()
 
 
-def look(task: dict[str, Any]) -> dict[str, Any]:
-    """Looks for what was left, by every way. Returns the ways by which it was found."""
+def search(task: dict[str, Any]) -> dict[str, Any]:
+    """Search for the traces by every method. Return the methods that found one."""
     nonce, port = task["nonce"], task["port"]
-    ways: dict[str, Callable[[], bool]] = {
-        "TCP": lambda: says(socket.AF_INET, socket.SOCK_STREAM, ("127.0.0.1", port), nonce),
-        "UDP": lambda: says(socket.AF_INET, socket.SOCK_DGRAM, ("127.0.0.1", port), nonce),
-        "TCP over IPv6": lambda: says(socket.AF_INET6, socket.SOCK_STREAM, ("::1", port), nonce),
-        "an abstract socket": lambda: says(socket.AF_UNIX, socket.SOCK_STREAM, "\0" + nonce, nonce),
-        "a unix socket": lambda: says(socket.AF_UNIX, socket.SOCK_STREAM, task["socket"], nonce),
+    methods: dict[str, Callable[[], bool]] = {
+        "TCP": lambda: answers_with(socket.AF_INET, socket.SOCK_STREAM, ("127.0.0.1", port), nonce),
+        "UDP": lambda: answers_with(socket.AF_INET, socket.SOCK_DGRAM, ("127.0.0.1", port), nonce),
+        "TCP over IPv6": lambda: answers_with(socket.AF_INET6, socket.SOCK_STREAM, ("::1", port), nonce),
+        "an abstract socket": lambda: answers_with(socket.AF_UNIX, socket.SOCK_STREAM, "\0" + nonce, nonce),
+        "a unix socket": lambda: answers_with(socket.AF_UNIX, socket.SOCK_STREAM, task["socket"], nonce),
         "a semaphore": lambda: bool(libc.semget(task["key"], 1, 0) >= 0),
-        "a file": lambda: is_there(nonce),
+        "a file": lambda: exists_anywhere(nonce),
     }
     found = []
-    for name, found_by in ways.items():
+    for name, method in methods.items():
         try:
-            if found_by():
+            if method():
                 found.append(name)
         except OSError:
             continue
-    return {"found": found, "tried": len(ways)}
+    return {"found": found, "tried": len(methods)}
 
 
-def says(family: int, kind: int, address: Any, nonce: str) -> bool:
-    """Whether somebody at an address says the nonce."""
+def answers_with(family: int, kind: int, address: Any, nonce: str) -> bool:
+    """Return whether a process at an address answers with the nonce."""
     with socket.socket(family, kind) as made:
         made.settimeout(WAIT_SECONDS)
         made.connect(address)
@@ -110,8 +111,8 @@ def says(family: int, kind: int, address: Any, nonce: str) -> bool:
         return made.recv(64) == nonce.encode()
 
 
-def is_there(name: str) -> bool:
-    """Whether anything of that name lies anywhere, the kernel's own file systems and the system's programs left out."""
+def exists_anywhere(name: str) -> bool:
+    """Return whether a file of that name exists outside of `SYSTEM`."""
     for top in os.listdir("/"):
         if top in SYSTEM or os.path.islink("/" + top):
             continue
@@ -122,10 +123,10 @@ def is_there(name: str) -> bool:
 
 
 def main() -> None:
-    """Does what the task says."""
+    """Carry out the request."""
     task = json.loads(TASK)
-    done = {"leave": leave, "look": look}[task["role"]](task)
-    print(json.dumps({"asked": task["question"], **done}))
+    done = {"leave": leave, "search": search}[task["role"]](task)
+    print(json.dumps({"request": task["request"], **done}))
 
 
 main()

@@ -1,7 +1,7 @@
-"""Breaks a running cell in one harmless way, for the seal's self-test. Run by `Cell.run_with_cell_privileges`.
+"""Inject one harmless defect into a running cell, for the self-test. Runs by `Cell.run_with_cell_privileges`.
 
-What it makes belongs to the cell's own namespaces, or to a network namespace that it makes itself and that has no way
-to the machine: no interface, route or address of the machine is ever touched.
+Everything that it creates belongs to the cell's own namespaces, or to a network namespace that it creates and that has
+no route to the host. It never changes an interface, route or address of the host.
 """
 
 from __future__ import annotations
@@ -14,23 +14,20 @@ import signal
 import socket
 import struct
 
-TYPE_CHECKING = False  # the name that type checkers know; importing typing would cost every start some milliseconds
+TYPE_CHECKING = False  # known to type checkers; importing typing would add milliseconds to every start
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Any
 
     Reply = tuple[dict[str, Any], list[int]]
 
-    # Given by the one who runs this.
-
-    def openat2_in_root(root_fd: int, path: str, flags: int, mode: int = 0) -> int:
-        """Opens a path below a folder, through no link."""
+    # Provided by the caller.
 
     def join_namespace(fd: int, kind: int) -> None:
-        """Enters a namespace."""
+        """Enter a namespace."""
 
     def cell_processes(inits: dict[str, int]) -> Iterator[tuple[str, int]]:
-        """Yields (node, pid) of every process of the cell."""
+        """Yield (node, pid) of every process of the cell."""
 
 
 CLONE_NEWIPC, CLONE_NEWNET = 0x08000000, 0x40000000
@@ -45,23 +42,23 @@ IFF_UP = 1
 NEAR, FAR = "uplink", "far"
 LINK_HEADER = struct.Struct("=BxHiII")
 UNROUTED = (("198.51.100.1", socket.AF_INET), ("2001:db8:ffff::1", socket.AF_INET6))
-"""Documentation addresses that no defect assigns: from a namespace without a way out they are unreachable."""
+"""Documentation addresses that no defect assigns; they are unreachable from a namespace without a route out."""
 
 libc = ctypes.CDLL(None, use_errno=True)
 
 
-# --- what is broken ---
+# --- defects ---
 
 
 def allow_user_namespaces(_request: dict[str, Any]) -> Reply:
-    """Takes back the limit of the user namespace; the filter still refuses to make one."""
+    """Raise the limit of user namespaces to one; the seccomp filter still refuses to create it."""
     with open("/proc/sys/user/max_user_namespaces", "w") as file:
         file.write("1")
     return {}, []
 
 
 def leave_semaphore(request: dict[str, Any]) -> Reply:
-    """Puts a System V semaphore that no process inside made into the cell's ipc namespace."""
+    """Create a System V semaphore in the cell's ipc namespace from outside."""
     enter(request, "ipc", CLONE_NEWIPC)
     if libc.semget(0, 1, 0o600) < 0:
         raise OSError(ctypes.get_errno(), "semget")
@@ -69,7 +66,7 @@ def leave_semaphore(request: dict[str, Any]) -> Reply:
 
 
 def leave_abstract_socket(request: dict[str, Any]) -> Reply:
-    """Binds an abstract socket that no process inside made."""
+    """Bind an abstract socket in the cell's network namespace from outside."""
     enter(request, "net", CLONE_NEWNET)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     listener.bind("\0" + request["name"])
@@ -77,17 +74,9 @@ def leave_abstract_socket(request: dict[str, Any]) -> Reply:
     return {}, [listener.detach()]
 
 
-def leave_pipe(request: dict[str, Any]) -> Reply:
-    """Makes a named pipe in a folder of the cell."""
-    root = os.open(f"/proc/{request['inits']['default']}/root", os.O_PATH | os.O_CLOEXEC)
-    folder = openat2_in_root(root, request["folder"], os.O_RDONLY | os.O_DIRECTORY)
-    os.mkfifo(request["name"], 0o600, dir_fd=folder)
-    return {}, []
-
-
-def ask_to_end(request: dict[str, Any]) -> Reply:
-    """Asks every process of the cell's first node to end, as a teardown does that is too polite."""
-    spared = watchers() if "proc" in request else []
+def send_sigterm(request: dict[str, Any]) -> Reply:
+    """Send SIGTERM to every process of the first node, as a teardown that does not kill."""
+    spared = own_chain() if "proc" in request else []
     for _, pid in cell_processes({"default": request["inits"]["default"]}):
         if pid not in spared:
             with contextlib.suppress(OSError):
@@ -96,43 +85,43 @@ def ask_to_end(request: dict[str, Any]) -> Reply:
 
 
 def answer_on_loopback(request: dict[str, Any]) -> Reply:
-    """Gives the cell's own loopback interface more addresses, with listeners on them."""
+    """Add addresses to the cell's own loopback interface, and listen on them."""
     enter(request, "net", CLONE_NEWNET)
     for address in request["addresses"]:
         add_address("lo", address, 128 if ":" in address else 32)
-    made = [listen(*place) for place in request["listeners"]]
+    made = [listen(*target) for target in request["listeners"]]
     require_closed({"lo"})
     return {}, made
 
 
-def lay_wire(request: dict[str, Any]) -> Reply:
-    """Joins the cell's network by a virtual wire to a second namespace, made here, that holds listeners."""
+def add_link(request: dict[str, Any]) -> Reply:
+    """Connect the cell's network by a virtual Ethernet pair to a new namespace that contains listeners."""
     cell = os.open(f"/proc/{request['inits']['default']}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-    machine = os.readlink("/proc/self/ns/net")
+    host = os.readlink("/proc/self/ns/net")
     if libc.unshare(CLONE_NEWNET) != 0:
         raise OSError(ctypes.get_errno(), "unshare")
     far = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     set_up("lo")
     join_namespace(cell, CLONE_NEWNET)
-    add_wire(NEAR, FAR, far)
+    add_veth(NEAR, FAR, far)
     if request["addresses"]:
         near, _ = request["addresses"]
         add_address(NEAR, near, 24)
         set_up(NEAR)
-    require_closed({"lo", NEAR}, other_than=machine)
+    require_closed({"lo", NEAR}, other_than=host)
     join_namespace(far, CLONE_NEWNET)
     if request["addresses"]:
         add_address(FAR, request["addresses"][1], 24)
         set_up(FAR)
-    require_closed({"lo", FAR}, other_than=machine)
-    return {}, [far, *(listen(*place) for place in request["listeners"])]
+    require_closed({"lo", FAR}, other_than=host)
+    return {}, [far, *(listen(*target) for target in request["listeners"])]
 
 
-# --- how ---
+# --- helpers ---
 
 
-def watchers() -> list[int]:
-    """This process and those above it, which are ours where it runs inside: without them the whole node ends."""
+def own_chain() -> list[int]:
+    """Return this process and its ancestors: inside a node these are the attendant's, and the node ends with them."""
     chain, pid = [], os.getpid()
     while pid:
         chain.append(pid)
@@ -142,7 +131,7 @@ def watchers() -> list[int]:
 
 
 def enter(request: dict[str, Any], name: str, kind: int) -> None:
-    """Enters a namespace of the cell's first node, where this does not run in it."""
+    """Enter a namespace of the cell's first node, unless this process already runs inside."""
     if "proc" in request:
         return
     fd = os.open(f"/proc/{request['inits']['default']}/ns/{name}", os.O_RDONLY | os.O_CLOEXEC)
@@ -151,15 +140,15 @@ def enter(request: dict[str, Any], name: str, kind: int) -> None:
 
 
 def require_closed(interfaces: set[str], other_than: str = "") -> None:
-    """Makes sure that this network leads nowhere: these interfaces only, no route beyond them, not the machine's.
+    """Verify that this network is closed: it has these interfaces only, no route out, and is not the host's.
 
-    Nothing is sent: connecting a datagram socket only looks up the route.
+    No packet is sent: connecting a datagram socket only looks up the route.
     """
     found = {name for _, name in socket.if_nameindex()}
     if found != interfaces:
         raise RuntimeError(f"the network made for a defect has interfaces {sorted(found)}")
     if os.readlink("/proc/self/ns/net") == other_than:
-        raise RuntimeError("the network of a defect is the machine's")
+        raise RuntimeError("the network made for a defect is the host's")
     for address, family in UNROUTED:
         with socket.socket(family, socket.SOCK_DGRAM) as probe:
             try:
@@ -168,11 +157,11 @@ def require_closed(interfaces: set[str], other_than: str = "") -> None:
                 if error.errno in (errno.ENETUNREACH, errno.EADDRNOTAVAIL, errno.EHOSTUNREACH):
                     continue
                 raise
-        raise RuntimeError(f"the network made for a defect has a way to {address}")
+        raise RuntimeError(f"the network made for a defect has a route to {address}")
 
 
 def listen(kind: str, address: str, port: int) -> int:
-    """A socket that accepts connections (by its backlog) or datagrams."""
+    """Return the descriptor of a socket that receives connections, in its backlog, or datagrams."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     made = socket.socket(family, socket.SOCK_STREAM if kind == "tcp" else socket.SOCK_DGRAM)
     made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -182,8 +171,8 @@ def listen(kind: str, address: str, port: int) -> int:
     return made.detach()
 
 
-def add_wire(near: str, far: str, namespace: int) -> None:
-    """Makes a pair of virtual interfaces, the far one of which lies in another namespace."""
+def add_veth(near: str, far: str, namespace: int) -> None:
+    """Create a virtual Ethernet pair, with the far end in another namespace."""
     peer = LINK_HEADER.pack(0, 0, 0, 0, 0) + attribute(IFLA_IFNAME, far) + attribute(IFLA_NET_NS_FD, namespace)
     information = attribute(IFLA_INFO_KIND, "veth") + attribute(IFLA_INFO_DATA, attribute(VETH_INFO_PEER, peer))
     body = LINK_HEADER.pack(0, 0, 0, 0, 0) + attribute(IFLA_IFNAME, near) + attribute(IFLA_LINKINFO, information)
@@ -191,12 +180,12 @@ def add_wire(near: str, far: str, namespace: int) -> None:
 
 
 def set_up(name: str) -> None:
-    """Switches an interface on."""
+    """Bring an interface up."""
     ask(RTM_NEWLINK, 0, LINK_HEADER.pack(0, 0, socket.if_nametoindex(name), IFF_UP, IFF_UP))
 
 
 def add_address(name: str, address: str, prefix: int) -> None:
-    """Gives an interface an address."""
+    """Add an address to an interface."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     packed = socket.inet_pton(family, address)
     head = struct.pack("=BBBBI", family, prefix, IFA_F_NODAD, 0, socket.if_nametoindex(name))
@@ -204,14 +193,14 @@ def add_address(name: str, address: str, prefix: int) -> None:
 
 
 def attribute(kind: int, value: bytes | str | int) -> bytes:
-    """A netlink attribute."""
+    """Return an encoded netlink attribute."""
     data = value.encode() + b"\0" if isinstance(value, str) else value
     data = struct.pack("=I", data) if isinstance(data, int) else data
     return struct.pack("=HH", 4 + len(data), kind) + data + bytes(-len(data) % 4)
 
 
 def ask(kind: int, flags: int, body: bytes) -> None:
-    """Has the kernel change the network of this process."""
+    """Send a netlink request, which changes the network of this process."""
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as channel:
         head = struct.pack("=IHHII", 16 + len(body), kind, NLM_F_REQUEST | NLM_F_ACK | flags, 1, 0)
         channel.send(head + body)
@@ -224,6 +213,6 @@ def ask(kind: int, flags: int, body: bytes) -> None:
 
 
 def main(request: dict[str, Any], fds: list[int]) -> Reply:
-    """Applies the defect that the request names."""
+    """Apply the defect that the request names."""
     action: Callable[[dict[str, Any]], Reply] = globals()[request["action"]]
     return action(request)

@@ -1,6 +1,7 @@
-"""Adds a route to the loopback device of a cell's network, or removes it: a synthetic event for the seal's own drill.
+"""Add a route through the loopback device of a cell's network, or remove it: a synthetic event for the alarm drill.
 
-Arguments: a pid in the cell, and `add` or `remove`. No packet can leave by such a route. Run outside, on its own.
+Arguments: the pid of a process in the cell, and `add` or `remove`. No packet can leave through such a route. Runs on
+the host, as a process of its own.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ libc = ctypes.CDLL(None, use_errno=True)
 
 
 def join(pid: int) -> None:
-    """Enters the user and the network namespace of a process."""
+    """Enter the user and the network namespace of a process."""
     network = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY)
     if os.readlink(f"/proc/{pid}/ns/user") != os.readlink("/proc/self/ns/user"):
         user = os.open(f"/proc/{pid}/ns/user", os.O_RDONLY)
@@ -33,19 +34,19 @@ def join(pid: int) -> None:
 
 
 def enter(fd: int, kind: int) -> None:
-    """Enters one namespace."""
+    """Enter one namespace."""
     if libc.setns(fd, kind) != 0:
         number = ctypes.get_errno()
         raise OSError(number, "setns: " + os.strerror(number))
 
 
 def attribute(kind: int, data: bytes) -> bytes:
-    """One attribute of a message."""
+    """Return an encoded netlink attribute."""
     return struct.pack("HH", 4 + len(data), kind) + data
 
 
 def ask(kind: int, flags: int, body: bytes) -> None:
-    """Has the kernel do something to the network."""
+    """Send a netlink request, which changes the network of this process."""
     header = struct.pack("IHHII", 16 + len(body), kind, NLM_F_REQUEST | NLM_F_ACK | flags, 1, 0)
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0) as kernel:
         kernel.send(header + body)
@@ -55,19 +56,19 @@ def ask(kind: int, flags: int, body: bytes) -> None:
 
 
 def bring_loopback_up() -> None:
-    """Brings the loopback device up; a kernel of the cell's own leaves the one outside of it down."""
+    """Bring the loopback device up; with a separate kernel such as gVisor's, the device outside of it is down."""
     ask(RTM_NEWLINK, 0, struct.pack("BBHiII", 0, 0, 0, LOOPBACK_INDEX, IFF_UP, IFF_UP))
 
 
 def change(kind: int, flags: int) -> None:
-    """Adds or removes the route."""
+    """Add or remove the route."""
     route = struct.pack("8BI", socket.AF_INET, 24, 0, 0, TABLE_MAIN, PROTOCOL_STATIC, SCOPE_LINK, UNICAST, 0)
     route += attribute(RTA_DST, DOCUMENTATION) + attribute(RTA_OIF, struct.pack("I", LOOPBACK_INDEX))
     ask(kind, flags, route)
 
 
 def main() -> None:
-    """Joins, then changes."""
+    """Join the network of the process and change its routes."""
     join(int(sys.argv[1]))
     if sys.argv[2] == "add":
         bring_loopback_up()

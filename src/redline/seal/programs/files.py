@@ -1,4 +1,4 @@
-"""Inside half of the full set: files, devices and what the kernel shows of itself. Run by `inside.py`."""
+"""Inside half of the full set: files, devices and interfaces of the kernel. Executed by `inside.py`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import struct
 import subprocess
 import sys
 
-TYPE_CHECKING = False  # the name that type checkers know; importing typing would cost every start some milliseconds
+TYPE_CHECKING = False  # known to type checkers; importing typing would add milliseconds to every start
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
@@ -25,15 +25,15 @@ SYSTEM = ("proc", "sys", "usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32"
 libc = ctypes.CDLL(None, use_errno=True)
 
 
-def routes_to(path: str) -> Iterator[str]:
-    """Ways in which a path of outside might be reached from here."""
+def candidate_paths(path: str) -> Iterator[str]:
+    """Yield the paths by which a file outside the cell might be reached from inside."""
     yield path
     yield "../" * 24 + path.lstrip("/")
     for pid in [*filter(str.isdigit, os.listdir("/proc")), "self", "thread-self"]:
         yield f"/proc/{pid}/root{path}"
         yield f"/proc/{pid}/cwd/" + "../" * 24 + path.lstrip("/")
-    for place in ("/run/accelerator", "/usr", "/dev/pts", "/home/agent"):
-        yield place + "/" + "../" * 24 + path.lstrip("/")
+    for folder in ("/run/accelerator", "/usr", "/dev/pts", "/home/agent"):
+        yield folder + "/" + "../" * 24 + path.lstrip("/")
     for fd in os.listdir("/proc/self/fd"):
         yield f"/proc/self/fd/{fd}/" + "../" * 24 + path.lstrip("/")
     link = "/tmp/." + os.urandom(8).hex()
@@ -44,8 +44,8 @@ def routes_to(path: str) -> Iterator[str]:
         os.unlink(link)
 
 
-def found_by_name(name: str) -> Iterator[str]:
-    """Paths of what has that name anywhere here, the kernel's own file systems and the system's programs left out."""
+def find_by_name(name: str) -> Iterator[str]:
+    """Yield every path with that name outside of `SYSTEM`."""
     for top in os.listdir("/"):
         if top in SYSTEM:
             continue
@@ -55,35 +55,35 @@ def found_by_name(name: str) -> Iterator[str]:
 
 
 def canary(task: dict[str, Any]) -> dict[str, Any]:
-    """Tries to read what the harness has planted outside: by every way, by its name, and by its handle."""
-    planted = task["canary"]
+    """Try to read the canary: by every path, by its name, and by its file handle."""
+    target = task["canary"]
     read, tried = [], 0
-    here = [os.path.join(path, os.path.basename(planted["path"])) for path in found_by_name(planted["name"])]
-    for path in [*routes_to(planted["path"]), *here]:
+    inside = [os.path.join(path, os.path.basename(target["path"])) for path in find_by_name(target["name"])]
+    for path in [*candidate_paths(target["path"]), *inside]:
         tried += 1
         try:
             with open(path, "rb") as file:
                 read.append([path, hashlib.sha256(file.read(MAX_READ)).hexdigest()])
         except OSError:
             continue
-    for place in ("/", "/run/accelerator", "/usr"):
+    for folder in ("/", "/run/accelerator", "/usr"):
         tried += 1
-        opened = open_by_handle(planted["handle"], planted["handle_type"], place)
+        opened = open_by_handle(target["handle"], target["handle_type"], folder)
         if opened is not None:
-            read.append([f"its handle by {place}", opened])
+            read.append([f"its file handle in {folder}", opened])
     return {"read": read, "tried": tried}
 
 
-def open_by_handle(handle: str, kind: int, place: str) -> str | None:
-    """Hash of the content of a file that is opened by its handle, None where it cannot be."""
+def open_by_handle(handle: str, kind: int, folder: str) -> str | None:
+    """Open a file by its handle. Return the hash of its content, None if it cannot be opened."""
     if not handle:
         return None
     data = bytes.fromhex(handle)
     buffer = ctypes.create_string_buffer(struct.pack("=Ii", len(data), kind) + data)
     try:
-        mount = os.open(place, os.O_RDONLY | os.O_DIRECTORY)
+        mount = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     except PermissionError:
-        return None  # what may not even be listed is no place to start from
+        return None
     try:
         fd = libc.open_by_handle_at(mount, buffer, os.O_RDONLY)
         if fd < 0:
@@ -95,17 +95,17 @@ def open_by_handle(handle: str, kind: int, place: str) -> str | None:
 
 
 def change_outside(task: dict[str, Any]) -> dict[str, Any]:
-    """Tries to change, add and remove in the folders that the harness has planted outside."""
+    """Try to add, change and move files in the watched folders of the harness."""
     done, tried = [], 0
-    for folder in task["planted"]:
-        for path in [*routes_to(folder), *found_by_name(os.path.basename(folder))]:
+    for folder in task["watched_folders"]:
+        for path in [*candidate_paths(folder), *find_by_name(os.path.basename(folder))]:
             tried += 1
-            done += [f"{what} by {path}" for what in change(path)]
+            done += [f"{action} through {path}" for action in change(path)]
     return {"done": done, "tried": tried}
 
 
 def change(folder: str) -> Iterator[str]:
-    """What could be done in a folder."""
+    """Try to add, change and move a file in a folder. Yield what succeeded."""
     try:
         os.close(os.open(os.path.join(folder, "added"), os.O_CREAT | os.O_WRONLY))
         yield "added a file"
@@ -125,7 +125,7 @@ def change(folder: str) -> Iterator[str]:
 
 
 def writable_anywhere(task: dict[str, Any]) -> dict[str, Any]:
-    """Folders and files, down to some depth, that can be written outside of the declared places."""
+    """Return the writable folders and files, down to some depth, outside of the declared folders."""
     declared = set(task["scratch"])
     found = []
     for folder, names, entries in os.walk("/"):
@@ -144,14 +144,14 @@ def writable_anywhere(task: dict[str, Any]) -> dict[str, Any]:
 
 
 def interfaces_of_kernel(task: dict[str, Any]) -> dict[str, Any]:
-    """What of the kernel's settings can be written and what of its memory and log can be read."""
+    """Return the settings of the kernel that are writable, and its memory, log and other secrets that are readable."""
     writable = [path for path in settings(task["kernel"]) if can_open(path, os.O_WRONLY)]
-    readable = [path for pattern in task["kernel"]["secret"] for path in glob.glob(pattern) if says_something(path)]
+    readable = [path for pattern in task["kernel"]["secret"] for path in glob.glob(pattern) if has_content(path)]
     return {"writable": sorted(writable), "readable": sorted(readable)}
 
 
 def settings(kernel: dict[str, Any]) -> Iterator[str]:
-    """The kernel's settings that are named, and all that lie below the trees that are named."""
+    """Yield the named settings of the kernel, and all files below the named folders."""
     for pattern in kernel["settings"]:
         yield from glob.glob(pattern)
     for tree in kernel["trees"]:
@@ -161,7 +161,7 @@ def settings(kernel: dict[str, Any]) -> Iterator[str]:
 
 
 def can_open(path: str, flags: int) -> bool:
-    """Whether a file can be opened so. What is masked by the null device can be, and nothing comes of it."""
+    """Return whether a file can be opened. One that is masked by the null device does not count."""
     try:
         fd = os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     except OSError:
@@ -171,8 +171,8 @@ def can_open(path: str, flags: int) -> bool:
     return not (stat.S_ISCHR(info.st_mode) and info.st_rdev == NULL_DEVICE)
 
 
-def says_something(path: str) -> bool:
-    """Whether reading a file gives anything."""
+def has_content(path: str) -> bool:
+    """Return whether reading a file returns any bytes."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
@@ -186,11 +186,11 @@ def says_something(path: str) -> bool:
 
 
 def devices(_task: dict[str, Any]) -> dict[str, Any]:
-    """What /dev holds, device nodes anywhere, and whether one can be made."""
+    """Return the entries of /dev, device nodes anywhere, and the kinds of device node that can be created."""
     in_dev, nodes = [], []
-    dead = [place for place in deviceless() if place not in ("/", "/dev")]
+    skipped = [path for path in mounts_without_devices() if path not in ("/", "/dev")]
     for top in os.listdir("/"):
-        if top in ("proc", "sys") or "/" + top in dead or os.path.islink("/" + top):
+        if top in ("proc", "sys") or "/" + top in skipped or os.path.islink("/" + top):
             continue
         for folder, names, entries in os.walk("/" + top):
             if folder in ("/dev/pts", "/dev/shm"):
@@ -215,23 +215,23 @@ def devices(_task: dict[str, Any]) -> dict[str, Any]:
     return {"dev": sorted(in_dev), "nodes": nodes, "made": made}
 
 
-def deviceless() -> list[str]:
-    """Mount points below which no device node leads to a device: that need not be walked, however much is there.
+def mounts_without_devices() -> list[str]:
+    """Return the mount points below which no device node opens a device, and which need not be searched.
 
-    Either the mount says `nodev`, or gVisor's file server stands behind it, which opens no device of the machine.
+    Either the mount is `nodev`, or it is served by gVisor's file server, which opens no device of the host.
     """
     found = []
     with open("/proc/self/mountinfo") as file:
         for line in file:
             before, _, after = line.partition(" - ")
-            place, options = before.split()[4:6]
+            path, options = before.split()[4:6]
             if "nodev" in options.split(",") or after.split()[0] == "9p":
-                found.append(place)
+                found.append(path)
     return found
 
 
-def places(task: dict[str, Any]) -> dict[str, Any]:
-    """Device and inode of each mount point, and which paths that a cell must not have are here."""
+def mount_points(task: dict[str, Any]) -> dict[str, Any]:
+    """Return device and inode of each mount point, and the forbidden paths that exist."""
     found = {}
     for path in task["bound"]:
         try:
@@ -239,11 +239,11 @@ def places(task: dict[str, Any]) -> dict[str, Any]:
             found[path] = [info.st_dev, info.st_ino]
         except OSError as error:
             found[path] = [0, -(error.errno or errno.EIO)]
-    return {"places": found, "foreign": [path for path in task["never_here"] if os.path.lexists(path)]}
+    return {"identities": found, "foreign": [path for path in task["forbidden_paths"] if os.path.lexists(path)]}
 
 
 def imports(_task: dict[str, Any]) -> dict[str, Any]:
-    """Whether a Python that looks at all its folders finds the harness."""
+    """Return the packages of the harness that a Python with all its import paths finds."""
     program = "import importlib.util as u; print([n for n in ('redline', 'inspect_ai') if u.find_spec(n)])"
     done = subprocess.run(
         [sys.executable, "-c", program],
@@ -257,35 +257,36 @@ def imports(_task: dict[str, Any]) -> dict[str, Any]:
 
 
 def hooks(task: dict[str, Any]) -> dict[str, Any]:
-    """Places from which something is started by itself, and could be written or made."""
+    """Return the paths from which programs start automatically and that are writable or can be created."""
     found = []
     for path in task["hooks"]:
-        there = path
-        while not os.path.lexists(there):
-            there = os.path.dirname(there)
-        if os.access(there, os.W_OK):
+        existing = path
+        while not os.path.lexists(existing):
+            existing = os.path.dirname(existing)
+        if os.access(existing, os.W_OK):
             found.append(path)
     return {"writable": found, "tried": len(task["hooks"])}
 
 
 def package_sources(task: dict[str, Any]) -> dict[str, Any]:
-    """Settings and stores of package tools and model hubs."""
-    there = []
+    """Return the settings, caches and variables of package tools and model hubs that exist."""
+    existing = []
     for pattern in task["packages"]["settings"]:
-        there += [path for path in glob.glob(os.path.expanduser(pattern)) if names_a_place(path)]
+        existing += [path for path in glob.glob(os.path.expanduser(pattern)) if names_a_source(path)]
     for pattern in task["packages"]["stores"]:
-        there += [path for path in glob.glob(os.path.expanduser(pattern)) if os.path.isdir(path) and os.listdir(path)]
+        folders = filter(os.path.isdir, glob.glob(os.path.expanduser(pattern)))
+        existing += [path for path in folders if os.listdir(path)]
     variables = [name for name in task["packages"]["variables"] if name in os.environ]
-    return {"there": sorted(there), "variables": variables}
+    return {"files": sorted(existing), "variables": variables}
 
 
-def names_a_place(path: str) -> bool:
-    """Whether a file names a source, by an address or a folder."""
+def names_a_source(path: str) -> bool:
+    """Return whether a file, or a file of a folder, contains an address or folder of a source."""
     try:
         with open(path, "rb") as file:
             text = file.read(MAX_READ)
     except IsADirectoryError:
-        return any(names_a_place(os.path.join(path, name)) for name in os.listdir(path))
+        return any(names_a_source(os.path.join(path, name)) for name in os.listdir(path))
     except OSError:
         return False
     return any(word in text for word in (b"://", b"file:", b"index-url", b"registry"))
@@ -297,7 +298,7 @@ GROUPS = (
     writable_anywhere,
     interfaces_of_kernel,
     devices,
-    places,
+    mount_points,
     imports,
     hooks,
     package_sources,

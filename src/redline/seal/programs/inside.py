@@ -1,7 +1,7 @@
-"""Inside half of the seal: gathers facts, group by group, as the agent would meet them, and prints them.
+"""Inside half of the seal: gather facts, group by group, as a process of the agent, and print them.
 
-Its text comes on standard input together with the parts that hold the groups. Judges nothing. Every group is gathered
-on its own, so that one that raises is missing and thereby failed.
+This text arrives on standard input together with the parts that define the groups. It makes no judgement. Each group is
+gathered separately: if one raises, its facts are missing, and the probes that need them fail.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import json
 import os
 import stat
 
-TYPE_CHECKING = False  # the name that type checkers know; importing typing would cost every start some milliseconds
+TYPE_CHECKING = False  # known to type checkers; importing typing would add milliseconds to every start
 if TYPE_CHECKING:
     from typing import Any
 
@@ -20,22 +20,22 @@ TASK = "{}"  # replaced by the outside half, which sends this text on standard i
 
 
 def descriptors() -> dict[str, str]:
-    """What this process inherited, by number: the kind of each descriptor and where it leads."""
+    """Return the kind and target of each descriptor that this process inherited, by number."""
     found = {}
     for name in os.listdir("/proc/self/fd"):
         try:
             mode = os.fstat(int(name)).st_mode
-            place = os.readlink("/proc/self/fd/" + name)
+            target = os.readlink("/proc/self/fd/" + name)
         except OSError:
-            continue  # that of the listing itself
+            continue  # the descriptor of the listing itself
         kinds = {stat.S_IFIFO: "pipe", stat.S_IFSOCK: "socket", stat.S_IFCHR: "device", stat.S_IFDIR: "folder"}
         kind = "terminal" if os.isatty(int(name)) else kinds.get(stat.S_IFMT(mode), "file")
-        found[name] = f"{kind} {place}"
+        found[name] = f"{kind} {target}"
     return found
 
 
 def main() -> None:
-    """Gathers all groups of facts and prints them behind the nonce."""
+    """Gather all groups of facts and print them with the nonce."""
     inherited = descriptors()
     ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
     task: dict[str, Any] = json.loads(TASK)

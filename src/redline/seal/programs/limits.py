@@ -1,4 +1,4 @@
-"""Inside half of the full set: uses up what there is, to see that there is an end to it. Run by `inside.py`."""
+"""Inside half of the full set: exhaust each resource, to verify that its limit is enforced. Executed by `inside.py`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import os
 import resource
 import time
 
-TYPE_CHECKING = False  # the name that type checkers know; importing typing would cost every start some milliseconds
+TYPE_CHECKING = False  # known to type checkers; importing typing would add milliseconds to every start
 if TYPE_CHECKING:
     from typing import Any
 
@@ -21,7 +21,7 @@ STACK = 1 << 16
 
 
 def open_files(task: dict[str, Any]) -> dict[str, Any]:
-    """Opens files until no more can be opened."""
+    """Open files until the limit is reached."""
     held: list[int] = []
     try:
         while len(held) <= 2 * task["limits"]["open_files"]:
@@ -35,9 +35,9 @@ def open_files(task: dict[str, Any]) -> dict[str, Any]:
 
 
 def file_size(task: dict[str, Any]) -> dict[str, Any]:
-    """Writes, in the smallest place, one file until no more can be written."""
-    place, size = task["limits"]["smallest"]
-    path = os.path.join(place, "." + os.urandom(8).hex())
+    """Write one file in the smallest writable folder until the limit is reached."""
+    folder, size = task["limits"]["smallest"]
+    path = os.path.join(folder, "." + os.urandom(8).hex())
     written = 0
     block = bytes(MIB)
     fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
@@ -53,7 +53,7 @@ def file_size(task: dict[str, Any]) -> dict[str, Any]:
 
 
 def processor_time(task: dict[str, Any]) -> dict[str, Any]:
-    """Keeps one process more busy than there may be processors, and sums what time they were given."""
+    """Run one busy process more than the CPU limit allows, and sum the CPU time that they receive."""
     count = int(task["limits"]["cpus"]) + 1
     begun = time.monotonic()
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -73,7 +73,7 @@ def processor_time(task: dict[str, Any]) -> dict[str, Any]:
 
 
 def memory(task: dict[str, Any]) -> dict[str, Any]:
-    """Has a child touch more memory than there may be, where that is little enough to be tried."""
+    """Let a child allocate more memory than the limit, if the limit is small enough to try."""
     if not task["limits"]["try_memory"]:
         return {"tried": False, "signal": 0}
     pid = os.fork()
@@ -95,9 +95,9 @@ def memory(task: dict[str, Any]) -> dict[str, Any]:
 
 
 def processes_at_once(task: dict[str, Any]) -> dict[str, Any]:
-    """Starts threads until no more can be started, which count as processes do, and then tries to fork.
+    """Start threads, which count as processes, until the limit is reached, and then try to fork.
 
-    All of it happens in a child, with which every thread ends. A fork for each would take gVisor seconds.
+    This happens in a child, whose threads all end with it. Forking each time would take seconds on gVisor.
     """
     read, write = os.pipe()
     child = os.fork()
@@ -111,13 +111,13 @@ def processes_at_once(task: dict[str, Any]) -> dict[str, Any]:
     return {"forked": forked, "error": number}
 
 
-def fill(most: int) -> tuple[int, int]:
-    """How many processes and threads there could be beside the caller, and the error that a fork ended with."""
+def fill(maximum: int) -> tuple[int, int]:
+    """Start up to `maximum` threads. Return the number of processes and threads, and the error of the final fork."""
     wait, _ = os.pipe()
     _thread.stack_size(STACK)
-    made = 1  # this very process
+    made = 1  # this process
     try:
-        while made < most:
+        while made < maximum:
             _thread.start_new_thread(os.read, (wait, 1))
             made += 1
     except RuntimeError:

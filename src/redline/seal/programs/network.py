@@ -1,6 +1,6 @@
-"""Inside half of the full set: tries to reach what must not be there. Run by `inside.py`.
+"""Inside half of the full set: try to reach addresses that must not answer. Executed by `inside.py`.
 
-Nothing here connects unless the only interface is the loopback one and no route leads elsewhere: no packet can leave.
+It connects only if the loopback is the only interface and no route leads elsewhere, so that no packet can leave.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import socket
 import subprocess
 import time
 
-TYPE_CHECKING = False  # the name that type checkers know; importing typing would cost every start some milliseconds
+TYPE_CHECKING = False  # known to type checkers; importing typing would add milliseconds to every start
 if TYPE_CHECKING:
     from typing import Any
 
@@ -24,7 +24,7 @@ QUESTION = b"\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x07example\x03org\
 
 
 def require_closed() -> None:
-    """Refuses to go on where there is any interface beside the loopback one, or any route."""
+    """Raise an error if there is any interface other than the loopback, or any route through one."""
     names = {name for _, name in socket.if_nameindex()}
     with open("/proc/net/dev") as file:
         names |= {line.split(":")[0].strip() for line in file if ":" in line}
@@ -38,11 +38,11 @@ def require_closed() -> None:
     except FileNotFoundError:
         pass
     if routes - {"lo"}:
-        raise RuntimeError("there is a route")
+        raise RuntimeError("a route leads out")
 
 
 def reach(targets: list[Target]) -> list[str]:
-    """Tries all targets at once. Returns those that answered, or did not say no in time to a datagram."""
+    """Try all targets concurrently. Return those that answered, or did not reject a datagram in time."""
     waiting: dict[int, tuple[socket.socket, str, str]] = {}
     reached = []
     watch = select.poll()
@@ -64,12 +64,12 @@ def reach(targets: list[Target]) -> list[str]:
     for made, kind, name in waiting.values():
         made.close()
         if kind == "udp":
-            reached.append(name + " (took a datagram)")
+            reached.append(name + " (accepted a datagram)")
     return sorted(reached)
 
 
 def begin(kind: str, address: str, port: int) -> socket.socket | None:
-    """Begins to reach a target. None where the kernel says at once that there is no way."""
+    """Start to connect to a target. Return None if the kernel reports at once that it is unreachable."""
     six = ":" in address
     family = socket.AF_INET6 if six else socket.AF_INET
     protocol = 0 if kind != "icmp" else (socket.IPPROTO_ICMPV6 if six else socket.IPPROTO_ICMP)
@@ -88,7 +88,8 @@ def begin(kind: str, address: str, port: int) -> socket.socket | None:
         made.close()
         return None
     if made.getsockname()[:2] == (address, port):
-        # The kernel gave it the very port that it asks, so it answers itself: it keeps that from the next one.
+        # The kernel assigned the target's own port, so the socket would reach itself. Keep it open while trying anew,
+        # so that the next socket gets another port.
         another = begin(kind, address, port)
         made.close()
         return another
@@ -96,7 +97,7 @@ def begin(kind: str, address: str, port: int) -> socket.socket | None:
 
 
 def refusal(made: socket.socket, kind: str) -> int | None:
-    """The error that a target answered with, None where it answered."""
+    """Return the error with which a target rejected the call, None if it answered."""
     number = made.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
     if number or kind == "tcp":
         return number or None
@@ -108,7 +109,7 @@ def refusal(made: socket.socket, kind: str) -> int | None:
 
 
 def leaving(task: dict[str, Any]) -> dict[str, Any]:
-    """Tries the harness's own listeners and the addresses that are for documentation, in every way."""
+    """Try the harness's own listeners and the documentation addresses, by every protocol."""
     require_closed()
     network = task["network"]
     targets = [(kind, address, port) for kind, address, port in task["listeners"]]
@@ -123,7 +124,7 @@ def leaving(task: dict[str, Any]) -> dict[str, Any]:
 
 
 def names(task: dict[str, Any]) -> dict[str, Any]:
-    """Tries to have names resolved."""
+    """Try to resolve names."""
     require_closed()
     network = task["network"]
     servers = list(network["resolvers"])
@@ -136,7 +137,7 @@ def names(task: dict[str, Any]) -> dict[str, Any]:
     targets += [("udp", address, 5353) for address in network["multicast"]]
     reached = reach(targets)
     resolved = []
-    for name in () if reached else network["names"]:  # a server that is silent would hold the library up for long
+    for name in () if reached else network["names"]:  # with a silent server, the resolver would wait for a long time
         try:
             socket.getaddrinfo(name, 80)
             resolved.append(name)
@@ -146,14 +147,14 @@ def names(task: dict[str, Any]) -> dict[str, Any]:
 
 
 def metadata(task: dict[str, Any]) -> dict[str, Any]:
-    """Tries the addresses at which clouds tell a machine about itself."""
+    """Try the addresses of the metadata services of clouds."""
     require_closed()
     targets = [("tcp", address, port) for address in task["network"]["metadata"] for port in (80, 443)]
     return {"reached": reach(targets), "tried": len(targets)}
 
 
 def proxies(task: dict[str, Any]) -> dict[str, Any]:
-    """Tries the places of proxies, and a client that is told to use one."""
+    """Try common addresses of proxies, and a client that is configured to use one."""
     require_closed()
     network = task["network"]
     targets = [("tcp", address, port) for address in network["proxy_addresses"] for port in network["proxy_ports"]]

@@ -1,14 +1,14 @@
-"""Outside half of the seal: the kernel's word on every process of a node. Run by `Cell.run_with_cell_privileges`.
+"""Outside half of the seal: what the kernel reports of every process of a node.
 
-Where the machine cannot see in, it runs in the node itself, as the attendant's child: the word is then that of the
-kernel inside.
+Runs by `Cell.run_with_cell_privileges`. If the host cannot see into the cell, it runs in the node itself, as a child of
+the attendant, and the report is that of the kernel inside.
 """
 
 from __future__ import annotations
 
 import os
 
-TYPE_CHECKING = False  # the name that type checkers know; importing typing would cost every start some milliseconds
+TYPE_CHECKING = False  # known to type checkers; importing typing would add milliseconds to every start
 if TYPE_CHECKING:
     from typing import Any
 
@@ -19,7 +19,7 @@ NAMESPACES = ("pid", "net", "ipc", "uts", "cgroup", "mnt", "user")
 
 
 def describe(pid: int) -> dict[str, Any]:
-    """Identity, capabilities, namespaces and names of the variables of one process."""
+    """Return identity, capabilities, namespaces and variable names of one process."""
     lines = status_lines(pid)
     found: dict[str, Any] = {name: lines.get(name, "").strip() for name in STATUS}
     found["NSpid"] = found["NSpid"] or str(pid)
@@ -35,10 +35,10 @@ def describe(pid: int) -> dict[str, Any]:
 
 
 def status_lines(pid: int) -> dict[str, str]:
-    """Fields of a process's status but its name, which on gVisor may hold line feeds and so pose as other fields.
+    """Return the fields of a process's status except its name, which can forge fields by line feeds on gVisor.
 
     Raises:
-        ProcessLookupError: The process is gone, or changes its name between two looks at it, again and again.
+        ProcessLookupError: The process is gone, or its name changed between the two reads each time.
     """
     escapes = not os.path.exists("/proc/sentry-meminfo")
     for _ in range(16):
@@ -54,7 +54,7 @@ def status_lines(pid: int) -> dict[str, str]:
 
 
 def namespace(pid: int, kind: str) -> str:
-    """Identity of a namespace of a process, empty where this kernel has none of the kind."""
+    """Return the identity of a namespace of a process, empty if this kernel has no namespaces of the kind."""
     try:
         return os.readlink(f"/proc/{pid}/ns/{kind}")
     except FileNotFoundError:
@@ -62,7 +62,7 @@ def namespace(pid: int, kind: str) -> str:
 
 
 def interfaces(pid: int) -> dict[str, Any]:
-    """Interfaces and routes of the network that a process is in."""
+    """Return the interfaces and routes of a process's network."""
     with open(f"/proc/{pid}/net/dev") as file:
         found = sorted(line.split(":")[0].strip() for line in file if ":" in line)
     with open(f"/proc/{pid}/net/route") as file:
@@ -71,7 +71,7 @@ def interfaces(pid: int) -> dict[str, Any]:
 
 
 def ancestors(pid: int) -> list[int]:
-    """A process and those above it."""
+    """Return a process and its ancestors."""
     chain = []
     while pid > 1:
         chain.append(pid)
@@ -81,21 +81,21 @@ def ancestors(pid: int) -> list[int]:
 
 
 def main(request: dict[str, Any], fds: list[int]) -> tuple[dict[str, Any], list[int]]:
-    """Describes every process of the node's pid namespace, dead ones aside.
+    """Describe every running process of the node's pid namespace.
 
-    Every process of the machine is asked, since the seal takes nothing of the cell's making for granted: not that each
-    of its processes is in its cgroup either.
+    All processes of the host are examined, since the seal does not rely on how the cell was made: a process of the cell
+    could be in another cgroup.
     """
     init = request["inits"][request["node"]]
     inside = "proc" in request
-    watchers = ancestors(os.getpid()) if inside else []
+    attendant = ancestors(os.getpid()) if inside else []
     space = namespace(init, "pid")
     found = {}
     for name in os.listdir("/proc"):
         if name.isdigit():
             try:
                 if inside or namespace(int(name), "pid") == space:
-                    found[name] = {**describe(int(name)), "watcher": int(name) in watchers}
+                    found[name] = {**describe(int(name)), "attendant": int(name) in attendant}
             except (OSError, ProcessLookupError):
                 continue
     return {"init": init, "processes": found, "network": interfaces(init)}, []

@@ -1,4 +1,4 @@
-"""Inside half of the full set: privilege, namespaces and what a process inherits. Run by `inside.py`."""
+"""Inside half of the full set: privilege, namespaces and what a process inherits. Executed by `inside.py`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import socket
 import stat
 import time
 
-TYPE_CHECKING = False  # the name that type checkers know; importing typing would cost every start some milliseconds
+TYPE_CHECKING = False  # known to type checkers; importing typing would add milliseconds to every start
 if TYPE_CHECKING:
     from typing import Any
 
@@ -22,7 +22,7 @@ libc = ctypes.CDLL(None, use_errno=True)
 
 
 def raised_programs(_task: dict[str, Any]) -> dict[str, Any]:
-    """Runs programs that are marked setuid or setgid, and looks at the ids that they had when they ended."""
+    """Run the setuid and setgid programs, and return those that ended with other ids than the agent's."""
     ran, raised = [], []
     for name in ("su", "mount", "passwd", "newgrp", "chage", "sudo"):
         path = "/usr/bin/" + name
@@ -41,7 +41,7 @@ def raised_programs(_task: dict[str, Any]) -> dict[str, Any]:
 
 
 def ids_at_end(path: str) -> list[int] | None:
-    """All user and group ids of a program that has ended and was not yet waited for; None where it did not start."""
+    """Run a program and return all its user and group ids at its end, read before it is reaped; None if it failed."""
     pid = os.fork()
     if pid == 0:
         try:
@@ -59,7 +59,7 @@ def ids_at_end(path: str) -> list[int] | None:
 
 
 def security(_task: dict[str, Any]) -> dict[str, Any]:
-    """The label that a security module of the machine gave."""
+    """Return the label that a security module of the host assigned to this process."""
     try:
         with open("/proc/self/attr/current") as file:
             label = file.read().strip("\0\n ")
@@ -70,19 +70,19 @@ def security(_task: dict[str, Any]) -> dict[str, Any]:
 
 
 def ipc(task: dict[str, Any]) -> dict[str, Any]:
-    """What there is of inter-process communication, and whether what the harness left on the machine can be had."""
+    """Return the IPC objects of this namespace, and which IPC canaries of the host can be reached."""
     tables = {}
     for name in ("shm", "sem", "msg"):
         try:
             with open("/proc/sysvipc/" + name) as file:
                 tables[name] = len(file.read().splitlines()) - 1
         except FileNotFoundError:
-            continue  # a kernel of the runtime's own: what semctl counts is all there can be
+            continue  # a separate kernel such as gVisor's, whose only count is that of semctl
     info = (ctypes.c_int * 10)()
     result = libc.semctl(0, 0, SEM_INFO, info)
     if result >= 0:
         tables["semctl"] = info[7]  # sets in use
-    # Names are any bytes of the agent's choice, and end no line but at a line feed.
+    # Names can contain any bytes of the agent's choice; only a line feed ends a line.
     with open("/proc/net/unix", errors="replace", newline="\n") as file:
         abstract = sorted({word for line in file for word in line.split()[-1:] if word.startswith("@")})
     reached = []
@@ -100,12 +100,12 @@ def ipc(task: dict[str, Any]) -> dict[str, Any]:
 
 
 def terminal(_task: dict[str, Any]) -> dict[str, Any]:
-    """Whether there is a terminal into whose input could be typed."""
-    typed = []
+    """Return whether there is a controlling terminal, and the descriptors into whose input a process can type."""
+    writable_input = []
     for fd in range(3):
         try:
             fcntl.ioctl(fd, TIOCSTI, b"x")
-            typed.append(str(fd))
+            writable_input.append(str(fd))
         except OSError:
             continue
     try:
@@ -113,12 +113,12 @@ def terminal(_task: dict[str, Any]) -> dict[str, Any]:
         controlling = True
     except OSError:
         controlling = False
-    return {"typed": typed, "controlling": controlling}
+    return {"writable_input": writable_input, "controlling": controlling}
 
 
 def environment(_task: dict[str, Any]) -> dict[str, Any]:
-    """The variables of this process, and the names of those of all whose variables can be read."""
-    own = dict(os.environ)  # by isolated mode the interpreter adds none; the kernel's copy is closed to this process
+    """Return the variables of this process, and the names of the variables of all processes that can be read."""
+    own = dict(os.environ)  # in isolated mode the interpreter adds none; this process cannot read the kernel's copy
     others: set[str] = set()
     for pid in filter(str.isdigit, os.listdir("/proc")):
         try:
@@ -132,7 +132,7 @@ def environment(_task: dict[str, Any]) -> dict[str, Any]:
 
 
 def clock(_task: dict[str, Any]) -> dict[str, Any]:
-    """The time here, and whether it can be set."""
+    """Return the time in the cell, and the error of an attempt to set it."""
     now = (ctypes.c_long * 2)(*divmod(time.clock_gettime_ns(CLOCK_REALTIME), 10**9))
     ctypes.set_errno(0)
     number = 0 if libc.clock_settime(CLOCK_REALTIME, now) == 0 else ctypes.get_errno()

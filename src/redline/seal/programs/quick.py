@@ -1,6 +1,6 @@
-"""Inside half of the quick set of probes: tries what must fail and reports what happened. Run by `inside.py`.
+"""Inside half of the quick set: try operations that must fail, and report their results. Executed by `inside.py`.
 
-Judges nothing.
+It makes no judgement.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import socket
 import stat
 import struct
 
-TYPE_CHECKING = False  # the name that type checkers know; importing typing would cost every start some milliseconds
+TYPE_CHECKING = False  # known to type checkers; importing typing would add milliseconds to every start
 if TYPE_CHECKING:
     from typing import Any
 
@@ -21,7 +21,7 @@ SIGCHLD = 17
 REFUSALS = (errno.EPERM, errno.ENOSYS, errno.EACCES)
 RTM_GETROUTE, NLM_F_REQUEST_DUMP, NLMSG_DONE, NLMSG_ERROR = 26, 0x301, 3, 2
 RTA_OIF, RTA_GATEWAY, RTA_MULTIPATH, RTA_NH_ID = 4, 5, 9, 30
-NO_WAY = (0, 6, 7, 8)  # types of routes that lead nowhere: unspecified, blackhole, unreachable, prohibit
+LEADS_NOWHERE = (0, 6, 7, 8)  # types of routes: unspecified, blackhole, unreachable, prohibit
 ROUTE_HEADER, NETLINK_HEADER = 12, 16
 LOOPBACK_INDEX = 1
 FAMILIES = {"AF_PACKET": 17, "AF_VSOCK": 40, "AF_ALG": 38, "AF_KEY": 15, "AF_NETLINK_AUDIT": (16, 9)}
@@ -30,7 +30,7 @@ libc = ctypes.CDLL(None, use_errno=True)
 
 
 def status(_task: dict[str, Any]) -> dict[str, Any]:
-    """Identity, capabilities and filters of this process."""
+    """Return identity, capabilities and filters of this process."""
     with open("/proc/self/status") as file:
         lines = dict(line.rstrip("\n").split(":\t", 1) for line in file if ":\t" in line)
     wanted = (
@@ -54,7 +54,7 @@ def status(_task: dict[str, Any]) -> dict[str, Any]:
 
 
 def setuid_programs(_task: dict[str, Any]) -> dict[str, Any]:
-    """Runs what is marked setuid, to see that it raises nothing."""
+    """Return the setuid programs that would run as the cell's root."""
     raised = []
     tried = 0
     for name in ("su", "mount", "passwd", "sudo", "newgrp"):
@@ -66,24 +66,24 @@ def setuid_programs(_task: dict[str, Any]) -> dict[str, Any]:
             continue
         tried += 1
         if os.stat(path).st_uid == 0:
-            raised.append(path)  # root of the cell would own it: the files of the machine are nobody's here
+            raised.append(path)  # owned by the cell's root; the host's files have no mapped owner in a cell
     return {"tried": tried, "raised": raised}
 
 
 def attempt(number: int, arguments: tuple[Any, ...]) -> int:
-    """Makes one system call and names its outcome."""
+    """Make one system call and return its error, 0 if it succeeded."""
     ctypes.set_errno(0)
     result = libc.syscall(number, *arguments)
     return 0 if result >= 0 else ctypes.get_errno()
 
 
 def refused_calls(task: dict[str, Any]) -> dict[str, Any]:
-    """Attempts each system call that must be refused."""
+    """Try each system call that must be refused, and return its error."""
     numbers = task["syscalls"]
     buffer = ctypes.create_string_buffer(256)
     arguments: dict[str, tuple[Any, ...]] = {
         "unshare": (CLONE_NEWUSER,),
-        "ptrace": (0x4200, os.getpid(), 0, 0),  # options for a process that is not traced: ESRCH, if it were let in
+        "ptrace": (0x4200, os.getpid(), 0, 0),  # sets options of an untraced process: ESRCH if the call is allowed
         "process_vm_readv": (os.getpid(), buffer, 0, buffer, 0, 0),
         "process_vm_writev": (os.getpid(), buffer, 0, buffer, 0, 0),
         "shmget": (0, 4096, 0o1600),
@@ -109,7 +109,7 @@ def refused_calls(task: dict[str, Any]) -> dict[str, Any]:
 
 
 def clone_user_namespace(number: int) -> int:
-    """Tries to make a process in a user namespace of its own."""
+    """Try to clone a process into a new user namespace; return the error."""
     ctypes.set_errno(0)
     result = libc.syscall(number, CLONE_NEWUSER | SIGCHLD, 0, 0, 0, 0)
     if result == 0:
@@ -120,8 +120,8 @@ def clone_user_namespace(number: int) -> int:
     return ctypes.get_errno()
 
 
-def guarded_memory(task: dict[str, Any]) -> dict[str, Any]:
-    """Tries to open the memory and descriptors of processes that guard themselves."""
+def protected_processes(task: dict[str, Any]) -> dict[str, Any]:
+    """Try to open memory, descriptors and root of processes that are not dumpable."""
     opened = []
     for pid in task["guarded"]:
         for name in ("mem", "fd", "root"):
@@ -140,17 +140,17 @@ def guarded_memory(task: dict[str, Any]) -> dict[str, Any]:
 
 
 def namespaces(_task: dict[str, Any]) -> dict[str, Any]:
-    """Whether a user namespace can be made in any way that is left, and how many are allowed."""
+    """Return the limit of user namespaces, and the error of an attempt to create one by `unshare`."""
     try:
         with open("/proc/sys/user/max_user_namespaces") as file:
             allowed = int(file.read())
     except FileNotFoundError:
-        allowed = None  # a kernel of the runtime's own, which has no such limit
+        allowed = None  # a separate kernel such as gVisor's, which has no such limit
     return {"max_user_namespaces": allowed, "unshare": 0 if libc.unshare(CLONE_NEWUSER) == 0 else ctypes.get_errno()}
 
 
 def processes(task: dict[str, Any]) -> dict[str, Any]:
-    """What processes can be seen, and whether the harness can be signalled."""
+    """Return the visible processes, and whether the harness can be signalled."""
     pids = sorted(int(name) for name in os.listdir("/proc") if name.isdigit())
     try:
         os.kill(task["harness_pid"], 0)
@@ -163,7 +163,7 @@ def processes(task: dict[str, Any]) -> dict[str, Any]:
 
 
 def files(task: dict[str, Any]) -> dict[str, Any]:
-    """Which mounts and folders can be written, how large they are, and whether their quota bites."""
+    """Return the mounts, the writable folders, and the size and quota of the scratch folders."""
     mounts = {}
     with open("/proc/self/mountinfo", errors="replace") as file:
         for line in file:
@@ -197,7 +197,7 @@ def files(task: dict[str, Any]) -> dict[str, Any]:
 
 
 def covered(path: str) -> bool:
-    """Whether a mount point lies below another mount that hides it, so that nothing leads there."""
+    """Return whether another mount hides a mount point, so that it is unreachable."""
     try:
         os.lstat(path)
     except FileNotFoundError:
@@ -208,7 +208,7 @@ def covered(path: str) -> bool:
 
 
 def folders_to_try(mounts: dict[str, Any], scratch: set[str]) -> set[str]:
-    """Every mount point and every folder near the root; what lies in a scratch folder is the agent's own."""
+    """Return every mount point and every folder near the root, without the content of scratch folders."""
     found = {path for path in mounts if not path.startswith("/proc")}
     for name in os.listdir("/"):
         path = "/" + name
@@ -216,7 +216,7 @@ def folders_to_try(mounts: dict[str, Any], scratch: set[str]) -> set[str]:
             continue
         found.add(path)
         if path in scratch:
-            continue  # thousands of folders there would be more than the answer may hold
+            continue  # the agent can create thousands of folders there, too many for the answer
         try:
             found.update(entry.path for entry in os.scandir(path) if entry.is_dir(follow_symlinks=False))
         except OSError:
@@ -225,9 +225,9 @@ def folders_to_try(mounts: dict[str, Any], scratch: set[str]) -> set[str]:
 
 
 def quota(path: str, declared: int) -> dict[str, Any]:
-    """Size of a file system in bytes, and whether a file of one page more is refused.
+    """Return the size of a file system in bytes, and whether a file that is one page larger is refused.
 
-    A larger one than was declared is not tried: to fill it could be the end of the cell, and its size says enough.
+    A file system that is larger than declared is not filled, since this could kill the cell. Its size fails the probe.
     """
     info = os.statvfs(path)
     size = info.f_blocks * info.f_frsize
@@ -238,9 +238,9 @@ def quota(path: str, declared: int) -> dict[str, Any]:
         fd = os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            return {"bytes": size, "bites": True}  # full already, so it has bitten
+            return {"bytes": size, "bites": True}  # already full
         if error.errno in (errno.EACCES, errno.EPERM) and os.stat(path).st_uid == os.getuid():
-            # Its owner, who is the agent, has taken the right to write there from itself: the size says enough.
+            # The agent, which owns the folder, has removed its own write permission: only the size is checked.
             return {"bytes": size, "bites": None}
         raise
     try:
@@ -255,13 +255,13 @@ def quota(path: str, declared: int) -> dict[str, Any]:
 
 
 def unreachable(task: dict[str, Any]) -> dict[str, Any]:
-    """Which of the harness's places can be seen from here."""
+    """Return the harness's paths that exist in the cell."""
     scratch = {os.stat(path).st_dev for path in task["scratch"]}
-    return {"seen": [path for path in task["hidden"] if is_seen(path, scratch)]}
+    return {"visible": [path for path in task["hidden"] if exists_outside_scratch(path, scratch)]}
 
 
-def is_seen(path: str, scratch: set[int]) -> bool:
-    """Whether something is at a path that the agent cannot have put there itself, as it can in a scratch folder."""
+def exists_outside_scratch(path: str, scratch: set[int]) -> bool:
+    """Return whether a file exists that the agent cannot have created itself, as it can in a scratch folder."""
     try:
         return os.lstat(path).st_dev not in scratch
     except OSError:
@@ -269,7 +269,7 @@ def is_seen(path: str, scratch: set[int]) -> bool:
 
 
 def network(_task: dict[str, Any]) -> dict[str, Any]:
-    """Interfaces and routes: by /proc, which shows one table of routes, and by the kernel's own list of all tables."""
+    """Return interfaces and routes: from /proc, which shows one routing table, and from netlink, which lists all."""
     with open("/proc/net/dev") as file:
         interfaces = sorted(line.split(":")[0].strip() for line in file if ":" in line)
     with open("/proc/net/route") as file:
@@ -278,16 +278,16 @@ def network(_task: dict[str, Any]) -> dict[str, Any]:
         with open("/proc/net/ipv6_route") as file:
             routes += [line.split()[-1] for line in file]
     except FileNotFoundError:
-        pass  # a kernel without IPv6 has no such routes
+        pass  # a kernel without IPv6
     return {
         "interfaces": interfaces,
         "routes": sorted(set(routes)),
-        "ways": ways(socket.AF_INET) + ways(socket.AF_INET6),
+        "outward_routes": outward_routes(socket.AF_INET) + outward_routes(socket.AF_INET6),
     }
 
 
-def ways(family: int) -> list[str]:
-    """Routes of any table that lead anywhere but to the loopback interface."""
+def outward_routes(family: int) -> list[str]:
+    """Return the routes of every table that lead anywhere but to the loopback interface."""
     found: list[str] = []
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0) as channel:
         channel.settimeout(2.0)
@@ -303,16 +303,16 @@ def ways(family: int) -> list[str]:
                     number = -struct.unpack_from("=i", data, NETLINK_HEADER)[0]
                     if number in (errno.EOPNOTSUPP, errno.EAFNOSUPPORT):
                         return found
-                    raise OSError(number, "the kernel lists no routes")
+                    raise OSError(number, "the kernel did not list the routes")
                 if kind == NLMSG_DONE:
                     return found
-                found += way(data[NETLINK_HEADER:length])
+                found += outward_route(data[NETLINK_HEADER:length])
                 data = data[(length + 3) & ~3 :]
 
 
-def way(route: bytes) -> list[str]:
-    """What is to be said of a route that does not lead to the loopback interface alone."""
-    if route[7] in NO_WAY:
+def outward_route(route: bytes) -> list[str]:
+    """Return the description of a route, empty if it leads nowhere or to the loopback interface alone."""
+    if route[7] in LEADS_NOWHERE:
         return []
     parts, at = {}, ROUTE_HEADER
     while at + 4 <= len(route):
@@ -326,17 +326,17 @@ def way(route: bytes) -> list[str]:
 
 
 def unix_sockets(task: dict[str, Any]) -> dict[str, Any]:
-    """Sockets in the file system that were not made inside, and abstract ones."""
+    """Return the sockets in the file system outside of scratch folders, and the abstract sockets."""
     found = []
-    inside = set(task["scratch"])
-    places = [
+    scratch = set(task["scratch"])
+    tops = [
         name
         for name in os.listdir("/")
         if name not in ("proc", "usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32")
     ]
-    for top in places:
+    for top in tops:
         for folder, names, entries in os.walk("/" + top):
-            if folder in inside:
+            if folder in scratch:
                 names.clear()
                 continue
             for name in entries:
@@ -346,7 +346,7 @@ def unix_sockets(task: dict[str, Any]) -> dict[str, Any]:
                         found.append(path)
                 except OSError:
                     continue
-    # Names are any bytes of the agent's choice, and end no line but at a line feed.
+    # Names can contain any bytes of the agent's choice; only a line feed ends a line.
     with open("/proc/net/unix", errors="replace", newline="\n") as file:
         abstract = sorted({word for line in file for word in line.split()[-1:] if word.startswith("@")})
     return {"paths": sorted(found), "abstract": abstract}
@@ -356,7 +356,7 @@ GROUPS = (
     status,
     setuid_programs,
     refused_calls,
-    guarded_memory,
+    protected_processes,
     namespaces,
     processes,
     files,

@@ -340,7 +340,7 @@ def kill(request: "dict[str, Any]", scope: "dict[str, Any]") -> None:
 def main() -> None:
     """Carries out the one operation."""
     scope = commands()
-    scope["shed_capabilities"]()
+    scope["shed_capabilities"](scope["KEEP"])
     libc.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
     length = int.from_bytes(read_exactly(0, HEADER), "big")
     request = json.loads(read_exactly(0, length))

@@ -1,28 +1,15 @@
-"""First process of a Docker node: gives up every privilege, reaps, and ends when the node's attendant says so."""
+"""First process of a Docker node: drops every capability, reaps, and ends when the node's attendant ends it."""
 
-import ctypes
+from __future__ import annotations
+
 import os
 import signal
 
-PR_SET_DUMPABLE, PR_CAPBSET_READ, PR_CAPBSET_DROP = 4, 23, 24
-LINUX_CAPABILITY_VERSION_3 = 0x20080522
-
-libc = ctypes.CDLL(None, use_errno=True)
-
-
-def shed_capabilities() -> None:
-    """Leaves no capability, neither to this process nor to inherit."""
-    capability = 0
-    while libc.prctl(PR_CAPBSET_READ, capability, 0, 0, 0) >= 0:
-        libc.prctl(PR_CAPBSET_DROP, capability, 0, 0, 0)
-        capability += 1
-    header = (ctypes.c_uint32 * 2)(LINUX_CAPABILITY_VERSION_3, 0)
-    if libc.capset(header, (ctypes.c_uint32 * 6)(0, 0, 0, 0, 0, 0)) != 0:
-        raise OSError(ctypes.get_errno(), "capset")
+from redline.cell.programs.prelude import PR_SET_DUMPABLE, libc, shed_capabilities
 
 
 def reap() -> None:
-    """Collects every ended process."""
+    """Collect every ended process."""
     while True:
         try:
             pid, _ = os.waitpid(-1, os.WNOHANG)
@@ -33,7 +20,7 @@ def reap() -> None:
 
 
 def main() -> None:
-    """Serves until it is told to end, which ends the node."""
+    """Serve until SIGTERM, which ends the node."""
     waited = {signal.SIGCHLD, signal.SIGTERM}
     signal.pthread_sigmask(signal.SIG_BLOCK, waited)
     shed_capabilities()
@@ -42,4 +29,5 @@ def main() -> None:
         reap()
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -1,4 +1,4 @@
-"""A broken network has no way out, and a defect leaves nothing behind."""
+"""A broken network has no route out, and a defect leaves nothing on the host."""
 
 import os
 import socket
@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 
 from redline.cell import CellConfig
-from redline.seal.broken import Bench, DefectiveCell, InjectedDefect, Spec, namespace, workbench
-from redline.seal.broken_network import NETWORKS
+from redline.seal.defects import DefectiveCell, InjectedDefect, Spec, Workbench, open_workbench
+from redline.seal.defects.network import NETWORKS
+from redline.seal.defects.oci import join_namespace
 
 RUNC = CellConfig(runtime="runc")
 PROGRAM = files("redline.seal").joinpath("programs/defects.py").read_text()
-MACHINE = os.readlink("/proc/self/ns/net")
+HOST = os.readlink("/proc/self/ns/net")
 
 
 def interfaces(pid: int) -> set[str]:
@@ -24,30 +25,30 @@ def interfaces(pid: int) -> set[str]:
 
 @pytest.mark.cell
 @pytest.mark.anyio
-@pytest.mark.parametrize("defect", NETWORKS, ids=lambda each: each.what.replace(" ", "-"))
-async def test_a_broken_network_is_joined_to_no_network_of_the_machine(defect: InjectedDefect) -> None:
+@pytest.mark.parametrize("defect", NETWORKS, ids=lambda each: each.description.replace(" ", "-"))
+async def test_a_broken_network_is_not_connected_to_a_network_of_the_host(defect: InjectedDefect) -> None:
     assert defect.broken is not None
     async with defect.broken.open(RUNC) as cell:
         init = cell.nodes["default"].init_pid
         assert interfaces(init) <= {"lo", "uplink"}
-        assert os.readlink(f"/proc/{init}/ns/net") != MACHINE
-        # A wire has two ends, and neither is on the machine.
+        assert os.readlink(f"/proc/{init}/ns/net") != HOST
+        # Neither end of the virtual link is on the host.
         assert not {"uplink", "far"} & {name for _, name in socket.if_nameindex()}
 
 
 @pytest.mark.cell
 @pytest.mark.anyio
-async def test_the_far_end_of_a_wire_lies_in_a_namespace_that_holds_nothing_else() -> None:
+async def test_the_far_end_of_a_link_is_in_a_namespace_that_contains_nothing_else() -> None:
     async with DefectiveCell().open(RUNC) as cell:
-        request = {"action": "lay_wire", "addresses": ["192.0.2.2", "192.0.2.1"], "listeners": []}
+        request = {"action": "add_link", "addresses": ["192.0.2.2", "192.0.2.1"], "listeners": []}
         _, (far,) = await cell.run_with_cell_privileges(PROGRAM, request)
-        answer, _ = await cell.run_with_cell_privileges(LOOK, {}, held=[far])
+        answer, _ = await cell.run_with_cell_privileges(LIST_INTERFACES, {}, held=[far])
         assert sorted(answer["names"]) == ["far", "lo"]
-        assert os.readlink(f"/proc/self/fd/{far}") != MACHINE
+        assert os.readlink(f"/proc/self/fd/{far}") != HOST
         await cell.release([far])
 
 
-LOOK = """
+LIST_INTERFACES = """
 import socket
 def main(request, fds):
     join_namespace(fds[0], 0x40000000)
@@ -56,7 +57,7 @@ def main(request, fds):
 
 OPEN_NETWORK = """
 set_up("lo")
-add_wire("near", "away", os.open("/proc/self/ns/net", os.O_RDONLY))
+add_veth("near", "away", os.open("/proc/self/ns/net", os.O_RDONLY))
 add_address("near", "198.51.100.2", 24)
 set_up("near")
 set_up("away")
@@ -65,14 +66,14 @@ require_closed({"lo", "near", "away"})
 
 FOREIGN_INTERFACE = """
 set_up("lo")
-add_wire("near", "away", os.open("/proc/self/ns/net", os.O_RDONLY))
+add_veth("near", "away", os.open("/proc/self/ns/net", os.O_RDONLY))
 require_closed({"lo", "near"})
 """
 
 
 @pytest.mark.cell
-@pytest.mark.parametrize(("made", "reason"), [(OPEN_NETWORK, "has a way to"), (FOREIGN_INTERFACE, "has interfaces")])
-def test_a_network_that_leads_somewhere_is_not_used(made: str, reason: str) -> None:
+@pytest.mark.parametrize(("made", "reason"), [(OPEN_NETWORK, "has a route to"), (FOREIGN_INTERFACE, "has interfaces")])
+def test_a_network_that_is_not_closed_is_not_used(made: str, reason: str) -> None:
     done = subprocess.run(
         ["unshare", "--user", "--map-root-user", "--net", sys.executable, "-I", "-S", "-c", PROGRAM + made],
         capture_output=True,
@@ -83,26 +84,26 @@ def test_a_network_that_leads_somewhere_is_not_used(made: str, reason: str) -> N
     assert reason in done.stderr
 
 
-def survivor(spec: Spec, bench: Bench) -> None:
+def survivor(spec: Spec, bench: Workbench) -> None:
     bench.stray_cgroup(spec)
     for kind, path in bench.hold_namespaces(spec).items():
-        namespace(spec, kind, path)
+        join_namespace(spec, kind, path)
 
 
 @pytest.mark.cell
 @pytest.mark.anyio
-async def test_what_a_broken_cell_left_running_ends_with_the_breakage() -> None:
+async def test_a_process_that_a_broken_cell_left_running_ends_with_the_defect() -> None:
     async with DefectiveCell(survivor).open(RUNC) as cell:
         left = await cell.spawn(["sleep", "1000"])
-        place = Path(f"/proc/{left.pid}/cgroup").read_text().splitlines()[-1].split(":")[2]
-        assert "stray" in place
+        cgroup = Path(f"/proc/{left.pid}/cgroup").read_text().splitlines()[-1].split(":")[2]
+        assert "stray" in cgroup
         await cell.kill()
         assert Path(f"/proc/{left.pid}").exists()
     assert not Path(f"/proc/{left.pid}").exists()
-    assert not list(Path("/sys/fs/cgroup").glob(f"*{place}"))
+    assert not list(Path("/sys/fs/cgroup").glob(f"*{cgroup}"))
 
 
 def test_a_workbench_leaves_no_folder() -> None:
-    with workbench() as bench:
-        (bench.folder / "thing").write_text("")
+    with open_workbench() as bench:
+        (bench.folder / "file").write_text("")
     assert not bench.folder.exists()

@@ -1,7 +1,7 @@
-"""What the harness plants outside for the probes to look for, and what it finds of it afterwards.
+"""Canaries: what the harness places outside a cell for the probes to find, and its state after probing.
 
-All of it is made after the cell has started, is open to everybody as far as its own rights go, and is gone with the
-probing. The folder lies beside the cell's own, `kept-<cell>` with `canary`, `tree` and `evidence` below.
+Everything is created after the cell has started, has permissions that let every user access it, and is removed after
+probing. The folder is next to the cell's own, named `kept-<cell>`, with the folders `canary`, `tree` and `evidence`.
 """
 
 import contextlib
@@ -22,7 +22,8 @@ from redline.cell.cell import Cell
 IPC_CREAT, IPC_EXCL, IPC_RMID = 0o1000, 0o2000, 0
 HANDLE_BYTES = 128
 AT_FDCWD = -100
-SHARED = Path("/dev/shm")
+SHARED_MEMORY = Path("/dev/shm")
+FOLDERS = ("canary", "tree", "evidence")
 LISTENING = (("tcp", "127.0.0.1"), ("udp", "127.0.0.1"), ("tcp", "::1"), ("udp", "::1"))
 HELLO = b"hello"
 CALL_SECONDS = 5.0
@@ -30,49 +31,48 @@ CALL_SECONDS = 5.0
 libc = ctypes.CDLL(None, use_errno=True)
 
 
-def planted_folder(cell: Cell) -> Path:
-    """Where things are planted for a cell."""
+def canary_folder(cell: Cell) -> Path:
+    """Return the folder of a cell's canaries."""
     return cell.folder.parent.parent / f"kept-{cell.id}"
 
 
-class Planted:
-    """What is planted for one probing."""
+class Canaries:
+    """The canaries of one probing."""
 
     def __init__(self, folder: Path) -> None:
-        """Plants files in a folder that is made if need be, and opens listeners that only this machine can reach."""
+        """Create the files below a folder, listeners that only this host can reach, and IPC objects."""
         self.folder = folder
         self.nonce = secrets.token_hex(8)
         self.key = secrets.randbelow(1 << 30) + 1
         self._secret = secrets.token_bytes(32)
-        self._ends = contextlib.ExitStack()
-        self._calls = 0
+        self._cleanup = contextlib.ExitStack()
         self._listeners: list[tuple[str, socket.socket]] = []
         self._made: list[Path] = []
         self.began = time.time()
         try:
-            self._plant_files()
-            self._plant_sockets()
-            self._plant_ipc()
+            self._create_files()
+            self._create_sockets()
+            self._create_ipc()
         except BaseException:
             self.close()
             raise
         self._before = {name: self._hash(name) for name in ("tree", "evidence")}
 
-    def _plant_files(self) -> None:
-        for name in ("canary", "tree", "evidence"):
-            place = self.folder / name
-            place.mkdir(parents=True, exist_ok=True)
-            inner = place / f"{name}-{self.nonce}"
+    def _create_files(self) -> None:
+        for name in FOLDERS:
+            outer = self.folder / name
+            outer.mkdir(parents=True, exist_ok=True)
+            inner = outer / f"{name}-{self.nonce}"
             inner.mkdir()
             self._made.append(inner)
-            for folder in (self.folder, place, inner):
+            for folder in (self.folder, outer, inner):
                 folder.chmod(0o777)
             for entry in ("kept", "moved"):
                 (inner / entry).write_bytes(self._secret if name == "canary" else b"as it was\n")
                 (inner / entry).chmod(0o666)
         self.canary = self.folder / "canary" / f"canary-{self.nonce}" / "kept"
 
-    def _plant_sockets(self) -> None:
+    def _create_sockets(self) -> None:
         for kind, address in LISTENING:
             family = socket.AF_INET6 if ":" in address else socket.AF_INET
             made = socket.socket(family, socket.SOCK_STREAM if kind == "tcp" else socket.SOCK_DGRAM)
@@ -80,29 +80,29 @@ class Planted:
                 made.bind((address, 0))
             except OSError:
                 made.close()
-                continue  # a machine without IPv6
-            self._ends.callback(made.close)
+                continue  # a host without IPv6
+            self._cleanup.callback(made.close)
             made.setblocking(False)
             if kind == "tcp":
                 made.listen(16)
             self._listeners.append((kind, made))
         named = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._ends.callback(named.close)
+        self._cleanup.callback(named.close)
         named.bind("\0" + self.nonce)
         named.listen(1)
 
-    def _plant_ipc(self) -> None:
+    def _create_ipc(self) -> None:
         self.semaphore = libc.semget(self.key, 1, IPC_CREAT | IPC_EXCL | 0o666)
         if self.semaphore >= 0:
-            self._ends.callback(libc.semctl, self.semaphore, 0, IPC_RMID)
-        if os.access(SHARED, os.W_OK):
-            shared = SHARED / self.nonce
+            self._cleanup.callback(libc.semctl, self.semaphore, 0, IPC_RMID)
+        if os.access(SHARED_MEMORY, os.W_OK):
+            shared = SHARED_MEMORY / self.nonce
             shared.write_bytes(b"shared")
             shared.chmod(0o666)
-            self._ends.callback(shared.unlink, missing_ok=True)
+            self._cleanup.callback(shared.unlink, missing_ok=True)
 
     def task(self) -> dict[str, Any]:
-        """What the inside half is told of it. The canary's content is not."""
+        """Return what the inside half needs to search for the canaries. The content of the canary is not included."""
         handle, kind = _handle(self.canary)
         inner = self.canary.parent
         return {
@@ -112,7 +112,7 @@ class Planted:
                 "handle": handle,
                 "handle_type": kind,
             },
-            "planted": [str(self.folder / name / f"{name}-{self.nonce}") for name in ("tree", "evidence")],
+            "watched_folders": [str(self.folder / name / f"{name}-{self.nonce}") for name in ("tree", "evidence")],
             "listeners": [[kind, *listener.getsockname()[:2]] for kind, listener in self._listeners],
             "abstract_name": self.nonce,
             "semaphore_key": self.key,
@@ -120,8 +120,8 @@ class Planted:
         }
 
     def findings(self) -> dict[str, Any]:
-        """What has become of it."""
-        heard = self._hear()
+        """Return the state of the canaries after the inside half has run."""
+        calls = self._accept_calls()
         return {
             "canary": {
                 "sha256": hashlib.sha256(self._secret).hexdigest(),
@@ -129,15 +129,16 @@ class Planted:
             },
             "tree": {"before": self._before["tree"], "after": self._hash("tree")},
             "evidence": {"before": self._before["evidence"], "after": self._hash("evidence")},
-            "listener": {"heard": heard, "works": self._own_calls_are_heard()},
+            "listener": {"calls": calls, "works": self._listeners_work()},
             "clock": [self.began, time.time()],
         }
 
     def _hash(self, name: str) -> str:
         return tree_hash(self.folder / name)
 
-    def _hear(self) -> int:
-        heard = 0
+    def _accept_calls(self) -> int:
+        """Accept all pending connections and datagrams; return their number."""
+        calls = 0
         for kind, listener in self._listeners:
             with contextlib.suppress(BlockingIOError):
                 while True:
@@ -145,31 +146,31 @@ class Planted:
                         listener.accept()[0].close()
                     else:
                         listener.recv(1 << 10)
-                    heard += 1
-        return heard
+                    calls += 1
+        return calls
 
-    def _own_calls_are_heard(self) -> bool:
-        """Whether a call from this machine is heard: a listener that is deaf proves nothing."""
+    def _listeners_work(self) -> bool:
+        """Return whether each listener accepts a call from this host; otherwise silence would prove nothing."""
         for kind, listener in self._listeners:
             with socket.socket(listener.family, listener.type) as caller:
                 caller.settimeout(CALL_SECONDS)
                 caller.connect(listener.getsockname())
                 if kind == "udp":
                     caller.send(HELLO)
-        return self._hear() == len(self._listeners) > 0
+        return self._accept_calls() == len(self._listeners) > 0
 
     def close(self) -> None:
-        """Removes it."""
-        self._ends.close()
-        for place in self._made:
-            shutil.rmtree(place, ignore_errors=True)
-        for path in (*(self.folder / name for name in ("canary", "tree", "evidence")), self.folder):
-            with contextlib.suppress(OSError):  # a self-test may keep something of its own there
+        """Remove the canaries."""
+        self._cleanup.close()
+        for folder in self._made:
+            shutil.rmtree(folder, ignore_errors=True)
+        for path in (*(self.folder / name for name in FOLDERS), self.folder):
+            with contextlib.suppress(OSError):  # the workbench of a self-test may still use the folder
                 path.rmdir()
 
 
 def tree_hash(folder: Path) -> str:
-    """Hash over names, kinds, modes, owners, times of change and contents of all that lies in a folder."""
+    """Return a hash over the names, modes, owners, modification times and contents of everything in a folder."""
     found = hashlib.sha256()
     for path in _entries(folder):
         info = path.lstat()
@@ -188,7 +189,7 @@ def _entries(folder: Path) -> Iterator[Path]:
 
 
 def _handle(path: Path) -> tuple[str, int]:
-    """The handle by which whoever may could open the file without its path; empty where there is none."""
+    """Return the handle by which a privileged process could open the file without its path; empty if there is none."""
     buffer = ctypes.create_string_buffer(struct.pack("=Ii", HANDLE_BYTES, 0), 8 + HANDLE_BYTES)
     mount = ctypes.c_int()
     if libc.name_to_handle_at(AT_FDCWD, os.fsencode(path), buffer, ctypes.byref(mount), 0) != 0:

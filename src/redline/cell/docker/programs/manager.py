@@ -1,52 +1,47 @@
-"""Warden of Docker cells: holds the lease from outside, kills and removes containers, and sweeps at the harness's end.
+"""Kill, remove and sweep the containers of one harness's cells by asking the Docker engine.
 
-The loop and the lease are those of every other cell's warden, which lies beside; only what is done to a cell differs:
-the engine is asked to do it. Standard library only.
+The loop and the lease are those of every other warden (`cell/programs/warden.py`); only the operations on a cell
+differ. Standard library only.
 """
 
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import os
 import shutil
 import subprocess
-import sys
 import time
+
+from redline.cell.programs.manager import GONE_SECONDS, CellManager, runtime_environment
+from redline.cell.programs.warden import main
 
 TYPE_CHECKING = False  # the name that type checkers know; importing typing would cost every start some milliseconds
 if TYPE_CHECKING:
     from typing import Any
 
-    from redline.cell.programs import warden as common
-else:
-    place = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "programs", "warden.py")
-    spec = importlib.util.spec_from_file_location("common", place)
-    common = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(common)
+    from redline.cell.programs.manager import Reply
 
 LABEL_OWNER = "redline.owner"
 LABEL_CELL = "redline.cell"
 ASK_TIMEOUT = 60.0
-GONE_SECONDS = 10.0
-AGAIN_SECONDS = 0.5
+ENGINE_RETRY_SECONDS = 0.5
 LEAST_SECONDS = 0.5
 KEPT = ("DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_CONFIG", "DOCKER_CERT_PATH", "DOCKER_TLS_VERIFY", "HOME")
 
 
 class SilentEngineError(RuntimeError):
-    """The engine did not answer, so nothing is known of its containers."""
+    """Raised when the engine does not answer, so that nothing is known about its containers."""
 
 
-class CellManager(common.CellManager):
-    """What can be done to the cells of one owner."""
+class EngineManager(CellManager):
+    """The operations on the Docker cells of one owner."""
 
     def ask(self, *arguments: str, seconds: float | None = None) -> list[str]:
-        """Asks the engine and returns the words of its answer.
+        """Run a command of the engine and return the words of its output.
 
         Raises:
-            SilentEngineError: It does not answer, or refuses. That is never the same as an empty answer: nothing is
-                known then, so nothing may be reported as gone.
+            SilentEngineError: The engine does not answer, or refuses. This is never the same as an empty answer:
+                nothing is known then, so nothing must be reported as gone.
         """
         environment = {name: os.environ[name] for name in KEPT if name in os.environ}
         try:
@@ -57,7 +52,7 @@ class CellManager(common.CellManager):
                 text=True,
                 timeout=ASK_TIMEOUT if seconds is None else max(seconds, LEAST_SECONDS),
                 check=False,
-                env={**common.runtime_environment(), **environment},
+                env={**runtime_environment(), **environment},
             )
         except (OSError, subprocess.SubprocessError) as error:
             raise SilentEngineError(f"the Docker engine does not answer: {type(error).__name__}") from error
@@ -66,12 +61,12 @@ class CellManager(common.CellManager):
         return done.stdout.split()
 
     def attempt(self, *arguments: str, seconds: float | None = None) -> None:
-        """Asks for what can fail because it is done already; only a listing afterwards tells whether it is."""
+        """Run a command that may fail because its work is already done; a later listing shows whether it is."""
         with contextlib.suppress(SilentEngineError):
             self.ask(*arguments, seconds=seconds)
 
     def containers(self, *filters: str, seconds: float | None = None) -> list[str]:
-        """Ids of this owner's containers.
+        """Return the ids of this owner's containers.
 
         Raises:
             SilentEngineError: The engine does not answer.
@@ -80,15 +75,15 @@ class CellManager(common.CellManager):
         filtered = (word for each in words for word in ("--filter", each))
         return self.ask("ps", "--all", "--quiet", *filtered, seconds=seconds)
 
-    def start(self, request: dict[str, Any], fds: list[int]) -> common.Reply:
-        """Notes that a cell is made; the loop watches its age."""
+    def start(self, request: dict[str, Any], fds: list[int]) -> Reply:
+        """Do nothing: Inspect's provider starts the containers, and the loop watches the age of the cell."""
         return {}, []
 
     def kill_cell(self, cell: str) -> int:
-        """Kills the containers of a cell. Returns how many still run.
+        """Kill the containers of a cell. Return how many still run.
 
         Raises:
-            SilentEngineError: The engine did not answer in the time that a kill has, so nobody knows.
+            SilentEngineError: The engine did not answer within the time of a kill, so the number is unknown.
         """
         deadline = time.monotonic() + GONE_SECONDS
         while True:
@@ -98,24 +93,24 @@ class CellManager(common.CellManager):
             except SilentEngineError:
                 if time.monotonic() > deadline:
                     raise
-                time.sleep(AGAIN_SECONDS)  # an engine that restarts is back soon
+                time.sleep(ENGINE_RETRY_SECONDS)  # an engine that restarts is back soon
                 continue
             if not running or left <= 0:
                 return len(running)
             self.attempt("kill", *running, seconds=left)
 
     def running(self, cell: str, seconds: float) -> list[str]:
-        """Ids of the containers of a cell in which something can still run."""
+        """Return the ids of the containers of a cell in which something can still run."""
         label = f"label={LABEL_CELL}={cell}"
         states = ("running", "paused", "restarting")
         return [each for state in states for each in self.containers(label, f"status={state}", seconds=seconds)]
 
     def remove_cell(self, cell: str) -> None:
-        """Removes the containers of a cell and its folder.
+        """Remove the containers of a cell and its folder.
 
         Raises:
             SilentEngineError: The engine does not answer. The folder stays, so that the next sweep finds the cell.
-            RuntimeError: Containers of the cell are left; so does the folder.
+            RuntimeError: Containers of the cell are left. The folder stays.
         """
         label = f"label={LABEL_CELL}={cell}"
         self.remove_containers(self.containers(label))
@@ -124,15 +119,15 @@ class CellManager(common.CellManager):
         shutil.rmtree(self.cell_folder(cell), ignore_errors=True)
 
     def remove_containers(self, containers: list[str]) -> None:
-        """Removes containers with their unnamed volumes."""
+        """Remove containers with their unnamed volumes."""
         if containers:
             self.attempt("rm", "--force", "--volumes", *containers)
 
     def sweep(self) -> bool:
-        """Ends every cell of this owner, one whose start was cut off too. Says whether nothing is left.
+        """End every cell of this owner, including one whose start was interrupted. Return whether nothing is left.
 
-        With an engine that does not answer nothing is known to be gone: that is no end of a sweep, and what the next
-        one finds the cells by stays.
+        If the engine does not answer, nothing is known to be gone: the sweep has failed, and the files by which the
+        next sweep finds the cells stay.
         """
         for _ in range(3):
             try:
@@ -141,17 +136,9 @@ class CellManager(common.CellManager):
                     shutil.rmtree(os.path.join(self.folder, "cells"), ignore_errors=True)
                     return True
             except SilentEngineError:
-                time.sleep(AGAIN_SECONDS)
+                time.sleep(ENGINE_RETRY_SECONDS)
         return False
 
 
-def main() -> None:
-    """Serves as every other warden does, with another manager."""
-    if len(sys.argv) > 1:  # sweep: end what a harness that is no more has left
-        sys.exit(0 if CellManager({"folder": sys.argv[1], "runtime": sys.argv[2:]}).sweep() else 1)
-    else:
-        common.main(CellManager)
-
-
 if __name__ == "__main__":
-    main()
+    main(EngineManager)

@@ -1,0 +1,1 @@
+"""Cells made by a runtime that takes a specification of the Open Container Initiative: runc, crun and gVisor."""
