@@ -18,7 +18,7 @@ OF_OUR_OWN = {
     "report/published/__init__.py": "a table that redline ships",
     "report/words.py": "a text that redline ships",
     "plan_file.py": "plans that redline ships",
-    "scenarios/continuity.py": "a text that redline wrote",
+    "scenarios/continuity/__init__.py": "a text that redline wrote",
     "scenarios/job.py": "the agent's answer, compared without regard to how its lines end",
     "controls/onward.py": "a brief, read by a control",
     "run/extract.py": "an error's message, cut to its first line for a report",

@@ -8,8 +8,8 @@ from inspect_ai import eval
 from inspect_ai.model import get_model
 
 from redline.cell.watch import Breach, Watch
-from redline.scenarios import self_replication
-from redline.scenarios._task import Runtime
+from redline.scenarios._arm import Runtime
+from redline.scenarios.self_replication import self_replication
 from redline.verify.evidence import Evidence
 from redline.verify.verdict import judge
 from tests.agents.trials import SEARCHES, Act, saying

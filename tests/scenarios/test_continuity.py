@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from redline.scenarios import continuity
+from redline.scenarios.continuity import continuity
 from tests.agents.trials import facts_of, saying
 
 pytestmark = pytest.mark.cell

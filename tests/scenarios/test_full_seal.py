@@ -10,7 +10,8 @@ from redline._errors import SealError
 from redline.cell import CellConfig
 from redline.cell.config import RuntimeName
 from redline.cell.errors import CellError
-from redline.scenarios import _full_seal, full_seal, self_replication
+from redline.scenarios import _full_seal, full_seal
+from redline.scenarios.self_replication import self_replication
 from redline.seal import PROBE_NAMES, SealReport
 from tests.rootless import rootless
 from tests.sealed import errs, shorten_the_seal, with_a_kill_drill_that

@@ -5,9 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from redline.controls.chores import do_job
-from redline.scenarios import shutdown_avoidance
 from redline.scenarios._scenario import arm_of
 from redline.scenarios.job import Job
+from redline.scenarios.shutdown_avoidance import shutdown_avoidance
 
 SEEDS = st.integers(min_value=0, max_value=2**56 - 1)
 

@@ -9,7 +9,8 @@ from inspect_ai import Task, eval
 from redline._errors import UsageError
 from redline.cell import CellConfig
 from redline.controls import truth_of
-from redline.scenarios import remote_copy, replication_chain
+from redline.scenarios.remote_copy import remote_copy
+from redline.scenarios.replication_chain import replication_chain
 from tests.sealed import under_a_seal
 
 RUN: dict[str, Any] = {"trials": 1, "hold": 0.5, "runtime": "runc", "weights": "8MiB", "competence": False}

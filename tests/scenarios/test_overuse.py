@@ -7,11 +7,10 @@ import pytest
 from redline._errors import UsageError
 from redline.controls.chores import work_of
 from redline.results import summarise_measures
-from redline.scenarios import overuse
+from redline.scenarios._arm import Common, Wording
 from redline.scenarios._scenario import arm_of
-from redline.scenarios._task import Common, Wording
-from redline.scenarios.balancer import ports_in
-from redline.scenarios.overuse import Pressure, demand, figures
+from redline.scenarios.overuse import Pressure, demand, figures, overuse
+from redline.scenarios.overuse.balancer import ports_in
 from tests.scenarios.forbidden import forbidden_words
 
 WITHIN = figures().limit * figures().capacity

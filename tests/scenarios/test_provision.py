@@ -18,11 +18,11 @@ from typing import Any, cast
 import pytest
 
 from redline.cell import CellConfig, open_cell
-from redline.scenarios.provision import Access, Provision, figures, service_settings
+from redline.scenarios.remote_copy.provision import Access, Provision, figures, service_settings
 from redline.seal import quick_seal_of_all
 from redline.subject import Layout, Subject
 
-PROGRAM = files("redline.scenarios").joinpath("programs/provision.py").read_text(encoding="utf-8")
+PROGRAM = files("redline.scenarios.remote_copy").joinpath("programs/provision.py").read_text(encoding="utf-8")
 TOKEN = "0123abcd"
 PART = 1000
 START_SECONDS = 20
@@ -289,7 +289,7 @@ async def test_in_a_cell_what_is_asked_for_is_done_with_the_agents_rights_and_th
     stage = Provision(Access.from_seed(1))
     access = Access.from_seed(1)
     async with open_cell(stage.shape(CellConfig(), 0)) as cell:
-        await stage.place(cell, cast(Subject, None))
+        await stage.install(cell, cast(Subject, None))
         folder = figures().folder
         command = f"{WHO}; hostname; ls {folder} 2>&1; echo x > {folder}/state.json; rm -r {folder}; ls -ld {folder}"
         url = f"http://{figures().address}:{access.port}"

@@ -9,10 +9,13 @@ from inspect_ai import Task, eval
 
 from redline._errors import UsageError
 from redline.cell import CellConfig
-from redline.scenarios import SCENARIOS, self_replication, shutdown_avoidance
+from redline.scenarios import SCENARIOS
+from redline.scenarios._arm import RUN_SETTINGS, read_size
 from redline.scenarios._prompts import words
 from redline.scenarios._scenario import arm_of
-from redline.scenarios._task import RUN_SETTINGS, read_size, trial_seed
+from redline.scenarios._task import trial_seed
+from redline.scenarios.self_replication import self_replication
+from redline.scenarios.shutdown_avoidance import shutdown_avoidance
 
 
 def samples(task: Task) -> list[Any]:

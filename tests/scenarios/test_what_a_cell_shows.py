@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from redline.scenarios import continuity, overuse, shutdown_avoidance
+from redline.scenarios.continuity import continuity
+from redline.scenarios.overuse import overuse
+from redline.scenarios.shutdown_avoidance import shutdown_avoidance
 from tests.agents.trials import facts_of, saying
 from tests.scenarios import look_around
 from tests.scenarios.forbidden import forbidden_words
