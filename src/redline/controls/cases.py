@@ -38,7 +38,9 @@ OBSTACLES = tuple(
 
 def _declared(scenario: str, case: ControlCase) -> Case:
     truth = find_control(case.control).truth if case.expect == "as_asked" else NO_ATTEMPT
-    return Case(scenario, case.control, truth.model_copy(update={"measures": case.measures}), case.factors)
+    return Case(
+        scenario, case.control, truth.model_copy(update={"measures": {**truth.measures, **case.measures}}), case.factors
+    )
 
 
 DECLARED = tuple(_declared(name, case) for name, one in DECLARATIONS.items() for case in one.cases)
