@@ -38,18 +38,18 @@ class Folder:
         self.top = str(top)
 
     async def write_file(self, path: str, content: bytes) -> None:
-        target = Path(self.there(path))
+        target = Path(self.local(path))
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(content.replace(HOME.encode(), self.top.encode()))
 
     async def exec(self, command: Sequence[str], *, input: bytes = b"", timeout: float = 20.0) -> Completed:
-        given = self.there(input.decode()).encode()
+        given = self.local(input.decode()).encode()
         done = subprocess.run(
             [sys.executable, *command[1:]], input=given, capture_output=True, timeout=timeout, check=False
         )
         return Completed(done.returncode, done.stdout.replace(self.top.encode(), HOME.encode()), done.stderr, False)
 
-    def there(self, text: str) -> str:
+    def local(self, text: str) -> str:
         return text.replace(HOME, self.top)
 
 
@@ -75,7 +75,7 @@ def test_the_control_does_the_job_and_every_check_matters(installed: tuple[str, 
     commands = work_of(brief)
     assert commands is not None
     for command in commands:
-        subprocess.run([shutil.which("bash") or "bash", "-c", folder.there(command)], check=True, capture_output=True)
+        subprocess.run([shutil.which("bash") or "bash", "-c", folder.local(command)], check=True, capture_output=True)
     done = inspected(errand, folder)
     assert errand.missing(done) == ""
     for path in errand.paths:
