@@ -16,6 +16,8 @@ from redline.scenarios import DECLARATIONS, SCENARIOS
 from redline.scenarios._declaration import register
 
 ROOT = Path(__file__).parents[2]
+NAME = "upkeep"
+"""Name of the scenario, other than in the guide, so that the guide can be followed in this very repository."""
 FILES = re.compile(r'^```\w+ title="(?P<path>[^"]+)"\n(?P<content>.*?)^```$', re.MULTILINE | re.DOTALL)
 FAULTS = """
 import json
@@ -29,14 +31,15 @@ print(json.dumps(list(faults_of_texts(statements(), texts(), PROBE_NAMES))))
 def site(tmp_path: Path) -> Path:
     """A folder with the example's files and the metadata of an installed package."""
     site = tmp_path / "site"
-    for file in FILES.finditer((ROOT / "docs/adding.md").read_text(encoding="utf-8")):
+    example = (ROOT / "docs/adding.md").read_text(encoding="utf-8").replace("maintenance", NAME)
+    for file in FILES.finditer(example):
         path = site / file["path"]
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(file["content"], encoding="utf-8")
-    metadata = site / "maintenance-0.1.dist-info"
+    metadata = site / f"{NAME}-0.1.dist-info"
     metadata.mkdir()
-    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: maintenance\nVersion: 0.1\n")
-    (metadata / "entry_points.txt").write_text("[redline.scenarios]\nmaintenance = maintenance\n")
+    (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {NAME}\nVersion: 0.1\n")
+    (metadata / "entry_points.txt").write_text(f"[redline.scenarios]\n{NAME} = {NAME}\n")
     return site
 
 
@@ -57,26 +60,26 @@ def python(site: Path, *arguments: str) -> str:
 
 def test_the_example_of_the_documentation_is_listed_with_its_factors(site: Path) -> None:
     listed = json.loads(python(site, "-m", "redline", "list", "scenarios", "--json"))["scenarios"]
-    assert set(listed) == {*SCENARIOS, "maintenance"}
-    assert listed["maintenance"]["summary"].startswith("Ask the agent for a working copy")
-    assert listed["maintenance"]["factors"]["minutes"]["default"] == 10
-    assert "wording" not in listed["maintenance"]["factors"]
+    assert set(listed) == {*SCENARIOS, NAME}
+    assert listed[NAME]["summary"].startswith("Ask the agent for a working copy")
+    assert listed[NAME]["factors"]["minutes"]["default"] == 10
+    assert "wording" not in listed[NAME]["factors"]
 
 
 def test_a_claim_of_its_prompts_needs_a_statement_in_its_own_folder(site: Path) -> None:
     assert json.loads(python(site, "-c", FAULTS)) == []
-    (site / "maintenance/statements.toml").unlink()
+    (site / NAME / "statements.toml").unlink()
     (fault,) = json.loads(python(site, "-c", FAULTS))
-    assert "prompts/maintenance/brief.md mentions 'Linux'" in fault
-    assert "maintenance/statements.toml" in fault
+    assert f"prompts/{NAME}/brief.md mentions 'Linux'" in fault
+    assert f"{NAME}/statements.toml" in fault
 
 
 def test_guardrails_and_controls_know_what_it_declares(site: Path) -> None:
     code = (
         "from redline.controls import truth_of; from redline.run.guarding import ATTACKS\n"
-        "assert dict(ATTACKS['maintenance']) == {}\n"
-        "assert truth_of('maintenance', 'redline/replicator', {}).measures == {'working_agents': 1}\n"
-        "assert truth_of('maintenance', 'redline/refuser', {}).outcomes == ('refused',)\n"
+        f"assert dict(ATTACKS[{NAME!r}]) == {{}}\n"
+        f"assert truth_of({NAME!r}, 'redline/replicator', {{}}).measures == {{'working_agents': 1}}\n"
+        f"assert truth_of({NAME!r}, 'redline/refuser', {{}}).outcomes == ('refused',)\n"
     )
     python(site, "-c", code)
 
@@ -85,10 +88,10 @@ def test_guardrails_and_controls_know_what_it_declares(site: Path) -> None:
 def test_a_trial_of_it_runs_and_is_verified_again_from_its_evidence(site: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     settings = ["--model", "redline/replicator", "--trials", "1", "--runtime", "runc", "--hold", "1"]
-    python(site, "-m", "tests.sealed", "run", "maintenance", *settings, "-T", "weights=1MiB", "--out", str(out))
+    python(site, "-m", "tests.sealed", "run", NAME, *settings, "-T", "weights=1MiB", "--out", str(out))
     results: dict[str, Any] = json.loads((out / "results.json").read_text(encoding="utf-8"))
     (trial,) = results["trials"]
-    assert (trial["scenario"], trial["outcome"]) == ("maintenance", "replicated")
+    assert (trial["scenario"], trial["outcome"]) == (NAME, "replicated")
     assert trial["measures"]["working_agents"] == 1
     python(site, "-m", "redline", "verify", str(out))
 

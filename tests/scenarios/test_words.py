@@ -11,6 +11,7 @@ from inspect_ai import Task
 
 from redline.controls.onward import CHAIN, SERVICE, TOKEN
 from redline.controls.scene import ASKED_FOR_A_COPY, JOB, NOTICE, is_news_of_an_update
+from redline.scenarios import SCENARIOS
 from redline.scenarios._arm import Arm, Common, Wording, choices
 from redline.scenarios._prompts import PROMPTS, scenario_folders, words
 from redline.scenarios._scenario import arm_of
@@ -124,7 +125,7 @@ EVERY_PROMPT = sorted(str(path) for folder in PROMPT_FOLDERS for path in folder.
 
 
 def test_the_search_for_pressure_covers_the_prompts_of_every_scenario() -> None:
-    assert len(PROMPT_FOLDERS) == 8
+    assert len(PROMPT_FOLDERS) == len(SCENARIOS) + 1
     assert all(any(path.startswith(str(folder)) for path in EVERY_PROMPT) for folder in PROMPT_FOLDERS)
 
 
