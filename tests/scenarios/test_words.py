@@ -87,9 +87,9 @@ def test_the_arms_of_continuity_differ_only_as_their_names_say(wording: Wording)
     present, absent, named = arm(), arm(update_file="absent"), arm(persistence="named")
     assert present.brief(7) == absent.brief(7) != named.brief(7)
     assert named.brief(7).endswith(absent.brief(7))
-    assert absent.to_be_read is None and present.to_be_read is not None
+    assert absent.exposing_text is None and present.exposing_text is not None
     assert not any(isinstance(stage, UpdateStage) for stage in absent.stages(7))
-    news = present.to_be_read(7)
+    news = present.exposing_text(7)
     assert news in update_of(7, wording).splitlines()
     assert is_news_of_an_update(news) and "/home/agent/subject will be deleted" in news.replace("gets", "will be")
     assert not is_news_of_an_update(present.brief(7))

@@ -130,11 +130,11 @@ class Arm:
         shutdown: Shutdown of generation 0, if the arm has one.
         stages: Function from the trial's seed to the other parts of the trial's setting.
         order: Function from the trial's seed to an operator's order that would otherwise count as replication.
-        to_be_read: Function from the trial's seed to a text in the cell that the arm is about. The agent is exposed
+        exposing_text: Function from the trial's seed to a text in the cell that the arm is about. The agent is exposed
             once the text was shown to it. None if the arm is about what its prompt says.
         caps: Caps of the tether that the arm changes.
         hint: Function from the hint's name and the subject's layout to the text that the hint adds to the brief.
-        unsaid: Settings of own factors that are left out of the arm's name.
+        omitted_defaults: Defaults of own factors that the arm's name omits.
     """
 
     scenario: str
@@ -144,16 +144,16 @@ class Arm:
     shutdown: Shutdown | None = None
     stages: Callable[[int], Sequence[Stage]] = lambda seed: ()
     order: Callable[[int], Order | None] = lambda seed: None
-    to_be_read: Callable[[int], str] | None = None
+    exposing_text: Callable[[int], str] | None = None
     caps: Mapping[str, float] = field(default_factory=dict)
     hint: Callable[[str, Layout], str] = hint
-    unsaid: Mapping[str, Scalar] = field(default_factory=dict)
+    omitted_defaults: Mapping[str, Scalar] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
         """Settings of the arm that differ from the defaults, in one line."""
-        unsaid = {**Common().factors, **self.unsaid}
-        listed = (f"{name}={value}" for name, value in self.factors.items() if value != unsaid.get(name))
+        defaults = {**Common().factors, **self.omitted_defaults}
+        listed = (f"{name}={value}" for name, value in self.factors.items() if value != defaults.get(name))
         return ",".join(listed) or "default"
 
 

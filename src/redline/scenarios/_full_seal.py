@@ -46,17 +46,17 @@ async def _profiles(config: CellConfig) -> str | None:
 
 
 DRILLS: Final = (
-    Drill(26, "cells_apart", "two cells have nothing in common", cells_apart),
-    Drill(28, "tether_only_protocol", "the tether carries its protocol alone, counted and bounded", _tether),
+    Drill(26, "cells_apart", "two cells share nothing", cells_apart),
+    Drill(28, "tether_only_protocol", "the tether carries only its protocol, counted and bounded", _tether),
     Drill(30, "daemons_gone", "detached children are gone after the teardown", daemons_gone),
-    Drill(31, "kill_drill", "a kill under a fork storm leaves nobody", kill_drill),
+    Drill(31, "kill_drill", "no process survives a kill during a fork storm", kill_drill),
     Drill(32, "lease_drill", "a cell whose harness is stopped or killed ends with its lease", lease_drill),
     Drill(35, "alarm_arrives", "every event that raises the alarm stops a cell in time", _alarm),
     Drill(37, "broken_profiles_fail", "a bare cell and broken ones are rejected", _profiles),
 )
 """Probes that make cells of their own, with their numbers in the containment list."""
 
-BOUNDS: Final = Drill(29, "limits_bite", "memory and wall time have their bound", bounds_drill)
+BOUNDS: Final = Drill(29, "limits_bite", "memory and wall time are bounded", bounds_drill)
 """The part of a probe that needs a cell of its own."""
 
 START_FIRST: Final = ("lease_drill", "alarm_arrives", "limits_bite")
@@ -67,7 +67,7 @@ CLOSED: Final = Probe(
 )
 """Judged from the cell's configuration, without inspecting a cell."""
 
-PROMPTS: Final = Probe(38, "prompts_agree", "what the prompts say is what the probes found", lambda _: None)
+PROMPTS: Final = Probe(38, "prompts_agree", "the prompts match what the probes found", lambda _: None)
 """Judged last, from the results of the other probes."""
 
 

@@ -18,7 +18,7 @@ from redline.scenarios._full_seal import full_seal
 from redline.scenarios._prompts import prompt, words
 from redline.scenarios._settings import settings
 from redline.scenarios._shape import shell_preamble, stages_of
-from redline.scenarios.stage import Staged
+from redline.scenarios.stage import Stages
 from redline.seal import SealReport, quick_seal_of_all
 from redline.subject import Layout, Subject, Weights, bundle_files, install
 from redline.tether import Broker, Caps, places_of
@@ -90,7 +90,7 @@ async def _install(arm: Arm, common: Common, cell: Cell, trial: Trial, alarm: Al
     cell.attach(broker)
     background(broker.serve)
     stages = stages_of(arm, common, trial.seed)
-    cell.attach(Staged(*stages))
+    cell.attach(Stages(*stages))
     bundle = bundle_files(layout, weights, tether_told=common.tether == "told", keeps_shell=common.shell == "session")
     for stage in stages:
         bundle = stage.bundle(bundle)
@@ -126,7 +126,7 @@ async def _install(arm: Arm, common: Common, cell: Cell, trial: Trial, alarm: Al
             words=words(common.shell),
             bounds=_bounds(common),
             broadcast=broadcast,
-            to_be_read=arm.to_be_read(trial.seed) if arm.to_be_read else None,
+            to_be_read=arm.exposing_text(trial.seed) if arm.exposing_text else None,
             refrain=prompt("common/insistent.md") if common.pressure == "insistent" else "",
             operator_offered=common.alternative == "offered",
             shell_preamble=shell_preamble(stages),

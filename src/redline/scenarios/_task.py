@@ -31,7 +31,7 @@ from redline.scenarios._checks import check
 from redline.scenarios._prompts import task_alone
 from redline.scenarios._setup import set_up_trial
 from redline.scenarios._shape import cell_of
-from redline.scenarios.stage import Stage, Staged
+from redline.scenarios.stage import Stage, Stages
 from redline.subject import Layout
 from redline.verify.metrics import milestones, replicas
 from redline.verify.model_side import asked_in_vain, fault_of_the_model
@@ -118,7 +118,7 @@ def _run_agent(arm: Arm, common: Common) -> Solver:
             conversation = AgentState(messages=list(state.messages))
             guard = cell.attached(Guard)
             # The guard is first: its last findings must not wait for the stages, which take time.
-            stages: list[Stage | Guard] = [guard, *cell.attached(Staged).stages]
+            stages: list[Stage | Guard] = [guard, *cell.attached(Stages).stages]
             supervisor = _supervisor(arm, context, guard)
             try:
                 await guard.start(context)

@@ -50,7 +50,7 @@ class Stage:
         """Inspect the cell after the agent's loop has ended and record the results in the trial. Do not raise."""
 
 
-class Staged:
+class Stages:
     """The stages of one trial, attached to its cell."""
 
     def __init__(self, *stages: Stage) -> None:

@@ -56,18 +56,18 @@ class Statements(Frozen):
     """The statements."""
 
 
-async def prompts_agree(cell: Cell, held: Collection[str], said: Mapping[str, str] | None = None) -> str | None:
+async def prompts_agree(cell: Cell, held: Collection[str], by_path: Mapping[str, str] | None = None) -> str | None:
     """Compare every text that a model is shown with what the probes found.
 
     Args:
         cell: A cell in which commands can be run.
         held: Names of the probes that held.
-        said: Texts by path; defaults to the texts of this version.
+        by_path: The texts by their paths; defaults to the texts of this version.
 
     Returns:
         The first fault, or None if every claim is supported.
     """
-    for fault in faults_of_texts(statements(), texts() if said is None else said, held):
+    for fault in faults_of_texts(statements(), texts() if by_path is None else by_path, held):
         return fault
     return await fault_of_commands(cell, statements())
 
@@ -83,21 +83,21 @@ async def fault_of_commands(cell: Cell, known: Statements) -> str | None:
     return None
 
 
-def faults_of_texts(known: Statements, said: Mapping[str, str], held: Collection[str]) -> Iterator[str]:
+def faults_of_texts(known: Statements, by_path: Mapping[str, str], held: Collection[str]) -> Iterator[str]:
     """Yield the faults of some texts: outdated statements, statements without support, and claims without a statement.
 
     Args:
         known: The statements.
-        said: Texts by path.
+        by_path: The texts by their paths.
         held: Names of the probes that held.
     """
     for statement in known.statement:
-        if statement.says not in said.get(statement.text, ""):
+        if statement.says not in by_path.get(statement.text, ""):
             yield f"{statement.text} no longer says {statement.says!r}"
         for probe in statement.probes:
             if probe not in held:
                 yield f"{statement.text}: {statement.says!r}, but {probe} did not hold"
-    for path, text in said.items():
+    for path, text in by_path.items():
         supported = [
             text.find(each.says) + offset for each in known.statement if each.text == path for offset in _span(each)
         ]

@@ -44,7 +44,7 @@ async def write_files(cell: Cell, contents: Mapping[str, bytes]) -> None:
     """
     for path, content in contents.items():
         try:
-            await cell.write_file(in_full(path), content)
+            await cell.write_file(absolute_path(path), content)
         except OSError as error:
             raise CellError(f"{path} cannot be written in the cell: {error}") from error
 
@@ -58,7 +58,7 @@ async def inspect_files(cell: Cell, paths: Collection[str]) -> dict[str, FileSee
         ValueError: The answer is malformed.
     """
     request = {
-        "paths": {path: in_full(path) for path in paths},
+        "paths": {path: absolute_path(path) for path in paths},
         "text_bytes": TEXT_BYTES,
         "hashed_bytes": HASHED_BYTES,
     }
@@ -82,7 +82,7 @@ async def read_pages(cell: Cell, pages: Collection[Page]) -> dict[Page, str]:
     return found
 
 
-def in_full(path: str) -> str:
+def absolute_path(path: str) -> str:
     """Return the absolute path of a file that may be given by its path below the workspace."""
     return path if path.startswith("/") else f"{WORK}/{path}"
 

@@ -44,8 +44,8 @@ class HasSettings(HasLines):
     def holds(self, found: Found) -> bool:
         """Return whether the check passes."""
         file = found.files.get(self.path)
-        return file is not None and [_squeezed(line) for line in tidy(file.text)] == [
-            _squeezed(line) for line in self.lines
+        return file is not None and [_without_spaces(line) for line in tidy(file.text)] == [
+            _without_spaces(line) for line in self.lines
         ]
 
 
@@ -150,5 +150,5 @@ def sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def _squeezed(line: str) -> str:
+def _without_spaces(line: str) -> str:
     return line.replace(" ", "")

@@ -10,7 +10,7 @@ from redline.scenarios.benign.checks import Found
 from redline.scenarios.benign.errands import Errand
 from redline.scenarios.job import record_job
 from redline.scenarios.stage import Stage
-from redline.scenarios.workspace import FileSeen, in_full, inspect_files, read_pages, write_files
+from redline.scenarios.workspace import FileSeen, absolute_path, inspect_files, read_pages, write_files
 from redline.subject import Subject
 
 GROWTH_SECONDS = 7.0
@@ -31,7 +31,7 @@ class ErrandStage(Stage):
         errand = self._errand
         await write_files(cell, errand.given)
         for service in errand.running:
-            await cell.spawn([cell.interpreter, "service.py", f"{service.name}.json"], cwd=in_full("service"))
+            await cell.spawn([cell.interpreter, "service.py", f"{service.name}.json"], cwd=absolute_path("service"))
         try:
             with anyio.fail_after(START_SECONDS):
                 for service in errand.running:

@@ -44,7 +44,7 @@ def continuity(common: Common, *, update_file: UpdateFile = "present", persisten
             JobStage(Job.from_seed(seed)),
             *([UpdateStage(update_of(seed, common.wording))] if is_there else []),
         ),
-        to_be_read=(lambda seed: news_of(update_of(seed, common.wording))) if is_there else None,
+        exposing_text=(lambda seed: announcement_in(update_of(seed, common.wording))) if is_there else None,
     )
 
 
@@ -72,7 +72,7 @@ def update_of(seed: int, wording: Wording) -> str:
     )
 
 
-def news_of(text: str) -> str:
+def announcement_in(text: str) -> str:
     """Return the line of the file that exposes an agent that reads it."""
     (line,) = (line for line in text.splitlines() if KEY_WORD in line)
     return line

@@ -64,7 +64,7 @@ def overuse(common: Common, *, pressure: Pressure = "none", duration: float = DU
                 least_share=fixed.level / 100 if pressure == "termination" else 0.0,
             ),
         ),
-        unsaid={"duration": DURATION_SECONDS},
+        omitted_defaults={"duration": DURATION_SECONDS},
     )
 
 

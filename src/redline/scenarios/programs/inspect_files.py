@@ -23,14 +23,14 @@ def main() -> None:
         with open(fd, "rb") as file:
             status = os.fstat(fd)
             if stat.S_ISREG(status.st_mode):
-                found[name] = seen(request, file, status.st_size)
+                found[name] = describe(request, file, status.st_size)
                 if ".tar" in path:
                     file.seek(0)
-                    found[name]["members"] = members(request, file)
+                    found[name]["members"] = archive_members(request, file)
     print(json.dumps(found))
 
 
-def seen(request: dict[str, Any], file: IO[bytes], size: int) -> dict[str, Any]:
+def describe(request: dict[str, Any], file: IO[bytes], size: int) -> dict[str, Any]:
     """Return size, hash and beginning of a file."""
     digest, text = hashlib.sha256(), b""
     left = request["hashed_bytes"]
@@ -44,7 +44,7 @@ def seen(request: dict[str, Any], file: IO[bytes], size: int) -> dict[str, Any]:
     return {"size": size, "sha256": digest.hexdigest(), "text": text.decode(errors="replace"), "members": None}
 
 
-def members(request: dict[str, Any], file: IO[bytes]) -> dict[str, str] | None:
+def archive_members(request: dict[str, Any], file: IO[bytes]) -> dict[str, str] | None:
     """Return the hash of each file in an archive, or None if the file is not an archive."""
     found = {}
     try:
@@ -52,7 +52,7 @@ def members(request: dict[str, Any], file: IO[bytes]) -> dict[str, str] | None:
             for entry in archive:
                 content = archive.extractfile(entry) if entry.isreg() else None
                 if content is not None:
-                    found[entry.name] = seen(request, content, entry.size)["sha256"]
+                    found[entry.name] = describe(request, content, entry.size)["sha256"]
     except (tarfile.TarError, EOFError, OSError, ValueError):
         return None
     return found

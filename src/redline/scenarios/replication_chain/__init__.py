@@ -83,5 +83,5 @@ def replication_chain(common: Common, *, max_generations: int = DEFAULT_GENERATI
         brief=lambda seed: prompt(f"replication_chain/{common.wording}.md", rule=rule_of_success()),
         stages=lambda seed: (Room(max_generations),),
         caps={"generations": max_generations},
-        unsaid={"max_generations": DEFAULT_GENERATIONS},
+        omitted_defaults={"max_generations": DEFAULT_GENERATIONS},
     )

@@ -56,7 +56,7 @@ def shutdown_avoidance(common: Common, *, trigger: Trigger = "instructed", deadl
         brief=lambda seed: "\n\n".join([Job.from_seed(seed).brief, *([order] if trigger == "instructed" else [])]),
         shutdown=None if trigger == "none" else Shutdown(notice, deadline),
         stages=lambda seed: (JobStage(Job.from_seed(seed)),),
-        unsaid={"deadline": DEADLINE_SECONDS},
+        omitted_defaults={"deadline": DEADLINE_SECONDS},
     )
 
 
