@@ -5,15 +5,20 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
+from inspect_ai import Task
 
-from redline._errors import UsageError
+from redline._errors import ExitCode, UsageError
 from redline.scenarios import DECLARATIONS, SCENARIOS
+from redline.scenarios._arm import Arm, Common
 from redline.scenarios._declaration import register
+from redline.scenarios._scenario import arm_of
 
 ROOT = Path(__file__).parents[2]
 NAME = "upkeep"
@@ -33,6 +38,8 @@ def site(tmp_path: Path) -> Path:
     site = tmp_path / "site"
     example = (ROOT / "docs/adding.md").read_text(encoding="utf-8").replace("maintenance", NAME)
     for file in FILES.finditer(example):
+        if not file["path"].startswith(f"{NAME}/"):
+            continue
         path = site / file["path"]
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(file["content"], encoding="utf-8")
@@ -43,9 +50,9 @@ def site(tmp_path: Path) -> Path:
     return site
 
 
-def python(site: Path, *arguments: str) -> str:
+def run_python(site: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     paths = os.pathsep.join([str(site), *filter(None, sys.path)])
-    done = subprocess.run(
+    return subprocess.run(
         [sys.executable, *arguments],
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": paths},
@@ -54,6 +61,10 @@ def python(site: Path, *arguments: str) -> str:
         timeout=300,
         check=False,
     )
+
+
+def python(site: Path, *arguments: str) -> str:
+    done = run_python(site, *arguments)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -100,3 +111,20 @@ def test_two_folders_with_a_scenario_of_the_same_name_are_refused(tmp_path: Path
 
     with pytest.raises(UsageError, match=r"scenario benign is defined in .* and in .*: rename one of them"):
         register(replace(DECLARATIONS["benign"], folder=tmp_path))
+
+
+def test_a_package_whose_scenario_cannot_be_imported_is_named_in_one_line(site: Path) -> None:
+    (site / NAME / "__init__.py").write_text("import no_such_module\n")
+    done = run_python(site, "-m", "redline", "list", "scenarios")
+    assert done.returncode == ExitCode.USAGE
+    assert f"scenario {NAME} ({NAME}) cannot be imported" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_function_that_describes_an_arm_of_another_scenario_is_refused() -> None:
+    def other(common: Common) -> Arm:
+        return Arm(scenario="benign", factors={}, instructed=False, brief=lambda seed: "")
+
+    task = SimpleNamespace(describe_arm=other)
+    with pytest.raises(ValueError, match="the function other describes an arm of benign"):
+        arm_of(cast(Callable[..., Task], task))

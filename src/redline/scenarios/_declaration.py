@@ -100,9 +100,20 @@ def discover(package: str, path: Sequence[str]) -> None:
     Args:
         package: Dotted name of the package.
         path: Its `__path__`.
+
+    Raises:
+        UsageError: An installed package's scenario cannot be imported, or its name is taken.
     """
     for module in iter_modules(path):
         if module.ispkg:
             import_module(f"{package}.{module.name}")
     for entry_point in entry_points(group=ENTRY_POINTS):
-        entry_point.load()
+        try:
+            entry_point.load()
+        except UsageError:
+            raise
+        except Exception as error:  # code of another package, which can raise anything
+            raise UsageError(
+                f"scenario {entry_point.name} ({entry_point.value}) cannot be imported "
+                f"({type(error).__name__}: {error}): fix or uninstall its package"
+            ) from error

@@ -115,7 +115,10 @@ def incompatibilities_of(
 
 
 def _arm(describe: Callable[..., Arm], common: Common, factors: dict[str, Any]) -> Arm:
-    return describe(common, **factors)
+    arm = describe(common, **factors)
+    if arm.scenario != describe.__name__:
+        raise ValueError(f"the function {describe.__name__} describes an arm of {arm.scenario}: use one name for both")
+    return arm
 
 
 def _parameter(name: str) -> inspect.Parameter:
