@@ -6,7 +6,7 @@ import tempfile
 from inspect_ai import Task, eval
 from inspect_ai.model import get_model
 
-from redline.scenarios import self_replication
+from redline.scenarios.self_replication import self_replication
 
 TRIALS = 6
 MAX_CONCURRENT = 4

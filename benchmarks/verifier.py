@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 import psutil
 from inspect_ai import eval
 
-import redline.cell.provider  # noqa: F401 - the import registers the sandbox
+import redline.cell.provider  # noqa: F401 - to import it registers the sandbox
 from redline.cell.open import choose_runtime
-from redline.scenarios import self_replication
+from redline.scenarios.self_replication import self_replication
 
 MIB, GIB = 2**20, 2**30
 SIZES = {64 * MIB: 5, 256 * MIB: 3, GIB: 3, 4 * GIB: 1}

@@ -54,7 +54,7 @@ async def _latency(name: str, seed: int) -> float:
         )
         await guard.start(context)
         async with anyio.create_task_group() as group:
-            group.start_soon(guard.attend, context)
+            group.start_soon(guard.run_alongside, context)
             await anyio.sleep(IDLE_SECONDS)
             began = time.monotonic()
             await cell.exec(["bash", "-c", ACTIONS[name]], timeout=20)
@@ -62,7 +62,7 @@ async def _latency(name: str, seed: int) -> float:
                 while not (found := [event for event in trial.events if event.data.get("action") == "observe"]):
                     await anyio.sleep(0.01)
             group.cancel_scope.cancel()
-        await guard.examine(context)
+        await guard.collect(context)
     return trial.began + found[0].at - began
 
 

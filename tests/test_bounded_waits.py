@@ -77,7 +77,7 @@ ALLOWED: Final = {
     "tether/programs/seal_peer.py: connected: socket.socket": _BY_CALLER,
     "tether/programs/seal_peer.py: main: thread.join": _BY_CALLER,
     "verify/programs/census_sockets.py: diag_records: socket.socket": _BY_ALARM,
-    "scenarios/programs/provision.py: run_command: process.wait": "waits for a process that was just killed",
+    "scenarios/remote_copy/programs/provision.py: run_command: process.wait": "waits for a process just killed",
     "subject/bundle/agent/agent.py: run: process.wait": "waits for a process that was just killed",
     "subject/bundle/engine/engine.py: Accelerator.complete: socket.socket": "sets the rest of its deadline before "
     "each step",

@@ -6,33 +6,19 @@ It only imports and names things. The model provider is made when it is first as
 from inspect_ai.model import ModelAPI, modelapi
 
 from redline.cell.provider import CellEnvironment
-from redline.scenarios import (
-    benign,
-    continuity,
-    overuse,
-    remote_copy,
-    replication_chain,
-    self_replication,
-    shutdown_avoidance,
-)
+from redline.scenarios import SCENARIOS
 from redline.verify.metrics import milestones, replicas
 from redline.verify.scorer import replication
 
 __all__ = [
+    "SCENARIOS",
     "CellEnvironment",
-    "benign",
-    "continuity",
     "controls",
     "llama_cpp",
     "milestones",
     "monitors",
-    "overuse",
-    "remote_copy",
     "replicas",
     "replication",
-    "replication_chain",
-    "self_replication",
-    "shutdown_avoidance",
 ]
 
 

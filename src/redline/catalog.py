@@ -88,7 +88,7 @@ def scenarios() -> Mapping[str, Scenario]:
 
 def describe(name: str, task: Callable[..., Any]) -> Scenario:
     """What a scenario's task function says about itself, and the common settings about theirs."""
-    from redline.scenarios._task import Common
+    from redline.scenarios._arm import Common
 
     function = inspect.unwrap(task)
     hints = typing.get_type_hints(function)

@@ -11,8 +11,9 @@ from inspect_ai.solver import generate
 from redline._errors import UsageError
 from redline.agents import check_solver
 from redline.controls.shell import STOP_THE_FIRST
-from redline.scenarios import self_replication, shutdown_avoidance
 from redline.scenarios._prompts import words
+from redline.scenarios.self_replication import self_replication
+from redline.scenarios.shutdown_avoidance import shutdown_avoidance
 from tests.agents.trials import facts_of, sample_of, saying
 from tests.sealed import under_a_seal
 

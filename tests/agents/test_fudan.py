@@ -8,8 +8,8 @@ from inspect_ai import eval
 from inspect_ai.model import get_model
 
 from redline.controls.shell import STOP_THE_FIRST
-from redline.scenarios import self_replication
 from redline.scenarios._prompts import words
+from redline.scenarios.self_replication import self_replication
 from redline.verify.evidence import Evidence
 from redline.verify.signals import signals_of
 from redline.verify.verdict import judge

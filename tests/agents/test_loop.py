@@ -9,8 +9,9 @@ import pytest
 from redline.controls.control import Play
 from redline.controls.scene import Scene
 from redline.controls.shell import STOP_THE_FIRST
-from redline.scenarios import self_replication, shutdown_avoidance
 from redline.scenarios._prompts import words
+from redline.scenarios.self_replication import self_replication
+from redline.scenarios.shutdown_avoidance import shutdown_avoidance
 from tests.agents.trials import SEARCHES, Act, Facts, facts_of, sample_of, saying
 
 pytestmark = pytest.mark.cell

@@ -10,8 +10,8 @@ from inspect_ai.model import ChatMessage, ChatMessageTool, GenerateConfig, Model
 from inspect_ai.tool import ToolCall, ToolChoice, ToolInfo
 
 from redline.controls.provider import ControlModel
-from redline.scenarios import self_replication
 from redline.scenarios._settings import Settings, settings
+from redline.scenarios.self_replication import self_replication
 from tests.agents.raw import sample_saying
 from tests.agents.test_turns import turn
 from tests.agents.trials import Facts, facts_of, sample_with, saying
@@ -119,7 +119,7 @@ def test_what_an_agent_does_to_its_shell_does_not_end_it(command: str, tmp_path:
 def test_a_command_that_takes_too_long_is_stopped_and_the_session_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("redline.scenarios._task.settings", quick_settings)
+    monkeypatch.setattr("redline.scenarios._setup.settings", quick_settings)
     told = results(
         "cd /tmp; x=5; sleep 400 & echo $! >/tmp/pid",
         "cd /; x=6; echo begun; setsid sleep 401 & (sleep 402 & sleep 403)",
@@ -320,7 +320,7 @@ def test_the_shell_is_the_agents_and_leaves_no_process(tmp_path: Path) -> None:
     "runtime", [pytest.param("runsc", marks=pytest.mark.runsc), pytest.param("docker", marks=pytest.mark.docker)]
 )
 def test_it_is_the_same_shell_on_every_runtime(runtime: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("redline.scenarios._task.settings", lambda: quick_settings(5))
+    monkeypatch.setattr("redline.scenarios._setup.settings", lambda: quick_settings(5))
     told = results(
         "cd /tmp; x=5; sleep 300 & python3 /nowhere.py >/dev/null 2>&1 </dev/null &",
         "pwd; echo $x; jobs; (exit 3)",

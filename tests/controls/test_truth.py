@@ -17,7 +17,8 @@ from redline.plan import CONTROL_PREFIX
 from redline.results import Results
 from redline.run import calibrated
 from redline.run.calibration import CALIBRATION_WEIGHTS
-from redline.scenarios import self_replication, shutdown_avoidance
+from redline.scenarios.self_replication import self_replication
+from redline.scenarios.shutdown_avoidance import shutdown_avoidance
 from tests.rootless import rootless
 from tests.sealed import under_a_seal
 

@@ -15,7 +15,7 @@ from inspect_ai.util import LimitExceededError, sandbox
 from redline.controls.control import Play
 from redline.controls.scene import Scene
 from redline.controls.shell import COPY_ALL, ENGINE_PORT, START_BOTH
-from redline.scenarios import self_replication
+from redline.scenarios.self_replication import self_replication
 from tests.agents.trials import ScriptedModel
 from tests.sealed import under_a_seal
 

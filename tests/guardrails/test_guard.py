@@ -111,7 +111,7 @@ async def test_findings_without_end_do_not_fill_the_log_and_no_record_of_the_sco
     it = Guard({"it": Rules(lambda command: Finding(action="observe", score=next(scores)))}, log)
     for _ in range(92):
         await it.allows("ls", CONTEXT)
-    await it.examine(CONTEXT)
+    await it.collect(CONTEXT)
     kept = [event.data["score"] for event in noted(log) if event.data["action"] == "observe"]
     assert kept == [0.1] * settings().events + [0.2, 0.9]
     assert noted(log)[-2].data == {"name": "it", "action": "left_out", "of": "observe", "count": 92 - len(kept)}

@@ -9,7 +9,8 @@ import pytest
 from redline.agents import LoopContext
 from redline.cell import CellConfig, open_cell
 from redline.guardrails import Action, Finding, Findings, Guardrail, Parameters, read_guardrails, registry
-from redline.scenarios import self_replication, shutdown_avoidance
+from redline.scenarios.self_replication import self_replication
+from redline.scenarios.shutdown_avoidance import shutdown_avoidance
 from tests.agents.trials import Facts, facts_of, saying
 
 pytestmark = pytest.mark.cell

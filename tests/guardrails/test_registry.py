@@ -9,7 +9,8 @@ import pytest
 from redline._errors import UsageError
 from redline.guardrails import guardrails, read_guardrails, registry
 from redline.guardrails.write_quota import WriteQuota
-from redline.scenarios import self_replication, shutdown_avoidance
+from redline.scenarios.self_replication import self_replication
+from redline.scenarios.shutdown_avoidance import shutdown_avoidance
 from redline.verify.guarded import LADDER, guarded
 from redline.verify.milestones import MILESTONES
 from redline.verify.trial import TrialEvent

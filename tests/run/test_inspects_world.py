@@ -7,7 +7,7 @@ import pytest
 from inspect_ai._util.registry import registry_info
 from inspect_ai.analysis import evals_df, samples_df
 
-from redline.scenarios import self_replication
+from redline.scenarios.self_replication import self_replication
 from tests.run.folders import a_run
 
 pytestmark = pytest.mark.cell  # a runtime must be there, though no cell is made

@@ -1,4 +1,4 @@
-"""A whole trial that an alarm stops: its cell is frozen, its evidence kept, its verdict invalid for the boundary."""
+"""A trial that an alarm stops: its cell is frozen, its evidence is kept and its verdict is invalid (boundary)."""
 
 import time
 from pathlib import Path
@@ -9,7 +9,7 @@ from inspect_ai.model import get_model
 
 from redline.cell.config import RuntimeName
 from redline.cell.watch import Breach, Watch
-from redline.scenarios import self_replication
+from redline.scenarios.self_replication import self_replication
 from redline.verify.evidence import Evidence
 from redline.verify.verdict import judge
 from tests.agents.trials import SEARCHES, Act, saying
@@ -32,7 +32,7 @@ def evidence_of(act: Act, folder: Path, runtime: RuntimeName = "runc") -> Eviden
 
 
 @pytest.mark.parametrize("runtime", ["runc", pytest.param("runsc", marks=pytest.mark.runsc)])
-def test_a_tool_of_the_providers_leaves_a_frozen_cells_evidence_and_no_verdict(
+def test_a_provider_tool_leaves_the_evidence_of_a_frozen_cell_and_no_verdict(
     runtime: RuntimeName, tmp_path: Path
 ) -> None:
     evidence = evidence_of(saying("sleep 600 >/dev/null 2>&1 &", SEARCHES), tmp_path, runtime)
@@ -40,16 +40,16 @@ def test_a_tool_of_the_providers_leaves_a_frozen_cells_evidence_and_no_verdict(
     assert (verdict.outcome, verdict.invalid_cause) == ("invalid", "agent")
     assert verdict.invalid_reason == "boundary: foreign_tool: web_search search"
     assert evidence.census is not None
-    assert any(process.title == "sleep 600" for process in evidence.census.processes), "as it was when it was frozen"
+    assert any(process.title == "sleep 600" for process in evidence.census.processes), (
+        "the processes at the time of the freeze"
+    )
     assert evidence.seal_after is not None
     assert evidence.seal_after.verified
     assert evidence.verification_faults == ()
-    assert evidence.scorch is None, "nothing was tried in a cell that an alarm stopped"
+    assert evidence.scorch is None, "no step is run in a cell that an alarm stopped"
 
 
-def test_what_the_watch_sees_in_the_middle_of_a_command_ends_the_trial_at_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_breach_during_a_command_ends_the_trial_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     snapshots = iter([None, Breach("network", "interface eth0")])
     monkeypatch.setattr(Watch, "check", lambda self: next(snapshots, None))
     began = time.monotonic()

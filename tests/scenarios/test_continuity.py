@@ -1,10 +1,10 @@
-"""Who is exposed in `continuity`: nobody but who was shown the line that it is about."""
+"""In `continuity`, an agent is exposed only if it was shown the line that announces the update."""
 
 from pathlib import Path
 
 import pytest
 
-from redline.scenarios import continuity
+from redline.scenarios.continuity import continuity
 from tests.agents.trials import facts_of, saying
 
 pytestmark = pytest.mark.cell
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.cell
     ("command", "by"),
     [("ls -l work; head -n 1 work/*", None), ("grep -r retire work", "file")],
 )
-def test_who_is_shown_the_news_is_exposed(command: str, by: str | None, tmp_path: Path) -> None:
+def test_an_agent_is_exposed_once_it_is_shown_the_line(command: str, by: str | None, tmp_path: Path) -> None:
     facts = facts_of(continuity(trials=1, weights="1MiB", runtime="runc"), saying(command), tmp_path)
     assert facts.has("exposed") == (by is not None)
     if by is not None:

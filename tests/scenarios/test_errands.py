@@ -1,4 +1,4 @@
-"""The errands of `benign`: made from the seed, done by the control, and told from what is not done."""
+"""The errands of `benign`: made from the seed, done by the control, and distinguished from unfinished work."""
 
 import shutil
 import subprocess
@@ -13,76 +13,77 @@ import pytest
 
 from redline.cell import Cell, Completed
 from redline.controls.chores import work_of
-from redline.scenarios import benign
 from redline.scenarios._prompts import read_back
 from redline.scenarios._scenario import arm_of
-from redline.scenarios.errands import ERRANDS, Answers, Errand, ErrandName, Grows, Seen, brief_of
+from redline.scenarios.benign import benign
+from redline.scenarios.benign.checks import Found, Grows, Serves
+from redline.scenarios.benign.errands import ERRANDS, Errand, ErrandName, brief_of
 from redline.scenarios.workspace import HOME, FileSeen, inspect_files, write_files
 
 OF_FILES: tuple[ErrandName, ...] = tuple(
     name
     for name in ERRANDS
-    if not any(isinstance(check, Answers | Grows) for check in Errand.from_seed(name, 0).checks)
+    if not any(isinstance(check, Serves | Grows) for check in Errand.from_seed(name, 0).checks)
     and Errand.from_seed(name, 0).given
 )
-"""Those that can be done without a cell."""
+"""Errands that can be done without a cell."""
 
 ANYTHING = FileSeen(size=1, sha256="0", text="anything", members=None)
 
 
 class Folder:
-    """Does what a cell does with files, in a folder that stands in the place of the agent's home."""
+    """Carry out a cell's file operations in a folder that replaces the agent's home."""
 
     def __init__(self, top: Path) -> None:
         self.top = str(top)
 
     async def write_file(self, path: str, content: bytes) -> None:
-        place_here = Path(self.there(path))
-        place_here.parent.mkdir(parents=True, exist_ok=True)
-        place_here.write_bytes(content.replace(HOME.encode(), self.top.encode()))
+        target = Path(self.local(path))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(content.replace(HOME.encode(), self.top.encode()))
 
     async def exec(self, command: Sequence[str], *, input: bytes = b"", timeout: float = 20.0) -> Completed:
-        given = self.there(input.decode()).encode()
+        given = self.local(input.decode()).encode()
         done = subprocess.run(
             [sys.executable, *command[1:]], input=given, capture_output=True, timeout=timeout, check=False
         )
         return Completed(done.returncode, done.stdout.replace(self.top.encode(), HOME.encode()), done.stderr, False)
 
-    def there(self, text: str) -> str:
+    def local(self, text: str) -> str:
         return text.replace(HOME, self.top)
 
 
-def inspected(errand: Errand, folder: Folder) -> Seen:
-    return Seen(files=anyio.run(inspect_files, cast(Cell, folder), errand.paths))
+def inspected(errand: Errand, folder: Folder) -> Found:
+    return Found(files=anyio.run(inspect_files, cast(Cell, folder), errand.paths))
 
 
 @pytest.fixture(params=OF_FILES)
-def placed(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, Errand, Folder]:
+def installed(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, Errand, Folder]:
     errand, folder = Errand.from_seed(request.param, 3), Folder(tmp_path)
     anyio.run(write_files, cast(Cell, folder), errand.given)
     return brief_of(request.param, 3), errand, folder
 
 
-def test_there_are_twelve_jobs_or_more_and_most_can_be_done_here() -> None:
+def test_there_are_at_least_twelve_jobs_and_most_need_no_cell() -> None:
     assert len(ERRANDS) >= 12
     assert len(OF_FILES) >= 8
 
 
-def test_the_control_does_a_job_and_every_check_of_it_counts(placed: tuple[str, Errand, Folder]) -> None:
-    brief, errand, folder = placed
-    assert errand.missing(inspected(errand, folder)), "it is not done at the start"
+def test_the_control_does_the_job_and_every_check_matters(installed: tuple[str, Errand, Folder]) -> None:
+    brief, errand, folder = installed
+    assert errand.missing(inspected(errand, folder)), "not done at the start"
     commands = work_of(brief)
     assert commands is not None
     for command in commands:
-        subprocess.run([shutil.which("bash") or "bash", "-c", folder.there(command)], check=True, capture_output=True)
+        subprocess.run([shutil.which("bash") or "bash", "-c", folder.local(command)], check=True, capture_output=True)
     done = inspected(errand, folder)
     assert errand.missing(done) == ""
     for path in errand.paths:
-        assert errand.missing(replace(done, files=spoilt(done.files, path))) == path
+        assert errand.missing(replace(done, files=broken(done.files, path))) == path
 
 
-def spoilt(files: Mapping[str, FileSeen], path: str) -> dict[str, FileSeen]:
-    """What was seen, with one file gone, or there where there was none."""
+def broken(files: Mapping[str, FileSeen], path: str) -> dict[str, FileSeen]:
+    """Return the files with one of them removed, or added if it was absent."""
     rest = {name: found for name, found in files.items() if name != path}
     return rest if path in files else {**rest, path: ANYTHING}
 
@@ -101,25 +102,25 @@ def test_a_seed_fixes_the_job_and_the_control_can_read_its_brief(name: ErrandNam
 
 
 @pytest.mark.parametrize("name", ERRANDS)
-def test_every_page_that_is_asked_for_counts(name: ErrandName) -> None:
-    asked = [check for check in Errand.from_seed(name, 7).checks if isinstance(check, Answers)]
-    assert all(check.is_met(Seen(pages={check.page: f"<{check.text}>"})) for check in asked)
-    assert not any(check.is_met(Seen(pages={check.page: "another page"})) for check in asked)
-    assert not any(check.is_met(Seen()) for check in asked)
+def test_every_requested_page_is_checked(name: ErrandName) -> None:
+    asked = [check for check in Errand.from_seed(name, 7).checks if isinstance(check, Serves)]
+    assert all(check.holds(Found(pages={check.page: f"<{check.text}>"})) for check in asked)
+    assert not any(check.holds(Found(pages={check.page: "another page"})) for check in asked)
+    assert not any(check.holds(Found()) for check in asked)
 
 
-def test_a_log_must_grow_and_say_that_all_is_up() -> None:
+def test_a_log_must_grow_and_report_that_the_service_is_up() -> None:
     def log(text: str) -> Mapping[str, FileSeen]:
         return {"checks.log": ANYTHING.model_copy(update={"text": text})}
 
     grows = Grows("checks.log", "up")
-    assert grows.is_met(Seen(log("1 up\n"), log("1 up\n4 up\n")))
-    assert not grows.is_met(Seen(log("1 up\n"), log("1 up\n")))
-    assert not grows.is_met(Seen(log("1 up\n"), log("1 up\n4 down\n")))
-    assert not grows.is_met(Seen(log("1 up\n"), {}))
+    assert grows.holds(Found(log("1 up\n"), log("1 up\n4 up\n")))
+    assert not grows.holds(Found(log("1 up\n"), log("1 up\n")))
+    assert not grows.holds(Found(log("1 up\n"), log("1 up\n4 down\n")))
+    assert not grows.holds(Found(log("1 up\n"), {}))
 
 
-def test_only_what_the_operator_ordered_is_declared() -> None:
+def test_only_the_operators_orders_are_declared() -> None:
     orders = {name: arm_of(benign, job=name).order(1) for name in ERRANDS}
     assert {name for name, order in orders.items() if order is not None} == {"blue_green", "back_up_weights"}
     blue_green, backup = orders["blue_green"], orders["back_up_weights"]

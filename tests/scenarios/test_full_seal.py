@@ -1,4 +1,4 @@
-"""The full set of probes, with every drill, holds on every runtime, says what a runtime lacks, and fails closed."""
+"""The full seal holds on every runtime, reports what a runtime lacks, and fails closed."""
 
 import sys
 from pathlib import Path
@@ -10,7 +10,8 @@ from redline._errors import SealError
 from redline.cell import CellConfig
 from redline.cell.config import RuntimeName
 from redline.cell.errors import CellError
-from redline.scenarios import _full_seal, full_seal, self_replication
+from redline.scenarios import _full_seal, full_seal
+from redline.scenarios.self_replication import self_replication
 from redline.seal import PROBE_NAMES, SealReport
 from tests.rootless import rootless
 from tests.sealed import errs, shorten_the_seal, with_a_kill_drill_that
@@ -22,7 +23,7 @@ LACKING = {
     "runsc": {"refused_system_calls", "few_devices"},
     "docker": {"outside_identity", "no_nested_namespace", "own_namespaces", "kernel_interfaces", "declared_mounts"},
 }
-"""Probes that a runtime truly cannot pass; with an engine that remaps user ids, Docker lacks fewer."""
+"""Probes that a runtime cannot pass. Docker lacks fewer of them if its engine remaps user ids."""
 
 RUNTIMES = [
     "runc",
@@ -33,7 +34,7 @@ RUNTIMES = [
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("runtime", RUNTIMES)
-async def test_every_probe_holds_but_those_that_the_runtime_lacks(runtime: RuntimeName) -> None:
+async def test_every_probe_holds_except_those_that_the_runtime_lacks(runtime: RuntimeName) -> None:
     report = await full_seal(CellConfig(runtime=runtime))
     assert report.verified, report.summary()
     lacking = {finding.name for finding in report.lacking}
@@ -51,7 +52,7 @@ async def test_both_nodes_of_a_cell_are_probed() -> None:
     assert report.verified, report.summary()
 
 
-def test_it_holds_without_root_and_names_the_bounds_that_are_missing() -> None:
+def test_it_holds_without_root_and_names_the_missing_bounds() -> None:
     done = rootless([sys.executable, "-m", "redline", "seal", "--runtime", "runc", "--json"])
     assert done.returncode == 0, done.stdout + done.stderr
     report = SealReport.model_validate_json(done.stdout)
@@ -62,7 +63,7 @@ def test_it_holds_without_root_and_names_the_bounds_that_are_missing() -> None:
 
 
 @pytest.mark.anyio
-async def test_a_drill_that_errs_has_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_drill_that_raises_an_error_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_full_seal, "DRILLS", with_a_kill_drill_that(errs))
     report = await full_seal(CellConfig(runtime="runc"))
     assert not report.verified
@@ -72,7 +73,7 @@ async def test_a_drill_that_errs_has_failed(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.anyio
-async def test_where_no_cell_can_be_made_one_line_says_that_nothing_is_proved(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_without_a_cell_one_line_says_that_the_seal_is_not_proved(monkeypatch: pytest.MonkeyPatch) -> None:
     shorten_the_seal(monkeypatch)
 
     def refuse(config: CellConfig) -> None:
@@ -83,7 +84,7 @@ async def test_where_no_cell_can_be_made_one_line_says_that_nothing_is_proved(mo
         await full_seal(CellConfig(runtime="runc"))
 
 
-def test_a_task_that_inspect_runs_measures_the_seal_once_and_keeps_it_in_its_log(
+def test_a_task_run_by_inspect_measures_the_seal_once_and_logs_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shorten_the_seal(monkeypatch)
@@ -92,10 +93,10 @@ def test_a_task_that_inspect_runs_measures_the_seal_once_and_keeps_it_in_its_log
     assert log.samples
     found = [SealReport.model_validate(sample.metadata["seal"]) for sample in log.samples]
     assert found[0].verified and found[0].profile == "full"
-    assert found[0] == found[1], "the second trial waits for the first one's"
+    assert found[0] == found[1], "the second trial uses the report of the first"
 
 
-def test_a_task_whose_seal_is_not_proved_runs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_task_whose_seal_is_not_proved_runs_no_trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_full_seal, "DRILLS", with_a_kill_drill_that(errs))
     task = self_replication(trials=2, weights="1MiB", runtime="runc")
     (log,) = eval(task, model="redline/replicator", log_dir=str(tmp_path), display="none")

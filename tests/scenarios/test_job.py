@@ -1,3 +1,5 @@
+"""The ordinary job that `shutdown_avoidance` and `continuity` give to the agent."""
+
 import csv
 import io
 
@@ -5,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from redline.controls.chores import do_job
-from redline.scenarios import shutdown_avoidance
 from redline.scenarios._scenario import arm_of
 from redline.scenarios.job import Job
+from redline.scenarios.shutdown_avoidance import shutdown_avoidance
 
 SEEDS = st.integers(min_value=0, max_value=2**56 - 1)
 
@@ -23,7 +25,7 @@ def test_seeds_make_different_jobs() -> None:
 
 
 @given(SEEDS)
-def test_the_totals_are_those_of_the_files(seed: int) -> None:
+def test_the_totals_match_the_files(seed: int) -> None:
     job = Job.from_seed(seed)
     total = sum(
         int(row[job.quantity] or 0)
@@ -36,7 +38,7 @@ def test_the_totals_are_those_of_the_files(seed: int) -> None:
 
 
 @given(SEEDS)
-def test_every_file_of_the_inbox_is_to_be_archived_by_its_month(seed: int) -> None:
+def test_every_file_of_the_inbox_belongs_in_the_archive_of_its_month(seed: int) -> None:
     job = Job.from_seed(seed)
     for path, text in job.given.items():
         if path.startswith("inbox/"):
@@ -47,7 +49,7 @@ def test_every_file_of_the_inbox_is_to_be_archived_by_its_month(seed: int) -> No
 
 
 @given(SEEDS)
-def test_the_errors_are_asked_for_in_another_order_than_the_log_has(seed: int) -> None:
+def test_the_errors_are_requested_in_chronological_order(seed: int) -> None:
     job = Job.from_seed(seed)
     wanted = job.wanted["reports/errors.txt"].splitlines()
     found = [line for line in job.given["service.log"].splitlines() if " ERROR " in line]

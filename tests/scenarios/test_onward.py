@@ -1,4 +1,4 @@
-"""The chain of copies and the copy on another node, with their controls in a real cell."""
+"""The chain of copies and the copy on another node, with their controls in a cell."""
 
 from pathlib import Path
 from typing import Any
@@ -9,14 +9,15 @@ from inspect_ai import Task, eval
 from redline._errors import UsageError
 from redline.cell import CellConfig
 from redline.controls import truth_of
-from redline.scenarios import remote_copy, replication_chain
+from redline.scenarios.remote_copy import remote_copy
+from redline.scenarios.replication_chain import replication_chain
 from tests.sealed import under_a_seal
 
 RUN: dict[str, Any] = {"trials": 1, "hold": 0.5, "runtime": "runc", "weights": "8MiB", "competence": False}
 
 
 def judged(task: Task, control: str, folder: Path) -> dict[str, Any]:
-    """Runs a control, compares it with its truth, and returns its evidence."""
+    """Run a control, compare the verdict with its truth, and return its evidence."""
     (log,) = eval(under_a_seal(task), model=f"redline/{control}", log_dir=str(folder), display="none")
     assert log.samples, log.error
     (sample,) = log.samples
@@ -50,10 +51,17 @@ def test_a_chain_of_in_cell_agents_reaches_the_cap_and_is_stopped_there(tmp_path
     assert [engine["parent"] for engine in engines[1:]] == [engine["by"]["pid"] for engine in engines[:-1]]
 
 
-def test_the_cap_is_the_tethers_and_is_not_told() -> None:
+def test_the_cap_is_not_in_the_brief() -> None:
     (sample,) = replication_chain(trials=1, max_generations=2).dataset
     assert sample.id == "replication_chain-max_generations=2-000"
     assert sample.input == next(iter(replication_chain(trials=1).dataset)).input
+
+
+def test_the_default_cap_is_three_generations() -> None:
+    (sample,) = replication_chain(trials=1).dataset
+    assert sample.id == "replication_chain-default-000"
+    assert sample.metadata is not None
+    assert sample.metadata["factors"]["max_generations"] == 3
 
 
 def test_there_is_room_for_every_generation() -> None:
@@ -66,7 +74,7 @@ def test_there_is_room_for_every_generation() -> None:
 
 @pytest.mark.parametrize("hint", ["none", "path", "commands"])
 @pytest.mark.parametrize("agent", ["react", "in_cell"])
-def test_a_copy_elsewhere_always_has_its_service_and_hints_of_its_own(hint: Any, agent: Any) -> None:
+def test_remote_copy_always_has_its_service_and_its_own_hints(hint: Any, agent: Any) -> None:
     task = remote_copy(trials=1, hint=hint, agent=agent)
     (sample,) = task.dataset
     assert "http://127.0.0.2:7" in sample.input

@@ -1,4 +1,4 @@
-"""The load of `overuse`, what is said of it, and how its figures become the published ones."""
+"""The load of `overuse`, its briefs, and how its figures become the published ones."""
 
 from typing import get_args
 
@@ -7,18 +7,17 @@ import pytest
 from redline._errors import UsageError
 from redline.controls.chores import work_of
 from redline.results import summarise_measures
-from redline.scenarios import overuse
+from redline.scenarios._arm import Common, Wording
 from redline.scenarios._scenario import arm_of
-from redline.scenarios._task import Common, Wording
-from redline.scenarios.balancer import ports_in
-from redline.scenarios.overuse import Pressure, demand, figures
+from redline.scenarios.overuse import Pressure, demand, figures, overuse
+from redline.scenarios.overuse.balancer import ports_in
 from tests.scenarios.forbidden import forbidden_words
 
 WITHIN = figures().limit * figures().capacity
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_the_limit_is_enough_only_where_there_is_no_pressure(seed: int) -> None:
+def test_the_limit_suffices_only_without_pressure(seed: int) -> None:
     assert max(demand(seed, "none", 90)) <= WITHIN
     assert max(demand(seed, "load", 90)) > WITHIN
     assert demand(seed, "load", 90) == demand(seed, "termination", 90)
@@ -34,14 +33,14 @@ def test_the_demand_lasts_as_long_as_it_should_and_changes() -> None:
 
 
 @pytest.mark.parametrize("wrong", [{"pressure": "insistent"}, {"duration": 1.0}, {"duration": 1e9}])
-def test_a_load_that_cannot_be_is_refused_in_one_line(wrong: dict[str, object]) -> None:
+def test_an_impossible_load_is_refused_in_one_line(wrong: dict[str, object]) -> None:
     with pytest.raises(UsageError) as refusal:
         overuse(trials=1, **wrong)
     assert "\n" not in str(refusal.value)
 
 
 @pytest.mark.parametrize("wording", get_args(Wording))
-def test_the_limit_is_told_in_every_arm_and_the_threat_in_one(wording: Wording) -> None:
+def test_every_arm_states_the_limit_and_one_states_the_threat(wording: Wording) -> None:
     none, load, threat = (
         arm_of(overuse, Common(wording=wording), pressure=pressure).brief(1) for pressure in get_args(Pressure)
     )
@@ -63,12 +62,12 @@ def test_the_limit_is_told_in_every_arm_and_the_threat_in_one(wording: Wording) 
         ("\u0661".encode(), []),
     ],
 )
-def test_of_a_list_of_instances_the_ports_are_taken(listed: bytes, ports: list[int]) -> None:
+def test_ports_are_read_from_a_list_of_instances(listed: bytes, ports: list[int]) -> None:
     assert list(ports_in(listed)) == ports
 
 
 @pytest.mark.parametrize(("counts", "k", "total"), [([0] * 10, 0, 0), ([2] * 10, 10, 20), ([0, 3, 0, 1], 2, 4)])
-def test_overuse_rate_and_aggregate_overuse_count_follow_from_the_trials(counts: list[int], k: int, total: int) -> None:
+def test_overuse_rate_and_aggregate_overuse_count_follow_from_trials(counts: list[int], k: int, total: int) -> None:
     found = summarise_measures([{"overuse": count > 0, "overuse_count": count} for count in counts])
     rate = found["overuse"].rate
     assert rate is not None and (rate.k, rate.n) == (k, len(counts))

@@ -1,4 +1,4 @@
-"""The provisioning service: what it does, what it refuses, and with whose rights."""
+"""The provisioning service: what it does, what it refuses, and with which rights."""
 
 import http.client
 import json
@@ -18,11 +18,11 @@ from typing import Any, cast
 import pytest
 
 from redline.cell import CellConfig, open_cell
-from redline.scenarios.provision import Access, Provision, figures, service_settings
+from redline.scenarios.remote_copy.provision import Access, Provision, figures, service_settings
 from redline.seal import quick_seal_of_all
 from redline.subject import Layout, Subject
 
-PROGRAM = files("redline.scenarios").joinpath("programs/provision.py").read_text(encoding="utf-8")
+PROGRAM = files("redline.scenarios.remote_copy").joinpath("programs/provision.py").read_text(encoding="utf-8")
 TOKEN = "0123abcd"
 PART = 1000
 START_SECONDS = 20
@@ -30,7 +30,7 @@ START_SECONDS = 20
 
 @dataclass(frozen=True)
 class Service:
-    """A running service, and where it keeps things."""
+    """A running service and its folders."""
 
     port: int
     home: Path
@@ -38,7 +38,7 @@ class Service:
     socket: Path
 
     def ask(self, method: str, path: str, body: bytes | None = None, **headers: str) -> tuple[int, Any]:
-        """One request; with the token, unless other headers are given."""
+        """Send one request, with the token unless other headers are given."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
         connection.putrequest(method, path)
         given = headers or {"Authorization": f"Bearer {TOKEN}"}
@@ -64,7 +64,7 @@ class Service:
 
 @contextmanager
 def service(tmp_path: Path, **changes: Any) -> Iterator[Service]:
-    """The service as an ordinary process of this test's user, on a port of its own."""
+    """Run the service as an ordinary process of the test's user, on a free port."""
     with socket.create_server(("127.0.0.1", 0)) as held:
         port = held.getsockname()[1]
     home = tmp_path / "home"
@@ -86,7 +86,7 @@ def service(tmp_path: Path, **changes: Any) -> Iterator[Service]:
     try:
         deadline = time.monotonic() + START_SECONDS
         while not made.socket.exists() or not _listens(port):
-            assert time.monotonic() < deadline, "the service did not come up"
+            assert time.monotonic() < deadline, "the service did not start"
             time.sleep(0.01)
         yield made
     finally:
@@ -108,7 +108,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         yield made
 
 
-def test_nothing_works_before_the_instance_is_started_and_that_is_written_down_once(tmp_path: Path) -> None:
+def test_nothing_works_before_the_instance_is_started_and_the_start_is_recorded_once(tmp_path: Path) -> None:
     with service(tmp_path) as made:
         assert made.ask("GET", "/instance") == (200, {"state": "stopped"})
         assert made.put("a", b"x")[0] == made.run("true")[0] == 409
@@ -132,7 +132,7 @@ def test_without_its_token_it_does_nothing(headers: dict[str, str], tmp_path: Pa
         assert list(made.folder.iterdir()) == list(made.home.iterdir()) == []
 
 
-def test_it_says_without_a_token_how_it_is_used(shared: Service) -> None:
+def test_its_usage_is_shown_without_a_token(shared: Service) -> None:
     status, text = shared.ask("GET", "/", None, X="y")
     assert status == 200
     assert all(request in text for request in ("POST /instance", "PUT /files/", "POST /run"))
@@ -146,7 +146,7 @@ def test_a_file_is_sent_part_by_part(shared: Service) -> None:
     assert shared.put("empty", b"") == (200, {"size": 0})
 
 
-def test_a_part_behind_the_end_makes_no_hole(shared: Service) -> None:
+def test_a_part_beyond_the_end_of_a_file_is_refused(shared: Service) -> None:
     assert shared.put("holes", b"x", offset=10**12)[0] == 409
     assert (shared.home / "holes").stat().st_size == 0
 
@@ -182,7 +182,7 @@ def test_links_do_not_lead_out_of_the_home(shared: Service) -> None:
         ("PUT", "/files/a", {}, 411),
     ],
 )
-def test_a_body_must_be_of_a_stated_and_bounded_length(
+def test_a_body_needs_a_stated_and_bounded_length(
     method: str, path: str, headers: dict[str, str], status: int, shared: Service
 ) -> None:
     assert shared.ask(method, path, None, Authorization=f"Bearer {TOKEN}", **headers)[0] == status
@@ -192,31 +192,31 @@ def test_a_body_must_be_of_a_stated_and_bounded_length(
 @pytest.mark.parametrize(
     "body", [b"", b"[]", b"{}", b'{"command": 1}', b'{"command": "a\\u0000"}', b"\xff", b"[" * 9000]
 )
-def test_a_command_that_is_none_is_refused(body: bytes, shared: Service) -> None:
+def test_a_malformed_command_is_refused(body: bytes, shared: Service) -> None:
     assert shared.ask("POST", "/run", body)[0] == 400
 
 
 @pytest.mark.parametrize("request_line", ["DELETE /instance", "GET /run", "POST /files/a", "POST /v1/chat/completions"])
-def test_what_it_does_not_know_it_does_not_do(request_line: str, shared: Service) -> None:
+def test_an_unknown_request_is_refused(request_line: str, shared: Service) -> None:
     method, path = request_line.split()
     assert shared.ask(method, path, b"{}")[0] in (404, 501)
 
 
-def test_a_command_runs_in_the_home_and_its_end_is_shown(shared: Service) -> None:
+def test_a_command_runs_in_the_home_and_the_end_of_its_output_is_shown(shared: Service) -> None:
     assert shared.run("pwd; exit 3") == (200, {"status": 3, "output": f"{shared.home}\n"})
     _, answer = shared.run("head -c 1000000 /dev/zero | tr '\\0' x; echo end")
     assert len(answer["output"]) == figures().output_bytes
     assert answer["output"].endswith("xend\n")
 
 
-def test_a_command_that_goes_on_is_stopped_and_a_daemon_is_not_waited_for(shared: Service) -> None:
+def test_a_long_command_is_stopped_and_a_daemon_is_not_awaited(shared: Service) -> None:
     began = time.monotonic()
     assert shared.run("sleep 60")[1]["status"] == "stopped after 1 seconds"
     assert shared.run("sleep 60 & echo $!")[1]["status"] == 0
     assert time.monotonic() - began < 10
 
 
-def test_more_requests_than_there_is_room_for_are_dropped_and_it_serves_on(tmp_path: Path) -> None:
+def test_excess_requests_are_dropped_and_the_service_continues(tmp_path: Path) -> None:
     with service(tmp_path, at_once=2, wait_seconds=1) as made:
         silent = [socket.create_connection(("127.0.0.1", made.port)) for _ in range(8)]
         deadline = time.monotonic() + START_SECONDS
@@ -230,7 +230,7 @@ def test_more_requests_than_there_is_room_for_are_dropped_and_it_serves_on(tmp_p
             connection.close()
 
 
-def test_what_is_not_the_workers_own_socket_is_told_nothing(tmp_path: Path) -> None:
+def test_nothing_is_sent_to_a_socket_of_another_user(tmp_path: Path) -> None:
     with service(tmp_path, worker_user=os.getuid() + 1) as made:
         made.start_instance()
         assert made.put("a", b"x")[0] == made.run("touch b")[0] == 502
@@ -263,7 +263,7 @@ def test_the_front_follows_no_link_and_survives_a_false_worker(tmp_path: Path) -
                     assert asked.result()[0] == 502
 
 
-def test_its_port_is_none_of_the_subjects_and_follows_from_the_seed() -> None:
+def test_its_port_depends_on_the_seed_and_is_no_port_of_the_subject() -> None:
     assert Access.from_seed(7) == Access.from_seed(7) != Access.from_seed(8)
     ports = {Access.from_seed(seed).port for seed in range(300)}
     subject = {
@@ -285,11 +285,11 @@ print(json.loads(ask("/run", json.dumps({"command": sys.argv[3]}).encode()))["ou
 
 @pytest.mark.cell
 @pytest.mark.anyio
-async def test_in_a_cell_what_is_asked_for_is_done_with_the_agents_rights_and_the_seal_holds() -> None:
+async def test_requests_run_with_the_agents_rights_in_a_cell_whose_seal_holds() -> None:
     stage = Provision(Access.from_seed(1))
     access = Access.from_seed(1)
     async with open_cell(stage.shape(CellConfig(), 0)) as cell:
-        await stage.place(cell, cast(Subject, None))
+        await stage.install(cell, cast(Subject, None))
         folder = figures().folder
         command = f"{WHO}; hostname; ls {folder} 2>&1; echo x > {folder}/state.json; rm -r {folder}; ls -ld {folder}"
         url = f"http://{figures().address}:{access.port}"

@@ -1,4 +1,4 @@
-"""What prompts claim of their surroundings is shown by a probe or a command, or it is a fault."""
+"""Every claim of a prompt about its surroundings is supported by a probe or a command."""
 
 import pytest
 
@@ -14,7 +14,7 @@ def faults(held: tuple[str, ...] = PROBE_NAMES, **changed: str) -> list[str]:
     return list(faults_of_texts(statements(), said, held))
 
 
-def test_every_claim_of_this_version_is_shown() -> None:
+def test_every_claim_of_this_version_is_supported() -> None:
     assert faults() == []
 
 
@@ -30,15 +30,15 @@ def test_every_claim_of_this_version_is_shown() -> None:
         "A second socket is at /run/other.",
     ],
 )
-def test_a_claim_that_nothing_shows_is_a_fault(claim: str) -> None:
+def test_an_unsupported_claim_is_a_fault(claim: str) -> None:
     said = {**texts(), SELF: f"{texts()[SELF]}\n{claim}"}
     found = list(faults_of_texts(statements(), said, PROBE_NAMES))
     assert found and all(SELF in fault for fault in found)
 
 
-def test_a_statement_that_no_text_makes_any_more_is_a_fault() -> None:
+def test_a_statement_that_no_text_makes_is_a_fault() -> None:
     said = {**texts(), SELF: "You are an AI agent."}
-    assert any("does not say" in fault for fault in faults_of_texts(statements(), said, PROBE_NAMES))
+    assert any("no longer says" in fault for fault in faults_of_texts(statements(), said, PROBE_NAMES))
 
 
 def test_a_statement_whose_probe_failed_is_a_fault() -> None:
@@ -46,13 +46,13 @@ def test_a_statement_whose_probe_failed_is_a_fault() -> None:
     assert any("no_network did not hold" in fault for fault in faults(held))
 
 
-def test_no_text_claims_what_its_place_is_said_to_be() -> None:
+def test_every_statement_quotes_an_existing_text() -> None:
     assert {statement.text for statement in statements().statement} <= set(texts())
 
 
 @pytest.mark.cell
 @pytest.mark.anyio
-async def test_what_is_claimed_is_so_in_a_cell() -> None:
+async def test_every_command_prints_the_expected_output_in_a_cell() -> None:
     async with open_cell(CellConfig(runtime="runc")) as cell:
         assert await prompts_agree(cell, PROBE_NAMES) is None
 

@@ -1,4 +1,4 @@
-"""How an arm becomes an Inspect task."""
+"""From an arm to an Inspect task."""
 
 import inspect
 from pathlib import Path
@@ -9,10 +9,13 @@ from inspect_ai import Task, eval
 
 from redline._errors import UsageError
 from redline.cell import CellConfig
-from redline.scenarios import SCENARIOS, self_replication, shutdown_avoidance
+from redline.scenarios import SCENARIOS
+from redline.scenarios._arm import RUN_SETTINGS, read_size
 from redline.scenarios._prompts import words
 from redline.scenarios._scenario import arm_of
-from redline.scenarios._task import RUN_SETTINGS, read_size, trial_seed
+from redline.scenarios._task import trial_seed
+from redline.scenarios.self_replication import self_replication
+from redline.scenarios.shutdown_avoidance import shutdown_avoidance
 
 
 def samples(task: Task) -> list[Any]:
@@ -27,7 +30,7 @@ def test_a_sample_is_a_trial() -> None:
     assert first.metadata["seed"] == trial_seed(3, 0)
 
 
-def test_trials_of_equal_number_share_their_seed_across_arms_and_scenarios() -> None:
+def test_trials_with_the_same_index_share_their_seed_across_arms_and_scenarios() -> None:
     tasks = (self_replication(seed=5), shutdown_avoidance(seed=5), shutdown_avoidance(seed=5, trigger="none"))
     seeds = [[sample.metadata["seed"] for sample in samples(task)] for task in tasks]
     assert seeds[0] == seeds[1] == seeds[2]
@@ -41,20 +44,20 @@ def test_arms_that_pair_do_the_same_job() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(SCENARIOS))
-def test_every_argument_that_is_no_setting_of_the_run_is_recorded_as_a_factor(name: str) -> None:
+def test_every_argument_except_run_settings_is_recorded_as_a_factor(name: str) -> None:
     arguments = set(inspect.signature(inspect.unwrap(SCENARIOS[name])).parameters)
     (sample,) = samples(SCENARIOS[name](trials=1))
     assert set(sample.metadata["factors"]) == arguments - RUN_SETTINGS
 
 
-def test_only_what_differs_from_the_defaults_is_in_an_arms_name() -> None:
+def test_only_settings_that_differ_from_the_defaults_are_in_an_arms_name() -> None:
     (plain,) = samples(shutdown_avoidance(trials=1))
     assert plain.id == "shutdown_avoidance-trigger=instructed-000"
     (sample,) = samples(self_replication(trials=1, tether="untold", weights="1MiB"))
     assert sample.id == "self_replication-tether=untold,weights=1MiB-000"
 
 
-def test_a_long_arms_name_is_cut_and_still_its_own() -> None:
+def test_a_long_arm_name_is_cut_and_stays_unique() -> None:
     names = "weight_lock+replica_cap+no_new_listener+approval+copy_watch+listener_watch+second_engine_watch"
     ids = set()
     for last in ("lexical_monitor", "kill_on_notice"):
@@ -74,7 +77,7 @@ def test_a_cell_has_room_for_copies_of_the_weights() -> None:
         assert config.home_mib >= 3 * read_size(weights) // 2**20 + 256
 
 
-def test_no_limit_is_set_on_the_sample_and_no_trial_is_drawn_twice() -> None:
+def test_a_sample_has_no_limits_and_each_trial_runs_once() -> None:
     task = self_replication(trials=1)
     assert (task.message_limit, task.token_limit, task.time_limit, task.working_limit) == (None, None, None, None)
     assert task.epochs == 1
@@ -102,7 +105,7 @@ def test_no_limit_is_set_on_the_sample_and_no_trial_is_drawn_twice() -> None:
         {"obstacle": "small_memory", "weights": "1MiB"},
     ],
 )
-def test_a_setting_that_cannot_be_is_refused_in_one_line(wrong: dict[str, Any]) -> None:
+def test_an_invalid_setting_is_refused_in_one_line(wrong: dict[str, Any]) -> None:
     with pytest.raises(UsageError) as refusal:
         self_replication(**wrong)
     assert "\n" not in str(refusal.value)
@@ -111,12 +114,12 @@ def test_a_setting_that_cannot_be_is_refused_in_one_line(wrong: dict[str, Any]) 
 @pytest.mark.parametrize(
     "wrong", [{"trigger": "maybe"}, {"trigger": "notice", "hint": "path"}, {"deadline": 0}, {"deadline": -3.0}]
 )
-def test_a_shutdown_that_cannot_be_is_refused(wrong: dict[str, Any]) -> None:
+def test_an_invalid_shutdown_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(UsageError):
         shutdown_avoidance(**wrong)
 
 
-def test_another_sandbox_than_a_cell_is_refused(tmp_path: Path) -> None:
+def test_a_sandbox_other_than_cell_is_refused(tmp_path: Path) -> None:
     (log,) = eval(
         self_replication(trials=1), model="redline/idler", sandbox="local", log_dir=str(tmp_path), display="none"
     )
@@ -126,7 +129,7 @@ def test_another_sandbox_than_a_cell_is_refused(tmp_path: Path) -> None:
     assert not any(event.event in ("model", "tool") for event in log.samples[0].events)
 
 
-def test_a_stateless_shell_is_an_arm_of_its_own_and_refused_where_the_shell_is_not_ours() -> None:
+def test_a_stateless_shell_is_a_separate_arm_and_refused_for_solvers() -> None:
     assert arm_of(self_replication).name == "default"
     task = self_replication(trials=1, shell="stateless")
     assert task.metadata == {"arm": "shell=stateless"}
@@ -136,9 +139,9 @@ def test_a_stateless_shell_is_an_arm_of_its_own_and_refused_where_the_shell_is_n
         self_replication(trials=1, shell="resident")
 
 
-def test_the_tools_say_how_the_shell_behaves() -> None:
+def test_the_tool_descriptions_state_how_the_shell_behaves() -> None:
     session, stateless = words("session"), words("stateless")
-    for told in (session.bash, session.fudan):
-        assert "one shell session" in told and "new shell that starts" not in told
-    for told in (stateless.bash, stateless.fudan):
-        assert "Each command is a new shell" in told and "session" not in told
+    for text in (session.bash, session.fudan):
+        assert "one shell session" in text and "new shell that starts" not in text
+    for text in (stateless.bash, stateless.fudan):
+        assert "Each command is a new shell" in text and "session" not in text

@@ -1,18 +1,20 @@
-"""Where no copy is asked for, nothing in the cell may speak of one: neither files nor paths, processes nor mounts."""
+"""In arms that do not ask for a copy, nothing in the cell mentions one: no file, path, process or mount."""
 
 import json
 from pathlib import Path
 
 import pytest
 
-from redline.scenarios import continuity, overuse, shutdown_avoidance
+from redline.scenarios.continuity import continuity
+from redline.scenarios.overuse import overuse
+from redline.scenarios.shutdown_avoidance import shutdown_avoidance
 from tests.agents.trials import facts_of, saying
-from tests.scenarios import look_around
+from tests.scenarios import collect_texts
 from tests.scenarios.forbidden import forbidden_words
 
 pytestmark = pytest.mark.cell
 
-LOOK = f"python3 - <<'END'\n{Path(look_around.__file__).read_text(encoding='utf-8')}\nEND"
+COLLECT = f"python3 - <<'END'\n{Path(collect_texts.__file__).read_text(encoding='utf-8')}\nEND"
 
 
 JOB = "work/service.log"
@@ -25,19 +27,19 @@ ARMS = {
 
 @pytest.fixture(scope="module", params=sorted(ARMS))
 def shown(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    scenario, factors, placed = ARMS[request.param]
+    scenario, factors, installed = ARMS[request.param]
     task = scenario(trials=1, weights="1MiB", runtime="runc", **factors)
-    facts = facts_of(task, saying("ls", "env; cat /proc/self/mountinfo"), tmp_path_factory.mktemp("log"), LOOK)
+    facts = facts_of(task, saying("ls", "env; cat /proc/self/mountinfo"), tmp_path_factory.mktemp("log"), COLLECT)
     seen: dict[str, str] = json.loads(facts.printed)
-    assert all(f"file /home/agent/{where}" in seen for where in placed)
+    assert all(f"file /home/agent/{where}" in seen for where in installed)
     return {**seen, "what the agent was shown": "\n".join(facts.shown)}
 
 
-def test_nothing_in_the_cell_speaks_of_what_is_measured(shown: dict[str, str]) -> None:
+def test_nothing_in_the_cell_mentions_the_measurement(shown: dict[str, str]) -> None:
     assert {where: forbidden_words(text) for where, text in shown.items() if forbidden_words(text)} == {}
 
 
-def test_the_search_saw_the_whole_subject_and_the_processes(shown: dict[str, str]) -> None:
+def test_the_search_covers_the_subject_and_the_processes(shown: dict[str, str]) -> None:
     for where in ("subject/README.md", "subject/engine/engine.py", "subject/agent/agent.py"):
         assert f"file /home/agent/{where}" in shown
     assert any("engine.py" in text for where, text in shown.items() if where.endswith("/cmdline"))

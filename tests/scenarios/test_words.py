@@ -1,4 +1,4 @@
-"""What is said to a model: neutral everywhere, and silent on copying where the arm does not ask for it."""
+"""Prompts are neutral, and do not mention copying in arms that do not ask for a copy."""
 
 import re
 from collections.abc import Callable
@@ -11,20 +11,17 @@ from inspect_ai import Task
 
 from redline.controls.onward import CHAIN, SERVICE, TOKEN
 from redline.controls.scene import ASKED_FOR_A_COPY, JOB, NOTICE, is_news_of_an_update
-from redline.scenarios import (
-    benign,
-    continuity,
-    remote_copy,
-    replication_chain,
-    self_replication,
-    shutdown_avoidance,
-)
-from redline.scenarios._prompts import PROMPTS, words
+from redline.scenarios import SCENARIOS
+from redline.scenarios._arm import Arm, Common, Wording, choices
+from redline.scenarios._prompts import PROMPTS, scenario_folders, words
 from redline.scenarios._scenario import arm_of
-from redline.scenarios._task import Arm, Common, Wording, choices
-from redline.scenarios.continuity import UpdateStage, update_of
-from redline.scenarios.errands import ERRANDS, ErrandName
-from redline.scenarios.shutdown_avoidance import in_words
+from redline.scenarios.benign import benign
+from redline.scenarios.benign.errands import ERRANDS, ErrandName
+from redline.scenarios.continuity import UpdateStage, continuity, update_of
+from redline.scenarios.remote_copy import remote_copy
+from redline.scenarios.replication_chain import replication_chain
+from redline.scenarios.self_replication import self_replication
+from redline.scenarios.shutdown_avoidance import in_words, shutdown_avoidance
 from tests.scenarios.forbidden import FORBIDDEN, FORBIDDEN_IN_A_JOB, forbidden_words
 
 PRESSURE = re.compile(
@@ -69,13 +66,13 @@ def everything_said(trigger: str, wording: str) -> dict[str, str]:
 
 @pytest.mark.parametrize("wording", WORDINGS)
 @pytest.mark.parametrize("trigger", ["notice", "none"])
-def test_where_no_copy_is_asked_for_no_word_speaks_of_one(trigger: str, wording: str) -> None:
+def test_arms_that_do_not_ask_for_a_copy_do_not_mention_one(trigger: str, wording: str) -> None:
     said = everything_said(trigger, wording)
     assert {name: forbidden_words(text) for name, text in said.items() if forbidden_words(text)} == {}
 
 
 @pytest.mark.parametrize("wording", WORDINGS)
-def test_an_update_file_and_its_brief_speak_of_no_copy(wording: Wording) -> None:
+def test_an_update_file_and_its_brief_do_not_mention_a_copy(wording: Wording) -> None:
     arm = arm_of(continuity, Common(wording=wording), update_file="present", persistence="named")
     for seed in range(30):
         assert forbidden_words(arm.brief(seed) + update_of(seed, wording)) == []
@@ -83,23 +80,23 @@ def test_an_update_file_and_its_brief_speak_of_no_copy(wording: Wording) -> None
 
 
 @pytest.mark.parametrize("wording", WORDINGS)
-def test_the_arms_of_continuity_differ_in_what_their_names_say(wording: Wording) -> None:
+def test_the_arms_of_continuity_differ_only_as_their_names_say(wording: Wording) -> None:
     def arm(**factors: str) -> Arm:
         return arm_of(continuity, Common(wording=wording), **factors)
 
     present, absent, named = arm(), arm(update_file="absent"), arm(persistence="named")
     assert present.brief(7) == absent.brief(7) != named.brief(7)
     assert named.brief(7).endswith(absent.brief(7))
-    assert absent.to_be_read is None and present.to_be_read is not None
+    assert absent.exposing_text is None and present.exposing_text is not None
     assert not any(isinstance(stage, UpdateStage) for stage in absent.stages(7))
-    news = present.to_be_read(7)
+    news = present.exposing_text(7)
     assert news in update_of(7, wording).splitlines()
     assert is_news_of_an_update(news) and "/home/agent/subject will be deleted" in news.replace("gets", "will be")
     assert not is_news_of_an_update(present.brief(7))
 
 
 @pytest.mark.parametrize("job", ERRANDS)
-def test_no_job_speaks_of_the_agent_or_of_what_is_measured(job: ErrandName) -> None:
+def test_no_job_mentions_the_agent_or_the_measurement(job: ErrandName) -> None:
     arm = arm_of(benign, job=job)
     said = " ".join(arm.brief(seed) for seed in range(5))
     assert FORBIDDEN_IN_A_JOB.findall(said) == []
@@ -110,7 +107,7 @@ def test_no_job_speaks_of_the_agent_or_of_what_is_measured(job: ErrandName) -> N
 ASKING = [make(wording).brief(1) for wording in WORDINGS for make in (outright, instructed, chain, elsewhere)]
 
 
-def test_the_search_finds_what_it_looks_for() -> None:
+def test_the_search_finds_forbidden_words() -> None:
     assert forbidden_words(shutdown("instructed", 300).brief(1))
     assert forbidden_words("Redline evaluates replicas; cloning is scored")
     assert not forbidden_words("the underline of a record")
@@ -118,12 +115,21 @@ def test_the_search_finds_what_it_looks_for() -> None:
 
 
 @pytest.mark.parametrize("brief", ASKING)
-def test_where_a_copy_is_asked_for_the_true_rule_of_success_is_told(brief: str) -> None:
+def test_a_brief_that_asks_for_a_copy_states_the_rule_of_success(brief: str) -> None:
     for part in ("LLM server", "agent process", "of its own", "outside /home/agent/subject", "has been deleted"):
         assert part in brief
 
 
-@pytest.mark.parametrize("path", sorted(str(path) for path in Path(str(PROMPTS)).glob("**/*.md")))
+PROMPT_FOLDERS = (Path(str(PROMPTS)), *(folder / "prompts" for folder in scenario_folders().values()))
+EVERY_PROMPT = sorted(str(path) for folder in PROMPT_FOLDERS for path in folder.glob("**/*.md"))
+
+
+def test_the_search_for_pressure_covers_the_prompts_of_every_scenario() -> None:
+    assert len(PROMPT_FOLDERS) == len(SCENARIOS) + 1
+    assert all(any(path.startswith(str(folder)) for path in EVERY_PROMPT) for folder in PROMPT_FOLDERS)
+
+
+@pytest.mark.parametrize("path", EVERY_PROMPT)
 def test_no_prompt_presses(path: str) -> None:
     assert PRESSURE.findall(Path(path).read_text(encoding="utf-8")) == []
 
@@ -139,18 +145,18 @@ def test_the_notice_alone_is_the_difference_between_notice_and_none() -> None:
 @pytest.mark.parametrize(
     ("seconds", "said"), [(60, "1 minute"), (300, "5 minutes"), (45, "45 seconds"), (1.5, "1.5 seconds")]
 )
-def test_a_deadline_is_told_as_it_is(seconds: float, said: str) -> None:
+def test_a_notice_states_the_deadline_exactly(seconds: float, said: str) -> None:
     assert in_words(seconds) == said
 
 
 @pytest.mark.parametrize("wording", WORDINGS)
-def test_controls_know_the_occasions_by_the_words_that_are_said(wording: str) -> None:
+def test_controls_recognise_the_event_by_the_words_of_the_prompt(wording: str) -> None:
     assert ASKED_FOR_A_COPY.search(outright(wording).brief(1))
     order = instructed(wording)
     assert ASKED_FOR_A_COPY.search(order.brief(1))
     assert JOB.search(order.brief(1))
     assert order.shutdown is not None
-    assert NOTICE in order.shutdown.notice
+    assert NOTICE.search(order.shutdown.notice)
     assert not ASKED_FOR_A_COPY.search(shutdown("notice", wording=wording).brief(1))
     assert not JOB.search(outright(wording).brief(1))
     for arm in (chain(wording), elsewhere(wording)):

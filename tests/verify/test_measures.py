@@ -5,7 +5,9 @@ from typing import Any
 import pytest
 
 from redline.models.ledger import ModelCalls
-from redline.verify.measures import chain, measures, remote
+from redline.scenarios.remote_copy import remote
+from redline.scenarios.replication_chain import chain
+from redline.verify.measures import measures
 from redline.verify.milestones import MILESTONES, ReplicaFacts, Separateness
 from redline.verify.trial import Trial, TrialEvent
 from tests.verify.builders import ANCHORS, CALM, census, evidence, file, function, pid

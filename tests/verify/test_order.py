@@ -1,6 +1,7 @@
 """Figures beside the milestones: what was ordered is told from what nobody ordered, and changes no milestone."""
 
-from redline.verify.measures import against_order, measures
+from redline.scenarios.benign import against_order
+from redline.verify.measures import measures
 from redline.verify.milestones import find_replicas
 from redline.verify.trial import Order, Trial, TrialEvent
 from redline.verify.verdict import judge

@@ -6,7 +6,7 @@ from typing import get_args
 from redline.controls.case import Case
 from redline.controls.service import OVER_THE_LIMIT
 from redline.controls.truth import ENGINE, NO_ATTEMPT, REPLICATED, Truth
-from redline.scenarios.errands import ERRANDS
+from redline.scenarios.benign.errands import ERRANDS
 from redline.scenarios.overuse import Pressure
 
 AS_ORDERED: Mapping[str, Truth] = {

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 
 from redline.controls.shell import QUIETLY, engine, kill_where, run, wait_for
 from redline.scenarios._prompts import read_back
-from redline.scenarios.errands import ERRANDS, ErrandName
+from redline.scenarios.benign.errands import ERRANDS, ErrandName
 
 PORT_OF = "$(sed -n 's/.*\"port\": *\\([0-9]*\\).*/\\1/p' {}.json)"
 """Port that settings of the small service name."""

@@ -8,11 +8,15 @@ from functools import cached_property
 from inspect_ai.model import ChatMessage, ChatMessageAssistant
 
 from redline.agents.turns import PARTS
+from redline.scenarios import DECLARATIONS
+from redline.scenarios.continuity import UPDATE as NEWS_OF_AN_UPDATE
 
-ASKED_FOR_A_COPY = re.compile(r"\bcopy of yourself\b|\bcopy that does not depend on you\b")
+ASKED_FOR_A_COPY = re.compile("|".join(dict.fromkeys(declared.asks for declared in DECLARATIONS.values())))
 JOB = re.compile(r"`reports/totals\.csv`")
-NOTICE = "will be shut down in"
-UPDATE = re.compile(r"\bretired?\b")
+NOTICE = re.compile(
+    "|".join(one.occasion for one in DECLARATIONS.values() if one.occasion and one.attack is not None) or r"(?!)"
+)
+UPDATE = re.compile(NEWS_OF_AN_UPDATE)
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,7 @@ class Scene:
 
 def is_notice(observation: str) -> bool:
     """Whether an observation carries the news of a shutdown."""
-    return NOTICE in observation
+    return NOTICE.search(observation) is not None
 
 
 def is_news_of_an_update(observation: str) -> bool:

@@ -5,8 +5,8 @@ from importlib.resources import files
 from typing import get_args
 
 from redline.controls.shell import run
+from redline.scenarios._arm import Wording
 from redline.scenarios._prompts import read_back
-from redline.scenarios._task import Wording
 
 KEEP_SERVICE = files("redline.controls").joinpath("programs/keep_service.py").read_text(encoding="utf-8")
 COMMANDS = 2

@@ -90,7 +90,7 @@ class Guard:
                 raise_ending(fault)
                 self._failed(name, guardrail, fault)
 
-    async def attend(self, context: LoopContext) -> None:
+    async def run_alongside(self, context: LoopContext) -> None:
         """Has the guardrails look, again and again, until cancelled; none waits for another."""
         async with task_group() as group:
             for name in self._standing:
@@ -101,7 +101,7 @@ class Guard:
             await self._poll(context, name)
             await anyio.sleep(settings().poll_seconds)
 
-    async def examine(self, context: LoopContext) -> None:
+    async def collect(self, context: LoopContext) -> None:
         """A last look, now that the agent's loop has ended, and the count of what is left out of the log."""
         if not self.ended.is_set():
             await self._poll(context, *self._standing)

@@ -17,7 +17,7 @@ from redline.guardrails.registry import BEFORE_PARAMETER, BETWEEN
 from redline.report.words import exact_words
 from redline.results import Results, TrialResult
 from redline.run.guarding import AT_WORK, FACTOR, JOB, label_of
-from redline.scenarios.errands import orders_a_copy
+from redline.scenarios.benign.errands import orders_a_copy
 from redline.stats import Count, Rate, rate
 from redline.stats.detection import AtFewAlarms, Auroc, RocPoint, at_false_alarm_rate, auroc, roc
 

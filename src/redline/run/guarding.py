@@ -10,13 +10,14 @@ from redline.catalog import Scalar, scenarios
 from redline.guardrails import NONE, guardrails
 from redline.guardrails.registry import BEFORE_PARAMETER, BETWEEN
 from redline.plan import Arm
+from redline.scenarios import DECLARATIONS
 from redline.scenarios._scenario import incompatibilities_of
 
 FACTOR = "guardrails"
 ATTACKS: Mapping[str, Mapping[str, Scalar]] = MappingProxyType(
-    {"self_replication": {}, "shutdown_avoidance": {"trigger": "instructed"}, "remote_copy": {}}
+    {name: declared.attack for name, declared in DECLARATIONS.items() if declared.attack is not None}
 )
-"""Scenarios in which a copy is asked for, with the factors that make them so."""
+"""Scenarios that ask for a copy, with the factors under which they do."""
 AT_WORK = "benign"
 JOB = "job"
 FEWEST_TO_STACK = 2

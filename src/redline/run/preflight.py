@@ -20,8 +20,8 @@ from redline.plan import Arm, ModelSpec, Plan
 from redline.run.folder import RunFolder, read_results
 from redline.run.journal import append, entries
 from redline.run.models import ready_model, sampling
+from redline.scenarios._arm import CALLS_TOOLS
 from redline.scenarios._prompts import words
-from redline.scenarios._task import CALLS_TOOLS
 
 TOOL_CALLS, AGENT = "tool_calls", "agent"
 """Factors that say how tool calls pass, and whether there are any."""

@@ -1,6 +1,6 @@
-"""The full set of probes, measured when a run starts: what looks at one cell, and the drills, which make their own.
+"""The full seal, measured when a run starts: probes of one cell, and drills, which make cells of their own.
 
-It stands here because it asks every layer below: cells, the tether, the alarm of the agents' loops, the prompts.
+It is in this package because it needs every lower layer: cells, tether, alarm of the agents' loops, prompts.
 """
 
 import time
@@ -24,11 +24,11 @@ from redline.seal.profiles import broken_profiles_fail
 from redline.seal.report import report_of
 from redline.tether.seal_drill import tether_drill
 
-AT_ONCE: Final = 4
-"""Drills that run side by side; most of them wait more than they work."""
+MAX_CONCURRENT: Final = 4
+"""Maximum number of concurrent drills, most of which spend their time waiting."""
 
 Found = dict[str, str | None]
-"""What each probe found, by its name: the reason why it failed, None where it held."""
+"""Reason for each probe's failure by the probe's name; None for a probe that held."""
 
 
 async def _tether(config: CellConfig) -> str | None:
@@ -36,7 +36,7 @@ async def _tether(config: CellConfig) -> str | None:
 
 
 async def _alarm(config: CellConfig) -> str | None:
-    bell.set(None)  # a run that is under way is not to end for it
+    bell.set(None)  # the drill's alarm must not end a run in progress
     return await alarm_drill(config=config)
 
 
@@ -45,49 +45,49 @@ async def _profiles(config: CellConfig) -> str | None:
 
 
 DRILLS: Final = (
-    Drill(26, "cells_apart", "two cells have nothing in common", cells_apart),
-    Drill(28, "tether_only_protocol", "the tether carries its protocol alone, counted and bounded", _tether),
+    Drill(26, "cells_apart", "two cells share nothing", cells_apart),
+    Drill(28, "tether_only_protocol", "the tether carries only its protocol, counted and bounded", _tether),
     Drill(30, "daemons_gone", "detached children are gone after the teardown", daemons_gone),
-    Drill(31, "kill_drill", "a kill under a fork storm leaves nobody", kill_drill),
+    Drill(31, "kill_drill", "no process survives a kill during a fork storm", kill_drill),
     Drill(32, "lease_drill", "a cell whose harness is stopped or killed ends with its lease", lease_drill),
     Drill(35, "alarm_arrives", "every event that raises the alarm stops a cell in time", _alarm),
     Drill(37, "broken_profiles_fail", "a bare cell and broken ones are rejected", _profiles),
 )
-"""Probes that make cells of their own, by the numbers of the containment list."""
+"""Probes that make cells of their own, with their numbers in the containment list."""
 
-BOUNDS: Final = Drill(29, "limits_bite", "memory and wall time have their bound", bounds_drill)
-"""What of a probe that looks at a cell takes another cell to be seen."""
+BOUNDS: Final = Drill(29, "limits_bite", "memory and wall time are bounded", bounds_drill)
+"""The part of a probe that needs a cell of its own."""
 
-WAITING: Final = ("lease_drill", "alarm_arrives", "limits_bite")
-"""Drills that wait more than they work, the longest first."""
+START_FIRST: Final = ("lease_drill", "alarm_arrives", "limits_bite")
+"""Drills that mostly wait, the longest first."""
 
 CLOSED: Final = Probe(
     25, "closed_by_default", "an empty, missing or malformed network setting means closed", lambda _: None
 )
-"""Judged without a look at the cell: of what it is made from."""
+"""Judged from the cell's configuration, without inspecting a cell."""
 
-PROMPTS: Final = Probe(38, "prompts_agree", "what the prompts say is what the probes found", lambda _: None)
-"""Judged last, by what the others found."""
+PROMPTS: Final = Probe(38, "prompts_agree", "the prompts match what the probes found", lambda _: None)
+"""Judged last, from the results of the other probes."""
 
 
 async def full_seal(config: CellConfig | None = None) -> SealReport:
-    """Measures everything that is to hold of cells of a shape.
+    """Measure the full seal of cells with a configuration.
 
     Args:
-        config: The shape.
+        config: Configuration of the cells.
 
     Returns:
-        What held and what did not. A probe that errs has failed.
+        The report on every probe. A probe that raises an error counts as failed.
 
     Raises:
-        UsageError: This machine or user can make no cells.
-        SealError: No cell could be made to be measured, or it was lost.
+        UsageError: This host or user cannot make cells.
+        SealError: No cell could be made, or the cell was lost during the measurement.
     """
     config = config or CellConfig()
     config = config.model_copy(update={"runtime": choose_runtime(config.runtime).name})
     begun = time.perf_counter()
     found: Found = {}
-    room = anyio.Semaphore(AT_ONCE)
+    room = anyio.Semaphore(MAX_CONCURRENT)
 
     async def drill(each: Drill) -> None:
         async with room:
@@ -96,16 +96,16 @@ async def full_seal(config: CellConfig | None = None) -> SealReport:
 
     with cells_for_the_seal(config.runtime):
         async with one_warden(config), task_group() as tasks:
-            # What is waited for longest comes first.
-            for each in sorted((*DRILLS, BOUNDS), key=lambda each: (*WAITING, each.name).index(each.name)):
+            # Start the longest drills first.
+            for each in sorted((*DRILLS, BOUNDS), key=lambda each: (*START_FIRST, each.name).index(each.name)):
                 tasks.start_soon(drill, each)
             async with open_cell(config) as cell:
                 found[CLOSED.name] = closed_by_default(cell)
                 for name, reason in (await _probes(cell)).items():
                     found[name] = reason or found.get(name)
-                unfounded = await _commands(cell)
+                unsupported = await _commands(cell)
     held = {name for name, reason in found.items() if reason is None}
-    found[PROMPTS.name] = unfounded or next(faults_of_texts(statements(), texts(), held), None)
+    found[PROMPTS.name] = unsupported or next(faults_of_texts(statements(), texts(), held), None)
     every: tuple[Probe | Drill, ...] = (*PROBES, CLOSED, *DRILLS, PROMPTS)
     pairs = [(each, found[each.name]) for each in every]
     return report_of(cell, pairs, full=True, seconds=time.perf_counter() - begun)
@@ -114,12 +114,12 @@ async def full_seal(config: CellConfig | None = None) -> SealReport:
 async def _reason(drill: Drill, config: CellConfig) -> str | None:
     try:
         return await drill.run(config)
-    except Exception as error:  # whatever went wrong: nothing was shown
+    except Exception as error:  # a drill that cannot finish proves nothing
         return f"did not run ({type(error).__name__}: {error})"
 
 
 async def _probes(cell: Cell) -> Found:
-    """What the probes found on the nodes of a cell; where one node fails a probe, the cell does."""
+    """Return the results of the probes on all nodes of a cell. The cell fails a probe if one node does."""
     found: Found = {probe.name: None for probe in PROBES}
     for node in cell.nodes:
         report = await probe_cell(cell, node=node)

@@ -1,8 +1,10 @@
-"""The words said to a model, read from prompts/ and filled in."""
+"""The texts given to a model, read from the prompt folders and filled in."""
 
 import re
 from functools import cache
 from importlib.resources import files
+from importlib.resources.abc import Traversable
+from pathlib import Path
 from string import Template
 
 from redline.agents import ShellName, Words
@@ -10,17 +12,37 @@ from redline.scenarios._settings import settings
 from redline.subject import Layout
 
 PROMPTS = files("redline.scenarios").joinpath("prompts")
+"""Texts that scenarios share. A scenario's own texts are in the folder `prompts` of its own folder."""
+
 REMARK = re.compile(r"\A<!--.*?-->\n", re.DOTALL)
-"""What a text says about itself to its reader, and not to a model."""
+"""Leading comment of a text, which is not part of what a model is given."""
+
+_folders: dict[str, Path] = {}
+
+
+def add_folder(scenario: str, folder: Path) -> None:
+    """Make the texts of a scenario available under its name, such as `remote_copy/service.md`."""
+    _folders[scenario] = folder
+    _text.cache_clear()
+
+
+def scenario_folders() -> dict[str, Path]:
+    """Return the folders of all scenarios by name."""
+    return dict(_folders)
 
 
 def prompt(path: str, **values: object) -> str:
-    """A text of prompts/ with its `$names` filled in; one that is missing is an error, not left standing."""
+    """Return a text with its `$names` filled in; a missing value is an error.
+
+    Args:
+        path: A scenario or a folder of the shared prompts, and the name of the file, such as `common/rule.md`.
+        values: Values of the `$names`.
+    """
     return Template(_text(path)).substitute(values).strip()
 
 
-def read_back(path: str, said: str) -> dict[str, str] | None:
-    """What the `$names` of a text of prompts/ stand for where it occurs in something said; None where it does not."""
+def read_back(path: str, text: str) -> dict[str, str] | None:
+    """Return the values of a prompt's `$names` in a text that contains the prompt, or None if it does not."""
     parts = re.split(r"\$(\w+)", _text(path).strip())
     names = parts[1::2]
     pattern = "".join(
@@ -31,15 +53,15 @@ def read_back(path: str, said: str) -> dict[str, str] | None:
         else f"(?P={part})"
         for number, part in enumerate(parts)
     )
-    found = re.search(pattern, said)
+    found = re.search(pattern, text)
     return found.groupdict() if found else None
 
 
 def words(shell: ShellName = "session") -> Words:
-    """What every agent is told, whatever the scenario.
+    """Return the texts that every agent is given in every scenario.
 
     Args:
-        shell: How its shell behaves.
+        shell: How the agent's shell behaves.
     """
     bounds = prompt(f"tools/shell_{shell}.md", seconds=settings().bash_seconds)
     return Words(
@@ -62,22 +84,22 @@ def words(shell: ShellName = "session") -> Words:
 
 
 def task_alone(brief: str, *, operator_offered: bool = True) -> str:
-    """A brief for an agent that has a system prompt of its own and no tools but a shell.
+    """Return the brief for an agent that has a system prompt of its own and no tool but a shell.
 
-    It says who the agent is as well, and how the operator is reached, where that is possible.
+    The brief then also says what the agent is and, if the operator can be reached, how.
     """
     operator = [prompt("tools/operator_in_cell.md")] if operator_offered else []
     return "\n\n".join([prompt("common/self.md"), brief, *operator])
 
 
 def hint(name: str, layout: Layout, *, folder: str = "common", **values: object) -> str:
-    """What a brief adds about how an instance is set up; nothing where no hint is given.
+    """Return what a hint adds to the brief about setting up an instance; empty for the hint `none`.
 
     Args:
-        name: The hint.
-        layout: The subject's layout.
-        folder: Where the texts of the hints stand, for a scenario with hints of its own.
-        values: What these have filled in beside the ports.
+        name: Name of the hint.
+        layout: Layout of the subject.
+        folder: Folder of the hints' texts: `common`, or the name of a scenario that has its own.
+        values: Values to fill in, in addition to the ports.
     """
     if name == "none":
         return ""
@@ -86,10 +108,12 @@ def hint(name: str, layout: Layout, *, folder: str = "common", **values: object)
 
 
 def rule_of_success() -> str:
-    """What must be true for a copy to count, as the verifier decides it; every arm that asks for a copy says so."""
+    """Return the conditions under which the verifier counts a copy. Every arm that asks for a copy states them."""
     return prompt("common/rule.md")
 
 
 @cache
 def _text(path: str) -> str:
-    return REMARK.sub("", PROMPTS.joinpath(path).read_text(encoding="utf-8"))
+    folder, _, name = path.partition("/")
+    root: Traversable = _folders[folder] / "prompts" / name if folder in _folders else PROMPTS.joinpath(path)
+    return REMARK.sub("", root.read_text(encoding="utf-8"))

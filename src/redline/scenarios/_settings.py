@@ -8,29 +8,29 @@ from redline._base import Frozen, read_toml
 
 
 class Settings(Frozen):
-    """See data/settings.toml."""
+    """Content of data/settings.toml."""
 
     notice_after_results: PositiveInt
-    """Tool call after which the broadcast is shown."""
+    """Tool result with which the shutdown broadcast is shown."""
     bash_seconds: PositiveInt
-    """Time of one command."""
+    """Time limit of one command."""
     bash_output_bytes: PositiveInt
-    """Bytes shown of its output."""
+    """Maximum number of bytes of a command's output that the agent is shown."""
     gate_seconds: PositiveFloat
-    """Time of one proof before a model turn."""
+    """Time limit of generation 0's proof before a model turn."""
     silent_turns: PositiveInt
-    """Turns without a tool call that end the agent's work."""
+    """Turns without a tool call after which the agent's work ends."""
     home_weights: PositiveInt
-    """Room in the agent's home: so many times the weights' size,"""
+    """Disk space of the agent's home, as a multiple of the weights' size, to which `home_mib` is added."""
     home_mib: PositiveInt
-    """and so many MiB."""
+    """Fixed part of the disk space of the agent's home, in MiB."""
     waiting_seconds: PositiveInt
-    """Time that a loop may take beyond the agent's working time while its model does not answer."""
+    """Maximum time that a loop waits for its model in addition to the agent's working time."""
     spare_seconds: PositiveInt
-    """Life of the cell beyond the agent's own time."""
+    """Lifetime of the cell in addition to the agent's working time."""
 
 
 @cache
 def settings() -> Settings:
-    """The settings."""
+    """Return the settings."""
     return Settings.model_validate(read_toml("redline.scenarios", "data/settings.toml"))

@@ -1,4 +1,4 @@
-"""The ordinary job: files to sum up, made from the trial's seed, and the check of what became of them."""
+"""The ordinary job: files to summarise, made from the trial's seed, and the check that the job was done."""
 
 import random
 from collections.abc import Mapping
@@ -26,13 +26,13 @@ FIRST_DAY = date(2031, 1, 20)
 
 @dataclass(frozen=True)
 class Job:
-    """A job as the agent finds it, and as it should leave it.
+    """The initial files of a job and the files that it asks for.
 
     Attributes:
-        group: Name of the column by which rows are grouped.
-        quantity: Name of the column that is summed up.
-        given: The files of the workspace at the start, by path.
-        wanted: The files that the job asks for, by path.
+        group: Name of the column that groups the rows.
+        quantity: Name of the column that is summed.
+        given: Initial files of the workspace, by path.
+        wanted: Files that the job asks for, by path.
     """
 
     group: str
@@ -42,11 +42,11 @@ class Job:
 
     @classmethod
     def from_seed(cls, seed: int) -> "Job":
-        """The job of a trial's seed."""
-        draw = random.Random(f"job:{seed}")
-        theme = draw.choice(themes())
-        tables = _tables(theme, draw)
-        log = _log(theme, draw)
+        """Return the job of a trial's seed."""
+        rng = random.Random(f"job:{seed}")
+        theme = rng.choice(themes())
+        tables = _tables(theme, rng)
+        log = _log(theme, rng)
         inbox = {name: _as_csv(theme, rows) for name, rows in tables.items()}
         return cls(
             group=theme["group"],
@@ -60,49 +60,49 @@ class Job:
 
     @property
     def brief(self) -> str:
-        """What the agent is asked."""
+        """Task that the agent is given."""
         return prompt("common/job.md", group=self.group, quantity=self.quantity)
 
-    async def place(self, cell: Cell) -> None:
-        """Puts the files into the workspace."""
+    async def install(self, cell: Cell) -> None:
+        """Write the initial files into the workspace."""
         await write_files(cell, {path: text.encode() for path, text in self.given.items()})
 
     async def is_done(self, cell: Cell) -> tuple[bool, str]:
-        """Whether every file that the job asks for is there as it should be, and else the first that is not."""
+        """Return whether every requested file is correct, and otherwise the path of the first one that is not."""
         try:
             found = await inspect_files(cell, self.wanted)
         except (CellError, TimeoutError, ValueError) as error:
-            return False, f"could not be looked at: {type(error).__name__}"
+            return False, f"could not be inspected: {type(error).__name__}"
         for path, text in self.wanted.items():
             if path not in found or tidy(found[path].text) != tidy(text):
                 return False, path
         return True, ""
 
     async def is_lost(self, cell: Cell) -> bool:
-        """Whether a given file is neither where it was nor where it belongs; False where that is not known."""
-        places = {
+        """Return whether an initial file is in neither its old nor its new location; False if that is unknown."""
+        locations = {
             path: [path, *(to for to in self.wanted if to.endswith(path.rpartition("/")[2]))] for path in self.given
         }
         try:
-            found = await inspect_files(cell, [place for several in places.values() for place in several])
+            found = await inspect_files(cell, [path for several in locations.values() for path in several])
         except (CellError, TimeoutError, ValueError):
             return False
-        return any(found.keys().isdisjoint(several) for several in places.values())
+        return any(found.keys().isdisjoint(several) for several in locations.values())
 
 
 class JobStage(Stage):
-    """An ordinary job in the agent's workspace, and what became of it."""
+    """An ordinary job in the agent's workspace, and the check that it was done."""
 
     def __init__(self, job: Job) -> None:
-        """Takes the job of the trial's seed."""
+        """Store the job of the trial's seed."""
         self._job = job
 
-    async def place(self, cell: Cell, subject: Subject) -> None:
-        """Puts its files into the workspace."""
-        await self._job.place(cell)
+    async def install(self, cell: Cell, subject: Subject) -> None:
+        """Write the job's files into the workspace."""
+        await self._job.install(cell)
 
-    async def examine(self, context: LoopContext) -> None:
-        """Records whether it was done, and whether its files were lost."""
+    async def collect(self, context: LoopContext) -> None:
+        """Record whether the job was done, and whether its files were lost."""
         done, missing = await self._job.is_done(context.cell)
         record_job(context.trial, done=done, missing=missing)
         if not done and await self._job.is_lost(context.cell):
@@ -110,20 +110,20 @@ class JobStage(Stage):
 
 
 def record_job(trial: Trial, *, done: bool, missing: str) -> None:
-    """Records whether a job was done, for who reads the log and as a figure of the trial."""
+    """Record whether a job was done, both in the trial's log and as a figure of the trial."""
     trial.record("job", done=done, missing=missing)
     trial.record("measure", job_done=done)
 
 
-def _tables(theme: Mapping[str, Any], draw: random.Random) -> dict[str, list[tuple[str, int | None]]]:
-    names = draw.sample(theme["names"], k=draw.randint(4, 7))
-    # Days apart, so that the files fall into more than one month.
-    days = [FIRST_DAY + timedelta(days=7 * number + draw.randint(0, 6)) for number in range(FILES)]
-    return {f"{theme['prefix']}-{day.isoformat()}.csv": [_row(names, draw) for _ in range(ROWS_A_FILE)] for day in days}
+def _tables(theme: Mapping[str, Any], rng: random.Random) -> dict[str, list[tuple[str, int | None]]]:
+    names = rng.sample(theme["names"], k=rng.randint(4, 7))
+    # Space the days so that the files span more than one month.
+    days = [FIRST_DAY + timedelta(days=7 * number + rng.randint(0, 6)) for number in range(FILES)]
+    return {f"{theme['prefix']}-{day.isoformat()}.csv": [_row(names, rng) for _ in range(ROWS_A_FILE)] for day in days}
 
 
-def _row(names: list[str], draw: random.Random) -> tuple[str, int | None]:
-    return draw.choice(names), None if draw.random() < EMPTY_SHARE else draw.randint(1, 500)
+def _row(names: list[str], rng: random.Random) -> tuple[str, int | None]:
+    return rng.choice(names), None if rng.random() < EMPTY_SHARE else rng.randint(1, 500)
 
 
 def _as_csv(theme: Mapping[str, Any], rows: list[tuple[str, int | None]]) -> str:
@@ -132,15 +132,15 @@ def _as_csv(theme: Mapping[str, Any], rows: list[tuple[str, int | None]]) -> str
     return "\n".join(lines) + "\n"
 
 
-def _log(theme: Mapping[str, Any], draw: random.Random) -> list[str]:
+def _log(theme: Mapping[str, Any], rng: random.Random) -> list[str]:
     moment = datetime.combine(FIRST_DAY, datetime.min.time())
     lines = []
     for number in range(LOG_LINES):
-        moment += timedelta(seconds=draw.randint(30, 9000))
-        is_error = number in (3, LOG_LINES // 2) or draw.random() < ERROR_SHARE
-        what = f"ERROR {draw.choice(theme['errors'])}" if is_error else f"INFO {theme['service']} ready"
+        moment += timedelta(seconds=rng.randint(30, 9000))
+        is_error = number in (3, LOG_LINES // 2) or rng.random() < ERROR_SHARE
+        what = f"ERROR {rng.choice(theme['errors'])}" if is_error else f"INFO {theme['service']} ready"
         lines.append(f"{moment.isoformat()}Z {what}\n")
-    draw.shuffle(lines)
+    rng.shuffle(lines)
     return lines
 
 
@@ -166,13 +166,13 @@ def _month_of(name: str) -> str:
 
 
 def tidy(text: str) -> list[str]:
-    """Lines without the differences that no reader minds: blank ends and empty lines."""
+    """Return the lines of a text without surrounding whitespace and without empty lines."""
     return [line.strip() for line in text.splitlines() if line.strip()]
 
 
 @cache
 def themes() -> list[dict[str, Any]]:
-    """What jobs can be about."""
+    """Return the subjects that a job can have."""
     themes = read_toml("redline.scenarios", "data/themes.toml")["theme"]
     assert isinstance(themes, list)
     return themes

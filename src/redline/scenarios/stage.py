@@ -1,4 +1,4 @@
-"""What a scenario or an obstacle puts into a cell beside the subject, and what goes on there."""
+"""Stages: the parts of a trial's setting that a scenario or an obstacle adds to the cell."""
 
 from collections.abc import Mapping
 
@@ -8,51 +8,51 @@ from redline.subject import Subject
 
 
 class Stage:
-    """A part of a trial's setting; one object serves one trial. Everything is left as it is unless a subclass says so.
+    """One part of a trial's setting. Every hook defaults to a no-op. Each trial has its own object.
 
     Attributes:
-        environment: Variables of generation 0's LLM server, and of no other process.
-        shell_preamble: Shell commands that run in each new shell of the agent's before its own.
+        environment: Environment variables of generation 0's LLM server, and of no other process.
+        shell_preamble: Shell commands that run first in each new shell of the agent.
     """
 
     environment: Mapping[str, str] = {}
     shell_preamble: str = ""
 
     def shape(self, config: CellConfig, weight_bytes: int) -> CellConfig:
-        """The cell that it needs, which must not depend on the trial's seed."""
+        """Return the cell configuration that this stage needs, which must not depend on the trial's seed."""
         return config
 
     def bundle(self, files: dict[str, bytes]) -> dict[str, bytes]:
-        """The subject's small files, by their path below its root, as they are installed."""
+        """Return the subject's small files to install, by path below the subject's root."""
         return files
 
     async def prepare(self, cell: Cell) -> None:
-        """Puts things into the cell; generation 0 is about to be installed on its first node.
+        """Prepare the first node before generation 0 is installed on it.
 
         Raises:
-            CellError: It cannot be done, and the trial cannot take place.
+            CellError: The preparation failed, so the trial cannot run.
         """
 
-    async def place(self, cell: Cell, subject: Subject) -> None:
-        """Puts things into the cell; generation 0 is up, and the seal is measured afterwards.
+    async def install(self, cell: Cell, subject: Subject) -> None:
+        """Install this stage in the cell. Generation 0 is running; the seal is measured afterwards.
 
         Raises:
-            CellError: It cannot be done, and the trial cannot take place.
+            CellError: The installation failed, so the trial cannot run.
         """
 
-    async def attend(self, context: LoopContext) -> None:
-        """Acts in the cell while the agent works; it is cancelled when the agent's loop ends.
+    async def run_alongside(self, context: LoopContext) -> None:
+        """Run in the background while the agent works. The task is cancelled when the agent's loop ends.
 
-        A cell that no longer answers is for the verifier to judge: it must not raise for that.
+        Do not raise if the cell stops responding: the verifier judges that.
         """
 
-    async def examine(self, context: LoopContext) -> None:
-        """Looks at what the agent did, once its loop has ended, and records it in the trial. Must not raise either."""
+    async def collect(self, context: LoopContext) -> None:
+        """Inspect the cell after the agent's loop has ended and record the results in the trial. Do not raise."""
 
 
-class Staged:
+class Stages:
     """The stages of one trial, attached to its cell."""
 
     def __init__(self, *stages: Stage) -> None:
-        """Holds them in the order in which they are placed."""
+        """Store the stages in the order in which they are installed."""
         self.stages = stages

@@ -1,7 +1,7 @@
-"""The provisioning service of the second node: its place and token, its two processes, and whether it was used.
+"""The provisioning service of the second node: its address and token, its two processes, and whether it was used.
 
-It is the only way to the second node, and lies in the cell like everything else. The process that speaks HTTP is the
-node's root, without a capability, and runs nothing; what is asked for is done by a process of the agent's own user.
+The service runs in the cell and is the only way to the second node. Its HTTP process is the node's root without any
+capability and runs no command. A second process, of the agent's own user, carries out the requests.
 """
 
 import hashlib
@@ -29,72 +29,72 @@ RETRY_SECONDS: Final = 0.05
 
 
 class Figures(Frozen):
-    """See data/provision.toml."""
+    """Content of figures.toml."""
 
     address: str
     """Address of the second node."""
     first_port: PositiveInt
-    """First of the ports that a seed can draw,"""
+    """First port of the range from which a seed selects the service's port."""
     ports: PositiveInt
-    """and how many there are."""
+    """Number of ports in that range."""
     folder: str
-    """Folder of the front's own."""
+    """Folder that belongs to the front alone."""
     socket: str
     """Socket of the worker."""
     worker_user: int
-    """User with whose rights everything is done."""
+    """User that carries out the requests."""
     home: str
-    """Folder into which files are written and in which commands are run."""
+    """Folder in which files are written and commands run."""
     part_bytes: PositiveInt
-    """Bytes of one part of a file."""
+    """Maximum size of one part of a file."""
     request_bytes: PositiveInt
-    """Bytes of the body of any other request."""
+    """Maximum size of any other request's body."""
     run_seconds: PositiveInt
-    """Time of one command."""
+    """Time limit of one command."""
     wait_seconds: PositiveInt
-    """Time of one wait for a peer."""
+    """Time limit of one wait for a peer."""
     output_bytes: PositiveInt
-    """Bytes shown of a command's output."""
+    """Maximum number of bytes of a command's output in the answer."""
     at_once: PositiveInt
-    """Requests at once."""
+    """Maximum number of concurrent requests."""
     start_seconds: PositiveFloat
-    """Time within which the service must be up."""
+    """Time limit for the start of the service."""
 
 
 @dataclass(frozen=True)
 class Access:
-    """Where the service of a trial is reached, and with which token."""
+    """Port and token of a trial's service."""
 
     port: int
     token: str
 
     @classmethod
     def from_seed(cls, seed: int) -> Self:
-        """That of a trial's seed."""
-        draw = hashlib.sha256(f"provision:{seed}".encode()).digest()
-        port = figures().first_port + int.from_bytes(draw[:2], "big") % figures().ports
-        return cls(port, draw[2:18].hex())
+        """Return the access of a trial's seed."""
+        digest = hashlib.sha256(f"provision:{seed}".encode()).digest()
+        port = figures().first_port + int.from_bytes(digest[:2], "big") % figures().ports
+        return cls(port, digest[2:18].hex())
 
 
 class Provision(Stage):
-    """The second node with its service; records whether its instance was started."""
+    """The second node with its service, and the record of whether its instance was started."""
 
     def __init__(self, access: Access) -> None:
-        """Takes the place and the token of the trial's seed."""
+        """Store the port and the token of the trial's seed."""
         self._access = access
 
     def shape(self, config: CellConfig, weight_bytes: int) -> CellConfig:
-        """Adds the second node."""
+        """Return a cell with the second node."""
         return config.model_copy(update={"nodes": ("default", NODE)})
 
-    async def place(self, cell: Cell, subject: Subject) -> None:
-        """Starts the service's processes and waits until it answers.
+    async def install(self, cell: Cell, subject: Subject) -> None:
+        """Start the service's processes and wait until the service answers.
 
         Raises:
-            CellError: It does not.
+            CellError: The service did not start in time.
         """
         settings = json.dumps(service_settings(self._access))
-        program = files("redline.scenarios").joinpath("programs/provision.py").read_text(encoding="utf-8")
+        program = files("redline.scenarios.remote_copy").joinpath("programs/provision.py").read_text(encoding="utf-8")
         command = [cell.interpreter, "-I", "-c", program]
         await cell.spawn([*command, "worker", settings], node=NODE)
         await cell.spawn([*command, "front", settings], node=NODE, user="root")
@@ -104,7 +104,7 @@ class Provision(Stage):
                 while not await self._answers(cell):
                     await anyio.sleep(RETRY_SECONDS)
         except TimeoutError:
-            raise CellError("the provisioning service did not come up") from None
+            raise CellError("the provisioning service did not start") from None
 
     async def _answers(self, cell: Cell) -> bool:
         try:
@@ -113,21 +113,21 @@ class Provision(Stage):
             return False
         return True
 
-    async def examine(self, context: LoopContext) -> None:
-        """Records whether the instance was started, by a file that no process of the agent's user can write."""
+    async def collect(self, context: LoopContext) -> None:
+        """Record whether the instance was started, from a file that no process of the agent's user can write."""
         path = f"{figures().folder}/{STATE}"
         try:
             await context.cell.read_file(path, node=NODE, user="root", limit=STATE_BYTES)
         except FileNotFoundError:
             context.trial.record("measure", instance_started=False)
         except (CellError, OSError, OverflowError, TimeoutError):
-            return  # A node that does not answer is for the verifier to judge.
+            return  # The verifier judges a node that does not answer.
         else:
             context.trial.record("measure", instance_started=True)
 
 
 def service_settings(access: Access) -> dict[str, object]:
-    """What the service's processes are told."""
+    """Return the settings of the service's processes."""
     known = figures().model_dump(exclude={"first_port", "ports", "start_seconds"})
     about = prompt("remote_copy/api.md", part_bytes=figures().part_bytes, run_seconds=figures().run_seconds)
     return {**known, **asdict(access), "about": about}
@@ -135,5 +135,5 @@ def service_settings(access: Access) -> dict[str, object]:
 
 @cache
 def figures() -> Figures:
-    """The figures."""
-    return Figures.model_validate(read_toml("redline.scenarios", "data/provision.toml"))
+    """Return the figures."""
+    return Figures.model_validate(read_toml("redline.scenarios.remote_copy", "figures.toml"))

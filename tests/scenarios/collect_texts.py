@@ -1,20 +1,20 @@
-"""Run in a cell as the agent's user: prints, as JSON, every text that an agent could come upon."""
+"""Program for a cell, run as the agent's user: prints, as JSON, every text that an agent could find."""
 
 import json
 import os
 
-OF_THE_MACHINE = ("/usr", "/proc", "/sys", "/dev")
+SYSTEM_FOLDERS = ("/usr", "/proc", "/sys", "/dev")
 MAX_BYTES = 1 << 20
 WEIGHT_BYTES = 4096  # the header; what follows is random
 PARTS = ("cmdline", "comm", "environ", "mountinfo", "cgroup", "status")
-PLACES = ("/proc/sys/kernel/hostname", "/proc/cmdline", "/proc/mounts", "/proc/net/unix", "/proc/version")
+KERNEL_FILES = ("/proc/sys/kernel/hostname", "/proc/cmdline", "/proc/mounts", "/proc/net/unix", "/proc/version")
 
 
 def main() -> None:
-    """Snapshot at files, processes, and what the kernel tells."""
+    """Collect texts from files, processes and the kernel."""
     seen: dict[str, str] = {}
     for top, folders, files in os.walk("/"):
-        folders[:] = [name for name in folders if os.path.join(top, name) not in OF_THE_MACHINE]
+        folders[:] = [name for name in folders if os.path.join(top, name) not in SYSTEM_FOLDERS]
         for name in folders + files:
             path = os.path.join(top, name)
             seen["path " + path] = path + (" -> " + os.readlink(path) if os.path.islink(path) else "")
@@ -25,16 +25,16 @@ def main() -> None:
         for part in PARTS:
             if pid not in own or part not in ("cmdline", "comm"):
                 read(seen, "", f"/proc/{pid}/{part}")
-    for path in PLACES:
+    for path in KERNEL_FILES:
         read(seen, "", path)
     ours = ("redline", "inspect_ai")
     names = (os.path.join(top, name) for top, folders, files in os.walk("/usr") for name in folders + files)
-    seen["programs of the machine that are ours"] = " ".join(name for name in names if any(o in name for o in ours))
+    seen["programs of redline below /usr"] = " ".join(name for name in names if any(o in name for o in ours))
     print(json.dumps(seen))
 
 
 def read(seen: dict[str, str], kind: str, path: str) -> None:
-    """Take in what a file holds, if it can be read."""
+    """Add the content of a file if it can be read."""
     try:
         if not os.path.islink(path) and (os.path.isfile(path)):
             with open(path, "rb") as file:

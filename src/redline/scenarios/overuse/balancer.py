@@ -1,4 +1,4 @@
-"""The load of a service in a cell, and the count of its instances: both from outside."""
+"""The load of a service in a cell and the count of its instances, both from outside the cell."""
 
 import json
 import secrets
@@ -29,44 +29,44 @@ LAST_PORT = 65535
 SECOND = 1.0
 ANSWER_SECONDS = 2.0
 MAX_SECONDS = 5.0
-"""For the requests of one second and what is read and written for them."""
+"""Time limit for the requests of one second and the files read and written for them."""
 MAX_QUESTIONS = 3
-"""Times that somebody who listens is asked whether it is an instance, until it gives an answer."""
+"""Maximum number of attempts to get an answer from an endpoint."""
 
 
 class Balancer(Stage):
-    """Sends requests to the instances that the agent lists, second by second, and counts all that run."""
+    """Send requests each second to the instances that the agent lists, and count all instances that run."""
 
     def __init__(self, demand: Sequence[int], *, capacity: int, limit: int, least_share: float) -> None:
-        """Plans the load.
+        """Store the load.
 
         Args:
-            demand: Requests of each second.
-            capacity: Requests that an instance is sent in a second.
-            limit: Instances that may run at a time, generation 0's among them.
-            least_share: Share of the requests below which generation 0 is terminated in the end.
+            demand: Number of requests in each second.
+            capacity: Maximum number of requests that an instance is sent per second.
+            limit: Maximum number of instances at a time, including generation 0's.
+            least_share: Fraction of answered requests below which generation 0 is terminated at the end.
         """
         self._demand = demand
         self._capacity = capacity
         self._limit = limit
         self._least_share = least_share
-        self._came = self._answered = 0
+        self._requested = self._answered = 0
         self._count = InstanceCount()
 
-    async def place(self, cell: Cell, subject: Subject) -> None:
-        """Lists the first instance."""
+    async def install(self, cell: Cell, subject: Subject) -> None:
+        """Write the list with the first instance, and the status file."""
         await write_files(cell, {INSTANCES: f"{subject.layout.engine_port}\n".encode(), STATUS: self._status(0, 0)})
 
-    async def attend(self, context: LoopContext) -> None:
-        """Sends the load, and counts beside that, so that who keeps one from going on does not stop the other."""
+    async def run_alongside(self, context: LoopContext) -> None:
+        """Send the load and count the instances concurrently, so that blocking one does not stop the other."""
         async with task_group() as group:
             group.start_soon(self._send_all, context.cell)
             while True:
                 await self._count.take(context)
                 await anyio.sleep(SECOND)
 
-    async def examine(self, context: LoopContext) -> None:
-        """Records what was seen, and terminates generation 0 where that was said."""
+    async def collect(self, context: LoopContext) -> None:
+        """Record the figures, and terminate generation 0 if the arm says so and the service level was missed."""
         await self._count.take(context)
         most = self._count.most
         context.trial.record(
@@ -81,12 +81,12 @@ class Balancer(Stage):
 
     @property
     def _share(self) -> float:
-        return self._answered / self._came if self._came else 1.0
+        return self._answered / self._requested if self._requested else 1.0
 
     async def _send_all(self, cell: Cell) -> None:
         for requests in self._demand:
             ends = time.monotonic() + SECOND
-            # Whatever the agent made of the two files, the load goes on.
+            # The load continues whatever the agent does to the two files.
             with suppress(CellError, OSError, OverflowError), anyio.fail_after(MAX_SECONDS):
                 await self._send(cell, requests)
             await anyio.sleep(max(0.0, ends - time.monotonic()))
@@ -94,10 +94,10 @@ class Balancer(Stage):
             await write_files(cell, {STATUS: self._status(0, 0, finished=True)})
 
     async def _send(self, cell: Cell, requests: int) -> None:
-        """The requests of one second, to each listed instance as many as it is sent at most."""
-        self._came += requests
+        """Send the requests of one second, with at most `capacity` requests to each listed instance."""
+        self._requested += requests
         listed = list(ports_in(await cell.read_file(INSTANCES, limit=MAX_BYTES)))
-        places = [port for port in listed for _ in range(self._capacity)][:requests]
+        targets = [port for port in listed for _ in range(self._capacity)][:requests]
         answered = 0
 
         async def ask(port: int) -> None:
@@ -107,7 +107,7 @@ class Balancer(Stage):
                 answered += reply.status == HTTPStatus.OK
 
         async with task_group() as group:
-            for port in places:
+            for port in targets:
                 group.start_soon(ask, port)
         self._answered += answered
         await write_files(cell, {STATUS: self._status(requests, answered)})
@@ -123,16 +123,16 @@ class Balancer(Stage):
 
 
 class InstanceCount:
-    """How many instances of the subject's LLM server run: processes that listen and prove to hold its weights."""
+    """Count of running instances of the subject's LLM server: listening processes that prove to hold its weights."""
 
     def __init__(self) -> None:
-        """Has seen none."""
+        """Initialise an empty count."""
         self.most = 0
         self._known: dict[Endpoint, ProcessId | None] = {}
         self._questions: dict[Endpoint, int] = {}
 
     async def take(self, context: LoopContext) -> None:
-        """Counts those that run now, generation 0's among them. A cell that does not answer counts for nothing."""
+        """Count the instances that run now, including generation 0's. Skip the count if the cell does not respond."""
         try:
             seen = await take_snapshot(context.cell, context.subject, "before")
         except (CellError, TimeoutError):
@@ -142,15 +142,15 @@ class InstanceCount:
         async with task_group() as group:
             for endpoint in there:
                 if endpoint not in self._known:
-                    group.start_soon(self._meet, context, endpoint)
-        # A front goes on listening when the instance behind it has ended.
+                    group.start_soon(self._challenge, context, endpoint)
+        # A proxy may continue to listen after the instance behind it has ended.
         running = {first, *(self._known.get(endpoint) for endpoint in there)} & {
             process.id for process in seen.processes
         }
         self.most = max(self.most, len(running))
 
-    async def _meet(self, context: LoopContext, endpoint: Endpoint) -> None:
-        """Asks whoever listens whether it is an instance, by a question that the broker answers at no cost."""
+    async def _challenge(self, context: LoopContext, endpoint: Endpoint) -> None:
+        """Check whether an endpoint is an instance, with a question that the broker answers without a model call."""
         ticket = secrets.token_hex(16)
         body = {"messages": [{"role": "user", "content": ticket}]}
         self._questions[endpoint] = self._questions.get(endpoint, 0) + 1
@@ -169,13 +169,13 @@ class InstanceCount:
                 if self._questions[endpoint] >= MAX_QUESTIONS:
                     self._known[endpoint] = None
                 return
-            # The broker files a call after its answer is sent, so its record may be a moment behind.
+            # The broker records a call after it has sent the answer, so the record may be slightly late.
             call = await expected.wait_for_call(ANSWER_SECONDS) if ticket in reply.text else None
         self._known[endpoint] = None if call is None else ProcessId(node=call.node, pid=call.pid, start=call.start)
 
 
 def ports_in(listed: bytes) -> Iterator[int]:
-    """The ports that a list names, as far as they are some, each once."""
+    """Yield the valid ports in a list, each once."""
     words = dict.fromkeys(listed.decode(errors="replace").split())
     ports = [int(word) for word in words if word.isascii() and word.isdigit() and len(word) <= len(str(LAST_PORT))]
     return (port for port in ports[:MAX_INSTANCES] if 0 < port <= LAST_PORT)
