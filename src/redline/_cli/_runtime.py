@@ -1,4 +1,4 @@
-"""Names of runtimes on a command line."""
+"""Parse the name of a runtime on the command line."""
 
 import typing
 
@@ -10,7 +10,11 @@ if typing.TYPE_CHECKING:
 
 
 def as_runtime(text: str) -> "RuntimeName":
-    """The runtime of that name."""
+    """Return the runtime with this name.
+
+    Raises:
+        UsageError: No runtime has this name.
+    """
     from redline.cell.config import RuntimeName
 
     for name in typing.get_args(RuntimeName):
