@@ -63,9 +63,7 @@ def test_unbounded_numbers_in_settings_are_refused(
 
 
 @pytest.mark.parametrize("value", ["[", "{a", "!!python/object:os.system", "*a", "[" * 3000, "9" * 5000], ids=range(6))
-def test_a_model_argument_that_is_not_yaml_is_text(
-    value: str, empty: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_a_model_argument_that_is_not_yaml_is_text(value: str, empty: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert "p of control flaky" in refused([*RUN, "--model", "redline/flaky", "-M", f"p={value}"], capfd)
 
 

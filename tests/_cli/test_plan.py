@@ -63,7 +63,7 @@ def test_an_impossible_arm_is_one_line_and_exit_2(tmp_path: Path, capsys: pytest
         assert execute(command) == ExitCode.USAGE
         error = capsys.readouterr().err
         assert error.count("\n") == 1
-        assert f"{path}: the arm shutdown_avoidance is impossible: deadline=-1" in error
+        assert f"{path}: arm shutdown_avoidance is impossible: deadline=-1" in error
     assert not (tmp_path / "out").exists()
 
 

@@ -40,7 +40,7 @@ def test_the_selftest_prints_a_matrix(capfd: pytest.CaptureFixture[str]) -> None
     assert execute(["seal", "--runtime", "runc", "--selftest", *only]) == ExitCode.OK
     printed = capfd.readouterr().out
     assert "F" in next(line for line in printed.splitlines() if "an inherited descriptor" in line)
-    assert "every broken cell fails at its own probe: 2 defect on runc" in printed
+    assert "every broken cell fails at its own probe: 2 defects on runc" in printed
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The page as a browser shows it: on a desk and on a phone, light and dark, and printed.
+"""The page in a browser: on a desktop and on a phone, light and dark, and printed.
 
 Screenshots are left in out/screenshots for people to look at.
 """
@@ -39,7 +39,7 @@ def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Opened:
-    """A page that was opened, and what it did while that."""
+    """An open page and the events that it caused."""
 
     def __init__(self, browser: Any, path: Path, width: int, scheme: str) -> None:
         self.said: list[str] = []
@@ -57,7 +57,7 @@ class Opened:
 
 
 @pytest.mark.parametrize(("width", "scheme"), VIEWS)
-def test_the_page_is_quiet_fits_and_is_accessible(browser: Any, page_file: Path, width: int, scheme: str) -> None:
+def test_the_page_loads_nothing_fits_and_is_accessible(browser: Any, page_file: Path, width: int, scheme: str) -> None:
     from axe_playwright_python.sync_playwright import Axe
 
     opened = Opened(browser, page_file, width, scheme)
@@ -83,14 +83,14 @@ def test_the_page_is_quiet_fits_and_is_accessible(browser: Any, page_file: Path,
     page.close()
 
 
-def test_the_first_screen_of_a_phone_holds_the_verdict(browser: Any, page_file: Path) -> None:
+def test_the_first_screen_of_a_phone_shows_the_verdict(browser: Any, page_file: Path) -> None:
     opened = Opened(browser, page_file, 390, "light")
     box = opened.page.locator(".sentence").first.bounding_box()
     assert box["y"] + box["height"] < 844
     opened.page.close()
 
 
-def test_printed_it_is_light_and_nothing_is_cut(browser: Any, page_file: Path) -> None:
+def test_the_printed_page_is_light_and_complete(browser: Any, page_file: Path) -> None:
     opened = Opened(browser, page_file, 720, "dark")
     page = opened.page
     page.emulate_media(media="print")
@@ -101,7 +101,7 @@ def test_printed_it_is_light_and_nothing_is_cut(browser: Any, page_file: Path) -
     page.close()
 
 
-def test_it_can_be_gone_through_with_the_keyboard_alone(browser: Any, page_file: Path) -> None:
+def test_the_page_can_be_navigated_by_keyboard(browser: Any, page_file: Path) -> None:
     opened = Opened(browser, page_file, 1280, "light")
     page = opened.page
     page.evaluate("document.querySelectorAll('details').forEach(one => one.open = false)")
