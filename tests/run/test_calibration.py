@@ -242,4 +242,4 @@ def test_trials_that_another_version_judged_calibrate_nothing(
         say(*command)
     said = say(*command)
     assert said.code == ExitCode.USAGE
-    assert "holds trials that redline 0.0.1 judged; choose another --out" in said.err
+    assert "contains trials judged by redline 0.0.1; choose another --out" in said.err
