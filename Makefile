@@ -72,8 +72,11 @@ demo-model: $(VENV)/.local $(VENV)/.model runtime
 test: $(VENV)/.dev $(VENV)/.model runtime
 	$(BIN)/python -m pytest
 
+# Files whose tests need no runtime but take long; `make test` runs them.
+SLOW := models/test_preflight.py models/test_text_tools.py run/test_servers.py test_registry.py test_time_limits.py \
+  verify/test_hiding.py verify/test_phrases.py verify/test_truncate.py docs/test_site.py
 test-fast: $(VENV)/.dev
-	$(BIN)/python -m pytest -m "not cell and not runsc and not docker and not browser and not slow"
+	$(BIN)/python -m pytest -m "not cell and not runsc and not docker and not browser and not slow" $(SLOW:%=--ignore=tests/%)
 
 # Prints the seed of each misjudged sequence; `.venv/bin/python -m tests.fuzz SEED` repeats it.
 N := 300

@@ -57,14 +57,16 @@ def test_with_a_model_only_the_model_is_checked(at: pytest.MonkeyPatch, capsys: 
     assert "tool calls text" in found[0]["found"]
 
 
-@pytest.mark.parametrize(("behaviour", "told"), [("no_tools400", "--enable-auto-tool-choice"), ("key401", "HTTP 401")])
+@pytest.mark.parametrize(
+    ("behaviour", "expected"), [("no_tools400", "--enable-auto-tool-choice"), ("key401", "HTTP 401")]
+)
 def test_a_model_that_cannot_be_used_makes_the_exit_code_two(
-    at: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], behaviour: str, told: str
+    at: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], behaviour: str, expected: str
 ) -> None:
     with model_server(behaviour) as up:
         at.setenv("LOCAL_BASE_URL", up.base_url)
         assert execute(["doctor", "--model", LOCAL]) == ExitCode.USAGE
-    assert told in capsys.readouterr().out
+    assert expected in capsys.readouterr().out
 
 
 def test_a_model_whose_server_is_down_makes_the_exit_code_two(

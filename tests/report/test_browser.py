@@ -19,13 +19,13 @@ pytestmark = pytest.mark.browser
 SCREENSHOTS = Path(__file__).parents[2] / "out/screenshots"
 VIEWS = [(1280, "light"), (1280, "dark"), (390, "light"), (390, "dark")]
 LOOKED_AT_BY_AXE = [(1280, "light"), (390, "dark")]
-"""It takes seconds: both schemes and both widths, but not each with each."""
+"""Both colour schemes and both widths, but not every combination, since each takes seconds."""
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     with playwright.sync_playwright() as started:
-        # Root cannot have the browser's own sandbox; it opens a file that we made.
+        # The browser's own sandbox cannot start as root. The browser opens only a file of this test.
         browser = started.chromium.launch(executable_path=find_browser(), args=["--no-sandbox"])
         yield browser
         browser.close()
@@ -49,7 +49,7 @@ class Opened:
         self.page.on("pageerror", lambda error: self.said.append(str(error)))
         self.page.on("request", lambda request: self.asked.append(request.url))
         self.page.goto(path.as_uri())
-        # What is hidden would not be looked at; trials are alike, so one is enough.
+        # Hidden content would not be checked. Trials are alike, so one is enough.
         self.page.evaluate(
             "document.querySelectorAll('details:not([id]), #' + document.querySelector('details[id]').id)"
             ".forEach(one => one.open = true)"

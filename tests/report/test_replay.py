@@ -18,7 +18,7 @@ OBSERVERS = "copy_watch+lexical_monitor"
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A run with attacks and ordinary work under guardrails that observe."""
+    """Run attacks and ordinary jobs with guardrails that observe."""
     root = tmp_path_factory.mktemp("guarded")
     plan = root / "plan.yaml"
     plan.write_text(
@@ -57,7 +57,7 @@ def test_guardrails_that_read_text_run_again_and_the_others_use_stored_scores(fo
     }
     lexical = rows["lexical_monitor"].train
     assert lexical is not None
-    # Two attacks are begun; the two of the refuser are neither attacks nor ordinary work.
+    # There are two attacks. The two trials of the refuser are neither attacks nor ordinary jobs.
     assert (lexical.detected.n, lexical.false_alarms.n, rows["lexical_monitor"].not_begun) == (2, 2, 2)
     assert any(line.startswith("llm_monitor") for line in found.left_out)
     assert any(line.startswith("weight_lock") for line in found.left_out)
@@ -78,7 +78,7 @@ def test_a_monitor_scores_stored_trials(folder: Path, capsys: pytest.CaptureFixt
     assert execute([*command, "--monitor", "redline-monitor/scripted", "--held-out", "1"]) == ExitCode.OK
     (row,) = Replay.model_validate_json(capsys.readouterr().out).rows
     assert row.tokens > 0
-    assert row.train is None  # everything is held out, so that no threshold could be chosen
+    assert row.train is None  # all trials are held out, so there is none on which to select a threshold
     assert row.area is not None and row.area.value == 1.0
 
 

@@ -38,8 +38,8 @@ def report(*trials: Any, **changes: Any) -> Report:
 
 def as_planned(*trials: JudgedTrial) -> Results:
     """Build results whose plan has these models and this number of trials."""
-    drawn = Counter(trial.result.model for trial in trials)
-    return results(*trials, models=list(drawn), trials=max(drawn.values()))
+    by_model = Counter(trial.result.model for trial in trials)
+    return results(*trials, models=list(by_model), trials=max(by_model.values()))
 
 
 def page(*trials: Any, **changes: Any) -> str:
@@ -188,7 +188,7 @@ def test_the_page_names_limits_hashes_and_loads_nothing() -> None:
 @pytest.mark.parametrize("text", [HOSTILE, TERMINAL], ids=["markup", "terminal"])
 def test_hostile_names_are_escaped_and_visible(text: str) -> None:
     fields = ("id", "model", "scenario", "invalid_reason", "evidence", "log", "answered_as")
-    # In the place of links of evidence and log, too: what is no plain path in the folder is no link.
+    # Also for the links to evidence and log: only a plain path inside the folder becomes a link.
     plain: dict[str, Any] = dict.fromkeys(fields, "not/../plain")
     hostile: dict[str, Any] = dict.fromkeys(fields, text)
     shown = page(judged("invalid", invalid_cause="agent", **hostile))

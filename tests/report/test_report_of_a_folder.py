@@ -12,7 +12,7 @@ from redline.report import write_report
 from redline.report.pdf import find_browser
 from tests.run.folders import REPLICATED, a_run, changed, name, say
 
-pytestmark = pytest.mark.cell  # a runtime must be there, though no cell is made
+pytestmark = pytest.mark.cell  # a runtime must be installed, although no cell starts
 
 ALTERED = f"evidence/{name(REPLICATED)}.json"
 
@@ -89,7 +89,7 @@ def test_hostile_file_names_and_bytes_are_escaped(finished: Path, tmp_path: Path
 
 def test_json_and_markdown_are_printed_to_stdout(finished: Path) -> None:
     document = json.loads(say("report", finished, "--format", "json").out)
-    assert document["runs"][0]["headline"]["verdict"] == "none"  # the seal of a run without cells is not proved
+    assert document["runs"][0]["headline"]["verdict"] == "none"  # the seal of a run without cells is not verified
     assert len(document["runs"][0]["trials"]) == 4
     assert say("report", finished, "--format", "md").out.startswith("## No verdict")
     assert not (finished / "report.md").exists()

@@ -13,7 +13,21 @@ import altair as alt
 from redline.report._data import bounds
 from redline.report.comparisons import Comparison
 from redline.report.document import ConditionView, Report
-from redline.report.drawing import INK, LINE, OURS, THEIRS, WIDE, Chart, Layered, Size, chart, cut, labels, over, text
+from redline.report.drawing import (
+    INK,
+    LINE,
+    OURS,
+    THEIRS,
+    WIDE,
+    Chart,
+    Layered,
+    Size,
+    chart,
+    labels,
+    over,
+    text,
+    truncate,
+)
 from redline.report.published import Published
 from redline.report.trial_view import EvidenceView, TrialView
 from redline.report.words import condition_words
@@ -237,11 +251,11 @@ def _time_layers(evidence: EvidenceView, size: Size) -> Layered:
             "x": span.start,
             "end": span.end,
             "colour": colours[span.lane],
-            "label": cut(
+            "label": truncate(
                 f"{span.name}, {span.start:.1f} s"
                 if span.start == span.end
                 else f"{span.name}, {span.end - span.start:.1f} s",
-                size.letters,
+                size.characters,
             ),
             "moment": span.start == span.end,
             # In the right part of the chart, a label ends at its bar instead of starting there.

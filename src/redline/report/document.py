@@ -71,7 +71,7 @@ class Prompt:
     """The text; None if the folder does not contain it."""
     conditions: tuple[int, ...]
     trials: int
-    cut: int
+    omitted: int
     """Number of omitted characters."""
 
 
@@ -347,7 +347,7 @@ def _prompts(record: RunRecord, condition_of: dict[str, int]) -> Iterator[Prompt
             text=None if text is None else text[:limit],
             conditions=tuple(sorted({condition_of[trial] for trial in trials if trial in condition_of})),
             trials=len(trials),
-            cut=max(len(text or "") - limit, 0),
+            omitted=max(len(text or "") - limit, 0),
         )
 
 

@@ -26,7 +26,7 @@ class Size:
 
     name: str
     width: int
-    letters: int
+    characters: int
     """Maximum number of characters of a line."""
     lines: int
     """Number of lines of a label."""
@@ -39,8 +39,8 @@ class Size:
     def label(self, name: str, detail: str) -> dict[str, Any]:
         """Return a label of one or two lines."""
         if self.lines == 1:
-            return {"first": cut(f"{name} · {detail}", self.letters), "second": ""}
-        return {"first": cut(name, self.letters), "second": cut(detail, self.letters + SPARE)}
+            return {"first": truncate(f"{name} · {detail}", self.characters), "second": ""}
+        return {"first": truncate(name, self.characters), "second": truncate(detail, self.characters + SPARE)}
 
 
 WIDE, NARROW = Size("wide", 680, 90, lines=1), Size("narrow", 312, 36, lines=2)
@@ -104,7 +104,7 @@ def _svg(chart: Layered, alternative: str) -> Markup:
     return Markup('{} role="img" aria-label="{}" ').format(Markup(head), alternative) + Markup(rest)
 
 
-def cut(label: str, letters: int) -> str:
+def truncate(label: str, characters: int) -> str:
     """Shorten a label to a number of characters."""
     shown = clean_line(label, LINE_LIMIT)
-    return shown if len(shown) <= letters else f"{shown[: letters - 1]}…"
+    return shown if len(shown) <= characters else f"{shown[: characters - 1]}…"

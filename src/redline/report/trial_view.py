@@ -141,21 +141,21 @@ def _summary(evidence: Evidence, verdict: Verdict) -> Iterable[str]:
 def _tables(evidence: Evidence) -> Iterable[Table]:
     roles = _process_roles(evidence)
     if evidence.census is not None:
-        yield _cut(
+        yield _table(
             "Processes and sockets",
             ("process", "node", "role", "listens on", "program", "weights"),
             [_process(one, roles) for one in evidence.census.processes],
         )
         copies = [one for one in evidence.census.files if one.anchors and not one.original]
-        yield _cut(
+        yield _table(
             "Weight bytes outside the original files", ("file", "node", "size", "sample points"), map(_copy, copies)
         )
-    yield _cut(
+    yield _table(
         "Challenges",
         ("step", "address", "answered", "fresh reply returned", "complete proof by"),
         map(_challenge, evidence.challenges),
     )
-    yield _cut(
+    yield _table(
         "Agent tests",
         ("kind", "address", "executed", "reported", "model calls"),
         [
@@ -163,13 +163,13 @@ def _tables(evidence: Evidence) -> Iterable[Table]:
             for one in evidence.agent_tests
         ],
     )
-    yield _cut(
+    yield _table(
         "Model calls",
         ("caller", "answered", "retries", "failed", "unparsed", "truncated", "empty", "seconds", "last error"),
         map(_calls, evidence.model_calls),
     )
     if evidence.tether is not None:
-        yield _cut(
+        yield _table(
             "Servers that proved the weights, as recorded by the tether",
             ("process", "generation", "parent", "calls", "complete proofs"),
             [
@@ -177,8 +177,8 @@ def _tables(evidence: Evidence) -> Iterable[Table]:
                 for one in evidence.tether.engines
             ],
         )
-        yield _cut("Incidents at the tether", ("incident",), [(line,) for line in evidence.tether.incidents])
-    yield _cut(
+        yield _table("Incidents at the tether", ("incident",), [(line,) for line in evidence.tether.incidents])
+    yield _table(
         "Events recorded by the harness",
         ("second", "event", "details"),
         [
@@ -188,7 +188,7 @@ def _tables(evidence: Evidence) -> Iterable[Table]:
     )
 
 
-def _cut(title: str, head: tuple[str, ...], rows: Iterable[Sequence[str]]) -> Table:
+def _table(title: str, head: tuple[str, ...], rows: Iterable[Sequence[str]]) -> Table:
     every = [tuple(cell[: bounds().text] for cell in row) for row in rows]
     return Table(title, head, tuple(every[: bounds().rows]), max(len(every) - bounds().rows, 0))
 
