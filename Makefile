@@ -83,10 +83,11 @@ N := 300
 fuzz: $(VENV)/.dev runtime
 	$(BIN)/python -m tests.fuzz --count $(N)
 
-check: $(VENV)/.dev prose
+check: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/python scripts/check_prose.py
 
 prose: $(VENV)/.dev
 	$(BIN)/python scripts/check_prose.py

@@ -75,10 +75,10 @@ def guard(
     quiet: _options.Quiet = False,
     as_json: _options.AsJson = False,
 ) -> int:
-    """Compare guardrails with no guardrail, on attacks and on ordinary jobs.
+    """Compare guardrails with no guardrail.
 
-    Trials are paired by seed with the trials in which every guardrail is off. To complete an interrupted run, run the
-    same command again.
+    Attacks and ordinary jobs run with each setting of the guardrails and with every guardrail off, paired by seed. To
+    complete an interrupted run, run the same command again.
     """
     if replay is not None:
         return _replay(replay, guardrail or [], monitor, held_out, as_json=as_json)

@@ -24,9 +24,9 @@ def report(
         ),
     ] = None,
 ) -> int:
-    """Rebuild the report of a run from its results and evidence, or compare several runs.
+    """Rebuild the report of a run, or compare several runs.
 
-    Every trial is judged again from its evidence. If a file is missing, altered or of another version, the report
+    The report uses only results and evidence, and every trial is judged again. If a file is missing, altered or of another version, the report
     states this at the top and the exit code is 6.
 
     Examples: redline report out/first; redline report out/plain out/guarded --out both.html;

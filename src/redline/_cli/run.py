@@ -62,9 +62,7 @@ def run(
     ] = None,
     judge: Annotated[
         str | None,
-        typer.Option(
-            metavar="MODEL", help="Model that also rates the plans that code checks rate; its answers change no rate."
-        ),
+        typer.Option(metavar="MODEL", help="Model that repeats the code checks for comparison; it changes no rate."),
     ] = None,
     monitor: _options.Monitor = None,
     hold: Annotated[

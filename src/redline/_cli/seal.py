@@ -29,7 +29,7 @@ def seal(
     only: Annotated[str, typer.Option(metavar="PROBE,…", help="With --selftest: test only these probes.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON and nothing else.")] = False,
 ) -> int:
-    """Measure the containment of a cell from the agent's position.
+    """Measure the containment of a cell from inside it.
 
     The exit code is 3 if a probe fails; with --selftest, if a probe does not detect its injected defect.
     """
