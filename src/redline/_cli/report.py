@@ -26,8 +26,8 @@ def report(
 ) -> int:
     """Rebuild the report of a run, or compare several runs.
 
-    The report uses only results and evidence, and every trial is judged again. If a file is missing, altered or of another version, the report
-    states this at the top and the exit code is 6.
+    The report uses only results and evidence, and every trial is judged again. If a file is missing, altered or of
+    another version, the report states this at the top and the exit code is 6.
 
     Examples: redline report out/first; redline report out/plain out/guarded --out both.html;
     redline report out/first --format md
