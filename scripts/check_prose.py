@@ -1,10 +1,13 @@
 """Check the prose of documentation, templates and changelog with proselint and the rules in prose.toml.
 
-Usage: check_prose.py [FILE ...]. Without files, it checks those that prose.toml lists.
+Usage: check_prose.py [FILE ...]. Without files, it checks those that prose.toml lists. In Python files, it checks the
+comments and docstrings.
 """
 
+import io
 import re
 import sys
+import tokenize
 import tomllib
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -32,14 +35,37 @@ CODE = re.compile(
     re.DOTALL | re.MULTILINE,
 )
 
+STARTS_OF_STATEMENTS = (tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT)
+
 
 def prose_of(text: str) -> str:
     """Return the text with everything that is not prose blanked out, at the same positions."""
 
     def blank(found: re.Match[str]) -> str:
-        return re.sub(r"[^\n]", "·", found[0])
+        return blanked(found[0])
 
     return CODE.sub(blank, TEMPLATE_CODE.sub(blank, text))
+
+
+def blanked(text: str) -> str:
+    """Return the text with a filler for every character but line feeds."""
+    return re.sub(r"[^\n]", "·", text)
+
+
+def prose_of_python(source: str) -> str:
+    """Return the comments and docstrings of a module, at the same positions."""
+    lines = source.splitlines(keepends=True)
+    prose = [blanked(line) for line in lines]
+    previous = tokenize.NEWLINE
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type == tokenize.COMMENT or (token.type == tokenize.STRING and previous in STARTS_OF_STATEMENTS):
+            (first, start), (last, end) = token.start, token.end
+            for row in range(first - 1, last):
+                left, right = (start if row == first - 1 else 0), (end if row == last - 1 else len(lines[row]))
+                prose[row] = prose[row][:left] + lines[row][left:right] + prose[row][right:]
+        if token.type not in (tokenize.COMMENT, tokenize.NL):
+            previous = token.type
+    return re.sub(r"`[^`\n]+`", lambda found: blanked(found[0]), "".join(prose))
 
 
 def apply_rule(pattern: re.Pattern[str], text: str, check: Check) -> Iterator[CheckResult]:
@@ -78,12 +104,14 @@ def main(arguments: Sequence[str]) -> int:
     count = 0
     for path in files:
         text = path.read_text(encoding="utf-8")
-        for finding in LintFile(str(path), prose_of(text)).lint(config):
+        prose = prose_of_python(text) if path.suffix == ".py" else prose_of(text)
+        findings = LintFile(str(path), prose).lint(config) if prose else []
+        for finding in findings:
             line, column = finding.pos
+            check, message = finding.check_result.check_path, " ".join(finding.check_result.message.split())
             shown = path.resolve().relative_to(ROOT) if path.resolve().is_relative_to(ROOT) else path
-            name = "style" if finding.check_result.check_path.startswith(PREFIX) else finding.check_result.check_path
-            print(f"{shown}:{line}:{column}: {name}: {' '.join(finding.check_result.message.split())}")
-            count += 1
+            print(f"{shown}:{line}:{column}: {'style' if check.startswith(PREFIX) else check}: {message}")
+        count += len(findings)
     print(f"{count} findings in {len(files)} files", file=sys.stderr)
     return 1 if count else 0
 
