@@ -11,7 +11,7 @@ help:
 	@echo "make demo           two scenarios, three controls, ten trials each, into out/demo (with a shorter hold)"
 	@echo "make demo-model     two trials of a small real model, into out/demo-model (downloads 93 MB once)"
 	@echo "make test           all tests"
-	@echo "make test-fast      the tests that need no container runtime; under a minute"
+	@echo "make test-fast      the tests that need no container runtime; about a minute"
 	@echo "make check          formatting, ruff, mypy and the prose check"
 	@echo "make fuzz           N random sequences of agent actions (300) in cells, compared with their truth"
 	@echo "make docs           the documentation site, into site/"
@@ -73,8 +73,8 @@ test: $(VENV)/.dev $(VENV)/.model runtime
 	$(BIN)/python -m pytest
 
 # Files whose tests need no runtime but take long; `make test` runs them.
-SLOW := models/test_preflight.py models/test_text_tools.py run/test_servers.py test_registry.py test_time_limits.py \
-  verify/test_hiding.py verify/test_phrases.py verify/test_truncate.py docs/test_site.py
+SLOW := models/test_ask.py models/test_preflight.py models/test_text_tools.py run/test_servers.py test_bounded_waits.py \
+  test_registry.py test_time_limits.py verify/test_hiding.py verify/test_phrases.py verify/test_truncate.py docs/test_site.py
 test-fast: $(VENV)/.dev
 	$(BIN)/python -m pytest -m "not cell and not runsc and not docker and not browser and not slow" $(SLOW:%=--ignore=tests/%)
 
