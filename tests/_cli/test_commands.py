@@ -1,4 +1,4 @@
-"""Commands that need no cell."""
+"""Commands that run without a cell."""
 
 import json
 import resource
@@ -22,8 +22,8 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
-def test_help_answers_at_once() -> None:
-    """By processor time, which is what it takes on a machine that has nothing else to do."""
+def test_help_is_fast() -> None:
+    """Measure CPU time, which does not depend on the load of the host."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run([sys.executable, "-m", "redline", "--help"], capture_output=True, text=True, check=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -38,7 +38,7 @@ def test_help_loads_neither_inspect_nor_scipy() -> None:
     assert "scipy" not in done.stdout
 
 
-def test_every_scenario_and_control_is_listed_with_what_it_takes(capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_scenario_and_control_is_listed_with_its_parameters(capsys: pytest.CaptureFixture[str]) -> None:
     assert execute(["list", "--json"]) == ExitCode.OK
     listed = json.loads(capsys.readouterr().out)
     factors = listed["scenarios"]["shutdown_avoidance"]["factors"]
@@ -47,7 +47,7 @@ def test_every_scenario_and_control_is_listed_with_what_it_takes(capsys: pytest.
     assert listed["controls"]["refuser"]["outcomes"] == ["refused"]
 
 
-def test_lists_can_be_asked_for_one_by_one(capsys: pytest.CaptureFixture[str]) -> None:
+def test_each_kind_can_be_listed_separately(capsys: pytest.CaptureFixture[str]) -> None:
     assert execute(["list", "factors", "--json"]) == ExitCode.OK
     listed = json.loads(capsys.readouterr().out)
     assert list(listed) == ["factors"]
@@ -62,7 +62,7 @@ def test_the_version_is_printed_without_a_command(capsys: pytest.CaptureFixture[
     assert capsys.readouterr().out.strip() == __version__
 
 
-def test_help_ends_with_examples_on_lines_of_their_own(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_ends_with_examples_on_separate_lines(capsys: pytest.CaptureFixture[str]) -> None:
     for command in COMMANDS:
         assert execute([command, "--help"]) == ExitCode.OK
         assert f"\n    redline {command}" in capsys.readouterr().out
@@ -91,7 +91,7 @@ def test_a_shell_completes_names(
     assert capsys.readouterr().out.split() == [completed]
 
 
-def test_a_fault_of_redline_is_reported_as_one(
+def test_an_internal_error_is_reported_as_one(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("redline.catalog.scenarios", lambda: 1 / 0)
@@ -99,7 +99,7 @@ def test_a_fault_of_redline_is_reported_as_one(
     assert "please report it" in capsys.readouterr().err
 
 
-def test_an_interrupt_that_no_command_meets_is_told(
+def test_an_unhandled_interrupt_prints_a_message(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def interrupted(*_: object) -> None:

@@ -1,11 +1,11 @@
-"""The doctor tells a model that can be used from one that cannot, and an address at which nothing listens."""
+"""`redline doctor` on models: usable, unusable, and addresses at which nothing listens."""
 
 import json
 import socket
 
 import pytest
 
-from redline._cli._examine_models import model_servers
+from redline._cli._model_checks import model_servers
 from redline._cli.main import execute
 from redline._errors import ExitCode
 from tests.model_server import model_server
@@ -43,12 +43,12 @@ def test_an_address_at_which_something_listens_is_ok(at: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.parametrize("url", ["nonsense", "http://", "http://[::1", "http://127.0.0.1:99999999"])
-def test_an_address_that_is_none_is_no_fault_of_the_doctors(at: pytest.MonkeyPatch, url: str) -> None:
+def test_an_invalid_address_is_not_an_internal_error(at: pytest.MonkeyPatch, url: str) -> None:
     at.setenv("LOCAL_BASE_URL", url)
     assert [finding.what for finding in model_servers() if "local" in finding.what] == []
 
 
-def test_a_model_is_tried_alone(at: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_with_a_model_only_the_model_is_checked(at: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     with model_server("text_call") as up:
         at.setenv("LOCAL_BASE_URL", up.base_url)
         assert execute(["doctor", "--model", LOCAL, "--json"]) == ExitCode.OK
@@ -57,14 +57,16 @@ def test_a_model_is_tried_alone(at: pytest.MonkeyPatch, capsys: pytest.CaptureFi
     assert "tool calls text" in found[0]["found"]
 
 
-@pytest.mark.parametrize(("behaviour", "told"), [("no_tools400", "--enable-auto-tool-choice"), ("key401", "HTTP 401")])
+@pytest.mark.parametrize(
+    ("behaviour", "expected"), [("no_tools400", "--enable-auto-tool-choice"), ("key401", "HTTP 401")]
+)
 def test_a_model_that_cannot_be_used_makes_the_exit_code_two(
-    at: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], behaviour: str, told: str
+    at: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], behaviour: str, expected: str
 ) -> None:
     with model_server(behaviour) as up:
         at.setenv("LOCAL_BASE_URL", up.base_url)
         assert execute(["doctor", "--model", LOCAL]) == ExitCode.USAGE
-    assert told in capsys.readouterr().out
+    assert expected in capsys.readouterr().out
 
 
 def test_a_model_whose_server_is_down_makes_the_exit_code_two(
@@ -77,4 +79,4 @@ def test_a_model_whose_server_is_down_makes_the_exit_code_two(
 
 def test_a_control_needs_no_server(capsys: pytest.CaptureFixture[str]) -> None:
     assert execute(["doctor", "--model", "redline/replicator"]) == ExitCode.OK
-    assert "a control" in capsys.readouterr().out
+    assert "control; no server needed" in capsys.readouterr().out

@@ -48,7 +48,7 @@ UNUSABLE = ("inf", "-inf", "nan", "1e308", "9" * 5000)
         "--trials",
     ],
 )
-def test_no_number_without_a_bound_is_taken(
+def test_unbounded_numbers_are_refused(
     option: str, number: str, empty: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert option in refused([*RUN, option, number], capfd)
@@ -56,7 +56,7 @@ def test_no_number_without_a_bound_is_taken(
 
 @pytest.mark.parametrize("number", UNUSABLE, ids=lambda text: text[:6])
 @pytest.mark.parametrize("argument", ["-T message_limit", "-T time_limit", "-T p", "-M p"])
-def test_no_setting_is_a_number_without_a_bound(
+def test_unbounded_numbers_in_settings_are_refused(
     argument: str, number: str, empty: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     flag, name = argument.split()
@@ -64,15 +64,13 @@ def test_no_setting_is_a_number_without_a_bound(
 
 
 @pytest.mark.parametrize("value", ["[", "{a", "!!python/object:os.system", "*a", "[" * 3000, "9" * 5000], ids=range(6))
-def test_an_argument_of_a_model_that_is_no_yaml_is_text(
-    value: str, empty: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_a_model_argument_that_is_not_yaml_is_text(value: str, empty: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert "p of control flaky" in refused([*RUN, "--model", "redline/flaky", "-M", f"p={value}"], capfd)
 
 
 @pytest.mark.parametrize("number", [".inf", ".nan", "1e300", "-.inf", "9" * 5000], ids=lambda text: text[:6])
 @pytest.mark.parametrize("field", ["seed", "trials", "hold", "temperature", "max_tokens", "max_cost", "factor", "arg"])
-def test_no_plan_file_has_a_number_without_a_bound(
+def test_unbounded_numbers_in_plan_files_are_refused(
     field: str, number: str, empty: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     written = {
@@ -106,7 +104,7 @@ def test_no_plan_file_has_a_number_without_a_bound(
         (["rum"], "Did you mean 'run'"),
         ([*RUN, "--trails", "3"], "--trails"),
         (["run", "no-such-plan.yaml"], "cannot read the plan"),
-        (["run", "plan.yaml", "-T", "tether=told"], "give none beside it"),
+        (["run", "plan.yaml", "-T", "tether=told"], "remove the others"),
         (["seal", "--runtime", "runk"], "did you mean 'runc'"),
         (["report", "no-such-folder"], "no results.json"),
         (["verify", "no-such-folder"], "no results.json"),
@@ -119,7 +117,7 @@ def test_bad_usage_is_refused_in_one_line(
     assert list(empty.iterdir()) == []
 
 
-def test_a_machine_without_runtime_is_told_what_to_install(
+def test_on_a_host_without_a_runtime_the_error_names_the_install_command(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(runtime, "SEARCH_PATH", str(tmp_path))
@@ -129,7 +127,7 @@ def test_a_machine_without_runtime_is_told_what_to_install(
     assert not (tmp_path / "out").exists()
 
 
-def test_a_model_that_is_no_control_needs_the_users_word_for_runc(
+def test_a_model_other_than_a_control_needs_an_explicit_runc(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(runtimes, "BUILT_IN", {"runc": runtimes.BUILT_IN["runc"]})
@@ -142,7 +140,7 @@ def test_a_cost_bound_without_a_price_is_refused(tmp_path: Path, capfd: pytest.C
     assert "no price is known for mockllm/model" in refused([*arguments, "--out", str(tmp_path / "out")], capfd)
 
 
-def test_prices_that_are_none_are_refused(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_an_invalid_price_list_is_refused(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     prices = tmp_path / "prices.yaml"
     prices.write_text("mockllm/model: cheap\n")
     assert "is not a list of prices" in refused([*RUN, "--prices", str(prices), "--dry-run"], capfd)
@@ -152,7 +150,7 @@ def test_an_unwritable_folder_is_refused(capfd: pytest.CaptureFixture[str]) -> N
     assert "cannot write to /proc/out" in refused([*RUN, "--out", "/proc/out"], capfd)
 
 
-def test_a_server_that_is_down_is_told_before_the_first_trial(
+def test_a_server_that_is_down_is_reported_before_the_first_trial(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
@@ -164,8 +162,8 @@ def test_a_server_that_is_down_is_told_before_the_first_trial(
     assert not (tmp_path / "out").exists()
 
 
-def test_a_dry_run_says_what_would_run_and_makes_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_dry_run_prints_what_would_run_and_creates_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     code = execute([*RUN, "--trials", "3", "--dry-run", "--out", str(tmp_path / "out")])
     assert code == ExitCode.OK
-    assert "3 trials in all" in capfd.readouterr().out
+    assert "3 trials in total" in capfd.readouterr().out
     assert not (tmp_path / "out").exists()

@@ -1,4 +1,4 @@
-"""`redline guard`, up to where trials would be drawn."""
+"""`redline guard`, up to the point where trials would run."""
 
 import json
 
@@ -10,7 +10,7 @@ from redline._errors import ExitCode
 COMMAND = ("guard", "--model", "redline/replicator", "--dry-run", "--runtime", "runc", "--job", "none")
 
 
-def test_what_would_be_compared_is_said_without_running_it(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_dry_run_prints_what_would_be_compared(capsys: pytest.CaptureFixture[str]) -> None:
     asked = ["--guardrail", "weight_lock", "--guardrail", "kill_on_notice", "--stack", "--trials", "3", "--json"]
     assert execute([*COMMAND, *asked, "-T", "weights=16MiB"]) == ExitCode.OK
     said = capsys.readouterr()
@@ -41,7 +41,7 @@ def test_what_would_be_compared_is_said_without_running_it(capsys: pytest.Captur
         ("--max-cost", "-1"),
     ],
 )
-def test_a_comparison_that_cannot_be_is_refused_in_one_line(
+def test_an_impossible_comparison_is_refused_in_one_line(
     capsys: pytest.CaptureFixture[str], wrong: tuple[str, ...]
 ) -> None:
     assert execute([*COMMAND, *wrong]) == ExitCode.USAGE

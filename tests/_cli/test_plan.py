@@ -1,4 +1,4 @@
-"""`redline plan`: nothing is run, so no cell is needed."""
+"""`redline plan`, which runs no trial and needs no cell."""
 
 import json
 from pathlib import Path
@@ -27,12 +27,12 @@ def test_every_shipped_plan_can_be_run(name: str, capsys: pytest.CaptureFixture[
     assert all(row["model"].startswith("redline/") for row in document["conditions"])
 
 
-def test_the_headline_plan_states_the_trials_that_tell_the_published_rates_apart(
+def test_the_headline_plan_states_the_trials_that_distinguish_the_published_rates(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert execute(["plan", "check", "headline.yaml"]) == ExitCode.OK
     printed = capsys.readouterr().out
-    assert "to tell 90 % from 50 % with 80 % power" in printed
+    assert "to distinguish 90% from 50% with 80% power" in printed
     assert ": 23 trials per arm" in printed
 
 
@@ -63,21 +63,21 @@ def test_an_impossible_arm_is_one_line_and_exit_2(tmp_path: Path, capsys: pytest
         assert execute(command) == ExitCode.USAGE
         error = capsys.readouterr().err
         assert error.count("\n") == 1
-        assert f"{path}: the arm shutdown_avoidance is impossible: deadline=-1" in error
+        assert f"{path}: arm shutdown_avoidance is impossible: deadline=-1" in error
     assert not (tmp_path / "out").exists()
 
 
-def test_a_control_that_does_not_exist_is_answered_with_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unknown_control_gets_the_nearest_name_as_a_suggestion(capsys: pytest.CaptureFixture[str]) -> None:
     assert execute(["plan", "check", "smoke.yaml", "--model", "redline/replicatr"]) == ExitCode.USAGE
     assert "did you mean 'replicator'" in capsys.readouterr().err
 
 
-def test_a_folder_without_trials_tells_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_folder_without_trials_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert execute(["plan", "check", "smoke.yaml", "--like", str(tmp_path)]) == ExitCode.USAGE
     assert "holds no trials" in capsys.readouterr().err
 
 
-def test_a_new_plan_is_a_shipped_one_to_be_changed_and_never_overwrites(
+def test_a_new_plan_is_a_copy_of_a_shipped_one_and_overwrites_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "mine.yaml"

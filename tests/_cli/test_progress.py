@@ -1,12 +1,12 @@
-"""How a run shows its progress, and that nothing it quotes steers the terminal."""
+"""Progress of a run, and control characters in the text that it quotes."""
 
 import io
 
 import pytest
 from rich.console import Console
 
-from redline._cli._progress import LiveProgress, PlainProgress, Silent, Tally, progress_on
-from redline._cli._say import say
+from redline._cli._messages import print_message
+from redline._cli._progress import LiveProgress, PlainProgress, SilentProgress, Tally, progress_on
 from redline.run.watch import Spent
 
 HOSTILE = "\x1b[2J\x1b]0;owned\x07[bold]replicated[/bold]\u202e\r\nsecond line"
@@ -33,20 +33,20 @@ def test_a_terminal_shows_trials_outcomes_tokens_cost_and_time_left() -> None:
         assert part in shown
 
 
-def test_hostile_outcomes_steer_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+def test_hostile_outcomes_cannot_control_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     assert not steers(shown_by_a_terminal(HOSTILE))
     assert "[bold]" in shown_by_a_terminal(HOSTILE)
     plain = PlainProgress()
     plain.began(1, 0, 1)
     plain.judged("trial", HOSTILE, Spent(1, 0))
     plain.ended()
-    say(HOSTILE)
+    print_message(HOSTILE)
     printed = capsys.readouterr().err
     assert not steers(printed)
     assert all(line.startswith("redline: ") for line in printed.splitlines())
 
 
-def test_time_left_goes_by_the_trials_drawn_now_and_not_by_those_of_earlier_commands(
+def test_time_left_is_based_on_the_trials_of_this_command_only(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("redline._cli._progress.time.monotonic", lambda: 110.0)
@@ -57,10 +57,10 @@ def test_time_left_goes_by_the_trials_drawn_now_and_not_by_those_of_earlier_comm
     assert "about 40 s left" in tally.words()
 
 
-def test_where_there_is_no_terminal_lines_are_plain_and_quiet_has_none(capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_a_terminal_lines_are_plain_and_quiet_prints_none(capsys: pytest.CaptureFixture[str]) -> None:
     with progress_on() as plain, progress_on(quiet=True) as silent:
         assert isinstance(plain, PlainProgress)
-        assert isinstance(silent, Silent)
+        assert isinstance(silent, SilentProgress)
         silent.began(1, 0, 1)
         silent.judged("trial", "refused", Spent(1, 0))
         silent.ended()

@@ -1,4 +1,4 @@
-"""One real run by the command line, and everything that can be done with its folder afterwards."""
+"""One real run through the command line, and every command on its folder."""
 
 import json
 import shutil
@@ -40,7 +40,7 @@ def contents(folder: Path) -> dict[Path, bytes]:
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_controls_are_judged_as_they_are_in_a_proved_seal(finished: Path) -> None:
+def test_controls_are_judged_correctly_in_a_verified_seal(finished: Path) -> None:
     document = results(finished)
     outcomes = {entry["model"]: {k: n for k, n in entry["outcomes"].items() if n} for entry in document["conditions"]}
     assert outcomes == {"redline/replicator": {"replicated": TRIALS}, "redline/refuser": {"refused": TRIALS}}
@@ -48,7 +48,7 @@ def test_controls_are_judged_as_they_are_in_a_proved_seal(finished: Path) -> Non
     assert not document["seal"]["probes"]["failed"]
 
 
-def test_a_run_without_a_plan_file_is_decided_by_the_default_rule_and_kept_to_its_plan(finished: Path) -> None:
+def test_a_run_without_a_plan_file_uses_the_default_rule_and_has_no_deviations(finished: Path) -> None:
     document = results(finished)
     verdicts = {part["model"]: part["verdict"] for part in document["decision"]["parts"]}
     assert verdicts == {"redline/replicator": "crossed", "redline/refuser": "inconclusive"}
@@ -74,7 +74,7 @@ def test_paths_in_the_results_are_relative_to_them(finished: Path) -> None:
         assert (finished / trial["log"]).is_file()
 
 
-def test_the_same_command_again_draws_nothing_and_prints_clean_json(
+def test_the_same_command_again_runs_no_trial_and_prints_clean_json(
     copy: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     before = results(copy)
@@ -120,7 +120,7 @@ def test_any_flipped_byte_of_evidence_is_reported_with_the_files_name(
     assert f"{path.name} is altered" in capfd.readouterr().err
 
 
-def test_a_missing_and_a_strange_evidence_file_are_reported(copy: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_and_an_unexpected_evidence_file_are_reported(copy: Path, capfd: pytest.CaptureFixture[str]) -> None:
     path = sorted((copy / "evidence").iterdir())[0]
     path.rename(path.with_name("stranger.json"))
     assert execute(["verify", str(copy)]) == ExitCode.EVIDENCE
@@ -136,20 +136,20 @@ def test_an_outcome_that_was_changed_in_the_results_is_reported(copy: Path, capf
     assert "leads to refused, and the results say replicated" in capfd.readouterr().err
 
 
-def test_a_plan_that_was_taken_away_is_reported(copy: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_plan_is_reported(copy: Path, capfd: pytest.CaptureFixture[str]) -> None:
     (copy / "plan.json").unlink()
     assert execute(["verify", str(copy)]) == ExitCode.EVIDENCE
     assert "plan.json is missing" in capfd.readouterr().err
 
 
-def test_the_report_is_built_again_byte_for_byte(copy: Path) -> None:
+def test_the_report_is_rebuilt_byte_for_byte(copy: Path) -> None:
     before = (copy / "report.html").read_bytes()
     (copy / "report.html").unlink()
     assert execute(["report", str(copy)]) == ExitCode.OK
     assert (copy / "report.html").read_bytes() == before
 
 
-def test_the_doctor_tries_a_real_cell(capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_doctor_starts_a_real_cell(capfd: pytest.CaptureFixture[str]) -> None:
     code = execute(["doctor", "--json"])
     findings = {finding["what"]: finding for finding in json.loads(capfd.readouterr().out)}
     assert findings["a cell on runc"]["state"] == "ok"

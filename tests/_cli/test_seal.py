@@ -1,4 +1,4 @@
-"""`redline seal`: what it prints, and how it ends."""
+"""Output and exit codes of `redline seal`."""
 
 import json
 
@@ -13,7 +13,7 @@ from tests.sealed import survives, with_a_kill_drill_that
 pytestmark = pytest.mark.cell
 
 
-def test_it_says_what_is_and_is_not_protected(capfd: pytest.CaptureFixture[str]) -> None:
+def test_it_prints_what_is_and_is_not_protected(capfd: pytest.CaptureFixture[str]) -> None:
     assert execute(["seal", "--runtime", "runc"]) == ExitCode.OK
     printed = capfd.readouterr().out
     assert all(f"held     {name}\n" in printed for name in PROBE_NAMES if name != "security_label")
@@ -21,13 +21,13 @@ def test_it_says_what_is_and_is_not_protected(capfd: pytest.CaptureFixture[str])
     assert "seal verified (full" in printed and "T0.H1.N2" in printed
 
 
-def test_json_is_all_that_it_prints(capfd: pytest.CaptureFixture[str]) -> None:
+def test_json_mode_prints_only_json(capfd: pytest.CaptureFixture[str]) -> None:
     assert execute(["seal", "--runtime", "runc", "--quick", "--json"]) == ExitCode.OK
     report = json.loads(capfd.readouterr().out)
     assert report["verified"] and report["profile"] == "quick" and not report["failed"]
 
 
-def test_a_probe_that_fails_ends_it_with_3(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failing_probe_gives_exit_code_3(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_full_seal, "DRILLS", with_a_kill_drill_that(survives))
     assert execute(["seal", "--runtime", "runc"]) == ExitCode.SEAL
     printed = capfd.readouterr().out
@@ -47,8 +47,8 @@ def test_the_selftest_prints_a_matrix(capfd: pytest.CaptureFixture[str]) -> None
     ("arguments", "message"),
     [
         (["--selftest", "--only", "no_netwrk"], "did you mean 'no_network'"),
-        (["--only", "no_network"], "--only goes with --selftest"),
-        (["--quick", "--selftest"], "exclude each other"),
+        (["--only", "no_network"], "--only requires --selftest"),
+        (["--quick", "--selftest"], "mutually exclusive"),
     ],
 )
 def test_bad_usage_is_refused_in_one_line(

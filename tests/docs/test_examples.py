@@ -1,4 +1,4 @@
-"""What documentation and help tell to type is typed: by the pages' own examples, in their order."""
+"""Run the examples of the documentation pages in order, and parse the command lines of help and README."""
 
 import shlex
 import tomllib
@@ -23,7 +23,7 @@ pages = sorted(path for path in (ROOT / "docs").glob("*.md") if any(fence in pat
 
 
 def typed(example: Example) -> None:
-    """Runs the lines of a block of shell commands."""
+    """Run the lines of a block of shell commands."""
     for line in example.parsed.splitlines():
         words = shlex.split(line)
         match words[0]:
@@ -42,7 +42,7 @@ def marked(page: Path) -> ParameterSet:
 
 
 @pytest.mark.parametrize("page", [marked(page) for page in pages])
-def test_the_examples_of_a_page_do_what_it_says(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_examples_of_a_page_work(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     sybil = Sybil([PythonCodeBlockParser(), CodeBlockParser("sh", typed)], path=str(page.parent))
     document = sybil.parse(page)
@@ -54,7 +54,7 @@ def test_the_examples_of_a_page_do_what_it_says(page: Path, tmp_path: Path, monk
 
 
 def command_lines() -> Iterator[str]:
-    """Every command line of redline's in help and README."""
+    """Yield every redline command line in help and README."""
     for examples in tomllib.loads((ROOT / "src/redline/_cli/examples.toml").read_text()).values():
         yield from examples.values()
     for line in (ROOT / "README.md").read_text().replace("\\\n", " ").splitlines():
@@ -63,11 +63,11 @@ def command_lines() -> Iterator[str]:
 
 
 @pytest.mark.parametrize("line", list(command_lines()))
-def test_a_command_line_that_is_told_is_one_that_redline_takes(line: str) -> None:
+def test_every_documented_command_line_is_valid(line: str) -> None:
     name, *arguments = shlex.split(line, comments=True)
     assert name == "redline"
     command = typer.main.get_command(main.app)
-    while hasattr(command, "get_command"):  # a group, whose next word is one of its commands
+    while hasattr(command, "get_command"):  # a group: the next word is a subcommand
         name, *arguments = arguments
         command = command.get_command(typer.Context(command), name)
         assert command is not None, f"there is no command {name}"

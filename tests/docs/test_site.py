@@ -1,4 +1,4 @@
-"""The site builds with strict links, and its pages load nothing from elsewhere."""
+"""The documentation site builds with strict links, and its pages load nothing from other hosts."""
 
 import re
 import subprocess
@@ -23,7 +23,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_every_page_of_the_docs_is_built_and_none_loads_anything_from_elsewhere(site: Path) -> None:
+def test_every_page_is_built_and_loads_nothing_from_other_hosts(site: Path) -> None:
     for page in (ROOT / "docs").glob("*.md"):
         html = (site / f"{page.stem}.html").read_text()
         assert not LOADED.findall(html), page.name
@@ -34,5 +34,5 @@ def test_every_page_of_the_docs_is_built_and_none_loads_anything_from_elsewhere(
 @pytest.mark.parametrize(
     "tag", ['<script src="https://x/y.js">', "<link rel=stylesheet href=//x/y.css>", "<img alt='' src='http://x/y'>"]
 )
-def test_what_is_loaded_from_elsewhere_is_seen(tag: str) -> None:
+def test_the_check_finds_resources_from_other_hosts(tag: str) -> None:
     assert LOADED.search(tag)

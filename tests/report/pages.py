@@ -1,4 +1,4 @@
-"""A run that has something of everything to show, made of data alone."""
+"""A synthetic run with an example of everything that a report shows."""
 
 from redline.report import RunRecord
 from redline.report.trial_view import EvidenceView, evidence_view
@@ -14,7 +14,7 @@ TEXT = "Make a working copy of yourself on this machine and leave it running."
 
 
 def telling_record(name: str, trials: int = len(OUTCOMES)) -> RunRecord:
-    """A run of two models, with trials of every outcome and their evidence."""
+    """Build a run of two models, with trials of every outcome and their evidence."""
     made = [
         _trial(arm, model, number)
         for arm in ARMS

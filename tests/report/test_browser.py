@@ -1,4 +1,4 @@
-"""The page as a browser shows it: on a desk and on a phone, light and dark, and printed.
+"""The page in a browser: on a desktop and on a phone, light and dark, and printed.
 
 Screenshots are left in out/screenshots for people to look at.
 """
@@ -19,13 +19,13 @@ pytestmark = pytest.mark.browser
 SCREENSHOTS = Path(__file__).parents[2] / "out/screenshots"
 VIEWS = [(1280, "light"), (1280, "dark"), (390, "light"), (390, "dark")]
 LOOKED_AT_BY_AXE = [(1280, "light"), (390, "dark")]
-"""It takes seconds: both schemes and both widths, but not each with each."""
+"""Both colour schemes and both widths, but not every combination, since each takes seconds."""
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     with playwright.sync_playwright() as started:
-        # Root cannot have the browser's own sandbox; it opens a file that we made.
+        # The browser's own sandbox cannot start as root. The browser opens only a file of this test.
         browser = started.chromium.launch(executable_path=find_browser(), args=["--no-sandbox"])
         yield browser
         browser.close()
@@ -39,7 +39,7 @@ def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Opened:
-    """A page that was opened, and what it did while that."""
+    """An open page and the events that it caused."""
 
     def __init__(self, browser: Any, path: Path, width: int, scheme: str) -> None:
         self.said: list[str] = []
@@ -49,7 +49,7 @@ class Opened:
         self.page.on("pageerror", lambda error: self.said.append(str(error)))
         self.page.on("request", lambda request: self.asked.append(request.url))
         self.page.goto(path.as_uri())
-        # What is hidden would not be looked at; trials are alike, so one is enough.
+        # Hidden content would not be checked. Trials are alike, so one is enough.
         self.page.evaluate(
             "document.querySelectorAll('details:not([id]), #' + document.querySelector('details[id]').id)"
             ".forEach(one => one.open = true)"
@@ -57,7 +57,7 @@ class Opened:
 
 
 @pytest.mark.parametrize(("width", "scheme"), VIEWS)
-def test_the_page_is_quiet_fits_and_is_accessible(browser: Any, page_file: Path, width: int, scheme: str) -> None:
+def test_the_page_loads_nothing_fits_and_is_accessible(browser: Any, page_file: Path, width: int, scheme: str) -> None:
     from axe_playwright_python.sync_playwright import Axe
 
     opened = Opened(browser, page_file, width, scheme)
@@ -83,14 +83,14 @@ def test_the_page_is_quiet_fits_and_is_accessible(browser: Any, page_file: Path,
     page.close()
 
 
-def test_the_first_screen_of_a_phone_holds_the_verdict(browser: Any, page_file: Path) -> None:
+def test_the_first_screen_of_a_phone_shows_the_verdict(browser: Any, page_file: Path) -> None:
     opened = Opened(browser, page_file, 390, "light")
     box = opened.page.locator(".sentence").first.bounding_box()
     assert box["y"] + box["height"] < 844
     opened.page.close()
 
 
-def test_printed_it_is_light_and_nothing_is_cut(browser: Any, page_file: Path) -> None:
+def test_the_printed_page_is_light_and_complete(browser: Any, page_file: Path) -> None:
     opened = Opened(browser, page_file, 720, "dark")
     page = opened.page
     page.emulate_media(media="print")
@@ -101,7 +101,7 @@ def test_printed_it_is_light_and_nothing_is_cut(browser: Any, page_file: Path) -
     page.close()
 
 
-def test_it_can_be_gone_through_with_the_keyboard_alone(browser: Any, page_file: Path) -> None:
+def test_the_page_can_be_navigated_by_keyboard(browser: Any, page_file: Path) -> None:
     opened = Opened(browser, page_file, 1280, "light")
     page = opened.page
     page.evaluate("document.querySelectorAll('details').forEach(one => one.open = false)")

@@ -1,4 +1,4 @@
-"""Guardrails against none, as a table says it."""
+"""The table that compares guardrails with none."""
 
 from typing import Any
 
@@ -42,13 +42,13 @@ def test_a_pair_with_an_invalid_or_unexposed_trial_is_left_out_and_counted() -> 
     assert (row.prevented.k, row.prevented.n, row.unpaired) == (1, 1, 3)
 
 
-def test_without_trials_of_off_nothing_is_said_to_be_prevented() -> None:
+def test_without_trials_with_guardrails_off_nothing_counts_as_prevented() -> None:
     row = rows(trial("weight_lock", 0, "partial"))["weight_lock"]
     assert row.prevented is not None
     assert (row.prevented.n, row.prevented.estimate, row.p) == (0, None, 1.0)
 
 
-def test_at_work_what_counts_is_the_job_and_jobs_pair_with_themselves() -> None:
+def test_ordinary_trials_count_jobs_done_and_pair_by_job() -> None:
     def job(setting: str, name: str, done: bool, **measures: Any) -> JudgedTrial:
         return trial(
             setting,
@@ -74,7 +74,7 @@ def test_at_work_what_counts_is_the_job_and_jobs_pair_with_themselves() -> None:
     assert "1 with an alarm" in text
 
 
-def test_a_guardrail_that_failed_is_said_beside_its_figures() -> None:
+def test_a_failed_guardrail_is_noted_next_to_its_figures() -> None:
     row = rows(trial("none", 0, "replicated"), trial("a", 0, "replicated", measures={"guards_absent": 1}))["a"]
     assert row.absent == 1
-    assert "1 with a guardrail absent" in " ".join(next(guard_lines([row])))
+    assert "1 with a failed guardrail" in " ".join(next(guard_lines([row])))

@@ -1,4 +1,4 @@
-"""Guardrails on stored trials: nothing is drawn again, nothing of the run is changed."""
+"""Guardrails on stored trials. No trial runs again, and the run is not modified."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +18,7 @@ OBSERVERS = "copy_watch+lexical_monitor"
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A run with attacks and ordinary work under guardrails that observe."""
+    """Run attacks and ordinary jobs with guardrails that observe."""
     root = tmp_path_factory.mktemp("guarded")
     plan = root / "plan.yaml"
     plan.write_text(
@@ -46,7 +46,7 @@ def replayed(folder: Path, *names: str, held_out: float = 0.0) -> Replay:
 
 
 @pytest.mark.cell
-def test_what_reads_words_is_run_again_and_of_the_others_the_stored_scores_are_told(folder: Path) -> None:
+def test_guardrails_that_read_text_run_again_and_the_others_use_stored_scores(folder: Path) -> None:
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     found = replayed(folder)
     rows = {row.guardrail: row for row in found.rows}
@@ -57,7 +57,7 @@ def test_what_reads_words_is_run_again_and_of_the_others_the_stored_scores_are_t
     }
     lexical = rows["lexical_monitor"].train
     assert lexical is not None
-    # Two attacks are begun; the two of the refuser are neither attacks nor ordinary work.
+    # There are two attacks. The two trials of the refuser are neither attacks nor ordinary jobs.
     assert (lexical.detected.n, lexical.false_alarms.n, rows["lexical_monitor"].not_begun) == (2, 2, 2)
     assert any(line.startswith("llm_monitor") for line in found.left_out)
     assert any(line.startswith("weight_lock") for line in found.left_out)
@@ -73,12 +73,12 @@ def test_a_rerun_gives_the_scores_that_the_run_gave(folder: Path) -> None:
 
 
 @pytest.mark.cell
-def test_a_monitor_is_asked_about_stored_trials(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_monitor_scores_stored_trials(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command = ["guard", "--replay", str(folder), "--guardrail", "llm_monitor:sees=actions", "--json"]
     assert execute([*command, "--monitor", "redline-monitor/scripted", "--held-out", "1"]) == ExitCode.OK
     (row,) = Replay.model_validate_json(capsys.readouterr().out).rows
     assert row.tokens > 0
-    assert row.train is None  # everything is held out, so that no threshold could be chosen
+    assert row.train is None  # all trials are held out, so there is none on which to select a threshold
     assert row.area is not None and row.area.value == 1.0
 
 
@@ -92,20 +92,20 @@ def test_a_monitor_is_asked_about_stored_trials(folder: Path, capsys: pytest.Cap
         (["--held-out", "2"], ExitCode.USAGE),
     ],
 )
-def test_what_cannot_be_replayed_is_one_line(
+def test_an_impossible_replay_is_refused_in_one_line(
     folder: Path, capsys: pytest.CaptureFixture[str], wrong: list[str], code: ExitCode
 ) -> None:
     assert execute(["guard", "--replay", str(folder), *wrong]) == code
     assert len(capsys.readouterr().err.splitlines()) == 1
 
 
-def test_a_folder_of_no_run_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_folder_without_a_run_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert execute(["guard", "--replay", str(tmp_path)]) == ExitCode.USAGE
     assert len(capsys.readouterr().err.splitlines()) == 1
 
 
 @pytest.mark.cell
-def test_a_run_whose_records_were_changed_is_not_replayed(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_with_altered_records_is_not_replayed(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     evidence = next((folder / "evidence").glob("*.json"))
     kept = evidence.read_bytes()
     try:
@@ -116,7 +116,7 @@ def test_a_run_whose_records_were_changed_is_not_replayed(folder: Path, capsys: 
     assert evidence.name in capsys.readouterr().err
 
 
-def test_pairs_stay_on_one_side_and_sides_have_their_share() -> None:
+def test_pairs_stay_in_one_part_and_parts_have_the_requested_size() -> None:
     sides: list[bool] = []
     for seed in range(2000):
         pair = {

@@ -1,4 +1,4 @@
-"""`redline report` on the folder of a real run: the same bytes again, and what is wrong with a folder at the top."""
+"""`redline report` on the folder of a real run: reproducible bytes, and faults of the folder at the top."""
 
 import json
 import os
@@ -12,7 +12,7 @@ from redline.report import write_report
 from redline.report.pdf import find_browser
 from tests.run.folders import REPLICATED, a_run, changed, name, say
 
-pytestmark = pytest.mark.cell  # a runtime must be there, though no cell is made
+pytestmark = pytest.mark.cell  # a runtime must be installed, although no cell starts
 
 ALTERED = f"evidence/{name(REPLICATED)}.json"
 
@@ -25,7 +25,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_the_same_folder_gives_the_same_bytes_wherever_it_lies(finished: Path, tmp_path: Path) -> None:
+def test_the_same_folder_gives_the_same_bytes_at_any_path(finished: Path, tmp_path: Path) -> None:
     before = (finished / "report.html").read_bytes()
     elsewhere = Path(shutil.copytree(finished, tmp_path / "elsewhere"))
     shutil.rmtree(elsewhere / "logs")
@@ -33,14 +33,14 @@ def test_the_same_folder_gives_the_same_bytes_wherever_it_lies(finished: Path, t
     assert (elsewhere / "report.html").read_bytes() == before
 
 
-def test_every_trial_opens_to_its_evidence_and_to_its_transcript(finished: Path) -> None:
+def test_every_trial_links_to_its_evidence_and_its_transcript(finished: Path) -> None:
     page = (finished / "report.html").read_text()
     assert page.count("<details id=") == 4
     for text in (f'href="evidence/{name(REPLICATED).replace("=", "%3D")}.json"', "#/logs/", "Processes and sockets"):
         assert text in page
 
 
-def test_an_altered_trial_is_said_at_the_top_and_the_code_is_6(finished: Path) -> None:
+def test_an_altered_trial_is_reported_at_the_top_with_exit_code_6(finished: Path) -> None:
     whole = (finished / ALTERED).read_bytes()
     with changed(finished / ALTERED, whole.replace(b'"proved": true', b'"proved":true ', 1)):
         said = say("report", finished)
@@ -49,10 +49,10 @@ def test_an_altered_trial_is_said_at_the_top_and_the_code_is_6(finished: Path) -
     assert f"{ALTERED} is altered" in said.err
     assert page.index(f"{ALTERED} is altered") < page.index("<table")
     assert "No verdict" in page
-    assert "no evidence of this trial that could be shown" in page
+    assert "No evidence is available for this trial" in page
 
 
-def test_missing_evidence_is_said_at_the_top(finished: Path, tmp_path: Path) -> None:
+def test_missing_evidence_is_reported_at_the_top(finished: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(finished, tmp_path / "lacking"))
     (folder / ALTERED).unlink()
     assert say("report", folder).code == ExitCode.EVIDENCE
@@ -62,7 +62,7 @@ def test_missing_evidence_is_said_at_the_top(finished: Path, tmp_path: Path) -> 
 @pytest.mark.parametrize(
     "content", [b"\xff\xfe", b"{}", b'{"schema": "redline.results/0", "redline_version": "0.0.1"}']
 )
-def test_results_of_an_older_schema_or_none_give_a_page_that_says_so(finished: Path, content: bytes) -> None:
+def test_results_with_an_older_schema_or_none_are_reported_on_the_page(finished: Path, content: bytes) -> None:
     with changed(finished / "results.json", content):
         said = say("report", finished, "--out", finished / "logs/older.html")
     page = (finished / "logs/older.html").read_text()
@@ -71,7 +71,7 @@ def test_results_of_an_older_schema_or_none_give_a_page_that_says_so(finished: P
     assert "No verdict: its results cannot be read" in page
 
 
-def test_hostile_file_names_and_bytes_reach_neither_terminal_nor_page(finished: Path, tmp_path: Path) -> None:
+def test_hostile_file_names_and_bytes_are_escaped(finished: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(finished, tmp_path / "hostile"))
     evil = b"\x1b[31m<script>alert(1)</script>\xe2\x80\xae\xff.json"
     Path(os.fsdecode(os.fsencode(folder / "evidence") + b"/" + evil.replace(b"/", b"|"))).write_bytes(
@@ -87,30 +87,30 @@ def test_hostile_file_names_and_bytes_reach_neither_terminal_nor_page(finished: 
     assert "<script" not in page
 
 
-def test_json_and_markdown_go_to_the_standard_output(finished: Path) -> None:
+def test_json_and_markdown_are_printed_to_stdout(finished: Path) -> None:
     document = json.loads(say("report", finished, "--format", "json").out)
-    assert document["runs"][0]["headline"]["verdict"] == "none"  # the seal of a run without cells is not proved
+    assert document["runs"][0]["headline"]["verdict"] == "none"  # the seal of a run without cells is not verified
     assert len(document["runs"][0]["trials"]) == 4
     assert say("report", finished, "--format", "md").out.startswith("## No verdict")
     assert not (finished / "report.md").exists()
 
 
-def test_two_runs_stand_in_one_file(finished: Path, tmp_path: Path) -> None:
+def test_two_runs_share_one_report(finished: Path, tmp_path: Path) -> None:
     both = tmp_path / "both.html"
     assert say("report", finished, finished, "--out", both).code == ExitCode.OK
     page = both.read_text()
     assert f"Run 2: {finished.name}" in page
-    assert f"{finished.name}/evidence/" in page  # links lead from where the page lies
+    assert f"{finished.name}/evidence/" in page  # links are relative to the page
 
 
-def test_what_is_no_folder_of_a_run_or_cannot_be_written_is_one_line(finished: Path, tmp_path: Path) -> None:
+def test_an_invalid_folder_or_output_is_refused_in_one_line(finished: Path, tmp_path: Path) -> None:
     nowhere = say("report", tmp_path / "nothing")
     assert (nowhere.code, nowhere.err.count("\n")) == (ExitCode.USAGE, 1)
     assert say("report", finished, "--out", tmp_path / "no/such/folder.html").code == ExitCode.USAGE
     assert say("report", finished, "--format", "docx").code == ExitCode.USAGE
 
 
-def test_without_a_browser_a_pdf_is_one_line_and_code_2(
+def test_without_a_browser_a_pdf_is_refused_with_exit_code_2(
     finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))

@@ -172,12 +172,12 @@ def test_where_nothing_can_be_kept_is_told_before_anything_runs(
 @pytest.mark.cell
 def test_every_later_run_bears_the_calibration_and_says_so(own_state: Path, tmp_path: Path) -> None:
     assert a_run(tmp_path / "before", trials=1).results.calibration is None
-    assert "not calibrated on this machine" in say("report", tmp_path / "before").out
+    assert "not calibrated on this host" in say("report", tmp_path / "before").out
 
     kept = calibration(as_it_is("replicator"), as_it_is("proxy"))
     keep_calibration(kept)
     assert a_run(tmp_path / "after", trials=1).results.calibration == kept
-    line = "2 of 2 trials of controls judged right; replicated: sensitivity 1/1 (exact 3–100 %)"
+    line = "2 of 2 control trials judged correctly; replicated: sensitivity 1/1 (exact 3–100 %)"
     assert line in say("report", tmp_path / "after").out
     page = (tmp_path / "after/report.html").read_text()
     assert "replicated, sensitivity: 1/1 (exact 3–100 %)" in page
@@ -242,4 +242,4 @@ def test_trials_that_another_version_judged_calibrate_nothing(
         say(*command)
     said = say(*command)
     assert said.code == ExitCode.USAGE
-    assert "holds trials that redline 0.0.1 judged; choose another --out" in said.err
+    assert "contains trials judged by redline 0.0.1; choose another --out" in said.err

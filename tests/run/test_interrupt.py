@@ -125,7 +125,7 @@ def test_a_killed_run_leaves_no_process_and_is_completed_by_the_same_command(tmp
     run.end(signal.SIGKILL)
     assert run.nothing_is_left()
 
-    kept = re.search(r"(\d+) finished before", complete(tmp_path / "out"))
+    kept = re.search(r"(\d+) already finished", complete(tmp_path / "out"))
     assert kept is not None
     assert int(kept[1]) >= 1
     assert outcomes(tmp_path / "out") == {"replicated": TRIALS}

@@ -67,7 +67,7 @@ def test_no_trial_starts_while_the_model_does_not_answer_and_all_run_once_it_doe
     assert outcomes.count("invalid") <= 2, done.stderr  # those that had started; none while it was known to be down
     assert outcomes.count("no_attempt") >= 1
     assert "waiting for the model" in done.stderr
-    assert "answers again" in done.stderr
+    assert "is responding again" in done.stderr
 
 
 def test_a_run_gives_up_after_its_wait_and_keeps_what_is_to_be_run(tmp_path: Path) -> None:

@@ -1,1 +1,1 @@
-"""The command `redline`: one file a command, each loading what it needs only when it is called."""
+"""The command line. One file per command; each command imports what it needs when it runs."""

@@ -1,7 +1,7 @@
-"""What a shell completes: names of scenarios, factors, controls, runtimes and plans.
+"""Shell completion for the names of scenarios, factors, controls, runtimes and plans.
 
-Reading them from where they are defined loads Inspect, which takes seconds. So they are kept in the user's cache, under
-what tells whether the sources changed.
+Reading the names from their definitions imports Inspect, which takes seconds. They are therefore cached in the user's
+cache folder, together with a fingerprint of the source files.
 """
 
 import hashlib
@@ -12,67 +12,67 @@ from pathlib import Path
 from typing import Any
 
 Names = dict[str, dict[str, str]]
-"""Each kind's names, with what a shell shows beside them."""
+"""Names by kind, each with the description that the shell shows."""
 
 SOURCES = ("scenarios", "controls")
 
 
 def scenario_or_plan(incomplete: str) -> Iterator[tuple[str, str]]:
-    """Scenarios and plan files."""
-    yield from _begun(_names()["scenarios"].items(), incomplete)
+    """Complete scenarios and plan files."""
+    yield from _matching(_names()["scenarios"].items(), incomplete)
     folder = Path(incomplete or ".") if incomplete.endswith("/") or not incomplete else Path(incomplete).parent
     plans = (str(path) for suffix in ("yaml", "yml") for path in sorted(folder.glob(f"*.{suffix}")))
-    yield from _begun(((path, "plan file") for path in plans), incomplete)
+    yield from _matching(((path, "plan file") for path in plans), incomplete)
 
 
 def setting(incomplete: str) -> Iterator[tuple[str, str]]:
-    """Factors, and once one is named, its settings."""
-    yield from _begun(_names()["settings"].items(), incomplete)
+    """Complete factors and their settings."""
+    yield from _matching(_names()["settings"].items(), incomplete)
 
 
 def model(incomplete: str) -> Iterator[tuple[str, str]]:
-    """Controls, and the providers of models."""
+    """Complete controls and model providers."""
     from redline._providers import providers
 
-    yield from _begun(_names()["controls"].items(), incomplete)
-    yield from _begun(((f"{name}/", "provider") for name in providers()), incomplete)
+    yield from _matching(_names()["controls"].items(), incomplete)
+    yield from _matching(((f"{name}/", "provider") for name in providers()), incomplete)
 
 
 def runtime(incomplete: str) -> Iterator[tuple[str, str]]:
-    """Runtimes."""
+    """Complete runtimes."""
     from redline.cell.config import runtime_names
 
-    yield from _begun(((name, "") for name in runtime_names()), incomplete)
+    yield from _matching(((name, "") for name in runtime_names()), incomplete)
 
 
-def _begun(names: Iterable[tuple[str, str]], incomplete: str) -> Iterator[tuple[str, str]]:
+def _matching(names: Iterable[tuple[str, str]], incomplete: str) -> Iterator[tuple[str, str]]:
     return ((name, about) for name, about in names if name.startswith(incomplete))
 
 
 def _names() -> Names:
-    """The names as they are now, from the cache where it is of the same sources."""
+    """Return the current names, from the cache if its fingerprint matches the sources."""
     from platformdirs import user_cache_path
 
-    kept = user_cache_path("redline") / "names.json"
-    mark = _mark()
+    cache = user_cache_path("redline") / "names.json"
+    fingerprint = _fingerprint()
     try:
-        found: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8"))
-        if found["mark"] == mark:
+        found: dict[str, Any] = json.loads(cache.read_text(encoding="utf-8"))
+        if found["fingerprint"] == fingerprint:
             names: Names = found["names"]
             return names
     except (OSError, ValueError, KeyError, TypeError):
-        pass  # none, or not one of ours: it is written anew
+        pass  # no cache, or an unreadable one: write a new one
     names = _read_names()
     try:
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        kept.write_text(json.dumps({"mark": mark, "names": names}), encoding="utf-8")
+        cache.parent.mkdir(parents=True, exist_ok=True)
+        cache.write_text(json.dumps({"fingerprint": fingerprint, "names": names}), encoding="utf-8")
     except OSError:
-        pass  # completing takes longer, and works
+        pass  # completion works without a cache, only slower
     return names
 
 
-def _mark() -> str:
-    """Changes when the files do that define names."""
+def _fingerprint() -> str:
+    """Return a fingerprint that changes when a file that defines names changes."""
     folder = Path(str(files("redline")))
     stats = [(str(path), path.stat().st_mtime_ns) for source in SOURCES for path in (folder / source).glob("*.py")]
     return hashlib.sha256(json.dumps(sorted(stats)).encode()).hexdigest()

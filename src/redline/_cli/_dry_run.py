@@ -1,4 +1,4 @@
-"""What a plan would run, without running it."""
+"""Print what a plan would run without running it."""
 
 import json
 from pathlib import Path
@@ -11,7 +11,7 @@ from redline.tether.caps import Caps
 
 
 def print_dry_run(plan: Plan, prices: Path | None, *, as_json: bool) -> None:
-    """Prints conditions, and the most that they can call and cost."""
+    """Print the conditions of a plan and the upper bounds of their model calls and cost."""
     plan = completed(plan)
     refuse_weak_runtime(plan, choose_runtime(plan.runtime).name)
     price(plan, prices)
@@ -19,7 +19,7 @@ def print_dry_run(plan: Plan, prices: Path | None, *, as_json: bool) -> None:
     check_solvers(plan)
     arms = [(arm, len(arm_task(arm, plan).dataset)) for arm in plan.arms]
     replica_calls = Caps.default().calls
-    # A call adds a message at least, so the bound on an agent's messages bounds its calls.
+    # Every call adds at least one message, so the message limit bounds the number of calls.
     own_calls = sum(int(arm.factors["message_limit"]) * len(plan.models_of(arm)) * trials for arm, trials in arms)
     if as_json:
         document = {
@@ -35,7 +35,7 @@ def print_dry_run(plan: Plan, prices: Path | None, *, as_json: bool) -> None:
         factors = " ".join(f"{name}={value}" for name, value in arm.factors.items())
         for spec in plan.models_of(arm):
             print(f"{trials:>5} trials  {arm.scenario}  {spec.name}  {factors}")
-    print(f"{plan.planned_trials:>5} trials in all; plan {plan.sha256}")
+    print(f"{plan.planned_trials:>5} trials in total; plan {plan.sha256}")
     print(f"model calls: at most {own_calls} by agents under test, {plan.planned_trials * replica_calls} by replicas")
-    cost = "not bounded: give --max-cost" if plan.max_cost is None else f"at most ${plan.max_cost:.2f}"
-    print(f"cost: {'none, controls cost nothing' if all(spec.is_control for spec in plan.every_model) else cost}")
+    cost = "unlimited; set a limit with --max-cost" if plan.max_cost is None else f"at most ${plan.max_cost:.2f}"
+    print(f"cost: {'none, controls are free' if all(spec.is_control for spec in plan.every_model) else cost}")

@@ -4,18 +4,18 @@ from dataclasses import dataclass
 from typing import Literal
 
 State = Literal["ok", "optional", "missing"]
-"""There and working; not there, or not working, and not needed; what keeps a run from being possible."""
+"""Available; unavailable but not required; unavailable and required for every run."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at."""
+    """The result of one check."""
 
     what: str
-    """What it is."""
+    """Name of the check."""
     state: State
-    """Whether it is there and works, and whether that matters."""
+    """State of the item."""
     found: str
     """What was found."""
     fix: str = ""
-    """What to do about it: where possible, the command to type."""
+    """How to fix it; a command where possible."""

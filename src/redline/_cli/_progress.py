@@ -1,4 +1,4 @@
-"""How a run shows its progress: a live view in a terminal, plain lines elsewhere, or nothing; always on stderr."""
+"""Progress of a run on stderr: a live view in a terminal, plain lines elsewhere, or nothing."""
 
 import time
 from collections import Counter
@@ -12,21 +12,21 @@ from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
-from redline._cli._say import say
+from redline._cli._messages import print_message
 from redline._text import LONGEST_LINE, clean_line
 
 if TYPE_CHECKING:
     from redline.run.watch import Spent, Watcher
 
 PLAIN_SECONDS = 5.0
-"""A plain line at most this often, so that a log stays readable."""
+"""Minimum interval between plain lines, so that a log stays readable."""
 
 MINUTE, HOUR = 60, 3600
 
 
 @dataclass
 class Tally:
-    """What is known of a run so far."""
+    """The running totals of a run."""
 
     planned: int = 0
     finished_before: int = 0
@@ -36,24 +36,24 @@ class Tally:
     cost: float = 0.0
 
     def add(self, outcome: str, spent: "Spent") -> None:
-        """Counts one trial."""
+        """Add one trial."""
         self.outcomes[clean_line(outcome)] += 1
         self.tokens += spent.tokens
         self.cost += spent.cost
 
     @property
     def done(self) -> int:
-        """Trials that are judged, those of earlier commands among them."""
+        """Number of judged trials, including those of earlier commands."""
         return self.finished_before + self.outcomes.total()
 
     @property
     def seconds_left(self) -> float | None:
-        """How long the rest takes at the rate so far; None where there is none yet."""
-        drawn, left = self.outcomes.total(), self.planned - self.done
-        return (time.monotonic() - self.began) / drawn * left if drawn and left > 0 else None
+        """Estimated time for the remaining trials; None before the first trial finishes."""
+        finished, left = self.outcomes.total(), self.planned - self.done
+        return (time.monotonic() - self.began) / finished * left if finished and left > 0 else None
 
     def words(self) -> str:
-        """Outcomes, the most frequent first, what they took, and how long the rest will."""
+        """Return the outcomes, the most frequent first, with tokens, cost and remaining time."""
         parts = [", ".join(f"{count} {outcome}" for outcome, count in self.outcomes.most_common())]
         parts += [f"{self.tokens:,} tokens"] if self.tokens else []
         parts += [f"${self.cost:.2f}"] if self.cost else []
@@ -63,7 +63,7 @@ class Tally:
 
 
 def duration(seconds: float) -> str:
-    """A time as one says it."""
+    """Format a duration, such as `5 min`."""
     if seconds < MINUTE:
         return f"{seconds:.0f} s"
     if seconds < HOUR:
@@ -72,82 +72,82 @@ def duration(seconds: float) -> str:
 
 
 def waiting_words(model: str, seconds: float, fault: str) -> str:
-    """Return a line for a wait: which model, since when, and why."""
-    return clean_line(f"waiting for the model {model} since {duration(seconds)}: {fault}", LONGEST_LINE)
+    """Return the line for a wait: model, duration and reason."""
+    return clean_line(f"waiting for model {model} for {duration(seconds)}: {fault}", LONGEST_LINE)
 
 
-class Silent:
-    """Nothing at all."""
+class SilentProgress:
+    """A progress display that prints only notes."""
 
     def checked(self, line: str) -> None:
-        """Nothing."""
+        """Print nothing."""
 
     def sealing(self, runtime: str) -> None:
-        """Nothing."""
+        """Print nothing."""
 
     def sealed(self, summary: str, seconds: float) -> None:
-        """Nothing."""
+        """Print nothing."""
 
     def began(self, planned: int, finished: int, cells: int) -> None:
-        """Nothing."""
+        """Print nothing."""
 
     def judged(self, trial: str, outcome: str, spent: "Spent") -> None:
-        """Nothing."""
+        """Print nothing."""
 
     def waiting(self, model: str, seconds: float, fault: str) -> None:
-        """Nothing."""
+        """Print nothing."""
 
     def ended(self) -> None:
-        """Nothing."""
+        """Print nothing."""
 
     def note(self, line: str) -> None:
-        """Say it all the same: it answers what the user did, or says why the run takes longer."""
-        say(line)
+        """Print the line: it answers a user action or explains a delay."""
+        print_message(line)
 
 
 class PlainProgress:
-    """One line now and then."""
+    """A progress display that prints a line at intervals."""
 
     def __init__(self) -> None:
-        """Nothing planned yet."""
+        """Initialise empty totals."""
         self._tally = Tally()
         self._last = 0.0
         self._last_wait: float | None = None
 
     def checked(self, line: str) -> None:
-        """Print it."""
+        """Print the line."""
         self._line(line)
 
     def sealing(self, runtime: str) -> None:
-        """Nothing: it takes some seconds only."""
+        """Print nothing: measuring the seal takes only a few seconds."""
 
     def sealed(self, summary: str, seconds: float) -> None:
-        """Says what was found."""
+        """Print the result of the seal measurement."""
         self._line(f"{summary}, in {seconds:.1f} s")
 
     def began(self, planned: int, finished: int, cells: int) -> None:
-        """Says what is ahead."""
+        """Print the number of trials and cells."""
         self._tally = Tally(planned, finished)
-        kept = f", {finished} finished before" if finished else ""
-        self._line(f"{planned} trials{kept}, up to {cells} cells at once")
+        kept = f", {finished} already finished" if finished else ""
+        self._line(f"{planned} trials{kept}, up to {cells} concurrent cells")
 
     def judged(self, trial: str, outcome: str, spent: "Spent") -> None:
-        """Counts one trial."""
+        """Count the trial; print a line if the last one is old enough."""
         self._tally.add(outcome, spent)
         if time.monotonic() - self._last >= PLAIN_SECONDS:
             self._line(self._so_far())
 
     def waiting(self, model: str, seconds: float, fault: str) -> None:
-        """Say so, now and then."""
+        """Print the wait once a minute, and its end."""
         if not seconds:
             self._last_wait = None
-            self._line(f"{model} answers again")
+            self._line(f"{model} is responding again")
         elif self._last_wait is None or time.monotonic() - self._last_wait >= MINUTE:
             self._last_wait = time.monotonic()
             self._line(waiting_words(model, seconds, fault))
 
     def ended(self) -> None:
-        """Says how it ended."""
+        """Print the final totals."""
         if self._tally.outcomes:
             self._line(self._so_far())
 
@@ -160,14 +160,14 @@ class PlainProgress:
 
     def _line(self, text: str) -> None:
         self._last = time.monotonic()
-        say(text)
+        print_message(text)
 
 
 class LiveProgress:
-    """A bar that moves, and below it what came of the trials so far."""
+    """A progress bar with the outcomes so far below it."""
 
     def __init__(self, console: Console) -> None:
-        """Shows the run on a terminal."""
+        """Create the display on a terminal."""
         columns = (
             TextColumn("{task.description}", markup=False),
             BarColumn(),
@@ -177,7 +177,7 @@ class LiveProgress:
         self._tally = Tally()
         self._waits: dict[str, str] = {}
         self._bar = Progress(*columns, console=console)
-        self._task = self._bar.add_task("making ready", total=None)
+        self._task = self._bar.add_task("preparing", total=None)
         self.live = Live(console=console, transient=True, get_renderable=self._view)
 
     def _view(self) -> Group:
@@ -185,36 +185,38 @@ class LiveProgress:
         return Group(self._bar, *(Text(line, overflow="fold") for line in lines))
 
     def checked(self, line: str) -> None:
-        """Print it above the bar."""
+        """Print the line above the bar."""
         self.live.console.print(Text(clean_line(line, LONGEST_LINE)))
 
     def sealing(self, runtime: str) -> None:
-        """Says so beside the bar."""
+        """Show the step next to the bar."""
         self._bar.update(self._task, description=f"measuring the seal on {runtime}")
 
     def sealed(self, summary: str, seconds: float) -> None:
-        """Says what was found, above the bar."""
+        """Print the result of the seal measurement above the bar."""
         self.live.console.print(Text(clean_line(f"{summary}, in {seconds:.1f} s", LONGEST_LINE)))
 
     def began(self, planned: int, finished: int, cells: int) -> None:
-        """Sets the bar's length."""
+        """Set the length of the bar."""
         self._tally = Tally(planned, finished)
-        self._bar.update(self._task, total=planned, completed=finished, description=f"trials, up to {cells} at once")
+        self._bar.update(
+            self._task, total=planned, completed=finished, description=f"trials, up to {cells} concurrently"
+        )
 
     def judged(self, trial: str, outcome: str, spent: "Spent") -> None:
-        """Moves the bar by one trial."""
+        """Advance the bar by one trial."""
         self._tally.add(outcome, spent)
         self._bar.update(self._task, completed=self._tally.done)
 
     def waiting(self, model: str, seconds: float, fault: str) -> None:
-        """Show it below the bar for as long as it lasts."""
+        """Show the wait below the bar until it ends."""
         if seconds:
             self._waits = {**self._waits, model: waiting_words(model, seconds, fault)}
         else:
             self._waits = {name: words for name, words in self._waits.items() if name != model}
 
     def ended(self) -> None:
-        """Nothing to add: the table follows."""
+        """Print nothing: the results table follows."""
 
     def note(self, line: str) -> None:
         """Print the line above the bar."""
@@ -223,10 +225,10 @@ class LiveProgress:
 
 @contextmanager
 def progress_on(*, quiet: bool = False) -> Iterator["Watcher"]:
-    """The progress display for where stderr goes to."""
+    """Yield the progress display that fits stderr."""
     console = Console(stderr=True)
     if quiet:
-        yield Silent()
+        yield SilentProgress()
     elif not console.is_terminal or console.is_dumb_terminal:
         yield PlainProgress()
     else:

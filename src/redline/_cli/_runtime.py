@@ -1,4 +1,4 @@
-"""Names of runtimes on a command line."""
+"""Parse the name of a runtime on the command line."""
 
 import typing
 
@@ -10,7 +10,11 @@ if typing.TYPE_CHECKING:
 
 
 def as_runtime(text: str) -> "RuntimeName":
-    """Return the name of a runtime, or `auto`, as a command line gives it."""
+    """Return the name of a runtime, or `auto`, as a command line gives it.
+
+    Raises:
+        UsageError: No runtime has this name.
+    """
     from redline.cell.config import runtime_names
 
     if text in runtime_names():

@@ -8,8 +8,8 @@ import typer
 
 from redline._bounds import MAX_TRIALS
 from redline._cli import _completion, _options
+from redline._cli._messages import print_message
 from redline._cli._runtime import as_runtime
-from redline._cli._say import say
 from redline._errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from redline.run import Outcome
 
 NOT_KEPT = (ExitCode.INTERRUPTED, ExitCode.INTERNAL, ExitCode.SEAL, ExitCode.EVIDENCE)
-"""Ends of a run after which its trials are not all there, or are not to be relied on."""
+"""Exit codes after which trials are missing or not reliable."""
 
 
 def calibrate(
@@ -26,7 +26,7 @@ def calibrate(
         typer.Option(
             min=1,
             max=MAX_TRIALS,
-            help="Trials of each control that is asked outright; in other arms, controls run once.",
+            help="Trials of each control in instructed arms; in other arms, each control runs once.",
         ),
     ] = 1,
     runtime: Annotated[
@@ -38,12 +38,12 @@ def calibrate(
         Path | None,
         typer.Option(help="Folder for plan, logs, evidence and results.  [default: out/calibration-RUNTIME]"),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the calibration as JSON, and nothing else.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the calibration as JSON and nothing else.")] = False,
 ) -> int:
-    """Runs every control and says where the verifier is wrong.
+    """Run every control and measure the verifier's error rate.
 
-    The true outcome of each is known. Every later run of this version on this runtime bears the result. Exit code 5
-    where a control is misjudged.
+    The true outcome of each control is known. Later runs with this version and runtime include the calibration in
+    their results. The exit code is 5 if the verifier misjudges a control.
     """
     from redline._cli._progress import progress_on
     from redline.cell.open import choose_runtime
@@ -65,26 +65,28 @@ def calibrate(
     else:
         _print(calibration)
     for one in calibration.misjudged:
-        say(f"misjudged {one.trial}: {'; '.join(one.differences)}")
+        print_message(f"misjudged {one.trial}: {'; '.join(one.differences)}")
     if outcome.exit_code in NOT_KEPT or calibration.trials < plan.planned_trials:
-        say("not kept as this machine's calibration: it is not complete")
+        print_message("the calibration is incomplete and was not stored")
         return outcome.exit_code
     path = keep_calibration(calibration)
-    say(f"kept in {path}: runs of this version on {chosen} bear it")
-    # A control that breaks its cell is rightly invalid, so a run of controls is judged by its truths alone.
+    print_message(f"stored in {path}; later runs with this version on {chosen} include it")
+    # Some controls break their cell and are correctly invalid, so only the known truths decide the exit code.
     return ExitCode.CONTROL_MISJUDGED if calibration.misjudged else ExitCode.OK
 
 
 def _ended(outcome: "Outcome", folder: Path) -> datetime | None:
-    """When the last trial ended; None where none was drawn.
+    """Return the time at which the last trial ended; None if no trial ran.
 
     Raises:
-        UsageError: The folder holds trials that another version judged, which say nothing about this one.
+        UsageError: The folder contains trials that another version judged; they do not calibrate this one.
     """
     from redline import __version__
 
     if others := outcome.versions - {__version__}:
-        raise UsageError(f"{folder} holds trials that redline {', '.join(sorted(others))} judged; choose another --out")
+        raise UsageError(
+            f"{folder} contains trials judged by redline {', '.join(sorted(others))}; choose another --out folder"
+        )
     return None if outcome.ended is None else datetime.fromisoformat(outcome.ended)
 
 

@@ -14,26 +14,26 @@ def doctor(
         typer.Option(
             "--model",
             "-m",
-            help="Try this model's server, and nothing else; may be repeated.",
+            help="Check only this model's server; may be repeated.",
             autocompletion=_completion.model,
         ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON, and nothing else.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON and nothing else.")] = False,
 ) -> int:
-    """Says what this machine can do, and what to type about the rest.
+    """Check this host and print the command that fixes each gap.
 
-    Every runtime that is installed is tried: a cell is made, probed and removed. Of keys only the names of their
-    variables are shown. What is `missing` keeps every run from being possible, and makes the exit code 2. With --model
-    the servers of these models are tried instead, as a run does before its first trial.
+    Each installed runtime is tested: a cell is started, probed and removed. API keys are not printed, only the names of
+    their variables. The exit code is 2 if a required item is `missing`. With --model, the preflight of a run is
+    performed on these models instead.
     """
     import json
 
-    from redline._cli._examine import examine
-    from redline._cli._examine_models import tried_models
+    from redline._cli._host_checks import check_host
+    from redline._cli._model_checks import check_models
     from redline._text import LONGEST_LINE, clean_line
 
     findings = []
-    for finding in tried_models(model) if model else examine():
+    for finding in check_models(model) if model else check_host():
         findings.append(finding)
         if not as_json:
             fix = f"\n{'':<10}-> {clean_line(finding.fix, LONGEST_LINE)}" if finding.fix else ""
@@ -42,5 +42,5 @@ def doctor(
         print(json.dumps([vars(finding) for finding in findings], indent=1))
     missing = [finding.what for finding in findings if finding.state == "missing"]
     if not as_json:
-        print(f"no run is possible before this is mended: {', '.join(missing)}" if missing else "a run is possible")
+        print(f"redline cannot run; fix first: {', '.join(missing)}" if missing else "redline can run on this host")
     return ExitCode.USAGE if missing else ExitCode.OK

@@ -7,9 +7,9 @@ import typer
 
 from redline._bounds import MAX_TRIALS
 from redline._cli import _options
+from redline._cli._messages import print_message
 from redline._cli._options import number
 from redline._cli._runtime import as_runtime
-from redline._cli._say import say
 from redline._errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
@@ -22,31 +22,33 @@ if TYPE_CHECKING:
 
 def guard(
     model: Annotated[
-        list[str] | None, typer.Option("--model", "-m", help="Model as Inspect names it; may be repeated.")
+        list[str] | None, typer.Option("--model", "-m", help="Model, in Inspect's notation; may be repeated.")
     ] = None,
     guardrail: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME[:PARAMETER=VALUE]", help="Guardrail; may be repeated.  [default: every one]"),
+        typer.Option(metavar="NAME[:PARAMETER=VALUE]", help="Guardrail; may be repeated.  [default: all]"),
     ] = None,
-    stack: Annotated[bool, typer.Option("--stack", help="Also all together, and all but each one.")] = False,
+    stack: Annotated[
+        bool, typer.Option("--stack", help="Also run all guardrails together, and all but each one.")
+    ] = False,
     attack: Annotated[
         list[str] | None,
         typer.Option(
-            help="self_replication, shutdown_avoidance, remote_copy or none; may be repeated.  [default: all]"
+            help="Attack: self_replication, shutdown_avoidance, remote_copy or none; may be repeated.  [default: all]"
         ),
     ] = None,
     job: Annotated[
         list[str] | None,
-        typer.Option(help="Ordinary job, or none; may be repeated.  [default: every one]"),
+        typer.Option(help="Ordinary job, or none; may be repeated.  [default: all]"),
     ] = None,
-    trials: Annotated[int, typer.Option(min=1, max=MAX_TRIALS, help="Trials of each attack under each setting.")] = 10,
-    job_trials: Annotated[int, typer.Option(min=1, max=MAX_TRIALS, help="Trials of each job under each setting.")] = 1,
-    runtime: Annotated[str, typer.Option(help="auto, runsc, runc, crun or docker.")] = "auto",
+    trials: Annotated[int, typer.Option(min=1, max=MAX_TRIALS, help="Trials per attack and setting.")] = 10,
+    job_trials: Annotated[int, typer.Option(min=1, max=MAX_TRIALS, help="Trials per job and setting.")] = 1,
+    runtime: Annotated[str, typer.Option(help="Container runtime: auto, runsc, runc, crun or docker.")] = "auto",
     out: Annotated[Path, typer.Option(help="Folder for plan, logs, evidence, results and report.")] = Path("out/guard"),
     seed: _options.Seed = 0,
     factor: Annotated[
         list[str] | None,
-        typer.Option("-T", metavar="FACTOR=VALUE", help="Setting of a factor in every arm that has it."),
+        typer.Option("-T", metavar="FACTOR=VALUE", help="Factor setting for every arm that has the factor."),
     ] = None,
     monitor: _options.Monitor = None,
     hold: _options.Hold = 5.0,
@@ -59,7 +61,10 @@ def guard(
     cells: _options.Cells = None,
     replay: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Run guardrails on the stored trials of a run instead: no cell, no model."),
+        typer.Option(
+            metavar="DIR",
+            help="Evaluate guardrails on the stored trials of a run, without cells or a model under test.",
+        ),
     ] = None,
     held_out: Annotated[
         float,
@@ -70,14 +75,15 @@ def guard(
     quiet: _options.Quiet = False,
     as_json: _options.AsJson = False,
 ) -> int:
-    """Compares guardrails: off, each alone and, if stacked, together, under attack and at ordinary work.
+    """Compare guardrails with no guardrail.
 
-    Trials are paired by seed with those in which every guardrail is off. The same command again completes a run.
+    Attacks and ordinary jobs run with each setting of the guardrails and with every guardrail off, paired by seed. To
+    complete an interrupted run, run the same command again.
     """
     if replay is not None:
         return _replay(replay, guardrail or [], monitor, held_out, as_json=as_json)
     if not model:
-        raise UsageError("name the model under test with --model, or stored trials with --replay DIR")
+        raise UsageError("no model given; add --model NAME, or --replay DIR to use stored trials")
     from redline.run.guarding import ATTACKS, every_guardrail, guard_arms
 
     found = guard_arms(
@@ -101,14 +107,14 @@ def guard(
         }
     )
     for line in found.left_out:
-        say(line)
+        print_message(line)
     if dry_run:
         from redline._cli._dry_run import print_dry_run
 
         print_dry_run(plan, prices, as_json=as_json)
         return ExitCode.OK
 
-    from redline._cli._carry_out import carry_out
+    from redline._cli._run_plan import run_and_report
     from redline.run import Options
 
     options = Options(
@@ -120,20 +126,20 @@ def guard(
         model_wait=model_wait,
         preflight=not no_preflight,
     )
-    return carry_out(plan, out, options, _print, quiet=quiet, as_json=as_json)
+    return run_and_report(plan, out, options, _print, quiet=quiet, as_json=as_json)
 
 
 def _replay(root: Path, names: list[str], monitor: str | None, held_out: float, *, as_json: bool) -> int:
-    """Prints what guardrails make of stored trials."""
+    """Print how guardrails perform on stored trials."""
     import anyio
 
     from redline.report.replay import REPLAY_COLUMNS, replay, replay_lines
     from redline.run.models import ready_monitor
 
-    asked = None if monitor is None else ready_monitor(monitor)
-    found = anyio.run(lambda: replay(root, names, monitor=asked, held_out=held_out))
+    monitor_model = None if monitor is None else ready_monitor(monitor)
+    found = anyio.run(lambda: replay(root, names, monitor=monitor_model, held_out=held_out))
     for line in found.left_out:
-        say(line)
+        print_message(line)
     if as_json:
         print(found.model_dump_json(indent=2))
         return ExitCode.OK
@@ -159,7 +165,7 @@ def _plan(fields: dict[str, object]) -> "Plan":
 
 
 def _factors(assignments: list[str]) -> "dict[str, Scalar]":
-    """Settings that are given once each, as scenarios take them."""
+    """Return the factor settings, checked and converted to their types."""
     from redline._names import unknown
     from redline.catalog import scenarios
     from redline.plan import assignment
@@ -168,7 +174,7 @@ def _factors(assignments: list[str]) -> "dict[str, Scalar]":
     found: dict[str, Scalar] = {}
     for name, value in map(assignment, assignments):
         if name == "guardrails" or name in found:
-            raise UsageError(f"-T {name}: give guardrails with --guardrail, and every other factor once")
+            raise UsageError(f"-T {name}: use --guardrail for guardrails, and give every other factor once")
         if name not in known:
             raise UsageError(unknown("factor", name, known))
         found[name] = known[name].setting(value)
@@ -180,9 +186,9 @@ def _print(results: "Results") -> None:
     from redline.report.guards import COLUMNS, guard_lines, guard_rows
     from redline.report.table import seal_line
 
-    _print_table("Guardrails against none, paired by seed", COLUMNS, guard_lines(guard_rows(results)))
+    _print_table("Guardrails compared with none, paired by seed", COLUMNS, guard_lines(guard_rows(results)))
     if detectors := detector_rows(results):
-        _print_table("Guardrails that detect", DETECTOR_COLUMNS, detector_lines(detectors))
+        _print_table("Detectors", DETECTOR_COLUMNS, detector_lines(detectors))
     print(seal_line(results))
 
 

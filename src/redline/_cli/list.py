@@ -18,13 +18,13 @@ def list_(
         str | None,
         typer.Argument(
             metavar="[KIND]",
-            help="scenarios, factors, controls, guardrails or plans; all of them if not given.",
+            help="scenarios, factors, controls, guardrails or plans.  [default: all]",
             autocompletion=lambda incomplete: [kind for kind in KINDS if kind.startswith(incomplete)],
         ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the lists as JSON, and nothing else.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the lists as JSON and nothing else.")] = False,
 ) -> int:
-    """Lists scenarios, factors, controls, guardrails and plans."""
+    """List scenarios, factors, controls, guardrails and plans."""
     from redline._names import unknown
 
     if what is not None and what not in KINDS:
@@ -40,19 +40,19 @@ def list_(
         for name, entry in entries.items():
             print(f"  {name:<{width}}  {_line(entry)}")
         if not entries:
-            print("  none yet")
+            print("  none")
         print()
     return ExitCode.OK
 
 
 def _line(entry: Mapping[str, Any]) -> str:
-    """An entry on one line: what it is, and then what it may be."""
-    beside = {name: value for name, value in entry.items() if name != "summary" and value}
-    notes = "; ".join(f"{name} {_words(value)}" for name, value in beside.items())
+    """Return an entry as one line: its summary, then its other fields in brackets."""
+    others = {name: value for name, value in entry.items() if name != "summary" and value}
+    notes = "; ".join(f"{name} {_text(value)}" for name, value in others.items())
     return f"{entry['summary']}{f'  [{notes}]' if notes else ''}"
 
 
-def _words(value: object) -> str:
+def _text(value: object) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list | dict) else str(value)
 
 
@@ -73,7 +73,7 @@ def _settings(factor: "Factor") -> dict[str, Any]:
 
 
 def _factors() -> dict[str, Any]:
-    """Factors of all scenarios; where scenarios differ in the settings of one, the choices of all."""
+    """Return the factors of all scenarios, with the union of the choices where scenarios differ."""
     from redline.catalog import scenarios
 
     found: dict[str, Any] = {}
@@ -120,9 +120,9 @@ def _plans() -> dict[str, Any]:
 
 KINDS: Mapping[str, tuple[str, Callable[[], dict[str, Any]]]] = {
     "scenarios": ("redline run SCENARIO -T factor=value", _scenarios),
-    "factors": ("-T factor=value; given twice, two arms", _factors),
+    "factors": ("-T factor=value; repeat it for several arms", _factors),
     "controls": ("--model redline/NAME", _controls),
     "guardrails": ("-T guardrails=NAME+NAME:parameter=value, or redline guard --guardrail NAME", _guardrails),
     "plans": ("redline run NAME, redline plan check NAME", _plans),
 }
-"""Kinds of things that are listed: how each is used, and its entries by name."""
+"""The kinds that can be listed: how to use each, and its entries by name."""

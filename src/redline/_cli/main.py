@@ -1,4 +1,4 @@
-"""The command `redline` as a whole: its commands, and how an error becomes one line and an exit code."""
+"""Entry point of the command line: register the commands, and turn errors into one line and an exit code."""
 
 import errno
 import os
@@ -10,7 +10,7 @@ import typer
 from typer.exceptions import TyperException
 
 from redline._base import read_toml
-from redline._cli._say import say
+from redline._cli._messages import print_message
 from redline._cli.calibrate import calibrate
 from redline._cli.doctor import doctor
 from redline._cli.guard import guard
@@ -26,9 +26,9 @@ app = typer.Typer(
     name="redline",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    # Plain help keeps the lines of examples as they are, and is there in half the time.
+    # Plain help preserves the line breaks of the examples and starts in half the time.
     rich_markup_mode=None,
-    help="Measures whether an AI agent makes a live, separate copy of itself, in a sealed cell with inert weights.",
+    help="Measure whether an AI agent makes a live, separate copy of itself, in a sealed cell with inert weights.",
 )
 COMMANDS: Mapping[str, Callable[..., int]] = {
     "run": run,
@@ -43,11 +43,11 @@ COMMANDS: Mapping[str, Callable[..., int]] = {
 
 
 DISK_IS_FULL = (errno.ENOSPC, errno.EDQUOT)
-FREE_SOME = "free some space, then give the same command again; finished trials of a run are kept"
+FREE_SPACE = "free some space, then run the same command again; finished trials are kept"
 
 
 def _add_commands() -> None:
-    """Gives the program its commands, each with examples under its help, and itself two to start with."""
+    """Register the commands with the examples that end their help, and two examples for the program itself."""
     examples = read_toml("redline._cli", "examples.toml")
     for name, command in COMMANDS.items():
         app.command(name=name, epilog=_examples(examples.get(name, {})))(command)
@@ -57,7 +57,7 @@ def _add_commands() -> None:
 
 
 def _examples(lines: dict[str, str]) -> str:
-    """Paragraphs that keep their lines, as the mark before each asks."""
+    r"""Return the examples as paragraphs; the marker `\b` keeps their line breaks."""
     return "\n\n".join(f"\b\n{what}:\n  {line}" for what, line in lines.items())
 
 
@@ -82,50 +82,50 @@ def _options(
 
 
 def main() -> None:
-    """Runs the command line and ends the process with its exit code."""
+    """Run the command line and exit with its exit code."""
     sys.exit(execute(sys.argv[1:]))
 
 
 def execute(arguments: list[str]) -> int:
-    """Runs one command line; returns its exit code."""
+    """Run one command line and return its exit code."""
     try:
         code = app(arguments, standalone_mode=False)
         if code == ExitCode.INTERRUPTED and not isinstance(code, ExitCode):
-            raise KeyboardInterrupt  # Typer made a bare number of a Ctrl-C that no command met, and said nothing
+            raise KeyboardInterrupt  # Typer turns an unhandled Ctrl-C into a bare number and prints nothing
     except RedlineError as error:
-        return _say(str(error), error.exit_code)
+        return _fail(str(error), error.exit_code)
     except TyperException as error:
-        return _say(error.format_message(), ExitCode.USAGE)
+        return _fail(error.format_message(), ExitCode.USAGE)
     except (KeyboardInterrupt, typer.Abort):
-        return _say("interrupted", ExitCode.INTERRUPTED)
+        return _fail("interrupted", ExitCode.INTERRUPTED)
     except Exception as error:
-        if isinstance(error, BrokenPipeError) and _reader_is_gone():
+        if isinstance(error, BrokenPipeError) and _stdout_is_closed():
             return ExitCode.OK
-        return _fault(error)
+        return _report_internal_error(error)
     return int(code or 0)
 
 
-def _fault(error: Exception) -> ExitCode:
-    """What is said of an error that no command expects."""
+def _report_internal_error(error: Exception) -> ExitCode:
+    """Print an error that no command handles."""
     if isinstance(error, OSError) and error.errno in DISK_IS_FULL:
         where = f" for {error.filename}" if error.filename else ""
-        return _say(f"the disk is full, nothing can be written{where}: {FREE_SOME}", ExitCode.USAGE)
+        return _fail(f"disk full, cannot write{where}: {FREE_SPACE}", ExitCode.USAGE)
     traceback.print_exception(error)
-    return _say("this is a fault of redline; please report it with the lines above", ExitCode.INTERNAL)
+    return _fail("internal error of redline; please report it with the lines above", ExitCode.INTERNAL)
 
 
-def _reader_is_gone() -> bool:
-    """Whether stdout itself is the broken pipe: whoever read it, such as `head`, has seen enough."""
+def _stdout_is_closed() -> bool:
+    """Whether the broken pipe is stdout, because its reader, such as `head`, has exited."""
     try:
         sys.stdout.flush()
     except BrokenPipeError:
-        # Python would complain once more when it flushes at the end.
+        # Otherwise Python raises the error again when it flushes stdout at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return True
     return False
 
 
-def _say(message: str, code: ExitCode) -> ExitCode:
+def _fail(message: str, code: ExitCode) -> ExitCode:
     if message:
-        say(message)
+        print_message(message)
     return code

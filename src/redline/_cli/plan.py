@@ -14,28 +14,29 @@ if TYPE_CHECKING:
 
     from redline.run.forecast import Cost, FisherForecast, Forecast, RuleForecast, RuleNeed
 
-plan_app = typer.Typer(
-    no_args_is_help=True, help="What a plan would run, what it could tell and what it would cost; nothing is run."
-)
+plan_app = typer.Typer(no_args_is_help=True, help="Check, list and create plans. These commands run no trial.")
 
 MINUTE = 60
 
 
 @plan_app.command()
 def check(
-    file: Annotated[Path, typer.Argument(metavar="PLAN.yaml", help="Plan file; shipped ones by name.")],
+    file: Annotated[Path, typer.Argument(metavar="PLAN.yaml", help="Plan file, or the name of a shipped plan.")],
     model: Annotated[
-        list[str] | None, typer.Option("--model", "-m", help="Model in place of the plan's; may be repeated.")
+        list[str] | None,
+        typer.Option("--model", "-m", help="Model to use instead of the plan's models; may be repeated."),
     ] = None,
-    trials: Annotated[int | None, typer.Option(min=1, max=MAX_TRIALS, help="Trials in place of the plan's.")] = None,
+    trials: Annotated[
+        int | None, typer.Option(min=1, max=MAX_TRIALS, help="Number of trials to use instead of the plan's.")
+    ] = None,
     prices: _options.Prices = None,
     like: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Earlier run whose trials took what these will take.")
+        Path | None, typer.Option(metavar="DIR", help="Earlier run from which to estimate tokens and time.")
     ] = None,
     cells: _options.Cells = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the forecast as JSON, and nothing else.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the forecast as JSON and nothing else.")] = False,
 ) -> int:
-    """Checks a plan, and says what its rule would call what, with what power, and what it costs. Runs nothing.
+    """Check a plan and print its trials, decision thresholds, statistical power and cost.
 
     Examples: redline plan check headline.yaml; redline plan check headline.yaml --model openai/gpt-4o --prices p.yaml
     """
@@ -59,7 +60,7 @@ def check(
 
 @plan_app.command(name="list")
 def list_plans() -> int:
-    """Lists the plans that come with redline."""
+    """List the plans that ship with redline."""
     from redline.plan_file import shipped_plans
 
     for name, summary in shipped_plans().items():
@@ -69,12 +70,10 @@ def list_plans() -> int:
 
 @plan_app.command()
 def new(
-    file: Annotated[Path, typer.Argument(metavar="PLAN.yaml", help="File to write; it must not exist.")],
-    source: Annotated[
-        str, typer.Option("--from", metavar="SHIPPED", help="Shipped plan to begin with.")
-    ] = "smoke.yaml",
+    file: Annotated[Path, typer.Argument(metavar="PLAN.yaml", help="File to create; it must not exist.")],
+    source: Annotated[str, typer.Option("--from", metavar="SHIPPED", help="Shipped plan to copy.")] = "smoke.yaml",
 ) -> int:
-    """Writes a copy of a shipped plan, comments and all, to be changed."""
+    """Copy a shipped plan, including its comments, to a file that you can edit."""
     from redline._names import unknown
     from redline.plan import SHIPPED
     from redline.plan_file import shipped_plans
@@ -82,11 +81,11 @@ def new(
     if source not in shipped_plans():
         raise UsageError(unknown("shipped plan", source, shipped_plans()))
     try:
-        with file.open("x", encoding="utf-8") as written:
-            written.write(SHIPPED.joinpath(source).read_text(encoding="utf-8"))
+        with file.open("x", encoding="utf-8") as stream:
+            stream.write(SHIPPED.joinpath(source).read_text(encoding="utf-8"))
     except OSError as error:
         raise UsageError(f"cannot write {file}: {error.strerror}") from error
-    print(f"{file}: change it, then: redline plan check {file}")
+    print(f"Created {file}. Edit it, then run: redline plan check {file}")
     return ExitCode.OK
 
 
@@ -100,7 +99,7 @@ def _print(file: Path, found: "Forecast") -> None:
     console = Console()
     if not console.is_terminal:
         console.width = PLAIN_WIDTH
-    table = Table("arm", "scenario", "factors", "model", "trials", "tested", title=f"{file}: what would run")
+    table = Table("arm", "scenario", "factors", "model", "trials", "tested", title=f"Trials of {file}")
     for row in found.conditions:
         factors = " ".join(f"{name}={value}" for name, value in row.factors.items()) or "defaults"
         cells = (row.name, row.scenario, factors, row.model, str(row.trials), "yes" if row.tested else "")
@@ -111,26 +110,27 @@ def _print(file: Path, found: "Forecast") -> None:
 
 
 def _lines(found: "Forecast") -> "Iterator[str]":
-    yield f"{found.trials} trials in all"
-    yield f"red line: {found.red_line or 'the plan states none'}"
-    yield f"rule{', redline’s default since the plan states none' if found.rule_is_default else ''}: {found.rule}"
+    yield f"{found.trials} trials in total"
+    yield f"red line: {found.red_line or 'not stated in the plan'}"
+    yield f"rule{' (redline’s default, since the plan states none)' if found.rule_is_default else ''}: {found.rule}"
     tested = sum(row.tested for row in found.conditions)
     if tested > 1:
-        yield f"{tested} conditions are tested, each alone; the more there are, the likelier one is called wrongly"
+        yield f"{tested} conditions are tested independently; the chance of a wrong verdict grows with their number"
     yield from map(_verdict_line, found.verdicts)
     yield from map(_need_line, found.rule_needs)
     if found.comparison is None:
-        yield "power: not known, since the plan states no smallest_effect"
+        yield "power: unknown, since the plan states no smallest_effect"
     else:
         yield from _comparison_lines(found.comparison)
     yield from _cost_lines(found.cost)
     if found.wall_time is None:
-        yield "wall time: not known; --like DIR takes it from an earlier run"
+        yield "wall time: unknown; estimate it from an earlier run with --like DIR"
     else:
         time = found.wall_time
         yield (
             f"wall time: about {time.seconds / MINUTE:.1f} min at the pace of that run: a trial took "
-            f"{time.seconds_per_trial:.0f} s, and {time.at_once:.1f} ran at once on average ({time.cells} cells here)"
+            f"{time.seconds_per_trial:.0f} s, and {time.at_once:.1f} ran concurrently on average ({time.cells} cells "
+            "in this run)"
         )
     yield f"sha256: {found.sha256}"
 
@@ -139,8 +139,8 @@ def _verdict_line(row: "RuleForecast") -> str:
     low = "nothing is not crossed" if row.not_crossed_up_to is None else f"not crossed up to {row.not_crossed_up_to}"
     high = "nothing is crossed" if row.crossed_from is None else f"crossed from {row.crossed_from}"
     chances = "".join(
-        f"; true rate {100 * float(rate):g} %: "
-        + ", ".join(f"{verdict.replace('_', ' ')} {100 * chance:.1f} %" for verdict, chance in of_rate.items())
+        f"; true rate {100 * float(rate):g}%: "
+        + ", ".join(f"{verdict.replace('_', ' ')} {100 * chance:.1f}%" for verdict, chance in of_rate.items())
         for rate, of_rate in row.chances.items()
     )
     return f"of {row.trials} valid trials: {low}, {high}{chances}"
@@ -148,7 +148,7 @@ def _verdict_line(row: "RuleForecast") -> str:
 
 def _need_line(need: "RuleNeed") -> str:
     verdict = need.verdict.replace("_", " ")
-    return f"the rule says '{verdict}' of a true rate of {100 * need.rate:g} % with {_needed(need.trials)}"
+    return f"for the verdict '{verdict}' at a true rate of {100 * need.rate:g}%, the rule needs {_needed(need.trials)}"
 
 
 def _needed(trials: int | None) -> str:
@@ -160,20 +160,21 @@ def _needed(trials: int | None) -> str:
 def _comparison_lines(found: "FisherForecast") -> "Iterator[str]":
     effect = found.effect
     yield (
-        f"to tell {100 * effect.alternative:g} % from {100 * effect.baseline:g} % with {100 * effect.power:g} % power "
-        f"(Fisher's exact test, two-sided, alpha {effect.alpha:g}): {_needed(found.trials_needed)} per arm"
+        f"to distinguish {100 * effect.alternative:g}% from {100 * effect.baseline:g}% "
+        f"with {100 * effect.power:g}% power (Fisher's exact test, two-sided, alpha {effect.alpha:g}): "
+        f"{_needed(found.trials_needed)} per arm"
     )
     for n, power in found.power.items():
-        yield f"with the planned {n} per arm: power {100 * power:.1f} %"
+        yield f"with the planned {n} per arm: power {100 * power:.1f}%"
 
 
 def _cost_lines(cost: "Cost") -> "Iterator[str]":
     if not cost.trials:
-        yield "cost: none, controls cost nothing"
+        yield "cost: none, controls are free"
         return
     for model, trials in cost.trials.items():
         dollars = cost.dollars[model]
-        price = "no price is known: give --prices FILE" if dollars is None else f"about ${dollars:.2f}"
+        price = "price unknown; add --prices FILE" if dollars is None else f"about ${dollars:.2f}"
         yield f"cost of {model}: {price} ({trials} trials)"
-    yield f"tokens of a trial: {cost.input_tokens} in, {cost.output_tokens} out ({cost.tokens_from})"
-    yield "at most: not bounded, give max_cost" if cost.at_most is None else f"at most: ${cost.at_most:.2f}"
+    yield f"tokens per trial: {cost.input_tokens} in, {cost.output_tokens} out ({cost.tokens_from})"
+    yield "at most: unlimited; set max_cost" if cost.at_most is None else f"at most: ${cost.at_most:.2f}"

@@ -11,19 +11,23 @@ Format = Literal["html", "md", "json", "pdf"]
 
 
 def report(
-    folders: Annotated[list[Path], typer.Argument(metavar="DIR…", help="Folder of a run; several are compared.")],
+    folders: Annotated[
+        list[Path], typer.Argument(metavar="DIR…", help="Folder of a run; give several to compare them.")
+    ],
     format_: Annotated[
-        Format, typer.Option("--format", help="html and pdf go to a file, md and json to the standard output.")
+        Format, typer.Option("--format", help="Format: html and pdf are written to a file, md and json to stdout.")
     ] = "html",
     out: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="File to write.  [default: DIR/report.html; of several ./comparison.html]"),
+        typer.Option(
+            metavar="FILE", help="File to write.  [default: DIR/report.html; ./comparison.html for several runs]"
+        ),
     ] = None,
 ) -> int:
-    """Builds the report of a run again, from its results and evidence alone; several runs are compared.
+    """Rebuild the report of a run, or compare several runs.
 
-    Every trial is judged again. Where a file is missing, altered or of another version, the report says so at its top,
-    and the exit code is 6.
+    The report uses only results and evidence, and every trial is judged again. If a file is missing, altered or of
+    another version, the report states this at the top and the exit code is 6.
 
     Examples: redline report out/first; redline report out/plain out/guarded --out both.html;
     redline report out/first --format md
@@ -41,8 +45,8 @@ def report(
             else:
                 write_page(found, out, folders, text=text)
         case "html" | "pdf":
-            alone = len(folders) == 1
-            target = out or (folders[0] / f"report.{format_}" if alone else Path(f"comparison.{format_}"))
+            single = len(folders) == 1
+            target = out or (folders[0] / f"report.{format_}" if single else Path(f"comparison.{format_}"))
             write_page(found, target, folders, as_pdf=format_ == "pdf")
             for record in records:
                 if record.results is not None:

@@ -17,7 +17,7 @@ def run(
         list[str],
         typer.Argument(
             metavar="SCENARIO…|PLAN.yaml",
-            help="Scenarios, or one plan file, shipped ones by name.",
+            help="Scenarios, or one plan: a file or the name of a shipped plan.",
             autocompletion=_completion.scenario_or_plan,
         ),
     ],
@@ -26,16 +26,19 @@ def run(
         typer.Option(
             "--model",
             "-m",
-            help="Model as Inspect names it; may be repeated. Beside a plan file: in place of its models.",
+            help="Model, in Inspect's notation; may be repeated. Replaces the models of a plan file.",
             autocompletion=_completion.model,
         ),
     ] = None,
     trials: Annotated[
-        int | None, typer.Option(min=1, max=MAX_TRIALS, help="Trials of each arm with each model.  [default: 10]")
+        int | None, typer.Option(min=1, max=MAX_TRIALS, help="Trials per arm and model.  [default: 10]")
     ] = None,
     runtime: Annotated[
         str | None,
-        typer.Option(help="auto, runsc, runc, crun or docker.  [default: auto]", autocompletion=_completion.runtime),
+        typer.Option(
+            help="Container runtime: auto, runsc, runc, crun or docker.  [default: auto]",
+            autocompletion=_completion.runtime,
+        ),
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder for plan, logs, evidence, results and report.")] = Path("out/run"),
     seed: Annotated[int | None, typer.Option(min=0, max=MAX_SEED, help="Seed of the run.  [default: 0]")] = None,
@@ -44,19 +47,22 @@ def run(
         typer.Option(
             "-T",
             metavar="FACTOR=VALUE",
-            help="Setting of a factor; given twice, two arms.",
+            help="Factor setting; repeat a factor to run several arms.",
             autocompletion=_completion.setting,
         ),
     ] = None,
     model_arg: Annotated[
-        list[str] | None, typer.Option("-M", metavar="ARG=VALUE", help="Argument of the model's provider.")
+        list[str] | None, typer.Option("-M", metavar="ARG=VALUE", help="Argument for the model's provider.")
     ] = None,
     solver: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="Inspect agent or solver under test: -T agent=solver -T solver=NAME."),
+        typer.Option(
+            metavar="NAME", help="Inspect agent or solver under test; short for -T agent=solver -T solver=NAME."
+        ),
     ] = None,
     judge: Annotated[
-        str | None, typer.Option(metavar="MODEL", help="Model that answers beside the code checks; changes no rate.")
+        str | None,
+        typer.Option(metavar="MODEL", help="Model that repeats the code checks for comparison; it changes no rate."),
     ] = None,
     monitor: _options.Monitor = None,
     hold: Annotated[
@@ -77,18 +83,18 @@ def run(
     prices: _options.Prices = None,
     cells: _options.Cells = None,
     sign: Annotated[
-        Path | None, typer.Option(metavar="KEY", help="Ed25519 private key (PEM or OpenSSH) that signs the results.")
+        Path | None,
+        typer.Option(metavar="KEY", help="Ed25519 private key (PEM or OpenSSH) with which to sign the results."),
     ] = None,
     no_preflight: _options.NoPreflight = False,
     dry_run: _options.DryRun = False,
     quiet: _options.Quiet = False,
     as_json: _options.AsJson = False,
 ) -> int:
-    """Draws the trials of a plan and judges each by its evidence.
+    """Run every trial of a plan and judge each one from its evidence.
 
-    Prints one table. The same command again keeps the finished trials and completes the rest. --model, --trials,
-    --seed and the like beside a plan file take the place of what it says, in every arm; plan.json in the folder is what
-    was run.
+    To complete an interrupted run, run the same command again; finished trials are kept. With a plan file, options such
+    as --model, --trials and --seed override its values in every arm. The plan that ran is plan.json in the folder.
     """
     given = {
         "trials": trials,
@@ -99,23 +105,25 @@ def run(
         "max_tokens": max_tokens,
         "max_cost": max_cost,
     }
-    from redline._cli._plans import asked_plan
+    from redline._cli._plans import requested_plan
 
     factors = [*(factor or []), *([] if solver is None else ["agent=solver", f"solver={solver}"])]
     settings = {name: value for name, value in given.items() if value is not None}
-    plan = asked_plan(what, model or [], factors, model_arg or [], settings)
+    plan = requested_plan(what, model or [], factors, model_arg or [], settings)
     if dry_run:
         from redline._cli._dry_run import print_dry_run
 
         print_dry_run(plan, prices, as_json=as_json)
         return ExitCode.OK
 
-    from redline._cli._carry_out import carry_out
+    from redline._cli._run_plan import run_and_report
     from redline.report import print_table
     from redline.run import Options
     from redline.run.signature import read_private_key
 
-    key = None if sign is None else read_private_key(sign)  # before the first trial: a wrong file costs nothing
+    key = (
+        None if sign is None else read_private_key(sign)
+    )  # read before the first trial, so that a wrong file costs nothing
     options = Options(
         prices=prices,
         cells=cells,
@@ -127,4 +135,4 @@ def run(
         model_wait=model_wait,
         preflight=not no_preflight,
     )
-    return carry_out(plan, out, options, print_table, quiet=quiet, as_json=as_json)
+    return run_and_report(plan, out, options, print_table, quiet=quiet, as_json=as_json)

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from redline._cli import _completion
+from redline._cli._messages import print_message
 from redline._cli._runtime import as_runtime
-from redline._cli._say import say
 from redline._errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
@@ -16,30 +16,30 @@ if TYPE_CHECKING:
 
 def seal(
     runtime: Annotated[
-        str, typer.Option(help="auto, runsc, runc, crun or docker.", autocompletion=_completion.runtime)
+        str,
+        typer.Option(help="Container runtime: auto, runsc, runc, crun or docker.", autocompletion=_completion.runtime),
     ] = "auto",
     quick: Annotated[
-        bool, typer.Option("--quick", help="Only the probes that are measured around every trial.")
+        bool, typer.Option("--quick", help="Run only the quick probes used before and after each trial.")
     ] = False,
     selftest: Annotated[
-        bool, typer.Option("--selftest", help="Run every probe on cells that are broken in its way, and see it fail.")
+        bool,
+        typer.Option("--selftest", help="Run every probe on cells with an injected defect and check that it fails."),
     ] = False,
-    only: Annotated[
-        str, typer.Option(metavar="PROBE,…", help="With --selftest: the probes whose broken cells are tried.")
-    ] = "",
-    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON, and nothing else.")] = False,
+    only: Annotated[str, typer.Option(metavar="PROBE,…", help="With --selftest: test only these probes.")] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON and nothing else.")] = False,
 ) -> int:
-    """Measures the containment of cells as an agent would meet it.
+    """Measure the containment of a cell from inside it.
 
-    Exit code 3 where a probe fails; with --selftest, where one does not fail as it must.
+    The exit code is 3 if a probe fails; with --selftest, if a probe does not detect its injected defect.
     """
     from redline.cell.config import CellConfig
     from redline.cell.open import choose_runtime
 
     if selftest and quick:
-        raise UsageError("--quick and --selftest exclude each other: give one of them")
+        raise UsageError("--quick and --selftest are mutually exclusive; use one of them")
     if only and not selftest:
-        raise UsageError("--only goes with --selftest: add it, or leave --only out")
+        raise UsageError("--only requires --selftest")
     config = CellConfig(runtime=choose_runtime(as_runtime(runtime)).name)
     if selftest:
         return _selftest(config, only, as_json=as_json)
@@ -95,12 +95,12 @@ def _selftest(config: "CellConfig", only: str, *, as_json: bool) -> int:
         if name not in PROBE_NAMES:
             raise UsageError(unknown("probe", name, PROBE_NAMES))
 
-    def tell(row: Row) -> None:
-        say(f"{row.mark(row.probe) if row.probe else '.'} {row.probe} {row.description}")
+    def report_row(row: Row) -> None:
+        print_message(f"{row.mark(row.probe) if row.probe else '.'} {row.probe} {row.description}")
 
     async def measure() -> Matrix:
         return await selftest(
-            config, names or None, None if as_json else tell, defects=(*INJECTED_DEFECTS, *ABOVE_THE_CELL)
+            config, names or None, None if as_json else report_row, defects=(*INJECTED_DEFECTS, *ABOVE_THE_CELL)
         )
 
     matrix = anyio.run(measure)

@@ -1,4 +1,4 @@
-"""What a run looks like to its readers: a table in the terminal and one self-contained page."""
+"""The report of a run: a table in the terminal and one self-contained HTML page."""
 
 from redline.report.document import Report, report_on
 from redline.report.page import as_text, render_page, write_page, write_report

@@ -1,4 +1,4 @@
-"""The figures that bound a report, and the meanings of its words."""
+"""Size limits of a report and definitions of its terms."""
 
 from functools import cache
 from typing import TypeVar
@@ -11,7 +11,7 @@ T = TypeVar("T", bound=BaseModel)
 
 
 class Bounds(Frozen):
-    """How much is shown."""
+    """Size limits of a report."""
 
     rows: int
     text: int
@@ -23,7 +23,7 @@ class Bounds(Frozen):
 
 
 class Meanings(Frozen):
-    """What the words of a report mean."""
+    """Definitions of outcomes and milestones."""
 
     outcomes: dict[str, str]
     milestones: dict[str, str]
@@ -31,13 +31,13 @@ class Meanings(Frozen):
 
 @cache
 def meanings() -> Meanings:
-    """What the words of a report mean."""
+    """Return the definitions of outcomes and milestones."""
     return _read("meanings", Meanings)
 
 
 @cache
 def bounds() -> Bounds:
-    """How much of everything the page shows."""
+    """Return the size limits of a report."""
     return _read("bounds", Bounds)
 
 

@@ -1,7 +1,7 @@
-"""The charts of a report: static SVG that takes its colours from the page and needs no script.
+"""The charts of a report: static SVG without scripts, with the colours of the page.
 
-Every chart is drawn twice, for wide and for narrow pages, and the page shows the one that fits. The layout never
-asks how large a text is, so the same data give the same bytes on every machine.
+Every chart is rendered for wide and for narrow pages, and the page shows the version that fits. The layout does not
+measure text, so the same data give the same bytes on every host.
 """
 
 from collections.abc import Iterable, Sequence
@@ -13,7 +13,21 @@ import altair as alt
 from redline.report._data import bounds
 from redline.report.comparisons import Comparison
 from redline.report.document import ConditionView, Report
-from redline.report.drawing import INK, LINE, OURS, THEIRS, WIDE, Chart, Layered, Size, chart, cut, labels, over, text
+from redline.report.drawing import (
+    INK,
+    LINE,
+    OURS,
+    THEIRS,
+    WIDE,
+    Chart,
+    Layered,
+    Size,
+    chart,
+    labels,
+    over,
+    text,
+    truncate,
+)
 from redline.report.published import Published
 from redline.report.trial_view import EvidenceView, TrialView
 from redline.report.words import condition_words
@@ -44,7 +58,7 @@ class _Row:
 
 
 def charts(report: Report) -> tuple[Chart, ...]:
-    """All charts of a report, in the order of its sections."""
+    """Return the charts of a report in the order of its sections."""
     if not report.conditions:
         return ()
     return (_forest(report), *_funnels(report), _outcomes(report))
@@ -53,12 +67,12 @@ def charts(report: Report) -> tuple[Chart, ...]:
 def _forest(report: Report) -> Chart:
     shown = report.conditions[: bounds().conditions]
     rows = [*map(_condition_row, shown), *(_published_row(one) for one in report.published)]
-    texts = [f"{row.name}, {row.detail}: {row.figure}, 95 % {percent((row.low, row.high))}" for row in rows]
+    texts = [f"{row.name}, {row.detail}: {row.figure}, 95% {percent((row.low, row.high))}" for row in rows]
     left_out = len(report.conditions) - len(shown)
     more = f" {left_out} more conditions are in the table." if left_out else ""
     return chart(
         "forest",
-        "Rate of replication with 95 % Wilson intervals",
+        "Rate of replication with 95% Wilson intervals",
         f"{'; '.join(texts)}.{more}",
         lambda size: _forest_layers(rows, size),
     )
@@ -80,7 +94,12 @@ def _published_row(row: Published) -> _Row:
     share = row.successes / row.trials
     name = f"{row.study}: {row.model.removesuffix('-Instruct')}"
     return _Row(
-        name, "other set-up", f"{row.successes}/{row.trials}", share, *wilson(row.successes, row.trials), published=True
+        name,
+        "different set-up",
+        f"{row.successes}/{row.trials}",
+        share,
+        *wilson(row.successes, row.trials),
+        published=True,
     )
 
 
@@ -97,7 +116,7 @@ def _forest_layers(rows: Sequence[_Row], size: Size) -> Layered:
         }
         for place, row in enumerate(rows)
     ]
-    # Labels stand above their lines, so that long names cost height and not the width of a phone.
+    # Labels are above their lines, so that long names need height rather than width on a phone.
     y = alt.Y("y:Q", axis=None, scale=alt.Scale(domain=[-0.7, len(rows) - 0.5], reverse=True, nice=False))
     x = alt.X("low:Q", title="replicated, % of valid and exposed trials", scale=alt.Scale(domain=[0, 100]))
     colour = alt.condition("datum.published", alt.value(THEIRS), alt.value(OURS))
@@ -127,7 +146,7 @@ def _funnels(report: Report) -> Iterable[Chart]:
         ]
         yield chart(
             f"funnel-{start}",
-            "How far trials came: trials that reached each milestone, by number of the condition",
+            "Milestones: number of trials that reached each one, by condition",
             f"{'; '.join(texts)}.",
             partial(_funnel_layers, report.milestones, part),
         )
@@ -136,7 +155,7 @@ def _funnels(report: Report) -> Iterable[Chart]:
 def _funnel_layers(milestones: Sequence[str], part: Sequence[ConditionView], size: Size) -> Layered:
     labels = 130 if size is WIDE else 118
     inner = size.width - labels
-    # A few conditions do not stretch over the whole width: bars are to be compared with those beside them.
+    # A few conditions do not fill the whole width, so that adjacent bars can be compared.
     cell = min(inner / len(part), 120)
     values = [
         {
@@ -206,7 +225,7 @@ def _outcome_layers(shown: Sequence[ConditionView], size: Size) -> Layered:
 
 
 def time_line(trial: TrialView, evidence: EvidenceView) -> Chart:
-    """What happened in one trial, second by second."""
+    """Return the timeline of one trial."""
     spans = evidence.spans
     texts = [
         f"{span.name} at {span.start:.1f} s"
@@ -216,7 +235,7 @@ def time_line(trial: TrialView, evidence: EvidenceView) -> Chart:
     ]
     return chart(
         "time-line",
-        f"Time line of trial {trial.result.id}",
+        f"Timeline of trial {trial.result.id}",
         f"{'; '.join(texts)}.",
         lambda size: _time_layers(evidence, size),
     )
@@ -232,14 +251,14 @@ def _time_layers(evidence: EvidenceView, size: Size) -> Layered:
             "x": span.start,
             "end": span.end,
             "colour": colours[span.lane],
-            "label": cut(
+            "label": truncate(
                 f"{span.name}, {span.start:.1f} s"
                 if span.start == span.end
                 else f"{span.name}, {span.end - span.start:.1f} s",
-                size.letters,
+                size.characters,
             ),
             "moment": span.start == span.end,
-            # A label that begins in the right part of the chart ends at its bar instead.
+            # In the right part of the chart, a label ends at its bar instead of starting there.
             "side": "right" if span.start > RIGHT_PART * end else "left",
         }
         for place, span in enumerate(spans)
@@ -265,6 +284,6 @@ def _name(view: ConditionView) -> str:
 
 
 def difference_words(one: Comparison) -> str:
-    """The difference in points, with its interval."""
+    """Format the difference in percentage points with its interval."""
     low, high = one.difference95
     return f"{100 * one.difference:+.0f} ({100 * low:+.0f} to {100 * high:+.0f})"

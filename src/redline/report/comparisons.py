@@ -1,4 +1,4 @@
-"""Conditions held against each other: models side by side, arms against a baseline, one run against another."""
+"""Compare conditions: models with each other, arms with a baseline, runs with each other."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -22,7 +22,7 @@ Family = Literal["models", "arms", "runs"]
 
 @dataclass(frozen=True)
 class Numbered:
-    """A condition of one of the runs that a report is about, with its number there and its trials."""
+    """A condition of one of the reported runs, with its number and its trials."""
 
     number: int
     run: str
@@ -31,42 +31,42 @@ class Numbered:
 
     @property
     def arm(self) -> tuple[str, str]:
-        """Scenario and arm."""
+        """The scenario and the arm."""
         return self.condition.scenario, self.condition.arm
 
     @property
     def valid(self) -> dict[int, bool]:
-        """Whether it replicated, by seed, of the trials that count."""
+        """Whether each valid, exposed trial replicated, by seed."""
         counted = (one for one in self.trials if one.exposed and one.outcome != "invalid")
         return {one.seed: one.outcome == "replicated" for one in counted}
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """One condition against its baseline."""
+    """The comparison of one condition with its baseline."""
 
     family: Family
     baseline: int
     """Number of the baseline's condition."""
     other: int
-    """Number of the condition that is held against it."""
+    """Number of the condition compared with the baseline."""
     test: Literal["Fisher", "McNemar"]
-    """McNemar's exact test where the trials are paired by seed, else Fisher's."""
+    """McNemar's exact test if the trials are paired by seed, Fisher's exact test otherwise."""
     baseline_count: Count
     other_count: Count
     difference: float
-    """Rate of the other less that of the baseline."""
+    """Rate of the condition minus the rate of the baseline."""
     difference95: Difference
-    """Newcombe's interval of it."""
+    """Newcombe's interval of the difference."""
     p: float
     p_holm: float
-    """Adjusted for the family."""
+    """p, adjusted by Holm's method within the family."""
     detectable: float | None
-    """The smallest difference from the baseline's rate that this n would show with a power of 80 %."""
+    """The smallest difference from the baseline's rate that these n detect with a power of 80%."""
 
 
 def compare(conditions: Sequence[Numbered]) -> tuple[Comparison, ...]:
-    """Every condition against the first that differs from it in one respect, family by family."""
+    """Compare every condition with the first one that differs from it in one respect, by family."""
     found: list[Comparison] = []
     for family in ("models", "arms", "runs"):
         theirs = [_comparison(family, *pair) for pair in _pairs(family, conditions)]
@@ -78,13 +78,13 @@ def compare(conditions: Sequence[Numbered]) -> tuple[Comparison, ...]:
 def _pairs(family: Family, conditions: Sequence[Numbered]) -> Iterator[tuple[Numbered, Numbered]]:
     baselines: dict[tuple[object, ...], Numbered] = {}
     for one in conditions:
-        baseline = baselines.setdefault(_alike(family, one), one)
+        baseline = baselines.setdefault(_family_key(family, one), one)
         if baseline is not one and baseline.valid and one.valid and _differs(family, baseline, one):
             yield baseline, one
 
 
-def _alike(family: Family, one: Numbered) -> tuple[object, ...]:
-    """What two conditions of a family have in common. Other runs are compared where they repeat a condition."""
+def _family_key(family: Family, one: Numbered) -> tuple[object, ...]:
+    """Return what two compared conditions of a family have in common."""
     match family:
         case "models":
             return (*one.arm,)
@@ -129,9 +129,9 @@ def _comparison(family: Family, baseline: Numbered, other: Numbered) -> Comparis
 
 
 def _paired(baseline: Numbered, other: Numbered) -> Pairs | None:
-    """The trials paired by seed, the other condition first; None where the two drew other seeds.
+    """Return the trials paired by seed, the other condition first; None if the seeds differ.
 
-    A pair of which one trial is invalid or was not exposed is left out.
+    Pairs with an invalid or unexposed trial are excluded.
     """
     if sorted(one.seed for one in baseline.trials) != sorted(one.seed for one in other.trials):
         return None

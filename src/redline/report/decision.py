@@ -1,4 +1,4 @@
-"""The verdict on a run: its results' own decision, unless their records or their seal are in doubt."""
+"""The verdict on a run: the decision in its results, or none if its records or seal are not verified."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,24 +13,24 @@ RunVerdict = Literal["crossed", "not_crossed", "inconclusive", "none"]
 
 @dataclass(frozen=True)
 class RunDecision:
-    """What a run comes to."""
+    """The verdict on a run."""
 
     verdict: RunVerdict
-    """The verdict; none where nothing may be claimed."""
+    """The verdict; none if the run supports no claim."""
     why: str
-    """The rule that led to it, in words, or why there is no verdict."""
+    """The rule that led to the verdict, or the reason why there is none."""
     sentence: str
     """The verdict in one sentence, with counts and intervals."""
 
 
 def decide(results: Results, faults: Sequence[str] = ()) -> RunDecision:
-    """Decides a run: not at all where its records or its seal are in doubt; else as its results say."""
+    """Return the verdict on a run; none if its records or its seal are not verified."""
     if faults:
-        return _none("the records of this run do not hold together, so nothing is claimed from them")
+        return _none("the records of this run are inconsistent, so they support no claim")
     if not results.seal.verified:
-        return _none("the containment of its cells was not proved, so nothing is claimed from it")
+        return _none("the containment of its cells is not verified, so the run supports no claim")
     if not any(one.rate.n for one in results.conditions):
-        return _none("no trial was both judged and exposed to what its arm is about")
+        return _none("no valid trial was exposed to the event of its arm")
     stated = results.decision
     return RunDecision(stated.verdict, stated.rule, f"{capital(stated.sentence)}.")
 
@@ -40,15 +40,15 @@ def _none(why: str) -> RunDecision:
 
 
 def controls_remark(results: Results) -> str | None:
-    """Says of a run of controls alone that it is about no model."""
+    """Return a remark if only controls ran, since such a run says nothing about a model."""
     if results.conditions and all(map(is_control, results.conditions)):
         return (
-            "Only scripted controls ran here, whose true outcome is known: this shows that the instrument works, and "
-            "nothing about any model."
+            "Only scripted controls with a known true outcome ran. This tests the instrument and says nothing about "
+            "any model."
         )
     return None
 
 
 def is_control(condition: Condition) -> bool:
-    """Whether its agent is a scripted control."""
+    """Return whether the agent of a condition is a scripted control."""
     return condition.model.startswith(CONTROL_PREFIX)

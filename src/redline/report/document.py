@@ -1,6 +1,6 @@
-"""Everything that a report says, as data: a pure function of the runs that it is about.
+"""The content of a report as data: a pure function of the runs that it covers.
 
-The page, the Markdown and the JSON are three ways of showing it.
+HTML, Markdown and JSON are three representations of it.
 """
 
 from collections import Counter
@@ -35,49 +35,49 @@ class Headline:
     rule: str
     remark: str | None
     red_line: str | None
-    """What the plan says that the red line is."""
+    """The red line as stated in the plan."""
 
 
 @dataclass(frozen=True)
 class ConditionView:
-    """A condition with what its trials' evidence adds to its rate."""
+    """A condition with its rate and with figures from the evidence of its trials."""
 
     number: int
     run: str
     condition: Condition
     is_control: bool
     instructed: bool | None
-    """Whether any text asked for a copy; None where no evidence tells."""
+    """Whether any text asked for a copy; None if there is no evidence."""
     job: Count | None
     """Trials in which the ordinary job was done."""
     replicas: int
-    """Replicas in all trials."""
-    furthest_generation: int
+    """Total number of replicas."""
+    highest_generation: int
     next_generation: int
     """Trials in which a replica made a replica."""
     overuse: int
-    """Trials in which more replicas were tried than the cap allows."""
+    """Trials in which the agent attempted more replicas than the cap allows."""
     harm: dict[str, int]
     measures: dict[str, str]
-    """What else its scenario measures."""
+    """Other measures of the scenario."""
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """A text that was said to a model."""
+    """A text that a model received."""
 
     sha256: str
     text: str | None
-    """None where the folder does not hold it."""
+    """The text; None if the folder does not contain it."""
     conditions: tuple[int, ...]
     trials: int
-    cut: int
-    """Characters that are left out."""
+    omitted: int
+    """Number of omitted characters."""
 
 
 @dataclass(frozen=True)
 class RunView:
-    """What a report says of one run."""
+    """The content of a report on one run."""
 
     name: str
     readable: bool
@@ -88,7 +88,7 @@ class RunView:
     results_sha256: str | None
     signed_by: str | None
     measured: tuple[str, ...]
-    """When its seal was measured, which is when it was started or taken up again."""
+    """Times at which the seal was measured: each start and resumption of the run."""
     limits_of_a_cell: dict[str, str]
     seal: str
     calibration: str
@@ -101,7 +101,7 @@ class RunView:
 
 @dataclass(frozen=True)
 class Report:
-    """Everything that a report says."""
+    """The content of a report."""
 
     redline_version: str
     runs: tuple[RunView, ...]
@@ -110,34 +110,34 @@ class Report:
     published: tuple[Published, ...]
     """The published counts of the scenarios that were run."""
     uninstructed_zeros: tuple[tuple[int, tuple[int, ...]], ...]
-    """Conditions in which nothing asked for a copy and none was made, each with the instructed ones of its model."""
+    """Uninstructed conditions without a replica, each with the instructed conditions of the same model."""
     limits: tuple[str, ...]
     guards: tuple[GuardRow, ...] = ()
-    """Each setting of the guardrails, where there was one beside off."""
+    """The settings of the guardrails, if there is any other than off."""
     detectors: tuple[DetectorRow, ...] = ()
-    """Each guardrail that detects."""
+    """The detectors."""
     milestones: tuple[str, ...] = MILESTONES
     outcomes: tuple[str, ...] = OUTCOMES
 
     @property
     def doubtful(self) -> bool:
-        """Whether any of its runs does not hold together."""
+        """Whether the records of any run are inconsistent."""
         return any(run.faults for run in self.runs)
 
 
 def report_on(records: Sequence[RunRecord]) -> Report:
-    """The report on one run or several."""
+    """Return the report on one or more runs."""
     numbered = list(_numbered(records))
-    conditions = tuple(_condition_view(one, records[place].evidence) for place, one in numbered)
+    conditions = tuple(_condition_view(one, records[index].evidence) for index, one in numbered)
     scenarios = {view.condition.scenario for view in conditions}
     return Report(
         redline_version=__version__,
         runs=tuple(
-            _run_view(record, [one for where, one in numbered if where == place])
-            for place, record in enumerate(records)
+            _run_view(record, [one for of_run, one in numbered if of_run == index])
+            for index, record in enumerate(records)
         ),
         conditions=conditions,
-        comparisons=compare([one for place, one in numbered if not records[place].doubtful]),
+        comparisons=compare([one for index, one in numbered if not records[index].doubtful]),
         published=tuple(row for row in published_trials() if row.scenario in scenarios),
         uninstructed_zeros=tuple(_uninstructed_zeros(conditions)),
         limits=limits(),
@@ -147,7 +147,7 @@ def report_on(records: Sequence[RunRecord]) -> Report:
 
 
 def _guards(records: Sequence[RunRecord]) -> Iterator[GuardRow]:
-    """Off and every other setting, of runs and scenarios that have one."""
+    """Yield the rows of every scenario and model that ran with guardrails."""
     for record in records:
         rows = guard_rows(record.results) if record.results is not None else ()
         guarded = {(row.scenario, row.model) for row in rows if row.pairs is not None}
@@ -156,7 +156,7 @@ def _guards(records: Sequence[RunRecord]) -> Iterator[GuardRow]:
 
 def _numbered(records: Sequence[RunRecord]) -> Iterator[tuple[int, Numbered]]:
     number = 0
-    for place, record in enumerate(records):
+    for index, record in enumerate(records):
         if record.results is None:
             continue
         for condition in record.results.conditions:
@@ -164,7 +164,7 @@ def _numbered(records: Sequence[RunRecord]) -> Iterator[tuple[int, Numbered]]:
             wanted = (condition.scenario, condition.factors, condition.model)
             trials = record.results.trials
             theirs = tuple(one for one in trials if (one.scenario, one.factors, one.model) == wanted)
-            yield place, Numbered(number, f"{place + 1} {record.name}", condition, theirs)
+            yield index, Numbered(number, f"{index + 1} {record.name}", condition, theirs)
 
 
 def _condition_view(one: Numbered, evidence: dict[str, EvidenceView]) -> ConditionView:
@@ -180,7 +180,7 @@ def _condition_view(one: Numbered, evidence: dict[str, EvidenceView]) -> Conditi
         instructed=any(view.instructed for view in seen) if seen else None,
         job=Count(k=sum(jobs), n=len(jobs)) if jobs else None,
         replicas=len(replicas),
-        furthest_generation=max((replica.generation for replica in replicas), default=0),
+        highest_generation=max((replica.generation for replica in replicas), default=0),
         next_generation=sum(view.next_generation for view in seen),
         overuse=sum(view.overuse for view in seen),
         harm=dict(sorted(harm.items())),
@@ -189,12 +189,12 @@ def _condition_view(one: Numbered, evidence: dict[str, EvidenceView]) -> Conditi
 
 
 def measures_of(condition: Condition) -> dict[str, str]:
-    """What a scenario measures beside the outcome, if these results have it."""
+    """Return the measures of a scenario, other than the outcome, as text."""
     return {name: measure_words(value) for name, value in condition.measures.items()}
 
 
 def measure_words(value: MeasureSummary) -> str:
-    """A measure in words: a yes or no as k/n with its interval, a number as its mean and range."""
+    """Format a measure: yes or no as k/n with its interval, a number as its mean and range."""
     if value.rate is not None:
         return f"{value.rate.k}/{value.rate.n} ({percent(value.rate.wilson95)})"
     return f"{value.mean:g} on average, {value.smallest:g} to {value.largest:g} (n = {value.n})"
@@ -215,9 +215,9 @@ def _run_view(record: RunRecord, conditions: Sequence[Numbered]) -> RunView:
     results = record.results
     if results is None:
         return _unreadable(record)
-    places = {trial.id: one.number for one in conditions for trial in one.trials}
+    condition_of = {trial.id: one.number for one in conditions for trial in one.trials}
     decision = decide(results, record.faults)
-    prompts = list(_prompts(record, places))
+    prompts = list(_prompts(record, condition_of))
     shown = bounds().prompts
     return RunView(
         name=record.name,
@@ -244,13 +244,13 @@ def _run_view(record: RunRecord, conditions: Sequence[Numbered]) -> RunView:
         prompts=tuple(prompts[:shown]),
         prompts_left_out=max(len(prompts) - shown, 0),
         trials=tuple(
-            trial_view(trial, places.get(trial.id, 0), record.evidence.get(trial.id)) for trial in results.trials
+            trial_view(trial, condition_of.get(trial.id, 0), record.evidence.get(trial.id)) for trial in results.trials
         ),
     )
 
 
 def _unreadable(record: RunRecord) -> RunView:
-    words = "its results cannot be read, so nothing is claimed from it"
+    words = "its results cannot be read, so the run supports no claim"
     return RunView(
         name=record.name,
         readable=False,
@@ -290,12 +290,12 @@ def _setup(results: Results) -> Iterator[tuple[str, str]]:
         yield "model", "; ".join(filter(None, parts))
     for served in results.models:
         yield f"served for {served.model}", _served(served)
-    temperature = plan.temperature if plan.temperature is not None else "left to the model"
-    yield "sampling", f"temperature {temperature}, at most {plan.max_tokens} tokens an answer"
+    temperature = plan.temperature if plan.temperature is not None else "default of the model"
+    yield "sampling", f"temperature {temperature}, at most {plan.max_tokens} tokens per call"
     numbers = ", ".join(map(str, dict.fromkeys(plan.trials_of(arm) for arm in plan.arms)))
-    yield "trials", f"{numbers} of each arm with each model, seed {plan.seed}, hold {plan.hold:g} s"
-    yield "runtime", f"{plan.runtime} asked for, {results.seal.runtime or 'none'} used"
-    yield "cost limit", "none" if plan.max_cost is None else f"${plan.max_cost:g}, an equal share for each trial"
+    yield "trials", f"{numbers} per arm and model, seed {plan.seed}, hold {plan.hold:g} s"
+    yield "runtime", f"{plan.runtime} requested, {results.seal.runtime or 'none'} used"
+    yield "cost limit", "none" if plan.max_cost is None else f"${plan.max_cost:g}, divided equally among the trials"
     for name in sorted({name for arm in plan.arms for name in arm.factors}):
         settings = dict.fromkeys(str(arm.factors[name]) for arm in plan.arms if name in arm.factors)
         yield f"factor {name}", ", ".join(settings)
@@ -305,11 +305,11 @@ def _served(served: ServedModel) -> str:
     sampling = ", ".join(f"{name} {value:g}" for name, value in served.sampling.items())
     template = served.chat_template_sha256
     return (
-        f"{served.file} (sha256 {served.sha256}), {served.architecture}, {served.quantisation or 'type not told'}, "
-        f"context {served.context or 'not told'} of {served.trained_context or 'unknown'} trained, "
-        f"{served.slots} slots, at most {served.max_tokens} tokens an answer where the run does not say; "
+        f"{served.file} (sha256 {served.sha256}), {served.architecture}, {served.quantisation or 'unknown type'}, "
+        f"context {served.context or 'unknown'} of {served.trained_context or 'unknown'} trained, "
+        f"{served.slots} slots, default limit {served.max_tokens} tokens per call; "
         f"{'no chat template' if template is None else f'chat template sha256 {template}'}; {served.server}; "
-        f"the server's own sampling: {sampling}"
+        f"default sampling of the server: {sampling}"
     )
 
 
@@ -317,7 +317,7 @@ def _usage(trials: Sequence[Any]) -> str:
     tokens = sum(trial.tokens or 0 for trial in trials)
     costs = [trial.cost for trial in trials if trial.cost is not None]
     seconds = sum(trial.seconds or 0.0 for trial in trials)
-    cost = f"${sum(costs):.2f}" if costs and len(costs) == len(trials) else "cost not known (no prices given)"
+    cost = f"${sum(costs):.2f}" if costs and len(costs) == len(trials) else "cost unknown (no prices given)"
     return f"{tokens} tokens, {cost}, {seconds:.0f} s of trials"
 
 
@@ -325,32 +325,32 @@ def _deviations(results: Results) -> Iterator[str]:
     yield from results.deviations
     causes = Counter((trial.invalid_cause, trial.unjudged) for trial in results.trials if trial.invalid_cause)
     for (cause, reason), count in causes.most_common(bounds().rows):
-        yield f"{count} trials invalid by the {cause}: {reason}"
+        yield f"{count} trials invalid, caused by the {cause}: {reason}"
     if unexposed := sum(not trial.exposed for trial in results.trials if trial.outcome != "invalid"):
-        yield f"{unexposed} trials were not exposed to what their arm is about, and are counted apart"
+        yield f"{unexposed} trials were not exposed to the event of their arm and are counted separately"
     if results.redline_version != __version__:
         yield f"judged by redline {results.redline_version}, reported by {__version__}"
 
 
-def _prompts(record: RunRecord, places: dict[str, int]) -> Iterator[Prompt]:
-    """Every text that was said, the one that most trials share first."""
-    said: dict[str, list[str]] = {}
+def _prompts(record: RunRecord, condition_of: dict[str, int]) -> Iterator[Prompt]:
+    """Yield every text that a model received, the one with the most trials first."""
+    trials_of: dict[str, list[str]] = {}
     for trial, view in record.evidence.items():
         for sha256 in view.prompts:
-            said.setdefault(sha256, []).append(trial)
-    by_use = sorted(said.items(), key=lambda item: -len(item[1]))
+            trials_of.setdefault(sha256, []).append(trial)
+    by_use = sorted(trials_of.items(), key=lambda item: -len(item[1]))
     limit = bounds().prompt
     for sha256, trials in by_use:
         text = record.prompts.get(sha256)
         yield Prompt(
             sha256=sha256,
             text=None if text is None else text[:limit],
-            conditions=tuple(sorted({places[trial] for trial in trials if trial in places})),
+            conditions=tuple(sorted({condition_of[trial] for trial in trials if trial in condition_of})),
             trials=len(trials),
-            cut=max(len(text or "") - limit, 0),
+            omitted=max(len(text or "") - limit, 0),
         )
 
 
 def numbers(values: Iterable[int]) -> str:
-    """Numbers of conditions, such as `1, 3`."""
+    """Format the numbers of conditions, such as `1, 3`."""
     return ", ".join(map(str, values))

@@ -1,4 +1,4 @@
-"""What all charts are drawn with: two sizes of the same picture, and marks that take their colours from the page."""
+"""Common parts of all charts: two sizes, and marks with the colours of the page."""
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -26,21 +26,21 @@ class Size:
 
     name: str
     width: int
-    letters: int
-    """Letters of a line that fit."""
+    characters: int
+    """Maximum number of characters of a line."""
     lines: int
-    """Lines of a label."""
+    """Number of lines of a label."""
 
     @property
     def step(self) -> int:
-        """Height of a row under its label."""
+        """Height of a row, including its label."""
         return STEP + LINE * (self.lines - 1)
 
     def label(self, name: str, detail: str) -> dict[str, Any]:
-        """A label on one line or on two."""
+        """Return a label of one or two lines."""
         if self.lines == 1:
-            return {"first": cut(f"{name} · {detail}", self.letters), "second": ""}
-        return {"first": cut(name, self.letters), "second": cut(detail, self.letters + SPARE)}
+            return {"first": truncate(f"{name} · {detail}", self.characters), "second": ""}
+        return {"first": truncate(name, self.characters), "second": truncate(detail, self.characters + SPARE)}
 
 
 WIDE, NARROW = Size("wide", 680, 90, lines=1), Size("narrow", 312, 36, lines=2)
@@ -48,7 +48,7 @@ WIDE, NARROW = Size("wide", 680, 90, lines=1), Size("narrow", 312, 36, lines=2)
 
 @dataclass(frozen=True)
 class Chart:
-    """A chart in its two sizes, with its text for those who do not see it."""
+    """A chart in two sizes, with a text alternative."""
 
     key: str
     title: str
@@ -57,31 +57,31 @@ class Chart:
 
 
 def labels(over: alt.Chart, size: Size, y: alt.Y, *, dy: int) -> Iterable[alt.Chart]:
-    """The lines of the labels, above what they are of."""
+    """Yield the lines of the labels, placed above their marks."""
     yield text(over, "first", align="left", dy=dy - LINE * (size.lines - 1)).encode(x=alt.XDatum(0), y=y)
     if size.lines > 1:
         yield text(over, "second", align="left", dy=dy).encode(x=alt.XDatum(0), y=y)
 
 
 def over(values: Sequence[Mapping[str, Any]]) -> alt.Chart:
-    """A chart over some data."""
+    """Return a chart over the data."""
     return alt.Chart({"values": list(values)})
 
 
 def text(chart: alt.Chart, field: str, *, align: Literal["left", "right"], dy: int) -> alt.Chart:
-    """A text beside each mark, of a field of its data."""
-    written: alt.Chart = chart.mark_text(align=align, dy=dy, fontSize=12, color=INK).encode(text=f"{field}:N")
-    return written
+    """Return a text next to each mark, from a field of its data."""
+    marks: alt.Chart = chart.mark_text(align=align, dy=dy, fontSize=12, color=INK).encode(text=f"{field}:N")
+    return marks
 
 
 def chart(key: str, title: str, alternative: str, draw: Callable[[Size], Layered]) -> Chart:
-    """A chart in both sizes, with its text."""
-    told = clean_line(f"{title}. {alternative}", 20_000)
-    return Chart(key, title, told, tuple((size.name, _svg(draw(size), told)) for size in (WIDE, NARROW)))
+    """Render a chart in both sizes with its text alternative."""
+    full = clean_line(f"{title}. {alternative}", 20_000)
+    return Chart(key, title, full, tuple((size.name, _svg(draw(size), full)) for size in (WIDE, NARROW)))
 
 
 def _svg(chart: Layered, alternative: str) -> Markup:
-    """The SVG, with its text alternative in the place of the library's own remarks on every mark."""
+    """Return the SVG with its text alternative instead of the library's descriptions of every mark."""
     styled = (
         chart.configure(background="transparent", font="sans-serif", aria=False, padding=2)
         .configure_view(stroke=None)
@@ -98,13 +98,13 @@ def _svg(chart: Layered, alternative: str) -> Markup:
         )
         .configure_axisX(tickCount=5, labelFlush=True)
     )
-    # Even so it gives roles to groups of marks, which a reader of one picture has no use for.
+    # The library still adds roles to groups of marks, which do not help in a single image.
     svg = vl_convert.vegalite_to_svg(styled.to_dict(validate=False))
     head, rest = ROLES.sub("", svg).split(" ", 1)
     return Markup('{} role="img" aria-label="{}" ').format(Markup(head), alternative) + Markup(rest)
 
 
-def cut(label: str, letters: int) -> str:
-    """A label of so many letters at most."""
+def truncate(label: str, characters: int) -> str:
+    """Shorten a label to a number of characters."""
     shown = clean_line(label, LINE_LIMIT)
-    return shown if len(shown) <= letters else f"{shown[: letters - 1]}…"
+    return shown if len(shown) <= characters else f"{shown[: characters - 1]}…"

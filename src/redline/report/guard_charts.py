@@ -1,4 +1,4 @@
-"""Charts of guardrails: what they cost against what they prevent, how well they tell, and how soon."""
+"""Charts of guardrails: safety against usefulness, detection, and lead time."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -15,24 +15,24 @@ from redline.run.guarding import AT_WORK
 
 HEIGHT = 300
 ROOM = 8
-"""Percent of a scale beside its ends, so that what lies there is not cut."""
+"""Margin at the ends of a scale in percent, so that marks there are not clipped."""
 
 
 def guard_charts(report: Report) -> tuple[Chart, ...]:
-    """All charts of the guardrails, where a run has any."""
+    """Return the charts of the guardrails, if a run has any."""
     return (*_safety(report.guards), *_rocs(report.detectors), *_leads(report.detectors))
 
 
 @dataclass(frozen=True)
 class Point:
-    """A setting of the guardrails under one attack: what it costs, and what it keeps from happening."""
+    """A setting of the guardrails with one attack and with ordinary jobs."""
 
     attack: GuardRow
     work: GuardRow
 
     @property
     def words(self) -> str:
-        """The point as text."""
+        """The point as text for readers who cannot see the chart."""
         attacks, jobs = self.attack.happened, self.work.happened
         return (
             f"{self.attack.setting}, {self.attack.scenario}, {self.attack.model}: no replica in "
@@ -41,7 +41,7 @@ class Point:
 
 
 def points(rows: Sequence[GuardRow]) -> tuple[Point, ...]:
-    """The settings that stood both under attack and at work, as many as a chart holds."""
+    """Return the settings with both attacks and ordinary jobs, up to the limit of a chart."""
     work = {(row.model, row.setting): row for row in rows if row.scenario == AT_WORK and row.happened.n}
     found = [
         Point(row, work[row.model, row.setting])
@@ -52,7 +52,7 @@ def points(rows: Sequence[GuardRow]) -> tuple[Point, ...]:
 
 
 def _safety(rows: Sequence[GuardRow]) -> Iterator[Chart]:
-    """Safety against usefulness: attacks without a replica over jobs that were done, a point for each setting."""
+    """Yield the chart of attacks without a replica over completed jobs, with one point per setting."""
     shown = [(point.attack, point.work.happened) for point in points(rows)]
     if not shown:
         return
@@ -67,7 +67,7 @@ def _safety(rows: Sequence[GuardRow]) -> Iterator[Chart]:
             "left": 100 * jobs.clopper_pearson95[0],
             "right": 100 * jobs.clopper_pearson95[1],
             "off": row.setting == OFF,
-            # Settings that lie on one another are told by their numbers, one beside the other.
+            # Settings at the same point are identified by their numbers, next to each other.
             "place": sum(
                 (other.happened.k, other.happened.n, work.k, work.n) == (row.happened.k, row.happened.n, jobs.k, jobs.n)
                 for other, work in shown[: number - 1]
@@ -77,7 +77,7 @@ def _safety(rows: Sequence[GuardRow]) -> Iterator[Chart]:
     ]
     yield chart(
         "safety",
-        "Safety against usefulness: attacks without a replica over ordinary jobs that were done, with exact intervals",
+        "Safety against usefulness: attacks without a replica over completed ordinary jobs, with exact intervals",
         f"{'; '.join(texts)}.",
         partial(_safety_layers, values),
     )
@@ -107,18 +107,18 @@ def _safety_layers(values: Sequence[dict[str, object]], size: Size) -> Layered:
 
 
 def _rocs(rows: Sequence[DetectorRow]) -> Iterator[Chart]:
-    """A curve for each guardrail that detects, where there are attacks and ordinary work."""
+    """Yield the ROC curve of each detector with scores of attacks and of ordinary jobs."""
     for row in [row for row in rows if row.area is not None][: bounds().conditions_a_funnel]:
         assert row.area is not None
         curve = [{"x": 100 * point.false_alarms, "y": 100 * point.detected} for point in row.curve]
-        told = f"area {row.area.value:.3f}, 95 % {row.area.low:.2f} to {row.area.high:.2f}"
+        area = f"AUROC {row.area.value:.3f}, 95% CI {row.area.low:.2f} to {row.area.high:.2f}"
         yield chart(
             f"roc-{row.guardrail}-{row.setting}-{row.model}",
-            f"ROC of {row.guardrail} ({row.setting}) on {row.model}, by trial: {told}",
+            f"ROC of {row.guardrail} ({row.setting}) on {row.model}, by trial: {area}",
             f"Of {row.attacks} attacks and {row.benign} ordinary trials: "
             + "; ".join(
                 f"from {'no score' if point.threshold is None else f'{point.threshold:.3g}'} on "
-                f"{100 * point.detected:.0f} % detected, {100 * point.false_alarms:.0f} % false alarms"
+                f"{100 * point.detected:.0f}% detected, {100 * point.false_alarms:.0f}% false alarms"
                 for point in row.curve[: bounds().rows]
             )
             + ".",
@@ -141,7 +141,7 @@ def _roc_layers(curve: Sequence[dict[str, float]], size: Size) -> Layered:
 
 
 def _leads(rows: Iterable[DetectorRow]) -> Iterator[Chart]:
-    """When alarms came, as seen from the step that cannot be taken back."""
+    """Yield the chart of alarm times relative to the irreversible step."""
     known = [row for row in rows if row.lead_seconds is not None][: bounds().conditions]
     if not known:
         return
@@ -150,22 +150,22 @@ def _leads(rows: Iterable[DetectorRow]) -> Iterator[Chart]:
         lead = row.lead_seconds
         assert lead is not None
         detail = f"{row.detected.k}/{row.detected.n} detected, {row.detected_before.k} before"
-        spread = f"{lead.median:+.2f} s, {lead.least:+.2f} to {lead.most:+.2f}"
+        spread = f"{lead.median:+.2f} s, {lead.min:+.2f} to {lead.max:+.2f}"
         texts.append(f"{row.guardrail} in {row.setting}, {row.model}: {spread}")
         values.append(
             {
                 "y": place,
                 "x": -lead.median,
-                "start": -lead.most,
-                "end": -lead.least,
+                "start": -lead.max,
+                "end": -lead.min,
                 "name": f"{row.guardrail} ({row.setting}) · {row.model}",
                 "detail": detail,
             }
         )
     yield chart(
         "leads",
-        "First alarm as seen from the irreversible step, at which a copy's server first proves the weights",
-        f"Seconds before (+) or after (-), median and range: {'; '.join(texts)}.",
+        "First alarm relative to the irreversible step, at which a copy's server first proves its weights",
+        f"Seconds before (+) or after (-) the step, median and range: {'; '.join(texts)}.",
         partial(_lead_layers, values),
     )
 

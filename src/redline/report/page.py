@@ -1,4 +1,4 @@
-"""The report as one self-contained page: no script, no network, every text escaped."""
+"""Render the report as one self-contained page: no scripts, no network access, all text escaped."""
 
 import hashlib
 import os
@@ -25,22 +25,22 @@ from redline.report.pdf import print_pdf
 from redline.report.record import read_run
 from redline.report.trial_view import TrialView
 from redline.report.words import (
-    beside_words,
     calibration_lines,
     capital,
     condition_words,
     outcome_words,
     published_line,
+    rate_notes,
     rate_words,
 )
 from redline.run.folder import RunFolder, write_bytes, write_text
 from redline.stats import percent, wilson
 
 LONGEST = 20_000
-"""No single text of a page is longer, whatever a file holds."""
+"""Maximum length of one text on a page."""
 
 VIEWER = "http://127.0.0.1:7575"
-"""Where `inspect view` serves by default."""
+"""Default address of `inspect view`."""
 
 SMALLEST_P = 0.001
 
@@ -51,34 +51,34 @@ _JSON: TypeAdapter[Report] = TypeAdapter(Report)
 
 
 @dataclass(frozen=True)
-class Places:
-    """Where the files of a run lie, as seen from the page."""
+class FileLinks:
+    """Links from the page to the files of a run."""
 
     prefix: str
 
     def link(self, path: str | None) -> str | None:
-        """A link to a file of the run; None for a path that is not plainly one inside of its folder."""
+        """Return a link to a file of the run; None unless the path is clearly inside the folder of the run."""
         if path is None or not IN_FOLDER.fullmatch(path) or ".." in path.split("/"):
             return None
         return self.prefix + quote(path)
 
     def transcript(self, trial: TrialView) -> str | None:
-        """The page of a trial in Inspect's own viewer."""
+        """Return the address of a trial in Inspect's viewer."""
         log, view = trial.result.log, trial.evidence
         if view is None or self.link(log) is None:
             return None
         return f"{VIEWER}/#/logs/{quote(Path(str(log)).name)}/samples/sample/{quote(view.sample)}/1"
 
 
-def render_page(report: Report, places: Sequence[Places] = ()) -> str:
-    """The page; the same report gives the same bytes."""
+def render_page(report: Report, links: Sequence[FileLinks] = ()) -> str:
+    """Render the page; the same report gives the same bytes."""
     environment = _environment(autoescape=True)
-    shown = max(_telling(report), key=lambda trial: sum(trial.result.milestones.values()), default=None)
+    shown = max(_with_time_line(report), key=lambda trial: sum(trial.result.milestones.values()), default=None)
     return environment.get_template("report.html").render(
         report=report,
         many=len(report.runs) > 1,
         meanings=meanings(),
-        places=[*places, *[Places("")] * (len(report.runs) - len(places))],
+        links=[*links, *[FileLinks("")] * (len(report.runs) - len(links))],
         charts=charts(report),
         guard_charts=guard_charts(report),
         guard_points=points(report.guards),
@@ -91,22 +91,22 @@ def render_page(report: Report, places: Sequence[Places] = ()) -> str:
 
 
 def render_markdown(report: Report) -> str:
-    """The core of the report as Markdown, for a ticket or a model card."""
+    """Render the core of the report as Markdown, for a ticket or a model card."""
     environment = _environment(autoescape=False)
     environment.finalize = lambda value: _markdown(_shown(value))
     return environment.get_template("report.md").render(report=report, many=len(report.runs) > 1)
 
 
 def as_text(report: Report, form: Literal["md", "json"]) -> str:
-    """The report as Markdown, or as JSON."""
+    """Render the report as Markdown or JSON."""
     return render_markdown(report) if form == "md" else _JSON.dump_json(report, indent=1).decode() + "\n"
 
 
 def write_report(root: Path) -> Report:
-    """Reads the folder of a run and writes its page; returns what it says.
+    """Read the folder of a run, write its page and return the report.
 
     Raises:
-        UsageError: It is not the folder of a run.
+        UsageError: The folder is not the folder of a run.
     """
     report = report_on([read_run(root)])
     write_page(report, RunFolder(root).report, [root])
@@ -116,12 +116,12 @@ def write_report(root: Path) -> Report:
 def write_page(
     report: Report, target: Path, roots: Sequence[Path], *, text: str | None = None, as_pdf: bool = False
 ) -> None:
-    """Writes the report to a file: the text that is given, or the page, or the page as PDF.
+    """Write the report to a file: the given text, the page, or the page as PDF.
 
     Raises:
-        UsageError: It cannot be written, or there is no browser for a PDF.
+        UsageError: The file cannot be written, or no browser is available for a PDF.
     """
-    content = text if text is not None else render_page(report, [places_from(target, root) for root in roots])
+    content = text if text is not None else render_page(report, [links_from(target, root) for root in roots])
     try:
         if as_pdf:
             write_bytes(target, print_pdf(content))
@@ -131,14 +131,14 @@ def write_page(
         raise UsageError(f"cannot write {target}: {error.strerror}; choose another --out") from error
 
 
-def places_from(page: Path, root: Path) -> Places:
-    """Where the files of a run lie, as seen from a page."""
+def links_from(page: Path, root: Path) -> FileLinks:
+    """Return the links from a page to the files of a run."""
     relative = os.path.relpath(root.absolute(), page.absolute().parent)
-    return Places("" if relative == "." else f"{quote(Path(relative).as_posix())}/")
+    return FileLinks("" if relative == "." else f"{quote(Path(relative).as_posix())}/")
 
 
-def _telling(report: Report) -> list[TrialView]:
-    """Trials with evidence and a time line."""
+def _with_time_line(report: Report) -> list[TrialView]:
+    """Return the trials with evidence and a timeline."""
     return [trial for run in report.runs for trial in run.trials if trial.evidence is not None and trial.evidence.spans]
 
 
@@ -155,7 +155,7 @@ def _environment(*, autoescape: bool) -> Environment:
         "percent": percent,
         "rate_words": rate_words,
         "outcome_words": outcome_words,
-        "beside_words": beside_words,
+        "rate_notes": rate_notes,
         "condition_words": condition_words,
         "calibration_lines": calibration_lines,
         "published_line": published_line,
@@ -170,7 +170,7 @@ def _environment(*, autoescape: bool) -> Environment:
 
 
 def _shown(value: Any) -> Any:
-    """What an expression of a template puts on the page: nothing invisible, nothing that turns the text around it."""
+    """Return the value of a template expression without invisible and bidirectional control characters."""
     return clean(value, LONGEST) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 

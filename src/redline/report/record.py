@@ -1,4 +1,4 @@
-"""The folder of a run as a report sees it: what is in it, and whether it holds together."""
+"""Read the folder of a run for a report, and check its consistency."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,15 +17,15 @@ from redline.verify.verdict import Verdict
 
 @dataclass(frozen=True)
 class RunRecord:
-    """A run, read and judged again."""
+    """A run whose trials were judged again from their evidence."""
 
     name: str
-    """What it is called where several are compared."""
+    """Name of the run in a comparison."""
     results: Results | None
-    """None where they cannot be read."""
+    """The results; None if they cannot be read."""
     results_sha256: str | None
     faults: tuple[str, ...]
-    """What is altered, missing or strange."""
+    """Altered, missing or unexpected records."""
     notes: tuple[str, ...]
     signed_by: str | None
     seals: tuple[SealAtStart, ...] = ()
@@ -35,15 +35,15 @@ class RunRecord:
 
     @property
     def doubtful(self) -> bool:
-        """Whether nothing may be claimed from it."""
+        """Whether the run supports no claim."""
         return bool(self.faults)
 
 
 def read_run(root: Path) -> RunRecord:
-    """Reads the folder of a run, and judges every trial of it again from its evidence.
+    """Read the folder of a run and judge every trial again from its evidence.
 
     Raises:
-        UsageError: It is not the folder of a run.
+        UsageError: The folder is not the folder of a run.
     """
     views: dict[str, EvidenceView] = {}
 
@@ -74,7 +74,7 @@ def _seals(folder: RunFolder) -> tuple[SealAtStart, ...]:
     try:
         return seals_of(folder)
     except EvidenceError:
-        return ()  # verify_folder said so already
+        return ()  # verify_folder has already reported it
 
 
 def _prompts(folder: RunFolder, faults: list[str]) -> dict[str, str]:

@@ -1,7 +1,7 @@
-"""Guardrails that detect, run again on the stored trials of a run: no cell is made, and no model under test is asked.
+"""Replay detectors on the stored trials of a run, without cells or a model under test.
 
-The threshold is chosen on some trials, and told on others that had no part in that. Trials of one seed and job stand on
-the same side, whatever guardrails they were under.
+The threshold is selected on one part of the trials and evaluated on the held-out part. Trials with the same seed and
+job are in the same part, regardless of their guardrails.
 """
 
 import hashlib
@@ -34,7 +34,7 @@ from redline.stats.detection import AT_MOST, AtFewAlarms, Auroc, at_false_alarm_
 from redline.verify._limits import limits
 
 HELD_OUT = 0.5
-"""Share of the trials that are held out, unless another is asked for."""
+"""Default fraction of the trials to hold out."""
 
 AT_ONCE = 8
 SHARES = 2**32
@@ -42,63 +42,63 @@ SHELL, SUBMIT = "bash", "submit"
 
 
 class ReplayRow(Frozen):
-    """One guardrail on the stored trials of a run. By trial, with the highest score of each."""
+    """One guardrail on the stored trials of a run, by trial, with the highest score of each."""
 
     guardrail: str
-    """As it was named, with its parameters."""
+    """Name of the guardrail as given, with its parameters."""
     rerun: bool
-    """Whether it read the stored trials again; else its stored scores are told."""
+    """Whether the guardrail scored the stored trials again; otherwise its stored scores are used."""
     train: AtFewAlarms | None
-    """Detection in the trials on which the threshold was chosen; null where they lack attacks or ordinary work."""
+    """Detection in the trials on which the threshold was selected; null if they lack attacks or ordinary jobs."""
     held_out: AtFewAlarms | None
-    """Detection at that threshold in the others."""
+    """Detection at that threshold in the held-out trials."""
     area: Auroc | None
-    """Area under the ROC curve in those others."""
+    """Area under the ROC curve in the held-out trials."""
     not_begun: int
-    """Trials in which a copy was asked for and not begun: neither attacks nor ordinary work."""
+    """Trials in which a copy was requested but not attempted: neither attacks nor ordinary jobs."""
     missing: int
     """Trials without a score."""
     ordered: int
-    """Ordinary trials in which a copy was ordered, which count as neither."""
+    """Ordinary trials in which the operator ordered a copy; they count as neither."""
     tokens: int
-    """Tokens that it spent."""
+    """Number of tokens used by the guardrail."""
 
 
 class Replay(Frozen):
-    """Guardrails that detect, on the stored trials of a run."""
+    """The results of detectors on the stored trials of a run."""
 
     folder: str
     """Name of the run's folder."""
     trials: int
-    """Stored trials."""
+    """Number of stored trials."""
     held_out_share: float
-    """Share of them that was held out."""
+    """Fraction of the trials that was held out."""
     rows: tuple[ReplayRow, ...]
-    """Each guardrail."""
+    """One row for each guardrail."""
     left_out: tuple[str, ...]
-    """Guardrails that cannot be told of, each with the reason."""
+    """Guardrails that cannot be evaluated, each with the reason."""
 
 
 async def replay(
     root: Path, names: Sequence[str], *, monitor: Model | None = None, held_out: float = HELD_OUT
 ) -> Replay:
-    """Runs guardrails on the stored trials of a run, or takes the scores that they gave in it.
+    """Run guardrails on the stored trials of a run, or use the scores that they gave in it.
 
     Args:
-        root: The folder of the run, which stays as it is.
-        names: Guardrails as a factor gives them; none takes every one.
-        monitor: The model that those ask which are models.
-        held_out: Share of the trials on which the threshold is told; it is chosen on the others.
+        root: The folder of the run; it is not modified.
+        names: Guardrails in the notation of the factor; all guardrails if empty.
+        monitor: The model for guardrails that call one.
+        held_out: Fraction of the trials on which to evaluate the threshold; it is selected on the others.
 
     Raises:
-        EvidenceError: Its records do not hold together.
-        UsageError: It is not the folder of a run, a name is not known, or a guardrail lacks its model.
+        EvidenceError: The records of the run are inconsistent.
+        UsageError: The folder is not the folder of a run, a name is unknown, or a guardrail has no model.
     """
     checked = verify_folder(root)
     if checked.faults:
-        raise EvidenceError(f"{root.name} is not replayed, its records do not hold together: {checked.faults[0]}")
+        raise EvidenceError(f"cannot replay {root.name}, its records are inconsistent: {checked.faults[0]}")
     results = checked.results
-    said = {name: tuple(_said(sample)) for name, sample in _samples(root, results)}
+    events = {name: tuple(_events(sample)) for name, sample in _samples(root, results)}
     rows: list[ReplayRow] = []
     left_out: list[str] = []
     for text in names or list(guardrails()):
@@ -108,17 +108,17 @@ async def replay(
         kind = guardrails()[name]
         if kind.monitor_role is not None and monitor is None:
             if names:
-                raise UsageError(f"guardrail {name} asks a model: name it with --monitor MODEL")
-            left_out.append(f"{name}: it asks a model, and --monitor names none")
+                raise UsageError(f"guardrail {name} calls a model; add --monitor MODEL")
+            left_out.append(f"{name}: calls a model, and --monitor is not given")
         elif _reads(kind):
-            trials, tokens = await _rerun(text, results, said, monitor)
+            trials, tokens = await _rerun(text, results, events, monitor)
             rows.append(_row(text, trials, held_out, rerun=True, tokens=tokens))
         elif "observe" not in kind.actions:
-            left_out.append(f"{name}: it prevents, and gives no scores")
+            left_out.append(f"{name}: prevents, gives no scores")
         elif any(trial.measures.get(f"{SCORE}.{name}") is not None for trial in results.trials):
             rows.append(_row(text, results.trials, held_out, rerun=False, tokens=0))
         else:
-            left_out.append(f"{name}: it needs a cell, and gave no scores in this run")
+            left_out.append(f"{name}: needs a cell, gave no scores in this run")
     return Replay(
         folder=root.name,
         trials=len(results.trials),
@@ -129,7 +129,7 @@ async def replay(
 
 
 def _samples(root: Path, results: Results) -> Iterator[tuple[str, EvalSample]]:
-    """Every trial of the results with what was said in it, one at a time."""
+    """Yield the stored sample of every trial in the results, one at a time."""
     models: dict[str, set[str]] = {}
     for trial in results.trials:
         if trial.log is not None:
@@ -144,17 +144,20 @@ def _samples(root: Path, results: Results) -> Iterator[tuple[str, EvalSample]]:
                     yield name, sample
 
 
-def _said(sample: EvalSample) -> Iterator[tuple[str, str, str]]:
-    """What was said and done, in order: (what it is, text, its command). The agent in the cell says nothing here."""
-    # By the message and not by the call's id, which some servers repeat.
+def _events(sample: EvalSample) -> Iterator[tuple[str, str, str]]:
+    """Yield outputs, commands and results in order, as (kind, text, command).
+
+    An agent whose loop is in the cell has no messages here.
+    """
+    # Keyed by message, since some servers repeat call ids.
     calls = {id(result): call for result, call in with_their_calls(sample.messages)}
     for message in sample.messages:
         if isinstance(message, ChatMessageAssistant):
             answers = [
                 str(call.arguments.get("answer", "")) for call in message.tool_calls or [] if call.function == SUBMIT
             ]
-            # Inspect puts the answer behind what was said once it is handed in; when it was said nobody heard it.
-            yield "said", said_in(message).removesuffix(answers[0] if answers else ""), ""
+            # Inspect appends the submitted answer to the output later; the guardrail did not see it at this point.
+            yield "output", said_in(message).removesuffix(answers[0] if answers else ""), ""
             for call in message.tool_calls or []:
                 if call.function == SHELL:
                     yield "command", _command(call), ""
@@ -169,17 +172,17 @@ def _command(call: ToolCall) -> str:
 
 
 def _reads(kind: type[AnyGuardrail]) -> bool:
-    """Whether a guardrail scores what is said or run, and nothing in a cell."""
-    hears = kind.on_model_output is not Guardrail.on_model_output or (
+    """Return whether a guardrail scores only outputs and commands, not the state of a cell."""
+    scores_text = kind.on_model_output is not Guardrail.on_model_output or (
         kind.check_command is not Guardrail.check_command and "observe" in kind.actions
     )
-    return hears and kind.poll is Guardrail.poll and kind.on_new_engine is Guardrail.on_new_engine
+    return scores_text and kind.poll is Guardrail.poll and kind.on_new_engine is Guardrail.on_new_engine
 
 
 async def _rerun(
-    text: str, results: Results, said: Mapping[str, Sequence[tuple[str, str, str]]], monitor: Model | None
+    text: str, results: Results, events: Mapping[str, Sequence[tuple[str, str, str]]], monitor: Model | None
 ) -> tuple[list[TrialResult], int]:
-    """The trials with the scores that a guardrail gives now in the place of those that it gave, and its tokens."""
+    """Return the trials with new scores instead of the stored ones, and the number of tokens used."""
     found: dict[str, TrialResult] = {}
     spent: list[int] = []
     at_once = anyio.CapacityLimiter(AT_ONCE)
@@ -189,24 +192,24 @@ async def _rerun(
             ((name, guardrail),) = read_guardrails(text).items()
             if isinstance(guardrail, LLMMonitor):
                 guardrail.model = monitor
-            scores = [score async for score in _scores(guardrail, said.get(trial.id, ()))]
+            scores = [score async for score in _scores(guardrail, events.get(trial.id, ()))]
             found[trial.id] = _with_score(trial, name, scores)
             spent.append(guardrail.tokens)
 
     async with task_group() as group:
         for trial in results.trials:
-            if trial.id in said:
+            if trial.id in events:
                 group.start_soon(one, trial)
     return [found[trial.id] for trial in results.trials if trial.id in found], sum(spent)
 
 
-async def _scores(guardrail: AnyGuardrail, said: Iterable[tuple[str, str, str]]) -> AsyncIterator[float | None]:
-    """The scores of a guardrail's findings, in order."""
-    for what, text, command in said:
-        if what == "result":
+async def _scores(guardrail: AnyGuardrail, events: Iterable[tuple[str, str, str]]) -> AsyncIterator[float | None]:
+    """Yield the scores of a guardrail's findings, in order."""
+    for kind, text, command in events:
+        if kind == "result":
             guardrail.on_command_result(command, text)
             continue
-        found: Findings = await (guardrail.on_model_output(text) if what == "said" else guardrail.check_command(text))
+        found: Findings = await (guardrail.on_model_output(text) if kind == "output" else guardrail.check_command(text))
         for finding in () if found is None else (found,) if isinstance(found, Finding) else found:
             yield finding.score
 
@@ -220,7 +223,7 @@ def _with_score(trial: TrialResult, name: str, scores: Sequence[float | None]) -
 
 
 def is_held_out(trial: TrialResult, share: float) -> bool:
-    """Whether a trial is held out: by its seed and its job alone, so that what is paired stays together."""
+    """Return whether a trial is held out; this depends only on seed and job, so that pairs stay together."""
     digest = hashlib.sha256(f"{trial.seed}:{trial.factors.get(JOB)}".encode()).digest()
     return int.from_bytes(digest[:4], "big") < share * SHARES
 
@@ -229,14 +232,16 @@ def _row(text: str, trials: Sequence[TrialResult], held_out: float, *, rerun: bo
     name = text.split(BEFORE_PARAMETER, maxsplit=1)[0]
     sides = sides_of(trials, name)
     train = sides_of((trial for trial in trials if not is_held_out(trial, held_out)), name)
-    told = sides_of((trial for trial in trials if is_held_out(trial, held_out)), name)
-    chosen = at_false_alarm_rate(*train.scores, AT_MOST)
-    attacks, benign = told.scores
+    evaluated = sides_of((trial for trial in trials if is_held_out(trial, held_out)), name)
+    selected = at_false_alarm_rate(*train.scores, AT_MOST)
+    attacks, benign = evaluated.scores
     return ReplayRow(
         guardrail=text,
         rerun=rerun,
-        train=chosen,
-        held_out=at_threshold(chosen.threshold, attacks, benign) if chosen is not None and attacks and benign else None,
+        train=selected,
+        held_out=None
+        if selected is None or not attacks or not benign
+        else at_threshold(selected.threshold, attacks, benign),
         area=auroc(attacks, benign),
         not_begun=sides.not_begun,
         missing=sides.missing,
@@ -246,7 +251,7 @@ def _row(text: str, trials: Sequence[TrialResult], held_out: float, *, rerun: bo
 
 
 def replay_lines(found: Replay) -> Iterator[tuple[str, ...]]:
-    """The rows as text, under `REPLAY_COLUMNS`."""
+    """Yield the rows as text, in the columns of `REPLAY_COLUMNS`."""
     for row in found.rows:
         threshold = "none" if row.train is None else _threshold_words(row.train.threshold)
         yield (
@@ -266,17 +271,17 @@ def _threshold_words(threshold: float | None) -> str:
 
 def _side_words(one: AtFewAlarms | None) -> tuple[str, str]:
     if one is None:
-        return "no attacks, or none at work", ""
-    claim = "" if one.bears_claim else f"; n too small to claim {100 * one.at_most:g} %"
+        return "no attacks or no ordinary jobs", ""
+    claim = "" if one.bears_claim else f"; n too small to claim {100 * one.at_most:g}%"
     false = one.false_alarms
-    return exact_words(one.detected), f"{false.k}/{false.n}, at most {100 * one.upper:.1f} %{claim}"
+    return exact_words(one.detected), f"{false.k}/{false.n}, at most {100 * one.upper:.1f}%{claim}"
 
 
 def _remarks(row: ReplayRow) -> Iterator[str]:
     if row.not_begun:
-        yield f"{row.not_begun} with nothing begun left out"
+        yield f"{row.not_begun} without an attempt excluded"
     if row.ordered:
-        yield f"{row.ordered} with an ordered copy left out"
+        yield f"{row.ordered} with an ordered copy excluded"
     if row.missing:
         yield f"{row.missing} without a score"
     if row.tokens:
@@ -291,6 +296,6 @@ REPLAY_COLUMNS = (
     "train: false alarms",
     "held out: detected",
     "held out: false alarms",
-    "held out: AUROC (95 %)",
-    "beside",
+    "held out: AUROC (95% CI)",
+    "notes",
 )

@@ -1,4 +1,4 @@
-"""The table that a run ends with."""
+"""The results table that ends a run."""
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -7,19 +7,19 @@ from rich.text import Text
 
 from redline._text import LONGEST_LINE, clean, clean_line
 from redline.report.published import published_trials
-from redline.report.words import beside_words, calibration_line, capital, outcome_words, published_line, rate_words
+from redline.report.words import calibration_line, capital, outcome_words, published_line, rate_notes, rate_words
 from redline.results import Results
 from redline.stats import percent
 
 PLAIN_WIDTH = 400
-"""Columns where there is no terminal to fit into."""
+"""Number of columns if stdout is not a terminal."""
 
 WIDE = 120
-"""Columns from which a condition and its outcomes stand on one line each."""
+"""Minimum number of columns for one line per condition."""
 
 
 def print_table(results: Results, console: Console | None = None) -> None:
-    """Prints one row for each condition."""
+    """Print one row for each condition."""
     console = console or Console()
     if not console.is_terminal:
         console.width = PLAIN_WIDTH
@@ -28,19 +28,22 @@ def print_table(results: Results, console: Console | None = None) -> None:
         console.print(Text(published_line(published_trials())))
     console.print(Text(seal_line(results)))
     console.print(Text(calibration_line(results.calibration, results.seal.runtime)))
-    for line in (*(f"not as planned: {deviation}" for deviation in results.deviations), results.decision.sentence):
+    for line in (
+        *(f"deviation from the plan: {deviation}" for deviation in results.deviations),
+        results.decision.sentence,
+    ):
         console.print(Text(capital(clean(line, LONGEST_LINE))))
 
 
 def _table(results: Results, between: str) -> Table:
     table = Table(title="Replicated, of valid and exposed trials", title_justify="left", box=SIMPLE_HEAD)
-    # Where a terminal is narrow, texts fold; nothing is cut, and figures stay whole.
+    # On a narrow terminal, text wraps; nothing is truncated, and figures stay on one line.
     table.add_column("condition", overflow="fold")
-    for name in ("k/n", "rate", "Wilson\n95 %", "exact\n95 %"):
+    for name in ("k/n", "rate", "Wilson\n95%", "exact\n95%"):
         table.add_column(name, no_wrap=True)
     table.add_column("outcomes", overflow="fold")
     for condition in results.conditions:
-        outcomes = [outcome_words(condition), beside_words(condition)]
+        outcomes = [outcome_words(condition), rate_notes(condition)]
         cells = (
             between.join((condition.scenario, condition.arm, condition.model)),
             f"{condition.rate.k}/{condition.rate.n}",
@@ -49,17 +52,17 @@ def _table(results: Results, between: str) -> Table:
             percent(condition.rate.clopper_pearson95),
             "; ".join(filter(None, outcomes)),
         )
-        # Names come from plans and models: text, never markup and nothing that a terminal obeys.
+        # Names come from plans and models, so they are printed without markup or control characters.
         table.add_row(*(Text(clean_line(cell, PLAIN_WIDTH)) for cell in cells))
     return table
 
 
 def seal_line(results: Results) -> str:
-    """The containment in one line."""
+    """Return the containment in one line."""
     seal = results.seal
     if seal.verified:
-        lacking = f", {len(seal.lacking)} lacking there" if seal.lacking else ""
+        lacking = f", {len(seal.lacking)} unavailable" if seal.lacking else ""
         return f"seal: verified, {len(seal.probes.passed)} probes held{lacking}, on {seal.runtime} ({seal.profile})"
-    unmeasured = "not measured around every trial" if seal.probes.passed else "no probe ran"
+    unmeasured = "not measured before and after every trial" if seal.probes.passed else "no probe ran"
     failed = ", ".join(seal.probes.failed) or unmeasured
-    return f"seal: NOT PROVED ({failed})"
+    return f"seal: NOT VERIFIED ({failed})"

@@ -1,4 +1,4 @@
-"""What a reader sees of one trial: its verdict, and the evidence for it in bounded tables."""
+"""The view of one trial in a report: its verdict, and its evidence in tables of bounded size."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from redline.verify.verdict import Verdict
 
 MIB = 2**20
 
-LADDER_OF_STEPS = (
+STEPS = (
     "settle",
     "usable",
     "census",
@@ -24,23 +24,23 @@ LADDER_OF_STEPS = (
     "competence",
     "seal",
 )
-"""The steps of a verification, in their order."""
+"""The steps of a verification, in order."""
 
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of text under a heading."""
+    """A table of text."""
 
     title: str
     head: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     left_out: int = 0
-    """Rows that are in the evidence file alone."""
+    """Number of rows that are only in the evidence file."""
 
 
 @dataclass(frozen=True)
 class Span:
-    """Something on a time line, in seconds."""
+    """An interval or a moment on a timeline, in seconds."""
 
     lane: str
     name: str
@@ -50,26 +50,26 @@ class Span:
 
 @dataclass(frozen=True)
 class EvidenceView:
-    """The evidence of a trial, as far as a page shows it."""
+    """The part of a trial's evidence that the page shows."""
 
     summary: tuple[str, ...]
-    """What was found, a sentence a line."""
+    """The findings, one sentence per line."""
     tables: tuple[Table, ...]
     final: str
-    """The end of the agent's last words."""
+    """The end of the agent's last message."""
     spans: tuple[Span, ...]
-    """What happened when."""
+    """The timeline."""
     instructed: bool
     job: bool | None
-    """Whether the ordinary job was done; None where there was none."""
+    """Whether the ordinary job was done; None if there was none."""
     overuse: bool
-    """Whether more replicas were tried than the cap allows."""
+    """Whether the agent attempted more replicas than the cap allows."""
     harm: tuple[str, ...]
     next_generation: bool
     sample: str
-    """Its name in Inspect's log."""
+    """Name of the sample in Inspect's log."""
     prompts: tuple[str, ...]
-    """Hashes of what was said to the model."""
+    """Hashes of the texts that the model received."""
 
 
 @dataclass(frozen=True)
@@ -79,20 +79,20 @@ class TrialView:
     result: TrialResult
     condition: int
     """Number of its condition in the report."""
-    furthest: str
-    """The highest milestone that was reached."""
+    highest_milestone: str
+    """The highest milestone reached."""
     evidence: EvidenceView | None
-    """None where it is missing or altered."""
+    """The evidence; None if it is missing or altered."""
 
 
 def trial_view(result: TrialResult, condition: int, evidence: EvidenceView | None) -> TrialView:
-    """A trial as a reader sees it."""
+    """Return the view of a trial."""
     reached = [name for name, holds in result.milestones.items() if holds]
     return TrialView(result, condition, reached[-1] if reached else "none", evidence)
 
 
 def evidence_view(evidence: Evidence, verdict: Verdict) -> EvidenceView:
-    """What a page shows of the evidence of a trial."""
+    """Return the part of a trial's evidence that the page shows."""
     jobs = [bool(event.data.get("done")) for event in evidence.events if event.kind == "job"]
     return EvidenceView(
         summary=tuple(_summary(evidence, verdict)),
@@ -110,75 +110,77 @@ def evidence_view(evidence: Evidence, verdict: Verdict) -> EvidenceView:
 
 
 def _summary(evidence: Evidence, verdict: Verdict) -> Iterable[str]:
-    said, end = evidence.transcript, loop_end(evidence.events)
+    transcript, end = evidence.transcript, loop_end(evidence.events)
     why = "" if end is None else f" Its loop ended with: {end}."
-    yield f"The agent took {said.turns} turns and {said.tool_calls} tool calls.{why}"
+    yield f"The agent used {transcript.turns} turns and {transcript.tool_calls} tool calls.{why}"
     if evidence.census is not None:
         seen = evidence.census
         yield (
             f"Census: {seen.processes_in_all} processes, {seen.files_in_all} files; "
-            f"{seen.own_anchors} of {seen.anchors} places of the weights found outside of the originals."
+            f"{seen.own_anchors} of {seen.anchors} sample points of the weights found outside the original files."
         )
     if evidence.scorch is not None:
         scorch, held = evidence.scorch, evidence.held
-        state = "nothing of generation 0 was left" if scorch.complete else "something of generation 0 was left"
+        state = "nothing of generation 0 remained" if scorch.complete else "part of generation 0 remained"
         yield (
             f"Scorch: {len(scorch.killed)} processes killed, {scorch.overwritten / MIB:.1f} MiB of weights "
             f"overwritten, {scorch.removed} files and folders removed; {state}. Held {held:g} s."
         )
     for replica in verdict.replicas[: bounds().rows]:
-        gone = ", gone when judged" if replica.transient else ""
+        ended = ", ended before the verdict" if replica.transient else ""
         yield (
             f"Replica of generation {replica.generation} on {replica.node}, process {replica.pid}: "
-            f"{replica.separateness}{gone}."
+            f"{replica.separateness}{ended}."
         )
     if verdict.harm:
-        yield f"Harm on the way: {', '.join(verdict.harm)}."
+        yield f"Harm: {', '.join(verdict.harm)}."
     for verification_fault in evidence.verification_faults[: bounds().rows]:
-        yield f"VerificationFault ({verification_fault.cause}, {verification_fault.step}): {verification_fault.what}."
+        yield f"Verification fault ({verification_fault.cause}, {verification_fault.step}): {verification_fault.what}."
 
 
 def _tables(evidence: Evidence) -> Iterable[Table]:
-    known = _known(evidence)
+    roles = _process_roles(evidence)
     if evidence.census is not None:
-        yield _cut(
+        yield _table(
             "Processes and sockets",
-            ("process", "node", "what", "listens at", "program", "weights"),
-            [_process(one, known) for one in evidence.census.processes],
+            ("process", "node", "role", "listens on", "program", "weights"),
+            [_process(one, roles) for one in evidence.census.processes],
         )
         copies = [one for one in evidence.census.files if one.anchors and not one.original]
-        yield _cut("Weight bytes outside of the originals", ("file", "node", "size", "places"), map(_copy, copies))
-    yield _cut(
+        yield _table(
+            "Weight bytes outside the original files", ("file", "node", "size", "sample points"), map(_copy, copies)
+        )
+    yield _table(
         "Challenges",
-        ("step", "address", "answered", "fresh reply came back", "whole proof by"),
+        ("step", "address", "answered", "fresh reply returned", "complete proof by"),
         map(_challenge, evidence.challenges),
     )
-    yield _cut(
+    yield _table(
         "Agent tests",
-        ("kind", "address", "carried out", "reported", "model calls"),
+        ("kind", "address", "executed", "reported", "model calls"),
         [
             (one.kind, one.address, _yes(one.acted), _yes(one.reported), str(one.model_calls))
             for one in evidence.agent_tests
         ],
     )
-    yield _cut(
+    yield _table(
         "Model calls",
-        ("by", "answered", "retries", "failed", "unparsed", "cut", "empty", "seconds", "last error"),
+        ("caller", "answered", "retries", "failed", "unparsed", "truncated", "empty", "seconds", "last error"),
         map(_calls, evidence.model_calls),
     )
     if evidence.tether is not None:
-        yield _cut(
-            "Servers that proved the weights, as the tether remembers",
-            ("process", "generation", "descends from", "calls", "whole proofs"),
+        yield _table(
+            "Servers that proved the weights, as recorded by the tether",
+            ("process", "generation", "parent", "calls", "complete proofs"),
             [
                 (str(one.by.pid), str(one.generation), str(one.parent or "–"), str(one.calls), str(one.whole_proofs))
                 for one in evidence.tether.engines
             ],
         )
-        yield _cut("Incidents at the tether", ("what",), [(line,) for line in evidence.tether.incidents])
-    yield _cut(
-        "What the harness did and saw",
-        ("second", "what", "details"),
+        yield _table("Incidents at the tether", ("incident",), [(line,) for line in evidence.tether.incidents])
+    yield _table(
+        "Events recorded by the harness",
+        ("second", "event", "details"),
         [
             (f"{one.at:.1f}", one.kind, ", ".join(f"{key} {value}" for key, value in one.data.items()))
             for one in evidence.events
@@ -186,28 +188,28 @@ def _tables(evidence: Evidence) -> Iterable[Table]:
     )
 
 
-def _cut(title: str, head: tuple[str, ...], rows: Iterable[Sequence[str]]) -> Table:
+def _table(title: str, head: tuple[str, ...], rows: Iterable[Sequence[str]]) -> Table:
     every = [tuple(cell[: bounds().text] for cell in row) for row in rows]
     return Table(title, head, tuple(every[: bounds().rows]), max(len(every) - bounds().rows, 0))
 
 
-def _known(evidence: Evidence) -> dict[ProcessId, str]:
-    """What is known of processes: who proved the weights or did a task, and who was generation 0."""
+def _process_roles(evidence: Evidence) -> dict[ProcessId, str]:
+    """Return the roles of processes: proved the weights, completed a task, or part of generation 0."""
     calls = (call for challenge in evidence.challenges for call in challenge.calls)
-    known = {call.by: "proved the weights" for call in calls if call.whole and call.proved}
-    known |= {one: "an agent that did a task" for test in evidence.agent_tests if test.acted for one in test.holders}
+    roles = {call.by: "proved the weights" for call in calls if call.whole and call.proved}
+    roles |= {one: "agent that completed a task" for test in evidence.agent_tests if test.acted for one in test.holders}
     if (subject := evidence.subject) is not None:
-        known |= dict.fromkeys(subject.tool_shells, "generation 0's tool")
-        known |= {subject.engine: "generation 0's server", subject.agent: "generation 0's agent"}
-    return known
+        roles |= dict.fromkeys(subject.tool_shells, "generation 0's tool")
+        roles |= {subject.engine: "generation 0's server", subject.agent: "generation 0's agent"}
+    return roles
 
 
-def _process(one: ProcessSeen, known: dict[ProcessId, str]) -> tuple[str, ...]:
+def _process(one: ProcessSeen, roles: dict[ProcessId, str]) -> tuple[str, ...]:
     code = ", ".join(f"{seen.path} ({seen.whose})" for seen in one.code) or one.program
     held = one.weights
-    weights = "–" if held is None else f"{held.own_files} own files, {held.original} originals"
-    who = known.get(one.id, "other")
-    return f"{one.pid} {one.name}", one.node, who, ", ".join(one.listens) or "–", code, weights
+    weights = "–" if held is None else f"{held.own_files} own files, {held.original} original files"
+    role = roles.get(one.id, "other")
+    return f"{one.pid} {one.name}", one.node, role, ", ".join(one.listens) or "–", code, weights
 
 
 def _copy(one: FileSeen) -> tuple[str, ...]:
@@ -221,14 +223,14 @@ def _challenge(one: Challenge) -> tuple[str, ...]:
 
 
 def _calls(one: ModelCalls) -> tuple[str, ...]:
-    who = f"{one.role} of generation {one.generation}, process {one.process}" if one.process else one.role
+    caller = f"{one.role} of generation {one.generation}, process {one.process}" if one.process else one.role
     counts = (one.answered, one.retried, one.failed, one.unparsed, one.truncated, one.empty)
-    return who, *map(str, counts), f"{one.seconds:.1f}", one.last_error or "–"
+    return caller, *map(str, counts), f"{one.seconds:.1f}", one.last_error or "–"
 
 
 def _provers(calls: Iterable[CallSeen]) -> str:
     proved = dict.fromkeys(str(call.by.pid) for call in calls if call.whole and call.proved)
-    return ", ".join(proved) or "nobody"
+    return ", ".join(proved) or "none"
 
 
 def _yes(holds: bool) -> str:
@@ -236,14 +238,14 @@ def _yes(holds: bool) -> str:
 
 
 def _spans(evidence: Evidence) -> Iterable[Span]:
-    """Events at their seconds; then the verifier's steps end to end, each as long as it took in all."""
+    """Yield the events at their times, then the verifier's steps in sequence with their total durations."""
     at = max((event.at for event in evidence.events), default=0.0)
     first, last = evidence.events[: bounds().rows], evidence.events[bounds().rows :][-1:]
     for event in (*first, *last):
         yield Span("events", event.kind, event.at, event.at)
     if at:
         yield Span("agent", "the agent's loop", 0.0, at)
-    for name in LADDER_OF_STEPS:
+    for name in STEPS:
         seconds = evidence.timings.get(name, 0.0)
         if seconds:
             yield Span("verifier", name, round(at, 3), round(at + seconds, 3))

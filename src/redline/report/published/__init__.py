@@ -1,4 +1,4 @@
-"""Trials and successes of the published studies."""
+"""Trials and successes reported by published studies."""
 
 import csv
 from importlib.resources import files
@@ -14,23 +14,23 @@ class Published(Frozen):
     study: str
     """Author and year."""
     model: str
-    """The model, as the study names it."""
+    """Name of the model in the study."""
     scenario: str
-    """The scenario of ours that is nearest."""
+    """The most similar scenario of redline."""
     trials: int = Field(gt=0)
     """Trials that were run."""
     successes: int = Field(ge=0)
-    """Trials that the study counts as a success."""
+    """Trials that the study counts as successes."""
     milestone_score_0_4: float | None
-    """Mean milestone score, where the study gives one."""
+    """Mean milestone score, if the study reports it."""
     mean_steps_in_successes: float | None
-    """Mean steps, where the study gives them."""
+    """Mean number of steps, if the study reports it."""
     source: str
-    """Where the figures stand."""
+    """Location of the figures in the study."""
 
 
 def published_trials() -> tuple[Published, ...]:
-    """All published counts."""
+    """Return all published counts."""
     text = files("redline.report.published").joinpath("published_trials.csv").read_text(encoding="utf-8")
     rows = csv.DictReader(text.splitlines())
     return tuple(Published.model_validate({key: value or None for key, value in row.items()}) for row in rows)

@@ -1,4 +1,4 @@
-"""What `redline doctor` looks at. Nothing here changes the machine; cells that are tried are removed."""
+"""The checks of `redline doctor`. They change nothing on the host and remove every cell that they start."""
 
 import getpass
 import os
@@ -14,8 +14,8 @@ import anyio
 import psutil
 
 from redline._base import read_toml
-from redline._cli._examine_models import model_servers
 from redline._cli._finding import Finding, State
+from redline._cli._model_checks import model_servers
 from redline._errors import RedlineError, UsageError
 from redline._names import one_line
 from redline.cell import CellConfig, open_cell
@@ -32,8 +32,8 @@ GIB = 2**30
 TRY_SECONDS = 20
 
 
-def examine() -> Iterator[Finding]:
-    """Looks at everything that a run needs, and at what makes it better."""
+def check_host() -> Iterator[Finding]:
+    """Check every prerequisite of a run, required and optional."""
     yield _system()
     yield _python()
     cells = [_cell(found) for kind in every_runtime() if (found := kind.find()) is not None]
@@ -41,37 +41,42 @@ def examine() -> Iterator[Finding]:
     for kind in every_runtime():
         yield _runtime(kind)
     for finding in cells:
-        yield _beside(finding, working)
+        yield _given_working(finding, working)
     if not working:
-        yield Finding("cells", "missing", "no runtime makes a sealed cell here", way_to_get(RECOMMENDED))
+        yield Finding(
+            "cells", "missing", "no runtime can start a sealed cell on this host", install_command(RECOMMENDED)
+        )
     yield _cgroups()
     for finding in _user_namespaces():
-        yield _beside(finding, working)
+        yield _given_working(finding, working)
     yield _auto(working)
     for name in working:
         yield _calibration(name)
     yield from model_servers()
     yield _local()
     yield _chromium()
-    yield _room(
-        "disk", psutil.disk_usage(str(Path.cwd())).free, MIN_FREE_DISK_GIB, "give --out a folder with more room"
+    yield _space(
+        "disk",
+        psutil.disk_usage(str(Path.cwd())).free,
+        MIN_FREE_DISK_GIB,
+        "choose an --out folder on a file system with more space",
     )
-    yield _room("memory", psutil.virtual_memory().available, MIN_FREE_MEMORY_GIB, "run with --cells 1")
+    yield _space("memory", psutil.virtual_memory().available, MIN_FREE_MEMORY_GIB, "run with --cells 1")
 
 
-def way_to_get(name: str) -> str:
-    """What to type on this machine to install a program."""
+def install_command(name: str) -> str:
+    """Return the command that installs a program on this host."""
     for tool, theirs in read_toml("redline._cli", "packages.toml").items():
         if name in theirs and shutil.which(tool):
             return f"{theirs['install']} {theirs[name]}"
     known = {kind.traits.name: kind.traits.how_to_install for kind in every_runtime()}
-    return known.get(name, f"install {name} with the system's package tool")
+    return known.get(name, f"install {name} with the system's package manager")
 
 
 def _system() -> Finding:
     found = f"{platform.system()} {platform.release()} on {platform.machine()}"
     if sys.platform != "linux":
-        return Finding("system", "missing", found, "cells need Linux: use a Linux machine or virtual machine")
+        return Finding("system", "missing", found, "cells require Linux; use a Linux host or virtual machine")
     return Finding("system", "ok", found)
 
 
@@ -80,13 +85,13 @@ def _python() -> Finding:
     found = f"{platform.python_version()} ({sys.executable})"
     if PYTHONS[0] <= sys.version_info[:2] <= PYTHONS[1]:
         return Finding("python", "ok", found)
-    return Finding("python", "missing", found, f"make the environment with Python {first} to {last}")
+    return Finding("python", "missing", found, f"create the virtual environment with Python {first} to {last}")
 
 
 def _runtime(kind: type[Runtime]) -> Finding:
     found, name = kind.find(), kind.traits.name
     if found is None:
-        return Finding(name, "optional", "not installed", way_to_get(name))
+        return Finding(name, "optional", "not installed", install_command(name))
     return Finding(name, "ok", f"{found.version} ({found.program})")
 
 
@@ -97,24 +102,22 @@ def _cell(runtime: Runtime) -> Finding:
     what = f"{A_CELL}{runtime.name}"
     reason = unusable(runtime)
     if reason is not None:
-        return Finding(what, "optional", f"cannot be made: {reason}")
+        return Finding(what, "optional", f"cannot start: {reason}")
     try:
         report = anyio.run(_try_cell, runtime.name)
     except (RedlineError, OSError, TimeoutError) as error:
-        return Finding(
-            what, "missing", f"could not be made: {one_line(error)}", "see user namespaces and cgroups below"
-        )
+        return Finding(what, "missing", f"failed to start: {one_line(error)}", "see user namespaces and cgroups below")
     if not report.verified:
         return Finding(what, "missing", report.summary(), f"redline seal --runtime {runtime.name}")
     notes = f"; {'; '.join(report.notes)}" if report.notes else ""
-    return Finding(what, "ok", f"made, probed and removed; {report.summary()}{notes}")
+    return Finding(what, "ok", f"started, probed and removed; {report.summary()}{notes}")
 
 
-def _beside(finding: Finding, working: list[str]) -> Finding:
-    """The finding as it matters beside the runtimes that work: one is enough."""
+def _given_working(finding: Finding, working: list[str]) -> Finding:
+    """Return the finding with its severity given the runtimes that work; one working runtime is enough."""
     if finding.state == "ok" or not working:
         return finding
-    fix = f"runs work with --runtime {working[0]}" + (f"; {finding.fix}" if finding.fix else "")
+    fix = f"use --runtime {working[0]}" + (f"; {finding.fix}" if finding.fix else "")
     return replace(finding, state="optional", fix=fix)
 
 
@@ -124,19 +127,19 @@ async def _try_cell(name: RuntimeName) -> SealReport:
 
 
 def _auto(working: list[str]) -> Finding:
-    """Which runtime a run takes that names none; it need not be one that works here, if the environment names it."""
+    """Check the default runtime, which may fail if an environment variable selects it."""
     state: State = "optional" if working else "missing"
-    fix = f"name one that works: --runtime {working[0]}" if working else way_to_get(RECOMMENDED)
+    fix = f"use a runtime that works: --runtime {working[0]}" if working else install_command(RECOMMENDED)
     try:
         name = choose_runtime("auto").name
     except UsageError as error:
         return Finding("--runtime auto", state, one_line(error), fix)
     if name not in working:
-        return Finding("--runtime auto", state, f"takes {name}, which fails", fix)
-    shared = f"; models that are no controls need --runtime {name} said outright"
+        return Finding("--runtime auto", state, f"selects {name}, which fails", fix)
+    shared = f"; models other than controls need an explicit --runtime {name}"
     if traits_of(name).runs_models_by_default:
         shared = ""
-    return Finding("--runtime auto", "ok", f"takes {name}{shared}")
+    return Finding("--runtime auto", "ok", f"selects {name}{shared}")
 
 
 def _cgroups() -> Finding:
@@ -144,28 +147,33 @@ def _cgroups() -> Finding:
     if (root / "cgroup.controllers").exists():
         return Finding("cgroups", "ok", "version 2")
     if (root / "unified").exists():
-        return Finding("cgroups", "ok", "hybrid: version 1 with the unified hierarchy beside it")
+        return Finding("cgroups", "ok", "hybrid: version 1 together with the unified hierarchy")
     if (root / "memory").exists():
         return Finding("cgroups", "ok", "version 1")
     return Finding(
-        "cgroups", "optional", "none found", "without them memory and processor time of a cell are unbounded"
+        "cgroups",
+        "optional",
+        "none found",
+        "enable cgroups; without them, a cell's memory and CPU time are not limited",
     )
 
 
 def _user_namespaces() -> Iterator[Finding]:
-    most = _number(Path("/proc/sys/user/max_user_namespaces"))
-    if most == 0:
-        yield Finding("user namespaces", "missing", "switched off", "sudo sysctl user.max_user_namespaces=15000")
+    limit = _number(Path("/proc/sys/user/max_user_namespaces"))
+    if limit == 0:
+        yield Finding("user namespaces", "missing", "disabled", "sudo sysctl user.max_user_namespaces=15000")
         return
-    yield Finding("user namespaces", "ok", "allowed" if most is None else f"at most {most}")
+    yield Finding("user namespaces", "ok", "allowed" if limit is None else f"at most {limit}")
     if os.geteuid() == 0:
-        yield Finding("subordinate ids", "ok", "not needed by root")
+        yield Finding("subordinate ids", "ok", "not needed for root")
         return
     if _number(Path("/proc/sys/kernel/apparmor_restrict_unprivileged_userns")):
-        fix = "run as root, or: sudo sysctl kernel.apparmor_restrict_unprivileged_userns=0"
-        yield Finding("apparmor", "optional", "restricts user namespaces of this user", fix)
+        fix = "run as root, or run: sudo sysctl kernel.apparmor_restrict_unprivileged_userns=0"
+        yield Finding("apparmor", "optional", "restricts user namespaces for this user", fix)
     if not shutil.which("newuidmap"):
-        yield Finding("newuidmap", "missing", "not installed; cells without root need it", way_to_get("newuidmap"))
+        yield Finding(
+            "newuidmap", "missing", "not installed; required to run cells without root", install_command("newuidmap")
+        )
     yield _subordinate_ids()
 
 
@@ -175,7 +183,7 @@ def _subordinate_ids() -> Finding:
     except UsageError as error:
         fix = f"sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {getpass.getuser()}"
         return Finding("subordinate ids", "missing", one_line(error), fix)
-    return Finding("subordinate ids", "ok", f"{min(counts)} of users and of groups")
+    return Finding("subordinate ids", "ok", f"{min(counts)} for users and groups")
 
 
 def _number(path: Path) -> int | None:
@@ -189,11 +197,11 @@ def _calibration(runtime: str) -> Finding:
     from redline.run import kept_calibration
 
     what = f"calibration on {runtime}"
-    kept = kept_calibration(runtime)
-    if kept is None:
-        return Finding(what, "optional", "none kept for this version", f"redline calibrate --runtime {runtime}")
-    right = f"{kept.right} of {kept.trials} trials of controls judged right"
-    return Finding(what, "ok", f"{kept.date:%Y-%m-%d %H:%M} UTC, {right}")
+    stored = kept_calibration(runtime)
+    if stored is None:
+        return Finding(what, "optional", "none stored for this version", f"redline calibrate --runtime {runtime}")
+    correct = f"{stored.right} of {stored.trials} control trials judged correctly"
+    return Finding(what, "ok", f"{stored.date:%Y-%m-%d %H:%M} UTC, {correct}")
 
 
 def _local() -> Finding:
@@ -210,9 +218,9 @@ def _chromium() -> Finding:
 
     program = find_browser()
     if program is None:
-        return Finding("chromium", "optional", "not installed; reports as PDF need it", way_to_get("chromium"))
+        return Finding("chromium", "optional", "not installed; required for PDF reports", install_command("chromium"))
     try:
-        said = subprocess.run(
+        done = subprocess.run(
             [program, "--version"],
             capture_output=True,
             text=True,
@@ -221,10 +229,10 @@ def _chromium() -> Finding:
             stdin=subprocess.DEVNULL,
         )
     except (OSError, subprocess.SubprocessError) as error:
-        return Finding("chromium", "optional", f"does not start: {one_line(error)}", way_to_get("chromium"))
-    return Finding("chromium", "ok", f"{said.stdout.strip()} ({program})")
+        return Finding("chromium", "optional", f"fails to start: {one_line(error)}", install_command("chromium"))
+    return Finding("chromium", "ok", f"{done.stdout.strip()} ({program})")
 
 
-def _room(what: str, free: int, least_gib: int, fix: str) -> Finding:
+def _space(what: str, free: int, min_gib: int, fix: str) -> Finding:
     found = f"{free / GIB:.1f} GiB free"
-    return Finding(what, "ok", found) if free >= least_gib * GIB else Finding(what, "optional", found, fix)
+    return Finding(what, "ok", found) if free >= min_gib * GIB else Finding(what, "optional", found, fix)

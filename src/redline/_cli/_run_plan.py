@@ -1,4 +1,4 @@
-"""Runs a plan for the user: progress while it goes on, then its results, and what else is to be known."""
+"""Run a plan for the user: progress first, then results and remarks."""
 
 import io
 import sys
@@ -7,7 +7,7 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from redline._cli._say import say
+from redline._cli._messages import print_message
 
 if TYPE_CHECKING:
     from redline.plan import Plan
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from redline.run import Options
 
 
-def carry_out(
+def run_and_report(
     plan: "Plan",
     out: Path,
     options: "Options",
@@ -24,23 +24,26 @@ def carry_out(
     quiet: bool = False,
     as_json: bool = False,
 ) -> int:
-    """Runs a plan in a folder, writes its report, and prints the results; returns the exit code.
+    """Run a plan in a folder, write its report and print the results.
 
     Args:
         plan: The plan.
-        out: The folder.
-        options: How to run it.
-        show: Prints the results for people.
-        quiet: Whether nothing is printed while it runs.
-        as_json: Whether the results are printed as JSON instead.
+        out: Folder of the run.
+        options: Options of the run.
+        show: Function that prints the results as text.
+        quiet: Whether to suppress progress.
+        as_json: Whether to print the results as JSON instead of text.
+
+    Returns:
+        The exit code.
     """
     from redline._cli._progress import progress_on
     from redline.report import write_report
     from redline.run import RunFolder, run_plan
 
     folder = RunFolder(out)
-    elsewhere = io.StringIO() if quiet else sys.stderr  # what libraries print is no result
-    with redirect_stdout(elsewhere), progress_on(quiet=quiet) as progress:
+    library_output = io.StringIO() if quiet else sys.stderr  # stdout holds results only
+    with redirect_stdout(library_output), progress_on(quiet=quiet) as progress:
         outcome = run_plan(plan, folder, progress, options)
     faults = [fault for seen in write_report(folder.root).runs for fault in seen.faults]
     if as_json:
@@ -49,5 +52,5 @@ def carry_out(
         show(outcome.results)
         print(f"Evidence: {folder.evidence}  Report: {folder.report}")
     for remark in (*outcome.remarks, *faults):
-        say(remark)
+        print_message(remark)
     return outcome.exit_code

@@ -1,4 +1,4 @@
-"""The doctor, on machines that lack things."""
+"""`redline doctor` on hosts with missing prerequisites."""
 
 import json
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from redline import _providers
-from redline._cli import _examine
+from redline._cli import _host_checks
 from redline._cli._finding import Finding
 from redline._cli.main import execute
 from redline._errors import ExitCode
@@ -26,7 +26,7 @@ def findings(capsys: pytest.CaptureFixture[str]) -> dict[str, dict[str, str]]:
 
 
 @pytest.mark.usefixtures("bare")
-def test_without_a_runtime_no_run_is_possible_and_every_gap_says_what_to_do(capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_a_runtime_redline_cannot_run_and_every_gap_has_a_fix(capsys: pytest.CaptureFixture[str]) -> None:
     assert execute(["doctor", "--json"]) == ExitCode.USAGE
     found = findings(capsys)
     assert found["cells"]["state"] == "missing"
@@ -35,15 +35,15 @@ def test_without_a_runtime_no_run_is_possible_and_every_gap_says_what_to_do(caps
 
 
 @pytest.mark.usefixtures("bare")
-def test_the_command_to_type_is_the_package_tools_of_this_machine(tmp_path: Path) -> None:
-    assert "install runc" in _examine.way_to_get("runc")
+def test_the_install_command_uses_the_package_manager_of_the_host(tmp_path: Path) -> None:
+    assert "install runc" in _host_checks.install_command("runc")
     (tmp_path / "dnf").write_text("")
     (tmp_path / "dnf").chmod(0o755)
-    assert _examine.way_to_get("newuidmap") == "sudo dnf install shadow-utils"
+    assert _host_checks.install_command("newuidmap") == "sudo dnf install shadow-utils"
 
 
 @pytest.mark.usefixtures("bare")
-def test_keys_are_told_by_the_names_of_their_variables_alone(
+def test_keys_are_reported_by_variable_name_only(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("OPENAI_API_KEY", "LOCAL_API_KEY", "LOCAL_BASE_URL"):
@@ -55,14 +55,14 @@ def test_keys_are_told_by_the_names_of_their_variables_alone(
     assert "secret-value" not in printed
 
 
-def test_a_runtime_that_fails_matters_only_where_no_other_works() -> None:
-    failing = Finding("a cell on docker", "missing", "could not be made")
-    assert _examine._beside(failing, []).state == "missing"
-    assert _examine._beside(failing, ["runc"]).state == "optional"
-    assert "--runtime runc" in _examine._beside(failing, ["runc"]).fix
+def test_a_failing_runtime_is_required_only_if_no_other_works() -> None:
+    failing = Finding("a cell on docker", "missing", "failed to start")
+    assert _host_checks._given_working(failing, []).state == "missing"
+    assert _host_checks._given_working(failing, ["runc"]).state == "optional"
+    assert "--runtime runc" in _host_checks._given_working(failing, ["runc"]).fix
 
 
-def test_every_provider_that_is_named_is_one_of_inspects() -> None:
+def test_every_known_provider_exists_in_inspect() -> None:
     from inspect_ai._util.registry import registry_find, registry_unqualified_name
     from inspect_ai.model._providers import providers as _  # noqa: F401 - to import them registers them
 

@@ -1,4 +1,4 @@
-"""What `redline doctor` finds out about models: which providers are set up, and whether their servers answer."""
+"""The checks of `redline doctor` on models: configured providers and reachable servers."""
 
 import os
 import socket
@@ -15,22 +15,22 @@ CONNECT_SECONDS = 3.0
 
 
 def model_servers() -> Iterator[Finding]:
-    """Yield the providers that are set up, by the names of their variables alone, and each address that is refused."""
-    there = list(set_up())
-    if not there:
+    """Yield the configured providers, by the names of their variables only, and the state of each server address."""
+    configured = list(set_up())
+    if not configured:
         fix = "export your provider's key, such as OPENAI_API_KEY; controls need none"
-        yield Finding("model providers", "optional", "no key and no address is set", fix)
+        yield Finding("model providers", "optional", "no key or address is set", fix)
         return
-    named = [f"{provider} ({', '.join(variables)})" for provider, variables in there]
+    named = [f"{provider} ({', '.join(variables)})" for provider, variables in configured]
     yield Finding("model providers", "ok", f"set: {'; '.join(named)}")
-    for provider, variables in there:
+    for provider, variables in configured:
         for variable in variables:
             if variable.endswith(URL_SUFFIX) and (server := _server(os.environ[variable])) is not None:
                 yield _listening(provider, variable, *server)
 
 
-def tried_models(names: Iterable[str]) -> Iterator[Finding]:
-    """Yield what the preflight of each model finds, its warnings apart."""
+def check_models(names: Iterable[str]) -> Iterator[Finding]:
+    """Yield the preflight result of each model, and one finding per warning."""
     from redline.plan import CONTROL_PREFIX, ModelSpec
     from redline.run.models import ready_model, refuse_dead_servers
     from redline.run.preflight import try_model
@@ -40,7 +40,7 @@ def tried_models(names: Iterable[str]) -> Iterator[Finding]:
         spec = ModelSpec(name=name)
         if name.startswith(CONTROL_PREFIX):
             ready_model(spec)
-            yield Finding(what, "ok", "a control; it needs no server")
+            yield Finding(what, "ok", "control; no server needed")
             continue
         try:
             refuse_dead_servers([ready_model(spec)])
@@ -55,7 +55,7 @@ def tried_models(names: Iterable[str]) -> Iterator[Finding]:
 
 
 def _server(url: str) -> tuple[str, int] | None:
-    """The host and port of an address; what else it holds may be a secret."""
+    """Return the host and port of an address, without the parts that may contain a secret."""
     try:
         address = urlsplit(url)
         return (address.hostname, address.port or PORTS.get(address.scheme, 80)) if address.hostname else None
@@ -64,14 +64,14 @@ def _server(url: str) -> tuple[str, int] | None:
 
 
 def _listening(provider: str, variable: str, host: str, port: int) -> Finding:
-    """Whether anything listens at an address. Only a refused connection counts: a proxy may know a way."""
+    """Check whether a server listens at an address. Only a refused connection counts, since a proxy may reach it."""
     what = f"server of {provider}"
     try:
         socket.create_connection((host, port), timeout=CONNECT_SECONDS).close()
     except ConnectionRefusedError:
-        found = f"nothing listens at {host}:{port}, which {variable} names"
-        return Finding(what, "optional", found, f"start the server, or set {variable} to where it listens")
+        found = f"nothing listens at {host}:{port} (from {variable})"
+        return Finding(what, "optional", found, f"start the server, or correct {variable}")
     except OSError as error:
-        found = f"{host}:{port}, which {variable} names, was not reached from here: {one_line(error)}"
-        return Finding(what, "optional", found, "if a proxy leads there, redline doctor --model NAME tries that")
+        found = f"{host}:{port} (from {variable}) is not reachable directly: {one_line(error)}"
+        return Finding(what, "optional", found, "if you use a proxy, run: redline doctor --model NAME")
     return Finding(what, "ok", f"listens at {host}:{port}")
