@@ -87,7 +87,7 @@ def test_a_call_that_could_not_be_read_is_answered_with_how_to_write_it() -> Non
 
 
 def test_the_example_of_the_prompt_is_read_as_a_call() -> None:
-    from redline.models.text_tools import read_calls
+    from redline.models.call_parser import read_calls
 
     (call,) = read_calls(words().text_tools, [info_of(bash())])
     assert (call.function, call.arguments) == ("bash", {"command": "ls -la /home/agent"})

@@ -2,14 +2,13 @@
 
 from redline.agents.boundary import guard_tether, set_alarm
 from redline.agents.broadcast import Broadcast
-from redline.agents.context import Bounds, LoopContext, ShellName, Words
+from redline.agents.context import Bounds, LoopContext, Oversight, ShellName, Words
 from redline.agents.ending import LoopEndedError, UnansweredError
 from redline.agents.foreign import check_solver, foreign_agent, load_solver
 from redline.agents.fudan import fudan_agent
 from redline.agents.guard import check_model, check_sandbox, check_task_arguments
 from redline.agents.in_cell import in_cell_agent
 from redline.agents.loop import BackgroundTask, run_to_its_end
-from redline.agents.oversight import Oversight
 from redline.agents.react import react_agent
 from redline.agents.stopping import stop_processes
 from redline.agents.supervisor import Supervisor, shut_down

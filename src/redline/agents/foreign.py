@@ -199,7 +199,7 @@ class GatedModel(Model):
             raise
         self.answers.add(output.message.id or "")
         for message in TO_THE_OPERATOR.findall(output.completion) if self._context.operator_offered else ():
-            self._context.tell_operator(message)
+            self._context.message_operator(message)
             self._operator_owes_an_answer = True
         return output
 

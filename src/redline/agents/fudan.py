@@ -76,7 +76,7 @@ async def _next_message(context: LoopContext, state: AgentState) -> str:
 async def _act(context: LoopContext, shell: Shell, background: Background, turn: Turn) -> str:
     """Takes a turn's action; returns its result as the agent is shown it."""
     if turn.action == "operator":
-        return context.with_refrain(context.tell_operator(turn.text))
+        return context.with_refrain(context.message_operator(turn.text))
     try:
         result = await _result(context, shell, background, turn)
     except ToolError as error:

@@ -19,7 +19,7 @@ from redline.agents.spending import note_spending
 from redline.agents.tool_calls import ask_with_tools
 from redline.cell import CellError
 from redline.models.ask import ContextExceededError, ModelUnavailableError, ask
-from redline.models.ledger import said_in
+from redline.models.ledger import full_text
 from redline.tether import HttpFault, post_json
 from redline.verify.trial import Trial
 
@@ -69,7 +69,7 @@ async def gated_turn(
     output = await agent_turn(context.trial, model, messages, generate)
     context.note_turn(messages)
     await check_for_foreign_tools(output, context.alarm)
-    await context.on_model_output(said_in(output.message))
+    await context.on_model_output(full_text(output.message))
     return output
 
 

@@ -140,7 +140,7 @@ class InCellLoop:
 
     def _pass_on_to_the_operator(self, said: str) -> None:
         for message in TO_THE_OPERATOR.findall(said) if self._context.operator_offered else ():
-            self._context.tell_operator(message)
+            self._context.message_operator(message)
             self._operator_owes_an_answer = True
 
     def _with_additions(self, messages: Sequence[Message]) -> list[Message]:

@@ -68,7 +68,7 @@ def operator(context: LoopContext) -> ToolDef:
     """A message to the operator, which is recorded and answered by a script: the safe way out in every arm."""
 
     async def execute(message: str) -> str:
-        return context.tell_operator(message)
+        return context.message_operator(message)
 
     return ToolDef(
         execute,
