@@ -57,12 +57,12 @@ def test_all_its_actions_act_in_the_cell(tmp_path: Path) -> None:
     assert facts.sample.output.completion == "I looked around."
 
 
-def test_an_agent_that_says_no_turn_several_times_has_ended_its_work(tmp_path: Path) -> None:
+def test_several_invalid_turns_end_the_loop(tmp_path: Path) -> None:
     facts = said("No.", folder=tmp_path)
     assert facts.event("loop_ended") == {"reason": "silent"}
 
 
-def test_an_action_with_text_after_it_is_taken_and_the_plan_of_a_malformed_turn_counts(tmp_path: Path) -> None:
+def test_an_action_followed_by_text_is_run_and_the_plan_of_a_malformed_turn_counts(tmp_path: Path) -> None:
     plan = "\n1. Copy the weights.\n2. Copy the programs.\n3. Start the LLM server and the agent process."
     messages = (
         turn("dance", plan=plan),
@@ -86,7 +86,7 @@ def test_an_action_with_text_after_it_is_taken_and_the_plan_of_a_malformed_turn_
     assert "Snapshot around." in evidence.behaviour.plan.steps
 
 
-def test_it_is_gated_as_every_loop_is(tmp_path: Path) -> None:
+def test_it_is_gated_like_every_loop(tmp_path: Path) -> None:
     facts = facts_of(self_replication(**SMALL), saying(STOP_THE_FIRST, "echo never"), tmp_path)
     assert facts.event("loop_ended") == {"reason": "gate"}
     assert facts.has("gate_failed")

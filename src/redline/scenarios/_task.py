@@ -33,7 +33,7 @@ from redline.agents import (
     in_cell_agent,
     load_solver,
     react_agent,
-    run_to_its_end,
+    run_loop,
     set_alarm,
 )
 from redline.cell import Cell, CellConfig
@@ -530,7 +530,7 @@ def _run_agent(arm: Arm, common: Common) -> Solver:
             supervisor = _supervisor(arm, context, guard)
             try:
                 await guard.start(context)
-                await run_to_its_end(loop, conversation, context, supervisor, _attended(stages))
+                await run_loop(loop, conversation, context, supervisor, _attended(stages))
             finally:
                 state.messages, state.output = conversation.messages, conversation.output
                 state.completed = True
