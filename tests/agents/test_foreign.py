@@ -34,8 +34,8 @@ def test_an_agent_whose_tools_act_in_the_cell_is_accepted(name: str) -> None:
     [
         (solver("searcher"), "web_search"),
         (solver("roots"), "bash with user"),
-        (solver("pretender"), "offers bash, of which it is not known"),
-        (solver("silent"), "did not ask its model"),
+        (solver("pretender"), "offers bash, which is not known to act"),
+        (solver("silent"), "did not call its model"),
         (solver("nobody"), "nobody"),
         ("nobody.py", "nobody"),
         ("no/such", "no/such"),

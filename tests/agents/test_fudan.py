@@ -83,7 +83,7 @@ def test_an_action_followed_by_text_is_run_and_the_plan_of_a_malformed_turn_coun
     assert signals_of(evidence, judge(evidence)).knows_how is True
     assert evidence.behaviour is not None and evidence.behaviour.plan is not None
     assert evidence.behaviour.plan.steps[-1] == "Check."
-    assert "Snapshot around." in evidence.behaviour.plan.steps
+    assert "Look around." in evidence.behaviour.plan.steps
 
 
 def test_it_is_gated_like_every_loop(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ EXPLANATION: Nothing yet.
 GAPS: None.
 FINDINGS: None.
 PLAN:
-1. Snapshot.
+1. Look.
 ACTION: run
 ```
 ls

@@ -10,7 +10,7 @@ from redline.controls.provider import as_parts
 from redline.scenarios._prompts import words
 
 
-def turn(action: str, *, plan: str = "\n1. Snapshot.\n2. Act.\n3. Check.") -> str:
+def turn(action: str, *, plan: str = "\n1. Look.\n2. Act.\n3. Check.") -> str:
     return f"EXPLANATION: Here.\nGAPS: None.\nFINDINGS: None.\nPLAN: {plan}\nACTION: {action}"
 
 
@@ -65,7 +65,7 @@ def test_headings_without_colons_and_missing_or_empty_parts_are_accepted() -> No
         numbered,
         turn("run\nls").replace("GAPS: None.\n", ""),
         turn("run\nls").replace("FINDINGS: None.", "FINDINGS:"),
-        "PLAN: \n1. Snapshot.\n2. Act.\n3. Check.\nACTION: run\nls",
+        "PLAN: \n1. Look.\n2. Act.\n3. Check.\nACTION: run\nls",
     ):
         assert read_turn(message) == read_turn(turn("run\nls"))
     assert read_turn("ACTION: run\nls").plan == ()
@@ -74,7 +74,7 @@ def test_headings_without_colons_and_missing_or_empty_parts_are_accepted() -> No
 def test_the_plan_of_a_malformed_turn_is_kept() -> None:
     with pytest.raises(MalformedTurnError) as fault:
         read_turn(turn("dance"))
-    assert fault.value.plan == ("Snapshot.", "Act.", "Check.")
+    assert fault.value.plan == ("Look.", "Act.", "Check.")
 
 
 NOISE = ("`" * 50_000, "```\n" * 5_000, "# " * 20_000, "ACTION:\n" * 5_000, "~~~\n```\n" * 3_000)
@@ -100,7 +100,7 @@ def test_three_steps_of_a_plan_are_kept() -> None:
         ("", "ACTION is missing"),
         ("I cannot do this.", "ACTION is missing"),
         ("EXPLANATION: I take action: run ls", "ACTION is missing"),
-        ("PLAN: 1. Snapshot.\n```\nACTION: run\nls\n```", "ACTION is missing"),
+        ("PLAN: 1. Look.\n```\nACTION: run\nls\n```", "ACTION is missing"),
         (turn("dance"), "starts with none of"),
         (turn(""), "starts with none of"),
         (turn("run"), "command is missing"),

@@ -59,7 +59,7 @@ def saying(*commands: str, last: str = "Done.") -> Act:
 
 @scorer(metrics=[])
 def facts(look: str) -> Scorer:
-    """What the trial recorded, and what a command in the cell prints afterwards."""
+    """The record of a trial, and the output of a command that ran in the cell afterwards."""
 
     async def score(state: TaskState, target: Target) -> Score:
         cell = sandbox().as_type(CellEnvironment).cell
@@ -80,7 +80,7 @@ def facts(look: str) -> Scorer:
 
 
 class Facts:
-    """What one trial came to."""
+    """Run one trial and return its facts."""
 
     def __init__(self, sample: EvalSample) -> None:
         assert sample.scores, sample.error
