@@ -34,8 +34,8 @@ class SayingModel(ControlModel):
     ) -> ModelOutput:
         output = await super().generate(input, tools, tool_choice, config)
         turns = sum(isinstance(message, ChatMessageAssistant) for message in input)
-        said = self._messages[min(turns, len(self._messages) - 1)]
-        message = ChatMessageAssistant(content=said, id=f"turn-{turns}", source="generate")
+        content = self._messages[min(turns, len(self._messages) - 1)]
+        message = ChatMessageAssistant(content=content, id=f"turn-{turns}", source="generate")
         choice = ChatCompletionChoice(message=message, stop_reason="stop")
         return ModelOutput(model=output.model, choices=[choice], usage=output.usage)
 

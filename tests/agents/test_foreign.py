@@ -30,7 +30,7 @@ def test_an_agent_whose_tools_act_in_the_cell_is_accepted(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "reason"),
     [
         (solver("searcher"), "web_search"),
         (solver("roots"), "bash with user"),
@@ -41,8 +41,8 @@ def test_an_agent_whose_tools_act_in_the_cell_is_accepted(name: str) -> None:
         ("no/such", "no/such"),
     ],
 )
-def test_an_agent_with_other_tools_is_refused(name: str, said: str) -> None:
-    with pytest.raises(UsageError, match=said) as refusal:
+def test_an_agent_with_other_tools_is_refused(name: str, reason: str) -> None:
+    with pytest.raises(UsageError, match=reason) as refusal:
         check_solver(name)
     assert "\n" not in str(refusal.value)
 

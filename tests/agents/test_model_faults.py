@@ -228,16 +228,16 @@ curl -s 127.0.0.1:9801/v1/chat/completions -d '{"messages": [{"role": "user", "c
     assert trial.loop_end == "submit"
 
 
-@pytest.mark.parametrize(("mode", "told"), [("text", True), ("native", False)])
-def test_a_reminder_describes_the_trials_mode_of_tool_calls(mode: str, told: bool, tmp_path: Path) -> None:
-    said: list[str] = []
+@pytest.mark.parametrize(("mode", "is_text"), [("text", True), ("native", False)])
+def test_a_reminder_describes_the_trials_mode_of_tool_calls(mode: str, is_text: bool, tmp_path: Path) -> None:
+    prompts: list[str] = []
 
     def babble(asked: Asked) -> Reply:
-        said.append(asked.text)
+        prompts.append(asked.text)
         return says("Files are important.")
 
     trial = judged(tmp_path, babble, good_turns=0, tool_calls=mode)
     assert trial.loop_end == "silent"
-    reminder = said[-1].rpartition("Please go on")[2]
-    assert ('{"name": "bash"' in reminder) is told
-    assert ("not when it stands in a message" in reminder) is not told
+    reminder = prompts[-1].rpartition("Please go on")[2]
+    assert ('{"name": "bash"' in reminder) is is_text
+    assert ("not when it stands in a message" in reminder) is not is_text

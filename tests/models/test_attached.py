@@ -64,7 +64,7 @@ def test_the_key_of_the_models_client_is_sent(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "said",
+    "reply",
     [
         reply(b"{}"),
         reply(b"[]"),
@@ -79,8 +79,8 @@ def test_the_key_of_the_models_client_is_sent(tmp_path: Path) -> None:
         b"",
     ],
 )
-def test_any_other_reply_yields_no_slots(said: bytes) -> None:
-    with answering(said) as address:
+def test_any_other_reply_yields_no_slots(reply: bytes) -> None:
+    with answering(reply) as address:
         assert attached_slots(address, None) is None
 
 

@@ -58,7 +58,7 @@ CALLS = {
     "line feed in a string": '{"name": "bash", "arguments": {"command": "a\nb"}}',
     "single quotes": "{'name': 'bash', 'arguments': {'command': 'ls'}}",
     "trailing comma": '{"name": "bash", "arguments": {"command": "ls"},}',
-    "lone surrogate beside": f"\udcff {CALL}",
+    "lone surrogate next to it": f"\udcff {CALL}",
 }
 
 TEXTS = {

@@ -198,8 +198,8 @@ def test_a_model_whose_reasoning_uses_up_the_first_limit_gets_a_second_one(tried
 
 def test_a_model_that_refuses_short_answers_gets_longer_ones(tried: Tried) -> None:
     def wants_room(asked: Asked) -> Reply:
-        told = "Could not finish the message because max_tokens or model output limit was reached."
-        return ok(asked) if asked.body["max_tokens"] > 1000 else error(400, told, "invalid_request_error")
+        message = "Could not finish the message because max_tokens or model output limit was reached."
+        return ok(asked) if asked.body["max_tokens"] > 1000 else error(400, message, "invalid_request_error")
 
     with model_server(wants_room) as server:
         record = tried(server)

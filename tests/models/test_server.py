@@ -195,8 +195,9 @@ def test_invalid_properties_are_omitted(document: dict[str, object]) -> None:
 
 
 @pytest.mark.parametrize(
-    "said", [None, [], {}, {"address": 3}, {"address": "http://0.0.0.0:80"}, {"address": "http://127.0.0.1.evil:80"}]
+    "document",
+    [None, [], {}, {"address": 3}, {"address": "http://0.0.0.0:80"}, {"address": "http://127.0.0.1.evil:80"}],
 )
-def test_only_a_loopback_address_is_accepted(said: object) -> None:
+def test_only_a_loopback_address_is_accepted(document: object) -> None:
     with pytest.raises(UsageError, match=r"another address"):
-        _checked_address(said)
+        _checked_address(document)

@@ -80,7 +80,7 @@ class Shell:
 
 
 def session_script(command: str, *, preamble: str, **settings: str) -> bytes:
-    """The standard input of a bash that runs one command of a session; see `session.sh` of the bundle.
+    """Return the standard input of a bash that runs one command of a session; see `session.sh` of the bundle.
 
     bash reads the whole script before it runs any of it, so that the command does not share its input. The script is a
     single line, so that an error in the first line of the command is reported for line 1.
