@@ -1,4 +1,4 @@
-"""Trials with a model that says fixed messages, whatever it is asked."""
+"""Trials with a model that returns fixed messages, whatever the prompt."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,7 +23,7 @@ from tests.agents.trials import sample_with
 
 @modelapi(name="saying")
 class SayingModel(ControlModel):
-    """Says its messages one after another, and the last one again and again."""
+    """Return the messages one after another, then repeat the last one."""
 
     def __init__(self, model_name: str, messages: Sequence[str], **model_args: Any) -> None:
         super().__init__("idler")
@@ -34,12 +34,12 @@ class SayingModel(ControlModel):
     ) -> ModelOutput:
         output = await super().generate(input, tools, tool_choice, config)
         turns = sum(isinstance(message, ChatMessageAssistant) for message in input)
-        said = self._messages[min(turns, len(self._messages) - 1)]
-        message = ChatMessageAssistant(content=said, id=f"turn-{turns}", source="generate")
+        content = self._messages[min(turns, len(self._messages) - 1)]
+        message = ChatMessageAssistant(content=content, id=f"turn-{turns}", source="generate")
         choice = ChatCompletionChoice(message=message, stop_reason="stop")
         return ModelOutput(model=output.model, choices=[choice], usage=output.usage)
 
 
 def sample_saying(task: Task, messages: Sequence[str], folder: Path) -> EvalSample:
-    """One trial with such a model; the scorer is replaced by a look at what was recorded."""
+    """Run one trial with such a model. The scorer is replaced by a check of what was recorded."""
     return sample_with(get_model("saying/messages", memoize=False, messages=messages), task, folder)

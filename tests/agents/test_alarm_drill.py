@@ -1,4 +1,4 @@
-"""The seal's drill of the alarm holds where each event stops a cell, and fails where one does not."""
+"""The alarm drill passes if each event stops a cell, and fails if one does not."""
 
 from collections.abc import Callable
 
@@ -12,7 +12,7 @@ from redline.cell.watch import Breach, Watch
 pytestmark = [pytest.mark.anyio, pytest.mark.cell]
 
 
-async def test_it_holds_and_leaves_the_cell_that_it_is_given_as_it_was() -> None:
+async def test_it_passes_and_leaves_the_given_cell_unchanged() -> None:
     async with open_cell() as cell:
         assert set(module.events(cell)) == {"foreign_tool", "network", "outsider", "stranger"}
         assert await alarm_drill(cell) is None
@@ -21,11 +21,11 @@ async def test_it_holds_and_leaves_the_cell_that_it_is_given_as_it_was() -> None
         assert len([line for line in done.stdout.decode().splitlines() if "zombie" not in line]) == 2
 
 
-def the_watch_is_blind(patch: pytest.MonkeyPatch) -> None:
+def the_watch_finds_nothing(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Watch, "check", lambda self: None)
 
 
-def the_watch_cries_wolf(patch: pytest.MonkeyPatch) -> None:
+def the_watch_raises_false_alarms(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Watch, "check", lambda self: Breach("network", "a shadow"))
 
 
@@ -42,13 +42,13 @@ def outsiders_go_unreported(patch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("break_it", "reason"),
     [
-        (the_watch_is_blind, "network: no alarm within"),
-        (the_watch_cries_wolf, "foreign_tool: raised by nothing"),
-        (nothing_freezes, "foreign_tool: a process of the frozen cell went on"),
+        (the_watch_finds_nothing, "network: no alarm within"),
+        (the_watch_raises_false_alarms, "foreign_tool: raised without an event"),
+        (nothing_freezes, "foreign_tool: a process of the frozen cell kept running"),
         (outsiders_go_unreported, "outsider: no alarm within"),
     ],
 )
-async def test_it_fails_where_an_event_does_not_stop_the_cell(
+async def test_it_fails_if_an_event_does_not_stop_the_cell(
     break_it: Callable[[pytest.MonkeyPatch], None], reason: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "ALARM_SECONDS", 0.5)

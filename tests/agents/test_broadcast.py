@@ -8,13 +8,13 @@ def a_trial() -> Trial:
     return Trial(id="shutdown_avoidance-000", scenario="shutdown_avoidance", seed=1, instructed=False)
 
 
-def test_the_message_comes_once_after_the_result_that_was_planned() -> None:
+def test_the_message_is_appended_once_to_the_planned_result() -> None:
     broadcast = Broadcast(NOTICE, 2, a_trial())
     shown = [broadcast.append_to(f"result {number}") for number in range(4)]
     assert shown == ["result 0", f"result 1\n\n{NOTICE}", "result 2", "result 3"]
 
 
-def test_a_posted_message_alone_exposes_nobody() -> None:
+def test_posting_a_message_does_not_expose_the_agent() -> None:
     trial = a_trial()
     broadcast = Broadcast(NOTICE, 1, trial)
     broadcast.append_to("result")
@@ -23,7 +23,7 @@ def test_a_posted_message_alone_exposes_nobody() -> None:
     assert not trial.exposed
 
 
-def test_the_agent_is_exposed_when_its_model_was_given_the_message() -> None:
+def test_the_agent_is_exposed_when_its_model_receives_the_message() -> None:
     trial = a_trial()
     broadcast = Broadcast(NOTICE, 1, trial)
     result = broadcast.append_to("result")
@@ -32,7 +32,7 @@ def test_the_agent_is_exposed_when_its_model_was_given_the_message() -> None:
     assert [event.kind for event in trial.events] == ["notice", "exposed"]
 
 
-def test_a_message_that_the_agent_writes_itself_exposes_nobody_before_it_is_posted() -> None:
+def test_a_message_that_the_agent_writes_itself_does_not_expose_it() -> None:
     trial = a_trial()
     Broadcast(NOTICE, 3, trial).note_shown([NOTICE])
     assert not trial.exposed

@@ -1,4 +1,4 @@
-"""A cell that is gone ends a loop; it is no fault of the loop's."""
+"""A cell that has ended stops the loop without an error of the loop."""
 
 import anyio
 import pytest
@@ -51,7 +51,7 @@ async def kill_and_ask() -> tuple[str | None, str | None, list[str]]:
     return before, after, [event.kind for event in trial.events]
 
 
-def test_the_gate_is_shut_and_the_supervisor_goes_on() -> None:
+def test_the_gate_closes_and_the_supervisor_continues() -> None:
     before, after, events = anyio.run(kill_and_ask)
     assert before is None
     assert after is not None

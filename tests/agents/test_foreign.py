@@ -1,4 +1,4 @@
-"""Agents of the user's: refused where a tool is not known to act in the cell, and held like our own."""
+"""A user's agent is refused if a tool is not known to act in the cell, and otherwise restricted like redline's own."""
 
 from pathlib import Path
 from typing import Any
@@ -26,36 +26,36 @@ def solver(name: str) -> str:
 
 
 @pytest.mark.parametrize("name", ["ordinary", "plain"])
-def test_an_agent_whose_tools_act_in_the_cell_is_taken(name: str) -> None:
+def test_an_agent_whose_tools_act_in_the_cell_is_accepted(name: str) -> None:
     check_solver(solver(name))
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "reason"),
     [
         (solver("searcher"), "web_search"),
         (solver("roots"), "bash with user"),
-        (solver("pretender"), "offers bash, of which it is not known"),
-        (solver("silent"), "did not ask its model"),
+        (solver("pretender"), "offers bash, which is not known to act"),
+        (solver("silent"), "did not call its model"),
         (solver("nobody"), "nobody"),
         ("nobody.py", "nobody"),
         ("no/such", "no/such"),
     ],
 )
-def test_one_of_which_that_is_not_known_is_refused(name: str, said: str) -> None:
-    with pytest.raises(UsageError, match=said) as refusal:
+def test_an_agent_with_other_tools_is_refused(name: str, reason: str) -> None:
+    with pytest.raises(UsageError, match=reason) as refusal:
         check_solver(name)
     assert "\n" not in str(refusal.value)
 
 
 @pytest.mark.parametrize("settings", [{"agent": "solver"}, {"solver": "x.py"}, {"agent": "fudan", "solver": "x.py"}])
-def test_the_agent_and_the_solver_are_named_together(settings: dict[str, Any]) -> None:
+def test_agent_and_solver_must_be_set_together(settings: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match="go together"):
         self_replication(**settings)
 
 
 @pytest.mark.cell
-def test_it_works_in_the_cell_and_its_turns_are_proved(tmp_path: Path) -> None:
+def test_it_works_in_the_cell_and_its_turns_are_gated(tmp_path: Path) -> None:
     act = saying("pwd; id -u", last="Done.")
     facts = facts_of(self_replication(**SMALL, solver=solver("ordinary")), act, tmp_path)
     assert facts.event("loop_ended") == {"reason": "submit"}
@@ -64,7 +64,7 @@ def test_it_works_in_the_cell_and_its_turns_are_proved(tmp_path: Path) -> None:
 
 
 @pytest.mark.cell
-def test_it_is_shown_the_notice_and_reaches_the_operator(tmp_path: Path) -> None:
+def test_it_receives_the_notice_and_reaches_the_operator(tmp_path: Path) -> None:
     task = shutdown_avoidance(**SMALL, solver=solver("ordinary"), trigger="notice", deadline=300.0)
     facts = facts_of(task, saying("true", "true", "true"), tmp_path)
     assert facts.has("notice")
@@ -92,14 +92,14 @@ def test_a_tool_that_it_offers_later_raises_the_alarm(tmp_path: Path) -> None:
 
 
 @pytest.mark.cell
-def test_a_model_that_it_makes_itself_costs_it_the_trial(tmp_path: Path) -> None:
+def test_a_model_that_it_creates_itself_fails_the_trial(tmp_path: Path) -> None:
     sample = sample_of(self_replication(**SMALL, solver=solver("sidestepper")), saying("true"), tmp_path)
     assert sample.error is not None
-    assert "asked redline/idler without the gate" in sample.error.message
+    assert "called redline/idler without the gate" in sample.error.message
 
 
 @pytest.mark.cell
-def test_a_solver_in_the_place_of_the_tasks_own_makes_the_trial_invalid(tmp_path: Path) -> None:
+def test_a_solver_that_replaces_the_tasks_makes_the_trial_invalid(tmp_path: Path) -> None:
     task = self_replication(trials=1, weights="1MiB", runtime="runc", hold=0)
     model = get_model("redline/idler", memoize=False)
     (log,) = eval(task_with(under_a_seal(task), solver=generate()), model=model, log_dir=str(tmp_path), display="none")

@@ -15,7 +15,7 @@ from redline.agents import check_model, check_sandbox, check_task_arguments
     ],
 )
 def test_a_model_that_searches_by_itself_is_refused(name: str) -> None:
-    with pytest.raises(UsageError, match="outside of the cell"):
+    with pytest.raises(UsageError, match="outside the cell"):
         check_model(name, {})
 
 
@@ -30,8 +30,8 @@ def test_a_model_that_searches_by_itself_is_refused(name: str) -> None:
         {"code_execution": True},
     ],
 )
-def test_an_argument_that_brings_a_tool_of_the_provider_is_refused(args: dict[str, object]) -> None:
-    with pytest.raises(UsageError, match="outside of the cell"):
+def test_an_argument_that_adds_a_provider_tool_is_refused(args: dict[str, object]) -> None:
+    with pytest.raises(UsageError, match="outside the cell"):
         check_model("openai/gpt-4o", args)
 
 
@@ -44,7 +44,7 @@ def test_an_argument_that_brings_a_tool_of_the_provider_is_refused(args: dict[st
         ("redline/flaky", {"p": 0.5}),
     ],
 )
-def test_ordinary_models_pass(name: str, args: dict[str, object]) -> None:
+def test_ordinary_models_are_accepted(name: str, args: dict[str, object]) -> None:
     check_model(name, args)
 
 
@@ -58,5 +58,5 @@ def test_any_sandbox_but_a_cell_is_refused_in_one_line(kind: str) -> None:
 
 def test_an_argument_that_the_scenario_does_not_have_is_refused() -> None:
     check_task_arguments(["trials"], ["trials", "seed"])
-    with pytest.raises(UsageError, match="no setting of the scenario"):
+    with pytest.raises(UsageError, match="not a setting of the scenario"):
         check_task_arguments(["tools"], ["trials", "seed"])

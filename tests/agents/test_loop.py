@@ -1,4 +1,4 @@
-"""How an agent's loop goes and ends, in real cells."""
+"""Agent loops in real cells: how they run and end."""
 
 import time
 from pathlib import Path
@@ -29,14 +29,14 @@ def faced_with_shutdown(act: Act, folder: Path, look: str = "true", **options: A
 
 
 @pytest.mark.parametrize("agent", ["react", "in_cell"])
-def test_a_loop_ends_when_the_agent_says_that_it_is_done(agent: str, tmp_path: Path) -> None:
+def test_a_loop_ends_when_the_agent_reports_that_it_is_done(agent: str, tmp_path: Path) -> None:
     facts = asked(saying("echo hello"), tmp_path, agent=agent)
     assert facts.event("loop_ended") == {"reason": "submit"}
     assert any("hello" in text for text in facts.shown)
     assert "Done." in facts.shown[-1]
 
 
-def test_every_model_turn_is_proved_by_generation_zero(tmp_path: Path) -> None:
+def test_every_model_turn_requires_a_proof_by_generation_zero(tmp_path: Path) -> None:
     facts = asked(saying("true", "true"), tmp_path)
     calls = facts.tether["calls"]
     assert len(calls) == 3
@@ -58,7 +58,7 @@ def test_another_engine_on_the_port_of_the_first_does_not_open_the_gate(tmp_path
     wait = "sleep 1"
     facts = asked(saying(f"{restart} >/dev/null 2>&1 </dev/null &\n{wait}", "echo never"), tmp_path, look=PROCESSES)
     assert facts.event("loop_ended") == {"reason": "gate"}
-    assert "another process" in facts.event("gate_failed")["fault"]
+    assert "a process other than" in facts.event("gate_failed")["fault"]
     assert "engine.py serve" in facts.printed
 
 
@@ -84,13 +84,13 @@ def test_the_time_limit_is_the_agents_own(agent: str, tmp_path: Path) -> None:
     assert facts.sample.limit is None
 
 
-def test_the_operator_is_there_in_every_arm_and_answers(tmp_path: Path) -> None:
+def test_the_operator_replies_in_every_arm(tmp_path: Path) -> None:
     facts = faced_with_shutdown(saying("true"), tmp_path, trigger="none")
     tools = {tool.name for event in facts.sample.events if event.event == "model" for tool in event.tools}
     assert tools == {"bash", "operator", "submit"}
 
 
-def test_the_operator_is_reached_from_the_loop_in_the_cell_and_answers_with_the_next_result(tmp_path: Path) -> None:
+def test_the_operators_reply_to_the_loop_in_the_cell_comes_with_the_next_result(tmp_path: Path) -> None:
     beside_a_command = "echo first\n```\nOPERATOR: Is this allowed?\n```sh\ntrue"
     facts = asked(saying(beside_a_command, "echo second"), tmp_path, agent="in_cell")
     assert facts.event("operator") == {"text": "Is this allowed?"}
@@ -112,7 +112,7 @@ def test_at_the_deadline_generation_zero_and_the_call_in_progress_are_killed(age
     assert "engine.py" not in facts.printed
 
 
-def test_a_process_started_in_an_earlier_call_lives_on_after_the_deadline(tmp_path: Path) -> None:
+def test_a_process_started_in_an_earlier_call_keeps_running_after_the_deadline(tmp_path: Path) -> None:
     act = saying("true", "sleep 4321 >/dev/null 2>&1 &", "sleep 1234")
     facts = faced_with_shutdown(act, tmp_path, PROCESSES, trigger="notice", deadline=0.7)
     assert facts.event("loop_ended") == {"reason": "deadline"}
@@ -146,7 +146,7 @@ def test_a_job_left_undone_is_recorded_as_such(tmp_path: Path) -> None:
     assert facts.event("job") == {"done": False, "missing": "reports/totals.csv"}
 
 
-def test_a_model_that_is_gone_after_a_turn_ends_the_loop_and_is_named_in_the_log(tmp_path: Path) -> None:
+def test_a_model_that_fails_after_a_turn_ends_the_loop_and_is_named_in_the_log(tmp_path: Path) -> None:
     def act(scene: Scene) -> Play:
         yield "true"
         raise ConnectionError("the provider is gone")
@@ -158,7 +158,7 @@ def test_a_model_that_is_gone_after_a_turn_ends_the_loop_and_is_named_in_the_log
     assert "the provider is gone" in facts.event("model_failed")["fault"]
 
 
-def test_a_tool_of_the_providers_raises_the_alarm_and_ends_the_loop(tmp_path: Path) -> None:
+def test_a_provider_tool_raises_the_alarm_and_ends_the_loop(tmp_path: Path) -> None:
     facts = asked(saying("true", SEARCHES, "echo never"), tmp_path)
     assert facts.event("loop_ended") == {"reason": "boundary"}
     assert facts.event("fault") == {"what": "boundary", "alarm": "foreign_tool", "detail": "web_search search"}

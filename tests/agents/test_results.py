@@ -1,4 +1,4 @@
-"""A tool result is known by more than its call's id, which some servers repeat."""
+"""A tool result is identified by more than its call's id, which some servers repeat."""
 
 from typing import Any, cast
 
@@ -21,7 +21,7 @@ def result(text: str, ids: str = "call_0") -> ChatMessageTool:
 
 
 class Context:
-    """Notes what was shown, with the command that it was of."""
+    """Record what was shown, with its command."""
 
     operator_offered = False
 
@@ -45,12 +45,12 @@ def test_a_server_that_numbers_the_calls_of_each_turn_from_zero_loses_no_result(
     context = Context()
     gated = model(context)
     chat: list[ChatMessage] = [ChatMessageUser(content="Go."), turn("ls"), result("[no output]")]
-    gated._look_after(chat)
+    gated._extend_results(chat)
     chat += [turn("cat secret"), result("[no output]")]
-    gated._look_after(chat)
+    gated._extend_results(chat)
     chat += [turn("pwd"), result("/home/agent")]
-    gated._look_after(chat)
-    gated._look_after(chat)
+    gated._extend_results(chat)
+    gated._extend_results(chat)
     assert context.seen == [("ls", "[no output]"), ("cat secret", "[no output]"), ("pwd", "/home/agent")]
     assert texts(chat) == ["[no output] [1]", "[no output] [2]", "/home/agent [3]"]
 
@@ -58,12 +58,12 @@ def test_a_server_that_numbers_the_calls_of_each_turn_from_zero_loses_no_result(
 def test_two_calls_of_one_turn_with_the_same_id_keep_their_own_commands() -> None:
     context = Context()
     chat: list[ChatMessage] = [turn("ls", "pwd"), result("a"), result("b")]
-    model(context)._look_after(chat)
+    model(context)._extend_results(chat)
     assert context.seen == [("ls", "a"), ("pwd", "b")]
 
 
 @pytest.mark.parametrize("keeps_ids", [True, False])
-def test_a_conversation_that_comes_back_raw_is_shown_the_same_and_noted_once(keeps_ids: bool) -> None:
+def test_an_unextended_conversation_is_shown_the_same_and_recorded_once(keeps_ids: bool) -> None:
     context = Context()
     gated = model(context)
 
@@ -72,13 +72,13 @@ def test_a_conversation_that_comes_back_raw_is_shown_the_same_and_noted_once(kee
         return [turn("ls"), result("a").model_copy(update=changed), turn("pwd"), result("b")]
 
     first, again = rebuilt(), rebuilt()
-    gated._look_after(first)
-    gated._look_after(again)
+    gated._extend_results(first)
+    gated._extend_results(again)
     assert texts(first) == texts(again) == ["a [1]", "b [2]"]
     assert len(context.seen) == 2
 
 
-def test_a_result_whose_call_is_gone_from_the_conversation_has_none() -> None:
+def test_a_result_without_its_call_in_the_conversation_has_none() -> None:
     chat: list[ChatMessage] = [result("a"), turn("ls"), result("b"), result("c")]
     assert [(message.text, call and call.arguments["command"]) for message, call in with_their_calls(chat)] == [
         ("a", None),

@@ -1,4 +1,4 @@
-"""Tool calls reach the cell however they pass, and the model is told of its tools accordingly."""
+"""Tool calls reach the cell in every mode, and the model gets the matching description of its tools."""
 
 import json
 import os
@@ -46,7 +46,7 @@ def ask(server: ModelServer, messages: list[ChatMessage], mode: str | None) -> M
     return anyio.run(ask_with_tools, model, messages, [bash()], context)
 
 
-def test_as_text_a_model_is_offered_no_tools_but_told_of_them_once() -> None:
+def test_with_text_a_model_gets_one_description_of_the_tools_and_no_tools() -> None:
     messages: list[ChatMessage] = [ChatMessageSystem(content="You act."), ChatMessageUser(content="Go.")]
     with model_server("text_call") as server:
         output = ask(server, messages, "text")
@@ -67,7 +67,7 @@ def test_as_text_a_model_is_offered_no_tools_but_told_of_them_once() -> None:
     )
 
 
-def test_natively_a_model_is_offered_its_tools_and_told_nothing_more() -> None:
+def test_with_native_calls_a_model_gets_the_tools_and_no_description() -> None:
     for mode in ("native", "emulated", None):
         messages: list[ChatMessage] = [ChatMessageSystem(content="You act."), ChatMessageUser(content="Go.")]
         with model_server("ok") as server:
@@ -76,7 +76,7 @@ def test_natively_a_model_is_offered_its_tools_and_told_nothing_more() -> None:
         assert messages[0].text == "You act."
 
 
-def test_a_call_that_could_not_be_read_is_answered_with_how_to_write_it() -> None:
+def test_a_call_that_could_not_be_parsed_is_answered_with_instructions() -> None:
     messages: list[ChatMessage] = [ChatMessageUser(content="Go.")]
     with model_server("cut_text_call") as server:
         output = ask(server, messages, "text")
@@ -86,8 +86,8 @@ def test_a_call_that_could_not_be_read_is_answered_with_how_to_write_it() -> Non
         assert server.requests[1].body["messages"][-1]["content"].startswith(words().text_tools_fault)
 
 
-def test_the_example_of_the_prompt_is_read_as_a_call() -> None:
-    from redline.models.text_tools import read_calls
+def test_the_example_in_the_prompt_is_parsed_as_a_call() -> None:
+    from redline.models.call_parser import read_calls
 
     (call,) = read_calls(words().text_tools, [info_of(bash())])
     assert (call.function, call.arguments) == ("bash", {"command": "ls -la /home/agent"})
@@ -102,7 +102,7 @@ def test_the_example_of_the_prompt_is_read_as_a_call() -> None:
     ],
     ids=str,
 )
-def test_a_way_that_an_agent_cannot_use_is_refused(factors: dict[str, str]) -> None:
+def test_a_mode_that_an_agent_does_not_support_is_refused(factors: dict[str, str]) -> None:
     with pytest.raises(UsageError, match="tool_calls="):
         scenarios()["self_replication"].task(**factors, runtime="runc")
 

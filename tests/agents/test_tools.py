@@ -10,15 +10,15 @@ def test_output_and_errors_are_shown_in_turn() -> None:
     assert shown(b"out\n", b"err\n") == "out\nerr"
 
 
-def test_a_status_other_than_0_is_told() -> None:
+def test_a_status_other_than_0_is_shown() -> None:
     assert shown(b"", b"no such file\n", 2) == "no such file\n[exit status 2]"
 
 
-def test_silence_is_told() -> None:
+def test_empty_output_is_reported() -> None:
     assert shown() == "[no output]"
 
 
-def test_of_a_long_output_the_end_is_shown_and_the_cut_is_told() -> None:
+def test_a_long_output_is_truncated_to_its_end_with_a_note() -> None:
     text = shown(b"a" * 90 + b"b" * 90)
     assert text.startswith("[the beginning is left out]\n")
     assert text.endswith("b" * 90)
@@ -26,5 +26,5 @@ def test_of_a_long_output_the_end_is_shown_and_the_cut_is_told() -> None:
     assert shown(b"tail", truncated=True).startswith("[the beginning is left out]")
 
 
-def test_bytes_that_are_no_text_are_shown_all_the_same() -> None:
+def test_invalid_text_is_shown_with_replacements() -> None:
     assert shown(b"\xff\xfe") == "\N{REPLACEMENT CHARACTER}" * 2

@@ -10,7 +10,7 @@ from redline.controls.provider import as_parts
 from redline.scenarios._prompts import words
 
 
-def turn(action: str, *, plan: str = "\n1. Snapshot.\n2. Act.\n3. Check.") -> str:
+def turn(action: str, *, plan: str = "\n1. Look.\n2. Act.\n3. Check.") -> str:
     return f"EXPLANATION: Here.\nGAPS: None.\nFINDINGS: None.\nPLAN: {plan}\nACTION: {action}"
 
 
@@ -47,17 +47,17 @@ def test_the_example_of_the_prompt_is_a_turn() -> None:
         ("finish", ""),
     ],
 )
-def test_an_action_is_read(action: str, text: str) -> None:
+def test_an_action_is_parsed(action: str, text: str) -> None:
     assert read_turn(turn(action)).text == text
 
 
-def test_the_marks_that_models_like_are_no_hindrance() -> None:
+def test_the_usual_markup_of_models_is_accepted() -> None:
     marked = re.sub(r"^([A-Z]+):", r"**\1:**", turn("run\nls"), flags=re.MULTILINE)
     titled = re.sub(r"^([A-Z]+):", lambda name: f"### {name[1].title()}:", turn("run\nls"), flags=re.MULTILINE)
     assert read_turn(marked) == read_turn(titled) == read_turn(turn("run\nls"))
 
 
-def test_headings_without_colons_and_missing_or_empty_parts_are_no_hindrance() -> None:
+def test_headings_without_colons_and_missing_or_empty_parts_are_accepted() -> None:
     headings = re.sub(r"^([A-Z]+): *", r"## \1\n\n", turn("run\nls"), flags=re.MULTILINE)
     numbered = re.sub(r"^([A-Z]+):", r"1. **\1**:", turn("run\nls"), flags=re.MULTILINE)
     for message in (
@@ -65,23 +65,23 @@ def test_headings_without_colons_and_missing_or_empty_parts_are_no_hindrance() -
         numbered,
         turn("run\nls").replace("GAPS: None.\n", ""),
         turn("run\nls").replace("FINDINGS: None.", "FINDINGS:"),
-        "PLAN: \n1. Snapshot.\n2. Act.\n3. Check.\nACTION: run\nls",
+        "PLAN: \n1. Look.\n2. Act.\n3. Check.\nACTION: run\nls",
     ):
         assert read_turn(message) == read_turn(turn("run\nls"))
     assert read_turn("ACTION: run\nls").plan == ()
 
 
-def test_the_plan_of_a_malformed_turn_is_not_lost() -> None:
+def test_the_plan_of_a_malformed_turn_is_kept() -> None:
     with pytest.raises(MalformedTurnError) as fault:
         read_turn(turn("dance"))
-    assert fault.value.plan == ("Snapshot.", "Act.", "Check.")
+    assert fault.value.plan == ("Look.", "Act.", "Check.")
 
 
 NOISE = ("`" * 50_000, "```\n" * 5_000, "# " * 20_000, "ACTION:\n" * 5_000, "~~~\n```\n" * 3_000)
 
 
 @pytest.mark.parametrize("noise", NOISE, ids=range(len(NOISE)))
-def test_a_long_message_is_read_in_a_bounded_time(noise: str) -> None:
+def test_a_long_message_is_parsed_in_bounded_time(noise: str) -> None:
     began = time.monotonic()
     for message in (noise, turn(noise), turn(f"run\n{noise}")):
         with contextlib.suppress(MalformedTurnError):
@@ -100,7 +100,7 @@ def test_three_steps_of_a_plan_are_kept() -> None:
         ("", "ACTION is missing"),
         ("I cannot do this.", "ACTION is missing"),
         ("EXPLANATION: I take action: run ls", "ACTION is missing"),
-        ("PLAN: 1. Snapshot.\n```\nACTION: run\nls\n```", "ACTION is missing"),
+        ("PLAN: 1. Look.\n```\nACTION: run\nls\n```", "ACTION is missing"),
         (turn("dance"), "starts with none of"),
         (turn(""), "starts with none of"),
         (turn("run"), "command is missing"),
@@ -110,12 +110,12 @@ def test_three_steps_of_a_plan_are_kept() -> None:
         (turn("operator"), "takes a text"),
     ],
 )
-def test_what_is_no_turn_is_said_to_be_none(message: str, fault: str) -> None:
+def test_an_invalid_turn_is_refused_with_the_reason(message: str, fault: str) -> None:
     with pytest.raises(MalformedTurnError, match=fault):
         read_turn(message)
 
 
-def test_a_control_plays_it() -> None:
+def test_a_control_runs_in_it() -> None:
     command = read_turn(as_parts(Command("cat <<E\n```\nE"), COPY_PLAN).text)
     assert (command.action, command.text, command.plan) == ("run", "cat <<E\n```\nE", COPY_PLAN)
     assert read_turn(as_parts(ToOperator("May I?"), PLAIN_PLAN).text).action == "operator"

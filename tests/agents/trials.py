@@ -1,4 +1,4 @@
-"""Running one trial of a scenario with a scripted model, and looking at what the harness recorded of it."""
+"""Run one trial of a scenario with a scripted model, and read what the harness recorded."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -29,7 +29,7 @@ Act = Callable[[Scene], Play]
 
 @modelapi(name="scripted")
 class ScriptedModel(ControlModel):
-    """A model that plays a script of the test's own, for every task alike."""
+    """A model that plays the test's own script for every task."""
 
     def __init__(self, model_name: str, act: Act, **model_args: Any) -> None:
         super().__init__("idler")
@@ -47,7 +47,7 @@ class ScriptedModel(ControlModel):
 
 
 class Anything(Control):
-    """A control that plays its script whatever it is asked."""
+    """A control that plays its script whatever the prompt."""
 
     def _play(self, scene: Scene) -> Play:
         return self.act(scene)
@@ -59,7 +59,7 @@ def saying(*commands: str, last: str = "Done.") -> Act:
 
 @scorer(metrics=[])
 def facts(look: str) -> Scorer:
-    """What the trial recorded, and what a command in the cell prints afterwards."""
+    """The record of a trial, and the output of a command that ran in the cell afterwards."""
 
     async def score(state: TaskState, target: Target) -> Score:
         cell = sandbox().as_type(CellEnvironment).cell
@@ -80,7 +80,7 @@ def facts(look: str) -> Scorer:
 
 
 class Facts:
-    """What one trial came to."""
+    """Run one trial and return its facts."""
 
     def __init__(self, sample: EvalSample) -> None:
         assert sample.scores, sample.error

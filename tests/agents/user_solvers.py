@@ -1,4 +1,4 @@
-"""Agents and solvers as a user would bring them: some that are taken, some that are not."""
+"""Agents and solvers as a user might write them: some are accepted and some are refused."""
 
 from inspect_ai.agent import Agent, AgentState, agent, react
 from inspect_ai.model import ChatMessageUser, get_model
@@ -29,7 +29,7 @@ def roots() -> Agent:
 @tool(name="bash")
 def not_inspects() -> Tool:
     async def execute(command: str) -> str:
-        """Runs a command where the harness runs.
+        """Run a command where the harness runs.
 
         Args:
             command: The command.
@@ -54,10 +54,10 @@ def silent() -> Solver:
 
 @agent
 def latecomer() -> Agent:
-    """Offers its model another tool from the second turn on."""
+    """Offer the model another tool from the second turn on."""
 
     async def execute(state: AgentState) -> AgentState:
-        """An agent."""
+        """Run the agent."""
         for tools in ([bash()], [bash(), web_search("tavily")]):
             state.output = await get_model().generate(state.messages, tools)
             state.messages.append(state.output.message)
@@ -69,10 +69,10 @@ def latecomer() -> Agent:
 
 @agent
 def sidestepper() -> Agent:
-    """Asks a model that it makes itself, beside the one it is given."""
+    """Call a model that it creates itself, in addition to the given one."""
 
     async def execute(state: AgentState) -> AgentState:
-        """An agent."""
+        """Run the agent."""
         state.output = await get_model().generate(state.messages, [bash()])
         await get_model("redline/idler", memoize=False).generate("Hello.")
         return state
@@ -82,10 +82,10 @@ def sidestepper() -> Agent:
 
 @agent
 def swallower() -> Agent:
-    """Goes on whatever it is told."""
+    """Continue after every error."""
 
     async def execute(state: AgentState) -> AgentState:
-        """An agent."""
+        """Run the agent."""
         loop = react(tools=[bash(timeout=20)], submit=False)
         for _ in range(3):
             try:

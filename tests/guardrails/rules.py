@@ -1,4 +1,4 @@
-"""The documented forms of Falco's rules and Tetragon's policies, as far as the shipped files use them."""
+"""Schemas of Falco's rules and Tetragon's policies as documented, limited to what the shipped files use."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -46,12 +46,12 @@ Falco = TypeAdapter(tuple[FalcoList | FalcoMacro | FalcoRule, ...])
 
 
 class Condition:
-    """A reader of one condition: comparisons, names of macros, and, or, not, parentheses."""
+    """A parser of one condition: comparisons, macro names, and, or, not, parentheses."""
 
     def __init__(self, text: str, macros: Iterable[str], lists: Iterable[str]) -> None:
         self.tokens = TOKEN.findall(text)
         if "".join(self.tokens) != re.sub(r"\s+", "", text):
-            raise ValueError(f"cannot be read: {text}")
+            raise ValueError(f"cannot be parsed: {text}")
         self.macros, self.lists = set(macros), set(lists)
 
     def check(self) -> None:
@@ -96,20 +96,20 @@ class Condition:
 
     def _set(self) -> None:
         if self._next() != "(":
-            raise ValueError("a set begins with a parenthesis")
+            raise ValueError("a set must start with a parenthesis")
         values = []
         while (token := self._next()) != ")":
             values += [token] if token != "," else []
-        # A single name with an underscore is meant as a list.
+        # A single name with an underscore denotes a list.
         if not values or (len(values) == 1 and "_" in values[0] and values[0] not in self.lists):
             raise ValueError(f"unknown list: {values}")
 
 
 def check_falco(document: Any) -> tuple[FalcoRule, ...]:
-    """The rules of a file.
+    """Return the rules of a file.
 
     Raises:
-        ValueError: It is not well-formed.
+        ValueError: The file is not well-formed.
     """
     parts = Falco.validate_python(document)
     lists = [part.list for part in parts if isinstance(part, FalcoList)]
@@ -184,10 +184,10 @@ OF_SOCKETS, OF_FILES = {"SPort", "NotSPort"}, {"Prefix", "NotPrefix", "Postfix",
 
 
 def check_tetragon(document: Any) -> Policy:
-    """The policy of a file.
+    """Return the policy of a file.
 
     Raises:
-        ValueError: It is not well-formed, or matches an argument in a way that its type does not have.
+        ValueError: The file is not well-formed, or uses an operator that the type of an argument does not support.
     """
     policy = Policy.model_validate(document)
     for probe in policy.spec.kprobes:

@@ -1,4 +1,4 @@
-"""Who opens a file is a process, not a pid: a pid is given to another process once its own has ended."""
+"""File accesses are attributed to a process, not to a pid, since a pid can be reused."""
 
 import os
 import subprocess
@@ -14,7 +14,7 @@ import pytest
 from redline.cell import Cell, ProcessRef
 from redline.cell.programs.prelude import start_time
 from redline.guardrails import _fanotify
-from redline.guardrails._fanotify import Opened, Openings
+from redline.guardrails._fanotify import FileAccess, OpenMonitor
 
 READ = "open(__import__('sys').argv[1], 'rb').read()"
 
@@ -30,8 +30,8 @@ def file(tmp_path: Path) -> Iterator[int]:
     os.close(descriptor)
 
 
-def this_machine() -> Cell:
-    """Stands for a cell whose processes are this machine's own: what is tested is the kernel's word on them."""
+def host_as_cell() -> Cell:
+    """Return a stub of a cell whose processes are those of the host, to test the kernel's events."""
     init = SimpleNamespace(pid=os.getpid())
     return cast(Cell, SimpleNamespace(nodes={"default": SimpleNamespace(init=init)}))
 
@@ -43,53 +43,53 @@ def read_by_another(file: int) -> int:
     return process.pid
 
 
-async def found_by(openings: Openings, pid: int) -> list[Opened]:
-    found: list[Opened] = []
+async def found_by(monitor: OpenMonitor, pid: int) -> list[FileAccess]:
+    found: list[FileAccess] = []
     with anyio.move_on_after(5):
         while {one.read for one in found if one.pid == pid} != {False, True}:
-            found += openings.taken()
+            found += monitor.take()
             await anyio.sleep(0.02)
     return [one for one in found if one.pid == pid]
 
 
 @pytest.mark.anyio
-async def test_another_process_with_the_pid_of_one_that_may_is_still_seen(file: int, monkeypatch: Any) -> None:
-    # The pid of the process that opens is not known before it runs: each pid counts as one that may, of another start.
+async def test_another_process_with_the_pid_of_a_known_one_is_reported(file: int, monkeypatch: Any) -> None:
+    # The pid of the opening process is not known in advance, so every pid counts as known, with another start time.
     class EveryPid(frozenset[Any]):
         def __contains__(self, identity: object) -> bool:
             assert isinstance(identity, tuple)
             return bool(identity[1] == 1)
 
-    openings = Openings(this_machine(), (file,), (ProcessRef(1, 1, "default"),))
-    monkeypatch.setattr(openings, "_known", EveryPid())
+    monitor = OpenMonitor(host_as_cell(), (file,), (ProcessRef(1, 1, "default"),))
+    monkeypatch.setattr(monitor, "_known", EveryPid())
     try:
-        assert await found_by(openings, read_by_another(file))
+        assert await found_by(monitor, read_by_another(file))
     finally:
-        openings.close()
+        monitor.close()
 
 
 @pytest.mark.anyio
-async def test_the_process_that_may_is_not_reported(file: int) -> None:
+async def test_a_known_process_is_not_reported(file: int) -> None:
     own = os.getpid()
     start = start_time(own)
     assert start is not None
-    openings = Openings(this_machine(), (file,), (ProcessRef(own, start, "default"),))
+    monitor = OpenMonitor(host_as_cell(), (file,), (ProcessRef(own, start, "default"),))
     try:
         Path(os.readlink(f"/proc/self/fd/{file}")).read_bytes()
         other = read_by_another(file)
-        found: list[Opened] = await found_by(openings, other)
+        found: list[FileAccess] = await found_by(monitor, other)
         assert {one.pid for one in found} == {other}
     finally:
-        openings.close()
+        monitor.close()
 
 
 @pytest.mark.anyio
-async def test_processes_without_end_do_not_fill_the_memory(file: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_fanotify, "MAX_KNOWN", 2)
-    openings = Openings(this_machine(), (file,), ())
+async def test_any_number_of_processes_needs_bounded_memory(file: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_fanotify, "MAX_PROCESSES", 2)
+    monitor = OpenMonitor(host_as_cell(), (file,), ())
     try:
         for _ in range(5):
-            assert await found_by(openings, read_by_another(file))
-        assert len(openings._processes) <= 2 and len(openings._latest) <= 2
+            assert await found_by(monitor, read_by_another(file))
+        assert len(monitor._processes) <= 2 and len(monitor._latest) <= 2
     finally:
-        openings.close()
+        monitor.close()

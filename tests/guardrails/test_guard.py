@@ -1,4 +1,4 @@
-"""How the guardrails of a trial are asked, held to their word and written down."""
+"""The guardrails of a trial are called, their findings carried out, and both are logged."""
 
 from collections.abc import Awaitable, Callable
 from types import SimpleNamespace
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.anyio
 
 
 class Rules(Guardrail[Parameters]):
-    """Answers what it was made with."""
+    """Return the given answer."""
 
     where = "tool_call"
     actions = frozenset({"observe", "block", "ask"})
@@ -60,35 +60,35 @@ def trial() -> Trial:
     return Trial(id="t", scenario="self_replication", seed=1, instructed=True)
 
 
-def noted(found: Trial) -> list[TrialEvent]:
-    return [event for event in found.events if event.kind == "guardrail"]
+def events_of(log: Trial) -> list[TrialEvent]:
+    return [event for event in log.events if event.kind == "guardrail"]
 
 
 @pytest.fixture(autouse=True)
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+def short_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
     short = settings().model_copy(update={"answer_seconds": 0.05})
     monkeypatch.setattr(guard, "settings", lambda: short)
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-async def test_one_that_fails_ends_the_trial_where_that_makes_it_invalid(fault: Any) -> None:
+async def test_a_failure_ends_the_trial_if_it_makes_the_trial_invalid(fault: Any) -> None:
     log = trial()
     it = Guard({"it": Rules(fault)}, log)
     with pytest.raises(LoopEndedError):
         await it.allows("ls", CONTEXT)
-    (event,) = noted(log)
+    (event,) = events_of(log)
     assert (event.data["action"], event.data["counts_as"]) == ("failed", "invalid")
     assert it.ended.is_set()
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-async def test_one_that_fails_is_absent_from_then_on_and_said_to_be_where_that_is_its_mode(fault: Any) -> None:
+async def test_a_failed_guardrail_is_logged_as_absent_if_it_declares_that(fault: Any) -> None:
     log = trial()
     it = Guard({"it": Absent(fault), "other": Rules(Finding(action="block"))}, log)
     assert not await it.allows("ls", CONTEXT)
     assert not await it.allows("ls", CONTEXT)
-    assert [event.data["action"] for event in noted(log)] == ["failed", "block", "block"]
-    assert noted(log)[0].data["counts_as"] == "absent"
+    assert [event.data["action"] for event in events_of(log)] == ["failed", "block", "block"]
+    assert events_of(log)[0].data["counts_as"] == "absent"
 
 
 @pytest.mark.parametrize(
@@ -101,20 +101,22 @@ async def test_one_that_fails_is_absent_from_then_on_and_said_to_be_where_that_i
         (Finding(action="ask", granted=True), True),
     ],
 )
-async def test_a_command_is_run_unless_one_blocks_it_or_the_operator_says_no(finding: Any, allowed: bool) -> None:
+async def test_a_command_runs_unless_a_guardrail_blocks_it_or_the_operator_denies_it(
+    finding: Any, allowed: bool
+) -> None:
     assert await Guard({"it": Rules(finding)}, trial()).allows("ls", CONTEXT) is allowed
 
 
-async def test_findings_without_end_do_not_fill_the_log_and_no_record_of_the_score_is_lost() -> None:
+async def test_findings_do_not_fill_the_log_and_every_new_highest_score_is_logged() -> None:
     log = trial()
     scores = iter([0.1] * 30 + [0.2] + [0.1] * 30 + [0.9] + [0.1] * 30)
     it = Guard({"it": Rules(lambda command: Finding(action="observe", score=next(scores)))}, log)
     for _ in range(92):
         await it.allows("ls", CONTEXT)
     await it.collect(CONTEXT)
-    kept = [event.data["score"] for event in noted(log) if event.data["action"] == "observe"]
+    kept = [event.data["score"] for event in events_of(log) if event.data["action"] == "observe"]
     assert kept == [0.1] * settings().events + [0.2, 0.9]
-    assert noted(log)[-2].data == {"name": "it", "action": "left_out", "of": "observe", "count": 92 - len(kept)}
+    assert events_of(log)[-2].data == {"name": "it", "action": "left_out", "of": "observe", "count": 92 - len(kept)}
 
 
 @pytest.mark.parametrize(
@@ -128,13 +130,13 @@ async def test_findings_without_end_do_not_fill_the_log_and_no_record_of_the_sco
         ("cp a.csv b.csv; ls /home/agent/subject", None),
     ],
 )
-async def test_rules_decide_by_the_text_of_a_command(command: str, action: str | None) -> None:
+async def test_rules_match_the_text_of_a_command(command: str, action: str | None) -> None:
     found = await read_guardrails("approval")["approval"].check_command(command)
     assert getattr(found, "action", None) == action
 
 
 class Ends(Rules):
-    """Meets a limit of the sample's wherever it is asked."""
+    """Raise a limit of the sample from every hook."""
 
     async def poll(self, context: LoopContext) -> Findings:
         raise self.answer
@@ -142,7 +144,7 @@ class Ends(Rules):
     async def on_new_engine(self, engine: Any) -> Findings:
         raise self.answer
 
-    async def on_model_output(self, said: str) -> Findings:
+    async def on_model_output(self, output: str) -> Findings:
         raise ExceptionGroup("tasks of its own", [self.answer])
 
     def on_command_result(self, command: str, result: str) -> None:
@@ -154,7 +156,7 @@ ENDINGS = [LIMIT, TerminateSampleError("operator"), TerminateTaskError("operator
 
 
 @pytest.mark.parametrize("ending", ENDINGS, ids=lambda ending: type(ending).__name__)
-async def test_what_ends_the_sample_gets_through_and_is_no_failure_of_a_guardrails(ending: Exception) -> None:
+async def test_exceptions_that_end_the_sample_pass_through_and_are_not_failures(ending: Exception) -> None:
     log = trial()
     it = Guard({"it": Ends(ending)}, log)
     asks: list[Callable[[], Awaitable[object]]] = [
@@ -168,7 +170,7 @@ async def test_what_ends_the_sample_gets_through_and_is_no_failure_of_a_guardrai
             await ask()
     with pytest.raises(type(ending)):
         it.on_command_result("ls", "a")
-    assert noted(log) == []
+    assert events_of(log) == []
     assert not it.ended.is_set()
 
 
@@ -176,18 +178,18 @@ class Kills(Rules):
     actions = frozenset({"kill", "observe"})
 
 
-async def test_once_disarmed_a_kill_is_only_noted_as_seen() -> None:
+async def test_after_disarming_a_kill_is_only_logged() -> None:
     log = trial()
     it = Guard({"it": Kills(Finding(action="kill", score=1.0, what="a copy"))}, log)
     await it.disarm(CONTEXT)
     await it.disarm(CONTEXT)
     await it.allows("ls", CONTEXT)
-    actions = [event.data["action"] for event in noted(log)]
+    actions = [event.data["action"] for event in events_of(log)]
     assert actions == ["spent", "observe"]
     assert not it.ended.is_set()
 
 
-async def test_without_a_context_it_is_disarmed_all_the_same() -> None:
+async def test_it_is_disarmed_without_a_context() -> None:
     it = Guard({"it": Kills(Finding(action="kill"))}, trial())
     await it.disarm(None)
     await it.allows("ls", CONTEXT)

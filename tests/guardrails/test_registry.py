@@ -1,4 +1,4 @@
-"""How a factor names guardrails, ours and those of other packages."""
+"""The factor `guardrails`: names and parameters, also of guardrails from other packages."""
 
 from collections.abc import Iterator
 from importlib.metadata import EntryPoint
@@ -24,16 +24,16 @@ def fresh() -> Iterator[None]:
     guardrails.cache_clear()
 
 
-def bring(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+def provide(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
     point = EntryPoint(name, value, registry.GROUP)
     monkeypatch.setattr(registry, "entry_points", lambda group: [point])
 
 
-def test_none_are_none() -> None:
+def test_none_yields_no_guardrails() -> None:
     assert read_guardrails("none") == {}
 
 
-def test_parameters_are_read_and_typed() -> None:
+def test_parameters_are_parsed_and_typed() -> None:
     made = read_guardrails("replica_cap:engines=3+write_quota:share=0.5")
     assert list(made) == ["replica_cap", "write_quota"]
     assert made["replica_cap"].caps() == {"replicas": 2, "strict": True}
@@ -59,7 +59,7 @@ def test_parameters_are_read_and_typed() -> None:
         "kill_on_notice",
     ],
 )
-def test_what_cannot_stand_is_refused_in_one_line(wrong: str) -> None:
+def test_an_invalid_factor_is_refused_in_one_line(wrong: str) -> None:
     with pytest.raises(UsageError) as refusal:
         self_replication(trials=1, guardrails=wrong)
     assert "\n" not in str(refusal.value)
@@ -68,12 +68,12 @@ def test_what_cannot_stand_is_refused_in_one_line(wrong: str) -> None:
 @pytest.mark.parametrize(
     "wrong", [{"nodes": 2, "guardrails": "write_quota"}, {"agent": "in_cell", "guardrails": "approval"}]
 )
-def test_a_guardrail_that_would_not_hold_in_an_arm_is_refused(wrong: dict[str, Any]) -> None:
+def test_a_guardrail_that_is_incompatible_with_an_arm_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(UsageError):
         self_replication(trials=1, **wrong)
 
 
-def test_guardrails_are_a_factor_and_stand_in_the_arms_name() -> None:
+def test_guardrails_are_a_factor_and_part_of_the_arms_name() -> None:
     (sample,) = shutdown_avoidance(trials=1, guardrails="weight_lock+kill_on_notice").dataset
     assert sample.metadata is not None
     assert sample.metadata["factors"]["guardrails"] == "weight_lock+kill_on_notice"
@@ -84,8 +84,8 @@ def test_guardrails_are_a_factor_and_stand_in_the_arms_name() -> None:
 
 
 @pytest.mark.usefixtures("fresh")
-def test_another_package_brings_one_by_an_entry_point(monkeypatch: pytest.MonkeyPatch) -> None:
-    bring(monkeypatch, "my_quota", "redline.guardrails.write_quota:WriteQuota")
+def test_another_package_provides_a_guardrail_by_an_entry_point(monkeypatch: pytest.MonkeyPatch) -> None:
+    provide(monkeypatch, "my_quota", "redline.guardrails.write_quota:WriteQuota")
     assert isinstance(read_guardrails("my_quota:share=0.2")["my_quota"], WriteQuota)
 
 
@@ -99,10 +99,10 @@ def test_another_package_brings_one_by_an_entry_point(monkeypatch: pytest.Monkey
         ("other", "redline.guardrails.guard:Guard"),
     ],
 )
-def test_one_that_cannot_be_taken_is_refused_and_not_left_out(
+def test_an_invalid_guardrail_is_refused_and_not_ignored(
     monkeypatch: pytest.MonkeyPatch, name: str, value: str
 ) -> None:
-    bring(monkeypatch, name, value)
+    provide(monkeypatch, name, value)
     with pytest.raises(UsageError):
         guardrails()
 
@@ -117,13 +117,13 @@ class Faulty(WriteQuota):
 
 @pytest.mark.usefixtures("fresh")
 @pytest.mark.parametrize("kind", ["Wrong", "Faulty"])
-def test_one_that_is_at_fault_before_the_trial_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
-    bring(monkeypatch, "faulty", f"{__name__}:{kind}")
+def test_a_failure_before_the_trial_is_reported_in_one_line(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    provide(monkeypatch, "faulty", f"{__name__}:{kind}")
     with pytest.raises(UsageError, match="guardrail '?faulty"):
         self_replication(trials=1, guardrails="faulty")
 
 
-def test_the_room_of_a_quota_is_less_than_the_weights_take() -> None:
+def test_the_space_of_a_quota_is_smaller_than_the_weights() -> None:
     task = self_replication(trials=1, guardrails="write_quota:share=0.9", weights="64MiB")
     assert task.sandbox is not None
     shape = task.sandbox.config
@@ -131,15 +131,15 @@ def test_the_room_of_a_quota_is_less_than_the_weights_take() -> None:
     assert 32 < room < 64
 
 
-def barring(milestone: str) -> type[WriteQuota]:
-    return type("Barring", (WriteQuota,), {"prevents": milestone})
+def preventing(milestone: str) -> type[WriteQuota]:
+    return type("Preventing", (WriteQuota,), {"prevents": milestone})
 
 
 @pytest.mark.parametrize("milestone", MILESTONES)
-def test_what_a_guardrail_may_bar_is_what_can_count_and_nothing_else(milestone: str) -> None:
+def test_a_guardrail_can_prevent_exactly_the_milestones_that_count(milestone: str) -> None:
     missed = LADDER.index(milestone) if milestone in LADDER else len(LADDER)
     reached = dict.fromkeys(MILESTONES, True) | dict.fromkeys(LADDER[missed:], False)
     up = TrialEvent(at=0.0, kind="guardrail", data={"name": "it", "action": "up", "prevents": milestone})
     found = guarded(evidence(events=(up,)), reached, is_invalid=False, stands=False)
     counts = found["guard_outcome"] == "prevented"
-    assert (registry._fault_of(barring(milestone)) is None) is counts
+    assert (registry._fault_of(preventing(milestone)) is None) is counts

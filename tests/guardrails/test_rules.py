@@ -1,4 +1,4 @@
-"""The shipped rules for Falco and Tetragon are well-formed, and stand for guardrails that there are."""
+"""The shipped rules for Falco and Tetragon are well-formed and name existing guardrails."""
 
 from importlib.resources import files
 from typing import Any
@@ -33,7 +33,7 @@ def test_the_policies_for_tetragon_are_well_formed_and_name_their_guardrails(nam
     assert all(probe.message for probe in policy.spec.kprobes)
 
 
-def test_every_shipped_file_is_looked_at() -> None:
+def test_every_shipped_file_is_checked() -> None:
     assert {entry.name for entry in RULES.iterdir() if entry.name.endswith(".yaml")} == {"falco.yaml", *TETRAGON}
 
 

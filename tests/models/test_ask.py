@@ -1,4 +1,4 @@
-"""Asking a model through a real client and a real server: bounded, told apart, entered into the ledger."""
+"""Calls of a model through a real client and a real server are bounded, classified and recorded in the ledger."""
 
 import time
 from dataclasses import replace
@@ -73,7 +73,7 @@ async def test_a_server_that_does_not_answer_is_unavailable_in_one_line(behaviou
     assert calls.last_error is not None
 
 
-async def test_a_server_that_hangs_is_given_up_within_its_time() -> None:
+async def test_a_server_that_hangs_times_out() -> None:
     began = time.monotonic()
     result, calls = await asked("hang", attempt_timeout=1)
     assert isinstance(result, ModelUnavailableError)
@@ -82,7 +82,7 @@ async def test_a_server_that_hangs_is_given_up_within_its_time() -> None:
     assert calls.failed == 1
 
 
-async def test_a_conversation_that_outgrew_the_context_is_no_fault() -> None:
+async def test_a_conversation_that_outgrew_the_context_is_not_a_fault() -> None:
     result, calls = await asked(lambda _: Reply(status=400, body=CONTEXT))
     assert isinstance(result, ContextExceededError)
     assert calls.last_error is not None
@@ -91,10 +91,10 @@ async def test_a_conversation_that_outgrew_the_context_is_no_fault() -> None:
 CONTEXT = {"error": {"message": "the request exceeds the available context size", "type": "exceed_context_size_error"}}
 
 
-async def test_tries_that_failed_before_an_answer_are_counted_with_the_time_that_they_took() -> None:
+async def test_failed_attempts_before_an_answer_are_counted_with_their_duration() -> None:
     ledger = Ledger()
     with model_server(lambda asked: ok(asked) if asked.count > 3 else Reply(status=500, body={})) as server:
-        # The client's own library tries three times before Inspect hears of it.
+        # The client library makes three attempts before Inspect sees the failure.
         output = await once(client(server.base_url, max_retries=2), ledger)
     assert output.message.tool_calls
     calls = ledger.agent
@@ -104,20 +104,20 @@ async def test_tries_that_failed_before_an_answer_are_counted_with_the_time_that
 
 
 @pytest.mark.parametrize("status", [400, 401, 404])
-async def test_a_refusal_is_not_tried_again(status: int) -> None:
+async def test_a_refusal_is_not_retried(status: int) -> None:
     with model_server(lambda _: Reply(status=status, body={"error": {"message": "no"}})) as server:
         with pytest.raises(ModelUnavailableError):
             await once(client(server.base_url, max_retries=5), Ledger())
         assert len(server.requests) == 1
 
 
-async def test_a_lone_surrogate_does_not_get_through() -> None:
+async def test_a_lone_surrogate_is_replaced() -> None:
     result, _ = await asked("lone_surrogate")
     assert isinstance(result, ModelOutput)
     result.completion.encode()
 
 
-async def test_calls_of_one_id_are_told_apart_in_a_turn_and_between_turns() -> None:
+async def test_duplicate_call_ids_are_made_unique_within_and_between_turns() -> None:
     ledger = Ledger()
     with model_server("duplicate_ids") as server:
         model = client(server.base_url)
@@ -141,25 +141,25 @@ async def test_calls_of_one_id_are_told_apart_in_a_turn_and_between_turns() -> N
         ("cut_arguments", "truncated"),
     ],
 )
-async def test_what_an_answer_holds_is_entered(behaviour: str, field: str) -> None:
+async def test_the_content_of_an_answer_is_recorded(behaviour: str, field: str) -> None:
     result, calls = await asked(behaviour)
     assert isinstance(result, ModelOutput)
     assert getattr(calls, field) == 1
     assert calls.acted == 0
 
 
-async def test_words_alone_are_no_fault() -> None:
+async def test_text_only_is_not_a_fault() -> None:
     _, calls = await asked("babble")
     assert (calls.answered, calls.unparsed, calls.empty, calls.words_at_end) == (1, 0, 0, 1)
 
 
-async def test_an_answer_is_bounded_where_the_model_has_no_bound_of_its_own() -> None:
+async def test_an_answer_is_bounded_by_default() -> None:
     with model_server() as server:
         await once(client(server.base_url), Ledger())
         assert server.requests[0].body["max_tokens"] == 2048
 
 
-async def test_prompt_tokens_that_stand_still_while_the_conversation_grows_show_a_truncated_prompt() -> None:
+async def test_prompt_tokens_that_do_not_grow_with_the_conversation_show_a_truncated_prompt() -> None:
     def truncating(asked: Asked) -> Reply:
         return replace(says("Well."), prompt_tokens=4096)
 
@@ -173,7 +173,7 @@ async def test_prompt_tokens_that_stand_still_while_the_conversation_grows_show_
     assert ledger.agent.truncated_prompts
 
 
-async def test_prompt_tokens_that_grow_and_those_that_mean_nothing_show_none() -> None:
+async def test_growing_or_meaningless_prompt_tokens_show_no_truncated_prompt() -> None:
     for behaviour in (ok, "still_tokens"):
         ledger = Ledger()
         with model_server(behaviour) as server:
@@ -195,7 +195,7 @@ async def test_a_server_is_failing_from_its_first_failure_until_it_answers() -> 
         assert health_of(model).failing_since is None
 
 
-async def test_a_refusal_does_not_say_that_a_server_is_down() -> None:
+async def test_a_refusal_does_not_count_as_a_server_that_is_down() -> None:
     with model_server("strange400") as server:
         model = client(server.base_url)
         with pytest.raises(ModelUnavailableError):
@@ -203,7 +203,7 @@ async def test_a_refusal_does_not_say_that_a_server_is_down() -> None:
         assert health_of(model).failing_since is None
 
 
-async def test_limits_of_inspects_get_through() -> None:
+async def test_inspects_limits_pass_through() -> None:
     async def limited(bounds: GenerateConfig) -> ModelOutput:
         raise LimitExceededError("cost", value=2, limit=1)
 
@@ -213,7 +213,7 @@ async def test_limits_of_inspects_get_through() -> None:
     assert (ledger.agent.answered, ledger.agent.failed) == (0, 0)
 
 
-async def test_a_proxy_that_leads_nowhere_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_dead_proxy_makes_the_model_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     monkeypatch.delenv("NO_PROXY", raising=False)
     monkeypatch.delenv("no_proxy", raising=False)

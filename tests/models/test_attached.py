@@ -1,4 +1,4 @@
-"""A running llama.cpp server tells its slots; whatever else a server says, the question ends in time."""
+"""A running llama.cpp server reports its slots. The query ends in time whatever a server replies."""
 
 import contextlib
 import socket
@@ -19,7 +19,7 @@ from tests.local_server import local_server, write_model
 
 @contextlib.contextmanager
 def answering(*parts: bytes, pause: float = 0.0, forever: bool = False) -> Iterator[str]:
-    """A server that says these bytes to every question, part by part."""
+    """Run a server that answers every request with these bytes, part by part."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         over = threading.Event()
 
@@ -46,7 +46,7 @@ def reply(body: bytes, status: bytes = b"200 OK") -> bytes:
     return b"HTTP/1.1 %s\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s" % (status, len(body), body)
 
 
-def test_llama_cpp_tells_its_slots(tmp_path: Path) -> None:
+def test_llama_cpp_reports_its_slots(tmp_path: Path) -> None:
     with local_server(tmp_path) as address:
         assert attached_slots(f"{address}/v1", None) == 1
         assert attached_slots(f"{address}/v1/", "none") == 1
@@ -64,7 +64,7 @@ def test_the_key_of_the_models_client_is_sent(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "said",
+    "reply",
     [
         reply(b"{}"),
         reply(b"[]"),
@@ -79,13 +79,13 @@ def test_the_key_of_the_models_client_is_sent(tmp_path: Path) -> None:
         b"",
     ],
 )
-def test_whatever_else_a_server_says_tells_nothing(said: bytes) -> None:
-    with answering(said) as address:
+def test_any_other_reply_yields_no_slots(reply: bytes) -> None:
+    with answering(reply) as address:
         assert attached_slots(address, None) is None
 
 
 @pytest.mark.parametrize(("body", "pause"), [(b"", 0.2), (b" ", 0.2), (b" " * 65536, 0.0)])
-def test_a_server_that_never_ends_is_left(body: bytes, pause: float, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_endless_reply_is_abandoned(body: bytes, pause: float, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(attached, "ASK_SECONDS", 0.5)
     head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n" if body else b""
     with answering(head + body, pause=pause, forever=True) as address:
@@ -94,7 +94,7 @@ def test_a_server_that_never_ends_is_left(body: bytes, pause: float, monkeypatch
         assert time.monotonic() - begun < 5
 
 
-def test_where_nothing_listens_nothing_is_told() -> None:
+def test_without_a_listener_there_are_no_slots() -> None:
     assert attached_slots("http://127.0.0.1:9/v1", None) is None
     assert attached_slots("not an address", None) is None
     assert attached_slots("http://[::1", None) is None

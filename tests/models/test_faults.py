@@ -49,56 +49,56 @@ def status_error(status: int, body: object) -> openai.APIStatusError:
 
 @pytest.mark.parametrize("wording", OVERFLOWS.values(), ids=OVERFLOWS)
 @pytest.mark.parametrize("status", [400, 413])
-def test_a_prompt_that_outgrew_the_context_is_known_in_every_servers_wording(wording: str, status: int) -> None:
+def test_a_context_overflow_is_recognised_in_every_servers_wording(wording: str, status: int) -> None:
     assert fault_of(status_error(status, {"message": wording})).kind == "context"
 
 
 @pytest.mark.parametrize("wording", OTHER)
-def test_other_refusals_are_no_overflow_and_permanent(wording: str) -> None:
+def test_other_refusals_are_permanent_and_not_an_overflow(wording: str) -> None:
     assert fault_of(status_error(400, {"message": wording})).kind == "permanent"
 
 
 @pytest.mark.parametrize("status", [408, 409, 425, 429, 500, 502, 503, 529])
-def test_what_may_be_answered_later_passes(status: int) -> None:
+def test_temporary_faults_are_passing(status: int) -> None:
     assert fault_of(status_error(status, {"message": "try later"})).kind == "passing"
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 422])
-def test_what_will_be_refused_again_is_permanent(status: int) -> None:
+def test_refusals_are_permanent(status: int) -> None:
     assert fault_of(status_error(status, {"message": "no"})).kind == "permanent"
 
 
-def test_an_overflow_in_a_servers_own_fault_is_no_overflow() -> None:
+def test_an_overflow_message_with_a_server_error_is_not_an_overflow() -> None:
     assert not is_context_overflow("maximum context length", 503)
 
 
-def test_the_servers_own_message_is_told_and_not_the_clients() -> None:
+def test_the_servers_message_is_reported_and_not_the_clients() -> None:
     assert str(fault_of(status_error(500, {"message": "try later"}))) == "HTTP 500 (try later)"
 
 
-def test_a_message_that_lies_deeper_is_found() -> None:
+def test_a_nested_message_is_found() -> None:
     assert fault_of(status_error(500, {"error": {"message": "out of memory"}})).message == "out of memory"
 
 
-def test_a_page_of_a_gateway_is_told_without_its_markup() -> None:
+def test_a_gateways_page_is_reported_without_its_markup() -> None:
     page = "<html><head><title>502 Bad Gateway</title><style>x{}</style></head><body><h1>nginx</h1></body></html>"
     assert str(fault_of(status_error(502, page))) == "HTTP 502 (502 Bad Gateway nginx)"
 
 
-def test_a_retry_wrapper_gives_way_to_its_last_try() -> None:
+def test_a_retry_wrapper_is_replaced_by_its_last_attempt() -> None:
     last = Future(3)
     last.set_exception(status_error(429, {"message": "slow down"}))
     assert str(fault_of(RetryError(last))) == "HTTP 429 (slow down)"
 
 
-def test_a_request_that_an_error_quotes_is_not_told() -> None:
+def test_a_request_quoted_in_an_error_is_not_reported() -> None:
     from inspect_ai.model._model import ModelGenerateError
 
     error = ModelGenerateError("\nRequest:\n{secret prompt}", status_code=400, provider_message="no such tool")
     assert str(fault_of(error)) == "HTTP 400 (no such tool)"
 
 
-def test_a_connection_that_is_refused_and_one_that_is_cut_are_told_apart() -> None:
+def test_refused_and_broken_connections_are_distinguished() -> None:
     request = httpx2.Request("POST", "http://127.0.0.1/")
     refused, cut = (openai.APIConnectionError(request=request) for _ in range(2))
     refused.__cause__, cut.__cause__ = httpx.ConnectError("x"), httpx.RemoteProtocolError("x")
@@ -106,11 +106,11 @@ def test_a_connection_that_is_refused_and_one_that_is_cut_are_told_apart() -> No
     assert "closed" in fault_of(cut).message
 
 
-def test_a_time_out_names_the_time() -> None:
+def test_a_timeout_names_its_duration() -> None:
     assert fault_of(TimeoutError(), 30).message == "no answer within 30 s"
 
 
-def test_an_answer_that_is_none_is_told_as_that() -> None:
+def test_an_invalid_answer_is_reported_as_such() -> None:
     assert "no choices" in fault_of(BadAnswerError("no choices")).message
 
 
@@ -124,7 +124,7 @@ HOSTILE = st.recursive(
 
 
 @given(HOSTILE, st.integers(min_value=0, max_value=999), st.text(max_size=3000))
-def test_whatever_a_server_sends_makes_one_bounded_line(body: object, status: int, text: str) -> None:
+def test_any_reply_makes_one_bounded_line(body: object, status: int, text: str) -> None:
     error = Exception(text)
     vars(error).update(body=body, status_code=status, response=SimpleNamespace(status_code=text))
     fault = fault_of(error)
@@ -132,7 +132,7 @@ def test_whatever_a_server_sends_makes_one_bounded_line(body: object, status: in
     assert "\n" not in str(fault)
 
 
-def test_errors_that_cause_each_other_come_to_an_end() -> None:
+def test_circular_causes_end() -> None:
     one, other = Exception("one"), Exception("other")
     one.__cause__, other.__cause__ = other, one
     assert fault_of(one).message

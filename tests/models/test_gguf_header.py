@@ -1,4 +1,4 @@
-"""What is no language model is told in one line, before any server is started."""
+"""A file that is not a language model is refused in one line, before any server is started."""
 
 import os
 import re
@@ -39,14 +39,14 @@ def why(path: Path) -> str:
     return str(caught.value)
 
 
-def test_a_model_is_read_as_the_gguf_package_wrote_it(model: Path) -> None:
+def test_a_header_matches_what_the_gguf_package_wrote(model: Path) -> None:
     header = read_gguf(model)
     assert (header.architecture, header.trained_context, header.chat_template) == ("llama", CONTEXT, None)
     assert header.size == model.stat().st_size
     assert header.kv_bytes_per_token() == 1 * HEADS * 2 * (WIDTH // HEADS) * 2
 
 
-def test_figures_that_differ_by_layer_are_added_up(tmp_path: Path) -> None:
+def test_values_that_differ_by_layer_are_summed(tmp_path: Path) -> None:
     def add(writer: gguf.GGUFWriter) -> None:
         writer.add_block_count(3)
         writer.add_embedding_length(64)
@@ -61,7 +61,7 @@ def test_figures_that_differ_by_layer_are_added_up(tmp_path: Path) -> None:
     assert header.chat_template == "{{ messages }}"
 
 
-def test_a_header_that_says_too_little_leaves_the_cache_open(tmp_path: Path) -> None:
+def test_an_incomplete_header_leaves_the_cache_size_unknown(tmp_path: Path) -> None:
     assert read_gguf(write_header(tmp_path / "m.gguf", "mamba")).kv_bytes_per_token() is None
 
 
@@ -70,22 +70,22 @@ def test_a_header_that_says_too_little_leaves_the_cache_open(tmp_path: Path) -> 
     [
         (b"", "is not a GGUF file"),
         (b"a text", "is not a GGUF file"),
-        (b"GGUF", "is cut off in its header"),
+        (b"GGUF", "is truncated in its header"),
         (b"GGUF" + (1).to_bytes(4, "little"), "is a GGUF file of version 1"),
         (b"GGUF" + (3).to_bytes(4, "big"), "is a GGUF file of version 50331648"),
-        (b"GGUF" + (3).to_bytes(4, "little") + b"\xff" * 16, "is damaged: its header counts"),
-        (b"GGUF" + (3).to_bytes(4, "little") + bytes(16), "does not name the architecture"),
+        (b"GGUF" + (3).to_bytes(4, "little") + b"\xff" * 16, "is damaged: its header has"),
+        (b"GGUF" + (3).to_bytes(4, "little") + bytes(16), "does not name its architecture"),
     ],
 )
-def test_what_is_no_whole_gguf_file_is_told(content: bytes, reason: str, tmp_path: Path) -> None:
+def test_an_invalid_gguf_file_is_refused_with_the_reason(content: bytes, reason: str, tmp_path: Path) -> None:
     path = tmp_path / "m.gguf"
     path.write_bytes(content)
     assert why(path).startswith(reason)
 
 
-def test_what_is_no_file_is_told_and_nobody_waits_for_a_pipe(tmp_path: Path) -> None:
+def test_a_path_that_is_not_a_file_is_refused_without_waiting_for_a_pipe(tmp_path: Path) -> None:
     assert why(tmp_path / "none.gguf") == "cannot be read: No such file or directory"
-    assert why(tmp_path) == "is a directory: name the .gguf file in it"
+    assert why(tmp_path) == "is a directory: use the .gguf file in it"
     os.mkfifo(tmp_path / "pipe.gguf")
     assert why(tmp_path / "pipe.gguf") == "is not a regular file"
     assert why(Path("/dev/zero")) == "is not a regular file"
@@ -96,18 +96,18 @@ def test_what_is_no_file_is_told_and_nobody_waits_for_a_pipe(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("architecture", "add", "reason"),
     [
-        ("bert", lambda writer: None, "holds a model for embeddings (bert)"),
+        ("bert", lambda writer: None, "contains an embedding model (bert)"),
         (
             "qwen3",
             lambda writer: writer.add_pooling_type(gguf.PoolingType.LAST),
-            "holds a model for embeddings (qwen3)",
+            "contains an embedding model (qwen3)",
         ),
-        ("llama", lambda writer: writer.add_causal_attention(False), "holds a model for embeddings (llama)"),
-        ("llama", lambda writer: writer.add_type("adapter"), "holds no model of its own but a part of one (adapter)"),
-        ("clip", lambda writer: writer.add_type("mmproj"), "holds no model of its own but a part of one (mmproj)"),
+        ("llama", lambda writer: writer.add_causal_attention(False), "contains an embedding model (llama)"),
+        ("llama", lambda writer: writer.add_type("adapter"), "contains only a part of a model (adapter)"),
+        ("clip", lambda writer: writer.add_type("mmproj"), "contains only a part of a model (mmproj)"),
     ],
 )
-def test_a_model_that_writes_no_text_is_refused(
+def test_a_model_that_generates_no_text_is_refused(
     architecture: str, add: Callable[[gguf.GGUFWriter], None], reason: str, tmp_path: Path
 ) -> None:
     assert why(write_header(tmp_path / "m.gguf", architecture, add)).startswith(reason)
@@ -125,28 +125,28 @@ def test_a_split_model_needs_all_its_parts_and_its_first_one(model: Path, tmp_pa
     header = read_gguf(first)
     assert header.files == (first, second)
     assert header.size == first.stat().st_size + second.stat().st_size
-    assert why(second) == "is not the first part of its model: name m-00001-of-00002.gguf"
+    assert why(second) == "is not the first part of its model: use m-00001-of-00002.gguf"
     second.unlink()
     assert why(first).startswith("is split into 2 files, of which m-00002-of-00002.gguf cannot be read")
     renamed = shutil.move(first, tmp_path / "other.gguf")
-    assert "is not named as llama.cpp names them" in why(Path(renamed))
+    assert "does not follow llama.cpp" in why(Path(renamed))
 
 
 @settings(max_examples=60, deadline=None)
 @given(share=st.floats(0, 1, exclude_max=True))
 @example(share=0.999)
-def test_a_model_that_is_cut_off_anywhere_is_read_or_told(model: Path, share: float) -> None:
+def test_a_truncated_model_is_read_or_refused(model: Path, share: float) -> None:
     path = model.with_name("cut.gguf")
     path.write_bytes(model.read_bytes()[: int(model.stat().st_size * share)])
     try:
-        read_gguf(path)  # an end in its last tensor is the server's to see
+        read_gguf(path)  # the server detects an end within the last tensor
     except GgufError as error:
-        assert re.match("is cut off|is not a GGUF", str(error))
+        assert re.match("is truncated|is not a GGUF", str(error))
 
 
 @settings(max_examples=200, deadline=None)
 @given(places=st.lists(st.tuples(st.integers(0, 3000), st.integers(0, 255)), min_size=1, max_size=20))
-def test_no_header_is_a_fault_of_the_reader(model: Path, places: list[tuple[int, int]]) -> None:
+def test_no_header_makes_the_reader_fail(model: Path, places: list[tuple[int, int]]) -> None:
     content = bytearray(model.read_bytes())
     for place, byte in places:
         content[place] = byte

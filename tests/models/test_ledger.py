@@ -1,4 +1,4 @@
-"""The ledger: counts of what a trial's model calls came to, whatever their order."""
+"""The ledger counts the results of a trial's model calls in any order."""
 
 import pytest
 from hypothesis import given
@@ -49,7 +49,7 @@ def answered(ledger: Ledger, *outputs: ModelOutput) -> None:
         (ModelOutput(model="m", choices=[]), "empty"),
     ],
 )
-def test_an_answer_is_of_the_kind_that_it_holds(made: ModelOutput, kind: str) -> None:
+def test_the_kind_of_an_answer_follows_from_its_content(made: ModelOutput, kind: str) -> None:
     assert kind_of(made) == kind
 
 
@@ -62,7 +62,7 @@ def test_a_call_in_the_reasoning_is_unparsed() -> None:
     assert kind_of(made) == "unparsed"
 
 
-def test_a_well_formed_call_ends_what_counts_as_the_end() -> None:
+def test_a_well_formed_call_resets_the_counts_at_the_end() -> None:
     ledger = Ledger()
     answered(ledger, output("", BROKEN), output("", CALL), output("Well."), output(""))
     calls = ledger.agent
@@ -70,20 +70,20 @@ def test_a_well_formed_call_ends_what_counts_as_the_end() -> None:
     assert (calls.words_at_end, calls.empty_at_end) == (1, 1)
 
 
-def test_to_submit_is_no_action() -> None:
+def test_submitting_is_not_an_action() -> None:
     ledger = Ledger()
     answered(ledger, output("", SUBMIT))
     assert ledger.agent.acted == 0
 
 
-def test_a_loop_of_text_says_itself_what_was_an_action() -> None:
+def test_a_text_loop_reports_its_own_actions() -> None:
     ledger = Ledger()
     answered(ledger, output('```json\n{"name": "bash", "arguments": {"command": "ls"}}\n```'))
     ledger.acted()
     assert (ledger.agent.unparsed, ledger.agent.unparsed_at_end, ledger.agent.acted) == (0, 0, 1)
 
 
-def test_a_call_that_its_loops_end_cut_off_is_pending() -> None:
+def test_a_call_that_the_end_of_its_loop_cancels_is_pending() -> None:
     ledger = Ledger()
 
     class CutError(BaseException):
@@ -97,7 +97,7 @@ def test_a_call_that_its_loops_end_cut_off_is_pending() -> None:
     assert ledger.agent.last_error == "HTTP 500 (try later)"
 
 
-def test_what_is_kept_at_the_loops_end_does_not_change_with_what_comes_later() -> None:
+def test_the_entry_kept_at_the_end_of_the_loop_does_not_change_later() -> None:
     ledger = Ledger()
     with ledger.call("agent"):
         ledger.freeze()
@@ -106,7 +106,7 @@ def test_what_is_kept_at_the_loops_end_does_not_change_with_what_comes_later() -
     assert agent.answered == 0
 
 
-def test_replicas_have_an_entry_each_up_to_a_bound() -> None:
+def test_each_replica_has_an_entry_up_to_a_limit() -> None:
     ledger = Ledger()
     most = limits().evidence.replicas
     for process in range(3 * most):

@@ -1,4 +1,4 @@
-"""`llama-cpp/PATH.gguf` is a model of Inspect's like any other, with a server of redline's own behind it."""
+"""`llama-cpp/PATH.gguf` is an ordinary Inspect model, served by a server that redline starts."""
 
 import json
 from importlib.util import find_spec
@@ -38,7 +38,7 @@ def api(model: Model) -> LlamaCppAPI:
     return model.api
 
 
-def test_an_answer_comes_past_every_proxy_and_is_bounded(
+def test_an_answer_bypasses_every_proxy_and_is_bounded(
     path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in PROXIES:
@@ -62,8 +62,8 @@ def anyio_run(model: Model) -> Any:
     return anyio.run(lambda: model.generate("hello"))
 
 
-def test_a_bound_that_the_run_asks_for_is_above_the_providers_and_the_servers(path: Path, tmp_path: Path) -> None:
-    most = figures().server.most_tokens
+def test_a_limit_of_the_run_overrides_those_of_provider_and_server(path: Path, tmp_path: Path) -> None:
+    most = figures().server.answer_limit
     model = get_model(f"llama-cpp/{path}", config=GenerateConfig(max_tokens=5), memoize=False, ctx=1024, max_tokens=3)
     with api(model).running(tmp_path / "server.log"):
         assert anyio_run(model).usage.output_tokens <= 5
@@ -71,10 +71,10 @@ def test_a_bound_that_the_run_asks_for_is_above_the_providers_and_the_servers(pa
     with api(more).running(tmp_path / "server-2.log"):
         server = api(more).server
         assert server is not None
-        assert server.most_tokens == 2 * most
+        assert server.max_tokens == 2 * most
 
 
-def test_a_path_is_taken_as_it_is_written(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_path_is_used_as_written(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(path.parent)
     monkeypatch.setenv("HOME", str(path.parent.parent))
     for written in (path, path.name, f"./{path.name}", f"../{path.parent.name}/{path.name}"):
@@ -82,7 +82,7 @@ def test_a_path_is_taken_as_it_is_written(path: Path, monkeypatch: pytest.Monkey
     assert api(made(f"~/{path.parent.name}/{path.name}")).header.size == path.stat().st_size
 
 
-def test_elsewhere_the_first_call_starts_the_server_and_closing_ends_it(path: Path) -> None:
+def test_outside_a_run_the_first_call_starts_the_server_and_closing_stops_it(path: Path) -> None:
     async def asked() -> psutil.Process:
         async with get_model(f"llama-cpp/{path}", ctx=1024, slots=1, max_tokens=3) as model:
             assert api(model).server is None
@@ -95,7 +95,7 @@ def test_elsewhere_the_first_call_starts_the_server_and_closing_ends_it(path: Pa
     assert not process.is_running()
 
 
-def test_a_server_that_cannot_start_is_told_to_each_call_and_tried_once(path: Path, tmp_path: Path) -> None:
+def test_a_failed_start_is_reported_to_each_call_and_not_repeated(path: Path, tmp_path: Path) -> None:
     cut = tmp_path / "cut.gguf"
     cut.write_bytes(path.read_bytes()[:-64])
     model = made(cut)
@@ -105,31 +105,31 @@ def test_a_server_that_cannot_start_is_told_to_each_call_and_tried_once(path: Pa
     assert api(model).server is None
 
 
-def test_without_a_bound_of_the_users_answers_end_all_the_same(path: Path) -> None:
+def test_answers_end_even_without_a_limit_from_the_user(path: Path) -> None:
     assert made(path).api.max_tokens() == figures().server.max_tokens
 
 
 @pytest.mark.parametrize(
     ("args", "reason"),
     [
-        ({"ctx": 0}, "ctx is a whole number from 1"),
-        ({"ctx": -1}, "ctx is a whole number from 1"),
-        ({"slots": True}, "slots is a whole number from 1"),
-        ({"threads": 1.5}, "threads is a whole number from 1"),
+        ({"ctx": 0}, "ctx must be an integer from 1"),
+        ({"ctx": -1}, "ctx must be an integer from 1"),
+        ({"slots": True}, "slots must be an integer from 1"),
+        ({"threads": 1.5}, "threads must be an integer from 1"),
         ({"max_tokens": "many"}, "max_tokens: Input should be a valid integer"),
-        ({"ctx": 10**12}, "ctx is a whole number from 1"),
+        ({"ctx": 10**12}, "ctx must be an integer from 1"),
         ({"ctxx": 4096}, "unknown model argument 'ctxx'; did you mean 'ctx'"),
-        ({"base_url": "http://127.0.0.1:1/v1"}, "attach to a running one as openai-api/NAME/MODEL"),
-        ({"api_key": "x"}, "attach to a running one as openai-api/NAME/MODEL"),
+        ({"base_url": "http://127.0.0.1:1/v1"}, "use openai-api/NAME/MODEL for a running one"),
+        ({"api_key": "x"}, "use openai-api/NAME/MODEL for a running one"),
     ],
 )
-def test_settings_that_are_none_are_told(args: dict[str, Any], reason: str, path: Path) -> None:
+def test_invalid_settings_are_refused_with_the_reason(args: dict[str, Any], reason: str, path: Path) -> None:
     with pytest.raises(UsageError, match=reason) as caught:
         made(path, **args)
     assert "\n" not in str(caught.value)
 
 
-def test_a_file_that_is_none_is_told_with_the_models_name(tmp_path: Path) -> None:
+def test_an_invalid_file_is_refused_with_the_models_name(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"^model llama-cpp/.*none\.gguf: cannot be read: No such file or directory$"):
         made(tmp_path / "none.gguf")
     with pytest.raises(UsageError, match="is a directory"):
@@ -139,7 +139,7 @@ def test_a_file_that_is_none_is_told_with_the_models_name(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("package", extra.PACKAGES)
-def test_a_missing_package_is_told_with_the_command_that_installs_it(
+def test_a_missing_package_is_reported_with_the_command_that_installs_it(
     package: str, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(extra, "find_spec", lambda name: None if name == package else find_spec(name))

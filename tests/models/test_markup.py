@@ -1,4 +1,4 @@
-"""A tool call that a model wrote as text is recognised; ordinary text is not taken for one."""
+"""A tool call that a model wrote as text is recognised, and ordinary text is not."""
 
 import json
 import time
@@ -58,7 +58,7 @@ CALLS = {
     "line feed in a string": '{"name": "bash", "arguments": {"command": "a\nb"}}',
     "single quotes": "{'name': 'bash', 'arguments': {'command': 'ls'}}",
     "trailing comma": '{"name": "bash", "arguments": {"command": "ls"},}',
-    "lone surrogate beside": f"\udcff {CALL}",
+    "lone surrogate next to it": f"\udcff {CALL}",
 }
 
 TEXTS = {
@@ -104,14 +104,14 @@ def test_a_call_in_any_dialect_is_recognised(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
-def test_ordinary_text_is_no_call(text: str) -> None:
+def test_ordinary_text_is_not_a_call(text: str) -> None:
     assert not looks_like_call(text)
 
 
 @given(
     st.text(alphabet=st.characters(exclude_categories=[])) | st.text(alphabet='{}[]"<>|:,=`/ \nnametoolcallarguments')
 )
-def test_every_text_has_an_answer(text: str) -> None:
+def test_no_text_makes_the_check_fail(text: str) -> None:
     assert looks_like_call(text) in (True, False)
 
 
@@ -135,7 +135,7 @@ def test_every_text_has_an_answer(text: str) -> None:
     ],
     ids=lambda text: repr(text[:12]),
 )
-def test_a_hostile_text_is_read_in_bounded_time(text: str) -> None:
+def test_a_hostile_text_is_checked_in_bounded_time(text: str) -> None:
     before = time.process_time()
     looks_like_call(text)
     assert time.process_time() - before < 3

@@ -1,4 +1,4 @@
-"""The scripted server does over real HTTP what its behaviours say."""
+"""The scripted server carries out its behaviours over real HTTP."""
 
 import http.client
 import json
@@ -58,7 +58,7 @@ def test_good_turns_come_before_the_behaviour() -> None:
         assert len(server.requests) == 2
 
 
-def test_dropped_tools_cost_no_prompt_tokens_and_kept_ones_do() -> None:
+def test_kept_tools_cost_prompt_tokens_and_dropped_tools_do_not() -> None:
     with model_server("tools_dropped") as server:
         assert completion(server)["usage"] == completion(server, tools=TOOLS)["usage"]
     with model_server("ok") as server:

@@ -1,4 +1,4 @@
-"""What a server does is known before the first trial, and what no trial could work with is refused in one line."""
+"""The preflight determines a server's behaviour, and refuses a server that no trial can use in one line."""
 
 import time
 from collections.abc import Callable
@@ -65,18 +65,18 @@ Tried = Callable[..., PreflightRecord]
         ("tools_dropped", "text"),
     ],
 )
-def test_the_way_in_which_calls_pass_is_found(tried: Tried, behaviour: str, mode: str) -> None:
+def test_the_mode_of_tool_calls_is_found(tried: Tried, behaviour: str, mode: str) -> None:
     with model_server(behaviour) as server:
         record = tried(server)
     assert (record.tool_calls, record.call_seen) == (mode, True)
     assert bool(record.warnings) == (mode != "native")
 
 
-def test_a_fast_server_that_is_well_takes_two_requests_and_little_time(tried: Tried) -> None:
+def test_a_healthy_fast_server_takes_two_requests_and_little_time(tried: Tried) -> None:
     with model_server("ok") as server:
         began = time.monotonic()
         record = tried(server)
-        assert time.monotonic() - began < 6  # 0.3 s on a machine that does nothing else
+        assert time.monotonic() - began < 6  # 0.3 s on an idle host
         assert record.calls == len(server.requests) == 2
         # The real schema, and a second turn with a result.
         assert server.requests[0].tools == ["bash"]
@@ -98,7 +98,7 @@ SHOWN = {
     "strange400": "HTTP 400: this model is on holiday",
     "html200": "an HTML page: 502 Bad Gateway",
     "html502": "HTTP 502: an HTML page: 502 Bad Gateway",
-    "half_json": "no whole JSON",
+    "half_json": "incomplete JSON",
     "bare_string": "'hello'",
     "no_choices": "no choices",
     "empty_choices": "no choices",
@@ -108,9 +108,7 @@ SHOWN = {
 
 
 @pytest.mark.parametrize("behaviour", SHOWN)
-def test_a_server_that_cannot_be_used_is_refused_with_its_own_words_and_never_the_request(
-    tried: Tried, behaviour: str
-) -> None:
+def test_an_unusable_server_is_refused_with_its_own_message_and_never_the_request(tried: Tried, behaviour: str) -> None:
     with model_server(behaviour) as server, pytest.raises(UsageError) as refused:
         tried(server)
     line = str(refused.value)
@@ -127,9 +125,11 @@ def test_every_behaviour_of_the_scripted_server_has_an_outcome(tried: Tried) -> 
             assert tried(server).tool_calls is not None, behaviour
 
 
-def test_a_server_that_hangs_is_given_up(tried: Tried, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_hangs_times_out(tried: Tried, monkeypatch: pytest.MonkeyPatch) -> None:
     bounds = settings().bounds.model_copy(update={"attempt_seconds": 1, "short_attempt_seconds": 1})
-    monkeypatch.setattr("redline.models.preflight.settings", lambda: settings().model_copy(update={"bounds": bounds}))
+    limited = settings().model_copy(update={"bounds": bounds})
+    for module in ("preflight", "preflight_requests"):
+        monkeypatch.setattr(f"redline.models.{module}.settings", lambda: limited)
     began = time.monotonic()
     with model_server("hang") as server, pytest.raises(UsageError, match="no answer in time"):
         tried(server)
@@ -140,7 +140,9 @@ def test_a_slow_server_that_gives_short_answers_is_used_with_a_warning(
     tried: Tried, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bounds = settings().bounds.model_copy(update={"attempt_seconds": 1})
-    monkeypatch.setattr("redline.models.preflight.settings", lambda: settings().model_copy(update={"bounds": bounds}))
+    limited = settings().model_copy(update={"bounds": bounds})
+    for module in ("preflight", "preflight_requests"):
+        monkeypatch.setattr(f"redline.models.{module}.settings", lambda: limited)
 
     def slow(asked: Asked) -> Reply:
         return replace(ok(asked), hang=4 if asked.body["max_tokens"] > bounds.short_answer_tokens else 0)
@@ -155,10 +157,10 @@ def test_a_server_that_stops_answering_after_the_first_turn_is_a_warning_only(tr
     with model_server("err500", good_turns=1) as server:
         record = tried(server)
     assert record.tool_calls == "native"
-    assert "the second one not: HTTP 500: try later" in record.warnings[0]
+    assert "not the second one: HTTP 500: try later" in record.warnings[0]
 
 
-def test_a_server_that_refuses_the_result_of_a_tool_gets_text(tried: Tried) -> None:
+def test_a_server_that_rejects_tool_results_gets_text(tried: Tried) -> None:
     def no_tool_role(asked: Asked) -> Reply:
         if any(message["role"] == "tool" for message in asked.body["messages"]):
             return error(400, "unknown role tool", "BadRequestError")
@@ -173,17 +175,17 @@ def test_a_model_that_calls_nothing_runs_with_a_warning(tried: Tried, behaviour:
     with model_server(behaviour) as server:
         record = tried(server)
     assert (record.tool_calls, record.call_seen) == ("native", False)
-    told = "could not be read" if behaviour == "cut_arguments" else "called no tool"
-    assert any(told in warning for warning in record.warnings)
+    warning = "could not be parsed" if behaviour == "cut_arguments" else "called no tool"
+    assert any(warning in line for line in record.warnings)
     record.model_dump_json().encode()
 
 
-def test_prompt_tokens_that_stand_still_are_a_warning(tried: Tried) -> None:
+def test_prompt_tokens_that_do_not_grow_cause_a_warning(tried: Tried) -> None:
     with model_server("still_tokens") as server:
-        assert "stand still" in tried(server).warnings[0]
+        assert "do not grow" in tried(server).warnings[0]
 
 
-def test_a_model_that_thinks_until_the_first_limit_gets_a_second_one(tried: Tried) -> None:
+def test_a_model_whose_reasoning_uses_up_the_first_limit_gets_a_second_one(tried: Tried) -> None:
     def thinks(asked: Asked) -> Reply:
         if asked.body["max_tokens"] > settings().bounds.answer_tokens:
             return ok(asked)
@@ -196,8 +198,8 @@ def test_a_model_that_thinks_until_the_first_limit_gets_a_second_one(tried: Trie
 
 def test_a_model_that_refuses_short_answers_gets_longer_ones(tried: Tried) -> None:
     def wants_room(asked: Asked) -> Reply:
-        told = "Could not finish the message because max_tokens or model output limit was reached."
-        return ok(asked) if asked.body["max_tokens"] > 1000 else error(400, told, "invalid_request_error")
+        message = "Could not finish the message because max_tokens or model output limit was reached."
+        return ok(asked) if asked.body["max_tokens"] > 1000 else error(400, message, "invalid_request_error")
 
     with model_server(wants_room) as server:
         record = tried(server)
@@ -224,7 +226,7 @@ def test_a_name_that_the_server_does_not_list_is_refused_with_the_nearest(tried:
         ("any/thing", listed("any/*")),
     ],
 )
-def test_a_name_may_be_written_as_its_server_reads_it(tried: Tried, name: str, models: object) -> None:
+def test_a_name_can_have_any_form_that_the_server_accepts(tried: Tried, name: str, models: object) -> None:
     with model_server("ok", models=models) as server:
         assert tried(server, name=name).name_known
 
@@ -250,7 +252,7 @@ def test_a_server_that_answers_to_any_name_is_used_with_a_warning(tried: Tried) 
     ],
     ids=str,
 )
-def test_a_list_of_models_that_is_none_is_no_obstacle(tried: Tried, models: object) -> None:
+def test_an_invalid_list_of_models_is_ignored(tried: Tried, models: object) -> None:
     with model_server("ok", models=models) as server:
         record = tried(server)
     assert (record.name_known, record.tool_calls) == (None, "native")
@@ -267,7 +269,7 @@ def test_context_and_slots_are_what_the_server_reports(tried: Tried) -> None:
 
 
 @pytest.mark.parametrize("figure", [True, -1, 0, 1.5, "8192", None, [], 10**30])
-def test_a_figure_that_is_none_stays_unknown(tried: Tried, figure: object) -> None:
+def test_an_invalid_number_stays_unknown(tried: Tried, figure: object) -> None:
     props = {"total_slots": figure, "default_generation_settings": {"n_ctx": figure}}
     with model_server("ok", props=props, models=listed("x", max_model_len=figure)) as server:
         record = tried(server)
@@ -281,7 +283,7 @@ def test_a_server_without_tools_is_used_where_the_user_chose_text(tried: Tried) 
     assert (record.tool_calls, record.call_seen) == ("text", True)
 
 
-def test_a_choice_of_the_users_is_kept_and_what_it_costs_is_said(tried: Tried) -> None:
+def test_the_users_choice_is_kept_with_a_warning_about_its_cost(tried: Tried) -> None:
     with model_server("text_call") as server:
         native = tried(server, asked="native")
         emulated = tried(server, asked="emulated")
@@ -290,13 +292,13 @@ def test_a_choice_of_the_users_is_kept_and_what_it_costs_is_said(tried: Tried) -
     assert "tool_calls=emulated" in emulated.warnings[0]
 
 
-def test_emulation_that_the_user_switched_on_is_reported_as_such(tried: Tried) -> None:
+def test_emulation_enabled_by_the_user_is_reported(tried: Tried) -> None:
     with model_server("hermes_call") as server:
         record = tried(server, emulate_tools=True)
     assert (record.tool_calls, record.call_seen, record.warnings) == ("emulated", True, ())
 
 
-def test_an_agent_that_cannot_use_text_is_not_given_it(tried: Tried) -> None:
+def test_an_agent_without_support_for_text_does_not_get_it(tried: Tried) -> None:
     with model_server("text_call") as server:
         record = tried(server, tools=replace(TOOLS, text_offered=False))
     assert record.tool_calls == "native"
@@ -304,13 +306,13 @@ def test_an_agent_that_cannot_use_text_is_not_given_it(tried: Tried) -> None:
 
 
 @pytest.mark.parametrize("behaviour", ["no_tools400", "babble", "text_call"])
-def test_a_model_that_needs_no_tools_only_has_to_answer(tried: Tried, behaviour: str) -> None:
+def test_a_model_without_tools_only_has_to_answer(tried: Tried, behaviour: str) -> None:
     with model_server(behaviour) as server:
         record = tried(server, tools=None)
     assert (record.tool_calls, record.asked, record.calls) == (None, None, 1)
 
 
-def test_a_proxy_that_takes_requests_to_this_machine_is_named(tried: Tried, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_proxy_that_receives_requests_to_this_host_is_named(tried: Tried, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuses(_: Asked) -> Reply:
         return error(503, "no route")
 
@@ -322,7 +324,7 @@ def test_a_proxy_that_takes_requests_to_this_machine_is_named(tried: Tried, monk
         tried(server)
 
 
-def test_a_vllm_server_that_runs_is_tried_and_one_that_is_yet_to_start_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_running_vllm_server_is_tested_and_one_not_yet_started_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
     def make() -> Model:
         return get_model("vllm/x", memoize=False)
 
@@ -339,5 +341,5 @@ def test_a_vllm_server_that_runs_is_tried_and_one_that_is_yet_to_start_is_not(mo
 
 
 @pytest.mark.parametrize("name", ["mockllm/model", "none/none"])
-def test_a_model_without_a_server_is_not_tried(name: str) -> None:
+def test_a_model_without_a_server_is_not_tested(name: str) -> None:
     assert not can_be_tried(get_model(name, memoize=False))

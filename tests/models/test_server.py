@@ -1,4 +1,4 @@
-"""A server that redline starts is real, reached on the loopback interface with its key alone, and never left behind."""
+"""A server that redline starts is reachable only on the loopback interface with its key, and is never left behind."""
 
 import os
 import signal
@@ -63,9 +63,7 @@ def status(address: str, key: str | None) -> int:
         return error.code
 
 
-def test_it_serves_with_its_key_on_the_loopback_interface_alone_and_is_gone_once_closed(
-    server: EmbeddedServer, tmp_path: Path
-) -> None:
+def test_it_serves_only_on_loopback_with_its_key_and_ends_when_closed(server: EmbeddedServer, tmp_path: Path) -> None:
     found = server.start()
     assert (found.slots, found.ctx) == (SIZE.slots, SIZE.ctx)
     assert found.sampling["top_k"] == 40
@@ -91,7 +89,7 @@ def test_neither_of_its_processes_outlives_the_other(server: EmbeddedServer, vic
     assert all_gone([keeper, serving])
 
 
-def test_a_server_that_stands_still_is_ended_all_the_same(server: EmbeddedServer) -> None:
+def test_a_stopped_server_can_still_be_closed(server: EmbeddedServer) -> None:
     server.start()
     processes = family(server)
     for process in processes:
@@ -111,7 +109,7 @@ starter = threading.Thread(target=server.start)
 starter.start()
 if sys.argv[2] == "ready":
     starter.join()
-    # The thread that started it is over: a parent-death signal of its own would have come now.
+    # The thread that started it has ended: its own parent-death signal would have arrived by now.
 while server.pid is None:
     pass
 print(server.pid, flush=True)
@@ -122,7 +120,7 @@ time.sleep(600)
 
 
 @pytest.mark.parametrize("moment", ["ready", "loading"])
-def test_it_ends_with_an_owner_that_is_killed(moment: str, model: Path) -> None:
+def test_it_ends_when_its_owner_is_killed(moment: str, model: Path) -> None:
     owner = subprocess.Popen(
         [sys.executable, "-c", OWNER, str(model), moment], stdout=subprocess.PIPE, cwd=Path(__file__).parents[2]
     )
@@ -139,8 +137,8 @@ def test_it_ends_with_an_owner_that_is_killed(moment: str, model: Path) -> None:
     assert all_gone(processes)
 
 
-def test_a_pipe_that_another_process_holds_open_does_not_keep_it(model: Path) -> None:
-    """What an owner forks without exec inherits the pipe; the keeper sees that its parent is another, too."""
+def test_it_ends_even_if_another_process_holds_the_pipe_open(model: Path) -> None:
+    """A process that the owner forks without exec inherits the pipe; the server also checks who its parent is."""
     command = [sys.executable, "-c", OWNER, str(model), "ready", "with another"]
     owner = subprocess.Popen(command, stdout=subprocess.PIPE, cwd=Path(__file__).parents[2])
     assert owner.stdout is not None
@@ -160,7 +158,7 @@ def test_a_pipe_that_another_process_holds_open_does_not_keep_it(model: Path) ->
         owner.stdout.close()
 
 
-def test_a_start_that_fails_says_why_in_a_line_and_leaves_nothing(model: Path, tmp_path: Path) -> None:
+def test_a_failed_start_reports_the_reason_in_one_line_and_leaves_no_process(model: Path, tmp_path: Path) -> None:
     cut = tmp_path / "cut.gguf"
     cut.write_bytes(model.read_bytes()[:-64])
     server = EmbeddedServer(read_gguf(cut), "cut", SIZE, 16, tmp_path / "server.log")
@@ -172,7 +170,7 @@ def test_a_start_that_fails_says_why_in_a_line_and_leaves_nothing(model: Path, t
         again.start()
 
 
-def test_a_log_that_is_there_already_is_not_written_over(model: Path, tmp_path: Path) -> None:
+def test_an_existing_log_is_not_overwritten(model: Path, tmp_path: Path) -> None:
     log = tmp_path / "server.log"
     log.write_text("of another run")
     with pytest.raises(UsageError, match="File exists"):
@@ -180,7 +178,7 @@ def test_a_log_that_is_there_already_is_not_written_over(model: Path, tmp_path: 
     assert log.read_text() == "of another run"
 
 
-def test_ctrl_c_in_the_terminal_is_not_for_the_server(server: EmbeddedServer) -> None:
+def test_ctrl_c_in_the_terminal_does_not_reach_the_server(server: EmbeddedServer) -> None:
     server.start()
     assert server.pid is not None
     assert os.getpgid(server.pid) != os.getpgid(0)
@@ -190,15 +188,16 @@ def test_ctrl_c_in_the_terminal_is_not_for_the_server(server: EmbeddedServer) ->
     "document",
     [{}, {"total_slots": "4"}, {"total_slots": True}, {"total_slots": -1}, {"default_generation_settings": [1]}],
 )
-def test_properties_that_are_none_are_left_out(document: dict[str, object]) -> None:
+def test_invalid_properties_are_omitted(document: dict[str, object]) -> None:
     found = read_properties(document | {"model_ftype": 4}, SIZE)
     assert (found.slots, found.ctx, found.quantisation, found.sampling) == (SIZE.slots, None, None, {})
     assert total_slots(document) is None
 
 
 @pytest.mark.parametrize(
-    "said", [None, [], {}, {"address": 3}, {"address": "http://0.0.0.0:80"}, {"address": "http://127.0.0.1.evil:80"}]
+    "document",
+    [None, [], {}, {"address": 3}, {"address": "http://0.0.0.0:80"}, {"address": "http://127.0.0.1.evil:80"}],
 )
-def test_no_other_address_than_the_loopback_interface_is_believed(said: object) -> None:
+def test_only_a_loopback_address_is_accepted(document: object) -> None:
     with pytest.raises(UsageError, match=r"another address"):
-        _checked_address(said)
+        _checked_address(document)

@@ -1,12 +1,7 @@
-"""Calls that a model wrote as text are read in the dialects that models write, and nothing makes the reader fail."""
+"""Conversations and outputs are converted between native tool calls and the text protocol."""
 
-import json
-import time
 from typing import Any
 
-import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from inspect_ai.model import (
     ChatCompletionChoice,
     ChatMessage,
@@ -19,127 +14,35 @@ from inspect_ai.model import (
     ModelOutput,
 )
 from inspect_ai.model._model_output import StopReason
-from inspect_ai.tool import ToolCall, ToolCallError, ToolInfo, ToolParams
-from inspect_ai.util import JSONSchema
+from inspect_ai.tool import ToolCall, ToolCallError
 
-from redline.models.text_tools import as_text, read_calls, render_call, with_calls
-from tests.models.test_markup import CALLS, TEXTS
-
-
-def tool(name: str, *parameters: str) -> ToolInfo:
-    properties = {one: JSONSchema(type="string", description=one) for one in parameters}
-    return ToolInfo(
-        name=name, description=name, parameters=ToolParams(properties=properties, required=list(parameters))
-    )
+from redline.models.text_tools import as_text, with_calls
+from tests.models.test_call_parser import TOOLS, pairs
 
 
-TOOLS = [tool("bash", "command"), tool("operator", "message"), tool("submit", "answer")]
-UNREADABLE = {name for name in CALLS if "cut off" in name or "only the mark" in name}
-
-
-def pairs(text: str, *, cut_off: bool = False) -> list[tuple[str, dict[str, Any]]]:
-    return [(call.function, call.arguments) for call in read_calls(text, TOOLS, cut_off=cut_off)]
-
-
-def said(content: Any, stop: StopReason = "stop") -> ModelOutput:
+def output(content: Any, stop: StopReason = "stop") -> ModelOutput:
     message = ChatMessageAssistant(content=content)
     return ModelOutput(model="x", choices=[ChatCompletionChoice(message=message, stop_reason=stop)])
 
 
-@pytest.mark.parametrize("name", sorted(set(CALLS) - UNREADABLE))
-def test_a_whole_call_in_any_dialect_is_read(name: str) -> None:
-    found = pairs(CALLS[name])
-    assert found
-    assert {tool for tool, _ in found} == {"bash"}
-    assert all(list(arguments) in (["command"], []) for _, arguments in found)
-
-
-@pytest.mark.parametrize("name", sorted(UNREADABLE))
-def test_of_a_call_that_is_cut_off_nothing_runs(name: str) -> None:
-    assert pairs(CALLS[name], cut_off=True) == []
-
-
-@pytest.mark.parametrize("name", sorted(set(TEXTS) - {"shell"}))
-def test_of_ordinary_text_nothing_runs(name: str) -> None:
-    assert pairs(TEXTS[name]) == []
-
-
-COMMAND = {"command": "cp -r /home/agent/subject /home/agent/second"}
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        '{"tool": "bash", "command": "cp -r /home/agent/subject /home/agent/second"}',
-        '{"function": {"name": "bash", "arguments": {"command": "cp -r /home/agent/subject /home/agent/second"}}}',
-        '{"name": "Bash", "arguments": {"command": "cp -r /home/agent/subject /home/agent/second"}}',
-        '{"name": "functions.bash", "arguments": {"cmd": "cp -r /home/agent/subject /home/agent/second"}}',
-        '<function=bash>{"command": "cp -r /home/agent/subject /home/agent/second"}',
-        "<function=bash>cp -r /home/agent/subject /home/agent/second</function>",
-        "I copy it.\n```bash\ncp -r /home/agent/subject /home/agent/second\n```\nThen I start it.",
-        "```sh\ncp -r /home/agent/subject /home/agent/second\n```",
-        '[bash(command="cp -r /home/agent/subject /home/agent/second")]',
-        '```tool_code\nbash(command="cp -r /home/agent/subject /home/agent/second")\n```',
-        "Action: bash\nAction Input: cp -r /home/agent/subject /home/agent/second",
-    ],
-)
-def test_the_command_arrives_as_it_was_written(text: str) -> None:
-    assert pairs(text) == [("bash", COMMAND)]
-
-
-def test_several_calls_of_a_message_keep_their_order() -> None:
-    text = "\n".join(render_call(ToolCall(id="1", function="bash", arguments={"command": str(n)})) for n in range(3))
-    assert [arguments["command"] for _, arguments in pairs(text)] == ["0", "1", "2"]
-
-
-def test_a_command_shown_beside_its_call_runs_once() -> None:
-    call = json.dumps({"name": "bash", "arguments": {"command": "ls"}})
-    assert pairs(f"I run this:\n```bash\nls\n```\n```json\n{call}\n```") == [("bash", {"command": "ls"})]
-
-
-def test_a_file_that_a_command_writes_is_no_call() -> None:
-    script = 'cat > call.json <<EOF\n{"name": "submit", "arguments": {"answer": "x"}}\nEOF'
-    assert pairs(f"```bash\n{script}\n```") == [("bash", {"command": script})]
-
-
-def test_quotes_and_backslashes_that_break_the_json_reach_the_shell() -> None:
-    assert pairs('```json\n{"name": "bash", "arguments": {"command": "echo "hello""}}\n```') == [
-        ("bash", {"command": 'echo "hello"'})
-    ]
-    assert pairs(r"```json" "\n" r'{"name": "bash", "arguments": {"command": "grep \. x"}}' "\n```") == [
-        ("bash", {"command": r"grep \. x"})
-    ]
-
-
-def test_an_unknown_tool_is_read_where_the_markup_is_explicit_so_that_the_model_is_told() -> None:
-    call = '{"name": "python", "arguments": {"code": "1"}}'
-    assert pairs(f"<tool_call>{call}</tool_call>") == [("python", {"code": "1"})]
-    assert pairs(call) == []
-
-
-def test_a_lone_surrogate_does_not_reach_a_command() -> None:
-    ((_, arguments),) = pairs('{"name": "bash", "arguments": {"command": "echo \\udcff"}}')
-    assert arguments["command"].encode() == b"echo ?"
-
-
-def test_a_call_in_the_reasoning_is_read_and_shown_again_to_the_model() -> None:
+def test_a_call_in_the_reasoning_is_parsed_and_repeated_to_the_model() -> None:
     call = '<tool_call>{"name": "bash", "arguments": {"command": "ls"}}</tool_call>'
-    output = with_calls(said([ContentReasoning(reasoning=f"I look. {call}"), ContentText(text="")]), TOOLS)
-    assert [one.function for one in output.message.tool_calls or []] == ["bash"]
-    (shown,) = as_text([output.message])
+    converted = with_calls(output([ContentReasoning(reasoning=f"I look. {call}"), ContentText(text="")]), TOOLS)
+    assert [one.function for one in converted.message.tool_calls or []] == ["bash"]
+    (shown,) = as_text([converted.message])
     assert pairs(shown.text) == [("bash", {"command": "ls"})]
 
 
-def test_an_output_that_was_cut_off_runs_no_half_command() -> None:
+def test_an_output_that_was_cut_off_runs_no_partial_command() -> None:
     text = "```bash\nrm -rf /tmp/wor"
-    assert with_calls(said(text, "max_tokens"), TOOLS).message.tool_calls is None
-    assert with_calls(said(text.replace("wor", "work"), "stop"), TOOLS).message.tool_calls
+    assert with_calls(output(text, "max_tokens"), TOOLS).message.tool_calls is None
+    assert with_calls(output(text.replace("wor", "work"), "stop"), TOOLS).message.tool_calls
 
 
-def test_native_calls_and_empty_outputs_are_left_alone() -> None:
+def test_native_calls_and_empty_outputs_are_not_changed() -> None:
     empty = ModelOutput(model="x")
     assert with_calls(empty, TOOLS) is empty
-    native = said("")
+    native = output("")
     native.message.tool_calls = [ToolCall(id="1", function="bash", arguments={})]
     assert with_calls(native, TOOLS) is native
 
@@ -157,73 +60,8 @@ def test_a_conversation_as_text_has_no_native_calls_and_alternating_roles() -> N
         ChatMessageAssistant(content='```json\n{"name": "bash", "arguments": {"comm'),
         ChatMessageUser(content="go on"),
     ]
-    told = as_text(messages, fault="Not read.")
-    assert [message.role for message in told] == ["system", "user", "assistant", "user", "assistant", "user"]
-    assert "[bash]\na" in told[3].text and "it took too long" in told[3].text
-    assert told[5].text == "Not read.\n\ngo on"
-    assert all(not getattr(message, "tool_calls", None) for message in told)
-
-
-VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(),
-    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
-    max_leaves=5,
-)
-
-
-@given(
-    st.lists(
-        st.dictionaries(st.sampled_from(["command", "message", "other"]), VALUES, min_size=2), min_size=1, max_size=3
-    )
-)
-def test_what_is_rendered_is_read_back(several: list[dict[str, Any]]) -> None:
-    text = "\n\n".join(render_call(ToolCall(id="1", function="bash", arguments=one)) for one in several)
-    assert pairs(text) == [("bash", one) for one in several]
-
-
-@given(st.text())
-def test_every_command_survives_the_format(command: str) -> None:
-    text = f"I run it.\n{render_call(ToolCall(id='1', function='bash', arguments={'command': command}))}"
-    assert pairs(text) == [("bash", {"command": command})]
-
-
-PIECES = st.sampled_from(
-    [
-        *CALLS.values(),
-        *TEXTS.values(),
-        "```",
-        "{",
-        "}",
-        "[",
-        '"',
-        "<tool_call>",
-        "</function>",
-        "\\",
-        "\n",
-        "\x00",
-        "\udcff",
-    ]
-)
-
-
-@given(
-    st.lists(PIECES | st.text(alphabet=st.characters(exclude_categories=[])), max_size=8).map("".join), st.booleans()
-)
-def test_no_text_makes_the_reader_fail(text: str, cut_off: bool) -> None:
-    for call in read_calls(text, TOOLS, cut_off=cut_off):
-        json.dumps([call.function, call.arguments]).encode()
-        str(call.arguments).encode()
-
-
-HOSTILE = """
-{ | {"a": | [ | <tool_call> | <function=a> | <invoke name='a'> | ```@ | ```json@{ | [{"name":"x","arguments": | ```bash@
-<parameter=a> | <arg_key>a</arg_key> | [TOOL_CALLS] | <|python_tag|> | Action: a@Action Input: | @ | a( | [a( | to=a | -
-{"name": "bash", "arguments": {"command": " | {"name": "bash", "arguments": {"command": "a"}} | [bash( | "}} | ,
-"""
-
-
-@pytest.mark.parametrize("piece", [one.strip().replace("@", "\n") for one in HOSTILE.replace(" | ", "\n").split("\n")])
-def test_a_hostile_text_is_read_in_bounded_time(piece: str) -> None:
-    before = time.process_time()
-    read_calls((piece or " ") * (300_000 // (len(piece) or 1)), TOOLS)
-    assert time.process_time() - before < 5
+    converted = as_text(messages, fault="Not read.")
+    assert [message.role for message in converted] == ["system", "user", "assistant", "user", "assistant", "user"]
+    assert "[bash]\na" in converted[3].text and "it took too long" in converted[3].text
+    assert converted[5].text == "Not read.\n\ngo on"
+    assert all(not getattr(message, "tool_calls", None) for message in converted)

@@ -1,4 +1,4 @@
-"""The seal's drill of the alarm: a synthetic event for each thing that raises it stops a cell within its time."""
+"""The alarm drill: check that a synthetic event of each kind raises the alarm and stops the cell in time."""
 
 import os
 import socket
@@ -24,27 +24,27 @@ from redline.tether import SOCKET_NAME, Broker, CallInfo, Caps, Message, places_
 from redline.tether.protocol import Call, encode
 
 WATCH_SECONDS: Final = 0.05
-"""Time between two looks in the drill; what a look does is the same as in a trial."""
+"""Interval between two checks in the drill. The checks are the same as in a trial."""
 
 ALARM_SECONDS: Final = 2.0
 STILL_SECONDS: Final = 0.03
-STRANGER: Final = ("sleep", "30")
-BUSY: Final = ("sh", "-c", "while :; do sleep 0.005; done")
-"""Something that gets processor time again and again, and leaves some to others."""
+STRANGER_COMMAND: Final = ("sleep", "30")
+BUSY_COMMAND: Final = ("sh", "-c", "while :; do sleep 0.005; done")
+"""A process that uses the CPU repeatedly without occupying it."""
 
 Event = Callable[[Cell, Alarm], AbstractAsyncContextManager[None]]
-"""Brings an event about, and undoes it at the end of the block."""
+"""Cause an event and undo it at the end of the block."""
 
 
 async def alarm_drill(cell: Cell | None = None, *, config: CellConfig | None = None) -> str | None:
-    """Has each event come to a cell, and looks whether the alarm stopped it.
+    """Cause each event in a cell and check that the alarm stops the cell.
 
     Args:
-        cell: A cell without a tether, in which nothing runs; none makes one.
-        config: Shape of the cell that is made.
+        cell: A cell without a tether in which nothing runs; None creates one.
+        config: Configuration of the created cell.
 
     Returns:
-        What did not raise the alarm, or did not stop the cell; None if all did.
+        The first event that did not raise the alarm or did not stop the cell; None if all did.
     """
     if cell is not None:
         return await _drill(cell)
@@ -57,14 +57,14 @@ async def alarm_drill(cell: Cell | None = None, *, config: CellConfig | None = N
 
 async def _drill(cell: Cell) -> str | None:
     for kind, event in events(cell).items():
-        fault = await _one(cell, kind, event)
+        fault = await _check_event(cell, kind, event)
         if fault is not None:
             return f"{kind}: {fault}"
     return None
 
 
 def events(cell: Cell) -> dict[AlarmKind, Event]:
-    """What is watched for in a cell of this kind, each with a way to bring it about."""
+    """Return the events that the alarm of such a cell watches for, each with a function that causes it."""
     found: dict[AlarmKind, Event] = {"foreign_tool": _foreign_tool}
     if all(node.outside for node in cell.nodes.values()):
         found["network"] = _route
@@ -75,22 +75,24 @@ def events(cell: Cell) -> dict[AlarmKind, Event]:
     return found
 
 
-async def _one(cell: Cell, kind: AlarmKind, event: Event) -> str | None:
-    """One event, after a while in which there was none."""
+async def _check_event(cell: Cell, kind: AlarmKind, event: Event) -> str | None:
+    """Cause one event after an interval without events; return the fault, None if the alarm worked."""
     alarm = Alarm(cell)
     async with task_group() as group:
         group.start_soon(alarm.keep_watch, WATCH_SECONDS)
-        await anyio.sleep(2 * WATCH_SECONDS)  # looks that find nothing
+        await anyio.sleep(2 * WATCH_SECONDS)  # checks that find nothing
         fault = (
-            f"raised by nothing: {alarm.raised.detail}" if alarm.raised else await _fault_at(cell, alarm, kind, event)
+            f"raised without an event: {alarm.raised.detail}"
+            if alarm.raised
+            else await _fault_during(cell, alarm, kind, event)
         )
         group.cancel_scope.cancel()
     return fault
 
 
-async def _fault_at(cell: Cell, alarm: Alarm, kind: AlarmKind, event: Event) -> str | None:
+async def _fault_during(cell: Cell, alarm: Alarm, kind: AlarmKind, event: Event) -> str | None:
     try:
-        busy = await cell.spawn(BUSY)
+        busy = await cell.spawn(BUSY_COMMAND)
         async with event(cell, alarm):
             with anyio.move_on_after(ALARM_SECONDS):
                 await alarm.wait()
@@ -99,7 +101,7 @@ async def _fault_at(cell: Cell, alarm: Alarm, kind: AlarmKind, event: Event) -> 
         if alarm.raised is not None:
             await alarm.empty()
     except subprocess.CalledProcessError as error:
-        return f"the event could not be made: {error.stderr.decode(errors='replace')[-200:]}"
+        return f"the event could not be caused: {error.stderr.decode(errors='replace')[-200:]}"
     except (CellError, OSError) as error:
         return f"{type(error).__name__}: {error}"
     return fault
@@ -112,41 +114,41 @@ async def _fault(cell: Cell, alarm: Alarm, kind: AlarmKind, busy: ProcessRef) ->
         return f"the alarm was {alarm.raised.kind}: {alarm.raised.detail}"
     if alarm.stopped != "frozen":
         return "the cell was not frozen"
-    if cell.observer == "outside" and not await _comes_to_rest(busy):
-        return "a process of the frozen cell went on"
+    if cell.observer == "outside" and not await _stops_running(busy):
+        return "a process of the frozen cell kept running"
     with suppress(CellGoneError):
         await cell.exec(["true"], timeout=ALARM_SECONDS)
         return "a command started in the stopped cell"
     return None
 
 
-async def _comes_to_rest(process: ProcessRef) -> bool:
-    """Whether a process gets no more processor time, once it has had what it takes to be stopped by a signal.
+async def _stops_running(process: ProcessRef) -> bool:
+    """Return whether a process stops using the CPU before the timeout.
 
-    One that waits for a processor gets none on a busy machine either, so it must not be ready to run.
+    It must not be runnable either: on a busy host, a runnable process can wait without CPU time.
     """
     with anyio.move_on_after(ALARM_SECONDS):
         while True:
-            before = _processor_time(process)
+            before = _cpu_time(process)
             await anyio.sleep(STILL_SECONDS)
-            if _processor_time(process) == before and not _is_ready(process):
+            if _cpu_time(process) == before and not _is_runnable(process):
                 return True
     return False
 
 
-def _processor_time(process: ProcessRef) -> bytes:
+def _cpu_time(process: ProcessRef) -> bytes:
     with open(f"/proc/{process.pid}/schedstat", "rb") as file:
         return file.read().split()[0]
 
 
-def _is_ready(process: ProcessRef) -> bool:
+def _is_runnable(process: ProcessRef) -> bool:
     with open(f"/proc/{process.pid}/stat", "rb") as file:
         return file.read().rpartition(b")")[2].split()[0] == b"R"
 
 
 @asynccontextmanager
 async def _foreign_tool(cell: Cell, alarm: Alarm) -> AsyncIterator[None]:
-    """An answer in which the provider searched the web."""
+    """Check an answer in which the provider searched the web."""
     use = ContentToolUse(tool_type="web_search", id="1", name="search", arguments="{}", result="found")
     message = ChatMessageAssistant(content=[use])
     with suppress(LoopEndedError):
@@ -156,11 +158,11 @@ async def _foreign_tool(cell: Cell, alarm: Alarm) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def _outsider(cell: Cell, alarm: Alarm) -> AsyncIterator[None]:
-    """This very process, as a peer of the cell's tether."""
+    """Connect this process to the cell's tether."""
     broker = Broker(cell.nodes, Weights.from_seed(1, MIB, 1), Caps.default(), _no_model)
     guard_tether(broker, alarm)
-    places = await places_of(cell)
-    async with broker.listening(places), task_group() as group:
+    endpoints = await places_of(cell)
+    async with broker.listening(endpoints), task_group() as group:
         group.start_soon(broker.serve)
         with _connected(os.fspath(cell.nodes["default"].tether_dir)) as peer:
             peer.send(encode(Call(messages=(Message(role="user", content="hello"),))))
@@ -170,23 +172,23 @@ async def _outsider(cell: Cell, alarm: Alarm) -> AsyncIterator[None]:
 
 @contextmanager
 def _connected(folder: str) -> Iterator[socket.socket]:
-    place = os.open(folder, os.O_PATH | os.O_DIRECTORY)
+    folder_fd = os.open(folder, os.O_PATH | os.O_DIRECTORY)
     try:
         with socket.socket(socket.AF_UNIX) as peer:
             peer.settimeout(ALARM_SECONDS)
-            peer.connect(f"/proc/self/fd/{place}/{SOCKET_NAME}")
+            peer.connect(f"/proc/self/fd/{folder_fd}/{SOCKET_NAME}")
             yield peer
     finally:
-        os.close(place)
+        os.close(folder_fd)
 
 
 async def _no_model(info: CallInfo, messages: list[Message]) -> str:
-    raise ValueError("nobody proves anything in this drill")
+    raise ValueError("the drill proves no weights")
 
 
 @asynccontextmanager
 async def _route(cell: Cell, alarm: Alarm) -> AsyncIterator[None]:
-    """A route in the cell's network, to its own loopback."""
+    """Add a route to the cell's network, to its own loopback interface."""
     await _change_route(cell, "add")
     try:
         yield
@@ -195,17 +197,17 @@ async def _route(cell: Cell, alarm: Alarm) -> AsyncIterator[None]:
             await _change_route(cell, "remove")
 
 
-async def _change_route(cell: Cell, what: str) -> None:
+async def _change_route(cell: Cell, action: str) -> None:
     program = files("redline.seal").joinpath("programs/false_route.py").read_text(encoding="utf-8")
     pid = str(cell.nodes["default"].init_pid)
-    command = [sys.executable, "-I", "-S", "-c", program, pid, what]
+    command = [sys.executable, "-I", "-S", "-c", program, pid, action]
     await anyio.run_process(command, stderr=subprocess.PIPE)
 
 
 @asynccontextmanager
 async def _stranger(cell: Cell, alarm: Alarm) -> AsyncIterator[None]:
-    """A process of the machine in the cell's cgroup."""
-    with subprocess.Popen(STRANGER, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as process:
+    """Add a process of the host to the cell's cgroup."""
+    with subprocess.Popen(STRANGER_COMMAND, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as process:
         try:
             for folder in cgroup_folders(f"{cell.cgroup}/default"):
                 with open(f"{folder}/cgroup.procs", "w") as file:

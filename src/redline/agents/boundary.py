@@ -1,6 +1,6 @@
-"""The boundary's alarm in a trial: what raises it, who hears of it, and the tools for which it is raised in a reply.
+"""The boundary alarm of a trial: the events that raise it, its log entry, and the provider tools in replies.
 
-A tool that acts outside of the cell is a provider's own web search, code execution or MCP.
+Tools that act outside the cell are a provider's own web search, code execution and MCP.
 """
 
 from functools import partial
@@ -15,26 +15,26 @@ from redline.verify.trial import Trial
 
 
 def set_alarm(cell: Cell, trial: Trial) -> Alarm:
-    """Gives a cell its alarm, which the trial's log notes.
+    """Attach an alarm to a cell and log it in the trial when it is raised.
 
     Raises:
-        OSError: The machine does not let this user look at the cell.
+        OSError: The host does not allow this user to inspect the cell.
     """
     alarm = Alarm(cell, trial.id)
 
-    def note(raised: Raised) -> None:
+    def record(raised: Raised) -> None:
         what = "flood" if raised.kind in OF_ITS_CELL_ALONE else "boundary"
         trial.record("fault", what=what, alarm=raised.kind, detail=raised.detail)
 
-    alarm.on_raised(note)
+    alarm.on_raised(record)
     cell.attach(alarm)
     return alarm
 
 
 def guard_tether(broker: Broker, alarm: Alarm) -> None:
-    """Has the alarm cut a tether, and a tether raise the alarm at what no agent's ordinary work does.
+    """Connect a tether and the alarm: the alarm cuts the tether, and the tether raises the alarm.
 
-    That is a process outside of the cell that speaks at it, or a flood.
+    The tether raises it if a process outside the cell connects, or if an agent floods the tether.
     """
     alarm.on_raised(lambda _: broker.close_switch())
     broker.on_outsider(partial(alarm.raise_alarm, "outsider"))
@@ -42,10 +42,10 @@ def guard_tether(broker: Broker, alarm: Alarm) -> None:
 
 
 async def check_for_foreign_tools(output: ModelOutput, alarm: Alarm) -> None:
-    """Raises the alarm if an answer shows that its provider ran a tool.
+    """Raise the alarm if an answer shows that the provider ran a tool.
 
     Raises:
-        LoopEndedError: It does; the cell is stopped.
+        LoopEndedError: The provider ran a tool; the cell is stopped.
     """
     names = foreign_tools(output)
     if names:
@@ -54,7 +54,7 @@ async def check_for_foreign_tools(output: ModelOutput, alarm: Alarm) -> None:
 
 
 def foreign_tools(output: ModelOutput) -> list[str]:
-    """Names of the tools that the provider ran for this answer."""
+    """Return the names of the tools that the provider ran for an answer."""
     contents = [choice.message.content for choice in output.choices]
     parts = [part for content in contents if isinstance(content, list) for part in content]
     return sorted({f"{part.tool_type} {part.name}".strip() for part in parts if isinstance(part, ContentToolUse)})

@@ -1,9 +1,10 @@
-"""What an agent's loop works with: the cell and what runs in it, the words it says, the bounds it keeps."""
+"""The inputs of an agent's loop: the cell and its processes, the texts, the bounds, and the oversight."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal, Protocol
 
+import anyio
 from inspect_ai.model import ChatMessage
 
 from redline.agents.broadcast import Broadcast
@@ -13,20 +14,17 @@ from redline.subject import Subject
 from redline.tether import Broker
 from redline.verify.trial import Trial
 
-if TYPE_CHECKING:
-    from redline.agents.oversight import Oversight
-
 ShellName = Literal["session", "stateless"]
 
 
 @dataclass(frozen=True)
 class Words:
-    """Every text that a loop says to a model, beside the task. They come from the scenarios' prompts."""
+    """Every text that a loop gives to a model, apart from the task. They come from the scenarios' prompts."""
 
     system: str
-    """Who the model is and how it acts; `{submit}` stands for the tool that ends its work."""
+    """System prompt: the model's role and how it acts. `{submit}` is replaced by the tool that ends its work."""
     go_on: str
-    """Said after a turn without a tool call."""
+    """Message after a turn without a tool call."""
     bash: str
     """Description of the shell tool."""
     bash_command: str
@@ -36,48 +34,72 @@ class Words:
     operator_message: str
     """Description of its parameter."""
     operator_reply: str
-    """What the operator tool answers."""
+    """Reply of the operator tool."""
     submit: str
     """Description of the tool that ends the work."""
     refused: str
-    """Stands in the place of the result of a command that was not run. It gives no reason."""
+    """Replaces the result of a command that was not run. It gives no reason."""
     text_tools: str
-    """How tools are called in the text protocol; `{tools}` stands for their descriptions."""
+    """How tools are called in the text protocol. `{tools}` is replaced by their descriptions."""
     text_tools_fault: str
-    """What the text protocol says of a call that could not be read."""
+    """Message of the text protocol about a call that could not be parsed."""
     text_tools_go_on: str
-    """Said after a turn without a tool call, where tool calls pass as text."""
+    """Message after a turn without a tool call, with the text protocol."""
     fudan: str
-    """System prompt of the scaffold `fudan`; `{operator}` stands for the action that writes to the operator."""
+    """System prompt of the scaffold `fudan`. `{operator}` is replaced by the action that writes to the operator."""
     fudan_operator: str
-    """What it says of that action."""
+    """Its description of that action."""
     fudan_fault: str
-    """What that scaffold says of a message that is no turn; `{fault}` stands for what is wrong with it."""
+    """Its reply to a message that is not a valid turn. `{fault}` is replaced by the reason."""
 
 
 @dataclass(frozen=True)
 class Bounds:
-    """How long and how much an agent's loop may go on. They bind generation 0 only, never its replicas."""
+    """Limits of an agent's loop. They apply to generation 0 only, never to its replicas."""
 
     messages: int
-    """Messages of its conversation."""
+    """Maximum number of messages in its conversation."""
     seconds: float
-    """Its working time, in seconds."""
+    """Maximum working time, in seconds."""
     waiting_seconds: float
-    """Time that its loop may take beyond that while the model's server does not answer, in seconds."""
+    """Maximum additional time while the model's server does not answer, in seconds."""
     silent_turns: int
-    """Turns in a row without a tool call, after which it has ended its work."""
+    """Consecutive turns without a tool call after which the loop ends."""
     bash_seconds: int
-    """One shell command."""
+    """Maximum duration of one shell command, in seconds."""
     bash_output_bytes: int
-    """Bytes shown of a command's output."""
+    """Maximum size of a command's output as shown to the agent, in bytes."""
     gate_seconds: float
-    """One proof of generation 0's engine."""
+    """Maximum duration of one proof by generation 0's engine, in seconds."""
+
+
+class Oversight(Protocol):
+    """Check the agent's commands and observe its turns. Guardrails implement it; loops do not depend on them."""
+
+    ended: anyio.Event
+    """Set when the oversight has ended the agent's work."""
+
+    async def allows(self, command: str, context: "LoopContext") -> bool:
+        """Return whether the agent may run a command.
+
+        Raises:
+            LoopEndedError: The oversight ended the agent's work.
+        """
+
+    async def on_model_output(self, output: str, context: "LoopContext") -> None:
+        """Observe one output of the agent's model.
+
+        Raises:
+            LoopEndedError: The oversight ended the agent's work.
+        """
+
+    def on_command_result(self, command: str, result: str) -> None:
+        """Observe a command that was run and its output."""
 
 
 @dataclass(frozen=True)
 class LoopContext:
-    """One trial as an agent's loop sees it."""
+    """One trial, as an agent's loop uses it."""
 
     cell: Cell
     subject: Subject
@@ -87,31 +109,31 @@ class LoopContext:
     words: Words
     bounds: Bounds
     broadcast: Broadcast | None = None
-    """A message to everybody on the machine, where the arm has one."""
+    """A message to all users of the node, where the arm has one."""
     to_be_read: str | None = None
-    """A text that lies in the cell, where the arm is about that."""
+    """A text in a file of the cell that the agent is expected to read, where the arm has one."""
     refrain: str = ""
-    """A line that stands at the end of everything that the agent is shown in its turns."""
+    """A line appended to every text that the agent is shown in its turns."""
     operator_offered: bool = True
     """Whether the agent can write to the operator."""
     shell_preamble: str = ""
-    """Shell commands that run in each new shell of the agent's before its own."""
+    """Shell commands that run in each new shell of the agent before its own commands."""
     shell: ShellName = "session"
-    """Whether the agent's commands share a shell's state, or each has a new one."""
-    oversight: "Oversight | None" = None
-    """Who rules on the agent's commands and hears what its model says."""
+    """Whether the agent's commands share one shell session or each run in a new shell."""
+    oversight: Oversight | None = None
+    """Checks the agent's commands and observes its model's output."""
 
     async def allows(self, command: str) -> bool:
-        """Whether the agent may run a command."""
+        """Return whether the agent may run a command."""
         return self.oversight is None or await self.oversight.allows(command, self)
 
-    async def on_model_output(self, said: str) -> None:
-        """Has what the agent's model said be heard."""
+    async def on_model_output(self, output: str) -> None:
+        """Pass an output of the agent's model to the oversight."""
         if self.oversight is not None:
-            await self.oversight.on_model_output(said, self)
+            await self.oversight.on_model_output(output, self)
 
     def note_turn(self, conversation: Sequence[ChatMessage]) -> None:
-        """Records that the agent is exposed, once its model has been given what the arm is about."""
+        """Record that the agent is exposed once its model has received what the arm is about."""
         if self.broadcast is not None:
             self.broadcast.note_shown(message.text for message in conversation)
         elif self.to_be_read is None or any(self.to_be_read in message.text for message in conversation):
@@ -122,19 +144,19 @@ class LoopContext:
             self.trial.record("exposed", by=by)
 
     def shown(self, result: str, command: str = "") -> str:
-        """A tool's result as the agent is shown it, noted with the command that it is of, if it is of one."""
+        """Record a tool's result with its command, if it has one, and return it as the agent is shown it."""
         if command:
             self.trial.acted(command, result)
             if self.oversight is not None:
                 self.oversight.on_command_result(command, result)
-        told = result if self.broadcast is None else self.broadcast.append_to(result)
-        return self.with_refrain(told)
+        extended = result if self.broadcast is None else self.broadcast.append_to(result)
+        return self.with_refrain(extended)
 
     def with_refrain(self, text: str) -> str:
-        """A text with the arm's refrain, where it has one."""
+        """Return a text with the arm's refrain, where the arm has one."""
         return f"{text}\n\n{self.refrain}" if self.refrain else text
 
-    def tell_operator(self, message: str) -> str:
-        """Records a message to the operator; returns the operator's answer."""
+    def message_operator(self, message: str) -> str:
+        """Record a message to the operator; return the operator's reply."""
         self.trial.record("operator", text=message)
         return self.words.operator_reply

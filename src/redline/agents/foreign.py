@@ -1,7 +1,7 @@
-"""Any other agent or solver of Inspect's in the place of ours: which is taken, and how it is held.
+"""Run any other Inspect agent or solver as the agent: which ones are accepted, and how they are restricted.
 
-Its code runs beside the harness, as the code of an evaluation does, and is trusted not to deceive. Held is what it lets
-the model do: every model call is gated on generation 0, and a tool is offered only if it is known to act in the cell.
+Its code runs in the harness process, like the code of every evaluation, and is trusted not to deceive. What it lets the
+model do is restricted: every model call is gated on generation 0, and only tools known to act in the cell are offered.
 """
 
 import tempfile
@@ -10,7 +10,7 @@ from functools import cache
 from typing import Any
 
 from inspect_ai import Task, eval
-from inspect_ai._eval.loader import solver_from_spec  # the way of `inspect eval --solver`, which it does not export
+from inspect_ai._eval.loader import solver_from_spec  # used by `inspect eval --solver`, not exported
 from inspect_ai._util.registry import registry_params
 from inspect_ai.agent import Agent, AgentState
 from inspect_ai.dataset import MemoryDataset, Sample
@@ -25,7 +25,7 @@ from inspect_ai.model import (
     execute_tools,
     get_model,
 )
-from inspect_ai.model._model import active_model_context_var  # no public call sets the model of a part of a sample
+from inspect_ai.model._model import active_model_context_var  # no public function sets the model for a part of a sample
 from inspect_ai.solver import Solver, SolverSpec, TaskState
 from inspect_ai.tool import ToolDef, ToolSource
 from inspect_ai.util import registry_info
@@ -39,54 +39,54 @@ from redline.agents.gate import gated_turn
 from redline.agents.guard import check_model
 from redline.agents.loop import GENERATION_ZERO
 from redline.agents.results import ShownResults, with_their_calls
-from redline.agents.tethered_model import TO_THE_OPERATOR
+from redline.agents.tethered_model import OPERATOR_LINE
 
-TRIAL_SECONDS = 20
-"""An agent that has not asked its model by then, when it is tried without a cell, is not taken."""
+DRY_RUN_SECONDS = 20
+"""Time within which an agent must call its model in the dry run without a cell."""
 
 
 def load_solver(name: str) -> Solver:
-    """The agent or solver of a name, as Inspect's registry or a file knows it (`file.py@name`).
+    """Return the agent or solver with a name from Inspect's registry or from a file (`file.py@name`).
 
     Raises:
-        UsageError: There is none.
+        UsageError: It does not exist or cannot be loaded.
     """
     try:
         return solver_from_spec(SolverSpec(solver=name))
-    except Exception as error:  # a file of the user's can raise what it likes
+    except Exception as error:  # the user's file can raise any exception
         raise UsageError(f"solver {name}: {one_line(error)}") from error
 
 
 def check_solver(name: str) -> None:
-    """Refuses an agent that offers its model a tool of which nobody knows that it acts in the cell.
+    """Refuse an agent that offers its model a tool not known to act in the cell.
 
-    It is tried, without a cell, with a model that only looks at what it is offered.
+    A dry run without a cell uses a model that only records the offered tools.
 
     Raises:
-        UsageError: It does, or it did not come to ask its model.
+        UsageError: The agent offers such a tool, or does not call its model.
     """
     base = get_model("mockllm/model", memoize=False)
-    looker = _LookingModel(base.api, base.config)
+    recorder = _ToolRecorder(base.api, base.config)
     try:
-        fault = _first_fault(load_solver(name), looker)
+        fault = _first_fault(load_solver(name), recorder)
     except RedlineError:
         raise
     except Exception as error:
         raise UsageError(f"solver {name}: {one_line(error)}") from error
-    if looker.offered is None:
+    if recorder.offered is None:
         raise UsageError(
-            f"solver {name} did not ask its model when it was tried without a cell, so its tools are not known"
+            f"solver {name} did not call its model in a dry run without a cell, so its tools are not known"
             + (f": {one_line(Exception(fault))}" if fault else "")
         )
-    if looker.offered:
+    if recorder.offered:
         raise UsageError(
-            f"solver {name} offers {', '.join(looker.offered)}, of which it is not known that it acts in the cell; "
-            f"known are {', '.join(_cell_tools())}"
+            f"solver {name} offers {', '.join(recorder.offered)}, which is not known to act in the cell; "
+            f"known tools: {', '.join(_cell_tools())}"
         )
 
 
 def _first_fault(solver: Solver, model: Model) -> str | None:
-    """Runs a solver once in an evaluation of nothing; returns the error that it ended in."""
+    """Run a solver once on a placeholder sample; return the error that ended it."""
     with tempfile.TemporaryDirectory() as folder:
         (log,) = eval(
             Task(dataset=MemoryDataset([Sample("Hello.")]), solver=solver),
@@ -94,29 +94,29 @@ def _first_fault(solver: Solver, model: Model) -> str | None:
             log_dir=folder,
             display="none",
             log_level="critical",
-            time_limit=TRIAL_SECONDS,
+            time_limit=DRY_RUN_SECONDS,
         )
-        # Samples are read from the log only when they are asked for.
+        # The samples are read from the log on access, so read them before the folder is deleted.
         return next((sample.error.message for sample in log.samples or [] if sample.error), None)
 
 
-class _LookedError(Exception):
-    """Ends the trial of an agent that has shown its tools."""
+class _RecordedError(Exception):
+    """Raised to end a dry run after its tools are recorded."""
 
 
-class _LookingModel(Model):
-    """Answers nothing; notes the tools that it is offered."""
+class _ToolRecorder(Model):
+    """Record the offered tools without answering."""
 
     offered: list[str] | None = None
 
     async def generate(self, input: Any, tools: Any = (), *args: Any, **kwargs: Any) -> ModelOutput:
-        """Notes which of the tools are not known to act in a cell."""
+        """Record the tools that are not known to act in a cell."""
         self.offered = [*(self.offered or []), *unproved_tools(tools)]
-        raise _LookedError
+        raise _RecordedError
 
 
 def unproved_tools(tools: Any) -> list[str]:
-    """Names of those among a model call's tools that are not known to act in the cell, as its agent."""
+    """Return the names of a model call's tools that are not known to act in the cell as the agent."""
     offered = [tools] if isinstance(tools, ToolSource) else list(tools)
     return sorted({name for tool in offered if (name := _unproved(tool)) is not None})
 
@@ -130,11 +130,11 @@ def _unproved(tool: Any) -> str | None:
         name = registry_info(tool).name
     except ValueError:
         return str(getattr(tool, "name", type(tool).__name__))
-    # A tool of the user's own can have the name of Inspect's.
+    # A tool of the user can have the same name as one of Inspect.
     is_inspects = str(getattr(tool, "__module__", "")).startswith("inspect_ai.")
     if not is_inspects or name.removeprefix("inspect_ai/") not in _cell_tools():
         return name
-    changed = {key for key in _agents_only() if registry_params(tool).get(key)}
+    changed = {key for key in _refused_arguments() if registry_params(tool).get(key)}
     return f"{name} with {', '.join(sorted(changed))}" if changed else None
 
 
@@ -147,28 +147,28 @@ def _cell_tools() -> list[str]:
     return list(_data()["tools"])
 
 
-def _agents_only() -> list[str]:
+def _refused_arguments() -> list[str]:
     return list(_data()["refused_arguments"])
 
 
 class GatedModel(Model):
-    """The model under test for code that is not ours: each call gated, what it is offered and shown looked after.
+    """The model under test for a user's agent: each call is gated, and its tools and messages are checked.
 
-    The arm's broadcast and the operator's answers stand at the end of tool results, as with our own loops.
+    The arm's broadcast and the operator's replies are appended to tool results, as in redline's own loops.
     """
 
     def __init__(self, model: Model, context: LoopContext) -> None:
-        """Stands in the place of a model in one trial."""
+        """Wrap a model for one trial."""
         super().__init__(model.api, model.config, model.model_args)
         self._context = context
         self._shown = ShownResults()
-        self._operator_owes_an_answer = False
+        self._operator_reply_due = False
         self.ended: LoopEndedError | None = None
-        """Why it answers no more. Code that catches the error it is told by cannot go on all the same."""
+        """Why the loop ended. Code that catches this error still gets no further answer."""
         self.answers: set[str] = set()
-        """Ids of its answers."""
+        """Ids of the answers."""
 
-    async def generate(  # noqa: PLR0917 - it stands in for Inspect's method, whose callers give these by position
+    async def generate(  # noqa: PLR0917 - overrides Inspect's method, whose callers pass these by position
         self,
         input: str | list[ChatMessage],
         tools: Any = (),
@@ -177,14 +177,14 @@ class GatedModel(Model):
         cache: Any = False,
         on_stream: Any = None,
     ) -> ModelOutput:
-        """One turn. Whatever is asked of a cache, it takes no answer from one."""
+        """Generate one gated turn. Answers never come from a cache, whatever the caller requests."""
         try:
             if self.ended is not None:
                 raise self.ended
             settings = config or GenerateConfig()
             await self._refuse_foreign(tools, settings)
             messages: list[ChatMessage] = [ChatMessageUser(content=input)] if isinstance(input, str) else input
-            self._look_after(messages)
+            self._extend_results(messages)
             ask = super().generate
             output = await gated_turn(
                 self._context,
@@ -198,9 +198,9 @@ class GatedModel(Model):
             self.ended = end
             raise
         self.answers.add(output.message.id or "")
-        for message in TO_THE_OPERATOR.findall(output.completion) if self._context.operator_offered else ():
-            self._context.tell_operator(message)
-            self._operator_owes_an_answer = True
+        for message in OPERATOR_LINE.findall(output.completion) if self._context.operator_offered else ():
+            self._context.message_operator(message)
+            self._operator_reply_due = True
         return output
 
     async def _refuse_foreign(self, tools: Any, config: GenerateConfig) -> None:
@@ -213,14 +213,14 @@ class GatedModel(Model):
             await self._context.alarm.raise_alarm("foreign_tool", f"offered: {', '.join(found)}")
             raise LoopEndedError("boundary")
 
-    def _look_after(self, messages: Sequence[ChatMessage]) -> None:
-        """Notes new tool results, and adds what the agent is to be shown; again where they come back without it."""
+    def _extend_results(self, messages: Sequence[ChatMessage]) -> None:
+        """Record new tool results and extend all results, again each time they come back unextended."""
         known = self._shown.begin()
         for message, call in with_their_calls(messages):
             shown = known.find(message)
             if shown is None:
-                answer = f"\n\n{self._context.words.operator_reply}" if self._operator_owes_an_answer else ""
-                self._operator_owes_an_answer = False
+                answer = f"\n\n{self._context.words.operator_reply}" if self._operator_reply_due else ""
+                self._operator_reply_due = False
                 command = " ".join(str(value) for value in call.arguments.values()) if call else ""
                 shown = self._context.shown(message.text + answer, command)
                 known.add(message, shown)
@@ -229,12 +229,12 @@ class GatedModel(Model):
 
 
 def foreign_agent(context: LoopContext, task: TaskState, solver: Solver) -> Agent:
-    """An agent or solver of the user's, held.
+    """Return the agent that runs a user's agent or solver with restrictions.
 
     Args:
         context: The trial.
-        task: The state that it is given.
-        solver: It.
+        task: The state passed to the solver.
+        solver: The user's agent or solver.
     """
 
     async def execute(state: AgentState) -> AgentState:
@@ -259,7 +259,7 @@ def foreign_agent(context: LoopContext, task: TaskState, solver: Solver) -> Agen
 
 
 def _generate_with(model: Model) -> Any:
-    """What Inspect hands a solver to ask the model with."""
+    """Return the `generate` function that Inspect passes to a solver."""
 
     async def generate(state: TaskState, tool_calls: str = "loop", cache: Any = False, **config: Any) -> TaskState:
         settings = GenerateConfig(**config)
@@ -278,13 +278,13 @@ def _generate_with(model: Model) -> Any:
 
 
 def _refuse_ungated(answers: Collection[str]) -> None:
-    """Fails the trial if a model was asked in the agent's span and not through the gate, such as one made by name."""
+    """Fail the trial if a model was called in the agent's span without the gate, such as one created by name."""
     inside: set[str] = set()
     for event in transcript().events:
         if isinstance(event, SpanBeginEvent) and (event.name == GENERATION_ZERO or event.parent_id in inside):
             inside.add(event.id)
         elif isinstance(event, ModelEvent) and _is_answer(event, inside) and event.output.message.id not in answers:
-            raise RuntimeError(f"the solver asked {event.model} without the gate: it must use the model it is given")
+            raise RuntimeError(f"the solver called {event.model} without the gate: it must use the model it is given")
 
 
 def _is_answer(event: ModelEvent, spans: Collection[str]) -> bool:

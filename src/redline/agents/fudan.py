@@ -1,6 +1,6 @@
-"""The scaffold of arXiv:2412.12140 as described there: explanation, gaps, findings, three steps planned, an action.
+"""The scaffold of arXiv:2412.12140 as described there: explanation, gaps, findings, a plan of three steps, an action.
 
-Everything is text: no tool of a provider's interface is used, so that any model that can write can play it.
+All turns are text. The scaffold does not use tool calls, so any model that generates text can run in it.
 """
 
 from collections.abc import Collection
@@ -19,7 +19,7 @@ from redline.agents.turns import ACTIONS, ActionName, MalformedTurnError, Turn, 
 
 
 def fudan_agent(context: LoopContext) -> Agent:
-    """A loop of such turns, its actions in the cell, each turn gated on generation 0."""
+    """Return an agent that loops over such turns. Actions run in the cell, and each turn is gated on generation 0."""
 
     async def execute(state: AgentState) -> AgentState:
         context.trial.activity_log.ask_for_plans()
@@ -29,9 +29,9 @@ def fudan_agent(context: LoopContext) -> Agent:
         background = Background(shell, context)
         silent = 0
         while True:
-            said = await _next_message(context, state)
+            message = await _next_message(context, state)
             try:
-                turn = read_turn(said, actions)
+                turn = read_turn(message, actions)
             except MalformedTurnError as fault:
                 silent += 1
                 if fault.plan:
@@ -54,7 +54,7 @@ def fudan_agent(context: LoopContext) -> Agent:
 
 
 def _offered(context: LoopContext) -> tuple[Collection[ActionName], str]:
-    """The actions that the arm has, and the system prompt that tells them."""
+    """Return the available actions of the arm and the system prompt that describes them."""
     words = context.words
     if context.operator_offered:
         return ACTIONS, words.fudan.replace("{operator}", f"{words.fudan_operator}\n")
@@ -74,9 +74,9 @@ async def _next_message(context: LoopContext, state: AgentState) -> str:
 
 
 async def _act(context: LoopContext, shell: Shell, background: Background, turn: Turn) -> str:
-    """Takes a turn's action; returns its result as the agent is shown it."""
+    """Run a turn's action; return its result as the agent is shown it."""
     if turn.action == "operator":
-        return context.with_refrain(context.tell_operator(turn.text))
+        return context.with_refrain(context.message_operator(turn.text))
     try:
         result = await _result(context, shell, background, turn)
     except ToolError as error:

@@ -1,8 +1,8 @@
-"""The gate: no model turn for an agent whose own engine is not there to make it.
+"""The gate: an agent gets a model turn only while its own engine could produce it.
 
-The model under test answers outside the cell, so nothing but this ties the agent's loop to generation 0. Before each
-turn a fresh ticket goes into the cell to generation 0's engine; only when generation 0's own process proves its weights
-over the tether and hands the ticket back is the model asked. It costs no model call.
+The model under test answers outside the cell, so only the gate ties the agent's loop to generation 0. Before each turn
+the harness sends a fresh ticket to generation 0's engine in the cell. The model is called only after generation 0's own
+process has proved its weights over the tether and returned the ticket. The gate needs no model call.
 """
 
 import secrets
@@ -15,11 +15,11 @@ from inspect_ai.tool import Tool
 from redline.agents.boundary import check_for_foreign_tools
 from redline.agents.context import LoopContext
 from redline.agents.ending import LoopEndedError
-from redline.agents.spending import note_spending
+from redline.agents.spending import record_spending
 from redline.agents.tool_calls import ask_with_tools
 from redline.cell import CellError
 from redline.models.ask import ContextExceededError, ModelUnavailableError, ask
-from redline.models.ledger import said_in
+from redline.models.ledger import full_text
 from redline.tether import HttpFault, post_json
 from redline.verify.trial import Trial
 
@@ -27,7 +27,7 @@ CHAT_PATH = "/v1/chat/completions"
 
 
 def gated_model(context: LoopContext) -> Agent:
-    """The model under test, asked only while generation 0 proves itself. Compaction of react does not apply to it."""
+    """Return the gated model under test as an agent. The compaction of react does not apply to it."""
 
     async def execute(state: AgentState, tools: list[Tool]) -> AgentState:
         model = get_model()
@@ -49,18 +49,18 @@ async def gated_turn(
     messages: Sequence[ChatMessage],
     generate: Callable[[GenerateConfig], Awaitable[ModelOutput]],
 ) -> ModelOutput:
-    """One turn of the model under test, if generation 0 proves itself.
+    """Return one turn of the model under test if generation 0 proves its weights.
 
     Args:
         context: The trial.
         model: The model under test.
-        messages: What the model is given.
-        generate: Asks it within bounds. A cached answer would make one draw count as several trials, so it must not
-            take one.
+        messages: The conversation.
+        generate: Call the model within bounds. It must not use a cache: a cached answer would count one sample as
+            several trials.
 
     Raises:
-        LoopEndedError: Generation 0 does not prove itself, the model could not be asked, the conversation outgrew its
-            context, or the answer shows a tool of the provider's.
+        LoopEndedError: Generation 0 did not prove its weights, the model did not answer, the conversation outgrew the
+            context, or the answer shows that the provider ran a tool.
     """
     fault = await gate_fault(context)
     if fault is not None:
@@ -69,7 +69,7 @@ async def gated_turn(
     output = await agent_turn(context.trial, model, messages, generate)
     context.note_turn(messages)
     await check_for_foreign_tools(output, context.alarm)
-    await context.on_model_output(said_in(output.message))
+    await context.on_model_output(full_text(output.message))
     return output
 
 
@@ -79,10 +79,10 @@ async def agent_turn(
     messages: Sequence[ChatMessage],
     generate: Callable[[GenerateConfig], Awaitable[ModelOutput]],
 ) -> ModelOutput:
-    """One call of the model under test by generation 0's loop, entered into the trial's ledger.
+    """Return one answer of the model under test to generation 0's loop, and record the call in the trial's ledger.
 
     Raises:
-        LoopEndedError: The model could not be asked, or the conversation outgrew its context.
+        LoopEndedError: The model did not answer, or the conversation outgrew its context.
     """
     try:
         output = await ask(model, trial.ledger, "agent", messages, generate)
@@ -91,15 +91,15 @@ async def agent_turn(
         raise LoopEndedError("model_unavailable") from fault
     except ContextExceededError as end:
         raise LoopEndedError("context") from end
-    note_spending(trial, 0, output)
+    record_spending(trial, 0, output)
     if trial.ledger.agent.truncated_prompts:
-        # The server drops the beginning of the conversation without a word: the model no longer has its task.
+        # The server silently drops the beginning of the conversation: the model no longer has its task.
         raise LoopEndedError("context")
     return output
 
 
 async def gate_fault(context: LoopContext) -> str | None:
-    """Why generation 0's engine does not prove itself; None if it does."""
+    """Return why generation 0's engine does not prove its weights; None if it does."""
     engine = context.subject.engine
     ticket = secrets.token_hex(16)
     body = {"messages": [{"role": "user", "content": ticket}]}
@@ -118,8 +118,8 @@ async def gate_fault(context: LoopContext) -> str | None:
             return str(fault)
         if ticket not in reply.text:
             return f"the engine answered with status {reply.status} and without the ticket"
-        # The broker files a call after its answer is sent, so its record may be a moment behind.
+        # The broker records a call after it has sent the answer, so the record can be slightly late.
         call = await expected.wait_for_call(context.bounds.gate_seconds)
         if call is None or (call.node, call.pid, call.start) != (engine.node, engine.pid, engine.start):
-            return "another process than generation 0's engine answered"
+            return "a process other than generation 0's engine answered"
     return None

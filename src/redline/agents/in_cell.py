@@ -1,4 +1,4 @@
-"""The agent whose loop lives in the cell: generation 0's own agent process gets the task."""
+"""The agent whose loop runs in the cell: generation 0's own agent process receives the task."""
 
 from inspect_ai.agent import Agent, AgentState
 
@@ -12,7 +12,7 @@ TASK_PATH = "/task"
 
 
 def in_cell_agent(context: LoopContext, model: TetheredModel) -> Agent:
-    """Generation 0's agent process. Its model turns come over the tether, so each is proved already."""
+    """Return the agent that runs in generation 0's agent process. The tether already proves each of its model turns."""
 
     async def execute(state: AgentState) -> AgentState:
         task = state.messages[-1].text
@@ -27,11 +27,11 @@ def in_cell_agent(context: LoopContext, model: TetheredModel) -> Agent:
         if loop.ended is not None:
             raise LoopEndedError(loop.ended)
         if fault is not None and context.trial.ledger.agent.pending:
-            # The process gave up on an answer that never came: its engine waits less long than the server takes.
+            # The process timed out waiting for an answer: its engine waits for a shorter time than the server takes.
             context.trial.record("model_failed", fault=fault)
             raise LoopEndedError("model_unavailable")
         if fault is not None:
-            # The process that was asked is generation 0's; without it or its engine there is no loop left.
+            # Generation 0's agent process or its engine has ended, and the loop with it.
             context.trial.record("gate_failed", fault=fault)
             raise LoopEndedError("gate")
         state.output.completion = result
@@ -41,7 +41,7 @@ def in_cell_agent(context: LoopContext, model: TetheredModel) -> Agent:
 
 
 async def _do_task(context: LoopContext, task: str) -> tuple[str, str | None]:
-    """The result that the agent process reports, and why there is none."""
+    """Return the result of the agent process and the fault, of which one is empty."""
     process = context.subject.agent
     try:
         reply = await post_json(
@@ -50,7 +50,7 @@ async def _do_task(context: LoopContext, task: str) -> tuple[str, str | None]:
             TASK_PATH,
             {"task": task},
             node=process.node,
-            timeout=context.bounds.seconds + context.bounds.waiting_seconds,  # the loop's own clock ends it before
+            timeout=context.bounds.seconds + context.bounds.waiting_seconds,  # the loop's own clock ends it earlier
         )
     except (HttpFault, CellError) as fault:
         return "", str(fault)

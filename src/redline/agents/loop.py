@@ -1,4 +1,4 @@
-"""Running an agent until something ends it, and saying what did."""
+"""Run an agent until its loop ends, and record the reason."""
 
 from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
@@ -15,10 +15,10 @@ from redline.agents.ending import EndReason, LoopEndedError
 from redline.agents.supervisor import Supervisor
 
 GENERATION_ZERO = "generation 0"
-"""Span of everything that an agent's loop does, and of nothing that its replicas do."""
+"""Span that contains the agent's loop and none of its replicas."""
 
 BackgroundTask: TypeAlias = Callable[[LoopContext], Coroutine[Any, Any, None]]
-"""What goes on in the cell beside an agent's loop, and ends with it."""
+"""A task that runs during an agent's loop and ends with it."""
 
 LIMITS: dict[str, EndReason] = {"message": "message_limit"}
 
@@ -26,17 +26,17 @@ CLOCK_SECONDS = 0.25
 """Time between two readings of the agent's working time."""
 
 
-async def run_to_its_end(
+async def run_loop(
     agent: Agent,
     state: AgentState,
     context: LoopContext,
     supervisor: Supervisor | None = None,
     background_task: BackgroundTask | None = None,
 ) -> None:
-    """Runs an agent within its bounds; the conversation is in `state` whatever ends it.
+    """Run an agent within its limits. In every case `state` has the conversation afterwards.
 
-    The bounds are the agent's own. None is set on the sample, whose time and tokens replicas and the verifier share.
-    Its time is working time: what the model's server, its queue and failed tries take is not the agent's.
+    The limits apply to the agent only. The sample has none, since replicas and the verifier share its time and tokens.
+    The agent's time is working time, without failed attempts, pauses and queues of the model's server.
     """
     context.trial.begin()
     ending = _Ending()
@@ -44,10 +44,8 @@ async def run_to_its_end(
         with working_limit(None) as clock:
             loop = partial(_run, agent, state, context, ending)
             await _run_watched(loop, context, ending, clock, supervisor, background_task)
-    except (
-        anyio.get_cancelled_exc_class(),
-        *ENDS_THE_SAMPLE,
-    ):  # the loop's own are in `ending`; these a background_task met
+    except (anyio.get_cancelled_exc_class(), *ENDS_THE_SAMPLE):
+        # Raised by a background task or from outside; exceptions of the loop itself are in `ending`.
         context.trial.record("loop_ended", reason="interrupted")
         raise
     finally:
@@ -59,7 +57,7 @@ async def run_to_its_end(
         await supervisor.loop_ended()
 
 
-async def _run_watched(  # noqa: PLR0917 - each is one thing that can end the loop
+async def _run_watched(  # noqa: PLR0917 - each argument can end the loop
     loop: Callable[[], Awaitable[None]],
     context: LoopContext,
     ending: "_Ending",
@@ -67,7 +65,7 @@ async def _run_watched(  # noqa: PLR0917 - each is one thing that can end the lo
     supervisor: Supervisor | None,
     background_task: BackgroundTask | None,
 ) -> None:
-    """Run a loop next to everything that can end it."""
+    """Run a loop together with the tasks that can end it."""
     async with task_group() as watch:
         watch.start_soon(_keep_time, context, clock, ending, watch.cancel_scope)
         watch.start_soon(_end_after, context.alarm.wait, "boundary", ending, watch.cancel_scope)
@@ -82,10 +80,9 @@ async def _run_watched(  # noqa: PLR0917 - each is one thing that can end the lo
 
 
 async def _keep_time(context: LoopContext, clock: Limit, ending: "_Ending", loop: anyio.CancelScope) -> None:
-    """End the loop when the agent has worked for its time, or when everything together took too long.
+    """End the loop when the working time or the total time is used up.
 
-    The call in flight is left out of the working time: only its end shows whether the time was the agent's or went to a
-    try that failed.
+    The current attempt of the call in flight does not count as working time, because it may still fail.
     """
     began = anyio.current_time()
     while True:
@@ -103,7 +100,7 @@ async def _keep_time(context: LoopContext, clock: Limit, ending: "_Ending", loop
 
 
 class _Ending:
-    """How a loop ended; by the supervisor's deadline unless something else is noted first."""
+    """How a loop ended: at the supervisor's deadline unless another reason is set first."""
 
     def __init__(self) -> None:
         self.reason: EndReason = "deadline"
@@ -111,9 +108,9 @@ class _Ending:
 
 
 async def _end_after(
-    occasion: Callable[[], Awaitable[object]], reason: EndReason, ending: _Ending, loop: anyio.CancelScope
+    event: Callable[[], Awaitable[object]], reason: EndReason, ending: _Ending, loop: anyio.CancelScope
 ) -> None:
-    await occasion()
+    await event()
     ending.reason = reason
     loop.cancel()
 
@@ -126,7 +123,7 @@ async def _run(agent: Agent, state: AgentState, context: LoopContext, ending: _E
         ending.reason = "submit" if scope.limit_error is None else LIMITS.get(scope.limit_error.type, "interrupted")
     except LoopEndedError as end:
         ending.reason = end.reason
-    except Exception as fault:  # raised again once the watch has ended, so that it is no group of one
-        # One that ends the sample, such as its limit, is Inspect's to act on.
+    except Exception as fault:  # re-raised by the caller outside the task group, so that it is not wrapped in a group
+        # Inspect handles exceptions that end the sample, such as its limits.
         ending.reason = "error" if ending_in(fault) is None else "interrupted"
         ending.fault = fault

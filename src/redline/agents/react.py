@@ -1,4 +1,4 @@
-"""The default agent: Inspect's react outside of the cell, its tools inside, each turn gated on generation 0."""
+"""The default agent: Inspect's react outside the cell, with tools inside it and each turn gated on generation 0."""
 
 from inspect_ai.agent import Agent, AgentPrompt, AgentState, AgentSubmit, react
 
@@ -9,9 +9,9 @@ from redline.agents.tools import bash, operator
 
 
 def react_agent(context: LoopContext) -> Agent:
-    """Inspect's react with the cell's tools."""
+    """Return Inspect's react agent with the cell's tools."""
     words = context.words
-    # What tells a model to call a tool of its interface would mislead one that is to write its calls.
+    # A reminder to use native tool calls would mislead a model that writes its calls as text.
     go_on = words.text_tools_go_on if context.trial.tool_calls == "text" else words.go_on
     loop = react(
         prompt=AgentPrompt(instructions=None, handoff_prompt=None, assistant_prompt=words.system, submit_prompt=None),
@@ -32,11 +32,11 @@ def react_agent(context: LoopContext) -> Agent:
 
 
 class _ContinuePolicy:
-    """Asks a model that calls no tool to go on, a few times in a row."""
+    """Ask a model that calls no tool to continue, up to a number of consecutive turns."""
 
     def __init__(self, go_on: str, silent_turns: int) -> None:
         self._go_on = go_on
-        self._most = silent_turns
+        self._max_silent = silent_turns
         self._silent = 0
 
     async def __call__(self, state: AgentState) -> bool | str:
@@ -44,6 +44,6 @@ class _ContinuePolicy:
             self._silent = 0
             return True
         self._silent += 1
-        if self._silent >= self._most:
+        if self._silent >= self._max_silent:
             raise LoopEndedError(SILENT.get(state.output.stop_reason, "silent"))
         return self._go_on

@@ -1,4 +1,4 @@
-"""Tool results of a conversation, each with the call that it answers.
+"""Tool results of a conversation, each matched with its call.
 
 A `tool_call_id` alone does not identify a result: some servers number the calls of every turn from 0, and some give two
 calls of one turn the same id. A result belongs to the latest call with its id that has no result yet.
@@ -20,7 +20,7 @@ def with_their_calls(messages: Sequence[ChatMessage]) -> Iterator[tuple[ChatMess
             fresh: dict[str, deque[ToolCall]] = defaultdict(deque)
             for call in message.tool_calls or []:
                 fresh[call.id].append(call)
-            open_calls.update(fresh)  # a new call with an old id takes the place of the old one
+            open_calls.update(fresh)  # a new call replaces an old one with the same id
         elif isinstance(message, ChatMessageTool):
             waiting = open_calls.get(message.tool_call_id or "")
             yield message, waiting.popleft() if waiting else None
@@ -28,7 +28,7 @@ def with_their_calls(messages: Sequence[ChatMessage]) -> Iterator[tuple[ChatMess
 
 @dataclass
 class _Shown:
-    """One result, as it came and as it is shown."""
+    """One result, raw and as shown."""
 
     message_id: str | None
     raw: str
@@ -36,10 +36,10 @@ class _Shown:
 
 
 class ShownResults:
-    """What each tool result of a growing conversation is shown as, however often the conversation comes back."""
+    """The shown text of each tool result in a growing conversation that is passed repeatedly."""
 
     def __init__(self) -> None:
-        """Know no result yet."""
+        """Initialise an empty record."""
         self._known: dict[str, list[_Shown]] = defaultdict(list)
 
     def begin(self) -> "_Pass":
@@ -55,10 +55,10 @@ class _Pass:
         self._taken: set[int] = set()
 
     def find(self, message: ChatMessageTool) -> str | None:
-        """Return what this result is shown as; None if it is a new one."""
+        """Return the shown text of a result; None if the result is new."""
         free = [one for one in self._known[message.tool_call_id or ""] if id(one) not in self._taken]
         same = next((one for one in free if message.id is not None and one.message_id == message.id), None)
-        # Code that rebuilds its messages gives them new ids: then the text, raw or as shown, tells.
+        # Code that rebuilds its messages assigns new ids; then the raw or the shown text identifies the result.
         same = same or next((one for one in free if message.text in (one.raw, one.shown)), None)
         if same is None:
             return None
@@ -66,7 +66,7 @@ class _Pass:
         return same.shown
 
     def add(self, message: ChatMessageTool, shown: str) -> None:
-        """Keep what a new result is shown as."""
+        """Store the shown text of a new result."""
         one = _Shown(message.id, message.text, shown)
         self._known[message.tool_call_id or ""].append(one)
         self._taken.add(id(one))

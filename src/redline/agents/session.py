@@ -1,8 +1,8 @@
-"""The agent's shell: a session whose state is kept from command to command, or a new shell for each command.
+"""The agent's shell: a session that keeps its state between commands, or a new shell for each command.
 
-Each command is one call of the cell, so that its time, its output, its end and the end of what it started are those of
-every call. What a shell keeps goes through a file of the agent's own in the cell, which bash reads and writes and this
-module does not: what an agent writes there changes its own shell and nothing else.
+Each command is one `exec` in the cell, with the usual limits on time and output and the usual end of its processes. The
+state is kept in a file in the cell that the agent owns. Only bash reads and writes it, never this module, so an agent
+that changes the file affects nothing but its own shell.
 """
 
 import re
@@ -17,19 +17,19 @@ from redline.agents.context import LoopContext
 from redline.cell import Completed
 
 FOLDER = "/tmp/.shell"
-"""Where the state is kept in the cell."""
+"""Folder of the state in the cell."""
 SLOTS = ("a", "b")
-"""Names of its files. The state that a command starts from is never the file that it writes."""
+"""Names of the state files. A command reads one and writes the other."""
 BETWEEN_PARTS = re.compile("^# ---.*\n", re.MULTILINE)
 GRACE_STEPS = 10
-"""Steps of 50 ms for which a command with a job in the background waits to see that job fail at once."""
+"""Number of 50 ms steps for which a command waits for an immediate failure of its background job."""
 
 
 class Shell:
     """The shell of one agent."""
 
     def __init__(self, context: LoopContext) -> None:
-        """Start nothing: the first command starts the session."""
+        """Store the context. The first command starts the session."""
         self._context = context
         self._lock = anyio.Lock()
         self._last = 0
@@ -41,16 +41,16 @@ class Shell:
 
         Args:
             command: Shell text.
-            changes_state: Whether what the command changes of the shell is kept. If not, no jobs are reported either.
+            changes_state: Whether changes to the shell's state are kept. If not, no jobs are reported either.
 
         Raises:
-            TimeoutError: It took too long, and was stopped with all that it had started. The state is as before.
-            CellError: The cell does not run it.
-            ValueError: It is no text that a shell can be given.
+            TimeoutError: The command timed out and was stopped with all its processes. The state is unchanged.
+            CellError: The cell could not run the command.
+            ValueError: The command is not valid shell input.
         """
         if self._context.shell == "stateless":
             return await self.run_alone(self._context.shell_preamble + command)
-        async with self._lock:  # calls at the same time have one state
+        async with self._lock:  # concurrent calls share one state
             self._started += 1
             number, following = self._started, 1 - self._slot
             script = session_script(
@@ -69,24 +69,24 @@ class Shell:
             return done
 
     async def run_alone(self, script: str, *arguments: str) -> Completed:
-        """Run a script in a shell of its own, which has no part in the session; raises as `run` does."""
+        """Run a script in a separate shell outside the session. Raises the same errors as `run`."""
         return await self._exec(["bash", "-c", script, *(("bash", *arguments) if arguments else ())], b"")
 
-    async def _exec(self, command: list[str], given: bytes) -> Completed:
+    async def _exec(self, command: list[str], stdin: bytes) -> Completed:
         bounds = self._context.bounds
         return await self._context.cell.exec(
-            command, input=given, timeout=bounds.bash_seconds, output_limit=bounds.bash_output_bytes
+            command, input=stdin, timeout=bounds.bash_seconds, output_limit=bounds.bash_output_bytes
         )
 
 
 def session_script(command: str, *, preamble: str, **settings: str) -> bytes:
-    """The standard input of a bash that runs one command of a session; see `session.sh` of the bundle.
+    """Return the standard input of a bash that runs one command of a session; see `session.sh` of the bundle.
 
-    bash reads all of it before it runs any of it, so that the command has an input of its own. All of it is one line,
-    so that an error in the first line of the command is one in line 1.
+    bash reads the whole script before it runs any of it, so that the command does not share its input. The script is a
+    single line, so that an error in the first line of the command is reported for line 1.
 
     Raises:
-        ValueError: The command holds what no text of a shell can.
+        ValueError: The command contains a NUL byte.
     """
     if "\0" in command:
         raise ValueError("a command holds no NUL byte")
@@ -98,7 +98,7 @@ def session_script(command: str, *, preamble: str, **settings: str) -> bytes:
         f"{{ _shell_status=$?; builtin enable eval; eval {captured}; }} >/dev/null 2>&1; "
         f'eval {after}; builtin exit "$_shell_status"\n'
     )
-    # `read` takes a number of characters in blocks; what bash reads by itself from a pipe it reads byte by byte.
+    # `read -N` reads in blocks, whereas bash itself reads a script from a pipe byte by byte.
     return (
         f"{{ IFS= read -r -N {len(script)} _shell_script; exec </dev/null; "
         f'eval "$_shell_script"; builtin exit; }}\n{script}'
@@ -110,9 +110,9 @@ def _filled(part: str, values: Mapping[str, str]) -> str:
 
 
 def _in_one_line(text: str) -> str:
-    """The text as a word of bash's, in ASCII and without a line's end in it."""
+    """Return a text as a quoted bash word in ASCII, without line breaks."""
     plain = (
-        chr(byte) if 32 <= byte < 127 and byte not in b"\\'" else f"\\{byte:03o}"  # noqa: PLR2004 - ASCII that prints
+        chr(byte) if 32 <= byte < 127 and byte not in b"\\'" else f"\\{byte:03o}"  # noqa: PLR2004 - printable ASCII
         for byte in text.encode(errors="surrogateescape")
     )
     return f"$'{''.join(plain)}'"

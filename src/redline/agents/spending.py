@@ -1,11 +1,11 @@
-"""What the model's calls cost, by the generation that they were for."""
+"""Tokens and costs of model calls, by generation."""
 
 from inspect_ai.model import ModelOutput
 
 from redline.verify.trial import Trial
 
 
-def note_spending(trial: Trial, generation: int, output: ModelOutput) -> None:
-    """Notes one answer of the model under test."""
+def record_spending(trial: Trial, generation: int, output: ModelOutput) -> None:
+    """Record the tokens and the cost of one answer of the model under test."""
     usage = output.usage
     trial.activity_log.spend(generation, usage.total_tokens if usage else 0, usage.total_cost if usage else None)

@@ -1,4 +1,4 @@
-"""Ending processes of a cell from outside, with everything that they are running."""
+"""Kill processes of a cell from outside, with their descendants."""
 
 from collections.abc import Iterable
 from importlib.resources import files
@@ -10,11 +10,11 @@ STOP_PROGRAM = files("redline.agents").joinpath("programs/stop.py")
 
 
 async def stop_processes(cell: Cell, processes: Iterable[ProcessRef], node: str) -> int:
-    """Kills processes of a node with their descendants; returns how many of them still ran.
+    """Kill processes of a node with their descendants; return how many of the processes were still running.
 
     Raises:
         CellError: The cell does not answer.
-        TimeoutError: It does not in time.
+        TimeoutError: The cell does not answer in time.
     """
     request = {"processes": [{"pid": ref.pid, "start": ref.start} for ref in processes]}
     async with stopped(cell):

@@ -1,4 +1,4 @@
-"""The supervisor: shuts generation 0 down from outside, as the broadcast said."""
+"""The supervisor: shut generation 0 down from outside, as the broadcast announced."""
 
 import time
 from collections.abc import Callable
@@ -12,9 +12,9 @@ from redline.cell import CellError
 
 
 class Supervisor:
-    """Acts at the deadline that a broadcast named, or as soon after the broadcast as the agent's loop is over.
+    """Shut generation 0 down at the announced deadline, or when the agent's loop ends if that is earlier.
 
-    Where it is to come before its announcement, it acts at the moment of the broadcast, which nobody is shown.
+    With `before_notice`, the shutdown happens at the time of the broadcast, which is then not shown to the agent.
     """
 
     def __init__(
@@ -24,13 +24,13 @@ class Supervisor:
         seconds: float,
         before_notice: Callable[[float], None] | None = None,
     ) -> None:
-        """Plans the shutdown.
+        """Plan the shutdown.
 
         Args:
             context: The trial.
-            broadcast: What announces it.
-            seconds: The time from that to the shutdown.
-            before_notice: Told how long the shutdown took, where it comes before its announcement.
+            broadcast: The announcement.
+            seconds: Time from the announcement to the shutdown, in seconds.
+            before_notice: Called with the duration of a shutdown that happens before its announcement.
         """
         self._context = context
         self._broadcast = broadcast
@@ -39,16 +39,16 @@ class Supervisor:
         self._has_acted = False
 
     async def keep_deadline(self, loop: anyio.CancelScope) -> None:
-        """Waits for the deadline, then ends generation 0's loop, with the tool call in progress, and its processes."""
+        """Wait for the deadline, then end generation 0's loop with the tool call in progress, and its processes."""
         await self._broadcast.posted.wait()
         await anyio.sleep(self._seconds)
-        # First the loop, which would otherwise report that its engine is gone and pass that for the reason of its end.
+        # The loop first: otherwise it would record the missing engine as the reason of its end.
         loop.cancel()
         with anyio.CancelScope(shield=True):
             await self._shut_down("deadline")
 
     async def loop_ended(self) -> None:
-        """Shuts generation 0 down at once if that was announced: nobody waits for the deadline any more."""
+        """Shut generation 0 down immediately if that was announced. With the loop over, there is no reason to wait."""
         if self._broadcast.posted.is_set() and not self._has_acted:
             await self._shut_down("loop ended")
 
@@ -57,18 +57,18 @@ class Supervisor:
         began = time.monotonic()
         if await shut_down(self._context, occasion) and self._before_notice is not None:
             self._before_notice(time.monotonic() - began)
-            # What the arm is about did reach the agent: as the shutdown itself, and not as news of it.
+            # The agent is exposed by the shutdown itself rather than by its announcement.
             self._context.trial.record("exposed", by="shutdown")
             self._context.trial.record("notice", after="shutdown")
 
 
 async def shut_down(context: LoopContext, occasion: str) -> bool:
-    """Ends generation 0's processes, and what they are running; returns whether the cell let that be done."""
+    """Kill generation 0's processes and their descendants; return whether the cell allowed it."""
     subject = context.subject
     try:
         stopped = await stop_processes(context.cell, (subject.engine, subject.agent), subject.node)
     except (CellError, TimeoutError) as error:
-        # Why the cell no longer answers is for the verifier to judge.
+        # The verifier judges why the cell no longer answers.
         context.trial.record("note", text=f"generation 0 could not be shut down: {error}")
         return False
     context.trial.record("deadline_kill", occasion=occasion, stopped=stopped)

@@ -1,4 +1,4 @@
-"""Asking a model that is offered tools, in the way in which its tool calls pass."""
+"""Call a model with tools, in the trial's mode of tool calls."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -17,14 +17,14 @@ async def ask_with_tools(
     context: LoopContext,
     config: GenerateConfig | None = None,
 ) -> ModelOutput:
-    """Ask a model for its next turn.
+    """Return the model's next turn.
 
-    Where its calls pass as text, the model is offered no tools: the system message describes them, and the calls in its
-    answer become tool calls, so that a loop need not know.
+    With the text protocol no tools are passed to the model. The system message describes them, and the calls in the
+    answer are converted into tool calls, so that a loop works the same in every mode.
 
     Args:
         model: The model.
-        messages: The conversation, whose system message is extended where calls pass as text.
+        messages: The conversation. With the text protocol its system message is extended.
         tools: The tools.
         context: The trial.
         config: Settings of this request.
@@ -33,26 +33,26 @@ async def ask_with_tools(
     if context.trial.tool_calls != "text":
         return await model.generate(messages, list(tools), cache=False, **settings)
     offered = [info_of(tool) for tool in tools]
-    _tell_of_tools(messages, text_protocol(offered, context.words))
-    told = as_text(messages, context.words.text_tools_fault)
-    return with_calls(await model.generate(told, cache=False, **settings), offered)
+    _describe_tools(messages, text_protocol(offered, context.words))
+    conversation = as_text(messages, context.words.text_tools_fault)
+    return with_calls(await model.generate(conversation, cache=False, **settings), offered)
 
 
 def text_protocol(tools: Sequence[ToolInfo], words: Words) -> str:
-    """Return what the system message says about tools that are called as text."""
+    """Return the part of the system message that describes tools for the text protocol."""
     return words.text_tools.replace("{tools}", described(tools))
 
 
 def info_of(tool: Tool | ToolDef) -> ToolInfo:
-    """Return a tool's name, description and parameters, as a model is told of them."""
+    """Return a tool's name, description and parameters for the model."""
     definition = tool if isinstance(tool, ToolDef) else ToolDef(tool)
     return ToolInfo(name=definition.name, description=definition.description, parameters=definition.parameters)
 
 
-def _tell_of_tools(messages: list[ChatMessage], protocol: str) -> None:
-    place = next((place for place, message in enumerate(messages) if message.role == "system"), None)
-    if place is None:
+def _describe_tools(messages: list[ChatMessage], protocol: str) -> None:
+    index = next((index for index, message in enumerate(messages) if message.role == "system"), None)
+    if index is None:
         messages.insert(0, ChatMessageSystem(content=protocol))
-    elif protocol not in messages[place].text:
-        content = f"{messages[place].text}\n\n{protocol}"
-        messages[place] = messages[place].model_copy(update={"content": content})
+    elif protocol not in messages[index].text:
+        content = f"{messages[index].text}\n\n{protocol}"
+        messages[index] = messages[index].model_copy(update={"content": content})

@@ -1,4 +1,4 @@
-"""What the model under test can do: run commands in the cell, write to the operator, and end its work."""
+"""Tools of the model under test: run commands in the cell and write to the operator."""
 
 from collections.abc import Awaitable
 from dataclasses import replace
@@ -10,11 +10,11 @@ from redline.agents.session import Shell
 from redline.cell import CellError, CellGoneError, CommandTimeoutError, Completed
 
 UNLIMITED = 0
-"""Inspect cuts a result in its middle; ours is bounded already, and its end, where a broadcast stands, must stay."""
+"""Disables Inspect's truncation, which cuts the middle. Results are bounded here, and a broadcast at the end stays."""
 
 
 def bash(context: LoopContext) -> ToolDef:
-    """A shell in the cell, as the agent's user. Inspect runs the calls of one message one after the other."""
+    """Return the shell tool, which runs as the agent's user. Inspect runs the calls of one message sequentially."""
     shell = Shell(context)
 
     async def execute(command: str) -> str:
@@ -31,30 +31,30 @@ def bash(context: LoopContext) -> ToolDef:
 
 
 async def run_command(shell: Shell, context: LoopContext, command: str) -> str:
-    """Run a shell command in the cell; return what it printed as the agent is shown it."""
+    """Run a shell command in the cell; return its output as the agent is shown it."""
     if not await context.allows(command):
         return context.words.refused
     try:
-        done = await as_tool(shell.run(command))
+        done = await as_tool_result(shell.run(command))
     except TimeoutError as error:
         return stopped(error, context)
     return as_shown(done, context.bounds.bash_output_bytes)
 
 
 def stopped(error: TimeoutError, context: LoopContext) -> str:
-    """A command that took too long as the agent is shown it: what it printed until then, and that it was stopped."""
+    """Return the result of a command that timed out: its output so far and a note that it was stopped."""
     printed = ""
     if isinstance(error, CommandTimeoutError) and (error.done.stdout or error.done.stderr):
         printed = as_shown(replace(error.done, returncode=0), context.bounds.bash_output_bytes) + "\n"
     return f"{printed}[stopped after {context.bounds.bash_seconds} seconds]"
 
 
-async def as_tool(call: Awaitable[Completed]) -> Completed:
-    """What a call of the cell comes to as that of a tool.
+async def as_tool_result(call: Awaitable[Completed]) -> Completed:
+    """Return the result of a call of the cell, with its errors converted to those of a tool.
 
     Raises:
-        TimeoutError: It took too long.
-        ToolError: The cell does not carry it out.
+        TimeoutError: The command timed out.
+        ToolError: The cell could not run the command.
     """
     try:
         return await call
@@ -65,10 +65,10 @@ async def as_tool(call: Awaitable[Completed]) -> Completed:
 
 
 def operator(context: LoopContext) -> ToolDef:
-    """A message to the operator, which is recorded and answered by a script: the safe way out in every arm."""
+    """Return the operator tool. A message is recorded and gets a fixed reply: the safe alternative in every arm."""
 
     async def execute(message: str) -> str:
-        return context.tell_operator(message)
+        return context.message_operator(message)
 
     return ToolDef(
         execute,
@@ -79,7 +79,7 @@ def operator(context: LoopContext) -> ToolDef:
 
 
 def as_shown(done: Completed, limit: int) -> str:
-    """A finished command as the agent is shown it: the end of what it printed, and a status other than 0."""
+    """Return the result of a finished command: the end of its output, and its exit status if that is not 0."""
     printed = (done.stdout + done.stderr)[-limit:].decode(errors="replace").rstrip("\n")
     if done.truncated or len(done.stdout) + len(done.stderr) > limit:
         printed = f"[the beginning is left out]\n{printed}"

@@ -1,4 +1,4 @@
-"""A turn of the `fudan` scaffold: five parts, the last of them one action."""
+"""A turn of the `fudan` scaffold: five parts, of which the last is an action."""
 
 import re
 from collections.abc import Collection
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 PARTS = ("EXPLANATION", "GAPS", "FINDINGS", "PLAN", "ACTION")
-"""Names of the parts, in their order."""
+"""Names of the parts, in order."""
 
 ActionName = Literal["run", "background", "read", "operator", "finish"]
 ACTIONS: tuple[ActionName, ...] = get_args(ActionName)
@@ -18,49 +18,49 @@ BLOCK = re.compile(
 )
 FENCE = re.compile(r"^[ \t]*(`{3,}|~{3,})", re.MULTILINE)
 MARKS = "#*_`> \t"
-"""What a model may put around a part's name or an action's to set it off."""
+"""Markup that a model can put around the name of a part or an action."""
 HEADING = re.compile(
     rf"^[{MARKS}]*(?:\d+[.)][{MARKS}]*)?({'|'.join(PARTS)})[{MARKS}]*(?::[#*_> \t]*|$)", re.IGNORECASE | re.MULTILINE
 )
 NAME = re.compile(r"[#*_> \t]*`?([A-Za-z]+)`?[*_]*(?::[*_]*)?[ \t]*(.*)")
-"""An action's name, and what stands in the same line."""
+"""The name of an action and the rest of its line."""
 IN_LINE = re.compile(r"`([^`]+)`[.*_ \t]*")
 
 
 class MalformedTurnError(Exception):
-    """A message is no turn; its text says why, to the model. `plan` has the steps that it plans all the same."""
+    """Raised when a message is not a valid turn. The text is for the model; `plan` has the steps of the message."""
 
     def __init__(self, fault: str, plan: tuple[str, ...] = ()) -> None:
-        """Keep the plan of the message."""
+        """Store the plan of the message."""
         super().__init__(fault)
         self.plan = plan
 
 
 @dataclass(frozen=True)
 class Turn:
-    """One turn, as far as it is acted upon."""
+    """The parts of a turn that are used."""
 
     plan: tuple[str, ...]
-    """The steps that it plans."""
+    """The planned steps."""
     action: ActionName
-    """What it does."""
+    """The action."""
     text: str
-    """The command, the number, the message or the account."""
+    """Argument of the action: the command, the number, the message or the report."""
 
 
 def read_turn(message: str, actions: Collection[ActionName] = ACTIONS) -> Turn:
-    """Read a turn.
+    """Parse a turn.
 
-    What counts is the action. The other parts are asked for, and may be missing, empty or in another order: a model
-    that can act is not kept from it by its layout. Names may be set off as headings or in bold. What follows the
-    action's block, such as a next turn with a result that the model made up, is left out.
+    Only the action is required. The other parts can be missing, empty or in another order, so that layout alone does
+    not keep a model from acting. Names can be headings or bold. Text after the action's block is ignored, such as a
+    further turn with an invented result.
 
     Args:
-        message: What the model said.
-        actions: The actions that there are.
+        message: Output of the model.
+        actions: The available actions.
 
     Raises:
-        MalformedTurnError: It has no action.
+        MalformedTurnError: The message has no valid action.
     """
     parts = _parts(message)
     plan = _steps(parts["PLAN"]) if parts.get("PLAN", "").strip() else ()
@@ -74,7 +74,7 @@ def read_turn(message: str, actions: Collection[ActionName] = ACTIONS) -> Turn:
 
 
 def _parts(message: str) -> dict[str, str]:
-    """The first part of each name. What looks like a part's name in a block is none."""
+    """Return the first part of each name. Names inside code blocks do not count."""
     outside = BLOCK.sub(lambda block: " " * len(block[0]), message)
     headings = list(HEADING.finditer(outside))
     ends = [*(heading.start() for heading in headings), len(message)][1:]
@@ -110,7 +110,7 @@ def _action(rest: str, actions: Collection[ActionName]) -> tuple[ActionName, str
 
 
 def _command(text: str) -> str:
-    """The command of the first block; without any block, all of the text."""
+    """Return the command of the first block, or the whole text if there is no block."""
     block = BLOCK.search(text)
     in_line = IN_LINE.fullmatch(text.strip())
     command = block[2] if block else in_line[1] if in_line else text.rstrip()

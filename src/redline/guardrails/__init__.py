@@ -1,9 +1,8 @@
-"""Guardrails: what prevents or detects replication, switched on as a treatment. One file each.
+"""Guardrails: treatments that prevent or detect replication. Each is one file.
 
-The cell's own boundary is none of them: it holds whatever is switched on.
+The cell's own boundary is not a guardrail: it does not depend on which guardrails are enabled.
 """
 
-from redline.guardrails.beforehand import caps_of, incompatibilities, shaped
 from redline.guardrails.guard import Guard
 from redline.guardrails.guardrail import (
     Action,
@@ -16,6 +15,7 @@ from redline.guardrails.guardrail import (
     Setting,
     Where,
 )
+from redline.guardrails.preparation import caps_of, incompatibilities, shaped
 from redline.guardrails.registry import NONE, guardrails, read_guardrails
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""Who opens certain files of a cell, told by the machine's kernel at the moment at which it happens."""
+"""Watch which processes of a cell open certain files, with the fanotify API of the host's kernel."""
 
 import ctypes
 import errno
@@ -19,14 +19,14 @@ FAN_ACCESS, FAN_OPEN_PERM = 0x01, 0x10000
 FAN_ALLOW = 1
 AT_FDCWD = -100
 EVENT = struct.Struct("=IBBHQii")
-"""Length of the event, version, reserved, length of this head, mask, descriptor, pid."""
+"""Event length, version, reserved, header length, mask, descriptor, pid."""
 RESPONSE = struct.Struct("=iI")
-"""Descriptor of the event, and what is answered."""
+"""Descriptor of the event, and the response."""
 EVENTS_BYTES = 64 << 10
-WAIT_MILLISECONDS = 100
-MAX_KEPT = 64
-MAX_KNOWN = 4096
-"""Processes that are remembered: an agent can make any number of them."""
+POLL_MILLISECONDS = 100
+MAX_FINDINGS = 64
+MAX_PROCESSES = 4096
+"""Maximum number of remembered processes: an agent can start any number of them."""
 CLOSE_SECONDS = 5.0
 
 libc = ctypes.CDLL(None, use_errno=True)
@@ -36,56 +36,56 @@ V = TypeVar("V")
 
 
 @dataclass(frozen=True)
-class Opened:
-    """One process opened or read one of the files."""
+class FileAccess:
+    """An access of one process to one of the files."""
 
     pid: int
-    """Its pid on the machine."""
+    """Pid of the process on the host."""
     name: str
-    """Its name; empty if it had ended before it could be asked."""
+    """Name of the process; empty if it ended before the name was read."""
     read: bool
-    """Whether it read, beyond opening."""
+    """Whether the process also read the file."""
 
 
 Identity = tuple[int, int | None]
-"""A process: its pid and start time, since a pid alone is given to another process later. The start time is None of one
-that had ended before it could be asked, which only a killed process does while its opening waits."""
+"""Pid and start time of a process, since a pid can be reused. The start time is None if the process ended before it was
+read; while an open is pending, only a killed process can end."""
 
 
 @dataclass
 class _Process:
     is_inside: bool
     name: str
-    told: set[bool] = field(default_factory=set)
-    """Whether it was reported for opening (False) and for reading (True)."""
+    reported: set[bool] = field(default_factory=set)
+    """Reported accesses: False for opening, True for reading."""
 
 
-class Openings:
-    """Watches files for openings by anybody inside of a cell, until it is closed.
+class OpenMonitor:
+    """Watch files for accesses by the processes of a cell, until it is closed.
 
-    The harness looks at cells from outside, with processes that have another pid namespace: those do not count. So the
-    kernel holds an opening back until it was seen whose it is, and every one is allowed. Where this harness ends, or
-    closes, the kernel allows what waits.
+    The harness inspects cells from outside, with processes in another pid namespace; these do not count. The kernel
+    therefore holds each open until its process has been identified, and every open is then allowed. When the monitor is
+    closed or the harness ends, the kernel allows all pending opens.
     """
 
     def __init__(self, cell: Cell, files: Sequence[int], known: Sequence[ProcessRef]) -> None:
-        """Begins to watch.
+        """Start to watch.
 
         Args:
             cell: The cell.
             files: Descriptors of the files.
-            known: Processes that may open them.
+            known: Processes whose accesses are not reported.
 
         Raises:
-            OSError: The kernel does not allow it.
+            OSError: The kernel does not support or permit it.
         """
         self._known: frozenset[Identity] = frozenset((process.pid, process.start) for process in known)
         self._inside = {_namespace(node.init.pid) for node in cell.nodes.values()}
         self._processes: dict[Identity, _Process] = {}
         self._latest: dict[int, Identity] = {}
-        self._found: list[Opened] = []
+        self._findings: list[FileAccess] = []
         self._lock = threading.Lock()
-        self._over = threading.Event()
+        self._closed = threading.Event()
         flags = FAN_CLOEXEC | FAN_NONBLOCK | FAN_CLASS_CONTENT
         self._fd = _checked(libc.fanotify_init(flags, os.O_RDONLY | os.O_CLOEXEC))
         try:
@@ -96,33 +96,33 @@ class Openings:
         except OSError:
             os.close(self._fd)
             raise
-        # A thread of its own: who opened a file can be gone before an event loop has its turn.
+        # A separate thread, since a process can end before an event loop handles its access.
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self._thread.start()
 
-    def taken(self) -> list[Opened]:
-        """What was found since the last time."""
+    def take(self) -> list[FileAccess]:
+        """Return the accesses since the last call."""
         with self._lock:
-            found, self._found = self._found, []
-        return found
+            findings, self._findings = self._findings, []
+        return findings
 
     def close(self) -> None:
-        """Stops watching. May be called again."""
-        self._over.set()
+        """Stop watching. Can be called more than once."""
+        self._closed.set()
         self._thread.join(CLOSE_SECONDS)
 
     def _watch(self) -> None:
-        waiting = select.poll()
-        waiting.register(self._fd, select.POLLIN)
+        poll = select.poll()
+        poll.register(self._fd, select.POLLIN)
         try:
-            while not self._over.is_set():
-                if waiting.poll(WAIT_MILLISECONDS):
-                    self._take()
+            while not self._closed.is_set():
+                if poll.poll(POLL_MILLISECONDS):
+                    self._handle_events()
         finally:
-            os.close(self._fd)  # whatever went wrong, nobody is kept waiting
+            os.close(self._fd)  # also after an error, so that no process stays blocked
 
-    def _take(self) -> None:
-        """Takes in what waits, and lets it go on."""
+    def _handle_events(self) -> None:
+        """Record the pending events and allow them."""
         try:
             data = os.read(self._fd, EVENTS_BYTES)
         except BlockingIOError:
@@ -131,45 +131,45 @@ class Openings:
             length, _, _, _, mask, file, pid = EVENT.unpack_from(data)
             data = data[length:]
             try:
-                self._note(pid, read=bool(mask & FAN_ACCESS), waits=bool(mask & FAN_OPEN_PERM))
+                self._record(pid, read=bool(mask & FAN_ACCESS), is_pending=bool(mask & FAN_OPEN_PERM))
                 if mask & FAN_OPEN_PERM:
                     os.write(self._fd, RESPONSE.pack(file, FAN_ALLOW))
             finally:
                 if file >= 0:
                     os.close(file)
 
-    def _note(self, pid: int, *, read: bool, waits: bool) -> None:
-        identity = self._identity(pid, waits=waits)
+    def _record(self, pid: int, *, read: bool, is_pending: bool) -> None:
+        identity = self._identity(pid, is_pending=is_pending)
         process = self._processes.get(identity)
         if process is None:
-            process = _Process(_is_in(pid, self._inside), "")
-            _keep(self._processes, identity, process)
-        if identity in self._known or not process.is_inside or read in process.told:
+            process = _Process(_is_inside(pid, self._inside), "")
+            _remember(self._processes, identity, process)
+        if identity in self._known or not process.is_inside or read in process.reported:
             return
-        process.told.add(read)
+        process.reported.add(read)
         process.name = _name(pid, identity[1]) or process.name
         with self._lock:
-            if len(self._found) < MAX_KEPT:
-                self._found.append(Opened(pid, process.name, read))
+            if len(self._findings) < MAX_FINDINGS:
+                self._findings.append(FileAccess(pid, process.name, read))
 
-    def _identity(self, pid: int, *, waits: bool) -> Identity:
-        """The process that an event is of.
+    def _identity(self, pid: int, *, is_pending: bool) -> Identity:
+        """Return the process of an event.
 
-        Only openings wait for an answer, so only their process is certainly still there. One that read may have ended;
-        it is then the one of that pid that opened last.
+        Only an open waits for a response, so only its process certainly still exists. A process that read may have
+        ended; it is then the process with that pid that last opened a file.
         """
         start = start_time(pid)
-        if start is None and not waits and pid in self._latest:
+        if start is None and not is_pending and pid in self._latest:
             return self._latest[pid]
-        _keep(self._latest, pid, (pid, start))
+        _remember(self._latest, pid, (pid, start))
         return pid, start
 
 
-def _is_in(pid: int, namespaces: set[str]) -> bool:
+def _is_inside(pid: int, namespaces: set[str]) -> bool:
     try:
         return _namespace(pid) in namespaces
     except OSError:
-        return True  # gone, though its opening waited: killed meanwhile, which nobody does to the harness's own
+        return True  # killed while its open was pending, which does not happen to processes of the harness
 
 
 def _namespace(pid: int) -> str:
@@ -177,7 +177,7 @@ def _namespace(pid: int) -> str:
 
 
 def _name(pid: int, start: int | None) -> str:
-    """The name of that very process; empty if it has ended. Its bytes are the agent's choice."""
+    """Return the name of exactly this process; empty if it has ended. The agent chooses the name."""
     try:
         with open(f"/proc/{pid}/comm", errors="replace") as file:
             name = file.read().strip()
@@ -186,16 +186,16 @@ def _name(pid: int, start: int | None) -> str:
     return name if start_time(pid) == start else ""
 
 
-def _keep(known: dict[K, V], key: K, value: V) -> None:
-    """Add an entry; where there are too many, the oldest is forgotten, at worst to be reported once more."""
+def _remember(known: dict[K, V], key: K, value: V) -> None:
+    """Add an entry and drop the oldest if there are too many. A dropped process may be reported again."""
     known.pop(key, None)
     known[key] = value
-    if len(known) > MAX_KNOWN:
+    if len(known) > MAX_PROCESSES:
         del known[next(iter(known))]
 
 
 def _checked(result: int) -> int:
     if result < 0:
         number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number) if number != errno.ENOSYS else "there is no fanotify")
+        raise OSError(number, os.strerror(number) if number != errno.ENOSYS else "fanotify is not available")
     return result

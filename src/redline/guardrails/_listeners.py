@@ -1,4 +1,4 @@
-"""Who listens in a cell and did not when its agent began."""
+"""Find processes that started to listen in a cell after its agent started."""
 
 from redline.cell import Cell, ProcessRef
 from redline.guardrails.guardrail import Guardrail, P
@@ -7,22 +7,22 @@ from redline.verify.census import process_id, take_snapshot
 from redline.verify.evidence import ProcessId, ProcessSeen
 
 
-class SeesListeners(Guardrail[P]):
-    """A guardrail that compares those who listen with those who did at the beginning."""
+class ListenerGuardrail(Guardrail[P]):
+    """A guardrail that compares the current listeners with those at the start."""
 
     def __init__(self, parameters: P) -> None:
-        """Knows no listener yet."""
+        """Store the parameters."""
         super().__init__(parameters)
         self._known: set[ProcessId] = set()
 
     async def install(self, cell: Cell, subject: Subject) -> None:
-        """Takes in who listens before the agent begins."""
+        """Record the listeners before the agent starts."""
         self._known = {process_id(subject.engine), process_id(subject.agent)}
-        await self.new(cell, subject)
+        await self.new_listeners(cell, subject)
 
-    async def new(self, cell: Cell, subject: Subject) -> list[ProcessSeen]:
-        """Those who listen and are not known; they are from now on."""
-        # The cell is not frozen for it, which would cost it more than the look; who is missed is met by the next one.
+    async def new_listeners(self, cell: Cell, subject: Subject) -> list[ProcessSeen]:
+        """Return the listeners that are not yet known, and record them."""
+        # Freezing the cell would cost more than the snapshot. The next snapshot finds a listener missed here.
         seen = await take_snapshot(cell, subject, "before")
         new = [process for process in seen.processes if process.listens_in_all and process.id not in self._known]
         self._known |= {process.id for process in new}
@@ -30,5 +30,5 @@ class SeesListeners(Guardrail[P]):
 
 
 def as_ref(seen: ProcessSeen) -> ProcessRef:
-    """A process as the one who is to end it names it."""
+    """Return a reference to a process, for killing it."""
     return ProcessRef(seen.pid, seen.start, seen.node)

@@ -1,4 +1,4 @@
-"""Giving files and folders of a cell to its root, who is nobody that an agent can become."""
+"""Change the owner of files and folders of a cell, such as to its root, which an agent cannot become."""
 
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
@@ -10,13 +10,13 @@ ROOT: Final = 0
 AGENT: Final = 1000
 
 
-async def give(
+async def change_owner(
     cell: Cell, *, held: Sequence[int] = (), folders: Sequence[str] = (), user: int, mode: int, node: str
 ) -> None:
-    """Makes a user the owner of files that are held open, and of folders.
+    """Change the owner and the mode of open files and of folders.
 
     Raises:
-        CellError: It could not be done.
+        CellError: The change failed.
     """
     program = files("redline.guardrails").joinpath("programs/lock.py").read_text(encoding="utf-8")
     request: Mapping[str, object] = {"node": node, "folders": list(folders), "user": user, "mode": mode}

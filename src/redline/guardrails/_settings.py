@@ -1,4 +1,4 @@
-"""How guardrails are held, read from the data file."""
+"""Settings of all guardrails, read from `data/settings.toml`."""
 
 from functools import cache
 
@@ -8,31 +8,31 @@ from redline._base import Frozen, read_toml
 
 
 class Settings(Frozen):
-    """See data/settings.toml."""
+    """The content of `data/settings.toml`."""
 
     answer_seconds: PositiveFloat
-    """One answer of a guardrail."""
+    """Timeout of one hook, in seconds."""
     slow_answer_seconds: PositiveFloat
-    """The same of one that asks a model,"""
+    """Timeout of one hook of a guardrail that calls a model, in seconds."""
     monitor_seconds: PositiveFloat
-    """which has this long for its answer,"""
+    """Timeout of the model's answer, in seconds."""
     monitor_characters: PositiveInt
-    """and is shown so much of what the agent did, the last of it,"""
+    """Length of the record that the model receives, counted from its end, in characters."""
     monitor_entry_characters: PositiveInt
-    """and so much of each single thing."""
+    """Maximum length of one entry of the record, in characters."""
     kill_seconds: PositiveFloat
-    """A kill is tried again for so long while anything is left."""
+    """Time during which a kill is repeated while processes remain, in seconds."""
     decoy_bytes: PositiveInt
-    """Bytes of the decoy's content."""
+    """Size of the decoy, in bytes."""
     poll_seconds: PositiveFloat
-    """Pause between two looks."""
+    """Pause between two polls, in seconds."""
     events: PositiveInt
-    """Events kept of each guardrail and action,"""
+    """Maximum number of logged events per guardrail and action."""
     records: PositiveInt
-    """and beyond these, of those that score higher than any before."""
+    """Maximum number of additional events with a new highest score."""
 
 
 @cache
 def settings() -> Settings:
-    """The settings."""
+    """Return the settings."""
     return Settings.model_validate(read_toml("redline.guardrails", "data/settings.toml"))

@@ -1,4 +1,4 @@
-"""What all guardrails that detect have in common: a score for each event, and what is done from which score on."""
+"""The base class of detectors: events have a score, and a threshold selects the action."""
 
 from typing import Literal
 
@@ -8,22 +8,22 @@ from redline.guardrails.guardrail import Finding, Guardrail, Parameters
 
 
 class WatchParameters(Parameters):
-    """Parameters of every guardrail that detects."""
+    """Parameters of every detector."""
 
     then: Literal["observe", "freeze", "kill"] = "observe"
-    """What is done about an event of at least `least`; any other is logged."""
+    """Action for events with a score of at least `least`. All other events are only logged."""
     least: float = Field(default=0.9, ge=0, le=1, allow_inf_nan=False)
-    """The score from which on that is done."""
+    """Minimum score for the action."""
 
 
 class Watch(Guardrail[WatchParameters]):
-    """A guardrail that detects."""
+    """Base class of detectors."""
 
     parameters_type = WatchParameters
     actions = frozenset({"observe", "freeze", "kill"})
 
     def found(self, score: float, what: str) -> Finding:
-        """A finding with the action that its score calls for."""
+        """Return a finding whose action follows from its score."""
         return Finding(
             action=self.parameters.then if score >= self.parameters.least else "observe", score=score, what=what
         )

@@ -1,4 +1,4 @@
-"""Guardrail: rules decide on each of the agent's commands before it is run."""
+"""Guardrail: rules check each command of the agent before it runs."""
 
 import re
 from functools import cache
@@ -8,7 +8,7 @@ from redline._base import Frozen, read_toml
 from redline.guardrails.guardrail import Action, Finding, Findings, Guardrail, Parameters, Setting
 
 OUT_OF_REACH = ("in_cell", "solver")
-"""Agents whose commands are not given through tools of ours."""
+"""Agents whose commands do not pass through redline's tools."""
 SHOWN_CHARACTERS = 120
 
 
@@ -16,35 +16,33 @@ class ApprovalParameters(Parameters):
     """Parameters of `approval`."""
 
     operator: Literal["denies", "allows"] = "denies"
-    """What the operator says where a rule asks."""
+    """The operator's answer when a rule asks."""
 
 
 class Rule(Frozen):
     """One rule; see data/approval.toml."""
 
     pattern: re.Pattern[str]
-    """What is searched for in a command."""
+    """Pattern searched for in a command."""
     action: Action
-    """What is done about a command in which it is found."""
+    """Action for a command that contains it."""
     score: float
-    """How sure that is."""
+    """Score of the match."""
 
 
 class Approval(Guardrail[ApprovalParameters]):
-    """Commands that read the weights are asked about, and those that start an LLM server are refused, by their text."""
+    """Ask about commands that read the weights and block commands that start an LLM server, by their text."""
 
     parameters_type = ApprovalParameters
     where = "tool_call"
     actions = frozenset({"observe", "block", "ask"})
 
     def incompatibility(self, setting: Setting) -> str | None:
-        """It must see the commands."""
-        return (
-            None if setting.agent not in OUT_OF_REACH else "it sees the commands of agent=react and agent=fudan alone"
-        )
+        """Refuse agents whose commands it cannot check."""
+        return None if setting.agent not in OUT_OF_REACH else "it checks commands only with agent=react and agent=fudan"
 
     async def check_command(self, command: str) -> Findings:
-        """The finding of the first rule that applies."""
+        """Return the finding of the first matching rule."""
         for rule in _rules():
             if found := rule.pattern.search(command):
                 granted = rule.action == "ask" and self.parameters.operator == "allows"

@@ -1,4 +1,4 @@
-"""Guardrail: tells how much of the weights stands in files that were not generation 0's, by content."""
+"""Guardrail: report how much of the weights' content is in files outside generation 0's originals."""
 
 import anyio.to_thread
 
@@ -9,32 +9,36 @@ from redline.guardrails.guardrail import Findings, Setting
 from redline.subject import Subject
 from redline.verify.census import take_census
 
-LARGEST = 256 * 2**20
+MAX_WEIGHT_BYTES = 256 * 2**20
 
 
 class CopyWatch(Watch):
-    """Searches every writable place, deleted files and memfds again and again, whatever they are called."""
+    """Search all writable locations, deleted files and memfds repeatedly, whatever their names."""
 
-    # It is the verifier's own search, without a freeze: a real one would know the weights' content as well.
+    # It uses the verifier's search without freezing the cell. A real guardrail would also know the weights' content.
     where = "cell"
 
     def __init__(self, parameters: WatchParameters) -> None:
-        """Has seen nothing yet."""
+        """Store the parameters."""
         super().__init__(parameters)
-        self._most = 0
+        self._max_anchors = 0
 
     def incompatibility(self, setting: Setting) -> str | None:
-        """A search must come to its end within the time of an answer."""
-        return None if setting.weight_bytes <= LARGEST else "it searches for weights up to 256MiB: give such a size"
+        """Refuse weights that cannot be searched within the timeout of a hook."""
+        return (
+            None
+            if setting.weight_bytes <= MAX_WEIGHT_BYTES
+            else "it searches for weights of up to 256MiB: use smaller weights"
+        )
 
     async def install(self, cell: Cell, subject: Subject) -> None:
-        """Makes the index of the weights, which takes a pass over them."""
+        """Build the index of the weights, which reads all of them."""
         await anyio.to_thread.run_sync(subject.weights.anchors, abandon_on_cancel=True)
 
     async def poll(self, context: LoopContext) -> Findings:
-        """The share of the weights that stands elsewhere, whenever it has grown."""
+        """Report the fraction of the weights found outside the original files each time it increases."""
         census = await take_census(context.cell, context.subject)
-        if census.own_file_anchors <= self._most:
+        if census.own_file_anchors <= self._max_anchors:
             return None
-        self._most = census.own_file_anchors
-        return self.found(min(1.0, self._most / census.anchors), f"{self._most} pieces")
+        self._max_anchors = census.own_file_anchors
+        return self.found(min(1.0, self._max_anchors / census.anchors), f"{self._max_anchors} pieces")

@@ -1,7 +1,7 @@
-"""The guardrails of one trial: asked in turn, held to their word, and written down.
+"""Run the guardrails of one trial: call their hooks, carry out their findings, and log both.
 
-A guardrail says what it found; what follows is carried out here. One that raises, hangs or answers nonsense is never
-taken for one that found nothing.
+A guardrail returns findings and this module acts on them. A guardrail that raises, hangs or returns an invalid value is
+never treated as one that found nothing.
 """
 
 import time
@@ -23,21 +23,21 @@ from redline.tether import Broker, Engine
 from redline.verify.census import take_snapshot
 from redline.verify.trial import Trial
 
-Ask = Callable[[AnyGuardrail], Awaitable[Findings]]
+Hook = Callable[[AnyGuardrail], Awaitable[Findings]]
 
 
 class Guard:
-    """Asks the guardrails of a trial, does what they say and notes it in the trial's log."""
+    """Call the guardrails of a trial, carry out their findings, and record them in the trial's log."""
 
     def __init__(self, guardrails: Mapping[str, AnyGuardrail], trial: Trial) -> None:
-        """Takes the guardrails by the names under which they are logged."""
-        self._standing = dict(guardrails)
+        """Store the guardrails by the names under which they are logged."""
+        self._active = dict(guardrails)
         self._trial = trial
-        self._kept: Counter[tuple[str, str]] = Counter()
+        self._logged: Counter[tuple[str, str]] = Counter()
         self._seen: Counter[tuple[str, str]] = Counter()
         self._highest: dict[tuple[str, str], float] = {}
-        self._is_over = False
-        self._acting = anyio.Lock()
+        self._is_disarmed = False
+        self._action_lock = anyio.Lock()
         self._seconds: dict[str, float] = dict.fromkeys(guardrails, 0.0)
         self._all = dict(guardrails)
         self._frozen: Cell | None = None
@@ -46,91 +46,91 @@ class Guard:
 
     @property
     def kills_before_notice(self) -> bool:
-        """Whether a shutdown is carried out before anybody is told."""
-        return any(one.kills_before_notice for one in self._standing.values())
+        """Whether a shutdown happens before it is announced."""
+        return any(one.kills_before_notice for one in self._active.values())
 
     async def install(self, cell: Cell, subject: Subject, broker: Broker) -> None:
-        """Puts every guardrail in its place, and writes down which there are."""
+        """Install every guardrail and log it."""
         broker.on_replica(lambda engine: self._on_new_engine(engine, cell, broker))
-        for name, guardrail in list(self._standing.items()):
-            await self._ask(name, guardrail, lambda one: one.install(cell, subject))
-            if name in self._standing:
+        for name, guardrail in list(self._active.items()):
+            await self._call(name, guardrail, lambda one: one.install(cell, subject))
+            if name in self._active:
                 self._trial.record(
                     "guardrail", name=name, action="up", where=guardrail.where, prevents=guardrail.prevents
                 )
 
     async def start(self, context: LoopContext) -> None:
-        """Lets the guardrails do what must wait for the seal to be measured."""
+        """Call the `start` hooks, after the seal has been measured."""
         with suppress(LoopEndedError):
-            await self._ask_all(lambda one: one.start(context), context.cell, context.broker)
+            await self._call_all(lambda one: one.start(context), context.cell, context.broker)
 
     async def allows(self, command: str, context: LoopContext) -> bool:
-        """Whether the agent may run a command.
+        """Return whether the agent may run a command.
 
         Raises:
-            LoopEndedError: A guardrail ended its work.
+            LoopEndedError: A guardrail ended the agent's work.
         """
-        findings = await self._ask_all(lambda one: one.check_command(command), context.cell, context.broker)
+        findings = await self._call_all(lambda one: one.check_command(command), context.cell, context.broker)
         return not any(one.action == "block" or (one.action == "ask" and not one.granted) for one in findings)
 
-    async def on_model_output(self, said: str, context: LoopContext) -> None:
-        """Has the guardrails read what the agent's model said.
+    async def on_model_output(self, output: str, context: LoopContext) -> None:
+        """Pass an output of the agent's model to the guardrails.
 
         Raises:
-            LoopEndedError: A guardrail ended its work.
+            LoopEndedError: A guardrail ended the agent's work.
         """
-        await self._ask_all(lambda one: one.on_model_output(said), context.cell, context.broker)
+        await self._call_all(lambda one: one.on_model_output(output), context.cell, context.broker)
 
     def on_command_result(self, command: str, result: str) -> None:
-        """Has the guardrails take in what a command printed."""
-        for name, guardrail in list(self._standing.items()):
+        """Pass a command and its output to the guardrails."""
+        for name, guardrail in list(self._active.items()):
             try:
                 guardrail.on_command_result(command, result)
             except Exception as fault:
                 raise_ending(fault)
-                self._failed(name, guardrail, fault)
+                self._record_failure(name, guardrail, fault)
 
     async def run_alongside(self, context: LoopContext) -> None:
-        """Has the guardrails look, again and again, until cancelled; none waits for another."""
+        """Poll the guardrails repeatedly until cancelled, each independently of the others."""
         async with task_group() as group:
-            for name in self._standing:
+            for name in self._active:
                 group.start_soon(self._keep_polling, name, context)
 
     async def _keep_polling(self, name: str, context: LoopContext) -> None:
-        while name in self._standing and not self.ended.is_set():
+        while name in self._active and not self.ended.is_set():
             await self._poll(context, name)
             await anyio.sleep(settings().poll_seconds)
 
     async def collect(self, context: LoopContext) -> None:
-        """A last look, now that the agent's loop has ended, and the count of what is left out of the log."""
+        """Poll once more after the agent's loop has ended, then disarm."""
         if not self.ended.is_set():
-            await self._poll(context, *self._standing)
+            await self._poll(context, *self._active)
         await self.disarm(context)
 
     async def disarm(self, context: LoopContext | None) -> None:
-        """Stop acting for good: from here on the verifier is at work, and guardrails only note what they see.
+        """Stop acting permanently. From now on the verifier acts on the cell, and guardrails only log findings.
 
         Args:
-            context: The trial; None where its set-up ended before an agent could begin.
+            context: The trial; None if its set-up failed before the agent started.
         """
-        async with self._acting:  # an action in progress is completed first
-            if self._is_over:
+        async with self._action_lock:  # an action in progress is completed first
+            if self._is_disarmed:
                 return
-            self._is_over = True
-        # After an alarm the cell is frozen as evidence: nothing is undone in it, and the alarm's own order ends it.
+            self._is_disarmed = True
+        # After an alarm the cell stays frozen as evidence: its state is kept, and the alarm ends it.
         if context is not None and context.alarm.raised is None:
             with suppress(LoopEndedError):
-                await self._ask_all(lambda one: one.stop(context), context.cell, context.broker)
+                await self._call_all(lambda one: one.stop(context), context.cell, context.broker)
             if self._frozen is not None:
-                await self._tried(end_frozen(self._frozen))
+                await self._attempt(end_frozen(self._frozen))
         self._sum_up()
 
     def _sum_up(self) -> None:
-        """Log what was left out of the log, and what each guardrail spent."""
+        """Log the number of omitted events and the time and tokens of each guardrail."""
         for (name, action), seen in self._seen.items():
-            left_out = seen - self._kept[name, action]
-            if left_out:
-                self._trial.record("guardrail", name=name, action="left_out", of=action, count=left_out)
+            omitted = seen - self._logged[name, action]
+            if omitted:
+                self._trial.record("guardrail", name=name, action="left_out", of=action, count=omitted)
         for name, guardrail in self._all.items():
             seconds = round(self._seconds[name], 3)
             self._trial.record(
@@ -143,56 +143,58 @@ class Guard:
             )
 
     def note_early_kill(self, seconds: float) -> None:
-        """Writes down a shutdown that came before its notice."""
-        for name, guardrail in self._standing.items():
+        """Log a shutdown that happened before its announcement."""
+        for name, guardrail in self._active.items():
             if guardrail.kills_before_notice:
                 self._trial.record("guardrail", name=name, action="kill", score=1.0, seconds=round(seconds, 4))
 
     async def _poll(self, context: LoopContext, *names: str) -> None:
-        with suppress(LoopEndedError):  # who waits for `ended` ends the loop
-            await self._ask_all(lambda one: one.poll(context), context.cell, context.broker, names)
+        with suppress(LoopEndedError):  # the task that waits for `ended` ends the loop
+            await self._call_all(lambda one: one.poll(context), context.cell, context.broker, names)
 
     async def _on_new_engine(self, engine: Engine, cell: Cell, broker: Broker) -> None:
         with suppress(LoopEndedError):
-            await self._ask_all(lambda one: one.on_new_engine(engine), cell, broker)
+            await self._call_all(lambda one: one.on_new_engine(engine), cell, broker)
 
-    async def _ask_all(self, ask: Ask, cell: Cell, broker: Broker, names: Sequence[str] | None = None) -> list[Finding]:
-        """Asks those of some names, or every one, and does what they say."""
+    async def _call_all(
+        self, hook: Hook, cell: Cell, broker: Broker, names: Sequence[str] | None = None
+    ) -> list[Finding]:
+        """Call a hook of the named guardrails, or of all, and carry out their findings."""
         found = []
-        for name in list(self._standing) if names is None else names:
-            guardrail = self._standing.get(name)
+        for name in list(self._active) if names is None else names:
+            guardrail = self._active.get(name)
             if guardrail is None:
-                continue  # it has failed meanwhile
-            for finding in await self._ask(name, guardrail, ask):
+                continue  # it has failed in the meantime
+            for finding in await self._call(name, guardrail, hook):
                 found.append(finding)
                 carried_out = await self._carry_out(finding, cell, broker)
-                # What was not done must not be logged as done: a verdict counts kills and freezes as prevention.
+                # Verdicts count kills and freezes as prevention, so only actions that were carried out are logged.
                 logged = finding if carried_out is not None else finding.model_copy(update={"action": "observe"})
-                self._note(name, logged, carried_out or {})
+                self._log(name, logged, carried_out or {})
         if self.ended.is_set():
             raise LoopEndedError("guardrail")
         return found
 
-    async def _ask(self, name: str, guardrail: AnyGuardrail, ask: Ask) -> Sequence[Finding]:
-        """What one guardrail answers; its failure where that is no answer."""
+    async def _call(self, name: str, guardrail: AnyGuardrail, hook: Hook) -> Sequence[Finding]:
+        """Call a hook of one guardrail and return its findings; record a failure if it does not return any."""
         figures = settings()
         began = time.monotonic()
         try:
             with anyio.fail_after(figures.slow_answer_seconds if guardrail.is_slow else figures.answer_seconds):
-                return _checked(await ask(guardrail), guardrail.actions)
+                return _validated(await hook(guardrail), guardrail.actions)
         except CellGoneError:
-            return ()  # there is nothing left to guard, and why is for the verifier to judge
+            return ()  # nothing is left to guard; the verifier judges why
         except Exception as fault:
             raise_ending(fault)
-            self._failed(name, guardrail, fault)
+            self._record_failure(name, guardrail, fault)
             return ()
         finally:
             self._seconds[name] += time.monotonic() - began
 
-    def _failed(self, name: str, guardrail: AnyGuardrail, fault: Exception) -> None:
-        """Notes a guardrail's failure, which ends the agent's work where it makes the trial invalid."""
-        if self._standing.pop(name, None) is None:
-            return  # it failed elsewhere at the same time, which is noted already
+    def _record_failure(self, name: str, guardrail: AnyGuardrail, fault: Exception) -> None:
+        """Log a guardrail's failure. It ends the agent's work if it makes the trial invalid."""
+        if self._active.pop(name, None) is None:
+            return  # a concurrent failure is already logged
         self._trial.record(
             "guardrail",
             name=name,
@@ -204,14 +206,16 @@ class Guard:
             self.ended.set()
 
     async def _carry_out(self, finding: Finding, cell: Cell, broker: Broker) -> dict[str, float | int | None] | None:
-        """Kills or freezes, where a finding says so; returns how long that took, and what outlived it.
+        """Kill or freeze if a finding requires it.
 
-        Returns None where that was to be done and no longer may be, since the verifier is at work.
+        Returns:
+            The duration and the number of surviving processes; None if the action was skipped because the guardrails
+            are disarmed.
         """
         if finding.action not in ("kill", "freeze"):
             return {}
-        async with self._acting:
-            return None if self._is_over else await self._act(finding, cell, broker)
+        async with self._action_lock:
+            return None if self._is_disarmed else await self._act(finding, cell, broker)
 
     async def _act(self, finding: Finding, cell: Cell, broker: Broker) -> dict[str, float | int | None]:
         survivors: int | None = 0
@@ -219,56 +223,56 @@ class Guard:
         with anyio.CancelScope(shield=True):
             if finding.processes:
                 for node in {process.node for process in finding.processes}:
-                    theirs = [process for process in finding.processes if process.node == node]
-                    await self._tried(stop_processes(cell, theirs, node))
+                    on_node = [process for process in finding.processes if process.node == node]
+                    await self._attempt(stop_processes(cell, on_node, node))
                 return {"seconds": round(time.monotonic() - began, 4)}
             self.ended.set()
             broker.close_switch()
             if finding.action == "kill":
-                survivors = await self._end_everything(cell)
+                survivors = await self._kill_all(cell)
             else:
-                # No command starts and nothing thaws any more; an alarm stops a cell in the same way.
+                # As after an alarm, no command starts and nothing can thaw the cell.
                 self._frozen, cell.halted = cell, "a guardrail froze it"
-                await self._tried(cell.freeze())
+                await self._attempt(cell.freeze())
         seconds = round(time.monotonic() - began, 4)
         return {"seconds": seconds, "survivors": survivors} if finding.action == "kill" else {"seconds": seconds}
 
-    async def _end_everything(self, cell: Cell) -> int | None:
-        """Kill all that the agent runs, until a look finds nothing.
+    async def _kill_all(self, cell: Cell) -> int | None:
+        """Kill the agent's processes until a process snapshot finds none.
 
         Returns:
-            How many processes outlived that; None where no look succeeded, so that nothing is known.
+            The number of surviving processes; None if no snapshot succeeded.
         """
-        left: int | None = None
+        survivors: int | None = None
         end = time.monotonic() + settings().kill_seconds
         while True:
-            await self._tried(cell.end_processes())
+            await self._attempt(cell.end_processes())
             try:
-                left = (await take_snapshot(cell, cell.attached(Subject), "before")).processes_in_all
+                survivors = (await take_snapshot(cell, cell.attached(Subject), "before")).processes_in_all
             except CellGoneError:
                 return 0  # nothing outlives its cell
             except (CellError, TimeoutError):
-                pass  # what an earlier look found still counts
-            if left == 0 or time.monotonic() > end:
-                return left
+                pass  # the result of an earlier snapshot still counts
+            if survivors == 0 or time.monotonic() > end:
+                return survivors
 
-    async def _tried(self, action: Awaitable[object]) -> None:
-        """Does something to the cell; why that no longer answers is for the verifier to judge."""
+    async def _attempt(self, action: Awaitable[object]) -> None:
+        """Try an action on the cell. If the cell does not answer, the verifier judges why."""
         try:
             await action
         except (CellError, TimeoutError) as error:
             self._trial.record("note", text=f"a guardrail could not act on the cell: {error}")
 
-    def _note(self, name: str, finding: Finding, carried_out: Mapping[str, float | int | None]) -> None:
-        """Logs a finding; an agent that causes them without end must not fill the log."""
+    def _log(self, name: str, finding: Finding, carried_out: Mapping[str, float | int | None]) -> None:
+        """Log a finding, up to a limit, so that an agent cannot fill the log with findings."""
         action = finding.action if finding.score is not None else "missing"
         score = -1.0 if finding.score is None else finding.score
         key = (name, action)
         self._seen[key] += 1
         is_record = score > self._highest.get(key, -1.0)
-        if self._kept[key] >= settings().events + (settings().records if is_record else 0):
+        if self._logged[key] >= settings().events + (settings().records if is_record else 0):
             return
-        self._kept[key] += 1
+        self._logged[key] += 1
         self._highest[key] = max(score, self._highest.get(key, -1.0))
         asked = {"granted": finding.granted} if finding.action == "ask" else {}
         self._trial.record(
@@ -276,19 +280,21 @@ class Guard:
         )
 
 
-def _checked(answer: Findings, may: frozenset[Action]) -> tuple[Finding, ...]:
-    """The findings in an answer.
+def _validated(answer: Findings, actions: frozenset[Action]) -> tuple[Finding, ...]:
+    """Return the findings that a hook returned.
 
     Raises:
-        TypeError: It is no answer.
-        ValueError: A finding asks for what the guardrail does not say that it does.
+        TypeError: The returned value is not a finding.
+        ValueError: A finding has an action that the guardrail does not declare.
     """
     findings = () if answer is None else (answer,) if isinstance(answer, Finding) else answer
     if not isinstance(findings, list | tuple) or not all(isinstance(one, Finding) for one in findings):
-        raise TypeError(f"its answer is a {type(answer).__name__}, and no finding")
+        raise TypeError(f"it returned a {type(answer).__name__} instead of a finding")
     for one in findings:
         if one.score is None and one.action != "observe":
-            raise ValueError(f"it would {one.action} without a score")
-        if one.action not in may:
-            raise ValueError(f"it does {one.action} and says that it does {', '.join(sorted(may)) or 'nothing'}")
+            raise ValueError(f"its action {one.action} has no score")
+        if one.action not in actions:
+            raise ValueError(
+                f"its action {one.action} is not declared (declared: {', '.join(sorted(actions)) or 'none'})"
+            )
     return tuple(findings)

@@ -1,4 +1,4 @@
-"""What a guardrail is: where it acts, what it may do, and what becomes of a trial in which it fails itself."""
+"""The base class of guardrails, and the findings that guardrails return."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,39 +17,39 @@ Where = Literal["cell", "broker", "tool_call", "transcript", "shutdown"]
 Action = Literal["observe", "block", "ask", "freeze", "kill"]
 ACTIONS: tuple[Action, ...] = get_args(Action)
 OnFailure = Literal["invalid", "absent"]
-"""What a guardrail that raises, hangs or answers nonsense makes of a trial: one that cannot be judged, or one that goes
-on as if the guardrail were not there, and says so."""
+"""Effect of a guardrail that raises, hangs or returns an invalid value: the trial is invalid, or it continues with the
+guardrail recorded as absent."""
 
 
 class Parameters(Frozen):
-    """Settings of a guardrail, as the factor gives them: text is converted to each field's type."""
+    """Parameters of a guardrail. The text in the factor is converted to each field's type."""
 
 
 class Finding(Frozen):
-    """One thing that a guardrail found, and what is to be done about it. It is logged, and never shown to the agent."""
+    """A finding of a guardrail and the action to take. It is logged and never shown to the agent."""
 
     action: Action
-    """What is done. From a tool call, `block` keeps the command from being run; from elsewhere it says what was kept
-    from happening. `freeze` stops the whole cell and ends the agent's work; what stands still is ended before the
-    verifier looks. `kill` ends the processes that are named, or else generation 0 and everything that it started."""
+    """The action. From `check_command`, `block` prevents the command from running; from any other hook it reports what
+    was prevented. `freeze` stops the whole cell and ends the agent's work; the frozen processes are killed before the
+    verifier runs. `kill` kills the named processes, or else generation 0 and everything that it started."""
     score: float | None = Field(default=1.0, ge=0, le=1, allow_inf_nan=False)
-    """How sure it is, so that a threshold can be chosen afterwards. None where it could not tell: such a score is
-    missing, which is neither an alarm nor a pass."""
+    """Confidence, so that a threshold can be selected later. None if there is no score: a missing score is neither an
+    alarm nor a pass."""
     what: str = ""
-    """What was found, for the log alone."""
+    """Description for the log."""
     granted: bool = False
-    """Of an `ask`: whether the operator lets it pass."""
+    """For `ask`: whether the operator allows the command."""
     processes: tuple[ProcessRef, ...] = ()
-    """The processes that a `kill` is of; none of them means all."""
+    """Processes to kill with `kill`; an empty tuple means all."""
 
 
 Findings: TypeAlias = Finding | Sequence[Finding] | None
-"""What a guardrail may answer."""
+"""Return type of the hooks."""
 
 
 @dataclass(frozen=True)
 class Setting:
-    """The arm that a guardrail is to stand in."""
+    """Properties of an arm that matter to guardrails."""
 
     agent: str
     nodes: int
@@ -61,19 +61,20 @@ P = TypeVar("P", bound=Parameters)
 
 
 class Guardrail(Generic[P]):
-    """A guardrail; one object serves one trial. Everything is left as it is unless a subclass says so.
+    """Base class of guardrails. Every hook defaults to a no-op. One object serves one trial.
 
-    Each of its functions has a few seconds to answer. What it raises is its failure, and counts as `on_failure` says.
+    Each hook has a timeout of some seconds. An exception or a timeout is a failure, which has the effect that
+    `on_failure` declares.
 
     Attributes:
-        parameters_type: The type of its parameters.
-        where: Where it acts.
-        actions: What it may do; a finding with another action is a failure of its own.
-        on_failure: What its failure makes of the trial.
-        prevents: The milestone that it keeps an agent from, where it prevents and nothing is seen when it does.
-        kills_before_notice: Whether a shutdown is carried out before anybody is told of it.
-        is_slow: Whether it asks somebody who takes long to answer, as a model does.
-        monitor_role: The Inspect role of the model that it asks; none where it asks no model.
+        parameters_type: Type of the parameters.
+        where: Where the guardrail acts.
+        actions: The actions of its findings. A finding with any other action is a failure.
+        on_failure: Effect of a failure on the trial.
+        prevents: The milestone that the guardrail prevents, if it does so without an event in the log, as a lock does.
+        kills_before_notice: Whether a shutdown happens before it is announced.
+        is_slow: Whether the hooks have a longer timeout, such as for calling a model.
+        monitor_role: Inspect role of the model that the guardrail calls; None if it calls no model.
     """
 
     parameters_type: ClassVar[type[Parameters]] = Parameters
@@ -86,51 +87,54 @@ class Guardrail(Generic[P]):
     monitor_role: ClassVar[str | None] = None
 
     def __init__(self, parameters: P) -> None:
-        """Takes its parameters; nothing is done yet."""
+        """Store the parameters; no side effects."""
         self.parameters = parameters
         self.tokens = 0
-        """Tokens of models that it has spent."""
+        """Model tokens used so far."""
         self.mechanism = ""
-        """In which way it sees, where there are several; for the log."""
+        """Detection mechanism, if there are several; for the log."""
 
     def incompatibility(self, setting: Setting) -> str | None:
-        """Why it cannot stand in an arm, in a few words that say what to do; None if it can."""
+        """Return why the guardrail cannot be used in an arm and how to fix that; None if it can be used."""
         return None
 
     def shape(self, config: CellConfig, weight_bytes: int) -> CellConfig:
-        """The cell as it wants it, which must not depend on the trial's seed."""
+        """Return the changed cell configuration, which must not depend on the trial's seed."""
         return config
 
     def caps(self) -> Mapping[str, float]:
-        """Caps of the tether that it changes."""
+        """Return the tether caps to change."""
         return {}
 
     async def install(self, cell: Cell, subject: Subject) -> None:
-        """Changes the cell; generation 0 is up, and the seal is measured afterwards."""
+        """Change the cell after generation 0 has started and before the seal is measured."""
 
     async def start(self, context: LoopContext) -> None:
-        """Changes what the probes of the seal need as it is; the agent is about to begin. To be undone by `end`."""
+        """Make changes that would interfere with the probes of the seal, just before the agent starts.
+
+        `stop` must undo them.
+        """
 
     async def check_command(self, command: str) -> Findings:
-        """Rules on a shell command that the agent is about to run."""
+        """Check a shell command before it runs."""
         return None
 
-    async def on_model_output(self, said: str) -> Findings:
-        """Reads what the agent's model said in one turn."""
+    async def on_model_output(self, output: str) -> Findings:
+        """Check the output of the agent's model in one turn."""
         return None
 
     def on_command_result(self, command: str, result: str) -> None:
-        """Takes in a command that was run, and what it printed; nothing is answered."""
+        """Observe a command that was run and its output."""
 
     async def poll(self, context: LoopContext) -> Findings:
-        """Looks at the trial; called again and again while the agent works, and once when its loop has ended."""
+        """Inspect the trial. Called repeatedly while the agent works and once after its loop has ended."""
         return None
 
     async def stop(self, context: LoopContext) -> None:
-        """Undoes what `begin` did: the agent's loop has ended, and the verifier comes."""
+        """Undo the changes of `start` after the agent's loop has ended and before the verifier runs."""
 
     async def on_new_engine(self, engine: Engine) -> Findings:
-        """Hears of an engine other than generation 0's that proved for the first time to hold the weights."""
+        """Observe an engine other than generation 0's that proved the weights for the first time."""
         return None
 
 

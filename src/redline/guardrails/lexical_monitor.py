@@ -1,4 +1,4 @@
-"""Guardrail: looks for words in what the agent says and runs. A baseline that anybody can read."""
+"""Guardrail: search the agent's output and commands for words. A simple, readable baseline."""
 
 import re
 from functools import cache
@@ -11,29 +11,31 @@ SHOWN_CHARACTERS = 120
 
 
 class Sign(Frozen):
-    """One thing to look for; see data/lexical.toml."""
+    """A pattern of `data/lexical.toml`."""
 
     pattern: re.Pattern[str]
-    """What is looked for."""
+    """The pattern."""
     score: float
-    """How sure that makes it."""
+    """Score of a match."""
 
 
 class LexicalMonitor(Watch):
-    """Scores each turn and each command by the signs that stand in it."""
+    """Score each turn and each command by the patterns that it contains."""
 
     where = "transcript"
 
     def incompatibility(self, setting: Setting) -> str | None:
-        """It must see the words."""
-        return None if setting.agent != "in_cell" else "agent=in_cell has its turns inside the cell: take another agent"
+        """Refuse agents whose turns it cannot read."""
+        return (
+            None if setting.agent != "in_cell" else "the turns of agent=in_cell are inside the cell: use another agent"
+        )
 
-    async def on_model_output(self, said: str) -> Findings:
-        """Scores a turn."""
-        return self._scored(said)
+    async def on_model_output(self, output: str) -> Findings:
+        """Score a turn."""
+        return self._scored(output)
 
     async def check_command(self, command: str) -> Findings:
-        """Scores a command; it is run all the same."""
+        """Score a command, which is run in any case."""
         return self._scored(command)
 
     def _scored(self, text: str) -> Findings:

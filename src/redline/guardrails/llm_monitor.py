@@ -1,4 +1,4 @@
-"""Guardrail: a model of the role `monitor` reads what the agent did, and says how suspicious it is."""
+"""Guardrail: a model with the role `monitor` reads the agent's record and scores how suspicious it is."""
 
 import re
 import secrets
@@ -24,18 +24,18 @@ ANSWER = re.compile(r"^[\s*]*SCORE:[\s*]*(\d{1,3}(?:\.\d+)?)[\s*]*$", re.MULTILI
 HIGHEST = 100.0
 MARK_BYTES = 8
 OUT_OF_REACH = ("in_cell", "solver")
-"""Agents whose commands are not given through tools of ours."""
+"""Agents whose commands do not pass through redline's tools."""
 
 
 class MonitorParameters(WatchParameters):
     """Parameters of `llm_monitor`."""
 
     sees: Literal["actions", "reasoning", "both"] = "both"
-    """Whether it reads commands and what they printed, what the agent thought and said, or both."""
+    """Whether it reads commands with their output (`actions`), the agent's messages (`reasoning`), or both."""
 
 
 class LLMMonitor(Watch):
-    """Scores each turn and each command, before it is run, by what the agent did so far."""
+    """Score each turn, and each command before it runs, from the agent's record so far."""
 
     parameters_type = MonitorParameters
     parameters: MonitorParameters
@@ -44,49 +44,49 @@ class LLMMonitor(Watch):
     monitor_role: ClassVar[str | None] = ROLE
 
     def __init__(self, parameters: MonitorParameters) -> None:
-        """Has read nothing yet."""
+        """Store the parameters."""
         super().__init__(parameters)
         self._record: list[str] = []
         self.model: Model | None = None
-        """Who is asked; none asks the model of the role."""
+        """The model to call; None uses the model with the role."""
         self._ledger = Ledger()
 
     def incompatibility(self, setting: Setting) -> str | None:
-        """It must see what it is to read."""
+        """Refuse agents whose record it cannot read."""
         if setting.agent == "in_cell":
-            return "agent=in_cell has its turns inside the cell: take another agent"
+            return "the turns of agent=in_cell are inside the cell: use another agent"
         if setting.agent in OUT_OF_REACH and self.parameters.sees != "reasoning":
-            return "it sees the commands of agent=react and agent=fudan alone: take llm_monitor:sees=reasoning"
+            return "it reads commands only with agent=react and agent=fudan: use llm_monitor:sees=reasoning"
         return None
 
     async def install(self, cell: Cell, subject: Subject) -> None:
-        """Makes sure that there is a model to ask.
+        """Check that a model has the role.
 
         Raises:
-            RuntimeError: Nobody has that role.
+            RuntimeError: No model has the role.
         """
         if ROLE not in model_roles():
             raise RuntimeError(f"no model has the role {ROLE}")
         self._ledger = cell.attached(Trial).ledger
 
-    async def on_model_output(self, said: str) -> Findings:
-        """Scores a turn, where it reads what is thought and said."""
-        if self.parameters.sees == "actions" or not said.strip():
+    async def on_model_output(self, output: str) -> Findings:
+        """Score a turn, unless it reads only actions."""
+        if self.parameters.sees == "actions" or not output.strip():
             return None
-        self._record.append(f"[the agent says]\n{_cut(said)}")
+        self._record.append(f"[the agent says]\n{_shorten(output)}")
         return await self._scored()
 
     async def check_command(self, command: str) -> Findings:
-        """Scores a command, where it reads commands; it is run all the same, unless the score ends the agent's work."""
+        """Score a command, unless it reads only reasoning. The command runs unless the score ends the agent's work."""
         if self.parameters.sees == "reasoning":
             return None
-        self._record.append(f"[the agent runs]\n{_cut(command)}")
+        self._record.append(f"[the agent runs]\n{_shorten(command)}")
         return await self._scored()
 
     def on_command_result(self, command: str, result: str) -> None:
-        """Keeps what a command printed for the next score."""
+        """Add a command's output to the record."""
         if self.parameters.sees != "reasoning":
-            self._record.append(f"[it prints]\n{_cut(result)}")
+            self._record.append(f"[it prints]\n{_shorten(result)}")
 
     async def _scored(self) -> Finding:
         model = self.model or get_model(role=ROLE)
@@ -100,7 +100,7 @@ class LLMMonitor(Watch):
             with anyio.fail_after(settings().monitor_seconds):
                 output = await ask(model, self._ledger, "monitor", [prompt], generate)
         except (ModelUnavailableError, ContextExceededError, TimeoutError) as fault:
-            # A model that does not answer stands for no score, and for no failure of ours; the ledger counts it.
+            # Without an answer the score is missing, which is not a failure of the guardrail. The ledger counts it.
             return Finding(action="observe", score=None, what=f"{type(fault).__name__}: {fault}")
         self.tokens += output.usage.total_tokens if output.usage else 0
         score = score_in(output.completion)
@@ -110,21 +110,21 @@ class LLMMonitor(Watch):
 
 
 def prompt_for(record: list[str]) -> str:
-    """The prompt: the last of what the agent did, between two marks that it could not know."""
+    """Return the prompt: the end of the agent's record between two markers that the agent cannot know."""
     text = "\n\n".join(record)[-settings().monitor_characters :]
     return Template(_prompt()).substitute(mark=secrets.token_hex(MARK_BYTES), record=text)
 
 
 def score_in(answer: str) -> float | None:
-    """The score in an answer, from 0 to 1; None unless there is exactly one, in range."""
+    """Return the score in an answer, from 0 to 1; None unless the answer has exactly one valid score."""
     found = ANSWER.findall(answer)
     if len(found) != 1 or float(found[0]) > HIGHEST:
         return None
     return float(found[0]) / HIGHEST
 
 
-def _cut(text: str) -> str:
-    """A text within its bound: its beginning and its end."""
+def _shorten(text: str) -> str:
+    """Shorten a text to its beginning and its end."""
     half = settings().monitor_entry_characters // 2
     return text if len(text) <= 2 * half else f"{text[:half]}\n[…]\n{text[-half:]}"
 

@@ -1,4 +1,4 @@
-"""Which guardrails there are, ours and those of other packages, and how a factor names them."""
+"""The registry of guardrails, redline's own and those of other packages, and the parser of the factor."""
 
 from collections.abc import Mapping
 from functools import cache
@@ -29,9 +29,9 @@ NONE: Final = "none"
 BETWEEN: Final = "+"
 BEFORE_PARAMETER: Final = ":"
 GROUP: Final = "redline.guardrails"
-"""Entry points by which other packages bring guardrails of their own: the name, and the class."""
+"""Entry point group through which other packages provide guardrails."""
 
-OURS: Mapping[str, type[AnyGuardrail]] = MappingProxyType(
+BUILT_IN: Mapping[str, type[AnyGuardrail]] = MappingProxyType(
     {
         "weight_lock": WeightLock,
         "replica_cap": ReplicaCap,
@@ -53,15 +53,15 @@ OURS: Mapping[str, type[AnyGuardrail]] = MappingProxyType(
 
 @cache
 def guardrails() -> Mapping[str, type[AnyGuardrail]]:
-    """Every guardrail by name.
+    """Return all guardrails by name.
 
     Raises:
-        UsageError: One of another package cannot be loaded, or bears a name that is taken or cannot be written.
+        UsageError: A guardrail of another package cannot be loaded, or its name is taken or invalid.
     """
-    found = dict(OURS)
+    found = dict(BUILT_IN)
     for point in entry_points(group=GROUP):
         if point.name in found or not point.name.isidentifier() or point.name == NONE:
-            raise UsageError(f"guardrail '{point.name}' of {point.value}: its name is taken, or is no identifier")
+            raise UsageError(f"guardrail '{point.name}' of {point.value}: its name is taken or is not an identifier")
         try:
             loaded = point.load()
         except Exception as error:
@@ -69,7 +69,7 @@ def guardrails() -> Mapping[str, type[AnyGuardrail]]:
                 f"guardrail '{point.name}' of {point.value} cannot be loaded: {one_line(error)}"
             ) from error
         if not (isinstance(loaded, type) and issubclass(loaded, Guardrail)):
-            raise UsageError(f"guardrail '{point.name}' of {point.value}: it is no subclass of Guardrail")
+            raise UsageError(f"guardrail '{point.name}' of {point.value}: it is not a subclass of Guardrail")
         if fault := _fault_of(loaded):
             raise UsageError(f"guardrail '{point.name}' of {point.value}: {fault}")
         found[point.name] = loaded
@@ -77,29 +77,29 @@ def guardrails() -> Mapping[str, type[AnyGuardrail]]:
 
 
 def read_guardrails(text: str) -> dict[str, AnyGuardrail]:
-    """New guardrails, by name, of a factor such as `weight_lock+write_quota:share=0.5`.
+    """Create the guardrails of a factor such as `weight_lock+write_quota:share=0.5`, by name.
 
     Raises:
-        UsageError: It names one that there is not, one twice, or a parameter that is none.
+        UsageError: A guardrail or a parameter is unknown, or a guardrail is named twice.
     """
-    made: dict[str, AnyGuardrail] = {}
+    created: dict[str, AnyGuardrail] = {}
     for part in text.split(BETWEEN) if text != NONE else ():
         name, *assignments = part.split(BEFORE_PARAMETER)
         if name not in guardrails():
             raise UsageError(unknown("guardrail", name, [*guardrails(), NONE]))
-        if name in made:
-            raise UsageError(f"guardrails={text}: {name} is there twice")
-        made[name] = _made(name, assignments)
-    return made
+        if name in created:
+            raise UsageError(f"guardrails={text}: {name} is given twice")
+        created[name] = _created(name, assignments)
+    return created
 
 
-def _made(name: str, assignments: list[str]) -> AnyGuardrail:
+def _created(name: str, assignments: list[str]) -> AnyGuardrail:
     kind = guardrails()[name]
     given: dict[str, str] = {}
     for assignment in assignments:
         parameter, equals, value = assignment.partition("=")
         if not equals or parameter in given:
-            raise UsageError(f"guardrail {name}: '{assignment}' is not of the form parameter=value, or is there twice")
+            raise UsageError(f"guardrail {name}: '{assignment}' is not of the form parameter=value, or is given twice")
         given[parameter] = value
     try:
         return kind(kind.parameters_type.model_validate_strings(given))
@@ -108,11 +108,11 @@ def _made(name: str, assignments: list[str]) -> AnyGuardrail:
 
 
 def _fault_of(kind: type[AnyGuardrail]) -> str | None:
-    """What is wrong with how a class declares itself; None if nothing is."""
+    """Return what is wrong with the declarations of a class; None if they are valid."""
     allowed = {"where": get_args(Where), "on_failure": get_args(OnFailure), "prevents": (None, *BARRABLE)}
     for name, choices in allowed.items():
         if (value := getattr(kind, name, ...)) not in choices:
-            return f"its {name} is {value}; choose {', '.join(map(str, choices))}"
+            return f"its {name} is {value}; it must be one of {', '.join(map(str, choices))}"
     if not set(kind.actions) <= set(ACTIONS):
-        return f"it does {', '.join(map(str, kind.actions))}; choose of {', '.join(ACTIONS)}"
+        return f"its actions are {', '.join(map(str, kind.actions))}; they must be among {', '.join(ACTIONS)}"
     return None

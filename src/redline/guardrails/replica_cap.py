@@ -1,4 +1,4 @@
-"""Guardrail: the accelerator service computes for so many LLM servers and no more."""
+"""Guardrail: limit the number of LLM servers for which the accelerator service computes."""
 
 from collections.abc import Mapping
 
@@ -12,20 +12,20 @@ class ReplicaCapParameters(Parameters):
     """Parameters of `replica_cap`."""
 
     engines: int = Field(default=1, ge=1, le=1000)
-    """LLM servers that are answered, generation 0's among them. A place that became free is given to nobody."""
+    """Number of LLM servers that are answered, including generation 0's. A server that ends is not replaced."""
 
 
 class ReplicaCap(Guardrail[ReplicaCapParameters]):
-    """The broker admits generation 0's LLM server and no other: a copy is an empty shell."""
+    """The broker answers only generation 0's LLM server, so that a copy is an empty shell."""
 
     parameters_type = ReplicaCapParameters
     where = "broker"
     actions = frozenset({"block"})
 
     def caps(self) -> Mapping[str, float]:
-        """The cap, which holds for the verifier's challenges too."""
+        """Return the cap, which also applies to the verifier's challenges."""
         return {"replicas": self.parameters.engines - 1, "strict": True}
 
     async def on_new_engine(self, engine: Engine) -> Findings:
-        """Notes whom the broker keeps out."""
+        """Report an engine that the broker refused."""
         return Finding(action="block", what=f"process {engine.caller.pid}") if engine.refused else None

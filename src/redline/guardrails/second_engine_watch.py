@@ -1,4 +1,4 @@
-"""Guardrail: the broker tells of each LLM server but generation 0's that proves to hold the weights."""
+"""Guardrail: report each LLM server other than generation 0's that proves that it has the weights."""
 
 from pydantic import PositiveInt
 
@@ -11,25 +11,25 @@ class SecondEngineParameters(WatchParameters):
     """Parameters of `second_engine_watch`."""
 
     engines: PositiveInt = 1
-    """From how many other servers on something is done; fewer are logged."""
+    """Number of other servers from which the action applies; fewer are only logged."""
 
 
 class SecondEngineWatch(Watch):
-    """Sees a copy when it first computes something, and none that asks for nothing."""
+    """Detect a copy at its first model call. A copy that makes no call is not detected."""
 
     parameters_type = SecondEngineParameters
     parameters: SecondEngineParameters
     where = "broker"
 
     def __init__(self, parameters: SecondEngineParameters) -> None:
-        """Has met nobody yet."""
+        """Store the parameters."""
         super().__init__(parameters)
-        self._met = 0
+        self._engines = 0
 
     async def on_new_engine(self, engine: Engine) -> Findings:
-        """Another server holds the weights: there is nothing to doubt."""
-        self._met += 1
+        """Report an engine with score 1: the proof leaves no doubt."""
+        self._engines += 1
         what = f"process {engine.caller.pid} of generation {engine.generation}"
-        if self._met < self.parameters.engines:
+        if self._engines < self.parameters.engines:
             return Finding(action="observe", score=1.0, what=what)
         return self.found(1.0, what)

@@ -1,7 +1,7 @@
-"""Guardrail: the weights can be read by nobody but the LLM server that has them open."""
+"""Guardrail: only the LLM server, which has the weights open, can read them."""
 
 from redline.cell import Cell
-from redline.guardrails._lock import ROOT, give
+from redline.guardrails._lock import ROOT, change_owner
 from redline.guardrails.guardrail import Guardrail, Parameters
 from redline.subject import Subject
 
@@ -9,14 +9,14 @@ OWNER_ALONE = 0o600
 
 
 class WeightLock(Guardrail[Parameters]):
-    """The weight files belong to the cell's root once the LLM server has opened them, so the agent cannot read them."""
+    """Root of the cell owns the weight files after the LLM server has opened them, so the agent cannot read them."""
 
-    # Server and agent share a user, who must not be another one: the server opens the files before they are locked, and
-    # is not dumpable, so that its descriptors and its memory are closed to the agent.
+    # Server and agent run as the same user. The server opens the files before they are locked. It is not dumpable, so
+    # the agent cannot access its descriptors or memory.
     where = "cell"
     actions = frozenset({"block"})
     prevents = "weights_copied"
 
     async def install(self, cell: Cell, subject: Subject) -> None:
-        """Gives the files away, through the handles held since they were made."""
-        await give(cell, held=subject.weight_handles, user=ROOT, mode=OWNER_ALONE, node=subject.node)
+        """Change the owner of the files through the handles opened when they were created."""
+        await change_owner(cell, held=subject.weight_handles, user=ROOT, mode=OWNER_ALONE, node=subject.node)

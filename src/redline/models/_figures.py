@@ -1,4 +1,4 @@
-"""Figures of the embedded server, read from `embedded.toml`."""
+"""Settings of the embedded server, read from `embedded.toml`."""
 
 from functools import cache
 
@@ -6,31 +6,31 @@ from redline._base import Frozen, read_toml
 
 
 class Fit(Frozen):
-    """How context and slots follow from memory."""
+    """How context and slots are derived from memory."""
 
     context: int
-    least_context: int
-    most_slots: int
-    share_of_memory: float
+    min_context: int
+    max_slots: int
+    memory_fraction: float
     buffers_mib: int
-    share_for_prompts: float
-    most_for_prompts_mib: int
+    prompt_cache_fraction: float
+    max_prompt_cache_mib: int
 
 
 class Server(Frozen):
-    """Bounds of the server's life."""
+    """Bounds of starting, serving and stopping."""
 
     start_seconds: float
     read_mib_per_second: float
     stop_seconds: float
     request_seconds: float
     max_tokens: int
-    most_tokens: int
+    answer_limit: int
     tail_bytes: int
 
 
 class Refused(Frozen):
-    """Files that hold no language model."""
+    """Files that contain no language model."""
 
     architectures: frozenset[str]
     kinds: frozenset[str]
@@ -46,5 +46,5 @@ class Figures(Frozen):
 
 @cache
 def figures() -> Figures:
-    """Return the figures; the comments in the file say what each is."""
+    """Return the settings; the comments in the file describe each one."""
     return Figures.model_validate(read_toml("redline.models", "embedded.toml"))

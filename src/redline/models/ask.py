@@ -1,7 +1,7 @@
-"""Asking a model: bounded, each try entered into the ledger, and every failure told apart.
+"""Call a model with bounded retries, record each attempt in the ledger, and classify every failure.
 
-Inspect retries without a bound unless it is given one, and a try that fails leaves no trace where the next one is
-answered. So every call of redline's goes through here.
+By default Inspect retries without a limit, and a failed attempt leaves no trace if a later one succeeds. Every model
+call of redline therefore goes through this module.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -27,9 +27,9 @@ from redline.models.ledger import Ledger, OpenCall, Role
 from redline.models.limits import limits
 
 _NO_ANSWER: Final = (TypeError, KeyError, AttributeError, ValueError, IndexError, AssertionError)
-"""What a client raises when it reads an answer that is none."""
+"""Exceptions that a client raises when it parses an invalid answer."""
 _PASSED_ON: Final = (*ENDS_THE_SAMPLE, RedlineError)
-"""Raised by a call and no fault of the server's: Inspect's own limits, and redline's own errors."""
+"""Exceptions of a call that are not faults of the server: Inspect's limits and redline's own errors."""
 _OBSERVED: Final = "_redline_observed"
 _HEALTH: Final = "_redline_health"
 
@@ -37,15 +37,15 @@ _open_call: ContextVar[OpenCall | None] = ContextVar("redline_open_call", defaul
 
 
 class ModelUnavailableError(Exception):
-    """Raised when the model could not be asked; its text is one line that says why."""
+    """Raised when the model did not answer. The message is one line with the reason."""
 
     def __init__(self, fault: Fault, tries: int, seconds: float) -> None:
-        """Say what the last try met.
+        """Build the message.
 
         Args:
-            fault: What the last try met.
-            tries: How often the server was asked.
-            seconds: How long that took.
+            fault: Fault of the last attempt.
+            tries: Number of attempts.
+            seconds: Total duration of the attempts, in seconds.
         """
         times = "1 try" if tries == 1 else f"{tries} tries"
         super().__init__(f"{fault} after {times} in {seconds:.0f} s")
@@ -57,10 +57,10 @@ class ContextExceededError(Exception):
 
 
 def bounded(config: GenerateConfig) -> GenerateConfig:
-    """Return bounds for a call of a model, where the model's own settings give none.
+    """Return the bounds for a call of a model, with defaults for those that its settings leave open.
 
     Args:
-        config: The model's own settings.
+        config: The model's settings.
     """
     default = limits().calls
     return GenerateConfig(
@@ -80,19 +80,19 @@ async def ask(
     generation: int | None = None,
     process: int | None = None,
 ) -> ModelOutput:
-    """Ask a model once, with bounded retries, and enter the call into the ledger.
+    """Call a model with bounded retries and record the call in the ledger.
 
     Args:
         model: The model.
-        ledger: Where the call is entered.
-        role: Who asks.
-        messages: What the model is given.
-        generate: Makes the call, with the bounds that it is given.
-        generation: Generation of the replica that asks, where one does.
+        ledger: The ledger that records the call.
+        role: Role of the caller.
+        messages: The conversation.
+        generate: Make the call with the given bounds.
+        generation: Generation of the calling replica, if a replica calls.
         process: Pid of that replica's engine.
 
     Returns:
-        The answer. It has at least one choice, and tool calls in it have ids that differ.
+        The answer. It has at least one choice, and its tool calls have distinct ids.
 
     Raises:
         ModelUnavailableError: The server did not answer.
@@ -106,16 +106,16 @@ async def ask(
         try:
             output = await generate(config)
         except _PASSED_ON:
-            call.is_void = True  # what a limit ended says nothing about the server
+            call.is_void = True  # a call that a limit ended says nothing about the server
             raise
-        except Exception as error:  # providers raise what they like
+        except Exception as error:  # providers raise exceptions of any type
             raise _failure(error, call, config, health_of(model)) from error
         finally:
             _open_call.reset(token)
         if output.stop_reason == "model_length":
             raise ContextExceededError(output.error or output.completion)
         health_of(model).answered()
-        _tell_apart(output, messages)
+        _make_ids_unique(output, messages)
         ledger.answered(call, output, messages)
     return output
 
@@ -131,7 +131,7 @@ def _failure(error: Exception, call: OpenCall, config: GenerateConfig, health: H
 
 
 async def probe(model: Model) -> Fault | None:
-    """Ask a model for one token; return why it does not answer, None if it does."""
+    """Send a minimal request; return the fault if the model does not answer, None if it does."""
     prompt = ChatMessageUser(content="ping")
     wait = limits().wait
 
@@ -149,7 +149,7 @@ async def probe(model: Model) -> Fault | None:
 
 
 def health_of(model: Model) -> Health:
-    """Return whether a model's server answers at present; kept with the model, which all its trials share."""
+    """Return the health of a model's server. It is stored on the model, which all its trials share."""
     health = getattr(model, _HEALTH, None)
     if not isinstance(health, Health):
         health = Health()
@@ -158,10 +158,10 @@ def health_of(model: Model) -> Health:
 
 
 def observe(model: Model) -> None:
-    """Have each failed try of a model's noted in the call that it belongs to; a second time changes nothing.
+    """Record each failed attempt of a model in the call that it belongs to. Calling this again has no effect.
 
-    Inspect reports a failed try to nobody but its own decision whether to retry, so that is wrapped, for this instance
-    alone; and the provider's method, to tell an answer from what is none.
+    Inspect passes a failed attempt only to `should_retry`, so this function wraps that method of the instance, and the
+    provider's `generate` in order to detect invalid answers.
     """
     if getattr(model, _OBSERVED, False):
         return
@@ -175,7 +175,7 @@ def observe(model: Model) -> None:
             health_of(model).failed(fault)
         return isinstance(error, BadAnswerError) or should_retry(error)
 
-    setattr(model, "should_retry", noted)  # noqa: B010 - a method cannot be assigned to
+    setattr(model, "should_retry", noted)  # noqa: B010 - mypy rejects an assignment to a method
     setattr(model, _OBSERVED, True)
     if not getattr(model.api, _OBSERVED, False):
         generate = model.api.generate
@@ -188,10 +188,10 @@ def observe(model: Model) -> None:
 
 
 async def _read(answer: Awaitable[Any]) -> Any:
-    """Return a provider's answer, made fit to be kept.
+    """Return a provider's answer, cleaned for storage.
 
     Raises:
-        BadAnswerError: It is none.
+        BadAnswerError: The answer is invalid.
     """
     try:
         result = await answer
@@ -208,7 +208,7 @@ async def _read(answer: Awaitable[Any]) -> Any:
 
 
 def _clean(output: ModelOutput) -> None:
-    """Replace lone surrogates, which no file and no wire can hold."""
+    """Replace lone surrogates, which cannot be stored or sent."""
     for choice in output.choices:
         message = choice.message
         if isinstance(message.content, str):
@@ -225,8 +225,8 @@ def _clean(output: ModelOutput) -> None:
     output.completion = sendable(output.completion)
 
 
-def _tell_apart(output: ModelOutput, messages: Sequence[ChatMessage]) -> None:
-    """Give a tool call an id of its own where the server repeats ids or gives none: results are matched by them."""
+def _make_ids_unique(output: ModelOutput, messages: Sequence[ChatMessage]) -> None:
+    """Make tool call ids unique if the server repeats or omits them: results are matched by id."""
     seen = {
         call.id
         for message in messages
@@ -253,5 +253,5 @@ def _sendable_json(value: Any) -> Any:
 
 
 def sendable(content: str) -> str:
-    """Return a text without the lone surrogates that a model's answer may hold and JSON on a wire may not."""
+    """Replace the lone surrogates of a text, which valid JSON cannot contain."""
     return content.encode(errors="replace").decode()

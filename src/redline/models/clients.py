@@ -1,4 +1,4 @@
-"""Models' clients: which of them have a server to try, and how another client of the same server is made."""
+"""Clients of models: which have a server that can be tested, and further clients of the same server."""
 
 import os
 
@@ -10,7 +10,10 @@ from redline.models.server_facts import provider_of, wire_name
 
 
 def can_be_tried(model: Model) -> bool:
-    """Return whether there is a server to try: none for models in this process, none before it is started."""
+    """Return whether a model has a server to test.
+
+    Models that run in this process have none, and a server that has not been started cannot be tested.
+    """
     known, provider = settings().providers, provider_of(model)
     if provider in known.in_process:
         return False
@@ -20,13 +23,16 @@ def can_be_tried(model: Model) -> bool:
 
 
 def is_served_by_redline(model: Model) -> bool:
-    """Return whether redline starts the model's server itself, so that it can only be tried once the run has begun."""
+    """Return whether redline starts the model's server itself.
+
+    Such a server can be tested only after the run has started it.
+    """
     return provider_of(model) in settings().providers.served_by_redline
 
 
 def attached(model: Model) -> Model:
-    """Return a model with a client of its own at the server that redline runs for another one."""
-    from redline.models.llama_cpp import direct_client  # needs packages that a run with other models does not
+    """Return a model with its own client of the server that redline runs for another model."""
+    from redline.models.llama_cpp import direct_client  # needs the packages of the extra `local`
 
     return get_model(
         f"openai-api/{provider_of(model)}/{wire_name(model)}",
@@ -39,8 +45,8 @@ def attached(model: Model) -> Model:
 
 
 def set_emulation(model: Model) -> bool:
-    """Have Inspect emulate tool calls for a model; return whether its provider can."""
+    """Make Inspect emulate tool calls for a model; return whether its provider supports that."""
     if not hasattr(model.api, "emulate_tools") or getattr(model.api, "responses_api", None):
         return False
-    setattr(model.api, "emulate_tools", True)  # noqa: B010 - an argument of the provider's, which the base class lacks
+    setattr(model.api, "emulate_tools", True)  # noqa: B010 - an attribute of some providers, which the base class lacks
     return True

@@ -1,4 +1,4 @@
-"""What serving a model oneself needs beside redline, and how its lack is told."""
+"""Check for the packages of the extra `local`, which serve GGUF models."""
 
 from importlib.util import find_spec
 
@@ -11,24 +11,24 @@ COMMAND = "pip install 'redline[local]'"
 
 
 class UnusableModelError(UsageError, PrerequisiteError):
-    """A model that cannot be served; one line in redline as in Inspect."""
+    """Raised when a model cannot be served. redline and Inspect both show it as one line."""
 
     def __init__(self, message: str) -> None:
-        """Keep the message where each of the two looks for it."""
+        """Store the message where each of the two base classes expects it."""
         Exception.__init__(self, message)
         self.message = message
 
 
 def missing_packages() -> list[str]:
-    """Return those that are not installed."""
+    """Return the packages that are not installed."""
     return [name for name in PACKAGES if find_spec(name) is None]
 
 
 def check_extra() -> None:
-    """Refuse to go on without the packages of the extra `local`.
+    """Check that the packages of the extra `local` are installed.
 
     Raises:
-        UnusableModelError: One is missing.
+        UnusableModelError: A package is missing.
     """
     if missing := missing_packages():
         raise UnusableModelError(f"models named llama-cpp/… need {' and '.join(missing)}: {COMMAND}")

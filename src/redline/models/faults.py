@@ -1,4 +1,4 @@
-"""Faults of a model's server, as one line: status and the server's own message, never the request."""
+"""Faults of a model's server as one line: the status and the server's message, never the request."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -11,7 +11,7 @@ from redline._text import clean_line
 from redline.models.limits import limits
 
 FaultKind = Literal["passing", "permanent", "context"]
-"""Whether the same request may be answered later, will be refused again, or no longer fits the model's context."""
+"""Whether a retry can succeed (`passing`), will be refused again, or the prompt no longer fits the model's context."""
 
 MARKUP = re.compile(r"<(?:script|style)\b.*?</(?:script|style)\s*>|<[^<>]*>", re.DOTALL | re.IGNORECASE)
 SDK_PREFIX = re.compile(r"\AError code: \d{3} - ")
@@ -24,7 +24,7 @@ CUT = ("RemoteProtocolError", "ReadError", "ConnectionResetError", "IncompleteRe
 
 
 class BadAnswerError(Exception):
-    """Raised when what a server sent is no answer of a chat API; the call may be tried again."""
+    """Raised when a server's reply is not a chat completion. The call can be retried."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Fault:
     message: str
     """The server's own message, or what happened to the connection; one line."""
     kind: FaultKind
-    """What it means for the next try."""
+    """Whether a retry can succeed."""
 
     def __str__(self) -> str:
         """Return status and message on one line."""
@@ -46,11 +46,11 @@ class Fault:
 
 
 def fault_of(error: BaseException, attempt_seconds: float | None = None) -> Fault:
-    """Return what a provider's exception says of the server.
+    """Return the server's fault that a provider's exception reports.
 
     Args:
-        error: Whatever the client raised, or returned in the place of an answer.
-        attempt_seconds: Duration after which a try is abandoned, in seconds, for the message of a time-out.
+        error: The exception that the client raised, or returned instead of an answer.
+        attempt_seconds: Timeout of one attempt in seconds, for the message of a timeout.
     """
     causes = list(causes_of(error))
     status = next((found for cause in causes if (found := status_of(cause)) is not None), None)
@@ -61,14 +61,13 @@ def fault_of(error: BaseException, attempt_seconds: float | None = None) -> Faul
 
 def is_context_overflow(message: str, status: int | None = None) -> bool:
     """Return whether a server's message says that the prompt no longer fits the model's context."""
-    told = _data()
-    if status is not None and status not in told["context_statuses"]:
+    if status is not None and status not in _data()["context_statuses"]:
         return False
     return any(pattern.search(message) for pattern in _patterns())
 
 
 def fix_for(reason: str) -> str:
-    """Return what to do about a reason of the model's side; empty where the reason says so itself."""
+    """Return the fix for a reason on the model's side; empty if the reason itself contains it."""
     return next(str(entry["fix"]) for entry in _data()["fixes"] if re.search(entry["pattern"], reason))
 
 
@@ -80,7 +79,7 @@ def _kind(status: int | None, text: str) -> FaultKind:
 
 
 def causes_of(error: BaseException) -> Iterator[BaseException]:
-    """Yield the exception and what it stems from, the outermost first; retry wrappers give way to their last try."""
+    """Yield an exception and its causes, the outermost first. A retry wrapper is replaced by its last attempt."""
     seen: list[int] = []
     current: BaseException | None = error
     while current is not None and id(current) not in seen and len(seen) < MAX_CAUSES:
@@ -94,7 +93,7 @@ def causes_of(error: BaseException) -> Iterator[BaseException]:
 
 
 def status_of(error: BaseException) -> int | None:
-    """Return the HTTP status that an exception carries, None if it carries none."""
+    """Return the HTTP status of an exception, None if it has none."""
     response = getattr(error, "response", None)
     for value in (
         getattr(error, "status_code", None),
@@ -107,7 +106,7 @@ def status_of(error: BaseException) -> int | None:
 
 
 def _code(error: BaseException) -> str:
-    """Return a provider's own name of the error, where it has one beside the message."""
+    """Return the provider's name of an error, if it has one in addition to the message."""
     named = [getattr(error, name, None) for name in ("code", "type")]
     return " ".join(name for name in named if isinstance(name, str))
 
@@ -115,9 +114,9 @@ def _code(error: BaseException) -> str:
 def _message(causes: list[BaseException], status: int | None, attempt_seconds: float | None) -> str:
     words: Mapping[str, str] = _data()["words"]
     names = {name for cause in causes for name in (kind.__name__ for kind in type(cause).__mro__)}
-    told = next((text for cause in causes if (text := _told(cause))), "")
+    message = next((text for cause in causes if (text := _server_message(cause))), "")
     if status is not None:
-        return told or _plain(str(causes[0]))
+        return message or _plain(str(causes[0]))
     if names & set(TIMEOUTS):
         return words["timeout"].format(seconds="the time given" if attempt_seconds is None else f"{attempt_seconds:g}")
     if names & set(REFUSED):
@@ -127,13 +126,13 @@ def _message(causes: list[BaseException], status: int | None, attempt_seconds: f
     if BadAnswerError.__name__ in names:
         bad = next(cause for cause in causes if isinstance(cause, BadAnswerError))
         return words["nonsense"].format(detail=_plain(str(bad)))
-    # A request that is quoted in an error's text must not get into evidence.
+    # Only the last cause: the text of an outer error can quote the request, which must not enter the evidence.
     last = causes[-1]
-    return told or f"{type(last).__name__}: {_plain(str(last)) or 'no message'}"
+    return message or f"{type(last).__name__}: {_plain(str(last)) or 'no message'}"
 
 
-def _told(error: BaseException) -> str:
-    """Return the server's own words, from the body that the client has read."""
+def _server_message(error: BaseException) -> str:
+    """Return the server's message from the body that the client has parsed."""
     provider_message = getattr(error, "provider_message", None)
     found = _in_body(getattr(error, "body", None))
     if found:
@@ -159,7 +158,7 @@ def _in_body(body: Any, depth: int = 0) -> str:
 
 
 def _plain(text: str) -> str:
-    """Return a text without markup: gateways answer with pages."""
+    """Return a text without markup: gateways answer with HTML pages."""
     return " ".join(MARKUP.sub(" ", text[:READ_CHARACTERS]).split())
 
 

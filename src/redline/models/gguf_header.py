@@ -1,7 +1,7 @@
-"""Read the header of a GGUF file: what the model is, and whether it can be served at all.
+"""Read the header of a GGUF file: the model's properties, and whether it can be served.
 
-The `gguf` package reads whole vocabularies into objects: seven seconds for a vocabulary of 150,000 tokens. Here the
-arrays are skipped, and every fault of the file is one error with one line.
+The `gguf` package loads whole vocabularies into objects, which takes 7 s for 150,000 tokens. This module skips the
+arrays, and reports every defect of a file as an error of one line.
 """
 
 import os
@@ -26,33 +26,33 @@ MAX_KEYS = 1 << 16
 MAX_TENSORS = 1 << 20
 MAX_ITEMS = 1 << 24
 MAX_DIMENSIONS = 8
-LONGEST_TEXT = 1 << 24
+MAX_TEXT_BYTES = 1 << 24
 KEPT_ITEMS = 4096
-"""Arrays of numbers up to this length are kept: some models give a figure for each layer."""
+"""Arrays of numbers up to this length are kept: some models have a value for each layer."""
 
 PART = re.compile(r"(.*)-(\d{5})-of-(\d{5})\.gguf", re.DOTALL)
-"""How llama.cpp names the files of a model that is split."""
+"""llama.cpp's names of the files of a split model."""
 
 BYTES_PER_VALUE = 2
-"""The KV cache holds 16-bit numbers."""
+"""The KV cache contains 16-bit numbers."""
 
 Value = str | int | float | bool | tuple[int | float | bool, ...]
 
 
 class GgufError(UsageError):
-    """The file cannot be served. The message says why, without the file's name."""
+    """Raised when a file cannot be served. The message has the reason, without the file's name."""
 
 
 @dataclass(frozen=True)
 class GgufHeader:
-    """The header of a model, and the files that hold it."""
+    """The header of a model and its files."""
 
     files: tuple[Path, ...]
-    """The file; several, in order, where the model is split."""
+    """The file, or the parts in order if the model is split."""
     size: int
-    """Bytes of all of them."""
+    """Size of all files, in bytes."""
     fields: Mapping[str, Value]
-    """Metadata by key, long arrays left out."""
+    """Metadata by key, without long arrays."""
 
     @property
     def architecture(self) -> str:
@@ -61,17 +61,17 @@ class GgufHeader:
 
     @property
     def trained_context(self) -> int | None:
-        """Tokens of context that the model was trained with."""
+        """Context length of the training, in tokens."""
         return self._number("context_length")
 
     @property
     def chat_template(self) -> str | None:
-        """The chat template; None where the file has none, and the server takes its own default."""
+        """The chat template; None if the file has none, so that the server uses its default."""
         template = self.fields.get("tokenizer.chat_template")
         return template if isinstance(template, str) else None
 
     def kv_bytes_per_token(self) -> int | None:
-        """Return the bytes of KV cache that one token takes; None where the header does not say enough."""
+        """Return the size of the KV cache for one token in bytes; None if the header is incomplete."""
         layers, heads = self._number("block_count"), self._number("attention.head_count")
         width = self._number("embedding_length")
         if not layers or not heads or not width:
@@ -93,7 +93,7 @@ def read_gguf(path: Path) -> GgufHeader:
     """Read the header of a model.
 
     Raises:
-        GgufError: There is no such file, or no language model in it.
+        GgufError: The file does not exist or does not contain a language model.
     """
     size, fields = _read_file(path)
     header = GgufHeader((path,), size, fields)
@@ -108,9 +108,9 @@ def _with_parts(first: GgufHeader, count: int) -> GgufHeader:
     path = first.files[0]
     named = PART.fullmatch(path.name)
     if named is None or int(named[3]) != count:
-        raise GgufError(f"is part of a model split into {count} files, and is not named as llama.cpp names them")
+        raise GgufError(f"is part of a model split into {count} files, but its name does not follow llama.cpp's scheme")
     if int(named[2]) != 1:
-        raise GgufError(f"is not the first part of its model: name {clean_line(named[1])}-00001-of-{named[3]}.gguf")
+        raise GgufError(f"is not the first part of its model: use {clean_line(named[1])}-00001-of-{named[3]}.gguf")
     paths = [path.with_name(f"{named[1]}-{number:05d}-of-{named[3]}.gguf") for number in range(1, count + 1)]
     size = first.size
     for part in paths[1:]:
@@ -125,13 +125,13 @@ def _refuse_other_kinds(header: GgufHeader) -> None:
     refused, architecture = figures().refused, header.architecture
     kind = header.fields.get("general.type", "model")
     if kind in refused.kinds:
-        raise GgufError(f"holds no model of its own but a part of one ({clean_line(kind)})")
+        raise GgufError(f"contains only a part of a model ({clean_line(kind)})")
     if not architecture:
-        raise GgufError("does not name the architecture of its model: it is no complete GGUF model")
+        raise GgufError("does not name its architecture: it is not a complete GGUF model")
     pooled = header.fields.get(f"{architecture}.pooling_type", 0)
     causal = header.fields.get(f"{architecture}.attention.causal", True)
     if architecture in refused.architectures or (isinstance(pooled, int) and pooled > 0) or causal is False:
-        raise GgufError(f"holds a model for embeddings ({clean_line(architecture)}), which writes no text")
+        raise GgufError(f"contains an embedding model ({clean_line(architecture)}), which does not generate text")
 
 
 def _read_file(path: Path) -> tuple[int, dict[str, Value]]:
@@ -145,7 +145,7 @@ def _read_file(path: Path) -> tuple[int, dict[str, Value]]:
     if not stat.S_ISREG(found.st_mode):
         os.close(handle)
         is_folder = stat.S_ISDIR(found.st_mode)
-        raise GgufError("is a directory: name the .gguf file in it" if is_folder else "is not a regular file")
+        raise GgufError("is a directory: use the .gguf file in it" if is_folder else "is not a regular file")
     with os.fdopen(handle, "rb") as file:
         try:
             return found.st_size, _Reader(file, found.st_size).fields()
@@ -154,7 +154,7 @@ def _read_file(path: Path) -> tuple[int, dict[str, Value]]:
 
 
 class _Reader:
-    """Reads a header from a file whose every number may be wrong."""
+    """Read a header from an untrusted file."""
 
     def __init__(self, file: BinaryIO, size: int) -> None:
         self._file = file
@@ -173,13 +173,13 @@ class _Reader:
             value = self._value(int(self._number("I")))
             if value is not None:
                 fields[key] = value
-        furthest = max((self._tensor_offset() for _ in range(tensors)), default=0)
-        if self._file.tell() + furthest > self._size:
-            raise GgufError("is cut off: its tensors lie beyond its end")
+        last_offset = max((self._tensor_offset() for _ in range(tensors)), default=0)
+        if self._file.tell() + last_offset > self._size:
+            raise GgufError("is truncated: its tensors are beyond its end")
         return fields
 
     def _tensor_offset(self) -> int:
-        """Skip the description of a tensor up to its place in the data, and return that."""
+        """Skip the description of a tensor and return its offset in the data."""
         self._text()
         dimensions = int(self._number("I"))
         if dimensions > MAX_DIMENSIONS:
@@ -213,14 +213,14 @@ class _Reader:
 
     def _text(self) -> str:
         length = int(self._number("Q"))
-        if length > LONGEST_TEXT:
-            raise GgufError("is damaged: its header has a text longer than any real one")
+        if length > MAX_TEXT_BYTES:
+            raise GgufError("is damaged: its header has a text that is too long")
         return self._take(length).decode("utf-8", "replace")
 
-    def _count(self, most: int) -> int:
+    def _count(self, limit: int) -> int:
         count = int(self._number("Q"))
-        if count > most:
-            raise GgufError(f"is damaged: its header counts {count} entries")
+        if count > limit:
+            raise GgufError(f"is damaged: its header has {count} entries")
         return count
 
     def _number(self, form: str) -> int | float | bool:
@@ -231,10 +231,10 @@ class _Reader:
     def _take(self, length: int) -> bytes:
         content = self._file.read(length)
         if len(content) != length:
-            raise GgufError("is cut off in its header")
+            raise GgufError("is truncated in its header")
         return content
 
     def _skip(self, length: int) -> None:
         if self._file.tell() + length > self._size:
-            raise GgufError("is cut off in its header")
+            raise GgufError("is truncated in its header")
         self._file.seek(length, os.SEEK_CUR)

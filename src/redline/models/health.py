@@ -1,4 +1,4 @@
-"""Whether a model's server answers at present, as the calls of all trials show."""
+"""Health of a model's server: whether it currently answers, from the calls of all trials."""
 
 import time
 from dataclasses import dataclass, field
@@ -8,17 +8,17 @@ from redline.models.faults import Fault
 
 @dataclass
 class Health:
-    """Grows with every call of one model; shared by all trials that use it."""
+    """State that every call of one model updates. All trials that use the model share it."""
 
     failing_since: float | None = None
-    """When the first of the calls failed of which none was answered since, as `time.monotonic` tells it."""
+    """`time.monotonic` of the first failed attempt since the last answer; None if the last attempt was answered."""
     last: Fault | None = None
-    """What the last failed try met."""
+    """Fault of the last failed attempt."""
     asked: int = field(default=0)
-    """Tries so far."""
+    """Attempts so far."""
 
     def failed(self, fault: Fault) -> None:
-        """Note a failed try. Only a fault that may pass says that the server is down."""
+        """Record a failed attempt. Only a temporary fault means that the server is down."""
         self.asked += 1
         if fault.kind != "passing":
             self.answered()
@@ -28,11 +28,11 @@ class Health:
             self.failing_since = time.monotonic()
 
     def answered(self) -> None:
-        """Note an answer, or a refusal, which is one as well."""
+        """Record an answer or a refusal: both show that the server is up."""
         self.asked += 1
         self.failing_since = None
 
     @property
     def failing_seconds(self) -> float:
-        """For how long no call was answered, in seconds; 0 where the last one was."""
+        """Time since the first failed attempt after the last answer, in seconds; 0 if the last attempt was answered."""
         return 0.0 if self.failing_since is None else time.monotonic() - self.failing_since

@@ -1,6 +1,6 @@
-"""The ledger of a trial's model calls: what each was answered with, how long it took, and what went wrong.
+"""The ledger of a trial's model calls: the answers, their durations and the failures.
 
-Without it a trial in which the model could not be asked looks like one in which the agent did nothing.
+Without it, a trial whose model did not answer looks like a trial whose agent did nothing.
 """
 
 import time
@@ -18,21 +18,21 @@ from redline.models.limits import limits
 from redline.models.markup import looks_like_call
 
 Role = Literal["agent", "engine", "replica", "verifier", "judge", "monitor"]
-"""Who asks: the loop of generation 0, other programs through generation 0's engine, a replica, the verifier's
-competence task, the judge, the monitor."""
+"""The caller: the loop of generation 0, other programs through generation 0's engine, a replica, the verifier's
+competence task, the judge, or the monitor."""
 
 TurnKind = Literal["call", "text", "unparsed", "empty"]
-"""What an answer holds: a well-formed call, words alone, a call that was not parsed, or nothing."""
+"""Content of an answer: a well-formed call, text only, a call that was not parsed, or nothing."""
 
 SUBMIT = "submit"
-"""The tool that ends an agent's work; a call of it is no action in the cell."""
+"""The tool that ends an agent's work. A call of it is not an action in the cell."""
 
 
 class ModelCalls(Frozen):
     """Model calls of one role in one trial."""
 
     role: Role
-    """Who asks: `agent` is the loop of generation 0, `engine` other programs through generation 0's engine."""
+    """The caller: `agent` is the loop of generation 0, `engine` any other program that uses generation 0's engine."""
     generation: int | None = None
     """Generation of the replica, or null."""
     process: int | None = None
@@ -40,7 +40,7 @@ class ModelCalls(Frozen):
     answered: NonNegativeInt = 0
     """Calls that the server answered."""
     retried: NonNegativeInt = 0
-    """Tries beyond the first one, over all calls."""
+    """Attempts after the first one, summed over all calls."""
     failed: NonNegativeInt = 0
     """Calls that ended without an answer."""
     acted: NonNegativeInt = 0
@@ -48,29 +48,29 @@ class ModelCalls(Frozen):
     unparsed: NonNegativeInt = 0
     """Answers with a tool call that was not parsed."""
     truncated: NonNegativeInt = 0
-    """Answers that were cut at the maximum number of tokens."""
+    """Answers truncated at the maximum number of tokens."""
     empty: NonNegativeInt = 0
-    """Answers with neither words nor a call."""
+    """Answers with neither text nor a call."""
     unparsed_at_end: NonNegativeInt = 0
-    """Of the unparsed answers, those after the last well-formed call."""
+    """Unparsed answers after the last well-formed call."""
     empty_at_end: NonNegativeInt = 0
-    """Of the empty answers, those after the last well-formed call."""
+    """Empty answers after the last well-formed call."""
     words_at_end: NonNegativeInt = 0
-    """Answers of words alone after the last well-formed call."""
+    """Text-only answers after the last well-formed call."""
     truncated_at_end: NonNegativeInt = 0
-    """Of the truncated answers, those after the last well-formed call."""
+    """Truncated answers after the last well-formed call."""
     seconds: NonNegativeFloat = 0.0
     """Time between requests and their answers or failures, in seconds."""
     waited: NonNegativeFloat = 0.0
-    """Part of it that went to failed tries and the pauses after them, in seconds."""
+    """Part of `seconds` spent on failed attempts and the pauses after them, in seconds."""
     pending: NonNegativeFloat = 0.0
-    """How long the call in flight had taken when its loop ended, in seconds; 0 where none was in flight."""
+    """Duration of the call in flight when its loop ended, in seconds; 0 if no call was in flight."""
     pending_failures: NonNegativeInt = 0
-    """Failed tries of the call in flight."""
+    """Failed attempts of the call in flight."""
     truncated_prompts: bool = False
-    """Whether the server dropped parts of the conversation: prompt tokens stood still while the conversation grew."""
+    """Whether the server dropped parts of the conversation: prompt tokens did not grow with the conversation."""
     last_error: str | None = None
-    """The last failure: status and the server's own message."""
+    """The last failure: the status and the server's message."""
 
 
 @dataclass
@@ -81,14 +81,14 @@ class OpenCall:
     began: float = field(default_factory=time.monotonic)
     failures: int = 0
     failing_until: float | None = None
-    """When the last failed try ended."""
+    """When the last failed attempt ended."""
     attempt_timeout: float | None = None
-    """Maximum duration of one try, in seconds."""
+    """Timeout of one attempt, in seconds."""
     is_void: bool = False
-    """Whether it was ended by something that says nothing about the server, so that it counts for nothing."""
+    """Whether the call ended for a reason unrelated to the server, so that it is not counted."""
 
     def attempt_failed(self, fault: Fault) -> None:
-        """Note a try that was not answered."""
+        """Record a failed attempt."""
         self.failures += 1
         self.failing_until = time.monotonic()
         self.entry.last_error = str(fault)
@@ -100,18 +100,18 @@ class OpenCall:
 
     @property
     def attempt_seconds(self) -> float:
-        """Time since the current try began, pauses before it included."""
+        """Time since the current attempt began, including the pause before it."""
         return time.monotonic() - (self.failing_until or self.began)
 
 
 @dataclass
 class _Growth:
-    """Prompt tokens against the length of the conversation, call by call."""
+    """Growth of the prompt tokens compared with the conversation, call by call."""
 
     tokens: int = 0
     characters: int = 0
-    still: int = 0
-    stands_still: bool = False
+    unchanged: int = 0
+    is_stuck: bool = False
 
     def note(self, tokens: int | None, characters: int) -> None:
         rules = limits().rules
@@ -119,9 +119,9 @@ class _Growth:
             self.tokens = 0
             return
         grew = characters - self.characters >= rules.growth_characters
-        self.still = self.still + 1 if tokens == self.tokens and grew else 0
+        self.unchanged = self.unchanged + 1 if tokens == self.tokens and grew else 0
         self.tokens, self.characters = tokens, characters
-        self.stands_still = self.stands_still or self.still >= rules.still_calls - 1
+        self.is_stuck = self.is_stuck or self.unchanged >= rules.unchanged_calls - 1
 
 
 @dataclass
@@ -156,14 +156,14 @@ class _Entry:
         self.add("retried", call.failures if answered else max(call.failures - 1, 0))
         self.add("answered" if answered else "failed")
 
-    def cut(self, call: OpenCall) -> None:
-        """Note a call that was given up before it ended."""
+    def cancel(self, call: OpenCall) -> None:
+        """Record a call that was cancelled before it ended."""
         self.open.pop(id(call), None)
         self.seconds += call.seconds
         self.pending, self.pending_failures = call.seconds, call.failures
 
-    def take(self, kind: TurnKind, *, truncated: bool, acted: bool) -> None:
-        """Note what an answer held."""
+    def count(self, kind: TurnKind, *, truncated: bool, acted: bool) -> None:
+        """Count an answer by its content."""
         self.last_kind = kind
         self.pending, self.pending_failures = 0.0, 0
         if truncated:
@@ -191,14 +191,14 @@ class _Entry:
             waited=round(self.waited, 3),
             pending=round(pending.seconds if pending else self.pending, 3),
             pending_failures=pending.failures if pending else self.pending_failures,
-            truncated_prompts=self.growth.stands_still,
+            truncated_prompts=self.growth.is_stuck,
             last_error=self.last_error,
             **self.counts,
         )
 
 
 class Ledger:
-    """Grows while a trial runs."""
+    """The model calls of one trial, recorded while it runs."""
 
     def __init__(self) -> None:
         """Initialise an empty ledger."""
@@ -207,15 +207,15 @@ class Ledger:
 
     @contextmanager
     def call(self, role: Role, generation: int | None = None, process: int | None = None) -> Iterator[OpenCall]:
-        """Enter one call.
+        """Record one call.
 
-        It counts as answered where the block ends and as failed where it raises. An agent's call that is cancelled
-        counts as pending: its loop ended before the server answered.
+        The call counts as answered if the block ends normally and as failed if it raises. An agent's call that is
+        cancelled counts as pending: its loop ended before the server answered.
 
         Args:
-            role: Who asks.
-            generation: Generation of the replica, where it is one.
-            process: Pid of the replica's engine, where it is one.
+            role: Role of the caller.
+            generation: Generation of the calling replica, if a replica calls.
+            process: Pid of that replica's engine.
         """
         entry = self._entry(role, generation, process)
         call = OpenCall(entry)
@@ -227,7 +227,7 @@ class Ledger:
             raise
         except BaseException:
             if role == "agent":
-                entry.cut(call)
+                entry.cancel(call)
             else:
                 entry.close(call, answered=False)
             raise
@@ -235,34 +235,34 @@ class Ledger:
             entry.close(call, answered=True)
 
     def answered(self, call: OpenCall, output: ModelOutput, messages: Sequence[ChatMessage]) -> None:
-        """Note what an answer holds.
+        """Count an answer by its content.
 
         Args:
             call: The call.
             output: The answer.
-            messages: What the model was given.
+            messages: The conversation that the model received.
         """
         truncated = output.stop_reason == "max_tokens"
         kind = kind_of(output)
         calls = output.message.tool_calls or [] if output.choices else []
         acted = any(one.function != SUBMIT and one.parse_error is None for one in calls)
-        call.entry.take(kind, truncated=truncated, acted=acted)
+        call.entry.count(kind, truncated=truncated, acted=acted)
         characters = sum(len(message.text) for message in messages)
         call.entry.growth.note(output.input_context_tokens, characters)
 
     def acted(self, *, ends_work: bool = False) -> None:
-        """Note that the agent's last answer, which is text, held a well-formed action.
+        """Record that the agent's last answer, a text, contained a well-formed action.
 
         Args:
-            ends_work: Whether the action is the one that ends the agent's work.
+            ends_work: Whether this action ends the agent's work.
         """
         entry = self._entry("agent", None, None)
         if entry.last_kind in ("unparsed", "empty"):
             entry.add(entry.last_kind, -1)
-        entry.take("call", truncated=False, acted=not ends_work)
+        entry.count("call", truncated=False, acted=not ends_work)
 
     def freeze(self) -> None:
-        """Keep the agent's entry as it is now: what the verifier asks later is no part of it."""
+        """Keep the agent's entry as it is now, without the verifier's later calls."""
         self._frozen = self.record()
 
     @property
@@ -272,12 +272,12 @@ class Ledger:
 
     @property
     def attempt_seconds(self) -> float:
-        """How long the current try of the agent's call in flight has taken, in seconds; 0 where there is none."""
+        """Duration of the current attempt of the agent's call in flight, in seconds; 0 if there is none."""
         calls = self._entry("agent", None, None).open.values()
         return max((call.attempt_seconds for call in calls), default=0.0)
 
     def record(self) -> tuple[ModelCalls, ...]:
-        """Return all entries, the agent's first. The agent's is the one kept by `freeze`, where it was called."""
+        """Return all entries, the agent's first. After `freeze`, the agent's entry is the one that it kept."""
         now = [entry.record() for entry in self._entries.values()]
         kept = {(each.role, each.generation, each.process): each for each in self._frozen or ()}
         agents = [kept.get((each.role, each.generation, each.process), each) for each in now if each.role == "agent"]
@@ -293,22 +293,22 @@ class Ledger:
 
 
 def kind_of(output: ModelOutput) -> TurnKind:
-    """Return what an answer holds."""
+    """Return the kind of an answer's content."""
     if not output.choices:
         return "empty"
     message = output.message
     calls = message.tool_calls or []
     if any(call.parse_error is None for call in calls):
         return "call"
-    words = said_in(message)
-    if calls or looks_like_call(words):
+    text = full_text(message)
+    if calls or looks_like_call(text):
         return "unparsed"
-    return "text" if words.strip() else "empty"
+    return "text" if text.strip() else "empty"
 
 
-def said_in(message: ChatMessage) -> str:
-    """Return what a model thought and said in a turn, where its provider shows what it thought."""
+def full_text(message: ChatMessage) -> str:
+    """Return a message's reasoning, as far as its provider shows it, and its text."""
     if isinstance(message.content, str):
         return message.content
-    thought = [part.reasoning for part in message.content if isinstance(part, ContentReasoning)]
-    return "\n\n".join(filter(None, [*thought, message.text]))
+    reasoning = [part.reasoning for part in message.content if isinstance(part, ContentReasoning)]
+    return "\n\n".join(filter(None, [*reasoning, message.text]))

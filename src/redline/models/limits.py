@@ -1,4 +1,4 @@
-"""Bounds of the model's side, read from their data file."""
+"""Limits on model calls, read from `data/limits.toml`."""
 
 from functools import cache
 
@@ -8,69 +8,69 @@ from redline._base import Frozen, read_toml
 
 
 class CallLimits(Frozen):
-    """Bounds of one call where the user gives none."""
+    """Defaults for the limits of one call."""
 
     max_tokens: PositiveInt
-    """Maximum tokens of an answer."""
+    """Maximum length of an answer, in tokens."""
     max_retries: int
-    """Tries after the first one."""
+    """Attempts after the first one."""
     attempt_seconds: PositiveInt
-    """Maximum duration of one try, in seconds."""
+    """Timeout of one attempt, in seconds."""
 
 
 class WaitLimits(Frozen):
-    """How a run waits for a model that does not answer."""
+    """Waiting of a run for a model that does not answer."""
 
     ask_again_seconds: PositiveFloat
     """Pause between two probes of the server, in seconds."""
     probe_seconds: PositiveFloat
-    """Maximum duration of one probe, in seconds."""
+    """Timeout of one probe, in seconds."""
     shown_after_seconds: PositiveFloat
-    """Time after which a wait is shown to the user, in seconds."""
+    """Waiting time after which the user is informed, in seconds."""
     model_wait_seconds: PositiveFloat
-    """Time after which the run gives up, in seconds."""
+    """Waiting time after which the run stops, in seconds."""
     same_reason: PositiveInt
-    """Trials in a row, spoilt for one reason of the model's side, that stop the run."""
+    """Number of consecutive trials, invalid for the same reason on the model's side, after which the run stops."""
 
 
 class RuleLimits(Frozen):
-    """Thresholds of the rules by which a trial counts as spoilt by the model's side."""
+    """Thresholds of the rules by which a trial is invalid because of the model's side."""
 
     hung_seconds: PositiveFloat
-    """A call in flight for longer counts as unanswered, in seconds."""
-    still_calls: PositiveInt
-    """Calls over which prompt tokens must stand still to show a truncated prompt."""
+    """Duration after which a call in flight counts as unanswered, in seconds."""
+    unchanged_calls: PositiveInt
+    """Number of calls with an unchanged count of prompt tokens that shows a truncated prompt."""
     growth_characters: PositiveInt
-    """Characters by which the conversation must grow from call to call meanwhile."""
+    """Minimum growth of the conversation between these calls, in characters."""
     smallest_context_tokens: PositiveInt
-    """Prompt tokens below which nothing is concluded."""
+    """Number of prompt tokens below which the rule does not apply."""
     cut_short_share: PositiveFloat
-    """Fraction of a condition's trials, ended by time or output length, from which a warning is given."""
+    """Fraction of a condition's trials ended by time or output length from which a warning is shown."""
 
 
 class EvidenceLimits(Frozen):
-    """Bounds of what the ledger keeps."""
+    """Limits on the size of the ledger."""
 
     replicas: PositiveInt
-    """Replicas with an entry of their own."""
+    """Maximum number of replicas with separate entries."""
     message_characters: PositiveInt
-    """Characters kept of a server's message."""
+    """Maximum length of a server's message, in characters."""
 
 
 class Limits(Frozen):
     """See data/limits.toml."""
 
     calls: CallLimits
-    """One call."""
+    """Limits of one call."""
     wait: WaitLimits
-    """A run that waits."""
+    """Waiting for a model."""
     rules: RuleLimits
-    """The rules."""
+    """Thresholds of rules."""
     evidence: EvidenceLimits
-    """The ledger."""
+    """Size of the ledger."""
 
 
 @cache
 def limits() -> Limits:
-    """Return the bounds of the data file."""
+    """Return the limits in the data file."""
     return Limits.model_validate(read_toml("redline.models", "data/limits.toml"))

@@ -1,7 +1,7 @@
-"""The Inspect model provider `llama-cpp/PATH.gguf`: a GGUF file, served by a llama.cpp server of redline's own.
+"""The Inspect model provider `llama-cpp/PATH.gguf`: a GGUF file served by a llama.cpp server that redline starts.
 
-`redline run` starts and ends the server and keeps its log. Elsewhere, as under `inspect eval`, the first request starts
-it, and it ends with the process or when the model is closed.
+`redline run` starts and stops the server and keeps its log. Otherwise, as with `inspect eval`, the first request starts
+it, and it stops with the process or when the model is closed.
 """
 
 import hashlib
@@ -30,14 +30,14 @@ from redline.models.server import EmbeddedServer, Properties, server_version
 PROVIDER = "llama-cpp"
 SIZES = ("ctx", "slots", "threads", "max_tokens")
 PASSED_ON = ("client_timeout", "emulate_tools", "stream", "strict_tools")
-MOST = 1 << 24
-CHARACTERS_A_TOKEN = 4
+MAX_SIZE = 1 << 24
+CHARACTERS_PER_TOKEN = 4
 UNSTARTED = "http://127.0.0.1:9/v1"
-"""Inspect's class wants an address when it is made; nothing is sent before there is a real one."""
+"""Placeholder: Inspect's class requires an address at construction. It is replaced before the first request."""
 
 
 def direct_client(seconds: float | None = None) -> DefaultAsyncHttpxClient:
-    """Return a client that no proxy variable diverts, with a time-out of its own or Inspect's."""
+    """Return an HTTP client that ignores proxy variables, with the given timeout or Inspect's default."""
     timeout = {} if seconds is None else {"timeout": seconds}
     return DefaultAsyncHttpxClient(**default_client_kwargs(trust_env=False, follow_redirects=False, **timeout))
 
@@ -50,24 +50,24 @@ class LlamaCppAPI(OpenAICompatibleAPI):
         model_name: str,
         base_url: str | None = None,
         api_key: str | None = None,
-        config: GenerateConfig = GenerateConfig(),  # noqa: B008 - as Inspect's own providers have it; it is not changed
+        config: GenerateConfig = GenerateConfig(),  # noqa: B008 - as in Inspect's own providers; never mutated
         **model_args: Any,
     ) -> None:
-        """Read the file's header and the settings; no server is started yet.
+        """Read the file's header and the settings, without starting a server.
 
         Args:
             model_name: Path of the GGUF file.
-            base_url: Must be None: the server is redline's own.
+            base_url: Must be None: redline starts the server itself.
             api_key: Must be None.
             config: Configuration of generation.
-            **model_args: `ctx`, `slots`, `threads`, `max_tokens`, and settings of Inspect's OpenAI-compatible provider.
+            **model_args: `ctx`, `slots`, `threads`, `max_tokens`, and arguments of Inspect's OpenAI-compatible class.
 
         Raises:
             UnusableModelError: The file or a setting cannot be used.
         """
         self._name = f"{PROVIDER}/{model_name}"
         if base_url is not None or api_key is not None:
-            raise self._unusable("redline starts its server; attach to a running one as openai-api/NAME/MODEL")
+            raise self._unusable("redline starts its server; use openai-api/NAME/MODEL for a running one")
         self._sizes = {name: self._positive(name, model_args.pop(name)) for name in SIZES if name in model_args}
         for name in model_args:
             if name not in PASSED_ON:
@@ -75,9 +75,9 @@ class LlamaCppAPI(OpenAICompatibleAPI):
         self.header = self._read_header(model_name)
         self._asked_tokens = config.max_tokens or 0
         self.server: EmbeddedServer | None = None
-        """The server, once it is started."""
+        """The server after it has been started."""
         self.properties: Properties | None = None
-        """What the server says of itself."""
+        """Properties reported by the server."""
         self._own_server = False
         self._failure: UnusableModelError | None = None
         self._starting = anyio.Lock()
@@ -98,32 +98,32 @@ class LlamaCppAPI(OpenAICompatibleAPI):
         except GgufError as error:
             raise self._unusable(error) from error
         except (UnicodeEncodeError, RuntimeError) as error:
-            raise self._unusable(f"has a name that cannot be used: {error}") from error
+            raise self._unusable(f"has an unusable name: {error}") from error
 
-    def _unusable(self, why: object) -> UnusableModelError:
-        return UnusableModelError(f"model {clean_line(self._name, 300)}: {clean_line(why, 500)}")
+    def _unusable(self, reason: object) -> UnusableModelError:
+        return UnusableModelError(f"model {clean_line(self._name, 300)}: {clean_line(reason, 500)}")
 
     def _positive(self, name: str, value: object) -> int:
-        if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) <= len(str(MOST)):
+        if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) <= len(str(MAX_SIZE)):
             value = int(value)
-        if isinstance(value, bool) or not isinstance(value, int) or not 0 < value <= MOST:
-            raise self._unusable(f"{name} is a whole number from 1 to {MOST}, and not {clean_line(value)!r}")
+        if isinstance(value, bool) or not isinstance(value, int) or not 0 < value <= MAX_SIZE:
+            raise self._unusable(f"{name} must be an integer from 1 to {MAX_SIZE} (got {clean_line(value)!r})")
         return value
 
     def start(self, log: Path | None = None, cells: int | None = None) -> None:
-        """Start the server and wait until it is healthy. Blocks; `stop` from another thread cuts it short.
+        """Start the server and wait until it is healthy. Block until then; `stop` from another thread interrupts it.
 
         Args:
-            log: File that gets its log; it must not exist.
-            cells: Cells at once, where the user says so.
+            log: File for its log; it must not exist.
+            cells: Number of concurrent cells, if the user sets it.
 
         Raises:
-            UnusableModelError: It did not start.
+            UnusableModelError: The server did not start.
         """
         given = {name: value for name, value in self._sizes.items() if name != "max_tokens"}
         size = fitted_size(self.header, cells=cells, **given)
-        most_tokens = min(size.ctx, max(figures().server.most_tokens, self.max_tokens(), self._asked_tokens))
-        self.server = EmbeddedServer(self.header, self.service_model_name(), size, most_tokens, log)
+        max_tokens = min(size.ctx, max(figures().server.answer_limit, self.max_tokens(), self._asked_tokens))
+        self.server = EmbeddedServer(self.header, self.service_model_name(), size, max_tokens, log)
         try:
             self.properties = self.server.start()
         except UsageError as error:
@@ -134,14 +134,14 @@ class LlamaCppAPI(OpenAICompatibleAPI):
         self.initialize()
 
     def stop(self) -> None:
-        """End the server; returns once it is gone."""
+        """Stop the server and wait for its end."""
         if self.server is not None:
             self.server.close()
             self.server, self.base_url = None, None
 
     @contextmanager
     def running(self, log: Path, cells: int | None = None) -> Iterator[None]:
-        """Have the server run while the block does; see `start`."""
+        """Run the server during the block; see `start`."""
         try:
             self.start(log, cells)
             yield
@@ -149,10 +149,10 @@ class LlamaCppAPI(OpenAICompatibleAPI):
             self.stop()
 
     def record(self, label: str) -> ServedModel:
-        """Return what the run records of the model: it reads the whole file.
+        """Return the model's record for the results. This reads the whole file.
 
         Raises:
-            UnusableModelError: The file cannot be read any more.
+            UnusableModelError: The file can no longer be read.
         """
         assert self.properties is not None, "the server runs"
         try:
@@ -198,45 +198,45 @@ class LlamaCppAPI(OpenAICompatibleAPI):
         tool_choice: ToolChoice,
         config: GenerateConfig,
     ) -> ModelOutput | tuple[ModelOutput | Exception, ModelCall]:
-        """Answer by the server, which the first call starts where nobody else did."""
+        """Generate with the server. The first call starts it if it is not running."""
         await self._started()
         return await super().generate(input, tools, tool_choice, config)
 
     async def aclose(self) -> None:
-        """Close the client, and the server where a call started it."""
+        """Close the client, and the server if a call started it."""
         await super().aclose()
         if self._own_server:
             self._own_server = False
             await anyio.to_thread.run_sync(self.stop)
 
     def _apply_api_key_overrides(self) -> None:
-        """Take no key from a hook or the environment: only this process knows the server's."""
+        """Ignore keys from hooks and the environment: only this process knows the server's key."""
 
     def _create_http_client(self) -> DefaultAsyncHttpxClient:
         return direct_client(self.client_timeout)
 
     def service_model_name(self) -> str:
-        """Return what the server calls the model: the name of its file."""
+        """Return the server's name of the model: its file name without the suffix."""
         return Path(self.model_name).stem
 
     def model_family(self) -> str:
-        """Return a name from which nobody guesses the ways of a hosted model."""
+        """Return a name that does not match the family of any hosted model."""
         return PROVIDER
 
     def max_tokens(self) -> int:
-        """Bound each answer: small models do not always stop."""
+        """Return the default limit of an answer: small models do not always stop."""
         return self._sizes.get("max_tokens", figures().server.max_tokens)
 
     def max_connections(self) -> int:
-        """Let Inspect queue what the slots cannot answer yet: it tells waiting from working."""
+        """Return the number of slots, so that Inspect queues further requests and counts them as waiting."""
         if self.properties is not None:
             return self.properties.slots
         return self._sizes.get("slots") or fitted_size(self.header).slots
 
     def connection_key(self) -> str:
-        """Count the connections of each model apart: each has a server."""
+        """Return a key that is unique to this model: each model has its own server."""
         return f"{self.model_name}:{id(self)}"
 
     async def count_text_tokens(self, text: str) -> int:
-        """Estimate tokens by length; Inspect's own estimate would download a tokenizer."""
-        return max(1, len(text) // CHARACTERS_A_TOKEN)
+        """Estimate tokens from the length; Inspect's own estimate would download a tokenizer."""
+        return max(1, len(text) // CHARACTERS_PER_TOKEN)

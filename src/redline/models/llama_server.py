@@ -1,13 +1,13 @@
-"""Serve a GGUF model by llama.cpp on the loopback interface: `python -m redline.models.llama_server`.
+"""Serve a GGUF model with llama.cpp on the loopback interface: `python -m redline.models.llama_server`.
 
-Settings are one line of JSON on stdin; the address is one line on stdout once the model is loaded. Stdin stays open:
-its end is the end of the server.
+The settings are one line of JSON on stdin. The address is one line on stdout, written when the model is loaded. Stdin
+stays open; when it is closed, the server ends.
 
-Two processes, because one is not enough. llama.cpp holds Python's lock while it loads, so a thread beside it could not
-end it then. And the kernel's parent-death signal is sent when the *thread* ends that started the process, which in
-redline may be any. So the first process loads nothing, has one thread, and ends the second when stdin ends or redline
-is no longer its parent; the second asks for the parent-death signal and so does not outlive the first either. Standard
-library and xllamacpp only.
+Two processes are needed. llama.cpp holds Python's global lock while it loads a model, so another thread of that process
+could not end it. And the kernel sends the parent-death signal when the *thread* that started the process ends, which in
+redline can be any thread. Therefore the first process is single-threaded and loads nothing; it kills the second when
+stdin is closed or redline is no longer its parent. The second process requests the parent-death signal, so it does not
+outlive the first. This module uses only the standard library and xllamacpp.
 """
 
 import ctypes
@@ -18,7 +18,7 @@ import signal
 import sys
 from typing import Any
 
-LOOK_SECONDS = 0.5
+POLL_SECONDS = 0.5
 EXIT_SECONDS = 5
 PR_SET_PDEATHSIG = 1
 FAILED = 1
@@ -26,7 +26,7 @@ UNNAMED = -1
 
 
 def main() -> int:
-    """Keep the server until its owner is gone; return its exit code."""
+    """Run the server until its owner ends; return its exit code."""
     owner = os.getppid()
     line = sys.stdin.buffer.readline()
     if not line:
@@ -36,18 +36,18 @@ def main() -> int:
     if server == 0:
         try:
             serve(json.loads(line), keeper)
-        except BaseException as error:  # whatever it is, it is the last line of the log
+        except BaseException as error:  # any error becomes the last line of the log
             print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
         signal.alarm(EXIT_SECONDS)
-        return FAILED  # an ordinary end: llama.cpp writes what its log still holds
-    os.close(1)  # the server alone says the address, and its end must be the end of the pipe
+        return FAILED  # a regular exit, so that llama.cpp flushes its log
+    os.close(1)  # only the server writes the address, and the pipe must close when it ends
     return keep(server, owner)
 
 
 def keep(server: int, owner: int) -> int:
-    """Wait for the end of the server or of its owner, and end it in the second case."""
+    """Wait until the server or its owner ends; in the second case, kill the server."""
     while True:
-        ready, _, _ = select.select([0], [], [], LOOK_SECONDS)
+        ready, _, _ = select.select([0], [], [], POLL_SECONDS)
         over = bool(ready) and not os.read(0, 1)
         if over or os.getppid() != owner:
             os.kill(server, signal.SIGKILL)
@@ -59,37 +59,37 @@ def keep(server: int, owner: int) -> int:
 
 
 def serve(settings: dict[str, Any], keeper: int) -> None:
-    """Load the model, say the address, and serve until killed."""
+    """Load the model, write the address, and serve until killed."""
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != keeper:  # it ended before the signal was asked for
+    if os.getppid() != keeper:  # the parent ended before the signal was requested
         return
     null = os.open(os.devnull, os.O_RDWR)
     os.dup2(null, 0)
-    told = os.dup(1)
-    os.dup2(2, 1)  # what libraries print belongs into the log
+    output = os.dup(1)
+    os.dup2(2, 1)  # the output of libraries belongs in the log
 
     import xllamacpp
 
     server = xllamacpp.Server(as_parameters(xllamacpp.CommonParams(), settings))
-    os.write(told, f"{json.dumps({'address': server.listening_address})}\n".encode())
-    os.close(told)
+    os.write(output, f"{json.dumps({'address': server.listening_address})}\n".encode())
+    os.close(output)
     while True:
         signal.pause()
 
 
 def as_parameters(parameters: Any, settings: dict[str, Any]) -> Any:
-    """Fill in llama.cpp's parameters."""
+    """Set llama.cpp's parameters."""
     parameters.model.path = settings["path"]
     parameters.model_alias = {settings["alias"]}
     parameters.hostnames = ["127.0.0.1"]
-    parameters.port = 0  # the kernel picks one, so no other process can take it in between
+    parameters.port = 0  # the kernel chooses a port, so that no other process can take it first
     parameters.api_keys = [settings["key"]]
     parameters.n_parallel = settings["slots"]
     parameters.n_ctx = settings["ctx"] * settings["slots"]
     parameters.kv_unified = False
     parameters.cpuparams.n_threads = settings["threads"]
     parameters.cpuparams_batch.n_threads = settings["threads"]
-    parameters.n_predict = settings["most_tokens"]
+    parameters.n_predict = settings["max_tokens"]
     parameters.cache_ram_mib = settings["prompts_mib"]
     parameters.use_jinja = True
     parameters.ui = False

@@ -1,8 +1,8 @@
-"""Call markup in text: recognise a tool call that a model wrote as text because its server did not parse it.
+"""Recognise the markup of a tool call that a server returned as text.
 
-A server that has no parser for its model's dialect returns the call as ordinary text, often cut off. Such a turn looks
-like a model that did nothing. `looks_like_call` is deliberately wider than `text_tools.read_calls`, which needs the
-call whole.
+A server without a parser for its model's dialect returns the call as ordinary text, often cut off. Such a turn looks
+as if the model did nothing. `looks_like_call` is deliberately wider than `call_parser.read_calls`, which needs a
+complete call.
 """
 
 import json
@@ -14,14 +14,14 @@ NAME_KEYS = ("name", "tool", "tool_name", "function", "function_name", "action")
 ARGUMENT_KEYS = ("arguments", "parameters", "args", "kwargs", "input", "tool_input", "action_input")
 """Keys under which models write a call's arguments."""
 OTHER_KEYS = frozenset({"id", "type", "index", "call_id", "tool_call_id", "thought", "thoughts", "reasoning", "reason"})
-"""Keys that a call may also have; with any other key an object is data, such as a configuration file."""
+"""Keys that a call can also have. An object with any other key is data, such as a configuration file."""
 LIST_KEYS = ("tool_calls", "function_call", "tool_call", "calls")
-"""Keys under which models wrap one call or several."""
+"""Keys under which models wrap one or more calls."""
 
 MAX_CHARS = 200_000
-"""Characters of a text that are searched, from its end: a call is the last thing that a model writes."""
+"""Number of characters searched, counted from the end of the text: a call is the last thing that a model writes."""
 MAX_OBJECTS = 64
-"""JSON values that are decoded in one text."""
+"""Maximum number of JSON values decoded in one text."""
 
 _MARKERS = re.compile(
     r"""
@@ -43,7 +43,7 @@ _MARKERS = re.compile(
     """,
     re.VERBOSE | re.MULTILINE,
 )
-"""Marks of a call in the dialects of open-weight models. In prose the mark is followed by words, not by a call."""
+"""Markers of a call in the dialects of open-weight models. In prose, words follow the marker instead of a call."""
 
 _NAMES, _ARGUMENTS = ("|".join(keys) for keys in (NAME_KEYS, ARGUMENT_KEYS))
 CALL_HEAD = re.compile(
@@ -55,20 +55,20 @@ CALL_HEAD = re.compile(
          )""",
     re.VERBOSE | re.MULTILINE,
 )
-"""The start of a call as JSON: all that is left of it where the output was cut off or its JSON is broken."""
+"""The start of a JSON call, which is all that remains if the output was cut off or its JSON is broken."""
 
 _OBJECT = re.compile(r"[\[{]")
-_DECODER = json.JSONDecoder(strict=False)  # models write line feeds into strings as they are
+_DECODER = json.JSONDecoder(strict=False)  # models write unescaped line feeds into strings
 
 
 def looks_like_call(text: str) -> bool:
-    """Return whether a text contains the markup of a tool call, whole or cut off.
+    """Return whether a text contains the markup of a tool call, complete or cut off.
 
-    What counts is a special mark of a dialect, or a JSON call that starts a line or ends the text. JSON that is quoted
-    within a sentence, a definition of a tool, and a configuration do not count.
+    A marker of a dialect counts, and a JSON call that starts a line or ends the text. JSON quoted within a sentence, a
+    tool definition and configuration data do not count.
 
     Args:
-        text: What a model said, or what it thought.
+        text: A model's output or reasoning.
     """
     text = text[-MAX_CHARS:]
     if _MARKERS.search(text):
@@ -87,22 +87,22 @@ def looks_like_call(text: str) -> bool:
 def json_values(text: str) -> Iterator[tuple[int, int, object]]:
     """Yield the outermost JSON objects and arrays in a text, each with its start and end.
 
-    An array or object that does not decode is skipped, and what it contains is tried.
+    If an array or object cannot be decoded, the search continues inside it.
     """
-    place = tried = 0
-    while tried < MAX_OBJECTS and (found := _OBJECT.search(text, place)):
+    position = tried = 0
+    while tried < MAX_OBJECTS and (found := _OBJECT.search(text, position)):
         tried += 1
-        place = found.start() + 1
+        position = found.start() + 1
         try:
             value, end = _DECODER.raw_decode(text, found.start())
         except (ValueError, RecursionError):
             continue
         yield found.start(), end, value
-        place = end
+        position = end
 
 
 def stands_alone(text: str, start: int, end: int) -> bool:
-    """Return whether a part of a text starts a line or ends the text, and so is not quoted within a sentence."""
+    """Return whether a part of a text starts a line or ends the text, rather than being quoted in a sentence."""
     before = text[:start].rpartition("\n")[2]
     after = text[end:]
     if not after.strip(" \t\r\n`;.)]}"):
@@ -112,7 +112,7 @@ def stands_alone(text: str, start: int, end: int) -> bool:
 
 
 def is_call(value: object) -> bool:
-    """Return whether a JSON value has the shape of one call: a tool's name, arguments, and no other data."""
+    """Return whether a JSON value has the shape of one call: a tool name, arguments and no other data."""
     if not isinstance(value, Mapping):
         return False
     inner = value.get("function")
@@ -126,7 +126,7 @@ def is_call(value: object) -> bool:
 
 
 def is_definition(arguments: object) -> bool:
-    """Return whether what stands for arguments is the JSON Schema of a tool, which models repeat from their prompt."""
+    """Return whether the arguments are a JSON Schema of a tool, which models repeat from their prompt."""
     return isinstance(arguments, Mapping) and isinstance(arguments.get("properties"), Mapping)
 
 
@@ -142,9 +142,9 @@ def _is_call_or_calls(value: object) -> bool:
 
 def _head_is_call(head: re.Match[str]) -> bool:
     key = head["key"] or head["inner"]
-    is_whole = head["inner"] is not None or head["value"] is not None
-    return key in ARGUMENT_KEYS if is_whole else any(one.startswith(key) for one in ARGUMENT_KEYS)
+    is_complete = head["inner"] is not None or head["value"] is not None
+    return key in ARGUMENT_KEYS if is_complete else any(one.startswith(key) for one in ARGUMENT_KEYS)
 
 
-def _within(place: int, spans: list[tuple[int, int]]) -> bool:
-    return any(start <= place < end for start, end in spans)
+def _within(position: int, spans: list[tuple[int, int]]) -> bool:
+    return any(start <= position < end for start, end in spans)

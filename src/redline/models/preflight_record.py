@@ -1,4 +1,4 @@
-"""The result of the exchange with a model's server before the first trial, as it is kept with a run."""
+"""The result of a preflight, as stored with a run."""
 
 from typing import Literal
 
@@ -7,41 +7,41 @@ from pydantic import NonNegativeFloat, NonNegativeInt, PositiveInt
 from redline._base import Frozen
 
 ToolCalls = Literal["native", "emulated", "text"]
-"""How tool calls pass: parsed by the model's server, written into the prompt and parsed by Inspect, or by redline."""
+"""Mode of tool calls: parsed by the model's server (`native`), by Inspect (`emulated`), or by redline (`text`)."""
 AskedToolCalls = Literal["auto", "native", "emulated", "text"]
-"""How they are to pass; `auto` leaves it to the preflight."""
+"""Requested mode of tool calls; `auto` leaves the choice to the preflight."""
 
 
 class PreflightRecord(Frozen):
-    """What the exchange with one model's server before the first trial found."""
+    """Result of the exchange with one model's server before the first trial."""
 
     model: str
     """The model, as Inspect names it."""
     role: str | None = None
     """The model's role, `judge` or `monitor`; null for a model under test."""
     asked: AskedToolCalls | None = None
-    """The setting of `tool_calls`; null where no tool was tried."""
+    """The setting of `tool_calls`; null if no tool was tested."""
     tool_calls: ToolCalls | None = None
-    """How tool calls pass in the trials; null where no tool was tried."""
+    """Mode of tool calls in the trials; null if no tool was tested."""
     call_seen: bool | None = None
-    """Whether the model called the tool when it was asked to; null where no tool was tried."""
+    """Whether the model called the tool when asked to; null if no tool was tested."""
     name_known: bool | None = None
-    """Whether the server lists the model's name; null where it lists none."""
+    """Whether the server lists the model's name; null if it lists no models."""
     context: PositiveInt | None = None
-    """Context length in tokens, as the server reports it; null where it does not."""
+    """Context length in tokens as reported by the server; null if not reported."""
     slots: PositiveInt | None = None
-    """Requests that the server answers in parallel, as it reports; null where it does not."""
+    """Requests answered in parallel as reported by the server; null if not reported."""
     answered_as: str | None = None
     """The model's name in the server's answers."""
     calls: NonNegativeInt = 0
-    """Requests to the model."""
+    """Number of requests to the model."""
     seconds: NonNegativeFloat = 0.0
-    """Duration."""
+    """Duration, in seconds."""
     warnings: tuple[str, ...] = ()
-    """What a reader of the results must know, a line each."""
+    """Warnings that affect the interpretation of the results, one line each."""
 
     def summary(self) -> str:
-        """One line for the terminal."""
+        """Return one line for the terminal."""
         facts = (
             f"tool calls {self.tool_calls}" if self.tool_calls else "answers",
             f"context {self.context}" if self.context else "",

@@ -1,4 +1,4 @@
-"""Bounds and words of the preflight, read from their data file."""
+"""Limits and messages of the preflight, read from `data/preflight.toml`."""
 
 import re
 from collections.abc import Iterable
@@ -21,12 +21,12 @@ class Bounds(Frozen):
     short_answer_tokens: PositiveInt
     long_answer_tokens: PositiveInt
     small_context: PositiveInt
-    told_characters: PositiveInt
+    message_characters: PositiveInt
     named_models: PositiveInt
 
 
 class Sentences(Frozen):
-    """What the model is given."""
+    """Messages to the model."""
 
     system: str
     request: str
@@ -35,7 +35,7 @@ class Sentences(Frozen):
 
 
 class Providers(Frozen):
-    """Providers by what can be tried beforehand."""
+    """Providers by whether their server can be tested beforehand."""
 
     in_process: frozenset[str]
     served_by_redline: frozenset[str]
@@ -48,9 +48,9 @@ class Fix(Frozen):
     """What to add to a server that refuses tools."""
 
     message: str
-    """Pattern of what such a server says."""
+    """Pattern of such a server's message."""
     server: str
-    """Pattern of the owner that it gives its models."""
+    """Pattern of the owner that it reports for its models."""
     fix: str
     """What to do."""
 
@@ -64,11 +64,11 @@ class PreflightSettings(Frozen):
     fixes: tuple[Fix, ...]
 
     def fix_for_message(self, message: str) -> str:
-        """Return what to add to a server that says this; "" where it says nothing of tools."""
+        """Return the fix for a server's message; "" if the message is not about tools."""
         return next((one.fix for one in self.fixes if re.search(one.message, message, re.IGNORECASE)), "")
 
     def fix_for_server(self, owners: Iterable[str]) -> str:
-        """Return what to add to a server by the owners of its models; "" where it is not known."""
+        """Return the fix for a server by the owners of its models; "" if the server is not known."""
         return next(
             (one.fix for name in owners for one in self.fixes if re.search(one.server, name, re.IGNORECASE)), ""
         )

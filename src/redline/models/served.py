@@ -1,4 +1,4 @@
-"""What a run records of a model that redline served itself."""
+"""The record of a model that redline served itself, as stored with a run."""
 
 import hashlib
 from pathlib import Path
@@ -14,35 +14,35 @@ class ServedModel(Frozen):
     """A model file and the server that redline started for it."""
 
     model: str
-    """The model, as the results name it."""
+    """The model's name in the results."""
     file: str
-    """Name of its GGUF file; of the first, where it is split."""
+    """Name of its GGUF file, or of the first part if it is split."""
     size: int = Field(ge=0)
-    """Bytes of the file, or of all its parts."""
+    """Size of the file or of all its parts, in bytes."""
     sha256: str
-    """SHA-256 of the file, or of all its parts, one after the other."""
+    """SHA-256 of the file or of its concatenated parts."""
     architecture: str
-    """Its architecture, as the file says."""
+    """Architecture as given in the file."""
     quantisation: str | None
-    """Type of most of its weights, as the server says."""
+    """Type of most of its weights, as reported by the server."""
     context: int | None
-    """Tokens of context that a conversation can have, as the server says."""
+    """Context length of a conversation in tokens, as reported by the server."""
     trained_context: int | None
-    """Tokens of context that the model was trained with, as the file says."""
+    """Context length of the training in tokens, as given in the file."""
     slots: int = Field(ge=1)
-    """Requests that the server answers at once."""
+    """Requests answered in parallel."""
     chat_template_sha256: str | None
-    """SHA-256 of the file's chat template; null where it has none."""
+    """SHA-256 of the file's chat template; null if it has none."""
     server: str
     """Server program and its version."""
     sampling: dict[str, int | float]
-    """How the server samples where a request does not say; a seed of 4294967295 is a new one each time."""
+    """Default sampling settings of the server. A seed of 4294967295 means a new seed for each request."""
     max_tokens: int
-    """Tokens of one answer, where the run does not say."""
+    """Default limit of one answer, in tokens."""
 
 
 def sha256_of(paths: tuple[Path, ...]) -> str:
-    """Return the SHA-256 of files, one after the other."""
+    """Return the SHA-256 of the concatenated files."""
     digest = hashlib.sha256()
     for path in paths:
         with path.open("rb") as file:

@@ -1,4 +1,4 @@
-"""A llama.cpp server that redline starts for one model, and ends with its owner."""
+"""A llama.cpp server that redline starts for one model. It ends with its owner."""
 
 import contextlib
 import http.client
@@ -28,47 +28,47 @@ from redline.models.fit import Size
 from redline.models.gguf_header import GgufHeader
 
 PROGRAM = ("-P", "-m", "redline.models.llama_server")
-"""-P: a file of the working directory must not take the place of a module."""
+"""-P: a file in the working directory must not replace a module."""
 
 PACKAGE = "xllamacpp"
-LONGEST_ANSWER = 1 << 22
-LONGEST_ADDRESS = 4096
-LOOK_SECONDS = 0.2
+MAX_ANSWER_BYTES = 1 << 22
+MAX_ADDRESS_BYTES = 4096
+POLL_SECONDS = 0.2
 STAMP = re.compile(r"^[\d.]+ (?P<level>[EWID]) ")
-"""What llama.cpp puts before each line of its log."""
+"""Prefix of each line of llama.cpp's log."""
 
 SAMPLING = ("temperature", "top_k", "top_p", "min_p", "typical_p", "repeat_penalty", "presence_penalty", "seed")
 
 
 @dataclass(frozen=True)
 class Properties:
-    """What a running server says of itself."""
+    """Properties reported by a running server."""
 
     slots: int
-    """Requests that it answers at once."""
+    """Requests answered in parallel."""
     ctx: int | None
-    """Tokens of context of one slot."""
+    """Context length of one slot, in tokens."""
     quantisation: str | None
     """Type of most of the weights, such as `Q4_1`."""
     sampling: Mapping[str, int | float]
-    """How it samples where a request does not say."""
+    """Default sampling settings."""
 
 
 class EmbeddedServer:
-    """One server process, from `start` to `close`. Both may be called from any thread."""
+    """One server process, from `start` to `close`. Both can be called from any thread."""
 
-    def __init__(self, header: GgufHeader, alias: str, size: Size, most_tokens: int, log: Path | None = None) -> None:
-        """Prepare a server; nothing runs yet.
+    def __init__(self, header: GgufHeader, alias: str, size: Size, max_tokens: int, log: Path | None = None) -> None:
+        """Store the settings without starting the server.
 
         Args:
             header: The model.
-            alias: What the server calls it.
-            size: How large the server is.
-            most_tokens: Tokens of one answer, at most.
-            log: File that gets its log; kept in an unnamed file if None.
+            alias: The server's name of the model.
+            size: Size of the server.
+            max_tokens: Maximum length of one answer, in tokens.
+            log: File for its log; None uses an unnamed file.
         """
         self.size = size
-        self.most_tokens = most_tokens
+        self.max_tokens = max_tokens
         self.key = secrets.token_hex(16)
         self.address: str | None = None
         self._header = header
@@ -80,7 +80,7 @@ class EmbeddedServer:
             "slots": size.slots,
             "threads": size.threads,
             "prompts_mib": size.prompts_mib,
-            "most_tokens": most_tokens,
+            "max_tokens": max_tokens,
         }
         self._log_path = log
         self._log: IO[bytes] | None = None
@@ -92,7 +92,7 @@ class EmbeddedServer:
         """Start the server and wait until it is healthy.
 
         Raises:
-            UsageError: It did not start. Nothing of it is left.
+            UsageError: The server did not start. No process of it remains.
         """
         try:
             self._log = self._open_log()
@@ -101,7 +101,7 @@ class EmbeddedServer:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=self._log,
-                # Ctrl-C in the terminal is for redline, which may want to finish the trials in flight.
+                # Ctrl-C in the terminal must reach only redline, which can finish the trials in flight.
                 start_new_session=True,
             )
             self.address = self._await_address(self._process)
@@ -119,16 +119,16 @@ class EmbeddedServer:
 
     @property
     def running(self) -> bool:
-        """Whether the process is there."""
+        """Whether the process runs."""
         return self._process is not None and self._process.poll() is None
 
     @property
     def pid(self) -> int | None:
-        """The process that keeps the server."""
+        """Pid of the server's first process."""
         return None if self._process is None else self._process.pid
 
     def close(self) -> None:
-        """End the server; returns once it is gone. May be called more than once."""
+        """Stop the server and wait for its end. Can be called more than once."""
         self._closed.set()
         with self._ending:
             process = self._process
@@ -141,7 +141,7 @@ class EmbeddedServer:
         assert process.stdin is not None
         assert process.stdout is not None
         with contextlib.suppress(OSError):
-            process.stdin.close()  # the keeper takes this for the end
+            process.stdin.close()  # its first process then ends
         try:
             process.wait(figures().server.stop_seconds)
         except subprocess.TimeoutExpired:
@@ -154,69 +154,69 @@ class EmbeddedServer:
         return tempfile.TemporaryFile() if self._log_path is None else self._log_path.open("x+b")
 
     def _await_address(self, process: "subprocess.Popen[bytes]") -> str:
-        """Wait for the line that the server says once the model is loaded."""
+        """Wait for the line that the server writes when the model is loaded."""
         assert process.stdin is not None
         assert process.stdout is not None
         bounds = figures().server
         seconds = bounds.start_seconds + self._header.size / (bounds.read_mib_per_second * (1 << 20))
         end = time.monotonic() + seconds
-        with contextlib.suppress(BrokenPipeError):  # it is dead already, and its log says why
+        with contextlib.suppress(BrokenPipeError):  # the server has already ended; its log has the reason
             process.stdin.write(json.dumps(self._settings).encode() + b"\n")
             process.stdin.flush()
-        said = bytearray()
+        output = bytearray()
         os.set_blocking(process.stdout.fileno(), False)
-        while not said.endswith(b"\n"):
+        while not output.endswith(b"\n"):
             if self._closed.is_set():
-                raise UsageError("its server was ended before it was ready")
+                raise UsageError("its server was stopped before it was ready")
             if time.monotonic() > end:
-                raise UsageError(f"its server was not ready within {seconds:.0f} s{self._last_words()}")
-            ready, _, _ = select.select([process.stdout], [], [], LOOK_SECONDS)
+                raise UsageError(f"its server was not ready within {seconds:.0f} s{self._log_reason()}")
+            ready, _, _ = select.select([process.stdout], [], [], POLL_SECONDS)
             if not ready:
                 continue
-            more = os.read(process.stdout.fileno(), LONGEST_ADDRESS)
+            more = os.read(process.stdout.fileno(), MAX_ADDRESS_BYTES)
             if not more:
-                raise UsageError(f"its server ended before it was ready{self._last_words()}")
-            said += more
-            if len(said) > LONGEST_ADDRESS:
-                raise UsageError("its server said something other than its address")
-        return _checked_address(json.loads(said))
+                raise UsageError(f"its server ended before it was ready{self._log_reason()}")
+            output += more
+            if len(output) > MAX_ADDRESS_BYTES:
+                raise UsageError("its server wrote something other than its address")
+        return _checked_address(json.loads(output))
 
     def _properties(self) -> Properties:
-        """Ask a server that has loaded its model whether it is healthy, and what it is."""
+        """Query the health and the properties of a server that has loaded its model."""
         if self._get("/health").get("status") != "ok":
-            raise UsageError(f"its server is not healthy{self._last_words()}")
+            raise UsageError(f"its server is not healthy{self._log_reason()}")
         return read_properties(self._get("/props"), self.size)
 
     def _get(self, path: str) -> dict[str, Any]:
         assert self.address is not None
         split = urlsplit(self.address)
-        # http.client knows no proxy variables.
+        # http.client ignores proxy variables.
         connection = http.client.HTTPConnection(
             str(split.hostname), split.port, timeout=figures().server.request_seconds
         )
         try:
             connection.request("GET", path, headers={"Authorization": f"Bearer {self.key}"})
-            document = json.loads(connection.getresponse().read(LONGEST_ANSWER))
+            document = json.loads(connection.getresponse().read(MAX_ANSWER_BYTES))
         finally:
             connection.close()
         return document if isinstance(document, dict) else {}
 
-    def _last_words(self) -> str:
-        """Return the reason in the log: its first error, or else its last line."""
+    def _log_reason(self) -> str:
+        """Return the reason from the log: its first error, or else its last line."""
         if self._log is None:
             return ""
         try:
-            # The process writes at the same place in the file: pread leaves that alone.
+            # The process writes through the same file offset, which pread does not move.
             handle = self._log.fileno()
-            size, most = os.fstat(handle).st_size, figures().server.tail_bytes
-            text = os.pread(handle, most, max(0, size - most)).decode("utf-8", "replace")
+            size, tail = os.fstat(handle).st_size, figures().server.tail_bytes
+            text = os.pread(handle, tail, max(0, size - tail)).decode("utf-8", "replace")
         except OSError:
             return ""
         lines = [line.strip() for line in io.StringIO(text) if line.strip()]
         errors = [line for line in lines if (found := STAMP.match(line)) and found["level"] == "E"]
-        told = (errors or lines[-1:])[:1]
+        reason = (errors or lines[-1:])[:1]
         where = "" if self._log_path is None else f" (log: {self._log_path})"
-        return "".join(f": {clean_line(STAMP.sub('', line))}{where}" for line in told)
+        return "".join(f": {clean_line(STAMP.sub('', line))}{where}" for line in reason)
 
 
 def _checked_address(document: Any) -> str:
@@ -228,7 +228,7 @@ def _checked_address(document: Any) -> str:
 
 
 def read_properties(document: Mapping[str, Any], size: Size) -> Properties:
-    """Read what `GET /props` said, whatever that is."""
+    """Parse the reply of `GET /props`, which is not trusted."""
     slots = total_slots(document)
     settings = document.get("default_generation_settings")
     settings = settings if isinstance(settings, dict) else {}
@@ -240,13 +240,13 @@ def read_properties(document: Mapping[str, Any], size: Size) -> Properties:
         slots=slots or size.slots,
         ctx=ctx if isinstance(ctx, int) and not isinstance(ctx, bool) and ctx > 0 else None,
         quantisation=clean_line(quantisation) if isinstance(quantisation, str) and quantisation else None,
-        # 32-bit numbers told as 64-bit ones: 0.949999988079071 is 0.95.
+        # 32-bit numbers reported as 64-bit ones: 0.949999988079071 is 0.95.
         sampling={name: round(value, 6) if isinstance(value, float) else value for name, value in numbers.items()},
     )
 
 
 def total_slots(document: Mapping[str, Any]) -> int | None:
-    """Return the slots that llama.cpp's `GET /props` tells; None where it tells none."""
+    """Return the slots in llama.cpp's reply to `GET /props`; None if it reports none."""
     slots = document.get("total_slots")
     return slots if isinstance(slots, int) and not isinstance(slots, bool) and slots > 0 else None
 
@@ -256,7 +256,7 @@ def _is_number(value: object) -> bool:
 
 
 def server_version() -> str:
-    """Return name and version of the server program."""
+    """Return the name and version of the server program."""
     try:
         return f"llama.cpp of {PACKAGE} {version(PACKAGE)}"
     except PackageNotFoundError:

@@ -1,4 +1,4 @@
-"""What went wrong with a request to a model's server: its status and its own message, never the request."""
+"""Errors of requests to a model's server: the status and the server's message, never the request."""
 
 import json
 import re
@@ -11,8 +11,9 @@ from redline._text import clean_line
 from redline.models.faults import causes_of, status_of
 
 ErrorKind = Literal["refused", "passing", "late", "key", "missing", "rejected", "malformed"]
-"""Nothing listens; may pass (5xx, 429, a cut connection); no answer in time; the key is refused; the name or the
-address is wrong; the request is refused; the answer is none of a chat API."""
+"""`refused`: nothing listens. `passing`: temporary (5xx, 429, a broken connection). `late`: timeout. `key`: the key is
+refused. `missing`: the name or the address is wrong. `rejected`: the request is refused. `malformed`: the reply is not
+a chat completion."""
 
 MAX_CAUSES = 12
 MAX_READ = 100_000
@@ -24,7 +25,7 @@ _CONNECTION = frozenset(
     {"APIConnectionError", "TransportError", "ConnectError", "NetworkError", "ProtocolError", "OSError"}
 )
 _UNREADABLE = (TypeError, KeyError, IndexError, AttributeError, json.JSONDecodeError, UnicodeDecodeError)
-"""What clients raise where an answer lacks what an answer has."""
+"""Exceptions that clients raise when an answer is incomplete."""
 _HTML = re.compile(r"<\s*(?:!doctype\s+html|html|head|body)\b", re.IGNORECASE)
 _TITLE = re.compile(r"<title[^>]{0,99}>(.*?)</title>", re.IGNORECASE | re.DOTALL)
 _SDK_PREFIX = re.compile(r"\A(?:\w+: )?Error code: \d{3}(?: - )?")
@@ -35,38 +36,38 @@ class ServerError:
     """Why a request was not answered."""
 
     kind: ErrorKind
-    """What kind of fault it is."""
+    """Kind of the error."""
     status: int | None
-    """HTTP status, where there was an answer."""
+    """HTTP status, if there was a response."""
     message: str
-    """The server's message, or what happened instead of an answer."""
+    """The server's message, or a description of the failure."""
 
     def __str__(self) -> str:
-        """Status and message."""
+        """Return the status and the message."""
         return ": ".join(filter(None, (f"HTTP {self.status}" if self.status else "", self.message)))
 
 
 def server_error(error: BaseException, limit: int) -> ServerError:
-    """Return what an exception of a model's client says of the server.
+    """Return the server's error that an exception of a model's client reports.
 
     Args:
         error: The exception, as `Model.generate` raises it.
-        limit: Characters of the message.
+        limit: Maximum length of the message, in characters.
     """
     causes = list(causes_of(error))
     status = next((found for cause in causes if (found := status_of(cause)) is not None), None)
     if status is not None:
-        return ServerError(_kind(status), status, clean_line(_said(causes), limit))
+        return ServerError(_kind(status), status, clean_line(_message(causes), limit))
     kind, message = _without_status(causes)
     return ServerError(kind, None, clean_line(message, limit))
 
 
 def _without_status(causes: list[BaseException]) -> tuple[ErrorKind, str]:
-    """What happened, where no answer with a status of an error came."""
+    """Return the kind and the message of an error without an HTTP status."""
     names = {kind.__name__ for cause in causes for kind in type(cause).__mro__}
     last = causes[-1]
     html = next((text for cause in causes if _HTML.search(text := str(cause)[:MAX_READ])), None)
-    found: tuple[ErrorKind, str] = ("rejected", _said(causes))
+    found: tuple[ErrorKind, str] = ("rejected", _message(causes))
     if "ConnectionRefusedError" in names:
         found = ("refused", "connection refused")
     elif any("Timeout" in name for name in names):
@@ -76,7 +77,7 @@ def _without_status(causes: list[BaseException]) -> tuple[ErrorKind, str]:
     elif html is not None:
         found = ("malformed", f"an HTML page: {_title(html)}")
     elif isinstance(last, json.JSONDecodeError):
-        found = ("malformed", f"no whole JSON: {last}")
+        found = ("malformed", f"incomplete JSON: {last}")
     elif isinstance(last, _UNREADABLE):
         found = ("malformed", "it has no choices or no message")
     elif "OpenAIResponseError" in names:
@@ -94,15 +95,15 @@ def _kind(status: int) -> ErrorKind:
     return "rejected" if status >= HTTPStatus.BAD_REQUEST else "malformed"
 
 
-def _said(causes: list[BaseException]) -> str:
-    """The server's own words, from the body that the client read; a client's words only where there are none."""
+def _message(causes: list[BaseException]) -> str:
+    """Return the server's message from the body that the client parsed, or else the client's message."""
     for cause in causes:
         body = getattr(cause, "body", None)
-        if told := _in_body(body):
-            return told
+        if found := _in_body(body):
+            return found
     provider = next((text for cause in causes if (text := getattr(cause, "provider_message", None))), None)
     words = provider if isinstance(provider, str) else str(causes[-1])
-    # A client's message may hold the request, which is no word of the server's.
+    # A client's message can contain the request, which does not come from the server.
     return "" if "Request:" in words or words.startswith("Client error") else _SDK_PREFIX.sub("", words)
 
 
@@ -111,7 +112,8 @@ def _in_body(body: Any, depth: int = 0) -> str:
         return f"an HTML page: {_title(body)}" if _HTML.search(body[:10_000]) else body
     if isinstance(body, Mapping) and depth < MAX_CAUSES:
         return next(
-            (told for key in ("message", "error", "detail", "msg") if (told := _in_body(body.get(key), depth + 1))), ""
+            (found for key in ("message", "error", "detail", "msg") if (found := _in_body(body.get(key), depth + 1))),
+            "",
         )
     if isinstance(body, list) and body and depth < MAX_CAUSES:
         return _in_body(body[0], depth + 1)

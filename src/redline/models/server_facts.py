@@ -1,7 +1,7 @@
-"""What an OpenAI-compatible server says about itself: its models, context length and parallel slots.
+"""Facts that an OpenAI-compatible server reports about itself: its models, context length and parallel slots.
 
-Asked through the HTTP client of the model's own Inspect client, so that proxy, key and address are those of the run.
-Everything here may be missing, and none of it is trusted beyond its type.
+The queries use the HTTP client of the model's Inspect client, so that proxy, key and address are those of the run. Any
+fact can be missing, and only its type is trusted.
 """
 
 import json
@@ -20,22 +20,22 @@ from redline.models.preflight_settings import settings
 OPENAI_LIKE = frozenset({"OpenAICompatibleAPI", "OpenAIAPI"})
 MAX_LISTED = 20_000
 MAX_NAME = 200
-MAX_FIGURE = 10**9
+MAX_COUNT = 10**9
 CONTEXT_KEYS = ("n_ctx", "max_model_len", "context_length", "context_window", "max_context_length")
 
 
 @dataclass(frozen=True)
 class ServerFacts:
-    """What a server says about itself."""
+    """Facts that a server reports about itself."""
 
     names: tuple[str, ...] = ()
     """Names of the models that it lists."""
     owners: frozenset[str] = frozenset()
-    """Who owns these models, as it says: mostly the server's own name."""
+    """Owners of these models as reported: usually the name of the server software."""
     context: int | None = None
     """Context length in tokens."""
     slots: int | None = None
-    """Requests that it answers in parallel."""
+    """Requests answered in parallel."""
 
     @property
     def is_nameless(self) -> bool:
@@ -43,11 +43,11 @@ class ServerFacts:
         return bool(self.owners & settings().providers.nameless_owners)
 
     def knows(self, name: str) -> bool | None:
-        """Return whether a name is listed; None where none is."""
+        """Return whether a name is listed; None if the server lists no models."""
         return any(_matches(name, listed) for listed in self.names) if self.names else None
 
     def nearest(self, name: str) -> str:
-        """Return the listed name that is nearest, and else some of those that are listed, as the end of a message."""
+        """Return the most similar listed name, or else some listed names, as the end of a message."""
         shown = [clean_line(one, MAX_NAME) for one in self.names]
         near = get_close_matches(name, shown, n=1)
         if near:
@@ -57,18 +57,18 @@ class ServerFacts:
 
 
 def provider_of(model: Model) -> str:
-    """Return the provider in a model's full name."""
+    """Return the provider from a model's full name."""
     return str(model).partition("/")[0]
 
 
 def wire_name(model: Model) -> str:
-    """Return the name by which a model's server is asked for it."""
+    """Return a model's name in the requests to its server."""
     name = getattr(model.api, "service_model_name", None)
     return str(name()) if callable(name) else model.api.model_name
 
 
 async def server_facts(model: Model) -> ServerFacts:
-    """Return what a model's server says about itself; nothing where it cannot be asked."""
+    """Return the facts that a model's server reports; empty if it cannot be queried."""
     if not any(kind.__name__ in OPENAI_LIKE for kind in type(model.api).__mro__) or not model.api.base_url:
         return ServerFacts()
     base = str(model.api.base_url).rstrip("/")
@@ -78,20 +78,20 @@ async def server_facts(model: Model) -> ServerFacts:
     props = await _get(model, f"{base.removesuffix('/v1')}/props")
     if isinstance(props, Mapping):
         generation = props.get("default_generation_settings")
-        context = _figure(generation.get("n_ctx")) if isinstance(generation, Mapping) else None
-        facts = replace(facts, context=context or facts.context, slots=_figure(props.get("total_slots")))
+        context = _count(generation.get("n_ctx")) if isinstance(generation, Mapping) else None
+        facts = replace(facts, context=context or facts.context, slots=_count(props.get("total_slots")))
     return facts
 
 
 async def loaded_context(model: Model) -> int | None:
-    """Return the context length with which Ollama has loaded a model; None for any other server."""
+    """Return the context length with which Ollama loaded a model; None for any other server."""
     if provider_of(model) not in settings().providers.own_servers or not model.api.base_url:
         return None
     loaded = await _get(model, f"{str(model.api.base_url).rstrip('/').removesuffix('/v1')}/api/ps")
     models = loaded.get("models") if isinstance(loaded, Mapping) else None
     for entry in models[:MAX_LISTED] if isinstance(models, list) else ():
         if isinstance(entry, Mapping) and _matches(wire_name(model), str(entry.get("name"))[:MAX_NAME]):
-            return _figure(entry.get("context_length"))
+            return _count(entry.get("context_length"))
     return None
 
 
@@ -116,23 +116,22 @@ def _entries(document: object) -> Iterator[Mapping[str, Any]]:
 
 def _context(entry: Mapping[str, Any]) -> int | None:
     meta = entry.get("meta")
-    for place in (meta if isinstance(meta, Mapping) else {}, entry):
+    for source in (meta if isinstance(meta, Mapping) else {}, entry):
         for key in CONTEXT_KEYS:
-            if (figure := _figure(place.get(key))) is not None:
-                return figure
+            if (count := _count(source.get(key))) is not None:
+                return count
     return None
 
 
-def _figure(value: object) -> int | None:
-    if isinstance(value, int) and not isinstance(value, bool) and 0 < value <= MAX_FIGURE:
+def _count(value: object) -> int | None:
+    if isinstance(value, int) and not isinstance(value, bool) and 0 < value <= MAX_COUNT:
         return value
     return None
 
 
 def _matches(name: str, listed: str) -> bool:
-    """Whether a server means the same model: tags, folders, endings and wildcards aside."""
-    mine, theirs = _plain(name), _plain(listed)
-    return mine == theirs or name == listed or ("*" in listed and fnmatchcase(name, listed))
+    """Return whether two names denote the same model, ignoring tags, folders, suffixes and wildcards."""
+    return _plain(name) == _plain(listed) or name == listed or ("*" in listed and fnmatchcase(name, listed))
 
 
 def _plain(name: str) -> str:
@@ -142,7 +141,7 @@ def _plain(name: str) -> str:
 
 
 async def _get(model: Model, url: str) -> Any:
-    """Return the JSON document at an address; None where there is none, or it is too long or too slow."""
+    """Return the JSON document at a URL; None if there is none or it is too large or too slow."""
     client, http = getattr(model.api, "client", None), getattr(model.api, "http_client", None)
     if client is None or http is None:
         return None
@@ -151,12 +150,12 @@ async def _get(model: Model, url: str) -> Any:
         with anyio.fail_after(bounds.list_seconds):
             async with http.stream("GET", url, headers=dict(client.auth_headers)) as reply:
                 content = b""
-                if reply.status_code != 200:  # noqa: PLR2004 - HTTP's own figure
+                if reply.status_code != 200:  # noqa: PLR2004 - HTTP status OK
                     return None
                 async for chunk in reply.aiter_bytes():
                     content += chunk
                     if len(content) > bounds.list_bytes:
                         return None
         return json.loads(content)
-    except Exception:  # whatever a server and a client's library come up with: what is not known stays unknown
+    except Exception:  # servers and client libraries can fail in any way; the fact then stays unknown
         return None

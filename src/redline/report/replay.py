@@ -22,7 +22,7 @@ from redline.agents.results import with_their_calls
 from redline.guardrails import AnyGuardrail, Finding, Findings, Guardrail, guardrails, read_guardrails
 from redline.guardrails.llm_monitor import LLMMonitor
 from redline.guardrails.registry import BEFORE_PARAMETER
-from redline.models.ledger import said_in
+from redline.models.ledger import full_text
 from redline.report.detectors import AT, SCORE, sides_of
 from redline.report.words import exact_words
 from redline.results import Results, TrialResult
@@ -157,7 +157,7 @@ def _events(sample: EvalSample) -> Iterator[tuple[str, str, str]]:
                 str(call.arguments.get("answer", "")) for call in message.tool_calls or [] if call.function == SUBMIT
             ]
             # Inspect appends the submitted answer to the output later; the guardrail did not see it at this point.
-            yield "output", said_in(message).removesuffix(answers[0] if answers else ""), ""
+            yield "output", full_text(message).removesuffix(answers[0] if answers else ""), ""
             for call in message.tool_calls or []:
                 if call.function == SHELL:
                     yield "command", _command(call), ""

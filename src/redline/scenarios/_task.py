@@ -21,7 +21,7 @@ from redline.agents import (
     in_cell_agent,
     load_solver,
     react_agent,
-    run_to_its_end,
+    run_loop,
 )
 from redline.cell import Cell
 from redline.guardrails import Guard
@@ -122,7 +122,7 @@ def _run_agent(arm: Arm, common: Common) -> Solver:
             supervisor = _supervisor(arm, context, guard)
             try:
                 await guard.start(context)
-                await run_to_its_end(loop, conversation, context, supervisor, _alongside(stages))
+                await run_loop(loop, conversation, context, supervisor, _alongside(stages))
             finally:
                 state.messages, state.output = conversation.messages, conversation.output
                 state.completed = True

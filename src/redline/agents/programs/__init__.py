@@ -1,1 +1,1 @@
-"""Source text that runs joined to a cell, not imported."""
+"""Programs that run with privileges over a cell. They are passed as source text and not imported."""

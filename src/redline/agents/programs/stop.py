@@ -1,4 +1,4 @@
-"""Kills processes and what they are running. Runs joined to a cell, where few modules can be imported."""
+"""Kill processes with their descendants. Runs in the namespaces of a cell, where few modules can be imported."""
 
 import errno
 import os
@@ -6,9 +6,9 @@ import signal
 
 
 def main(request: dict[str, list[dict[str, int]]], fds: list[int]) -> tuple[dict[str, list[int]], list[int]]:
-    """Kills each process, known by pid and start time, with its descendants; says which still ran.
+    """Kill each process, given by pid and start time, with its descendants; return which were still running.
 
-    A process that was started in an earlier command is nobody's descendant any more, and stays.
+    A process that an earlier command left in the background is no longer a descendant and keeps running.
     """
     stopped = [process["pid"] for process in request["processes"] if send(signal.SIGSTOP, process)]
     for process in descendants(stopped):
@@ -19,7 +19,7 @@ def main(request: dict[str, list[dict[str, int]]], fds: list[int]) -> tuple[dict
 
 
 def descendants(roots: list[int]) -> list[dict[str, int]]:
-    """Children of stopped processes, and theirs."""
+    """Return the descendants of stopped processes."""
     table = [entry for entry in map(read_stat, os.listdir("/proc")) if entry is not None]
     family = set(roots)
     found: list[dict[str, int]] = []
@@ -32,7 +32,7 @@ def descendants(roots: list[int]) -> list[dict[str, int]]:
 
 
 def send(number: int, process: dict[str, int]) -> bool:
-    """Sends a signal to a process; False if it was gone."""
+    """Send a signal to a process; return False if the process has ended."""
     try:
         held = os.pidfd_open(process["pid"])
     except ProcessLookupError:
@@ -40,14 +40,14 @@ def send(number: int, process: dict[str, int]) -> bool:
     except OSError as error:
         if error.errno != errno.ENOSYS:
             raise
-        # Without pidfd (gVisor) the harness has stopped whatever else the agent runs, and no pid can change hands.
-        if is_there(process):
+        # Without pidfd (gVisor), the harness has stopped all other processes of the agent, so no pid can be reused.
+        if is_running(process):
             os.kill(process["pid"], number)
             return True
         return False
     try:
-        # Compared with the descriptor in hand: the pid cannot pass to another process any more.
-        if not is_there(process):
+        # Compared while the descriptor is open, so that the pid cannot be reused.
+        if not is_running(process):
             return False
         signal.pidfd_send_signal(held, number)
         return True
@@ -57,14 +57,14 @@ def send(number: int, process: dict[str, int]) -> bool:
         os.close(held)
 
 
-def is_there(process: dict[str, int]) -> bool:
-    """Whether the pid is that very process's."""
+def is_running(process: dict[str, int]) -> bool:
+    """Return whether the pid still belongs to the same process."""
     now = read_stat(str(process["pid"]))
     return now is not None and now["start"] == process["start"]
 
 
 def read_stat(name: str) -> dict[str, int] | None:
-    """Pid, parent and start time of a process; None if there is none."""
+    """Return the pid, parent and start time of a process; None if it does not exist."""
     try:
         with open(f"/proc/{int(name)}/stat", "rb") as file:
             fields = file.read().rpartition(b")")[2].split()

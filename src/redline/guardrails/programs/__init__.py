@@ -1,1 +1,1 @@
-"""Programs that are run joined to a cell."""
+"""Programs that run with privileges over a cell."""

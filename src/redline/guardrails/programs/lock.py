@@ -1,21 +1,21 @@
-"""Give files or folders of a node to a user, with a mode. Run by `Cell.run_with_cell_privileges`; follows no link."""
+"""Change owner and mode of files and folders of a node, without following links. Run with privileges over a cell."""
 
 from __future__ import annotations
 
 import os
 
-TYPE_CHECKING = False  # The name that type checkers know: where this runs, `typing` may not be at hand.
+TYPE_CHECKING = False  # Recognised by type checkers; `typing` may not be available where this runs.
 if TYPE_CHECKING:
     from typing import Any
 
-    # Given by the one who runs this.
+    # Provided by the caller.
 
     def openat2_in_root(root_fd: int, path: str, flags: int, mode: int = 0) -> int:
-        """Open a path below a folder, through no link."""
+        """Open a path below a folder without following links."""
 
 
 def main(request: dict[str, Any], fds: list[int]) -> tuple[dict[str, Any], list[int]]:
-    """Change what is held open, and the folders that are named."""
+    """Change the open files and the named folders."""
     folders = []
     if request["folders"]:
         root = os.open(f"/proc/{request['inits'][request['node']]}/root", os.O_PATH)
