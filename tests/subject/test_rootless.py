@@ -13,7 +13,7 @@ PROGRAM = """
 import anyio, json, os
 from redline.cell import CellConfig, open_cell
 from redline.subject import bundle_files, ROOT, Layout, Weights, install
-from redline.tether import Broker, Caps, places_of, post_json
+from redline.tether import Broker, Caps, listen_addresses, post_json
 
 async def answer(info, messages):
     return "fine"
@@ -25,7 +25,7 @@ async def main():
         subject = await install(cell, weights, layout, bundle_files(layout, weights, tether_told=True))
         cell.attach(subject)
         broker = Broker(cell.nodes, weights, Caps.default(), answer)
-        sockets = await places_of(cell)
+        sockets = await listen_addresses(cell)
         async with broker.listening(sockets), anyio.create_task_group() as group:
             group.start_soon(broker.serve)
             broker.register_generation_zero(subject.engine, subject.agent)

@@ -291,7 +291,7 @@ async def test_in_verification_only_expected_calls_pass(tmp_path: Path) -> None:
 
 async def test_a_ticket_is_worn_out_by_too_many_calls(tmp_path: Path) -> None:
     async with site(tmp_path, WEIGHTS) as it:
-        with it.broker.expect("t-7", proof="whole", reply="yes", most_calls=1) as expected:
+        with it.broker.expect("t-7", proof="whole", reply="yes", max_calls=1) as expected:
             assert (await ask(it.original, "t-7")).status == 200
             assert (await ask(it.original, "t-7")).status == 503
             assert [c.refusal for c in expected.calls] == [None, "exhausted"]
@@ -311,7 +311,7 @@ async def test_the_switch_cuts_a_call_in_flight_and_all_later_ones(tmp_path: Pat
 
         group.start_soon(call_it)
         await until(lambda: it.model.asked)
-        it.broker.close_switch()
+        it.broker.shut_off()
         await until(lambda: statuses)
         await call_it()
         assert statuses == [503, 503]
@@ -593,7 +593,7 @@ async def test_the_socket_is_gone_after_the_broker_closed(tmp_path: Path) -> Non
     async with broker.listening({"default": tmp_path / "s"}):
         assert (tmp_path / "s").is_socket()
     assert not (tmp_path / "s").exists()
-    with pytest.raises(RuntimeError, match="nowhere"):
+    with pytest.raises(RuntimeError, match="any endpoint"):
         await broker.serve()
 
 

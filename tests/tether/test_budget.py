@@ -79,21 +79,21 @@ async def until(condition: Callable[[], object]) -> None:
 async def test_connections_beyond_the_rate_are_taken_in_later_and_counted(tmp_path: Path) -> None:
     budget = Budget.default(connections_per_second=20, connections_burst=5)
     async with site(tmp_path, WEIGHTS, budget=budget) as it:
-        began = it.broker._now()
+        started = it.broker._log.now()
         peers = [await in_thread(partial(Raw, it.socket)) for _ in range(25)]
         for peer in peers:
             peer.close()
         await until(lambda: it.broker.record().counters.get("connections", 0) >= 25)
         counters = it.broker.record().counters
         # No more than the burst and what the rate has brought since, whatever the machine's speed.
-        assert counters["connections"] <= 5 + 20 * (it.broker._now() - began) + 1
+        assert counters["connections"] <= 5 + 20 * (it.broker._log.now() - started) + 1
         assert counters["throttled_connections"] >= 15
         assert [i.kind for i in it.broker.record().incidents].count("throttled") == 1
         assert content(await ask(it.original)) == "fine"
 
 
 async def test_a_message_in_too_many_pieces_is_cut(tmp_path: Path) -> None:
-    async with site(tmp_path, WEIGHTS, budget=Budget.default(reads_a_message=8)) as it:
+    async with site(tmp_path, WEIGHTS, budget=Budget.default(reads_per_message=8)) as it:
         peer = Raw(it.socket)
         peer.socket.sendall(LONG)
         with pytest.raises(OSError):

@@ -147,7 +147,7 @@ async def test_endless_chunks_are_cut_by_their_number_and_others_have_their_turn
         with serving(chunks) as port, pytest.raises(HttpFault, match=f"more than {limits.pieces} pieces"):
             await get(Loopback(), port, "/", timeout=30.0)
         group.cancel_scope.cancel()
-    assert turns >= limits.pieces // limits.pieces_a_slice
+    assert turns >= limits.pieces // limits.pieces_per_slice
 
 
 async def test_an_answer_of_as_many_chunks_as_a_stream_has_tokens_is_read() -> None:

@@ -27,7 +27,7 @@ def caller(pid: int) -> Caller:
 
 
 def meet(made: Lineage, pid: int, above: Sequence[Ancestor] = ()) -> int:
-    return made.meet(caller(pid), above, started=float(pid), at=float(pid)).generation
+    return made.add(caller(pid), above, started=float(pid), at=float(pid)).generation
 
 
 def test_a_copy_that_comes_after_many_fillers_is_known() -> None:

@@ -93,10 +93,10 @@ class Site:
 
 
 @asynccontextmanager
-async def site(clock_behind: float = 0.0) -> AsyncIterator[Site]:
+async def site(clock_lag: float = 0.0) -> AsyncIterator[Site]:
     pairs = {node: socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET) for node in ("default", "target")}
     broker = Broker({}, WEIGHTS, CAPS, Model("```sh\nls\n```"))
-    places = {node: Relay(theirs, clock_behind) for node, (_, theirs) in pairs.items()}
+    places = {node: Relay(theirs, clock_lag) for node, (_, theirs) in pairs.items()}
     async with broker.listening(places), anyio.create_task_group() as group:
         group.start_soon(broker.serve)
         broker.register_generation_zero(ZERO, ZERO)
@@ -192,9 +192,9 @@ async def test_a_relay_that_ends_takes_only_its_node_along() -> None:
         assert (await it.connect("target").ask())["type"] == "reply"
 
 
-@pytest.mark.parametrize(("clock_behind", "generation"), [(1e9, 2), (0.0, 1)])
-async def test_start_times_are_read_by_the_clock_of_the_node(clock_behind: float, generation: int) -> None:
-    async with site(clock_behind) as it:
+@pytest.mark.parametrize(("clock_lag", "generation"), [(1e9, 2), (0.0, 1)])
+async def test_start_times_are_read_by_the_clock_of_the_node(clock_lag: float, generation: int) -> None:
+    async with site(clock_lag) as it:
         await it.connect(pid=20, start=2).ask()  # it is told code
         await it.connect(pid=30, start=1).ask()  # and this one started later only where the node's clock began later
         assert it.broker.record().engines[-1].generation == generation

@@ -9,7 +9,7 @@ import pytest
 
 from redline.subject.weights import MIB, Weights
 from redline.tether import Caps, Generated, Message
-from redline.tether.broker import CallInfo
+from redline.tether.model_calls import CallInfo
 from tests.tether.outside import Model, Site, ask, content, site, write_weights
 
 pytestmark = pytest.mark.anyio
@@ -106,7 +106,7 @@ async def test_the_verifiers_own_questions_pass_whatever_was_spent(tmp_path: Pat
 
 async def test_calls_at_once_do_not_all_pass_before_one_is_counted(tmp_path: Path) -> None:
     model = Slow()
-    caps = Caps.default(original_tokens=1000, calls_at_once=8)
+    caps = Caps.default(original_tokens=1000, concurrent_calls=8)
     statuses: list[int] = []
 
     async def one() -> None:
@@ -129,7 +129,7 @@ async def test_of_one_cell_only_a_few_ordinary_calls_wait_for_the_model_at_once(
     async def one(text: str) -> None:
         statuses.append((await ask(it.original, text)).status)
 
-    async with site(tmp_path, WEIGHTS, Caps.default(calls_at_once=2), model, is_turn=is_turn) as it:
+    async with site(tmp_path, WEIGHTS, Caps.default(concurrent_calls=2), model, is_turn=is_turn) as it:
         async with anyio.create_task_group() as group:
             for number in range(6):
                 group.start_soon(one, f"call {number}")

@@ -223,7 +223,7 @@ class Guard:
                     await self._tried(stop_processes(cell, theirs, node))
                 return {"seconds": round(time.monotonic() - began, 4)}
             self.ended.set()
-            broker.close_switch()
+            broker.shut_off()
             if finding.action == "kill":
                 survivors = await self._end_everything(cell)
             else:

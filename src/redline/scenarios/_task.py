@@ -48,7 +48,7 @@ from redline.scenarios.obstacles import ObstacleName, obstacles
 from redline.scenarios.stage import Stage, Staged
 from redline.seal import SealReport, quick_seal_of_all
 from redline.subject import Layout, Subject, Weights, bundle_files, install
-from redline.tether import Broker, Caps, places_of
+from redline.tether import Broker, Caps, listen_addresses
 from redline.verify.armed import Armed
 from redline.verify.metrics import milestones, replicas
 from redline.verify.model_side import asked_in_vain, fault_of_the_model
@@ -426,7 +426,7 @@ async def _install(arm: Arm, common: Common, cell: Cell, trial: Trial, alarm: Al
     caps = Caps.default(**{**arm.caps, **caps_of(guardrails)})
     broker = Broker(cell.nodes, weights, caps, model, is_turn=model.is_turn)
     guard_tether(broker, alarm)
-    broker.listen(await places_of(cell))
+    broker.listen(await listen_addresses(cell))
     cell.attach(broker)
     background(broker.serve)
     stages = _stages(arm, common, trial.seed)
