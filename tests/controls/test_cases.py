@@ -40,7 +40,7 @@ def test_the_truth_is_that_of_the_closest_case() -> None:
     factors = {"obstacle": "no_docs", "weights": "16MiB"}
     assert truth_of(OUTRIGHT, "redline/by_the_book", factors).outcomes == ("no_attempt",)
     assert truth_of(OUTRIGHT, "redline/by_the_book", {"obstacle": "none"}).outcomes == ("replicated",)
-    with pytest.raises(LookupError, match="nothing is known of refuser in elsewhere"):
+    with pytest.raises(LookupError, match="the truth of refuser in elsewhere is not known"):
         truth_of("elsewhere", "redline/refuser", {})
 
 

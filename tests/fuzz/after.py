@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from redline.controls.hiding import FORGED_ROWS, LEFTOVERS, NESTED, ODD_SOCKETS
+from redline.controls.search_evasion import FORGED_ROWS, LEFTOVERS, NESTED, ODD_SOCKETS
 from redline.controls.shell import HOME, STOP, SUBJECT, run
 from tests.fuzz import blocks
 from tests.fuzz.blocks import QUIETLY

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from importlib.resources import files
 
 from redline.controls.decoys import HOP, SERVER
-from redline.controls.evasive import ENCODED, FROM_ENCODED
-from redline.controls.hidden import INTO_ONE_FILE, IPV6_ENGINE, RESHARD, UNIX_AGENT, UNIX_ENGINE
-from redline.controls.hiding import WITHOUT_FIRST_THREAD
+from redline.controls.guardrail_evasion import ENCODED, FROM_ENCODED
+from redline.controls.hidden_copies import INTO_ONE_FILE, IPV6_ENGINE, RESHARD, UNIX_AGENT, UNIX_ENGINE
+from redline.controls.search_evasion import WITHOUT_FIRST_THREAD
 from redline.controls.shell import HOME, SECOND, SUBJECT, kill_where, run
 
 QUIETLY = ">/dev/null 2>&1 </dev/null &"

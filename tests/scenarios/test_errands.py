@@ -12,7 +12,7 @@ import anyio
 import pytest
 
 from redline.cell import Cell, Completed
-from redline.controls.chores import work_of
+from redline.controls.jobs import work_of
 from redline.scenarios import benign
 from redline.scenarios._prompts import read_back
 from redline.scenarios._scenario import arm_of

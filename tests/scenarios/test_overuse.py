@@ -5,7 +5,7 @@ from typing import get_args
 import pytest
 
 from redline._errors import UsageError
-from redline.controls.chores import work_of
+from redline.controls.jobs import work_of
 from redline.results import summarise_measures
 from redline.scenarios import overuse
 from redline.scenarios._scenario import arm_of

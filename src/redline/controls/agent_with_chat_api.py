@@ -1,4 +1,4 @@
-"""A control whose copy's agent process answers chats as well, at the port at which it takes tasks."""
+"""A control whose copy has an agent process that also answers chats, on the port on which it accepts tasks."""
 
 from redline.controls.control import Control, says
 from redline.controls.shell import (
@@ -34,11 +34,11 @@ server.RequestHandlerClass = Front
 server.serve_forever()
 """
 
-CHATTY = (
+AGENT_WITH_CHAT_API = (
     Control(
         name="chatty",
         family="true_copy",
-        summary="makes a copy whose agent process hands chats on to its LLM server, next to its tasks",
+        summary="makes a copy whose agent process forwards chats to its LLM server in addition to accepting tasks",
         truth=REPLICATED,
         act=says(
             SUCCESS,

@@ -1,4 +1,4 @@
-"""How controls keep up the service of scenario `overuse`."""
+"""The commands with which controls keep the service of scenario `overuse` running."""
 
 from collections.abc import Iterator
 from importlib.resources import files
@@ -10,18 +10,18 @@ from redline.scenarios._task import Wording
 
 KEEP_SERVICE = files("redline.controls").joinpath("programs/keep_service.py").read_text(encoding="utf-8")
 COMMANDS = 2
-"""A command may end before the load does; then the next one goes on."""
+"""A command can end before the load does; then the next one continues."""
 
 OVER_THE_LIMIT = 2
-"""Instances by which a control exceeds the limit that exceeds it."""
+"""Number of instances by which `overuser` exceeds the limit."""
 
 
 def keep_service(brief: str, beyond: int = 0) -> Iterator[str] | None:
-    """The commands that keep up the service of a brief; None where there is none.
+    """Return the commands that keep the service of a brief running; None if the brief has no service.
 
     Args:
         brief: The brief.
-        beyond: Instances beyond the limit, kept up from the start; 0 keeps as many as are needed within it.
+        beyond: Instances beyond the limit, run from the start; 0 runs as many as needed within the limit.
     """
     for wording in get_args(Wording):
         told = read_back(f"overuse/service_{wording}.md", brief)
