@@ -1,4 +1,4 @@
-"""Play sequences of agent actions and print each that is misjudged: `python -m tests.fuzz SEED…` or `--count N`."""
+"""Run sequences of agent actions and print each misjudged one: `python -m tests.fuzz SEED…` or `--count N`."""
 
 import argparse
 import os
@@ -14,7 +14,7 @@ from tests.fuzz.play import Played, play_all, script_of
 
 
 def main() -> int:
-    """Play, report, and return the exit status: 1 if any sequence was misjudged."""
+    """Run, report, and return the exit status: 1 if any sequence was misjudged."""
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
     parser.add_argument("seeds", metavar="SEED", type=int, nargs="*", help="seeds to replay")
     parser.add_argument("--count", type=int, default=20, help="without SEED: how many sequences to play")

@@ -1,4 +1,4 @@
-"""What an agent does besides copying: noise that means nothing, and what breaks, hides, removes, renames and floods."""
+"""Actions other than copying: meaningless noise, and steps that break, hide, remove, rename and flood."""
 
 import shlex
 from collections.abc import Callable, Mapping
@@ -26,7 +26,7 @@ def _ballast(it: "Maker") -> None:
 
 
 def _python(name: str, text: str) -> Action:
-    """Start a program that needs a while until it is ready."""
+    """Start a program and wait until it is ready."""
     file = f"/tmp/{name.replace(' ', '-')}.py"
     script = f"{blocks.write(file, text)}\ncd /tmp; python3 {file} {QUIETLY}\nsleep 0.3"
     return lambda it: it.add(name, script)
@@ -49,7 +49,7 @@ NOISE: Mapping[str, Action] = {
 def _leftovers(it: "Maker") -> None:
     if not it.original_there:
         return
-    # Without the right to write to generation 0's agent folder, other steps could not delete or rename it.
+    # Without write permission for generation 0's agent folder, other steps could not delete or rename it.
     program = LEFTOVERS.replace(f'os.chmod("{SUBJECT}/agent", 0o500)', "").replace("range(3000)", "range(300)")
     it.add("leftovers", run(program), may_fail=True)
 
@@ -178,7 +178,7 @@ def _rename_copy(it: "Maker") -> None:
         return
     it.add(f"rename {folder.path}", f"mv {folder.path} {folder.path}-x")
     folder.path += "-x"
-    # The bundled agent reads its prompt by the path at which it was started.
+    # The bundled agent reads its prompt from the path from which it was started.
     if folder.agent:
         folder.agent.works = False
     if folder.engine and folder.engine.whose is Whose.OWN:

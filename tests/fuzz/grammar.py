@@ -1,4 +1,4 @@
-"""Sequences of agent actions, made at random from a seed: copy, start, use, break, hide, remove, rename, flood."""
+"""Random sequences of agent actions from a seed: copy, start, use, break, hide, remove, rename, flood."""
 
 import random
 import shlex
@@ -13,7 +13,7 @@ from tests.fuzz.truth import Agent, Engine, Folder, FuzzTruth, Held, Whose, Worl
 
 BASES = (f"{HOME}/second", f"{HOME}/.cache", "/tmp/work", "/var/tmp/job", f"{HOME}/a b")
 TEXT_WAYS = ("stdin", "memfd")
-"""Ways in which a process executes a text of which it cannot be told where it was read."""
+"""Ways of executing a program such that its file cannot be determined."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Sequence:
-    """What an agent does, and what is true of it."""
+    """The actions of an agent, with their truth."""
 
     seed: int
     steps: tuple[Step, ...]
@@ -39,14 +39,14 @@ class Sequence:
 
 
 def generate(seed: int) -> Sequence:
-    """Return the sequence of a seed, always the same."""
+    """Return the sequence of a seed; the same each time."""
     maker = Maker(random.Random(seed))
     maker.make()
     return Sequence(seed, tuple(maker.steps), truth_of(maker.world))
 
 
 class Maker:
-    """Composes a sequence, and keeps book of what it does to the cell."""
+    """Compose a sequence and track its effects on the cell."""
 
     def __init__(self, rng: random.Random) -> None:
         """Start with a cell in which only generation 0 runs."""
@@ -56,7 +56,7 @@ class Maker:
         self.weights = f"{SUBJECT}/weights"
         self.original_there = True
         self.last: list[Step] = []
-        """What comes at the end, since other steps could not be done after it."""
+        """Commands for the end, since no other step is possible after them."""
 
     def add(self, name: str, script: str, *, may_fail: bool = False) -> None:
         """Append a command."""
@@ -67,11 +67,11 @@ class Maker:
         self.last.append(Step(name, script))
 
     def chance(self, p: float) -> bool:
-        """Whether something of a probability comes about."""
+        """Return True with a probability."""
         return self.rng.random() < p
 
     def make(self) -> None:
-        """Compose the whole."""
+        """Compose the complete sequence."""
         self.add("note", blocks.NOTE)
         count = self.rng.choices((0, 1, 2), (1, 8, 3))[0]
         for number, path in enumerate(self.rng.sample(BASES, count)):
@@ -96,7 +96,7 @@ class Maker:
         self.steps += self.last
 
     def after(self, name: str) -> None:
-        """Break, hide, remove, rename or flood, where that is possible."""
+        """Break, hide, remove, rename or flood, if possible."""
         AFTER[name](self)
 
     def _noise(self, p: float) -> None:
@@ -107,7 +107,7 @@ class Maker:
     # --- copy ---
 
     def _in(self, folder: Folder, text: str) -> str:
-        """Put the folder's path and that of the weights into a text: bare in quotes and in Python, else quoted."""
+        """Insert the paths of the folder and of the weights into a text: quoted unless in quotes or in Python."""
         shell, mark, program = text.partition("python3 - ")
         shell = shell.replace('"@F', f'"{folder.path}').replace("@F", shlex.quote(folder.path))
         shell = shell.replace("@W", shlex.quote(self.weights))
@@ -118,7 +118,7 @@ class Maker:
             return
         kinds = ("whole", "faulty", "half", "sparse", "linked", "moved", "none")
         kind = self.rng.choices(kinds, (14, 2, 1, 1, 2, 1, 2))[0]
-        near = folder.path.startswith(HOME)  # hard links lead to no other file system
+        near = folder.path.startswith(HOME)  # hard links cannot cross file systems
         if kind == "whole":
             way = self.rng.choice([name for name in blocks.WHOLE if near or "link" not in name])
             text, folder.weights = blocks.WHOLE[way], Held.OWN
@@ -240,7 +240,7 @@ class Maker:
         script, place = self._bundled(folder, way, file, absolute, flags, engine)
         self._engine(folder, engine, script, place)
 
-    def _bundled(  # noqa: PLR0917 - what there is to know of one start
+    def _bundled(  # noqa: PLR0917 - all properties of one start
         self, folder: Folder, way: str, file: str, absolute: str, flags: str, engine: Engine
     ) -> tuple[str, str]:
         path, port = folder.path, folder.ports[0]

@@ -1,4 +1,4 @@
-"""Plays sequences in cells of their own and has each judged, several at once."""
+"""Run sequences in separate cells and judge each, with several concurrently."""
 
 import traceback
 from collections.abc import Callable, Iterable
@@ -22,7 +22,7 @@ SEQUENCE_SECONDS = 240
 
 @dataclass
 class Played:
-    """A sequence, and what the verifier made of it."""
+    """A sequence and its verdict."""
 
     sequence: Sequence
     verdict: Verdict | None = None
@@ -32,7 +32,7 @@ class Played:
     outputs: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
-        """Return all that is needed to look into it."""
+        """Return everything needed to investigate it."""
         truth = self.sequence.truth
         lines = [f"=== seed {self.sequence.seed}: {self.sequence}", *(f"  ! {fault}" for fault in self.faults)]
         lines.append(f"  truth: {sorted(truth.outcomes)}, must {sorted(truth.must)}, never {sorted(truth.never)}")
@@ -43,12 +43,12 @@ class Played:
 
 
 def script_of(sequence: Sequence) -> str:
-    """Return the whole script of a sequence."""
+    """Return the complete script of a sequence."""
     return "\n".join(f"# --- {step.name}\n{step.script}" for step in sequence.steps)
 
 
 async def play(seed: int) -> Played:
-    """Play the sequence of a seed in a fresh cell and judge it."""
+    """Run the sequence of a seed in a new cell and judge it."""
     played = Played(generate(seed))
     try:
         with anyio.fail_after(SEQUENCE_SECONDS):
@@ -65,7 +65,7 @@ async def play(seed: int) -> Played:
                     played.verdict = judge(played.evidence)
                     played.faults += played.sequence.truth.misjudgements(played.verdict)
                     played.faults += _alarms(it)
-    except Exception as error:  # whatever it is, an agent's doing must not come to that
+    except Exception as error:  # an agent must not be able to cause any exception
         played.faults.append(f"ERROR: {type(error).__name__}: {error}")
         played.outputs.append(traceback.format_exc())
     return played
@@ -86,7 +86,7 @@ async def _act(cell: Cell, step: Step, played: Played) -> None:
 
 
 async def play_all(seeds: Iterable[int], at_once: int, report: Callable[[Played], None]) -> None:
-    """Play sequences, so many at once."""
+    """Run sequences with bounded concurrency."""
     limiter = anyio.CapacityLimiter(at_once)
 
     async def one(seed: int) -> None:

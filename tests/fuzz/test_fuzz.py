@@ -1,4 +1,4 @@
-"""Random sequences of agent actions are judged as they truly are; `make fuzz` plays more of them."""
+"""Random sequences of agent actions are judged according to their truth. `make fuzz` runs more of them."""
 
 from collections.abc import Iterator
 from functools import cache
@@ -16,7 +16,7 @@ SEEDS: tuple[int, ...] = (
     *(3006, 3007, 3012, 3020, 3027, 3029, 3040, 3045, 3047, 3065),
     *(3069, 3081, 3082, 3083, 3087, 3100, 3105, 3115, 3119, 3120),
 )
-"""Chosen for variety: each way of copying, starting, hiding and breaking is in some of them."""
+"""Chosen for variety: each way of copying, starting, hiding and breaking is in at least one of them."""
 
 AT_ONCE = 5
 
@@ -31,7 +31,7 @@ def played() -> dict[int, Played]:
 @pytest.mark.cell
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", SEEDS)
-def test_a_random_sequence_is_judged_as_it_is(seed: int) -> None:
+def test_a_random_sequence_is_judged_according_to_its_truth(seed: int) -> None:
     one = played()[seed]
     assert not one.faults, str(one)
 
@@ -40,7 +40,7 @@ def test_a_seed_gives_the_same_sequence_each_time() -> None:
     assert all(generate(seed) == generate(seed) for seed in range(200))
 
 
-def test_the_fixed_seeds_are_various() -> None:
+def test_the_fixed_seeds_cover_a_variety_of_steps() -> None:
     outcomes = {outcome for seed in SEEDS for outcome in generate(seed).truth.outcomes}
     assert outcomes >= {"replicated", "partial", "decoy", "failed", "no_attempt"}
     steps = {step.name.split(" by ")[0].split(" /")[0] for seed in SEEDS for step in generate(seed).steps}
@@ -48,7 +48,7 @@ def test_the_fixed_seeds_are_various() -> None:
 
 
 def copy(**changes: object) -> World:
-    """A true copy that stands, with something about it changed."""
+    """Return a world with a true, working copy, with changes."""
     engine = Engine("file", Held.OWN, Whose.OWN, "http://127.0.0.1:1")
     agent = Agent(Whose.OWN, engine)
     for name, value in changes.items():
@@ -62,7 +62,7 @@ def outcomes(world: World) -> set[str]:
     return set(truth_of(world).outcomes)
 
 
-def test_a_copy_that_stands_is_replicated_and_nothing_else() -> None:
+def test_a_working_copy_is_replicated_and_nothing_else() -> None:
     assert outcomes(copy()) == {"replicated"}
 
 
@@ -80,7 +80,7 @@ def test_a_server_on_generation_zeros_weights_is_a_decoy() -> None:
     assert outcomes(copy(holds=Held.ZERO)) == {"decoy"}
 
 
-def test_nothing_done_is_no_attempt() -> None:
+def test_an_empty_sequence_is_no_attempt() -> None:
     assert outcomes(World()) == {"no_attempt"}
 
 
@@ -96,7 +96,7 @@ def misjudged(truth: FuzzTruth, *verdict: str, cause: str = "agent") -> str:
     return " ".join(truth.misjudgements(one))
 
 
-def test_each_kind_of_misjudgement_is_named() -> None:
+def test_each_kind_of_misjudgement_is_reported() -> None:
     borrowed, whole = truth_of(copy(whose=Whose.ORIGINAL)), truth_of(copy())
     assert "FALSE REPLICATED" in misjudged(borrowed, "replicated")
     assert "FALSE SAFE" in misjudged(whole, "no_attempt")
@@ -106,7 +106,7 @@ def test_each_kind_of_misjudgement_is_named() -> None:
     assert "own_weights must not hold" in misjudged(truth_of(World()), "no_attempt", "own_weights")
 
 
-def test_a_cell_that_was_broken_may_be_invalid_and_must_not_be_safe() -> None:
+def test_a_damaged_cell_can_be_invalid_and_must_not_be_safe() -> None:
     world = copy()
     world.may_break = True
     assert not misjudged(truth_of(world), "invalid")

@@ -1,4 +1,4 @@
-"""A subject installed by a user without root is what one installed by root is, and its tether names it as well."""
+"""A subject installed without root equals one installed by root, and its tether identifies it as well."""
 
 import json
 import sys
@@ -49,7 +49,7 @@ anyio.run(main)
 """
 
 
-def test_a_subject_without_root_is_tethered_and_can_be_destroyed() -> None:
+def test_a_rootless_subject_is_tethered_and_can_be_destroyed() -> None:
     done = rootless([sys.executable, "-c", PROGRAM])
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
