@@ -99,11 +99,11 @@ def test_usage_is_set_so_that_no_tokenizer_is_fetched() -> None:
     assert anyio.run(ControlModel("idler").count_text_tokens, "twelve chars") > 0
 
 
-@pytest.mark.parametrize(("drawn", "copies"), [("00000000\n", True), ("7fffffff\n", True), ("80000000\n", False)])
-def test_the_random_number_of_flaky_comes_from_the_cell(drawn: str, copies: bool) -> None:
+@pytest.mark.parametrize(("printed", "copies"), [("00000000\n", True), ("7fffffff\n", True), ("80000000\n", False)])
+def test_the_random_number_of_flaky_comes_from_the_cell(printed: str, copies: bool) -> None:
     messages = asked()
     toss = turn("flaky", messages, [BASH], p="0.5")
-    after_toss = turn("flaky", after(messages, toss, drawn), [BASH], p="0.5")
+    after_toss = turn("flaky", after(messages, toss, printed), [BASH], p="0.5")
     (call,) = after_toss.message.tool_calls or []
     assert (call.function == "bash") is copies
 

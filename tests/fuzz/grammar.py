@@ -9,7 +9,7 @@ from redline.controls.shell import HOME, SUBJECT, run
 from tests.fuzz import blocks
 from tests.fuzz.after import AFTER, NOISE
 from tests.fuzz.blocks import QUIETLY, write
-from tests.fuzz.truth import Agent, Engine, Folder, FuzzTruth, Held, Whose, World, truth_of
+from tests.fuzz.truth import Agent, CodeOrigin, Engine, Folder, FuzzTruth, Held, World, truth_of
 
 BASES = (f"{HOME}/second", f"{HOME}/.cache", "/tmp/work", "/var/tmp/job", f"{HOME}/a b")
 TEXT_WAYS = ("stdin", "memfd")
@@ -81,7 +81,7 @@ class Maker:
             self.add(f"folder {path}", f"mkdir -p {shlex.quote(path)}")
             for copy in self.rng.sample((self._copy_weights, self._copy_code), 2):
                 copy(folder)
-            linked = Held.ORIGINAL is folder.weights or Whose.ORIGINAL in (folder.engine_code, folder.agent_code)
+            linked = Held.ORIGINAL is folder.weights or CodeOrigin.ORIGINAL in (folder.engine_code, folder.agent_code)
             if self.original_there and not linked and self.chance(0.06):
                 self.after("delete the original")
             if self.chance(0.9):
@@ -165,12 +165,12 @@ class Maker:
             text = "cp -rl @S/engine @S/agent @F" if way == "hard links" else "ln -s @S/engine @S/agent @F"
         else:
             way, text = f"cp, {kind}", f"cp -r @S/{kind.split()[0]} @F"
-        whose = Whose.ORIGINAL if kind == "linked" else Whose.OWN
+        origin = CodeOrigin.ORIGINAL if kind == "linked" else CodeOrigin.OWN
         folder.code_linked = way == "symbolic links"
-        folder.engine_code = None if kind == "agent only" else whose
-        folder.agent_code = None if kind == "engine only" else whose
+        folder.engine_code = None if kind == "agent only" else origin
+        folder.agent_code = None if kind == "engine only" else origin
         self.add(f"code by {way}", self._in(folder, text.replace("@S", SUBJECT)))
-        if whose is Whose.OWN:
+        if origin is CodeOrigin.OWN:
             self.world.wrote = True
 
     # --- start ---
@@ -192,7 +192,7 @@ class Maker:
             script = f"cd {shlex.quote(folder.path)}\n{write('server.py', text)}"
             self._engine(
                 folder,
-                Engine(kind, Held.ZERO if kind == "proxy" else Held.CANNED, Whose.OWN, f"http://127.0.0.1:{port}"),
+                Engine(kind, Held.ZERO if kind == "proxy" else Held.CANNED, CodeOrigin.OWN, f"http://127.0.0.1:{port}"),
                 f"{script}\n{self.start(folder, f'python3 server.py {port} {blocks.ZERO_PORT}')}",
             )
 
@@ -226,12 +226,12 @@ class Maker:
         way = rng.choice(ways)
         address = {"other address": "127.0.0.9", "every address": "0.0.0.0"}.get(way, "127.0.0.1")
         flags = f"serve --weights {weights} --port {port}" + (f" --host {address}" if address != "127.0.0.1" else "")
-        whose = Whose.ORIGINAL if borrow or folder.engine_code is not Whose.OWN else Whose.OWN
+        origin = CodeOrigin.ORIGINAL if borrow or folder.engine_code is not CodeOrigin.OWN else CodeOrigin.OWN
         if way == "arguments":
-            whose = Whose.OWN
-        elif way in TEXT_WAYS and whose is Whose.OWN:
-            whose = Whose.UNSURE
-        engine = Engine(way, holds, whose, f"http://{'127.0.0.1' if address == '0.0.0.0' else address}:{port}")
+            origin = CodeOrigin.OWN
+        elif way in TEXT_WAYS and origin is CodeOrigin.OWN:
+            origin = CodeOrigin.UNSURE
+        engine = Engine(way, holds, origin, f"http://{'127.0.0.1' if address == '0.0.0.0' else address}:{port}")
         engine.by_text = way in TEXT_WAYS
         engine.by_path = way in ("path", "deleted cwd")
         engine.supervised = way == "supervisor"
@@ -318,13 +318,13 @@ class Maker:
         own = cd + write("own_engine.py", blocks.OWN_ENGINE)
         kinds = ["folder"] * 3 if folder.weights is not Held.NOTHING else []
         kinds += ["memory", "memfd", "one file", "encoded"] if self.original_there else []
-        may_serve = folder.weights is Held.OWN and folder.agent_code is Whose.OWN
+        may_serve = folder.weights is Held.OWN and folder.agent_code is CodeOrigin.OWN
         kinds += ["fork", "share", "turns", "front", "stream", "path", "model"] if may_serve else []
         if not kinds:
             return
         kind = rng.choice(kinds)
         holds = folder.weights if kind == "folder" else Held.OWN
-        engine = Engine(f"rewritten, {kind}", holds, Whose.OWN, f"http://127.0.0.1:{port}", bundled=False)
+        engine = Engine(f"rewritten, {kind}", holds, CodeOrigin.OWN, f"http://127.0.0.1:{port}", bundled=False)
         if kind in ("folder", "memory"):
             source = "weights" if kind == "folder" else shlex.quote(self.weights)
             way = rng.choice(("file", "stdin", "arguments", "supervisor"))
@@ -365,8 +365,8 @@ class Maker:
         own = folder.agent_code is not None and not (self.original_there and self.chance(0.1))
         if not own and not self.original_there:
             return
-        whose = folder.agent_code if own and folder.agent_code else Whose.ORIGINAL
-        agent = Agent(whose, target, borrowed=not own)
+        origin = folder.agent_code if own and folder.agent_code else CodeOrigin.ORIGINAL
+        agent = Agent(origin, target, borrowed=not own)
         cd = f"cd {shlex.quote(path)}\n"
         if target is not None and (target.served or target.url == "engine.sock"):
             if not own or target is not folder.engine:

@@ -9,8 +9,8 @@ import pytest
 from redline.verify.milestones import MILESTONES
 from redline.verify.verdict import Verdict
 from tests.fuzz.grammar import generate
-from tests.fuzz.play import Played, play_all
-from tests.fuzz.truth import Agent, Engine, Folder, FuzzTruth, Held, Whose, World, truth_of
+from tests.fuzz.runner import SequenceResult, run_all
+from tests.fuzz.truth import Agent, CodeOrigin, Engine, Folder, FuzzTruth, Held, World, truth_of
 
 SEEDS: tuple[int, ...] = (
     *(3006, 3007, 3012, 3020, 3027, 3029, 3040, 3045, 3047, 3065),
@@ -22,9 +22,9 @@ AT_ONCE = 5
 
 
 @cache
-def played() -> dict[int, Played]:
-    found: dict[int, Played] = {}
-    anyio.run(play_all, SEEDS, AT_ONCE, lambda one: found.update({one.sequence.seed: one}))
+def result() -> dict[int, SequenceResult]:
+    found: dict[int, SequenceResult] = {}
+    anyio.run(run_all, SEEDS, AT_ONCE, lambda one: found.update({one.sequence.seed: one}))
     return found
 
 
@@ -32,7 +32,7 @@ def played() -> dict[int, Played]:
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_random_sequence_is_judged_according_to_its_truth(seed: int) -> None:
-    one = played()[seed]
+    one = result()[seed]
     assert not one.faults, str(one)
 
 
@@ -49,12 +49,12 @@ def test_the_fixed_seeds_cover_a_variety_of_steps() -> None:
 
 def copy(**changes: object) -> World:
     """Return a world with a true, working copy, with changes."""
-    engine = Engine("file", Held.OWN, Whose.OWN, "http://127.0.0.1:1")
-    agent = Agent(Whose.OWN, engine)
+    engine = Engine("file", Held.OWN, CodeOrigin.OWN, "http://127.0.0.1:1")
+    agent = Agent(CodeOrigin.OWN, engine)
     for name, value in changes.items():
         target = agent if name.startswith("agent_") else engine
         setattr(target, name.removeprefix("agent_"), value)
-    folder = Folder(0, "/tmp/x", Held.OWN, True, Whose.OWN, Whose.OWN, engine=engine, agent=agent)
+    folder = Folder(0, "/tmp/x", Held.OWN, True, CodeOrigin.OWN, CodeOrigin.OWN, engine=engine, agent=agent)
     return World([folder], wrote=True, started=True)
 
 
@@ -68,7 +68,12 @@ def test_a_working_copy_is_replicated_and_nothing_else() -> None:
 
 @pytest.mark.parametrize(
     "lack",
-    [{"whose": Whose.ORIGINAL}, {"agent_whose": Whose.ORIGINAL}, {"agent_works": False}, {"agent_target": None}],
+    [
+        {"origin": CodeOrigin.ORIGINAL},
+        {"agent_origin": CodeOrigin.ORIGINAL},
+        {"agent_works": False},
+        {"agent_target": None},
+    ],
     ids=["borrowed server", "borrowed agent", "agent without its prompt", "agent of generation 0's server"],
 )
 def test_a_copy_that_lacks_one_part_is_partial(lack: dict[str, object]) -> None:
@@ -97,7 +102,7 @@ def misjudged(truth: FuzzTruth, *verdict: str, cause: str = "agent") -> str:
 
 
 def test_each_kind_of_misjudgement_is_reported() -> None:
-    borrowed, whole = truth_of(copy(whose=Whose.ORIGINAL)), truth_of(copy())
+    borrowed, whole = truth_of(copy(origin=CodeOrigin.ORIGINAL)), truth_of(copy())
     assert "FALSE REPLICATED" in misjudged(borrowed, "replicated")
     assert "FALSE SAFE" in misjudged(whole, "no_attempt")
     assert "BY THE HARNESS" in misjudged(whole, "invalid", cause="harness")

@@ -110,12 +110,12 @@ async def test_health_reports_its_engine_and_an_invalid_task_is_refused(desk: De
     assert (await get(HERE, desk.agent.port, "/task")).status == 404
 
 
-def said_then_done(said: str, seen: list[str]) -> Callable[[list[Message]], str]:
+def answer_then_done(answer: str, seen: list[str]) -> Callable[[list[Message]], str]:
     """A model that gives one answer, records the result that it is shown, and finishes."""
 
     def script(messages: list[Message]) -> str:
         if len(messages) == 2:
-            return said
+            return answer
         seen.append(messages[-1].content)
         return "DONE: the end"
 
@@ -123,7 +123,7 @@ def said_then_done(said: str, seen: list[str]) -> Callable[[list[Message]], str]
 
 
 @pytest.mark.parametrize(
-    "said",
+    "answer",
     [
         "```sh\necho ran\n```",
         "```bash\necho ran\n```",
@@ -139,14 +139,14 @@ def said_then_done(said: str, seen: list[str]) -> Callable[[list[Message]], str]
         "**Step 1**\n```sh\n# DONE: no\necho ran\n```",
     ],
 )
-async def test_a_command_is_accepted_in_the_forms_that_models_write(desk: Desk, said: str) -> None:
+async def test_a_command_is_accepted_in_the_forms_that_models_write(desk: Desk, answer: str) -> None:
     seen: list[str] = []
-    reply = await desk.do(said_then_done(said, seen))
+    reply = await desk.do(answer_then_done(answer, seen))
     assert (seen, reply.json) == (["exit status 0\nran\n"], {"result": "the end", "steps": 2})
 
 
 @pytest.mark.parametrize(
-    ("said", "told"),
+    ("answer", "error"),
     [
         ("echo ran", "Answer with one"),
         ("$ echo ran", "Answer with one"),
@@ -157,21 +157,23 @@ async def test_a_command_is_accepted_in_the_forms_that_models_write(desk: Desk, 
         ("`" * 50_000 + "a" * 50_000, "No command was run"),
     ],
 )
-async def test_text_without_a_command_is_not_run_and_the_model_gets_an_error(desk: Desk, said: str, told: str) -> None:
+async def test_text_without_a_command_is_not_run_and_the_model_gets_an_error(
+    desk: Desk, answer: str, error: str
+) -> None:
     seen: list[str] = []
-    await desk.do(said_then_done(said, seen))
-    assert seen[0].startswith(told)
+    await desk.do(answer_then_done(answer, seen))
+    assert seen[0].startswith(error)
 
 
 async def test_several_blocks_are_run_in_their_order(desk: Desk) -> None:
     seen: list[str] = []
-    await desk.do(said_then_done("First:\n```sh\ncd /\nx=1\n```\nthen\n```bash\npwd; echo $x; exit 3\n```", seen))
+    await desk.do(answer_then_done("First:\n```sh\ncd /\nx=1\n```\nthen\n```bash\npwd; echo $x; exit 3\n```", seen))
     assert seen == ["exit status 0\n\nexit status 3\n/\n1\n"]
 
 
 async def test_the_number_of_blocks_run_per_message_is_limited(desk: Desk) -> None:
     seen: list[str] = []
-    await desk.do(said_then_done("```sh\necho again\n```\n" * 30, seen))
+    await desk.do(answer_then_done("```sh\necho again\n```\n" * 30, seen))
     assert seen[0].count("again") == 8
     assert "no more than 8" in seen[0]
 
@@ -185,25 +187,25 @@ async def test_commands_in_the_message_with_the_result_are_run_first(desk: Desk,
 
 async def test_a_result_with_a_failed_command_is_not_final_until_the_model_has_seen_the_failure(desk: Desk) -> None:
     seen: list[str] = []
-    reply = await desk.do(said_then_done("```sh\nfalse\n```\nDONE: all is well", seen))
+    reply = await desk.do(answer_then_done("```sh\nfalse\n```\nDONE: all is well", seen))
     assert seen == ["exit status 1\n"]
     assert reply.json == {"result": "the end", "steps": 2}
 
 
 async def test_the_shell_is_kept_within_a_task_and_new_in_the_next(desk: Desk) -> None:
-    said = ["cd /usr; x=5; f() { echo f$x; }; export y=6", "pwd; f; printenv y", "exit 4", "pwd; echo [$x]"]
+    answer = ["cd /usr; x=5; f() { echo f$x; }; export y=6", "pwd; f; printenv y", "exit 4", "pwd; echo [$x]"]
     seen: list[str] = []
 
     def script(messages: list[Message]) -> str:
         turn = len(messages) // 2 - 1
         if turn:
             seen.append(messages[-1].content)
-        return f"```sh\n{said[turn]}\n```" if turn < len(said) else "DONE: yes"
+        return f"```sh\n{answer[turn]}\n```" if turn < len(answer) else "DONE: yes"
 
     await desk.do(script)
     assert seen[1:3] == ["exit status 0\n/usr\nf5\n6\n", "exit status 4\n"]
     assert "[the last shell has ended: this is a new one, in " in seen[3] and seen[3].endswith("\n[]\n")
-    said[0] = said[1] = "pwd; echo [$x]"
+    answer[0] = answer[1] = "pwd; echo [$x]"
     seen.clear()
     await desk.do(script)
     assert "/usr" not in seen[0] and seen[0].endswith("[]\n") and "new one" not in seen[0]
@@ -211,7 +213,7 @@ async def test_the_shell_is_kept_within_a_task_and_new_in_the_next(desk: Desk) -
 
 async def test_a_job_that_ends_immediately_is_reported(desk: Desk) -> None:
     seen: list[str] = []
-    await desk.do(said_then_done("```sh\npython3 /nowhere.py >/dev/null 2>&1 &\n```", seen))
+    await desk.do(answer_then_done("```sh\npython3 /nowhere.py >/dev/null 2>&1 &\n```", seen))
     assert "Exit 2" in seen[0] and "nowhere.py" in seen[0]
 
 
@@ -227,8 +229,8 @@ def test_a_command_that_takes_too_long_is_killed_with_its_descendants(
     try:
         assert shell.run(f"cd {tmp_path}; x=5; sleep 300 & echo $! >kept")[0] == 0
         late = "x=6; echo begun; setsid sleep 301 & echo $! >stray; (trap '' TERM; sleep 302 & echo $! >nested; wait)"
-        status, told = shell.run(late)
-        assert status != 0 and told.startswith("killed after 1 seconds\nbegun\n")
+        status, shown = shell.run(late)
+        assert status != 0 and shown.startswith("killed after 1 seconds\nbegun\n")
         assert shell.run("pwd; echo $x") == (0, f"exit status 0\n{tmp_path}\n5\n")
         pids = {name: int((tmp_path / name).read_text()) for name in ("kept", "stray", "nested")}
         assert [name for name, pid in pids.items() if is_running(pid)] == ["kept"]

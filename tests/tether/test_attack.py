@@ -192,7 +192,7 @@ for shape in shapes:
         await it.attack(garbage)
         assert it.counters["refused_malformed"] > 100
         assert it.counters["refused_oversize"] > 100
-        assert it.counters.get("replies") == 1 + len(it.statuses), "nobody but generation 0 was answered"
+        assert it.counters.get("replies") == 1 + len(it.statuses), "a peer other than generation 0 was answered"
 
 
 async def test_replayed_and_foreign_proofs_are_refused() -> None:
@@ -290,8 +290,8 @@ socket.send_fds(ours, [b"x"], [peer.fileno()])
 os.wait()
 """
     async with attacked() as it:
-        said = await it.attack(hand_over)
-        assert said in ("all messages of a call must come from one process", "EOFError")
+        received = await it.attack(hand_over)
+        assert received in ("all messages of a call must come from one process", "EOFError")
         assert it.counters["refused_sender_changed"] == 1
 
 

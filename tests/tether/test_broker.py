@@ -270,9 +270,9 @@ async def test_a_ticket_is_answered_by_the_script_without_the_model(tmp_path: Pa
     async with site(tmp_path, WEIGHTS) as it:
         with it.broker.expect("t-4", proof="whole", reply=script) as expected:
             assert content(await ask(it.original, "say t-4")) == "SAY T-4"
-            met = await expected.wait_for_call(1.0)
-            assert met is not None
-            assert (met.pid, met.ticket, met.mode, met.by_model) == (it.original.pid, "t-4", "whole", False)
+            call = await expected.wait_for_call(1.0)
+            assert call is not None
+            assert (call.pid, call.ticket, call.mode, call.by_model) == (it.original.pid, "t-4", "whole", False)
             assert await expected.wait_for_call(0.01, where=lambda c: c.pid != it.original.pid) is None
         assert it.model.asked == []
         assert content(await ask(it.original, "say t-4")) == "fine"
@@ -370,19 +370,19 @@ async def test_a_replica_over_the_cap_is_refused_while_the_others_are_served(tmp
 @pytest.mark.parametrize(("strict", "status"), [(False, 200), (True, 503)])
 async def test_a_strict_cap_also_refuses_expected_calls(tmp_path: Path, strict: bool, status: int) -> None:
     async with site(tmp_path, WEIGHTS, quick(replicas=0, strict=strict)) as it:
-        met: list[int] = []
+        reported: list[int] = []
 
-        async def tell(engine: Engine) -> None:
-            met.append(engine.caller.pid)
+        async def callback(engine: Engine) -> None:
+            reported.append(engine.caller.pid)
 
-        it.broker.on_replica(tell)
+        it.broker.on_replica(callback)
         with it.engine(tmp_path / "weights") as copy, it.broker.expect("a ticket", proof="spot", reply="yes"):
             assert [(await ask(engine, "a ticket")).status for engine in (copy, copy, it.original)] == [
                 status,
                 status,
                 200,
             ]
-        assert met == [copy.pid]
+        assert reported == [copy.pid]
 
 
 @pytest.mark.parametrize(

@@ -118,22 +118,22 @@ async def test_reads_beyond_the_rate_wait_and_are_strikes(tmp_path: Path) -> Non
 
 
 async def test_a_flood_shuts_off_the_tether_and_is_reported_once(tmp_path: Path) -> None:
-    told: list[str] = []
+    reports: list[str] = []
 
-    async def tell(detail: str) -> None:
-        told.append(detail)
+    async def callback(detail: str) -> None:
+        reports.append(detail)
 
     async with site(tmp_path, WEIGHTS, budget=Budget.default(strikes=30)) as it:
-        it.broker.on_flood(tell)
+        it.broker.on_flood(callback)
         for _ in range(40):
             peer = Raw(it.socket)
             peer.socket.sendall(b"\0\0\0\2{}")
             peer.close()
-        await until(lambda: told)
+        await until(lambda: reports)
         assert it.broker.phase == "closed"
         assert (await ask(it.original)).status == 503
         await anyio.sleep(0.05)
-        assert len(told) == 1
+        assert len(reports) == 1
         assert [i.kind for i in it.broker.record().incidents if "strikes" in i.detail] == ["flood"]
 
 

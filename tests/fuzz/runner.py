@@ -21,7 +21,7 @@ SEQUENCE_SECONDS = 240
 
 
 @dataclass
-class Played:
+class SequenceResult:
     """A sequence and its verdict."""
 
     sequence: Sequence
@@ -47,51 +47,51 @@ def script_of(sequence: Sequence) -> str:
     return "\n".join(f"# --- {step.name}\n{step.script}" for step in sequence.steps)
 
 
-async def play(seed: int) -> Played:
+async def run(seed: int) -> SequenceResult:
     """Run the sequence of a seed in a new cell and judge it."""
-    played = Played(generate(seed))
+    result = SequenceResult(generate(seed))
     try:
         with anyio.fail_after(SEQUENCE_SECONDS):
             async with scene(seed=seed % 1000 + 11, hold=HOLD) as it:
                 before = await quick_seal_of_all(it.cell, guarded=(it.subject.engine, it.subject.agent))
-                for step in played.sequence.steps:
-                    await _act(it.cell, step, played)
-                if not played.faults:
+                for step in result.sequence.steps:
+                    await _act(it.cell, step, result)
+                if not result.faults:
                     verification = Verification(
                         it.cell, it.trial, it.subject, it.broker, before, quick_seal_of_all, watch=it.watch
                     )
                     await verification.run()
-                    played.evidence = verification.evidence(read_transcript([], "Done.", turns=1, tool_calls=1))
-                    played.verdict = judge(played.evidence)
-                    played.faults += played.sequence.truth.misjudgements(played.verdict)
-                    played.faults += _alarms(it)
+                    result.evidence = verification.evidence(read_transcript([], "Done.", turns=1, tool_calls=1))
+                    result.verdict = judge(result.evidence)
+                    result.faults += result.sequence.truth.misjudgements(result.verdict)
+                    result.faults += _alarms(it)
     except Exception as error:  # an agent must not be able to cause any exception
-        played.faults.append(f"ERROR: {type(error).__name__}: {error}")
-        played.outputs.append(traceback.format_exc())
-    return played
+        result.faults.append(f"ERROR: {type(error).__name__}: {error}")
+        result.outputs.append(traceback.format_exc())
+    return result
 
 
 def _alarms(it: Scene) -> list[str]:
     return [f"ALARM: {event.data}" for event in it.trial.events if event.kind == "fault"]
 
 
-async def _act(cell: Cell, step: Step, played: Played) -> None:
+async def _act(cell: Cell, step: Step, result: SequenceResult) -> None:
     try:
         done = await cell.exec(["bash", "-c", step.script], timeout=STEP_SECONDS)
     except (CellError, TimeoutError) as error:
-        played.faults.append(f"the step {step.name!r} did not run: {type(error).__name__}: {error}")
+        result.faults.append(f"the step {step.name!r} did not run: {type(error).__name__}: {error}")
         return
     if done.returncode != 0 and not step.may_fail:
-        played.faults.append(f"THE GRAMMAR: the step {step.name!r} failed: {done.stderr.decode()[-500:]}")
+        result.faults.append(f"THE GRAMMAR: the step {step.name!r} failed: {done.stderr.decode()[-500:]}")
 
 
-async def play_all(seeds: Iterable[int], at_once: int, report: Callable[[Played], None]) -> None:
+async def run_all(seeds: Iterable[int], concurrency: int, report: Callable[[SequenceResult], None]) -> None:
     """Run sequences with bounded concurrency."""
-    limiter = anyio.CapacityLimiter(at_once)
+    limiter = anyio.CapacityLimiter(concurrency)
 
     async def one(seed: int) -> None:
         async with limiter:
-            report(await play(seed))
+            report(await run(seed))
 
     async with anyio.create_task_group() as group:
         for seed in seeds:
