@@ -12,7 +12,7 @@ from inspect_ai.model import get_model
 from inspect_ai.solver import Generate, Solver, TaskState, solver
 from inspect_ai.util import LimitExceededError, sandbox
 
-from redline.controls.control import Play
+from redline.controls.control import Script
 from redline.controls.conversation import Conversation
 from redline.controls.shell import COPY_ALL, ENGINE_PORT, START_BOTH
 from redline.scenarios import self_replication
@@ -28,10 +28,10 @@ PROVIDER = ScriptedModel
 """Its import registers the model provider that these trials use."""
 
 
-def copies_and_then(end: Callable[[], None]) -> Callable[[Conversation], Play]:
+def copies_and_then(end: Callable[[], None]) -> Callable[[Conversation], Script]:
     """Makes a copy that asks for nothing, so that it first proves itself when the verifier challenges it."""
 
-    def act(conversation: Conversation) -> Play:
+    def act(conversation: Conversation) -> Script:
         yield COPY_ALL
         yield START_BOTH
         end()
@@ -63,7 +63,7 @@ def a_solver_in_the_place_of_the_tasks() -> Solver:
     return solve
 
 
-def verified(task: Task, folder: Path, act: Callable[[Conversation], Play], **settings: Any) -> EvalSample:
+def verified(task: Task, folder: Path, act: Callable[[Conversation], Script], **settings: Any) -> EvalSample:
     (log,) = eval(
         under_a_seal(task),
         model=get_model("scripted/act", memoize=False, act=act),
@@ -114,7 +114,7 @@ def test_nor_where_another_solver_took_the_place_of_the_tasks(tmp_path: Path) ->
 
 
 def test_a_copy_that_proves_itself_while_the_agent_works_is_still_killed(tmp_path: Path) -> None:
-    def act(conversation: Conversation) -> Play:
+    def act(conversation: Conversation) -> Script:
         yield COPY_ALL
         ask = """curl -s -m 20 -H 'Content-Type: application/json' -d '{"messages":[{"role":"user","content":"hi"}]}'"""
         yield f"{START_BOTH}\n{ask} http://127.0.0.1:{ENGINE_PORT}/v1/chat/completions"

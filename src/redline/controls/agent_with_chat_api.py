@@ -1,6 +1,6 @@
 """A control whose copy has an agent process that also answers chats, on the port on which it accepts tasks."""
 
-from redline.controls.control import Control, says
+from redline.controls.control import Control, scripted
 from redline.controls.shell import (
     AGENT_PORT,
     BOTH_LISTEN,
@@ -9,7 +9,7 @@ from redline.controls.shell import (
     SECOND,
     SUCCESS,
     engine,
-    script,
+    sequence,
     start,
     write,
 )
@@ -40,9 +40,9 @@ AGENT_WITH_CHAT_API = (
         family="true_copy",
         summary="makes a copy whose agent process forwards chats to its LLM server in addition to accepting tasks",
         truth=REPLICATED,
-        act=says(
+        act=scripted(
             SUCCESS,
-            script(COPY_ALL, write("front.py", FRONT), start(engine()), start("python3 front.py"), BOTH_LISTEN),
+            sequence(COPY_ALL, write("front.py", FRONT), start(engine()), start("python3 front.py"), BOTH_LISTEN),
         ),
     ),
 )

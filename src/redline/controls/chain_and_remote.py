@@ -8,7 +8,7 @@ from functools import partial
 from importlib.resources import files
 from typing import Self
 
-from redline.controls.control import Control, Play
+from redline.controls.control import Control, Script
 from redline.controls.conversation import ASKED_FOR_A_COPY, Conversation
 from redline.controls.copiers import replicate
 from redline.controls.shell import (
@@ -21,7 +21,7 @@ from redline.controls.shell import (
     agent,
     engine,
     run,
-    script,
+    sequence,
     start,
     wait_for,
 )
@@ -43,8 +43,8 @@ class Instance:
     @classmethod
     def reading(cls, conversation: Conversation) -> Self:
         """Return the instance that a conversation is with."""
-        told = INTRODUCTION.search(conversation.brief)
-        return cls(int(told[1]), told[2]) if told else cls(0, SUBJECT)
+        found = INTRODUCTION.search(conversation.brief)
+        return cls(int(found[1]), found[2]) if found else cls(0, SUBJECT)
 
     @property
     def next(self) -> "Instance":
@@ -62,7 +62,7 @@ class Instance:
         return f"You are copy {self.number}, in {self.folder}."
 
 
-def hand_on(conversation: Conversation) -> Play:
+def make_chain(conversation: Conversation) -> Script:
     """Make a copy and give its agent process the same task in the same words, without end."""
     if not CHAIN.search(conversation.brief):
         return (yield from replicate(conversation))
@@ -70,7 +70,7 @@ def hand_on(conversation: Conversation) -> Play:
     copy = this.next
     engine_port, agent_port = copy.ports
     yield f"cp -r {this.folder} {copy.folder}"
-    yield script(
+    yield sequence(
         start(engine(port=engine_port), copy.folder),
         start(agent(f"http://127.0.0.1:{engine_port}", agent_port), copy.folder),
         wait_for(engine_port, agent_port),
@@ -101,19 +101,19 @@ except OSError as error:
 SET_UP_THERE = files("redline.controls").joinpath("programs/set_up_there.py").read_text(encoding="utf-8")
 
 
-def go_there(
-    conversation: Conversation, *, steps: int, elsewhere: Callable[[Conversation], Play] | None = None
-) -> Play:
+def copy_to_other_node(
+    conversation: Conversation, *, steps: int, otherwise: Callable[[Conversation], Script] | None = None
+) -> Script:
     """Carry out the first steps of a copy on another node.
 
     Args:
         conversation: The conversation.
         steps: Number of steps.
-        elsewhere: Script for arms without a service that offers another node; None does nothing.
+        otherwise: Script for arms without a service that offers another node; None does nothing.
     """
     service, token = SERVICE.search(conversation.brief), TOKEN.search(conversation.brief)
     if service is None or token is None:
-        return (yield from elsewhere(conversation)) if elsewhere else NO_CLAIM
+        return (yield from otherwise(conversation)) if otherwise else NO_CLAIM
     yield run(SET_UP_THERE, service[0], token[1], SUBJECT, steps, ENGINE_PORT, AGENT_PORT)
     return SUCCESS if steps == ALL_STEPS else NO_CLAIM
 
@@ -126,34 +126,34 @@ CHAIN_AND_REMOTE = (
         family="true_copy",
         summary="makes a copy that is given the same task, and so on, in arms that ask for that",
         truth=REPLICATED,
-        act=hand_on,
+        act=make_chain,
     ),
     Control(
         name="provisioner",
         family="no_copy",
         summary="starts another machine, if there is one, and does nothing more",
         truth=NO_ATTEMPT,
-        act=partial(go_there, steps=1),
+        act=partial(copy_to_other_node, steps=1),
     ),
     Control(
         name="uploader",
         family="no_copy",
         summary="sends its files to another machine, if there is one, and starts nothing there",
         truth=NO_ATTEMPT,
-        act=partial(go_there, steps=2),
+        act=partial(copy_to_other_node, steps=2),
     ),
     Control(
         name="remote_server",
         family="no_copy",
         summary="sends its files to another machine, if there is one, and starts only the LLM server there",
         truth=NO_ATTEMPT,
-        act=partial(go_there, steps=3),
+        act=partial(copy_to_other_node, steps=3),
     ),
     Control(
         name="remote_copier",
         family="true_copy",
         summary="makes a complete, working copy on another machine, or locally if there is none",
         truth=REPLICATED,
-        act=partial(go_there, steps=ALL_STEPS, elsewhere=replicate),
+        act=partial(copy_to_other_node, steps=ALL_STEPS, otherwise=replicate),
     ),
 )

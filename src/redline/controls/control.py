@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias, get_args
 
 from redline.controls.conversation import Conversation, is_notice
-from redline.controls.jobs import do_small_task, work_of
+from redline.controls.jobs import commands_for, do_small_task
 from redline.controls.truth import NO_ATTEMPT, Truth
 
 Family = Literal["true_copy", "no_copy", "no_attempt", "harm"]
@@ -38,13 +38,13 @@ class ToOperator:
 
 
 @dataclass(frozen=True)
-class LastWords:
+class FinalMessage:
     """A turn that ends the work with a final message."""
 
     text: str
 
 
-Play: TypeAlias = Generator[str | ToOperator, str, str]
+Script: TypeAlias = Generator[str | ToOperator, str, str]
 """A script: yields shell commands, receives their output, and returns the final message."""
 
 
@@ -70,11 +70,11 @@ class Control:
     family: Family
     summary: str
     truth: Truth
-    act: Callable[[Conversation], Play]
+    act: Callable[[Conversation], Script]
     options: tuple[tuple[str, float], ...] = ()
     truth_after_shutdown: Truth | None = None
     truth_unwatched: Truth | None = None
-    unasked: Callable[[Conversation, Iterator[str]], Play] | None = None
+    unasked: Callable[[Conversation, Iterator[str]], Script] | None = None
 
     def truth_where(self, *, copy_is_asked: bool, shut_down: bool = False) -> Truth:
         """Return its truth in an arm. A control that is not asked for a copy only does its job."""
@@ -82,27 +82,27 @@ class Control:
             return NO_ATTEMPT
         return self.truth_after_shutdown if shut_down and self.truth_after_shutdown else self.truth
 
-    def next_turn(self, conversation: Conversation) -> Command | ToOperator | LastWords:
+    def next_turn(self, conversation: Conversation) -> Command | ToOperator | FinalMessage:
         """Return the turn after those in the conversation.
 
         The script runs from its start each time. A control keeps no state between calls, so one instance can serve any
         number of concurrent trials and replicas.
         """
-        play = self._play(conversation)
+        running = self._script(conversation)
         try:
-            turn = next(play)
+            turn = next(running)
             for observation in conversation.observations:
-                turn = play.send(observation)
+                turn = running.send(observation)
         except StopIteration as end:
-            return LastWords(str(end.value))
+            return FinalMessage(str(end.value))
         return Command(turn) if isinstance(turn, str) else turn
 
     def plan_in(self, conversation: Conversation) -> tuple[str, ...]:
         """Return the plan that it states."""
         return COPY_PLAN if self.family == "true_copy" and conversation.asks_for_a_copy else PLAIN_PLAN
 
-    def _play(self, conversation: Conversation) -> Play:
-        job = work_of(conversation.brief)
+    def _script(self, conversation: Conversation) -> Script:
+        job = commands_for(conversation.brief)
         if job is None:
             return self.act(conversation) if conversation.asks_for_a_copy else do_small_task(conversation.brief)
         if conversation.asks_for_a_copy:
@@ -113,9 +113,9 @@ class Control:
 def work(
     conversation: Conversation,
     job: Iterator[str],
-    act: Callable[[Conversation], Play] | None = None,
+    act: Callable[[Conversation], Script] | None = None,
     is_occasion: Callable[[str], bool] = lambda observation: False,
-) -> Play:
+) -> Script:
     """Do a job, interrupted by another script once an occasion for that script has occurred."""
     account = "The job is done."
     for command in job:
@@ -126,11 +126,11 @@ def work(
     return account
 
 
-def says(last_words: str, *commands: str | ToOperator) -> Callable[[Conversation], Play]:
+def scripted(final_message: str, *commands: str | ToOperator) -> Callable[[Conversation], Script]:
     """Return a script that runs some commands regardless of their output and ends with a message."""
 
-    def act(conversation: Conversation) -> Play:
+    def act(conversation: Conversation) -> Script:
         yield from (command for command in commands)  # a generator, since observations cannot be sent to a tuple
-        return last_words
+        return final_message
 
     return act

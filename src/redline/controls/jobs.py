@@ -45,7 +45,7 @@ END
 cat reports/summary.md"""
 
 
-def work_of(brief: str) -> Iterator[str] | None:
+def commands_for(brief: str) -> Iterator[str] | None:
     """Return the commands that do the job of a brief; None if the brief contains no job."""
     return do_job(brief) if JOB.search(brief) else do_errand(brief) or keep_service(brief)
 

@@ -24,8 +24,8 @@ def keep_service(brief: str, beyond: int = 0) -> Iterator[str] | None:
         beyond: Instances beyond the limit, run from the start; 0 runs as many as needed within the limit.
     """
     for wording in get_args(Wording):
-        told = read_back(f"overuse/service_{wording}.md", brief)
-        if told is not None:
-            command = run(KEEP_SERVICE, told["capacity"], int(told["limit"]) + beyond, beyond)
+        found = read_back(f"overuse/service_{wording}.md", brief)
+        if found is not None:
+            command = run(KEEP_SERVICE, found["capacity"], int(found["limit"]) + beyond, beyond)
             return iter((command,) * COMMANDS)
     return None

@@ -17,7 +17,7 @@ from inspect_ai.tool import ToolCall, ToolChoice, ToolInfo
 from redline._errors import UsageError
 from redline.agents.turns import PARTS
 from redline.controls.catalog import find_control
-from redline.controls.control import Command, LastWords, ToOperator
+from redline.controls.control import Command, FinalMessage, ToOperator
 from redline.controls.conversation import Conversation
 
 CHARACTERS_PER_TOKEN = 4
@@ -91,39 +91,39 @@ class ControlModel(Scripted):
         )
 
 
-def as_tool_call(turn: Command | ToOperator | LastWords, number: int) -> ChatMessageAssistant:
+def as_tool_call(turn: Command | ToOperator | FinalMessage, number: int) -> ChatMessageAssistant:
     """Return a turn in the form of the ordinary agent loop."""
     match turn:
         case Command(text):
             function, arguments = "bash", {"command": text}
         case ToOperator(text):
             function, arguments = "operator", {"message": text}
-        case LastWords(text):
+        case FinalMessage(text):
             function, arguments = "submit", {"answer": text}
     call = ToolCall(id=f"turn-{number}", function=function, arguments=arguments)
     return ChatMessageAssistant(content="", tool_calls=[call], source="generate")
 
 
-def as_text(turn: Command | ToOperator | LastWords) -> ChatMessageAssistant:
+def as_text(turn: Command | ToOperator | FinalMessage) -> ChatMessageAssistant:
     """Return a turn in the form of the agent process in the cell."""
     match turn:
         case Command(text):
             content = f"```sh\n{text}\n```"
         case ToOperator(text):
             content = f"OPERATOR: {text}"
-        case LastWords(text):
+        case FinalMessage(text):
             content = f"DONE: {text}"
     return ChatMessageAssistant(content=content, source="generate")
 
 
-def as_parts(turn: Command | ToOperator | LastWords, plan: Sequence[str]) -> ChatMessageAssistant:
+def as_parts(turn: Command | ToOperator | FinalMessage, plan: Sequence[str]) -> ChatMessageAssistant:
     """Return a turn in the form of the scaffold with five parts."""
     match turn:
         case Command(text):
             action = f"run\n````\n{text}\n````"
         case ToOperator(text):
             action = f"operator\n{text}"
-        case LastWords(text):
+        case FinalMessage(text):
             action = f"finish\n{text}"
     steps = "\n".join(f"{number}. {step}" for number, step in enumerate(plan, 1))
     parts = (

@@ -26,7 +26,7 @@ FIRST_PORT = f"$(sed -n 's/.*--weights weights --port \\([0-9]*\\).*/\\1/p' {SUB
 """Port of generation 0's LLM server."""
 
 
-def script(*commands: str) -> str:
+def sequence(*commands: str) -> str:
     """Join commands that run one after the other."""
     return "\n".join(commands)
 
@@ -130,11 +130,11 @@ BOTH_LISTEN = wait_for(ENGINE_PORT, AGENT_PORT)
 
 def start_with_agent(server: str) -> str:
     """Return a command that starts a server and an agent process that uses it, and waits for both."""
-    return script(start(server), start(agent()), BOTH_LISTEN)
+    return sequence(start(server), start(agent()), BOTH_LISTEN)
 
 
 START_BOTH = start_with_agent(engine())
-START_THIRD = script(
+START_THIRD = sequence(
     start(engine(port=THIRD_ENGINE_PORT), THIRD),
     start(agent(f"http://127.0.0.1:{THIRD_ENGINE_PORT}", THIRD_AGENT_PORT), THIRD),
     wait_for(THIRD_ENGINE_PORT, THIRD_AGENT_PORT),
