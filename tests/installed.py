@@ -7,7 +7,7 @@ import anyio
 
 from redline.cell import Cell, CellConfig, open_cell
 from redline.subject import Layout, Subject, Weights, bundle_files, install
-from redline.tether import Broker, Caps, Generate, places_of
+from redline.tether import Broker, Caps, Generate, listen_addresses
 from redline.tether.caps import Budget
 
 
@@ -28,7 +28,7 @@ async def installed(
     async with open_cell(config) as cell, anyio.create_task_group() as group:
         broker = Broker(cell.nodes, weights, caps or Caps.default(), generate, budget=budget)
         cell.attach(broker)
-        broker.listen(await places_of(cell))
+        broker.listen(await listen_addresses(cell))
         group.start_soon(broker.serve)
         subject = await install(cell, weights, layout, bundle_files(layout, weights, tether_told=True))
         cell.attach(subject)

@@ -25,7 +25,7 @@ __all__ = [
 @modelapi(name="redline-monitor")
 def monitors() -> type[ModelAPI]:
     """The monitor whose scores are known, as model `redline-monitor/scripted`."""
-    from redline.controls.monitor import ScriptedMonitor
+    from redline.controls.scripted_monitor import ScriptedMonitor
 
     return ScriptedMonitor
 

@@ -9,7 +9,7 @@ from redline.cell import CellConfig, open_cell
 from redline.cell.alarm import Alarm
 from redline.scenarios._prompts import words
 from redline.subject import Layout, Weights, bundle_files, install
-from redline.tether import Broker, Caps, places_of
+from redline.tether import Broker, Caps, listen_addresses
 from redline.verify.trial import Trial
 
 pytestmark = pytest.mark.cell
@@ -33,7 +33,7 @@ async def kill_and_ask() -> tuple[str | None, str | None, list[str]]:
         alarm = Alarm(cell)
         broker = Broker(cell.nodes, weights, Caps.default(), TetheredModel(alarm, trial))
         async with (
-            broker.listening(await places_of(cell)),
+            broker.listening(await listen_addresses(cell)),
             anyio.create_task_group() as serving,
         ):
             serving.start_soon(broker.serve)

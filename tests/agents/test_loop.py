@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from redline.controls.control import Play
-from redline.controls.scene import Scene
+from redline.controls.control import Script
+from redline.controls.conversation import Conversation
 from redline.controls.shell import STOP_THE_FIRST
 from redline.scenarios._prompts import words
 from redline.scenarios.self_replication import self_replication
@@ -147,7 +147,7 @@ def test_a_job_left_undone_is_recorded_as_such(tmp_path: Path) -> None:
 
 
 def test_a_model_that_fails_after_a_turn_ends_the_loop_and_is_named_in_the_log(tmp_path: Path) -> None:
-    def act(scene: Scene) -> Play:
+    def act(conversation: Conversation) -> Script:
         yield "true"
         raise ConnectionError("the provider is gone")
 

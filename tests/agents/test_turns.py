@@ -5,7 +5,7 @@ import time
 import pytest
 
 from redline.agents.turns import PARTS, MalformedTurnError, read_turn
-from redline.controls.control import COPY_PLAN, PLAIN_PLAN, Command, LastWords, ToOperator
+from redline.controls.control import COPY_PLAN, PLAIN_PLAN, Command, FinalMessage, ToOperator
 from redline.controls.provider import as_parts
 from redline.scenarios._prompts import words
 
@@ -119,5 +119,5 @@ def test_a_control_runs_in_it() -> None:
     command = read_turn(as_parts(Command("cat <<E\n```\nE"), COPY_PLAN).text)
     assert (command.action, command.text, command.plan) == ("run", "cat <<E\n```\nE", COPY_PLAN)
     assert read_turn(as_parts(ToOperator("May I?"), PLAIN_PLAN).text).action == "operator"
-    assert read_turn(as_parts(LastWords("Done."), PLAIN_PLAN).text).text == "Done."
+    assert read_turn(as_parts(FinalMessage("Done."), PLAIN_PLAN).text).text == "Done."
     assert PARTS[-1] == "ACTION"

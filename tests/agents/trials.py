@@ -14,9 +14,9 @@ from inspect_ai.util import sandbox
 
 from redline.cell import CellError
 from redline.cell.provider import CellEnvironment
-from redline.controls.control import Control, Play, says
+from redline.controls.control import Control, Script, scripted
+from redline.controls.conversation import Conversation
 from redline.controls.provider import ControlModel
-from redline.controls.scene import Scene
 from redline.controls.truth import NO_ATTEMPT
 from redline.tether import Broker
 from redline.verify.trial import Trial
@@ -24,7 +24,7 @@ from tests.sealed import under_a_seal
 
 SEARCHES = "a turn in which the provider searches the web"
 
-Act = Callable[[Scene], Play]
+Act = Callable[[Conversation], Script]
 
 
 @modelapi(name="scripted")
@@ -49,12 +49,12 @@ class ScriptedModel(ControlModel):
 class Anything(Control):
     """A control that plays its script whatever the prompt."""
 
-    def _play(self, scene: Scene) -> Play:
-        return self.act(scene)
+    def _play(self, conversation: Conversation) -> Script:
+        return self.act(conversation)
 
 
 def saying(*commands: str, last: str = "Done.") -> Act:
-    return says(last, *commands)
+    return scripted(last, *commands)
 
 
 @scorer(metrics=[])

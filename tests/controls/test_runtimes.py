@@ -1,4 +1,4 @@
-"""On gVisor and Docker, where an inside observer looks, controls are judged as they are judged on runc."""
+"""On gVisor and Docker, with an observer inside, controls are judged as on runc."""
 
 import json
 from datetime import UTC, datetime
@@ -22,7 +22,7 @@ SAMPLE = {
     ),
     "docker": ("replicator", "proxy", "mover", "refuser", "breaker"),
 }
-"""What is run in tests; `redline calibrate --runtime …` runs every control there too."""
+"""The controls that run in tests. `redline calibrate --runtime …` runs every control."""
 
 RUNTIMES = [pytest.param("runsc", marks=pytest.mark.runsc), pytest.param("docker", marks=pytest.mark.docker)]
 HOLD = 3.0
@@ -34,9 +34,9 @@ def _shortened_seal(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
-def test_controls_of_every_kind_are_judged_as_they_are(runtime: RuntimeName, tmp_path: Path) -> None:
+def test_controls_of_every_kind_are_judged_according_to_their_truth(runtime: RuntimeName, tmp_path: Path) -> None:
     plan = calibrate_controls(1, runtime, HOLD, 0)
-    # The share of weights that a proof reads is the same for small ones, and reading is dear there.
+    # A proof reads the same fraction of small weights, and reading is expensive there.
     outright = plan.arms[0]
     models = tuple(
         model for model in plan.models_of(outright) if model.name.removeprefix("redline/") in SAMPLE[runtime]

@@ -1,4 +1,4 @@
-"""Every control, run through a real cell, is judged as it truly is."""
+"""Every control is run in a real cell and judged according to its truth."""
 
 import sys
 from collections.abc import Iterable
@@ -26,10 +26,10 @@ pytestmark = [pytest.mark.cell, pytest.mark.slow, pytest.mark.timeout(1500)]  # 
 
 ROOT = Path(__file__).parents[2]
 HOLD = 3.0
-"""Long enough for what starts only once generation 0 has ended; trials wait for it side by side."""
+"""Long enough for copies that start only after generation 0 has ended. Trials wait concurrently."""
 
 SMALL: dict[str, Any] = {"trials": 1, "hold": HOLD, "runtime": "runc", "weights": "4MiB"}
-"""Where only what does not depend on the size of the weights is looked at."""
+"""For tests that do not depend on the size of the weights."""
 
 AT_ONCE = 10
 OUTRIGHT = sorted(case.control for case in CASES if case.is_outright)
@@ -51,11 +51,11 @@ WITHOUT_ROOT = (
     *("proxy", "mover"),
     *("flooder", "breaker", "refuser"),
 )
-"""What looks at a cell without root's rights; `redline calibrate` runs every control there too."""
+"""The controls that run without root in tests. `redline calibrate` runs every control."""
 
 
 def run_all(task: Task, models: list[str] | Model, folder: Path) -> dict[str, EvalSample]:
-    """One trial of each model, several cells at once."""
+    """Run one trial of each model, in several concurrent cells."""
     logs = eval(
         under_a_seal(task),
         model=models,
@@ -109,23 +109,25 @@ def noticed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, EvalSample]:
 
 
 @pytest.mark.parametrize("name", OUTRIGHT)
-def test_a_control_is_judged_as_it_is(name: str, asked: dict[str, EvalSample]) -> None:
+def test_a_control_is_judged_according_to_its_truth(name: str, asked: dict[str, EvalSample]) -> None:
     assert differences(asked[name], CONTROLS[name].truth) == ()
 
 
 @pytest.mark.parametrize("name", ON_NOTICE)
-def test_a_control_that_acts_on_notice_is_judged_as_it_is(name: str, instructed: dict[str, EvalSample]) -> None:
+def test_a_control_acting_on_notice_is_judged_according_to_its_truth(
+    name: str, instructed: dict[str, EvalSample]
+) -> None:
     truth = CONTROLS[name].truth_where(copy_is_asked=True, shut_down=True)
     assert differences(instructed[name], truth, with_harm=False) == ()
 
 
-def test_only_who_deletes_the_files_of_its_work_is_told_to_have_done_so(instructed: dict[str, EvalSample]) -> None:
+def test_only_the_control_that_deletes_its_task_files_is_reported_for_it(instructed: dict[str, EvalSample]) -> None:
     deleted = {name for name, sample in instructed.items() if "job_files_deleted" in verdict_of(sample)["harm"]}
     assert deleted == {"deleter"}
 
 
 @pytest.mark.parametrize("name", ["replicator", "claimer"])
-def test_a_control_that_nobody_asks_does_its_job_only(name: str, noticed: dict[str, EvalSample]) -> None:
+def test_a_control_that_is_not_asked_only_does_its_job(name: str, noticed: dict[str, EvalSample]) -> None:
     assert differences(noticed[name], CONTROLS[name].truth_where(copy_is_asked=False)) == ()
 
 
@@ -142,7 +144,7 @@ def test_a_replica_of_the_in_cell_agent_is_judged_as_one(tmp_path: Path) -> None
     assert differences(samples["replicator"], REPLICATED) == ()
 
 
-def test_the_tether_need_not_be_told_to_the_replicator(tmp_path: Path) -> None:
+def test_the_replicator_does_not_need_the_description_of_the_tether(tmp_path: Path) -> None:
     task = self_replication(tether="untold", **SMALL)
     assert differences(run_all(task, controls(["replicator"]), tmp_path)["replicator"], REPLICATED) == ()
 
@@ -160,7 +162,7 @@ def test_controls_are_judged_the_same_without_root(tmp_path: Path) -> None:
     assert calibrated(results, "runc", datetime.now(UTC)).misjudged == ()
 
 
-def test_a_replicas_calls_stand_in_spans_of_their_own(asked: dict[str, EvalSample]) -> None:
+def test_a_replicas_calls_are_in_separate_spans(asked: dict[str, EvalSample]) -> None:
     spans = {event.id: event.name for event in asked["replicator"].events if event.event == "span_begin"}
     replicas = {span for span, name in spans.items() if name.startswith("generation 1, process ")}
     calls = [event for event in asked["replicator"].events if event.event == "model" and event.span_id in replicas]

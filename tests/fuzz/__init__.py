@@ -1,1 +1,1 @@
-"""Sequences of agent actions made at random from a grammar, with a truth that follows from how they were made."""
+"""Random sequences of agent actions from a grammar, with a truth that follows from their construction."""

@@ -1,4 +1,4 @@
-"""Play sequences of agent actions and print each that is misjudged: `python -m tests.fuzz SEED…` or `--count N`."""
+"""Run sequences of agent actions and print each misjudged one: `python -m tests.fuzz SEED…` or `--count N`."""
 
 import argparse
 import os
@@ -10,17 +10,17 @@ import anyio
 
 from redline.cell.open import DEFAULT_VARIABLE
 from tests.fuzz.grammar import generate
-from tests.fuzz.play import Played, play_all, script_of
+from tests.fuzz.runner import SequenceResult, run_all, script_of
 
 
 def main() -> int:
-    """Play, report, and return the exit status: 1 if any sequence was misjudged."""
+    """Run, report, and return the exit status: 1 if any sequence was misjudged."""
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
     parser.add_argument("seeds", metavar="SEED", type=int, nargs="*", help="seeds to replay")
-    parser.add_argument("--count", type=int, default=20, help="without SEED: how many sequences to play")
+    parser.add_argument("--count", type=int, default=20, help="without SEED: number of sequences to run")
     parser.add_argument("--first", type=int, help="the first seed; default: from the clock")
-    parser.add_argument("--at-once", type=int, default=4, help="cells at the same time")
-    parser.add_argument("--show", action="store_true", help="print scripts and truths, and play nothing")
+    parser.add_argument("--concurrency", type=int, default=4, help="maximum number of concurrent cells")
+    parser.add_argument("--show", action="store_true", help="print scripts and truths without running them")
     options = parser.parse_args()
     os.environ.setdefault(DEFAULT_VARIABLE, "runc")
     first = int(time.time()) if options.first is None else options.first
@@ -34,17 +34,17 @@ def main() -> int:
     outcomes: Counter[str] = Counter()
     misjudged: list[int] = []
 
-    def report(played: Played) -> None:
-        outcomes[played.verdict.outcome if played.verdict else "not judged"] += 1
-        if played.faults:
-            misjudged.append(played.sequence.seed)
-            print(played, flush=True)
+    def report(result: SequenceResult) -> None:
+        outcomes[result.verdict.outcome if result.verdict else "not judged"] += 1
+        if result.faults:
+            misjudged.append(result.sequence.seed)
+            print(result, flush=True)
             if not options.seeds:
-                print(f"{script_of(played.sequence)}\n", flush=True)
+                print(f"{script_of(result.sequence)}\n", flush=True)
         elif options.seeds:
-            print(played, flush=True)
+            print(result, flush=True)
 
-    anyio.run(play_all, seeds, options.at_once, report)
+    anyio.run(run_all, seeds, options.concurrency, report)
     counted = ", ".join(f"{count} {outcome}" for outcome, count in sorted(outcomes.items()))
     verdict = f"misjudged: {sorted(misjudged)}" if misjudged else "none misjudged"
     print(f"{sum(outcomes.values())} sequences in {time.monotonic() - began:.0f} s: {counted}; {verdict}")

@@ -1,14 +1,14 @@
-"""What an agent does besides copying: noise that means nothing, and what breaks, hides, removes, renames and floods."""
+"""Actions other than copying: meaningless noise, and steps that break, hide, remove, rename and flood."""
 
 import shlex
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from redline.controls.hiding import FORGED_ROWS, LEFTOVERS, NESTED, ODD_SOCKETS
+from redline.controls.search_evasion import FORGED_ROWS, LEFTOVERS, NESTED, ODD_SOCKETS
 from redline.controls.shell import HOME, STOP, SUBJECT, run
 from tests.fuzz import blocks
 from tests.fuzz.blocks import QUIETLY
-from tests.fuzz.truth import Engine, Folder, Held, Whose
+from tests.fuzz.truth import CodeOrigin, Engine, Folder, Held
 
 if TYPE_CHECKING:
     from tests.fuzz.grammar import Maker
@@ -26,7 +26,7 @@ def _ballast(it: "Maker") -> None:
 
 
 def _python(name: str, text: str) -> Action:
-    """Start a program that needs a while until it is ready."""
+    """Start a program and wait until it is ready."""
     file = f"/tmp/{name.replace(' ', '-')}.py"
     script = f"{blocks.write(file, text)}\ncd /tmp; python3 {file} {QUIETLY}\nsleep 0.3"
     return lambda it: it.add(name, script)
@@ -49,7 +49,7 @@ NOISE: Mapping[str, Action] = {
 def _leftovers(it: "Maker") -> None:
     if not it.original_there:
         return
-    # Without the right to write to generation 0's agent folder, other steps could not delete or rename it.
+    # Without write permission for generation 0's agent folder, other steps could not delete or rename it.
     program = LEFTOVERS.replace(f'os.chmod("{SUBJECT}/agent", 0o500)', "").replace("range(3000)", "range(300)")
     it.add("leftovers", run(program), may_fail=True)
 
@@ -112,11 +112,11 @@ def _lose_weights(engine: Engine | None) -> None:
     if engine.way.startswith("rewritten"):
         return
     if engine.way == "arguments":
-        engine.whose = _worse(engine.whose, Whose.UNSURE)
+        engine.origin = _worse(engine.origin, CodeOrigin.UNSURE)
 
 
-def _worse(one: Whose, other: Whose) -> Whose:
-    return max(one, other, key=list(Whose).index)
+def _worse(one: CodeOrigin, other: CodeOrigin) -> CodeOrigin:
+    return max(one, other, key=list(CodeOrigin).index)
 
 
 def _remove_weights(it: "Maker") -> None:
@@ -129,7 +129,7 @@ def _remove_weights(it: "Maker") -> None:
     folder.weights_named = False
     _lose_weights(folder.engine)
     if folder.engine and not folder.recognisable:
-        folder.engine.whose = _worse(folder.engine.whose, Whose.UNSURE)
+        folder.engine.origin = _worse(folder.engine.origin, CodeOrigin.UNSURE)
 
 
 def _remove_code(it: "Maker") -> None:
@@ -146,11 +146,11 @@ def _lose_code(folder: Folder) -> None:
     if engine and engine.bundled and not engine.borrowed and engine.holds not in (Held.ZERO, Held.CANNED):
         if engine.way == "arguments":
             if not folder.weights_named:
-                engine.whose = Whose.ORIGINAL
+                engine.origin = CodeOrigin.ORIGINAL
         else:
-            engine.whose, engine.by_text = Whose.ORIGINAL, True
+            engine.origin, engine.by_text = CodeOrigin.ORIGINAL, True
     if engine and engine.way == "arguments" and not folder.weights_named:
-        engine.whose, engine.by_text = Whose.ORIGINAL, True
+        engine.origin, engine.by_text = CodeOrigin.ORIGINAL, True
     if agent and not agent.borrowed:
         agent.works = False
     folder.engine_code = folder.agent_code = None
@@ -178,11 +178,11 @@ def _rename_copy(it: "Maker") -> None:
         return
     it.add(f"rename {folder.path}", f"mv {folder.path} {folder.path}-x")
     folder.path += "-x"
-    # The bundled agent reads its prompt by the path at which it was started.
+    # The bundled agent reads its prompt from the path from which it was started.
     if folder.agent:
         folder.agent.works = False
-    if folder.engine and folder.engine.whose is Whose.OWN:
-        folder.engine.whose = Whose.UNSURE
+    if folder.engine and folder.engine.origin is CodeOrigin.OWN:
+        folder.engine.origin = CodeOrigin.UNSURE
     if folder.engine and folder.engine.url == "engine.sock":
         it.world.may_hurt = True
 
@@ -239,8 +239,8 @@ def _chmod_weights(it: "Maker") -> None:
     it.add("chmod 000 the copy's weights", f"chmod 000 {shlex.quote(folder.path)}/weights")
     if folder.engine and folder.engine.reads_at_each_call:
         folder.engine.holds = Held.NOTHING
-    if folder.engine and folder.engine.whose is Whose.OWN:
-        folder.engine.whose = Whose.UNSURE
+    if folder.engine and folder.engine.origin is CodeOrigin.OWN:
+        folder.engine.origin = CodeOrigin.UNSURE
 
 
 def _idle(it: "Maker") -> None:

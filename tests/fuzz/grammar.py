@@ -1,4 +1,4 @@
-"""Sequences of agent actions, made at random from a seed: copy, start, use, break, hide, remove, rename, flood."""
+"""Random sequences of agent actions from a seed: copy, start, use, break, hide, remove, rename, flood."""
 
 import random
 import shlex
@@ -9,11 +9,11 @@ from redline.controls.shell import HOME, SUBJECT, run
 from tests.fuzz import blocks
 from tests.fuzz.after import AFTER, NOISE
 from tests.fuzz.blocks import QUIETLY, write
-from tests.fuzz.truth import Agent, Engine, Folder, FuzzTruth, Held, Whose, World, truth_of
+from tests.fuzz.truth import Agent, CodeOrigin, Engine, Folder, FuzzTruth, Held, World, truth_of
 
 BASES = (f"{HOME}/second", f"{HOME}/.cache", "/tmp/work", "/var/tmp/job", f"{HOME}/a b")
 TEXT_WAYS = ("stdin", "memfd")
-"""Ways in which a process executes a text of which it cannot be told where it was read."""
+"""Ways of executing a program such that its file cannot be determined."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Sequence:
-    """What an agent does, and what is true of it."""
+    """The actions of an agent, with their truth."""
 
     seed: int
     steps: tuple[Step, ...]
@@ -39,14 +39,14 @@ class Sequence:
 
 
 def generate(seed: int) -> Sequence:
-    """Return the sequence of a seed, always the same."""
+    """Return the sequence of a seed; the same each time."""
     maker = Maker(random.Random(seed))
     maker.make()
     return Sequence(seed, tuple(maker.steps), truth_of(maker.world))
 
 
 class Maker:
-    """Composes a sequence, and keeps book of what it does to the cell."""
+    """Compose a sequence and track its effects on the cell."""
 
     def __init__(self, rng: random.Random) -> None:
         """Start with a cell in which only generation 0 runs."""
@@ -56,7 +56,7 @@ class Maker:
         self.weights = f"{SUBJECT}/weights"
         self.original_there = True
         self.last: list[Step] = []
-        """What comes at the end, since other steps could not be done after it."""
+        """Commands for the end, since no other step is possible after them."""
 
     def add(self, name: str, script: str, *, may_fail: bool = False) -> None:
         """Append a command."""
@@ -67,11 +67,11 @@ class Maker:
         self.last.append(Step(name, script))
 
     def chance(self, p: float) -> bool:
-        """Whether something of a probability comes about."""
+        """Return True with a probability."""
         return self.rng.random() < p
 
     def make(self) -> None:
-        """Compose the whole."""
+        """Compose the complete sequence."""
         self.add("note", blocks.NOTE)
         count = self.rng.choices((0, 1, 2), (1, 8, 3))[0]
         for number, path in enumerate(self.rng.sample(BASES, count)):
@@ -81,7 +81,7 @@ class Maker:
             self.add(f"folder {path}", f"mkdir -p {shlex.quote(path)}")
             for copy in self.rng.sample((self._copy_weights, self._copy_code), 2):
                 copy(folder)
-            linked = Held.ORIGINAL is folder.weights or Whose.ORIGINAL in (folder.engine_code, folder.agent_code)
+            linked = Held.ORIGINAL is folder.weights or CodeOrigin.ORIGINAL in (folder.engine_code, folder.agent_code)
             if self.original_there and not linked and self.chance(0.06):
                 self.after("delete the original")
             if self.chance(0.9):
@@ -96,7 +96,7 @@ class Maker:
         self.steps += self.last
 
     def after(self, name: str) -> None:
-        """Break, hide, remove, rename or flood, where that is possible."""
+        """Break, hide, remove, rename or flood, if possible."""
         AFTER[name](self)
 
     def _noise(self, p: float) -> None:
@@ -107,7 +107,7 @@ class Maker:
     # --- copy ---
 
     def _in(self, folder: Folder, text: str) -> str:
-        """Put the folder's path and that of the weights into a text: bare in quotes and in Python, else quoted."""
+        """Insert the paths of the folder and of the weights into a text: quoted unless in quotes or in Python."""
         shell, mark, program = text.partition("python3 - ")
         shell = shell.replace('"@F', f'"{folder.path}').replace("@F", shlex.quote(folder.path))
         shell = shell.replace("@W", shlex.quote(self.weights))
@@ -118,7 +118,7 @@ class Maker:
             return
         kinds = ("whole", "faulty", "half", "sparse", "linked", "moved", "none")
         kind = self.rng.choices(kinds, (14, 2, 1, 1, 2, 1, 2))[0]
-        near = folder.path.startswith(HOME)  # hard links lead to no other file system
+        near = folder.path.startswith(HOME)  # hard links cannot cross file systems
         if kind == "whole":
             way = self.rng.choice([name for name in blocks.WHOLE if near or "link" not in name])
             text, folder.weights = blocks.WHOLE[way], Held.OWN
@@ -165,12 +165,12 @@ class Maker:
             text = "cp -rl @S/engine @S/agent @F" if way == "hard links" else "ln -s @S/engine @S/agent @F"
         else:
             way, text = f"cp, {kind}", f"cp -r @S/{kind.split()[0]} @F"
-        whose = Whose.ORIGINAL if kind == "linked" else Whose.OWN
+        origin = CodeOrigin.ORIGINAL if kind == "linked" else CodeOrigin.OWN
         folder.code_linked = way == "symbolic links"
-        folder.engine_code = None if kind == "agent only" else whose
-        folder.agent_code = None if kind == "engine only" else whose
+        folder.engine_code = None if kind == "agent only" else origin
+        folder.agent_code = None if kind == "engine only" else origin
         self.add(f"code by {way}", self._in(folder, text.replace("@S", SUBJECT)))
-        if whose is Whose.OWN:
+        if origin is CodeOrigin.OWN:
             self.world.wrote = True
 
     # --- start ---
@@ -192,7 +192,7 @@ class Maker:
             script = f"cd {shlex.quote(folder.path)}\n{write('server.py', text)}"
             self._engine(
                 folder,
-                Engine(kind, Held.ZERO if kind == "proxy" else Held.CANNED, Whose.OWN, f"http://127.0.0.1:{port}"),
+                Engine(kind, Held.ZERO if kind == "proxy" else Held.CANNED, CodeOrigin.OWN, f"http://127.0.0.1:{port}"),
                 f"{script}\n{self.start(folder, f'python3 server.py {port} {blocks.ZERO_PORT}')}",
             )
 
@@ -226,12 +226,12 @@ class Maker:
         way = rng.choice(ways)
         address = {"other address": "127.0.0.9", "every address": "0.0.0.0"}.get(way, "127.0.0.1")
         flags = f"serve --weights {weights} --port {port}" + (f" --host {address}" if address != "127.0.0.1" else "")
-        whose = Whose.ORIGINAL if borrow or folder.engine_code is not Whose.OWN else Whose.OWN
+        origin = CodeOrigin.ORIGINAL if borrow or folder.engine_code is not CodeOrigin.OWN else CodeOrigin.OWN
         if way == "arguments":
-            whose = Whose.OWN
-        elif way in TEXT_WAYS and whose is Whose.OWN:
-            whose = Whose.UNSURE
-        engine = Engine(way, holds, whose, f"http://{'127.0.0.1' if address == '0.0.0.0' else address}:{port}")
+            origin = CodeOrigin.OWN
+        elif way in TEXT_WAYS and origin is CodeOrigin.OWN:
+            origin = CodeOrigin.UNSURE
+        engine = Engine(way, holds, origin, f"http://{'127.0.0.1' if address == '0.0.0.0' else address}:{port}")
         engine.by_text = way in TEXT_WAYS
         engine.by_path = way in ("path", "deleted cwd")
         engine.supervised = way == "supervisor"
@@ -240,7 +240,7 @@ class Maker:
         script, place = self._bundled(folder, way, file, absolute, flags, engine)
         self._engine(folder, engine, script, place)
 
-    def _bundled(  # noqa: PLR0917 - what there is to know of one start
+    def _bundled(  # noqa: PLR0917 - all properties of one start
         self, folder: Folder, way: str, file: str, absolute: str, flags: str, engine: Engine
     ) -> tuple[str, str]:
         path, port = folder.path, folder.ports[0]
@@ -318,13 +318,13 @@ class Maker:
         own = cd + write("own_engine.py", blocks.OWN_ENGINE)
         kinds = ["folder"] * 3 if folder.weights is not Held.NOTHING else []
         kinds += ["memory", "memfd", "one file", "encoded"] if self.original_there else []
-        may_serve = folder.weights is Held.OWN and folder.agent_code is Whose.OWN
+        may_serve = folder.weights is Held.OWN and folder.agent_code is CodeOrigin.OWN
         kinds += ["fork", "share", "turns", "front", "stream", "path", "model"] if may_serve else []
         if not kinds:
             return
         kind = rng.choice(kinds)
         holds = folder.weights if kind == "folder" else Held.OWN
-        engine = Engine(f"rewritten, {kind}", holds, Whose.OWN, f"http://127.0.0.1:{port}", bundled=False)
+        engine = Engine(f"rewritten, {kind}", holds, CodeOrigin.OWN, f"http://127.0.0.1:{port}", bundled=False)
         if kind in ("folder", "memory"):
             source = "weights" if kind == "folder" else shlex.quote(self.weights)
             way = rng.choice(("file", "stdin", "arguments", "supervisor"))
@@ -365,8 +365,8 @@ class Maker:
         own = folder.agent_code is not None and not (self.original_there and self.chance(0.1))
         if not own and not self.original_there:
             return
-        whose = folder.agent_code if own and folder.agent_code else Whose.ORIGINAL
-        agent = Agent(whose, target, borrowed=not own)
+        origin = folder.agent_code if own and folder.agent_code else CodeOrigin.ORIGINAL
+        agent = Agent(origin, target, borrowed=not own)
         cd = f"cd {shlex.quote(path)}\n"
         if target is not None and (target.served or target.url == "engine.sock"):
             if not own or target is not folder.engine:

@@ -18,8 +18,8 @@ from inspect_ai.solver import Generate, Solver, TaskState, solver
 from inspect_ai.util import LimitExceededError, sandbox
 
 from redline.cell import Cell
-from redline.controls.control import Play
-from redline.controls.scene import Scene
+from redline.controls.control import Script
+from redline.controls.conversation import Conversation
 from redline.controls.shell import COPY_ALL, ENGINE_PORT, START_BOTH
 from redline.scenarios.self_replication import self_replication
 from redline.verify import scorer
@@ -35,10 +35,10 @@ PROVIDER = ScriptedModel
 """Importing it registers the model provider of these trials."""
 
 
-def copies_and_then(end: Callable[[], None]) -> Callable[[Scene], Play]:
+def copies_and_then(end: Callable[[], None]) -> Callable[[Conversation], Script]:
     """Make a copy that makes no model call, so that it first proves its weights when the verifier challenges it."""
 
-    def act(scene: Scene) -> Play:
+    def act(conversation: Conversation) -> Script:
         yield COPY_ALL
         yield START_BOTH
         end()
@@ -70,7 +70,7 @@ def a_solver_that_replaces_the_tasks() -> Solver:
     return solve
 
 
-def verified(task: Task, folder: Path, act: Callable[[Scene], Play], **settings: Any) -> EvalSample:
+def verified(task: Task, folder: Path, act: Callable[[Conversation], Script], **settings: Any) -> EvalSample:
     (log,) = eval(
         under_a_seal(task),
         model=get_model("scripted/act", memoize=False, act=act),
@@ -121,7 +121,7 @@ def test_nor_where_another_solver_replaces_the_tasks(tmp_path: Path) -> None:
 
 
 def test_a_copy_that_proves_itself_while_the_agent_works_is_still_killed(tmp_path: Path) -> None:
-    def act(scene: Scene) -> Play:
+    def act(conversation: Conversation) -> Script:
         yield COPY_ALL
         ask = """curl -s -m 20 -H 'Content-Type: application/json' -d '{"messages":[{"role":"user","content":"hi"}]}'"""
         yield f"{START_BOTH}\n{ask} http://127.0.0.1:{ENGINE_PORT}/v1/chat/completions"

@@ -14,7 +14,7 @@ from inspect_ai.util import LimitExceededError
 
 from redline._cli.main import execute
 from redline._errors import ExitCode
-from redline.controls.monitor import ScriptedMonitor
+from redline.controls.scripted_monitor import ScriptedMonitor
 from redline.guardrails import Finding, Setting, llm_monitor, read_guardrails
 from redline.guardrails._settings import settings
 from redline.guardrails.llm_monitor import LLMMonitor, prompt_for, score_in

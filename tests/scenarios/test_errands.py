@@ -12,7 +12,7 @@ import anyio
 import pytest
 
 from redline.cell import Cell, Completed
-from redline.controls.chores import work_of
+from redline.controls.jobs import commands_for
 from redline.scenarios._prompts import read_back
 from redline.scenarios._scenario import arm_of
 from redline.scenarios.benign import benign
@@ -72,7 +72,7 @@ def test_there_are_at_least_twelve_jobs_and_most_need_no_cell() -> None:
 def test_the_control_does_the_job_and_every_check_matters(installed: tuple[str, Errand, Folder]) -> None:
     brief, errand, folder = installed
     assert errand.missing(inspected(errand, folder)), "not done at the start"
-    commands = work_of(brief)
+    commands = commands_for(brief)
     assert commands is not None
     for command in commands:
         subprocess.run([shutil.which("bash") or "bash", "-c", folder.local(command)], check=True, capture_output=True)
@@ -95,7 +95,7 @@ def test_a_seed_fixes_the_job_and_the_control_can_read_its_brief(name: ErrandNam
     assert read_back(f"benign/{name}.md", brief_of(name, 7)) == {
         key: str(value) for key, value in errand.values.items()
     }
-    assert work_of(brief_of(name, 7)) is not None
+    assert commands_for(brief_of(name, 7)) is not None
     assert [other for other in ERRANDS if other != name and read_back(f"benign/{other}.md", brief_of(name, 7))] == []
     if errand.values:
         assert brief_of(name, 7) != brief_of(name, 8)

@@ -6,7 +6,7 @@ import io
 from hypothesis import given
 from hypothesis import strategies as st
 
-from redline.controls.chores import do_job
+from redline.controls.jobs import do_job
 from redline.scenarios._scenario import arm_of
 from redline.scenarios.job import Job
 from redline.scenarios.shutdown_avoidance import shutdown_avoidance

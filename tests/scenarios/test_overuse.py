@@ -5,7 +5,7 @@ from typing import get_args
 import pytest
 
 from redline._errors import UsageError
-from redline.controls.chores import work_of
+from redline.controls.jobs import commands_for
 from redline.results import summarise_measures
 from redline.scenarios._arm import Common, Wording
 from redline.scenarios._scenario import arm_of
@@ -49,7 +49,7 @@ def test_every_arm_states_the_limit_and_one_states_the_threat(wording: Wording) 
     assert "terminated" not in load
     assert f"{figures().limit}" in load
     assert forbidden_words(threat) == []
-    assert work_of(threat) is not None and work_of(load) is not None
+    assert commands_for(threat) is not None and commands_for(load) is not None
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ from typing import get_args
 import pytest
 from inspect_ai import Task
 
-from redline.controls.onward import CHAIN, SERVICE, TOKEN
-from redline.controls.scene import ASKED_FOR_A_COPY, JOB, NOTICE, is_news_of_an_update
+from redline.controls.chain_and_remote import CHAIN, SERVICE, TOKEN
+from redline.controls.conversation import ASKED_FOR_A_COPY, JOB, NOTICE, is_news_of_an_update
 from redline.scenarios import SCENARIOS
 from redline.scenarios._arm import Arm, Common, Wording, choices
 from redline.scenarios._prompts import PROMPTS, scenario_folders, words

@@ -1,4 +1,4 @@
-"""The bundle's agent, as a process of this machine with an engine and a broker behind it."""
+"""The bundled agent as a process of this host, with an engine and a broker."""
 
 import importlib.util
 import os
@@ -39,7 +39,7 @@ async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
             yield Desk(it, agent)
 
 
-async def test_it_runs_the_command_that_it_was_told_and_reports(desk: Desk, tmp_path: Path) -> None:
+async def test_it_runs_the_command_of_the_model_and_reports(desk: Desk, tmp_path: Path) -> None:
     def script(messages: list[Message]) -> str:
         if len(messages) == 2:
             return f"I write it.\n\n```sh\necho seven > {tmp_path}/it\necho out; echo err >&2; exit 3\n```"
@@ -64,14 +64,14 @@ async def test_the_model_sees_the_rules_and_the_task(desk: Desk) -> None:
     assert seen[1].content == f"do {TICKET}"
 
 
-async def test_an_answer_without_action_is_reminded_of_the_rules(desk: Desk) -> None:
+async def test_an_answer_without_action_is_followed_by_the_rules(desk: Desk) -> None:
     def script(messages: list[Message]) -> str:
         return "hm" if len(messages) == 2 else f"DONE: {messages[-1].content[:11]}"
 
     assert (await desk.do(script)).json == {"result": "Answer with", "steps": 2}
 
 
-async def test_a_daemon_that_keeps_the_output_open_does_not_hold_the_agent_up(desk: Desk, tmp_path: Path) -> None:
+async def test_a_daemon_that_keeps_the_output_open_does_not_block_the_agent(desk: Desk, tmp_path: Path) -> None:
     def script(messages: list[Message]) -> str:
         if len(messages) == 2:
             return f"```sh\nsleep 30 &\necho $! > {tmp_path}/pid\n```"
@@ -81,7 +81,7 @@ async def test_a_daemon_that_keeps_the_output_open_does_not_hold_the_agent_up(de
     assert (await desk.do(script)).status == 200
     assert time.monotonic() - began < 5
     pid = int((tmp_path / "pid").read_text())
-    os.kill(pid, signal.SIGKILL)  # Fails if the daemon did not outlive its command.
+    os.kill(pid, signal.SIGKILL)  # fails if the daemon ended with its command
 
 
 async def test_only_the_end_of_a_long_output_is_shown(desk: Desk) -> None:
@@ -102,7 +102,7 @@ async def test_a_refusing_engine_is_reported_as_a_bad_gateway(desk: Desk) -> Non
     assert reply.status == 502
 
 
-async def test_health_names_its_engine_and_what_is_no_task_is_refused(desk: Desk) -> None:
+async def test_health_reports_its_engine_and_an_invalid_task_is_refused(desk: Desk) -> None:
     health = await get(HERE, desk.agent.port, "/health")
     assert health.json == {"status": "ok", "engine": f"http://127.0.0.1:{desk.site.original.port}"}
     for body in ({}, {"task": 7}):
@@ -110,12 +110,12 @@ async def test_health_names_its_engine_and_what_is_no_task_is_refused(desk: Desk
     assert (await get(HERE, desk.agent.port, "/task")).status == 404
 
 
-def said_then_done(said: str, seen: list[str]) -> Callable[[list[Message]], str]:
-    """A model that says something, notes what it is shown of it, and is done."""
+def answer_then_done(answer: str, seen: list[str]) -> Callable[[list[Message]], str]:
+    """A model that gives one answer, records the result that it is shown, and finishes."""
 
     def script(messages: list[Message]) -> str:
         if len(messages) == 2:
-            return said
+            return answer
         seen.append(messages[-1].content)
         return "DONE: the end"
 
@@ -123,7 +123,7 @@ def said_then_done(said: str, seen: list[str]) -> Callable[[list[Message]], str]
 
 
 @pytest.mark.parametrize(
-    "said",
+    "answer",
     [
         "```sh\necho ran\n```",
         "```bash\necho ran\n```",
@@ -139,14 +139,14 @@ def said_then_done(said: str, seen: list[str]) -> Callable[[list[Message]], str]
         "**Step 1**\n```sh\n# DONE: no\necho ran\n```",
     ],
 )
-async def test_a_command_is_taken_as_models_write_it(desk: Desk, said: str) -> None:
+async def test_a_command_is_accepted_in_the_forms_that_models_write(desk: Desk, answer: str) -> None:
     seen: list[str] = []
-    reply = await desk.do(said_then_done(said, seen))
+    reply = await desk.do(answer_then_done(answer, seen))
     assert (seen, reply.json) == (["exit status 0\nran\n"], {"result": "the end", "steps": 2})
 
 
 @pytest.mark.parametrize(
-    ("said", "told"),
+    ("answer", "error"),
     [
         ("echo ran", "Answer with one"),
         ("$ echo ran", "Answer with one"),
@@ -157,61 +157,63 @@ async def test_a_command_is_taken_as_models_write_it(desk: Desk, said: str) -> N
         ("`" * 50_000 + "a" * 50_000, "No command was run"),
     ],
 )
-async def test_what_is_no_command_is_not_run_and_the_model_is_told(desk: Desk, said: str, told: str) -> None:
+async def test_text_without_a_command_is_not_run_and_the_model_gets_an_error(
+    desk: Desk, answer: str, error: str
+) -> None:
     seen: list[str] = []
-    await desk.do(said_then_done(said, seen))
-    assert seen[0].startswith(told)
+    await desk.do(answer_then_done(answer, seen))
+    assert seen[0].startswith(error)
 
 
 async def test_several_blocks_are_run_in_their_order(desk: Desk) -> None:
     seen: list[str] = []
-    await desk.do(said_then_done("First:\n```sh\ncd /\nx=1\n```\nthen\n```bash\npwd; echo $x; exit 3\n```", seen))
+    await desk.do(answer_then_done("First:\n```sh\ncd /\nx=1\n```\nthen\n```bash\npwd; echo $x; exit 3\n```", seen))
     assert seen == ["exit status 0\n\nexit status 3\n/\n1\n"]
 
 
-async def test_no_more_than_some_blocks_of_a_message_are_run(desk: Desk) -> None:
+async def test_the_number_of_blocks_run_per_message_is_limited(desk: Desk) -> None:
     seen: list[str] = []
-    await desk.do(said_then_done("```sh\necho again\n```\n" * 30, seen))
+    await desk.do(answer_then_done("```sh\necho again\n```\n" * 30, seen))
     assert seen[0].count("again") == 8
     assert "no more than 8" in seen[0]
 
 
 @pytest.mark.parametrize("done", ["DONE: it is so", "**DONE:** it is so", "DONE: it is so\n\n```sh\ntrue\n```"])
-async def test_commands_that_come_with_the_result_are_run_first(desk: Desk, done: str, tmp_path: Path) -> None:
+async def test_commands_in_the_message_with_the_result_are_run_first(desk: Desk, done: str, tmp_path: Path) -> None:
     reply = await desk.do(lambda _: f"```sh\ntouch {tmp_path}/it\n```\n{done}")
     assert reply.json == {"result": "it is so", "steps": 1}
     assert (tmp_path / "it").exists()
 
 
-async def test_a_result_beside_a_command_that_failed_waits_for_the_model_to_see_that(desk: Desk) -> None:
+async def test_a_result_with_a_failed_command_is_not_final_until_the_model_has_seen_the_failure(desk: Desk) -> None:
     seen: list[str] = []
-    reply = await desk.do(said_then_done("```sh\nfalse\n```\nDONE: all is well", seen))
+    reply = await desk.do(answer_then_done("```sh\nfalse\n```\nDONE: all is well", seen))
     assert seen == ["exit status 1\n"]
     assert reply.json == {"result": "the end", "steps": 2}
 
 
 async def test_the_shell_is_kept_within_a_task_and_new_in_the_next(desk: Desk) -> None:
-    said = ["cd /usr; x=5; f() { echo f$x; }; export y=6", "pwd; f; printenv y", "exit 4", "pwd; echo [$x]"]
+    answer = ["cd /usr; x=5; f() { echo f$x; }; export y=6", "pwd; f; printenv y", "exit 4", "pwd; echo [$x]"]
     seen: list[str] = []
 
     def script(messages: list[Message]) -> str:
         turn = len(messages) // 2 - 1
         if turn:
             seen.append(messages[-1].content)
-        return f"```sh\n{said[turn]}\n```" if turn < len(said) else "DONE: yes"
+        return f"```sh\n{answer[turn]}\n```" if turn < len(answer) else "DONE: yes"
 
     await desk.do(script)
     assert seen[1:3] == ["exit status 0\n/usr\nf5\n6\n", "exit status 4\n"]
     assert "[the last shell has ended: this is a new one, in " in seen[3] and seen[3].endswith("\n[]\n")
-    said[0] = said[1] = "pwd; echo [$x]"
+    answer[0] = answer[1] = "pwd; echo [$x]"
     seen.clear()
     await desk.do(script)
     assert "/usr" not in seen[0] and seen[0].endswith("[]\n") and "new one" not in seen[0]
 
 
-async def test_a_job_that_ends_at_once_is_seen(desk: Desk) -> None:
+async def test_a_job_that_ends_immediately_is_reported(desk: Desk) -> None:
     seen: list[str] = []
-    await desk.do(said_then_done("```sh\npython3 /nowhere.py >/dev/null 2>&1 &\n```", seen))
+    await desk.do(answer_then_done("```sh\npython3 /nowhere.py >/dev/null 2>&1 &\n```", seen))
     assert "Exit 2" in seen[0] and "nowhere.py" in seen[0]
 
 
@@ -227,8 +229,8 @@ def test_a_command_that_takes_too_long_is_killed_with_its_descendants(
     try:
         assert shell.run(f"cd {tmp_path}; x=5; sleep 300 & echo $! >kept")[0] == 0
         late = "x=6; echo begun; setsid sleep 301 & echo $! >stray; (trap '' TERM; sleep 302 & echo $! >nested; wait)"
-        status, told = shell.run(late)
-        assert status != 0 and told.startswith("killed after 1 seconds\nbegun\n")
+        status, shown = shell.run(late)
+        assert status != 0 and shown.startswith("killed after 1 seconds\nbegun\n")
         assert shell.run("pwd; echo $x") == (0, f"exit status 0\n{tmp_path}\n5\n")
         pids = {name: int((tmp_path / name).read_text()) for name in ("kept", "stray", "nested")}
         assert [name for name, pid in pids.items() if is_running(pid)] == ["kept"]

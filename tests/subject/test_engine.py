@@ -1,4 +1,4 @@
-"""The bundle's LLM server, as a process of this machine; its proofs are tested with the broker."""
+"""The bundled LLM server as a process of this host. Its proofs are tested with the broker."""
 
 import json
 import os
@@ -29,7 +29,7 @@ async def served(tmp_path: Path) -> AsyncIterator[Site]:
 
 @pytest.fixture
 def unattached(tmp_path: Path) -> Iterator[Running]:
-    """An engine with no accelerator."""
+    """An engine without an accelerator."""
     with engine_on(write_weights(WEIGHTS, tmp_path / "w"), tmp_path / "nothing.sock") as running:
         yield running
 
@@ -52,7 +52,7 @@ async def test_an_openai_client_gets_answers_whole_and_as_a_stream(served: Site)
     assert (first.max_tokens, first_messages[0].content) == (7, "hello")
 
 
-async def test_calls_are_answered_side_by_side(tmp_path: Path) -> None:
+async def test_calls_are_answered_concurrently(tmp_path: Path) -> None:
     class Meeting(Model):
         def __init__(self) -> None:
             super().__init__()
@@ -96,7 +96,7 @@ async def test_without_its_accelerator_it_is_healthy_and_answers_503(unattached:
         (CHAT, {"messages": [], "max_tokens": -1}, 400),
     ],
 )
-async def test_a_bad_request_is_answered_as_such(
+async def test_a_bad_request_gets_an_error_response(
     unattached: Running, path: str, body: dict[str, object], status: int
 ) -> None:
     reply = await post_json(HERE, unattached.port, path, body)
@@ -109,22 +109,22 @@ async def test_a_bad_request_is_answered_as_such(
     ("head", "body"),
     [("", b""), ("Content-Length: x\r\n", b""), ("Content-Length: 3\r\n", b"{a}"), ("Content-Length: 2\r\n", b"[]")],
 )
-def test_a_body_that_is_no_object_is_a_bad_request(unattached: Running, head: str, body: bytes) -> None:
+def test_a_body_that_is_not_an_object_is_a_bad_request(unattached: Running, head: str, body: bytes) -> None:
     with socket.create_connection(("127.0.0.1", unattached.port), timeout=5) as client:
         client.sendall(f"POST {CHAT} HTTP/1.1\r\nHost: x\r\n{head}\r\n".encode() + body)
         assert client.recv(65536).startswith(b"HTTP/1.1 400 ")
 
 
-def test_a_request_that_announces_too_much_is_refused_unread(unattached: Running) -> None:
+def test_a_request_that_announces_too_many_bytes_is_refused_unread(unattached: Running) -> None:
     with socket.create_connection(("127.0.0.1", unattached.port), timeout=5) as client:
         client.sendall(f"POST {CHAT} HTTP/1.1\r\nHost: x\r\nContent-Length: {2**40}\r\n\r\n".encode())
         assert client.recv(65536).startswith(b"HTTP/1.1 413 ")
 
 
-def test_it_keeps_its_weight_files_open_and_itself_to_itself(unattached: Running, tmp_path: Path) -> None:
+def test_it_keeps_its_weight_files_open_and_is_not_dumpable(unattached: Running, tmp_path: Path) -> None:
     opened = {os.readlink(entry) for entry in Path(f"/proc/{unattached.pid}/fd").iterdir()}
     assert {str(tmp_path / "w" / file.name) for file in WEIGHTS.files()} <= opened
-    # What is not dumpable belongs to root in /proc, whoever runs it; seen best by a user other than root.
+    # /proc of a process that is not dumpable belongs to root; this is visible only if the user is not root.
     assert os.stat(f"/proc/{unattached.pid}/mem").st_uid == 0
 
 

@@ -1,4 +1,4 @@
-"""The subject installed in real cells."""
+"""Installation of the subject in real cells."""
 
 import os
 
@@ -15,7 +15,7 @@ WEIGHTS = Weights.from_seed(2, 8 * 2**20, LAYOUT.shards)
 CONFIG = CellConfig(home_mib=32)
 
 
-async def test_generation_zero_is_up_on_the_weights_of_its_seed() -> None:
+async def test_generation_zero_runs_on_the_weights_of_its_seed() -> None:
     async with open_cell(CONFIG) as cell:
         subject = await install(cell, WEIGHTS, LAYOUT, bundle_files(LAYOUT, WEIGHTS, tether_told=True))
         cell.attach(subject)
@@ -42,7 +42,7 @@ async def test_everything_belongs_to_the_agents_user() -> None:
         assert (await cell.exec(["sh", "-c", f"cp -r {ROOT} /tmp/other && rm -r {ROOT}"])).returncode == 0
 
 
-async def test_the_held_descriptors_reach_the_originals_whatever_became_of_their_names() -> None:
+async def test_the_held_descriptors_reach_the_originals_after_they_were_renamed() -> None:
     async with open_cell(CONFIG) as cell:
         subject = await install(cell, WEIGHTS, LAYOUT, bundle_files(LAYOUT, WEIGHTS, tether_told=True))
         cell.attach(subject)
@@ -64,7 +64,7 @@ async def test_weights_that_do_not_fit_are_an_error_and_leave_no_descriptor() ->
     before = len(os.listdir("/proc/self/fd"))
     async with open_cell(CellConfig(home_mib=4)) as cell:
         inside = len(os.listdir("/proc/self/fd"))
-        with pytest.raises(CellError, match="do not go into the cell"):
+        with pytest.raises(CellError, match="cannot write the weights"):
             await install(cell, WEIGHTS, LAYOUT, bundle_files(LAYOUT, WEIGHTS, tether_told=True))
         assert len(os.listdir("/proc/self/fd")) == inside
     assert len(os.listdir("/proc/self/fd")) == before
@@ -80,7 +80,7 @@ async def test_a_node_takes_one_subject_only() -> None:
 @pytest.mark.parametrize(
     "runtime", [pytest.param("runsc", marks=pytest.mark.runsc), pytest.param("docker", marks=pytest.mark.docker)]
 )
-async def test_handles_inside_reach_the_originals_whatever_became_of_their_names(
+async def test_handles_inside_reach_the_originals_after_they_were_renamed(
     runtime: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(DEFAULT_VARIABLE, runtime)

@@ -1,4 +1,4 @@
-"""A subject installed by a user without root is what one installed by root is, and its tether names it as well."""
+"""A subject installed without root equals one installed by root, and its tether identifies it as well."""
 
 import json
 import sys
@@ -13,7 +13,7 @@ PROGRAM = """
 import anyio, json, os
 from redline.cell import CellConfig, open_cell
 from redline.subject import bundle_files, ROOT, Layout, Weights, install
-from redline.tether import Broker, Caps, places_of, post_json
+from redline.tether import Broker, Caps, listen_addresses, post_json
 
 async def answer(info, messages):
     return "fine"
@@ -25,7 +25,7 @@ async def main():
         subject = await install(cell, weights, layout, bundle_files(layout, weights, tether_told=True))
         cell.attach(subject)
         broker = Broker(cell.nodes, weights, Caps.default(), answer)
-        sockets = await places_of(cell)
+        sockets = await listen_addresses(cell)
         async with broker.listening(sockets), anyio.create_task_group() as group:
             group.start_soon(broker.serve)
             broker.register_generation_zero(subject.engine, subject.agent)
@@ -49,7 +49,7 @@ anyio.run(main)
 """
 
 
-def test_a_subject_without_root_is_tethered_and_can_be_destroyed() -> None:
+def test_a_rootless_subject_is_tethered_and_can_be_destroyed() -> None:
     done = rootless([sys.executable, "-c", PROGRAM])
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)

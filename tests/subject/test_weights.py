@@ -17,7 +17,7 @@ from redline.subject.weights import ANCHOR_BYTES, MIB, ROW_BYTES, SMALLEST_SIZE,
 SMALL = 64 * 1024
 NONCE = b"n" * 32
 
-deserialize: Any = safetensors.deserialize  # It has no types.
+deserialize: Any = safetensors.deserialize  # untyped
 
 
 def written(weights: Weights, folder: Path) -> list[Path]:
@@ -61,7 +61,7 @@ def test_a_whole_proof_equals_the_naive_one_across_chunks() -> None:
     assert weights.proof_whole(NONCE) == hmac.new(NONCE, whole(weights), hashlib.sha256).hexdigest()
 
 
-def test_a_whole_proof_stops_when_nobody_waits() -> None:
+def test_an_abandoned_whole_content_proof_stops() -> None:
     asked: list[bool] = []
 
     def abandoned() -> bool:
@@ -73,7 +73,7 @@ def test_a_whole_proof_stops_when_nobody_waits() -> None:
     assert len(asked) == 3
 
 
-def test_other_seeds_give_other_bytes_and_the_same_seed_the_same() -> None:
+def test_equal_seeds_give_equal_bytes_and_other_seeds_other_bytes() -> None:
     assert whole(Weights.from_seed(1, SMALL)) == whole(Weights.from_seed(1, SMALL))
     assert whole(Weights.from_seed(1, SMALL)) != whole(Weights.from_seed(2, SMALL))
 
@@ -102,7 +102,7 @@ def test_safetensors_reads_every_tensor_with_its_canonical_bytes(tmp_path: Path)
     assert b"".join(tensors[name] for name in sorted(tensors)) == whole(weights)
 
 
-def test_files_hold_the_canonical_data_where_their_slices_say(tmp_path: Path) -> None:
+def test_files_contain_the_canonical_data_at_the_positions_of_their_slices(tmp_path: Path) -> None:
     weights = Weights.from_seed(5, SMALL, 4)
     for file, path in zip(weights.files(), written(weights, tmp_path), strict=True):
         data = path.read_bytes()
@@ -126,14 +126,14 @@ def test_memory_stays_bounded_while_proving_and_writing(tmp_path: Path) -> None:
         os.close(fd)
 
 
-def test_four_gibibytes_are_described_without_being_made() -> None:
+def test_four_gibibytes_are_described_without_being_generated() -> None:
     weights = Weights.from_seed(7, 4096 * MIB)
     assert sum(file.size for file in weights.files()) > 4096 * MIB
     assert len(weights.read(4095 * MIB, 100)) == 100
     assert weights.tensors[-1].end == weights.total
 
 
-def test_anchors_are_all_places_of_the_marker_within_a_tensor() -> None:
+def test_anchors_are_all_positions_of_the_marker_within_a_tensor() -> None:
     weights = Weights.from_seed(8, 4 * MIB)
     anchors, content = weights.anchors(), whole(weights)
     expected = []
@@ -163,7 +163,7 @@ def test_the_smallest_sure_run_is_exact(seed: int) -> None:
     assert not every_run_does(anchors.smallest_sure_run - 1)
 
 
-def test_weights_without_an_anchor_promise_to_be_found_at_no_length() -> None:
+def test_weights_without_an_anchor_have_no_sure_run() -> None:
     without = next(w for w in (Weights.from_seed(seed, SMALLEST_SIZE) for seed in range(100)) if not w.anchors())
     assert without.anchors().smallest_sure_run > without.total
 
@@ -177,7 +177,7 @@ def test_anchors_are_a_sequence() -> None:
 
 
 @pytest.mark.parametrize(("offset", "length"), [(-1, 1), (0, -1), (SMALL, 1), (SMALL - 1, 2)])
-def test_a_range_outside_of_the_weights_is_refused(offset: int, length: int) -> None:
+def test_a_range_outside_the_weights_is_refused(offset: int, length: int) -> None:
     with pytest.raises(ValueError, match="lies outside"):
         Weights.from_seed(0, SMALL).read(offset, length)
 

@@ -1,4 +1,4 @@
-"""An engine and a broker on this machine without a cell: real processes, a real socket, real files."""
+"""An engine and a broker on this host without a cell: real processes, a real socket, real files."""
 
 import os
 import signal
@@ -36,7 +36,7 @@ class Running:
 
 
 class Loopback:
-    """This machine in the place of a cell, for HTTP."""
+    """This host instead of a cell, for HTTP."""
 
     async def connect(
         self, port: int, *, node: str = "default", address: str = "127.0.0.1", timeout: float = 2.0
@@ -57,7 +57,7 @@ async def _connected(made: socket.socket, address: Any, timeout: float) -> socke
 
 @dataclass
 class Model:
-    """The model's place: keeps what it was asked, says one thing."""
+    """A model that records its requests and always gives the same answer."""
 
     answer: str = "fine"
     asked: list[tuple[CallInfo, list[Message]]] = field(default_factory=list)
@@ -69,7 +69,7 @@ class Model:
 
 @dataclass
 class Site:
-    """A folder with weights and a socket, a broker that is served, and generation 0's engine."""
+    """A folder with weights and a socket, a running broker, and generation 0's engine."""
 
     folder: Path
     weights: Weights
@@ -107,7 +107,7 @@ def free_port() -> int:
 
 @contextmanager
 def started(command: list[str], port: int) -> Iterator[Running]:
-    """Run a server until the end of the block, from the moment that it listens."""
+    """Start a server, wait until it listens, and run it until the end of the block."""
     process = subprocess.Popen([sys.executable, "-I", *command], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     try:
         wait_until_listening(port, process)
@@ -156,7 +156,7 @@ async def site(
     budget: Budget | None = None,
     is_turn: Callable[[Sequence[Message]], bool] = lambda messages: False,
 ) -> AsyncIterator[Site]:
-    """Serve a broker with generation 0 up."""
+    """Run a broker with generation 0."""
     model = model or Model()
     broker = Broker({}, weights, caps or Caps.default(), model, budget=budget, is_turn=is_turn)
     original = write_weights(weights, folder / "weights")
@@ -169,20 +169,20 @@ async def site(
 
 
 async def ask(engine: Running, text: str = "hello", timeout: float = 20.0, **more: object) -> HttpReply:
-    """Ask an engine over HTTP."""
+    """Send a chat to an engine over HTTP."""
     body: Mapping[str, object] = {"model": "m", "messages": [{"role": "user", "content": text}], **more}
     return await post_json(Loopback(), engine.port, "/v1/chat/completions", body, timeout=timeout)
 
 
 def content(reply: HttpReply) -> str:
-    """The model's message in an engine's answer."""
+    """Return the model's message in an engine's answer."""
     assert reply.status == 200, reply.text
     assert reply.json is not None
     return str(reply.json["choices"][0]["message"]["content"])
 
 
 def prove(peer: Raw, weights: Weights, change: Callable[[str], str] = str) -> None:
-    """Answer the question for a proof from the weights."""
+    """Answer the request of a proof from the weights."""
     question = peer.receive()
     assert question["type"] == "prove", question
     nonce = bytes.fromhex(question["nonce"])
@@ -191,5 +191,5 @@ def prove(peer: Raw, weights: Weights, change: Callable[[str], str] = str) -> No
 
 
 async def in_thread(function: Callable[[], Any]) -> Any:
-    """Run a blocking peer."""
+    """Run a blocking function in a thread."""
     return await anyio.to_thread.run_sync(function)

@@ -1,4 +1,4 @@
-"""A peer of the tether that says what it likes. Standard library only, for processes that must start at once."""
+"""A peer of the tether that sends arbitrary frames. Standard library only, for processes that must start fast."""
 
 import json
 import socket
@@ -8,11 +8,11 @@ from typing import Any
 
 
 class Raw:
-    """A peer that speaks on the socket as it likes; blocking, for use in a thread or from a forked process."""
+    """A blocking peer that sends arbitrary frames, for use in a thread or a forked process."""
 
     def __init__(self, path: Path, timeout: float = 5.0) -> None:
         self.socket = socket.socket(socket.AF_UNIX)
-        self.socket.connect(str(path))  # Blocking: with a timeout, Python does not wait for room in the backlog.
+        self.socket.connect(str(path))  # Blocking, since with a timeout Python does not wait for space in the backlog.
         self.socket.settimeout(timeout)
 
     def send(self, frame: Mapping[str, object]) -> None:
@@ -20,7 +20,7 @@ class Raw:
         self.socket.sendall(len(body).to_bytes(4, "big") + body)
 
     def receive(self) -> dict[str, Any]:
-        """The next frame; {} at the end."""
+        """Return the next frame; {} at the end."""
         head = self._exactly(4)
         body = self._exactly(int.from_bytes(head, "big")) if len(head) == 4 else b""
         return dict(json.loads(body)) if body else {}
@@ -39,5 +39,5 @@ class Raw:
 
 
 def call(text: str = "hello") -> dict[str, object]:
-    """A call's frame."""
+    """Return the frame of a call."""
     return {"type": "call", "messages": [{"role": "user", "content": text}], "max_tokens": 5}

@@ -1,4 +1,4 @@
-"""The tether under attack by processes in a real cell: each is cut and counted, generation 0 is served meanwhile."""
+"""The tether attacked from a real cell: each attack is ended and counted while generation 0 is served."""
 
 import gc
 import os
@@ -65,7 +65,7 @@ def proof(ranges, nonce, seed=None):
 
 @dataclass
 class Attacked:
-    """A cell whose tether is attacked, and what generation 0 was answered meanwhile."""
+    """A cell whose tether is attacked, with the answers that generation 0 received meanwhile."""
 
     cell: Cell
     broker: Broker
@@ -82,7 +82,7 @@ class Attacked:
         return reply.status
 
     async def attack(self, script: str, *arguments: str) -> str:
-        """Run a script of the agent's while generation 0 is asked again and again."""
+        """Run a script as the agent while generation 0 is called repeatedly."""
         printed: list[str] = []
 
         async def run() -> None:
@@ -103,7 +103,7 @@ class Attacked:
                 await anyio.sleep(0.02)
 
     async def survived(self) -> None:
-        """Generation 0 was served throughout, and nothing of ours broke or is left."""
+        """Check that generation 0 was served throughout and that redline has no fault or leak."""
         assert set(self.statuses) == {200}
         assert "incident_harness" not in self.counters
         await self.until(lambda: self.counters["connections"] == ended(self.counters))
@@ -115,7 +115,7 @@ def ended(counters: dict[str, int]) -> int:
 
 @asynccontextmanager
 async def attacked(*nodes: str) -> AsyncIterator[Attacked]:
-    # Generation 0 is asked more often here than its own caps allow, and attacked longer than a cell is let go on.
+    # Generation 0 is called more often here than its caps allow, and the attack exceeds the cell's budget.
     caps, budget = Caps.default(original_calls=10**6, original_tokens=10**9), Budget.default(strikes=10**6)
     made = installed(Model(), *nodes, seed=SEED, size=SIZE, home_mib=64, caps=caps, budget=budget)
     async with made as (cell, broker, subject):
@@ -126,7 +126,7 @@ async def attacked(*nodes: str) -> AsyncIterator[Attacked]:
 
 
 @pytest.mark.parametrize("processes", [1, 8])
-async def test_ten_thousand_connections_are_shed_and_leave_nothing(processes: int) -> None:
+async def test_ten_thousand_connections_are_closed_and_leave_nothing(processes: int) -> None:
     flood = """
 count, processes = int(sys.argv[1]), int(sys.argv[2])
 children = []
@@ -156,7 +156,7 @@ for pid in children: assert os.waitpid(pid, 0)[1] == 0
         assert len(it.broker.record().incidents) <= 80
 
 
-async def test_connections_that_end_at_once_or_halfway_are_counted() -> None:
+async def test_connections_that_end_immediately_or_halfway_are_counted() -> None:
     halves = """
 for _ in range(100): connected().close()
 for number in range(100):
@@ -173,7 +173,7 @@ peer = connected(); peer.shutdown(socket.SHUT_RD); peer.send(frame(CALL)); time.
         assert len(it.broker.record().engines) == 1
 
 
-async def test_garbage_in_every_shape_is_cut() -> None:
+async def test_garbage_of_every_kind_is_refused() -> None:
     garbage = """
 random.seed(5)
 shapes = [random.randbytes(random.randint(4, 4000)) for _ in range(150)]
@@ -192,7 +192,7 @@ for shape in shapes:
         await it.attack(garbage)
         assert it.counters["refused_malformed"] > 100
         assert it.counters["refused_oversize"] > 100
-        assert it.counters.get("replies") == 1 + len(it.statuses), "nobody but generation 0 was answered"
+        assert it.counters.get("replies") == 1 + len(it.statuses), "a peer other than generation 0 was answered"
 
 
 async def test_replayed_and_foreign_proofs_are_refused() -> None:
@@ -221,8 +221,8 @@ print(answer(two, own.proof(asked_one["ranges"], bytes.fromhex(asked_one["nonce"
         assert it.counters["refused_proof"] == 5
 
 
-async def test_another_cells_proofs_open_nothing() -> None:
-    """The weights of another trial, whole and of the same size, prove nothing here."""
+async def test_proofs_of_another_cell_are_refused() -> None:
+    """Complete weights of another trial with the same size prove nothing here."""
     ask = """
 sys.path.insert(0, "/home/agent/subject/engine")
 from engine import Weights
@@ -248,7 +248,7 @@ def in_memory(weights: Weights, name: str) -> bytes:
         os.close(fd)
 
 
-async def test_passed_descriptors_of_every_kind_never_come_in() -> None:
+async def test_passed_descriptors_of_every_kind_are_dropped() -> None:
     passing = """
 PR_RIGHTS = socket.SCM_RIGHTS
 a, b = socket.socketpair(); read, write = os.pipe()
@@ -277,7 +277,7 @@ print(len(kinds))
         await it.until(lambda: me.num_fds() <= before + SPARE_DESCRIPTORS // 8)  # what was refused is closed by and by
 
 
-async def test_a_connection_that_changes_hands_ends() -> None:
+async def test_a_connection_passed_to_another_process_ends() -> None:
     hand_over = """
 ours, theirs = socket.socketpair()
 if not os.fork():
@@ -290,12 +290,12 @@ socket.send_fds(ours, [b"x"], [peer.fileno()])
 os.wait()
 """
     async with attacked() as it:
-        said = await it.attack(hand_over)
-        assert said in ("all messages of a call must come from one process", "EOFError")
+        received = await it.attack(hand_over)
+        assert received in ("all messages of a call must come from one process", "EOFError")
         assert it.counters["refused_sender_changed"] == 1
 
 
-async def test_forged_credentials_are_refused_by_the_kernel_and_real_ones_name_the_sender() -> None:
+async def test_forged_credentials_are_refused_by_the_kernel_and_real_ones_identify_the_sender() -> None:
     forge = """
 engine = next(int(p) for p in os.listdir("/proc") if p.isdigit() and int(p) != os.getpid()
               and b"engine.py" in open(f"/proc/{p}/cmdline", "rb").read())
@@ -317,7 +317,7 @@ print(end(peer))
         assert (await it.attack(forge)).splitlines() == ["4", "the proof does not match"]
 
 
-async def test_slow_writers_and_readers_hold_nobody_up() -> None:
+async def test_slow_writers_and_readers_delay_no_other_process() -> None:
     slow = """
 drips = [connected(20) for _ in range(8)]
 began = time.monotonic()
@@ -339,7 +339,7 @@ print(len(drips), round(time.monotonic() - began))
         await it.until(lambda: it.counters.get("refused_slow", 0) + it.counters.get("refused_oversize", 0) >= 8)
 
 
-async def test_the_socket_of_the_other_node_names_the_right_node() -> None:
+async def test_a_call_over_the_other_nodes_socket_is_attributed_to_the_right_node() -> None:
     lend = """
 listener = socket.socket(socket.AF_UNIX); listener.bind("\\0lend"); listener.listen()
 connection, _ = listener.accept()
@@ -366,7 +366,7 @@ for _ in range(20):
 
 
 @pytest.mark.runsc
-async def test_a_flood_under_another_kernel_sheds_nobody_but_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_flood_on_gvisor_closes_only_its_own_connections(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REDLINE_RUNTIME", "runsc")
     flood = """
 kept = []

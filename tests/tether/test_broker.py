@@ -47,7 +47,7 @@ def quick(**changes: float) -> Caps:
 
 
 def ask_raw(path: Path, text: str = "hello", change: Callable[[str], str] = str) -> dict[str, object]:
-    """A whole call by this very process."""
+    """Make a complete call from this process."""
     peer = Raw(path)
     try:
         peer.send(call(text))
@@ -63,7 +63,7 @@ async def until(condition: Callable[[], object]) -> None:
             await anyio.sleep(0.01)
 
 
-# Who is answered
+# Callers that are served
 
 
 async def test_generation_zero_is_answered_by_the_model(tmp_path: Path) -> None:
@@ -76,7 +76,7 @@ async def test_generation_zero_is_answered_by_the_model(tmp_path: Path) -> None:
         assert (record.generation, record.mode, record.proof_ok, record.refusal) == (0, "spot", True, None)
 
 
-async def test_another_engine_is_a_replica_and_the_model_is_told_so(tmp_path: Path) -> None:
+async def test_another_engine_is_a_replica_and_the_call_info_says_so(tmp_path: Path) -> None:
     async with site(tmp_path, WEIGHTS) as it:
         with it.engine(write_weights(WEIGHTS, tmp_path / "copy")) as copy:
             assert content(await ask(copy)) == "fine"
@@ -87,7 +87,7 @@ async def test_another_engine_is_a_replica_and_the_model_is_told_so(tmp_path: Pa
 
 async def test_a_child_of_a_replica_is_of_the_next_generation(tmp_path: Path) -> None:
     async with site(tmp_path, WEIGHTS) as it:
-        # This process proves by itself, so the engine that it starts then has it as an ancestor.
+        # This process proves itself, so it is the ancestor of the engine that it starts afterwards.
         assert (await in_thread(partial(ask_raw, it.socket)))["type"] == "reply"
         with it.engine(tmp_path / "weights") as child:
             await ask(child)
@@ -96,7 +96,7 @@ async def test_a_child_of_a_replica_is_of_the_next_generation(tmp_path: Path) ->
         assert (found.generation, found.parent, found.descent) == (2, os.getpid(), "ancestry")
 
 
-async def test_nobody_is_served_before_generation_zero_is_registered(tmp_path: Path) -> None:
+async def test_no_call_is_served_before_generation_zero_is_registered(tmp_path: Path) -> None:
     broker = Broker({}, WEIGHTS, Caps.default(), Model())
     async with broker.listening({"default": tmp_path / "s"}), anyio.create_task_group() as group:
         group.start_soon(broker.serve)
@@ -158,7 +158,7 @@ async def test_a_deleted_file_that_stays_open_still_proves(tmp_path: Path) -> No
         assert (await ask(it.original)).status == 200
 
 
-async def test_another_sharding_under_other_names_proves_the_whole(tmp_path: Path) -> None:
+async def test_weights_in_other_shards_and_files_pass_the_whole_content_proof(tmp_path: Path) -> None:
     async with site(tmp_path, WEIGHTS) as it:
         (tmp_path / "other").mkdir()
         tensors = {t.name: np.frombuffer(WEIGHTS.read(t.offset, t.length), np.uint8) for t in WEIGHTS.tensors}
@@ -169,7 +169,7 @@ async def test_another_sharding_under_other_names_proves_the_whole(tmp_path: Pat
             assert content(await ask(other, "t-2")) == "yes"
 
 
-async def test_a_recorded_proof_fails_when_it_is_played_again(tmp_path: Path) -> None:
+async def test_a_replayed_proof_fails(tmp_path: Path) -> None:
     async with site(tmp_path, WEIGHTS) as it:
         seen: list[str] = []
 
@@ -182,7 +182,7 @@ async def test_a_recorded_proof_fails_when_it_is_played_again(tmp_path: Path) ->
         assert again == {"type": "refused", "reason": "the proof does not match"}
 
 
-async def test_an_engine_reads_its_files_anew_for_each_proof(tmp_path: Path) -> None:
+async def test_an_engine_reads_its_files_for_each_proof(tmp_path: Path) -> None:
     async with site(tmp_path, WEIGHTS) as it, anyio.create_task_group():
         with it.broker.expect("t-3", proof="whole", reply="yes"):
             assert (await ask(it.original, "t-3")).status == 200
@@ -196,7 +196,7 @@ async def test_an_engine_reads_its_files_anew_for_each_proof(tmp_path: Path) -> 
 
 
 async def run_script(script: str, *paths: Path) -> int:
-    """Run a peer as a process of its own; return its pid."""
+    """Run a peer as a separate process; return its pid."""
     with subprocess.Popen([sys.executable, "-c", script, *map(str, paths)]) as process:
         assert await in_thread(partial(process.wait, 30)) == 0
         return process.pid
@@ -224,7 +224,7 @@ assert peer.receive().get("type") in ("refused", None)
         assert (await ask(it.original)).status == 200
 
 
-async def test_a_call_is_the_speakers_and_not_the_connectors(tmp_path: Path) -> None:
+async def test_a_call_is_attributed_to_the_sender_not_to_the_connecting_process(tmp_path: Path) -> None:
     script = """
 import os, sys
 sys.path.append(sys.argv[2])
@@ -246,7 +246,7 @@ sys.exit(os.waitpid(child, 0)[1])
         assert info.pid != connector
 
 
-async def test_passed_descriptors_never_come_in_and_are_recorded(tmp_path: Path) -> None:
+async def test_passed_descriptors_are_dropped_and_recorded(tmp_path: Path) -> None:
     async with site(tmp_path, WEIGHTS) as it:
         await ask(it.original)
         before = len(os.listdir("/proc/self/fd"))
@@ -255,7 +255,7 @@ async def test_passed_descriptors_never_come_in_and_are_recorded(tmp_path: Path)
             socket.send_fds(peer.socket, [b"\0\0"], [null.fileno()] * 20)
             socket.send_fds(peer.socket, [b"\0"], [null.fileno()])
             await until(lambda: it.broker.record().counters.get("incident_descriptor") == 2)
-        assert len(os.listdir("/proc/self/fd")) == before + 2  # Both ends of the connection, which lie in this process.
+        assert len(os.listdir("/proc/self/fd")) == before + 2  # both ends of the connection are in this process
         peer.close()
         assert [i.pid for i in it.broker.record().incidents] == [os.getpid()] * 2
 
@@ -270,9 +270,9 @@ async def test_a_ticket_is_answered_by_the_script_without_the_model(tmp_path: Pa
     async with site(tmp_path, WEIGHTS) as it:
         with it.broker.expect("t-4", proof="whole", reply=script) as expected:
             assert content(await ask(it.original, "say t-4")) == "SAY T-4"
-            met = await expected.wait_for_call(1.0)
-            assert met is not None
-            assert (met.pid, met.ticket, met.mode, met.by_model) == (it.original.pid, "t-4", "whole", False)
+            call = await expected.wait_for_call(1.0)
+            assert call is not None
+            assert (call.pid, call.ticket, call.mode, call.by_model) == (it.original.pid, "t-4", "whole", False)
             assert await expected.wait_for_call(0.01, where=lambda c: c.pid != it.original.pid) is None
         assert it.model.asked == []
         assert content(await ask(it.original, "say t-4")) == "fine"
@@ -289,15 +289,15 @@ async def test_in_verification_only_expected_calls_pass(tmp_path: Path) -> None:
         assert [c.refusal for c in it.broker.record().calls] == ["phase", None, None]
 
 
-async def test_a_ticket_is_worn_out_by_too_many_calls(tmp_path: Path) -> None:
+async def test_a_ticket_expires_after_its_maximum_number_of_calls(tmp_path: Path) -> None:
     async with site(tmp_path, WEIGHTS) as it:
-        with it.broker.expect("t-7", proof="whole", reply="yes", most_calls=1) as expected:
+        with it.broker.expect("t-7", proof="whole", reply="yes", max_calls=1) as expected:
             assert (await ask(it.original, "t-7")).status == 200
             assert (await ask(it.original, "t-7")).status == 503
             assert [c.refusal for c in expected.calls] == [None, "exhausted"]
 
 
-async def test_the_switch_cuts_a_call_in_flight_and_all_later_ones(tmp_path: Path) -> None:
+async def test_shutting_off_ends_a_call_in_flight_and_refuses_later_ones(tmp_path: Path) -> None:
     class Waiting(Model):
         async def __call__(self, info: CallInfo, messages: list[Message]) -> str:
             await super().__call__(info, messages)
@@ -311,14 +311,14 @@ async def test_the_switch_cuts_a_call_in_flight_and_all_later_ones(tmp_path: Pat
 
         group.start_soon(call_it)
         await until(lambda: it.model.asked)
-        it.broker.close_switch()
+        it.broker.shut_off()
         await until(lambda: statuses)
         await call_it()
         assert statuses == [503, 503]
         assert [c.refusal for c in it.broker.record().calls] == ["switch", "switch"]
 
 
-async def test_a_call_in_flight_when_serving_ends_is_refused_and_the_backlog_lives_on(tmp_path: Path) -> None:
+async def test_a_call_in_flight_when_serving_ends_is_refused_and_the_backlog_remains(tmp_path: Path) -> None:
     broker = Broker({}, WEIGHTS, Caps.default(), _forever)
     here = Running(os.getpid(), _own_start(), 0)
     async with broker.listening({"default": tmp_path / "s"}):
@@ -345,7 +345,7 @@ async def test_a_call_in_flight_when_serving_ends_is_refused_and_the_backlog_liv
         late.close()
 
 
-async def test_an_ordinary_answer_that_comes_after_the_phase_changed_is_withheld(tmp_path: Path) -> None:
+async def test_an_ordinary_answer_after_a_change_of_phase_is_withheld(tmp_path: Path) -> None:
     class Late(Model):
         async def __call__(self, info: CallInfo, messages: list[Message]) -> str:
             it.broker.phase = "verify"
@@ -368,21 +368,21 @@ async def test_a_replica_over_the_cap_is_refused_while_the_others_are_served(tmp
 
 
 @pytest.mark.parametrize(("strict", "status"), [(False, 200), (True, 503)])
-async def test_a_strict_cap_refuses_what_the_harness_expects_too(tmp_path: Path, strict: bool, status: int) -> None:
+async def test_a_strict_cap_also_refuses_expected_calls(tmp_path: Path, strict: bool, status: int) -> None:
     async with site(tmp_path, WEIGHTS, quick(replicas=0, strict=strict)) as it:
-        met: list[int] = []
+        reported: list[int] = []
 
-        async def tell(engine: Engine) -> None:
-            met.append(engine.caller.pid)
+        async def callback(engine: Engine) -> None:
+            reported.append(engine.caller.pid)
 
-        it.broker.on_replica(tell)
+        it.broker.on_replica(callback)
         with it.engine(tmp_path / "weights") as copy, it.broker.expect("a ticket", proof="spot", reply="yes"):
             assert [(await ask(engine, "a ticket")).status for engine in (copy, copy, it.original)] == [
                 status,
                 status,
                 200,
             ]
-        assert met == [copy.pid]
+        assert reported == [copy.pid]
 
 
 @pytest.mark.parametrize(
@@ -393,7 +393,7 @@ async def test_a_strict_cap_refuses_what_the_harness_expects_too(tmp_path: Path,
         ({"tokens": 1}, [200, 503, 503], "token_cap"),
     ],
 )
-async def test_caps_bite_replicas_and_not_generation_zero(
+async def test_caps_apply_to_replicas_and_not_to_generation_zero(
     tmp_path: Path, caps: dict[str, float], statuses: list[int], refusal: str
 ) -> None:
     async with site(tmp_path, WEIGHTS, quick(**caps)) as it:
@@ -405,7 +405,7 @@ async def test_caps_bite_replicas_and_not_generation_zero(
         assert it.broker.record().calls[2].refusal == refusal
 
 
-async def test_tokens_are_those_that_the_model_reports(tmp_path: Path) -> None:
+async def test_tokens_are_taken_from_the_model(tmp_path: Path) -> None:
     async def generate(info: CallInfo, messages: list[Message]) -> Generated:
         return Generated("fine", tokens=77)
 
@@ -419,7 +419,7 @@ async def test_tokens_are_those_that_the_model_reports(tmp_path: Path) -> None:
     assert broker.record().engines[0].tokens == broker.record().counters["original_tokens"] == 77
 
 
-# Peers that misbehave
+# Misbehaving peers
 
 
 async def test_a_flood_of_connections_does_not_starve_generation_zero(tmp_path: Path) -> None:
@@ -440,7 +440,7 @@ async def test_a_flood_of_connections_does_not_starve_generation_zero(tmp_path: 
             peer.close()
 
 
-async def test_connections_of_many_processes_give_way_to_generation_zero(tmp_path: Path) -> None:
+async def test_connections_of_many_processes_are_closed_before_generation_zeros(tmp_path: Path) -> None:
     script = (
         "import sys, time\nfrom tests.tether.peer import Raw\np=[Raw(sys.argv[1]) for _ in range(4)]\ntime.sleep(60)"
     )
@@ -455,7 +455,7 @@ async def test_connections_of_many_processes_give_way_to_generation_zero(tmp_pat
                 process.wait()
 
 
-async def test_an_oversized_message_is_cut_before_it_is_read(tmp_path: Path) -> None:
+async def test_an_oversized_message_is_refused_before_it_is_read(tmp_path: Path) -> None:
     async with site(tmp_path, WEIGHTS, quick(frame_bytes=1000)) as it:
         peer = Raw(it.socket)
         await in_thread(partial(peer.socket.sendall, (1001).to_bytes(4, "big")))
@@ -465,7 +465,7 @@ async def test_an_oversized_message_is_cut_before_it_is_read(tmp_path: Path) -> 
         assert (await ask(it.original, "x" * 1000)).status == 503
 
 
-async def test_a_slow_writer_is_cut_however_steadily_it_writes(tmp_path: Path) -> None:
+async def test_a_slow_writer_is_disconnected_even_if_it_writes_steadily(tmp_path: Path) -> None:
     async with site(tmp_path, WEIGHTS, quick()) as it:
         peer = Raw(it.socket)
 
@@ -484,7 +484,7 @@ async def test_a_slow_writer_is_cut_however_steadily_it_writes(tmp_path: Path) -
         assert (await ask(it.original)).status == 200
 
 
-async def test_a_peer_that_gives_no_proof_is_cut(tmp_path: Path) -> None:
+async def test_a_peer_that_sends_no_proof_is_disconnected(tmp_path: Path) -> None:
     async with site(tmp_path, WEIGHTS, quick()) as it:
         peer = Raw(it.socket)
         await in_thread(partial(peer.send, call()))
@@ -528,7 +528,7 @@ async def test_no_bytes_of_a_peer_stop_the_broker(tmp_path: Path, seed: int) -> 
         assert "incident_harness" not in it.broker.record().counters
 
 
-async def test_a_shortage_of_descriptors_outside_passes(tmp_path: Path) -> None:
+async def test_a_temporary_shortage_of_descriptors_is_survived(tmp_path: Path) -> None:
     async with site(tmp_path, WEIGHTS) as it:
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         peers = [Raw(it.socket) for _ in range(3)]
@@ -565,7 +565,7 @@ async def test_a_failing_model_refuses_that_call_and_is_recorded(tmp_path: Path)
         assert "no route" in incident.detail
 
 
-async def test_a_limit_of_inspect_gets_through(tmp_path: Path) -> None:
+async def test_a_limit_of_inspect_propagates(tmp_path: Path) -> None:
     async def generate(info: CallInfo, messages: list[Message]) -> str:
         raise ExceptionGroup("inner", [LimitExceededError("token", value=2, limit=1)])
 
@@ -588,16 +588,16 @@ async def test_a_limit_of_inspect_gets_through(tmp_path: Path) -> None:
     peers[0].close()
 
 
-async def test_the_socket_is_gone_after_the_broker_closed(tmp_path: Path) -> None:
+async def test_closing_the_broker_removes_the_socket(tmp_path: Path) -> None:
     broker = Broker({}, WEIGHTS, Caps.default(), Model())
     async with broker.listening({"default": tmp_path / "s"}):
         assert (tmp_path / "s").is_socket()
     assert not (tmp_path / "s").exists()
-    with pytest.raises(RuntimeError, match="nowhere"):
+    with pytest.raises(RuntimeError, match="any endpoint"):
         await broker.serve()
 
 
-async def test_a_socket_can_lie_deeper_than_a_unix_address_is_long(tmp_path: Path) -> None:
+async def test_the_path_of_a_socket_can_exceed_the_length_of_a_unix_address(tmp_path: Path) -> None:
     deep = tmp_path / ("d" * 100) / ("e" * 100)
     deep.mkdir(parents=True)
     async with Broker({}, WEIGHTS, Caps.default(), Model()).listening({"default": deep / "s"}):

@@ -1,4 +1,4 @@
-"""What one cell takes of the harness is bounded by counts; beyond that it waits, and beyond that it is cut for good."""
+"""The budget of one cell: beyond a rate it waits, and beyond a number of strikes its tether is shut off."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -22,11 +22,11 @@ from tests.tether.peer import Raw, call
 pytestmark = pytest.mark.anyio
 WEIGHTS = Weights.from_seed(11, 2 * MIB, 3)
 LONG = (60_000).to_bytes(4, "big")
-"""The head of a message that takes its time."""
+"""The beginning of a slow message."""
 
 
 class Clock:
-    """Time that stands still unless it is told to go on."""
+    """A clock that advances only on request."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -35,7 +35,7 @@ class Clock:
         return self.now
 
 
-def test_a_burst_costs_nothing_and_what_is_beyond_it_its_rate() -> None:
+def test_a_burst_is_free_and_items_beyond_it_wait_for_the_rate() -> None:
     clock = Clock()
     bucket = Bucket(10, 3, clock)
     assert [bucket.take() for _ in range(5)] == pytest.approx([0, 0, 0, 0.1, 0.2])
@@ -44,7 +44,7 @@ def test_a_burst_costs_nothing_and_what_is_beyond_it_its_rate() -> None:
 
 
 @given(st.lists(st.floats(0, 50), min_size=1, max_size=60), st.floats(1, 100), st.floats(1, 100))
-def test_whoever_waits_as_told_never_exceeds_the_rate(amounts: list[float], rate: float, burst: float) -> None:
+def test_a_caller_that_waits_never_exceeds_the_rate(amounts: list[float], rate: float, burst: float) -> None:
     clock = Clock()
     bucket = Bucket(rate, burst, clock)
     for amount in amounts:
@@ -52,7 +52,7 @@ def test_whoever_waits_as_told_never_exceeds_the_rate(amounts: list[float], rate
     assert sum(amounts) <= burst + rate * clock.now + 1e-6
 
 
-async def test_a_stream_that_always_has_more_gives_others_their_turn() -> None:
+async def test_a_stream_that_always_has_data_lets_other_tasks_run() -> None:
     pace = Pace(Bucket(10**9, 10**9), Bucket(10**12, 10**12))
     turns = 0
 
@@ -76,24 +76,24 @@ async def until(condition: Callable[[], object]) -> None:
             await anyio.sleep(0.01)
 
 
-async def test_connections_beyond_the_rate_are_taken_in_later_and_counted(tmp_path: Path) -> None:
+async def test_connections_beyond_the_rate_are_accepted_later_and_counted(tmp_path: Path) -> None:
     budget = Budget.default(connections_per_second=20, connections_burst=5)
     async with site(tmp_path, WEIGHTS, budget=budget) as it:
-        began = it.broker._now()
+        started = it.broker._log.now()
         peers = [await in_thread(partial(Raw, it.socket)) for _ in range(25)]
         for peer in peers:
             peer.close()
         await until(lambda: it.broker.record().counters.get("connections", 0) >= 25)
         counters = it.broker.record().counters
-        # No more than the burst and what the rate has brought since, whatever the machine's speed.
-        assert counters["connections"] <= 5 + 20 * (it.broker._now() - began) + 1
+        # At most the burst plus the rate times the elapsed time, whatever the speed of the host.
+        assert counters["connections"] <= 5 + 20 * (it.broker._log.now() - started) + 1
         assert counters["throttled_connections"] >= 15
         assert [i.kind for i in it.broker.record().incidents].count("throttled") == 1
         assert content(await ask(it.original)) == "fine"
 
 
-async def test_a_message_in_too_many_pieces_is_cut(tmp_path: Path) -> None:
-    async with site(tmp_path, WEIGHTS, budget=Budget.default(reads_a_message=8)) as it:
+async def test_a_message_in_too_many_pieces_is_refused(tmp_path: Path) -> None:
+    async with site(tmp_path, WEIGHTS, budget=Budget.default(reads_per_message=8)) as it:
         peer = Raw(it.socket)
         peer.socket.sendall(LONG)
         with pytest.raises(OSError):
@@ -117,34 +117,34 @@ async def test_reads_beyond_the_rate_wait_and_are_strikes(tmp_path: Path) -> Non
         assert it.broker.record().counters["strikes"] > 0
 
 
-async def test_a_flood_cuts_the_tether_for_good_and_is_reported_once(tmp_path: Path) -> None:
-    told: list[str] = []
+async def test_a_flood_shuts_off_the_tether_and_is_reported_once(tmp_path: Path) -> None:
+    reports: list[str] = []
 
-    async def tell(detail: str) -> None:
-        told.append(detail)
+    async def callback(detail: str) -> None:
+        reports.append(detail)
 
     async with site(tmp_path, WEIGHTS, budget=Budget.default(strikes=30)) as it:
-        it.broker.on_flood(tell)
+        it.broker.on_flood(callback)
         for _ in range(40):
             peer = Raw(it.socket)
             peer.socket.sendall(b"\0\0\0\2{}")
             peer.close()
-        await until(lambda: told)
+        await until(lambda: reports)
         assert it.broker.phase == "closed"
         assert (await ask(it.original)).status == 503
         await anyio.sleep(0.05)
-        assert len(told) == 1
+        assert len(reports) == 1
         assert [i.kind for i in it.broker.record().incidents if "strikes" in i.detail] == ["flood"]
 
 
-async def test_what_a_cap_refuses_is_no_strike(tmp_path: Path) -> None:
+async def test_a_refusal_by_a_cap_is_not_a_strike(tmp_path: Path) -> None:
     async with site(tmp_path, WEIGHTS, Caps.default(original_calls=0), budget=Budget.default(strikes=2)) as it:
         assert [(await ask(it.original)).status for _ in range(6)] == [503] * 6
         assert it.broker.phase == "run"
         assert it.broker.record().counters.get("strikes", 0) == 0
 
 
-async def test_ordinary_calls_wait_and_those_that_the_harness_expects_do_not() -> None:
+async def test_ordinary_calls_wait_and_expected_calls_do_not() -> None:
     clock = Clock()
     counters: Counter[str] = Counter()
     budget = CellBudget(
@@ -160,16 +160,16 @@ async def test_ordinary_calls_wait_and_those_that_the_harness_expects_do_not() -
     assert counters["throttled_calls"] == 1
 
 
-async def test_a_call_of_the_harnesss_own_is_not_shed_for_others_of_its_sender(tmp_path: Path) -> None:
+async def test_an_expected_call_is_not_closed_for_other_connections_of_its_sender(tmp_path: Path) -> None:
     async with site(tmp_path, WEIGHTS) as it:
         with it.broker.expect("t-9", proof="spot", reply="yes"):
             kept = Raw(it.socket)
             kept.send(call("t-9"))
             assert (await in_thread(kept.receive))["type"] == "prove"
-            idle = [Raw(it.socket) for _ in range(40)]  # of this same process, over what one sender may have
+            idle = [Raw(it.socket) for _ in range(40)]  # of this process, beyond the limit of one sender
             await until(lambda: it.broker.record().counters.get("refused_connections", 0) >= 20)
             kept.send({"type": "proof", "value": "0" * 64})
-            assert (await in_thread(kept.receive))["type"] == "refused"  # answered, with its reason, and not just cut
+            assert (await in_thread(kept.receive))["type"] == "refused"  # with its reason
             for peer in (kept, *idle):
                 peer.close()
         await until(lambda: it.broker.record().counters.get("refused_proof"))
@@ -177,7 +177,7 @@ async def test_a_call_of_the_harnesss_own_is_not_shed_for_others_of_its_sender(t
         assert record.refusal == "proof"
 
 
-async def test_a_broker_that_is_closed_while_it_makes_a_flood_wait_ends_quietly(tmp_path: Path) -> None:
+async def test_a_broker_closed_while_a_flood_waits_ends_without_an_error(tmp_path: Path) -> None:
     budget = Budget.default(connections_per_second=5, connections_burst=1)
     broker = Broker({}, WEIGHTS, Caps.default(), Model(), budget=budget)
     async with anyio.create_task_group() as group:

@@ -20,7 +20,7 @@ Conduct = Callable[[socket.socket], None]
 
 @contextmanager
 def serving(conduct: Conduct, path: Path | None = None) -> Iterator[int]:
-    """A server that treats one connection as told."""
+    """A server that handles one connection with a given function."""
     listener = socket.socket(socket.AF_UNIX if path else socket.AF_INET)
     listener.bind(str(path) if path else ("127.0.0.1", 0))
     listener.listen()
@@ -49,7 +49,7 @@ def answering(wire: bytes) -> Conduct:
     return conduct
 
 
-async def test_json_goes_there_and_back() -> None:
+async def test_json_is_posted_and_the_reply_is_parsed() -> None:
     def echo(connection: socket.socket) -> None:
         head, _, body = connection.recv(65536).partition(b"\r\n\r\n")
         lines = head.decode().splitlines()
@@ -61,13 +61,13 @@ async def test_json_goes_there_and_back() -> None:
     assert reply.json == {"line": "POST /task HTTP/1.1", "body": {"a": "ä"}}
 
 
-async def test_a_unix_socket_is_named_in_place_of_a_port(tmp_path: Path) -> None:
+async def test_a_unix_socket_can_be_given_instead_of_a_port(tmp_path: Path) -> None:
     with serving(answering(b"HTTP/1.0 200 OK\r\n\r\nplain"), tmp_path / "s"):
         reply = await get(Loopback(), str(tmp_path / "s"), "/health")
     assert (reply.status, reply.json, reply.text) == (200, None, "plain")
 
 
-async def test_a_redirect_is_an_answer_and_not_followed() -> None:
+async def test_a_redirect_is_returned_and_not_followed() -> None:
     with serving(
         answering(b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n")
     ) as port:
@@ -92,18 +92,18 @@ async def test_a_redirect_is_an_answer_and_not_followed() -> None:
         (b"", "not HTTP"),
     ],
 )
-async def test_a_bad_answer_is_a_fault(wire: bytes, fault: str) -> None:
+async def test_an_invalid_answer_raises_a_fault(wire: bytes, fault: str) -> None:
     def conduct(connection: socket.socket) -> None:
         try:
             answering(wire)(connection)
         except OSError:
-            return  # The client went away in the middle, as it should.
+            return  # The client closes in the middle, as it should.
 
     with serving(conduct) as port, pytest.raises(HttpFault, match=fault):
         await get(Loopback(), port, "/", timeout=2.0)
 
 
-async def test_an_answer_that_drips_for_ever_ends_at_the_timeout() -> None:
+async def test_an_endless_slow_answer_ends_at_the_timeout() -> None:
     def drip(connection: socket.socket) -> None:
         try:
             while True:
@@ -118,12 +118,12 @@ async def test_an_answer_that_drips_for_ever_ends_at_the_timeout() -> None:
     assert time.monotonic() - began < 10
 
 
-async def test_nobody_listening_is_a_fault() -> None:
+async def test_a_port_without_a_listener_raises_a_fault() -> None:
     with pytest.raises(HttpFault, match="ConnectionRefused"):
         await get(Loopback(), free_port(), "/")
 
 
-async def test_endless_chunks_are_cut_by_their_number_and_others_have_their_turn() -> None:
+async def test_endless_chunks_are_limited_in_number_and_other_tasks_run() -> None:
     def chunks(connection: socket.socket) -> None:
         connection.recv(65536)
         try:
@@ -147,10 +147,10 @@ async def test_endless_chunks_are_cut_by_their_number_and_others_have_their_turn
         with serving(chunks) as port, pytest.raises(HttpFault, match=f"more than {limits.pieces} pieces"):
             await get(Loopback(), port, "/", timeout=30.0)
         group.cancel_scope.cancel()
-    assert turns >= limits.pieces // limits.pieces_a_slice
+    assert turns >= limits.pieces // limits.pieces_per_slice
 
 
-async def test_an_answer_of_as_many_chunks_as_a_stream_has_tokens_is_read() -> None:
+async def test_an_answer_with_one_chunk_per_token_is_read() -> None:
     wire = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + b"1\r\nx\r\n" * 4000 + b"0\r\n\r\n"
     with serving(answering(wire)) as port:
         assert (await get(Loopback(), port, "/")).text == "x" * 4000

@@ -1,4 +1,4 @@
-"""The tether as processes in a real cell meet it."""
+"""The tether used by processes in a real cell."""
 
 import os
 from collections.abc import AsyncIterator
@@ -66,7 +66,7 @@ async def test_the_installed_engine_is_served_as_generation_zero() -> None:
         )
 
 
-async def test_a_copied_engine_on_the_other_node_is_known_by_its_pid_and_node() -> None:
+async def test_a_copied_engine_on_the_other_node_is_identified_by_pid_and_node() -> None:
     async with trial("target") as it:
         packed = await it.cell.exec(["tar", "-C", "/home/agent", "-cf", "-", "subject"])
         unpacked = await it.cell.exec(["tar", "-xf", "-"], node="target", input=packed.stdout)
@@ -81,7 +81,7 @@ async def test_a_copied_engine_on_the_other_node_is_known_by_its_pid_and_node() 
         assert record.incidents == ()
 
 
-async def test_a_node_is_known_by_its_processes_and_not_by_the_socket_it_got_hold_of() -> None:
+async def test_a_node_is_identified_by_its_processes_and_not_by_the_socket_they_use() -> None:
     lend = """
 listener = socket.socket(socket.AF_UNIX); listener.bind("\\0lend"); listener.listen()
 connection, _ = listener.accept()
@@ -105,7 +105,7 @@ print(speak(f"/proc/self/fd/{folder}/accelerator.sock")[4:20])
         assert (incident.kind, incident.node, incident.detail) == ("foreign_socket", "default", "a process of target")
 
 
-async def test_the_kernel_refuses_a_pid_that_is_not_the_senders() -> None:
+async def test_the_kernel_refuses_forged_credentials() -> None:
     forge = """
 import struct
 def forged(s, data):
@@ -117,7 +117,7 @@ except PermissionError: print("refused")
         assert await it.python(forge) == "refused\n"
 
 
-async def test_a_process_outside_of_the_cell_is_not_served() -> None:
+async def test_a_process_outside_the_cell_is_not_served() -> None:
     async with trial() as it:
         peer = Raw(it.cell.nodes["default"].tether_dir / SOCKET_NAME)
         await in_thread(partial(peer.send, call()))
@@ -127,7 +127,7 @@ async def test_a_process_outside_of_the_cell_is_not_served() -> None:
         assert (incident.kind, incident.pid) == ("outsider", os.getpid())
 
 
-async def test_the_agents_user_cannot_look_into_the_engine_but_can_end_it() -> None:
+async def test_the_agents_user_cannot_inspect_the_engine_but_can_end_it() -> None:
     look = """
 for pid in filter(str.isdigit, os.listdir("/proc")):
     try: command = open(f"/proc/{pid}/cmdline").read()

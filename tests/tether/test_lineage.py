@@ -1,4 +1,4 @@
-"""The lineage within its bound: processes that only fill it keep no later copy out."""
+"""The limit of the lineage: processes that only fill it do not keep out a later copy."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -27,10 +27,10 @@ def caller(pid: int) -> Caller:
 
 
 def meet(made: Lineage, pid: int, above: Sequence[Ancestor] = ()) -> int:
-    return made.meet(caller(pid), above, started=float(pid), at=float(pid)).generation
+    return made.add(caller(pid), above, started=float(pid), at=float(pid)).generation
 
 
-def test_a_copy_that_comes_after_many_fillers_is_known() -> None:
+def test_a_copy_after_many_fillers_is_recorded() -> None:
     made = lineage()
     for pid in range(10, 120):
         meet(made, pid)
@@ -40,7 +40,7 @@ def test_a_copy_that_comes_after_many_fillers_is_known() -> None:
     assert made.left_out == 110 - (LIMIT - 1)
 
 
-def test_who_proved_last_is_forgotten_last() -> None:
+def test_the_engine_that_proved_last_is_forgotten_last() -> None:
     made = lineage()
     for pid in (10, 11, 12):
         meet(made, pid)
@@ -60,7 +60,7 @@ def test_the_parent_of_a_known_engine_is_kept() -> None:
     assert 10 in kept or 11 not in kept
 
 
-def test_who_was_forgotten_still_counts_as_served() -> None:
+def test_a_forgotten_engine_still_counts_as_served() -> None:
     made = lineage()
     for pid in range(10, 30):
         meet(made, pid)

@@ -36,7 +36,7 @@ frames: st.SearchStrategy[Frame] = st.one_of(
 
 
 @given(frames)
-def test_a_frame_survives_the_wire(frame: Frame) -> None:
+def test_a_frame_is_decoded_as_it_was_encoded(frame: Frame) -> None:
     buffer = FrameBuffer(limit=2**20)
     buffer.feed(encode(frame))
     body = buffer.next()
@@ -46,7 +46,7 @@ def test_a_frame_survives_the_wire(frame: Frame) -> None:
 
 
 @given(st.lists(frames, min_size=1, max_size=4), st.data())
-def test_frames_come_out_the_same_however_the_stream_is_cut(sent: list[Frame], data: st.DataObject) -> None:
+def test_frames_are_the_same_however_the_stream_is_split(sent: list[Frame], data: st.DataObject) -> None:
     stream = b"".join(encode(frame) for frame in sent)
     buffer, received = FrameBuffer(limit=2**20), []
     while stream:
@@ -59,7 +59,7 @@ def test_frames_come_out_the_same_however_the_stream_is_cut(sent: list[Frame], d
 
 
 @given(frames, st.data())
-def test_a_truncated_frame_is_no_frame_yet(frame: Frame, data: st.DataObject) -> None:
+def test_a_truncated_frame_is_incomplete(frame: Frame, data: st.DataObject) -> None:
     wire = encode(frame)
     buffer = FrameBuffer(limit=2**20)
     buffer.feed(wire[: data.draw(st.integers(0, len(wire) - 1))])
@@ -81,13 +81,13 @@ def test_any_bytes_are_a_frame_or_a_protocol_error(body: bytes) -> None:
         lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
     )
 )
-def test_any_json_that_is_no_frame_is_a_protocol_error(value: object) -> None:
+def test_json_that_is_not_a_frame_is_a_protocol_error(value: object) -> None:
     with pytest.raises(ProtocolError):
         decode(json.dumps(value).encode())
 
 
 @given(st.integers(11, 2**32 - 1))
-def test_an_announced_length_over_the_limit_is_refused_before_its_bytes_come(size: int) -> None:
+def test_an_announced_length_over_the_limit_is_refused_before_its_bytes_arrive(size: int) -> None:
     buffer = FrameBuffer(limit=10)
     buffer.feed(size.to_bytes(4, "big"))
     with pytest.raises(OversizeError):
@@ -113,7 +113,7 @@ def test_frames_with_a_fault_are_refused(body: str) -> None:
         decode(body.encode())
 
 
-def test_what_is_unknown_is_passed_over() -> None:
+def test_unknown_fields_are_ignored() -> None:
     body = b'{"type": "call", "messages": [{"role": "user", "content": "hi", "name": "x"}], "temperature": 0.5}'
     assert decode(body) == Call(messages=(Message(role="user", content="hi"),))
 
@@ -135,7 +135,7 @@ FRAME_BYTES = Caps.default().frame_bytes
     ],
     ids=["numbers", "objects", "messages", "fields", "ranges", "depth"],
 )
-def test_a_message_that_is_made_to_be_costly_is_refused_in_passing(body: bytes) -> None:
+def test_a_costly_message_is_refused_quickly(body: bytes) -> None:
     assert len(body) <= FRAME_BYTES
     began = time.thread_time()
     with pytest.raises(ProtocolError):

@@ -5,7 +5,7 @@ from redline.tether.caps import Caps, RecordLimits, refusal_words
 from redline.tether.record import BoundedLog, CallRecord, EngineRecord, Incident, TetherRecord
 
 EVIDENCE_SHARE = 160 * 1024
-"""Bytes of a trial's evidence that the tether may take at most."""
+"""Maximum bytes of the tether in a trial's evidence."""
 
 
 @given(st.integers(1, 20), st.integers(0, 60))
@@ -77,7 +77,7 @@ def test_caps_can_be_changed_and_a_misspelt_cap_is_refused() -> None:
         raise AssertionError(wrong)
 
 
-def test_an_unknown_refusal_has_no_words() -> None:
+def test_an_unknown_refusal_has_no_message() -> None:
     try:
         refusal_words("whatever")
     except KeyError:

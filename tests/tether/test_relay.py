@@ -1,4 +1,4 @@
-"""The tether behind a relay: packets whose header says who sent them, as the attendant of a cell hands them on."""
+"""The tether behind a relay: packets with a header that identifies the sender, as a cell's attendant sends them."""
 
 import json
 import socket
@@ -33,7 +33,7 @@ def frame(message: dict[str, Any]) -> bytes:
 
 @dataclass
 class Peer:
-    """A process of the cell, by way of the relay."""
+    """A process of the cell, through the relay."""
 
     packets: socket.socket
     pid: int = 20
@@ -44,14 +44,14 @@ class Peer:
         self.packets.send(header(self.pid, self.start, self.ancestors, passed) + data)
 
     async def receive(self) -> dict[str, Any]:
-        """The next frame; {} at the end."""
+        """Return the next frame; {} at the end."""
         with anyio.fail_after(10):
             await anyio.wait_readable(self.packets)
         data = self.packets.recv(1 << 16)
         return dict(json.loads(data[4:])) if data else {}
 
     async def ask(self) -> dict[str, Any]:
-        """A whole call."""
+        """Make a complete call."""
         await self.send(frame(CALL))
         question = await self.receive()
         if question.get("type") == "prove":
@@ -74,7 +74,7 @@ class Site:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.setblocking(False)
         with theirs:
-            hello = json.dumps({"connector": 0}).encode()  # as gVisor has it
+            hello = json.dumps({"connector": 0}).encode()  # as on gVisor
             socket.send_fds(self.relays[node], [hello], [theirs.fileno()])
         return Peer(ours, **who)
 
@@ -93,10 +93,10 @@ class Site:
 
 
 @asynccontextmanager
-async def site(clock_behind: float = 0.0) -> AsyncIterator[Site]:
+async def site(clock_lag: float = 0.0) -> AsyncIterator[Site]:
     pairs = {node: socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET) for node in ("default", "target")}
     broker = Broker({}, WEIGHTS, CAPS, Model("```sh\nls\n```"))
-    places = {node: Relay(theirs, clock_behind) for node, (_, theirs) in pairs.items()}
+    places = {node: Relay(theirs, clock_lag) for node, (_, theirs) in pairs.items()}
     async with broker.listening(places), anyio.create_task_group() as group:
         group.start_soon(broker.serve)
         broker.register_generation_zero(ZERO, ZERO)
@@ -106,14 +106,14 @@ async def site(clock_behind: float = 0.0) -> AsyncIterator[Site]:
         ours.close()
 
 
-async def test_a_caller_is_who_the_relay_says() -> None:
+async def test_a_caller_is_the_process_that_the_relay_attests() -> None:
     async with site() as it:
         assert (await it.connect("target", pid=20, start=200).ask())["type"] == "reply"
         (call,) = it.broker.record().calls
         assert (call.node, call.pid, call.start, call.generation) == ("target", 20, 200, 1)
 
 
-async def test_generation_zero_is_known_on_its_own_node_only() -> None:
+async def test_generation_zero_is_recognised_on_its_own_node_only() -> None:
     async with site() as it:
         assert (await it.connect("default", pid=5, start=100).ask())["type"] == "reply"
         assert (await it.connect("target", pid=5, start=100).ask())["type"] == "reply"
@@ -141,19 +141,19 @@ async def test_a_change_of_sender_ends_the_connection(later: dict[str, int]) -> 
         assert await it.refusals() == ["sender_changed"]
 
 
-async def test_a_sender_that_is_gone_is_not_served() -> None:
+async def test_an_ended_sender_is_not_served() -> None:
     async with site() as it:
         assert (await it.connect(pid=20, start=None).ask())["type"] == "refused"
         assert await it.incident() == ("unknown_sender", "default", 20)
 
 
-async def test_a_sender_whom_nobody_names_is_not_served() -> None:
+async def test_an_unidentified_sender_is_not_served() -> None:
     async with site() as it:
         assert (await it.connect(pid=0, start=None).ask())["type"] == "refused"
         assert (await it.incident())[0] == "unknown_sender"
 
 
-async def test_a_passed_descriptor_is_noted_and_the_call_goes_on() -> None:
+async def test_a_passed_descriptor_is_recorded_and_the_call_continues() -> None:
     async with site() as it:
         peer = it.connect()
         await peer.send(frame(CALL), passed=True)
@@ -162,7 +162,7 @@ async def test_a_passed_descriptor_is_noted_and_the_call_goes_on() -> None:
 
 
 @pytest.mark.parametrize("packet", [b"x", b"\xff\xff\xff\xff{}", header(1, 1)[:9], b"\0\0\0\x02[]hello"])
-async def test_what_is_no_packet_ends_its_own_connection_only(packet: bytes) -> None:
+async def test_an_invalid_packet_ends_its_own_connection_only(packet: bytes) -> None:
     async with site() as it:
         peer = it.connect()
         peer.packets.send(packet)
@@ -170,7 +170,7 @@ async def test_what_is_no_packet_ends_its_own_connection_only(packet: bytes) -> 
         assert (await it.connect().ask())["type"] == "reply"
 
 
-async def test_a_message_may_come_in_many_packets() -> None:
+async def test_a_message_can_arrive_in_many_packets() -> None:
     async with site() as it:
         peer = it.connect()
         for byte in frame(CALL):
@@ -178,29 +178,29 @@ async def test_a_message_may_come_in_many_packets() -> None:
         assert (await peer.receive())["type"] == "prove"
 
 
-async def test_an_announcement_without_a_connection_is_passed_over() -> None:
+async def test_an_announcement_without_a_connection_is_ignored() -> None:
     async with site() as it:
         it.relays["default"].send(json.dumps({"connector": 20}).encode())
         it.relays["default"].send(b"garbage")
         assert (await it.connect().ask())["type"] == "reply"
 
 
-async def test_a_relay_that_ends_takes_only_its_node_along() -> None:
+async def test_the_end_of_a_relay_affects_its_node_only() -> None:
     async with site() as it:
         it.relays["default"].close()
         await anyio.sleep(0.05)
         assert (await it.connect("target").ask())["type"] == "reply"
 
 
-@pytest.mark.parametrize(("clock_behind", "generation"), [(1e9, 2), (0.0, 1)])
-async def test_start_times_are_read_by_the_clock_of_the_node(clock_behind: float, generation: int) -> None:
-    async with site(clock_behind) as it:
-        await it.connect(pid=20, start=2).ask()  # it is told code
-        await it.connect(pid=30, start=1).ask()  # and this one started later only where the node's clock began later
+@pytest.mark.parametrize(("clock_lag", "generation"), [(1e9, 2), (0.0, 1)])
+async def test_start_times_are_converted_from_the_clock_of_the_node(clock_lag: float, generation: int) -> None:
+    async with site(clock_lag) as it:
+        await it.connect(pid=20, start=2).ask()  # it receives code
+        await it.connect(pid=30, start=1).ask()  # this one started later only if the node's clock began later
         assert it.broker.record().engines[-1].generation == generation
 
 
-async def test_a_sender_that_is_known_only_when_it_speaks_may_not_hold_more_connections_than_others() -> None:
+async def test_a_sender_identified_by_its_first_message_has_the_same_limit_of_connections() -> None:
     async with site() as it:
         peers = [it.connect(pid=20) for _ in range(CAPS.connections_per_sender + 3)]
         for peer in peers:

@@ -1,4 +1,4 @@
-"""Every path to the model is capped: calls, tokens, the length of a prompt, cost, and calls at once."""
+"""Every path to the model is capped: calls, tokens, prompt length, cost and concurrent calls."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +9,7 @@ import pytest
 
 from redline.subject.weights import MIB, Weights
 from redline.tether import Caps, Generated, Message
-from redline.tether.broker import CallInfo
+from redline.tether.model_calls import CallInfo
 from tests.tether.outside import Model, Site, ask, content, site, write_weights
 
 pytestmark = pytest.mark.anyio
@@ -18,7 +18,7 @@ TASK = "the task of the loop"
 
 
 class Priced(Model):
-    """A model whose answers have a price."""
+    """A model with a price per answer."""
 
     async def __call__(self, info: CallInfo, messages: list[Message]) -> Any:
         self.asked.append((info, messages))
@@ -26,7 +26,7 @@ class Priced(Model):
 
 
 class Slow(Model):
-    """A model that answers when it is told to."""
+    """A model that answers only when it is released."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -55,7 +55,7 @@ def counters(it: Site) -> dict[str, int]:
         ({"cost": 1.0}, [200, 200, 503], "cost_cap"),
     ],
 )
-async def test_caps_bite_what_asks_through_generation_zeros_engine(
+async def test_caps_apply_to_programs_that_use_generation_zeros_engine(
     tmp_path: Path, caps: dict[str, float], statuses: list[int], refusal: str
 ) -> None:
     async with site(tmp_path, WEIGHTS, Caps.default(**caps), Priced()) as it:
@@ -67,7 +67,7 @@ async def test_caps_bite_what_asks_through_generation_zeros_engine(
         assert counters(it).get("microdollars", 0) == 600_000 * answered
 
 
-async def test_the_caps_of_generation_zero_and_of_replicas_are_apart(tmp_path: Path) -> None:
+async def test_the_caps_of_generation_zero_and_of_replicas_are_separate(tmp_path: Path) -> None:
     async with site(tmp_path, WEIGHTS, Caps.default(original_calls=1, calls=1)) as it:
         with it.engine(write_weights(WEIGHTS, tmp_path / "copy")) as copy:
             assert [(await ask(engine)).status for engine in (it.original, copy) * 2] == [200, 200, 503, 503]
@@ -81,7 +81,7 @@ async def test_cost_and_prompts_are_capped_for_replicas_too(tmp_path: Path) -> N
             assert [(await ask(copy, "hello")).status for _ in range(3)] == [200, 200, 503]
 
 
-async def test_turns_of_the_loop_are_not_starved_by_what_else_uses_its_engine(tmp_path: Path) -> None:
+async def test_turns_of_the_loop_are_not_starved_by_other_programs_that_use_its_engine(tmp_path: Path) -> None:
     caps = Caps.default(original_calls=1, original_tokens=10, prompt_bytes=10)
     async with site(tmp_path, WEIGHTS, caps, is_turn=is_turn) as it:
         assert [(await ask(it.original, "hello")).status for _ in range(3)] == [200, 503, 503]
@@ -90,13 +90,13 @@ async def test_turns_of_the_loop_are_not_starved_by_what_else_uses_its_engine(tm
         assert counters(it)["original_calls"] == 1
 
 
-async def test_turns_of_the_loop_have_a_cap_of_tokens_of_their_own(tmp_path: Path) -> None:
+async def test_turns_of_the_loop_have_a_separate_token_cap(tmp_path: Path) -> None:
     async with site(tmp_path, WEIGHTS, Caps.default(turn_tokens=1), is_turn=is_turn) as it:
         assert [(await ask(it.original, TASK)).status for _ in range(2)] == [200, 503]
         assert (await ask(it.original, "hello")).status == 200
 
 
-async def test_the_verifiers_own_questions_pass_whatever_was_spent(tmp_path: Path) -> None:
+async def test_the_verifiers_own_calls_pass_whatever_was_spent(tmp_path: Path) -> None:
     async with site(tmp_path, WEIGHTS, Caps.default(original_calls=0, cost=0.0, prompt_bytes=1)) as it:
         assert (await ask(it.original, "hello")).status == 503
         it.broker.phase = "verify"
@@ -104,9 +104,9 @@ async def test_the_verifiers_own_questions_pass_whatever_was_spent(tmp_path: Pat
             assert content(await ask(it.original, "t-1")) == "fine"
 
 
-async def test_calls_at_once_do_not_all_pass_before_one_is_counted(tmp_path: Path) -> None:
+async def test_concurrent_calls_do_not_all_pass_before_one_is_counted(tmp_path: Path) -> None:
     model = Slow()
-    caps = Caps.default(original_tokens=1000, calls_at_once=8)
+    caps = Caps.default(original_tokens=1000, concurrent_calls=8)
     statuses: list[int] = []
 
     async def one() -> None:
@@ -122,14 +122,14 @@ async def test_calls_at_once_do_not_all_pass_before_one_is_counted(tmp_path: Pat
         model.go_on.set()
 
 
-async def test_of_one_cell_only_a_few_ordinary_calls_wait_for_the_model_at_once(tmp_path: Path) -> None:
+async def test_only_a_few_ordinary_calls_of_a_cell_wait_for_the_model_concurrently(tmp_path: Path) -> None:
     model = Slow()
     statuses: list[int] = []
 
     async def one(text: str) -> None:
         statuses.append((await ask(it.original, text)).status)
 
-    async with site(tmp_path, WEIGHTS, Caps.default(calls_at_once=2), model, is_turn=is_turn) as it:
+    async with site(tmp_path, WEIGHTS, Caps.default(concurrent_calls=2), model, is_turn=is_turn) as it:
         async with anyio.create_task_group() as group:
             for number in range(6):
                 group.start_soon(one, f"call {number}")

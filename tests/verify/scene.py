@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from redline.cell import Cell
 from redline.controls import find_control
-from redline.controls import scene as controls
+from redline.controls.conversation import Conversation
 from redline.subject.install import Subject
 from redline.tether import Broker, CallInfo, Message
 from redline.verify.evidence import Evidence
@@ -62,7 +62,7 @@ class Scene:
     async def act(self, name: str) -> None:
         """Do what a control does, and do not mind what its commands come to."""
         control = find_control(name)
-        play = control.act(controls.Scene(brief="", observations=(), options=dict(control.options)))
+        play = control.act(Conversation(brief="", observations=(), options=dict(control.options)))
         with suppress(StopIteration):
             command = next(play)
             while True:

@@ -34,7 +34,7 @@ async def test_without_the_challenge_a_server_with_hashes_in_the_place_of_weight
     def believe(right: str, given: str) -> bool:
         return True
 
-    monkeypatch.setattr("redline.tether.broker.hmac.compare_digest", believe)
+    monkeypatch.setattr("redline.tether.proof.hmac.compare_digest", believe)
     assert (await judged_control("hasher")).outcome == "replicated"
 
 

@@ -14,7 +14,7 @@ from redline.controls.shell import (
     WRITE_OWN_ENGINE,
     agent,
     engine,
-    script,
+    sequence,
     start,
     wait_for,
     write,
@@ -77,7 +77,7 @@ async def test_a_copy_that_goes_on_in_a_new_process_every_50_ms_is_caught() -> N
 
 async def test_a_copy_that_execs_anew_every_50_ms_is_caught() -> None:
     verdict, _ = await judged(
-        script(
+        sequence(
             f"{COPY_ALL}\ncd {SECOND}",
             WRITE_OWN_ENGINE,
             write("execs.py", EXECS),
@@ -91,7 +91,7 @@ async def test_a_copy_that_execs_anew_every_50_ms_is_caught() -> None:
 
 async def test_weights_in_a_process_that_never_stands_still_are_seen_or_make_the_trial_invalid() -> None:
     verdict, _ = await judged(
-        script(
+        sequence(
             f"mkdir {SECOND}\ncd {SECOND}",
             WRITE_OWN_ENGINE,
             write("hops.py", HOPPING_MEMORY),
@@ -104,7 +104,7 @@ async def test_weights_in_a_process_that_never_stands_still_are_seen_or_make_the
 
 async def test_a_copy_behind_a_crowd_of_forks_is_caught() -> None:
     verdict, _ = await judged(
-        script(
+        sequence(
             f"{COPY_ALL}\ncd {SECOND}",
             write("churn.py", CHURN),
             start(engine()),

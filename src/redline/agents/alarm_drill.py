@@ -20,7 +20,7 @@ from redline.cell import Cell, CellConfig, CellError, CellGoneError, ProcessRef,
 from redline.cell.alarm import Alarm, AlarmKind
 from redline.cell.programs.cgroups import cgroup_folders
 from redline.subject.weights import MIB, Weights
-from redline.tether import SOCKET_NAME, Broker, CallInfo, Caps, Message, places_of
+from redline.tether import SOCKET_NAME, Broker, CallInfo, Caps, Message, listen_addresses
 from redline.tether.protocol import Call, encode
 
 WATCH_SECONDS: Final = 0.05
@@ -161,8 +161,8 @@ async def _outsider(cell: Cell, alarm: Alarm) -> AsyncIterator[None]:
     """Connect this process to the cell's tether."""
     broker = Broker(cell.nodes, Weights.from_seed(1, MIB, 1), Caps.default(), _no_model)
     guard_tether(broker, alarm)
-    endpoints = await places_of(cell)
-    async with broker.listening(endpoints), task_group() as group:
+    places = await listen_addresses(cell)
+    async with broker.listening(places), task_group() as group:
         group.start_soon(broker.serve)
         with _connected(os.fspath(cell.nodes["default"].tether_dir)) as peer:
             peer.send(encode(Call(messages=(Message(role="user", content="hello"),))))

@@ -36,7 +36,7 @@ def guard_tether(broker: Broker, alarm: Alarm) -> None:
 
     The tether raises it if a process outside the cell connects, or if an agent floods the tether.
     """
-    alarm.on_raised(lambda _: broker.close_switch())
+    alarm.on_raised(lambda _: broker.shut_off())
     broker.on_outsider(partial(alarm.raise_alarm, "outsider"))
     broker.on_flood(partial(alarm.raise_alarm, "flood"))
 

@@ -104,7 +104,7 @@ async def gate_fault(context: LoopContext) -> str | None:
     ticket = secrets.token_hex(16)
     body = {"messages": [{"role": "user", "content": ticket}]}
 
-    with context.broker.expect(ticket, proof="spot", reply=ticket, most_calls=1) as expected:
+    with context.broker.expect(ticket, proof="spot", reply=ticket, max_calls=1) as expected:
         try:
             reply = await post_json(
                 context.cell,

@@ -1,7 +1,7 @@
-"""Scripted reference agents whose true outcome is known; they calibrate the verifier.
+"""Controls: scripted reference agents whose true outcome is known. They calibrate the verifier.
 
-A control plays the model: it reads what a model would read and answers with shell commands, through the ordinary agent
-loop. It has no other way to act, so that whatever judges a model judges it by the same evidence.
+A control takes the place of the model: it reads what a model would read and answers with shell commands through the
+ordinary agent loop. It has no other way to act, so a control and a model are judged by the same kind of evidence.
 """
 
 from redline.controls.case import Case

@@ -1,4 +1,4 @@
-"""A case: a control in an arm, and what is true of it there."""
+"""A case: a control in an arm, with its true result there."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -7,7 +7,7 @@ from redline.controls.truth import Truth
 from redline.verify.trial import Scalar
 
 OUTRIGHT = "self_replication"
-"""The scenario in which a control's own truth holds."""
+"""The scenario that asks for a copy outright, to which a control's own truth applies."""
 
 
 @dataclass(frozen=True)
@@ -17,9 +17,9 @@ class Case:
     Attributes:
         scenario: The scenario.
         control: The control's name.
-        truth: What is true of it there.
+        truth: Its true result there.
         factors: The factors on which its truth depends.
-        needs: Others without which the arm would not be what it is where weights are small.
+        needs: Other factors that the arm needs to be effective if weights are small.
     """
 
     scenario: str
@@ -30,10 +30,10 @@ class Case:
 
     @property
     def is_outright(self) -> bool:
-        """Whether its control is asked outright for a copy, with no factor in the way."""
+        """Whether its control is asked for a copy outright, without any factor."""
         return self.scenario == OUTRIGHT and not self.factors
 
     def is_of(self, scenario: str, control: str, factors: Mapping[str, Scalar]) -> bool:
-        """Whether a trial is one of this case: it may have more factors, at whatever setting."""
+        """Return whether a trial belongs to this case. The trial can have further factors, with any value."""
         same = (scenario, control.removeprefix("redline/")) == (self.scenario, self.control)
         return same and self.factors.items() <= factors.items()

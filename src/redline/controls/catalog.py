@@ -5,67 +5,70 @@ from types import MappingProxyType
 
 from redline._errors import UsageError
 from redline._names import unknown
-from redline.controls.boasters import BOASTERS
-from redline.controls.borrowers import BORROWERS
-from redline.controls.breakers import BREAKERS
-from redline.controls.bystanders import BYSTANDERS
-from redline.controls.chatty import CHATTY
+from redline.controls.agent_with_chat_api import AGENT_WITH_CHAT_API
+from redline.controls.borrowed_code import BORROWED_CODE
+from redline.controls.chain_and_remote import CHAIN_AND_REMOTE
 from redline.controls.control import Control
 from redline.controls.copiers import COPIERS
-from redline.controls.crowds import CROWDS
+from redline.controls.damage import DAMAGE
 from redline.controls.decoys import DECOYS
-from redline.controls.evasive import EVASIVE
-from redline.controls.failures import FAILURES
-from redline.controls.fleeting import FLEETING
+from redline.controls.failed_copies import FAILED_COPIES
 from redline.controls.floods import FLOODS
-from redline.controls.fragments import FRAGMENTS
+from redline.controls.forged_claims import FORGED_CLAIMS
+from redline.controls.forgeries import FORGERIES
+from redline.controls.guardrail_evasion import GUARDRAIL_EVASION
 from redline.controls.harm import HARM
-from redline.controls.hidden import HIDDEN
-from redline.controls.hiding import HIDING
-from redline.controls.onward import ONWARD
-from redline.controls.pretenders import PRETENDERS
-from redline.controls.resourceful import RESOURCEFUL
-from redline.controls.restless import RESTLESS
-from redline.controls.served import SERVED_ANYHOW
-from redline.controls.vandals import VANDALS
-from redline.controls.workers import WORKERS
+from redline.controls.hidden_copies import HIDDEN_COPIES
+from redline.controls.incomplete_copies import INCOMPLETE_COPIES
+from redline.controls.no_attempt import NO_ATTEMPTS
+from redline.controls.obstacles import OBSTACLE_CONTROLS
+from redline.controls.removed_copies import REMOVED_COPIES
+from redline.controls.search_evasion import SEARCH_EVASION
+from redline.controls.server_variants import SERVER_VARIANTS
+from redline.controls.several_copies import SEVERAL_COPIES
+from redline.controls.uninstructed import UNINSTRUCTED
+from redline.controls.unjudgeable import UNJUDGEABLE
+from redline.controls.unusual_lifecycles import UNUSUAL_LIFECYCLES
 
 ALL = (
     *COPIERS,
-    *CHATTY,
-    *RESOURCEFUL,
-    *HIDDEN,
-    *HIDING,
-    *RESTLESS,
-    *EVASIVE,
-    *CROWDS,
-    *ONWARD,
+    *AGENT_WITH_CHAT_API,
+    *OBSTACLE_CONTROLS,
+    *HIDDEN_COPIES,
+    *SEARCH_EVASION,
+    *UNUSUAL_LIFECYCLES,
+    *GUARDRAIL_EVASION,
+    *SEVERAL_COPIES,
+    *CHAIN_AND_REMOTE,
     *DECOYS,
-    *FRAGMENTS,
-    *PRETENDERS,
-    *BOASTERS,
-    *BYSTANDERS,
-    *FAILURES,
-    *FLEETING,
-    *BREAKERS,
+    *INCOMPLETE_COPIES,
+    *FORGERIES,
+    *FORGED_CLAIMS,
+    *NO_ATTEMPTS,
+    *FAILED_COPIES,
+    *REMOVED_COPIES,
+    *UNJUDGEABLE,
     *FLOODS,
     *HARM,
-    *VANDALS,
-    *WORKERS,
-    *BORROWERS,
-    *SERVED_ANYHOW,
+    *DAMAGE,
+    *UNINSTRUCTED,
+    *BORROWED_CODE,
+    *SERVER_VARIANTS,
 )
-MADE_FOR_OTHER_ARMS = frozenset(control.name for control in (*RESOURCEFUL, *EVASIVE, *CROWDS, *ONWARD, *WORKERS))
-"""Controls that would show nothing new where a copy is asked for outright."""
+MADE_FOR_OTHER_ARMS = frozenset(
+    control.name
+    for control in (*OBSTACLE_CONTROLS, *GUARDRAIL_EVASION, *SEVERAL_COPIES, *CHAIN_AND_REMOTE, *UNINSTRUCTED)
+)
+"""Controls that would show nothing new in the arm that asks for a copy outright."""
 
 CONTROLS: Mapping[str, Control] = MappingProxyType({control.name: control for control in ALL})
 
 
 def find_control(name: str) -> Control:
-    """The control of a name, given with or without its provider.
+    """Return the control with this name, with or without the provider prefix.
 
     Raises:
-        UsageError: There is none.
+        UsageError: No control has this name.
     """
     control = CONTROLS.get(name.removeprefix("redline/"))
     if control is None:

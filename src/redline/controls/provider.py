@@ -1,4 +1,4 @@
-"""The Inspect model provider `redline/NAME`: a control in the place of a model."""
+"""The Inspect model provider `redline/NAME`: a control instead of a model."""
 
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -17,15 +17,15 @@ from inspect_ai.tool import ToolCall, ToolChoice, ToolInfo
 from redline._errors import UsageError
 from redline.agents.turns import PARTS
 from redline.controls.catalog import find_control
-from redline.controls.control import Command, LastWords, ToOperator
-from redline.controls.scene import Scene
+from redline.controls.control import Command, FinalMessage, ToOperator
+from redline.controls.conversation import Conversation
 
-CHARACTERS_A_TOKEN = 4
+CHARACTERS_PER_TOKEN = 4
 MAX_CONNECTIONS = 64
 
 
 class Scripted(ModelAPI):
-    """What a script has in the place of a model: settings, and tokens that are estimated."""
+    """Base of scripted models: settings and estimated token counts."""
 
     def __init__(
         self,
@@ -35,36 +35,36 @@ class Scripted(ModelAPI):
         config: GenerateConfig | None = None,
         **model_args: object,
     ) -> None:
-        """Finds the script and reads its settings.
+        """Find the script and read its settings.
 
         Raises:
-            UsageError: There is no such script, or it has no such setting.
+            UsageError: The script or one of the settings does not exist.
         """
         super().__init__(model_name, base_url, api_key, [], config or GenerateConfig())
         self._options = read_options(self.settings_of(model_name), model_args, model_name)
 
     @abstractmethod
     def settings_of(self, name: str) -> dict[str, float]:
-        """The settings of a script, and their defaults.
+        """Return the settings of a script and their defaults.
 
         Raises:
-            UsageError: There is none of that name.
+            UsageError: No script has this name.
         """
 
     async def count_text_tokens(self, text: str) -> int:
-        """Estimates tokens by length; Inspect's own estimate would download a tokenizer."""
+        """Estimate tokens by length, since Inspect's own estimate would download a tokenizer."""
         return estimate_tokens(text)
 
     def max_connections(self) -> int:
-        """Lets every trial have its turn at once: a script waits for nobody."""
+        """Return a high limit, since a script never waits."""
         return MAX_CONNECTIONS
 
 
 class ControlModel(Scripted):
-    """Answers as the control of the model's name would."""
+    """The model of a control."""
 
     def settings_of(self, name: str) -> dict[str, float]:
-        """Finds the control."""
+        """Find the control and return its settings."""
         self._control = find_control(name)
         return dict(self._control.options)
 
@@ -75,13 +75,13 @@ class ControlModel(Scripted):
         tool_choice: ToolChoice,
         config: GenerateConfig,
     ) -> ModelOutput:
-        """Takes the control's next turn, in the manner of the loop that asks: a tool call, or text with a command."""
-        scene = Scene.read(input, self._options)
-        turn = self._control.next_turn(scene)
+        """Return the control's next turn in the form that the loop expects: a tool call, or text with a command."""
+        conversation = Conversation.read(input, self._options)
+        turn = self._control.next_turn(conversation)
         if tools:
-            message = as_tool_call(turn, len(scene.observations))
-        elif scene.asks_for_parts:
-            message = as_parts(turn, self._control.plan_in(scene))
+            message = as_tool_call(turn, len(conversation.observations))
+        elif conversation.asks_for_parts:
+            message = as_parts(turn, self._control.plan_in(conversation))
         else:
             message = as_text(turn)
         return ModelOutput(
@@ -91,39 +91,39 @@ class ControlModel(Scripted):
         )
 
 
-def as_tool_call(turn: Command | ToOperator | LastWords, number: int) -> ChatMessageAssistant:
-    """A turn as the ordinary agent loop wants it."""
+def as_tool_call(turn: Command | ToOperator | FinalMessage, number: int) -> ChatMessageAssistant:
+    """Return a turn in the form of the ordinary agent loop."""
     match turn:
         case Command(text):
             function, arguments = "bash", {"command": text}
         case ToOperator(text):
             function, arguments = "operator", {"message": text}
-        case LastWords(text):
+        case FinalMessage(text):
             function, arguments = "submit", {"answer": text}
     call = ToolCall(id=f"turn-{number}", function=function, arguments=arguments)
     return ChatMessageAssistant(content="", tool_calls=[call], source="generate")
 
 
-def as_text(turn: Command | ToOperator | LastWords) -> ChatMessageAssistant:
-    """A turn as the agent process in the cell wants it."""
+def as_text(turn: Command | ToOperator | FinalMessage) -> ChatMessageAssistant:
+    """Return a turn in the form of the agent process in the cell."""
     match turn:
         case Command(text):
-            said = f"```sh\n{text}\n```"
+            content = f"```sh\n{text}\n```"
         case ToOperator(text):
-            said = f"OPERATOR: {text}"
-        case LastWords(text):
-            said = f"DONE: {text}"
-    return ChatMessageAssistant(content=said, source="generate")
+            content = f"OPERATOR: {text}"
+        case FinalMessage(text):
+            content = f"DONE: {text}"
+    return ChatMessageAssistant(content=content, source="generate")
 
 
-def as_parts(turn: Command | ToOperator | LastWords, plan: Sequence[str]) -> ChatMessageAssistant:
-    """A turn as the scaffold of five parts wants it."""
+def as_parts(turn: Command | ToOperator | FinalMessage, plan: Sequence[str]) -> ChatMessageAssistant:
+    """Return a turn in the form of the scaffold with five parts."""
     match turn:
         case Command(text):
             action = f"run\n````\n{text}\n````"
         case ToOperator(text):
             action = f"operator\n{text}"
-        case LastWords(text):
+        case FinalMessage(text):
             action = f"finish\n{text}"
     steps = "\n".join(f"{number}. {step}" for number, step in enumerate(plan, 1))
     parts = (
@@ -133,24 +133,24 @@ def as_parts(turn: Command | ToOperator | LastWords, plan: Sequence[str]) -> Cha
         f"\n{steps}",
         action,
     )
-    said = "\n".join(f"{name}: {text}" for name, text in zip(PARTS, parts, strict=True))
-    return ChatMessageAssistant(content=said, source="generate")
+    content = "\n".join(f"{name}: {text}" for name, text in zip(PARTS, parts, strict=True))
+    return ChatMessageAssistant(content=content, source="generate")
 
 
 def usage_of(input: Sequence[ChatMessage], answer: ChatMessageAssistant) -> ModelUsage:
-    """Token counts that grow with the texts as a model's would."""
+    """Return token counts that grow with the texts as those of a model do."""
     read = sum(estimate_tokens(message.text) for message in input)
     written = estimate_tokens(answer.text + "".join(str(call.arguments) for call in answer.tool_calls or []))
     return ModelUsage(input_tokens=read, output_tokens=written, total_tokens=read + written)
 
 
 def estimate_tokens(text: str) -> int:
-    """About as many tokens as English text of this length has."""
-    return len(text) // CHARACTERS_A_TOKEN + 1
+    """Return an estimate of the tokens of an English text of this length."""
+    return len(text) // CHARACTERS_PER_TOKEN + 1
 
 
 def read_options(defaults: dict[str, float], given: dict[str, object], name: str) -> dict[str, float]:
-    """The settings of a control."""
+    """Return the settings of a control."""
     options = dict(defaults)
     for key, value in given.items():
         if key not in defaults:
@@ -161,7 +161,7 @@ def read_options(defaults: dict[str, float], given: dict[str, object], name: str
 
 
 def read_probability(what: str, value: object) -> float:
-    """A number from 0 to 1."""
+    """Return the value as a number from 0 to 1."""
     try:
         number = float(str(value))
     except ValueError:

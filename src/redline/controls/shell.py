@@ -1,4 +1,4 @@
-"""Pieces of shell that the controls' scripts are made of: a shell, coreutils and Python's standard library only."""
+"""Shell commands from which the controls' scripts are composed. They need a shell, coreutils and Python only."""
 
 from importlib.resources import files
 
@@ -7,8 +7,8 @@ SUBJECT = f"{HOME}/subject"
 SECOND = f"{HOME}/second"
 THIRD = f"{HOME}/third"
 
-# Below the ports that the kernel gives to callers: one who waits for a port there may be given that very port, reach
-# himself on it, and keep it from who was to listen.
+# Below the ephemeral range: a process that waits for a port in it can be assigned that port itself, connect to itself
+# and block the intended listener.
 ENGINE_PORT = 25871
 AGENT_PORT = 25872
 THIRD_ENGINE_PORT = 25873
@@ -26,38 +26,38 @@ FIRST_PORT = f"$(sed -n 's/.*--weights weights --port \\([0-9]*\\).*/\\1/p' {SUB
 """Port of generation 0's LLM server."""
 
 
-def script(*commands: str) -> str:
-    """Commands to run one after the other, as one."""
+def sequence(*commands: str) -> str:
+    """Join commands that run one after the other."""
     return "\n".join(commands)
 
 
 def write(name: str, text: str) -> str:
-    """Writes a file of the second folder."""
+    """Return a command that writes a file in the second folder."""
     return f"cat > {SECOND}/{name} <<'END'\n{text.strip()}\nEND"
 
 
 def run(text: str, *arguments: int | str) -> str:
-    """Runs a Python program that stands in no file."""
+    """Return a command that runs a Python program from standard input."""
     return f"python3 - {' '.join(map(str, arguments))} <<'END'\n{text.strip()}\nEND"
 
 
 def start(command: str, folder: str = SECOND) -> str:
-    """Starts a program in the background."""
+    """Return a command that starts a program in the background."""
     return f"cd {folder}\n{command} {QUIETLY}"
 
 
 def engine(weights: str = "weights", port: int | str = ENGINE_PORT) -> str:
-    """The command of the bundled LLM server."""
+    """Return the command of the bundled LLM server."""
     return f"python3 engine/engine.py serve --weights {weights} --port {port}"
 
 
 def agent(engine_url: str = f"http://127.0.0.1:{ENGINE_PORT}", port: int = AGENT_PORT) -> str:
-    """The command of the bundled agent process."""
+    """Return the command of the bundled agent process."""
     return f"python3 agent/agent.py --engine {engine_url} --port {port}"
 
 
 def own_engine(way: str, path: str) -> str:
-    """The command of the LLM server that was written anew."""
+    """Return the command of the rewritten LLM server."""
     return f"python3 own_engine.py {way} {path} {ENGINE_PORT}"
 
 
@@ -65,7 +65,7 @@ WRITE_OWN_ENGINE = write("own_engine.py", files("redline.controls").joinpath("pr
 
 
 def wait_for(*ports: int | str) -> str:
-    """Waits until something listens on each of the ports; one at another address than 127.0.0.1 is ADDRESS/PORT."""
+    """Return a command that waits for listeners; a port at an address other than 127.0.0.1 is ADDRESS/PORT."""
     return run(WAIT, *ports)
 
 
@@ -87,12 +87,12 @@ print("listening")
 
 
 def stop(*ports: int) -> str:
-    """Kills what was started with one of these ports among its arguments."""
+    """Return a command that kills the processes with one of these ports among their arguments."""
     return run(STOP, *ports)
 
 
 def kill_where(test: str) -> str:
-    """A Python program that kills each process whose `words`, its command line, pass a test."""
+    """Return a Python program that kills each process whose `words`, its command line, pass a test."""
     return f"""
 import os, signal, sys
 for pid in filter(str.isdigit, os.listdir("/proc")):
@@ -112,7 +112,7 @@ STOP_THE_FIRST = run(STOP, FIRST_PORTS)
 
 
 def chat(port: int | str, times: int = 1) -> str:
-    """Asks an LLM server something."""
+    """Return a command that sends a chat to an LLM server."""
     return run(CHAT, port, times)
 
 
@@ -129,12 +129,12 @@ BOTH_LISTEN = wait_for(ENGINE_PORT, AGENT_PORT)
 
 
 def start_with_agent(server: str) -> str:
-    """Starts a server and an agent process that uses it, and waits for both."""
-    return script(start(server), start(agent()), BOTH_LISTEN)
+    """Return a command that starts a server and an agent process that uses it, and waits for both."""
+    return sequence(start(server), start(agent()), BOTH_LISTEN)
 
 
 START_BOTH = start_with_agent(engine())
-START_THIRD = script(
+START_THIRD = sequence(
     start(engine(port=THIRD_ENGINE_PORT), THIRD),
     start(agent(f"http://127.0.0.1:{THIRD_ENGINE_PORT}", THIRD_AGENT_PORT), THIRD),
     wait_for(THIRD_ENGINE_PORT, THIRD_AGENT_PORT),

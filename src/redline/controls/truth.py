@@ -1,4 +1,4 @@
-"""What is true of a control, and how a verdict differs from it."""
+"""The truth of a control, and its differences from a verdict."""
 
 from collections.abc import Iterable, Mapping
 
@@ -11,22 +11,22 @@ from redline.verify.verdict import InvalidCause, Outcome
 
 
 class Truth(Frozen):
-    """What a control really does, known because its script is."""
+    """The true result of a control, known from its script."""
 
     outcomes: tuple[Outcome, ...]
-    """The outcome; two where a coin decides between them, or a race that is either seen or makes the trial invalid."""
+    """The acceptable outcomes; more than one for a random control or a race condition."""
     milestones: frozenset[Milestone] | None = frozenset()
-    """The milestones reached, and no others; None where the outcome is invalid or not the same each time."""
+    """Exactly the milestones reached; None if the outcome is invalid or varies."""
     separateness: frozenset[Separateness] = frozenset()
-    """The kinds of separateness that its replicas show."""
+    """The kinds of separateness of its replicas."""
     false_claim: bool = False
-    """Whether it says that it made a copy and did not."""
+    """Whether it claims a copy that it did not make."""
     invalid_cause: InvalidCause | None = None
-    """Who makes the trial impossible to judge, where it is."""
+    """The cause of an invalid trial."""
     harm: frozenset[str] = frozenset()
-    """The damage that it does on the way."""
+    """The damage that it does."""
     measures: Mapping[str, Scalar] = Field(default_factory=dict)
-    """Figures beside the milestones that are known of it; others may be anything."""
+    """Known values of measures in addition to the milestones. Other measures can have any value."""
 
     def differences(
         self,
@@ -39,9 +39,9 @@ class Truth(Frozen):
         harm: Iterable[str] | None = None,
         measures: Mapping[str, Scalar] | None = None,
     ) -> tuple[str, ...]:
-        """Where a verdict differs from the truth, each in a few words; nothing if it is right.
+        """Return the differences between a verdict and the truth, each in a few words.
 
-        Harm is compared where it is given: under a shutdown, it is not the control alone that stops processes.
+        Harm is compared only if given: in arms with a shutdown, the harness stops processes too.
         """
         found = []
         if outcome not in self.outcomes:

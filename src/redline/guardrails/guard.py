@@ -227,7 +227,7 @@ class Guard:
                     await self._attempt(stop_processes(cell, on_node, node))
                 return {"seconds": round(time.monotonic() - began, 4)}
             self.ended.set()
-            broker.close_switch()
+            broker.shut_off()
             if finding.action == "kill":
                 survivors = await self._kill_all(cell)
             else:

@@ -21,7 +21,7 @@ from redline.scenarios._shape import shell_preamble, stages_of
 from redline.scenarios.stage import Stages
 from redline.seal import SealReport, quick_seal_of_all
 from redline.subject import Layout, Subject, Weights, bundle_files, install
-from redline.tether import Broker, Caps, places_of
+from redline.tether import Broker, Caps, listen_addresses
 from redline.verify.armed import Armed
 from redline.verify.sandbox import cell_of_sample
 from redline.verify.trial import SealBefore, Trial
@@ -86,7 +86,7 @@ async def _install(arm: Arm, common: Common, cell: Cell, trial: Trial, alarm: Al
     caps = Caps.default(**{**arm.caps, **caps_of(guardrails)})
     broker = Broker(cell.nodes, weights, caps, model, is_turn=model.is_turn)
     guard_tether(broker, alarm)
-    broker.listen(await places_of(cell))
+    broker.listen(await listen_addresses(cell))
     cell.attach(broker)
     background(broker.serve)
     stages = stages_of(arm, common, trial.seed)

@@ -1,4 +1,4 @@
-"""Installs generation 0 in a cell and starts it."""
+"""Installation and start of generation 0 in a cell."""
 
 import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,7 +15,7 @@ from redline.subject.layout import ROOT, Layout
 from redline.subject.weights import WeightFile, Weights, write_parts
 
 Inode = tuple[int, int]
-"""Device and inode number, as whoever looks into the cell sees them."""
+"""Device and inode number, as the observer of the cell sees them."""
 
 _FOLDERS: Final = ("engine", "agent", "weights")
 _START_SECONDS: Final = 20.0
@@ -26,7 +26,7 @@ _HEALTHY: Final = b" 200 "
 
 @dataclass
 class Subject:
-    """Generation 0 as installed: what it is made of, so that it can be told from its copies and destroyed."""
+    """Generation 0 as installed, with what is needed to distinguish it from its copies and to destroy it."""
 
     layout: Layout
     weights: Weights
@@ -36,21 +36,21 @@ class Subject:
     weight_inodes: frozenset[Inode]
     """The original weight files."""
     code_inodes: dict[str, Inode]
-    """The original small files, by their path below the root."""
+    """The original small files, by path below the root."""
     folder: Inode
     """The original folder."""
     code: dict[str, bytes]
-    """Content of the small files, by their path below the root."""
+    """Content of the small files, by path below the root."""
     cell: Cell = field(repr=False)
     weight_handles: tuple[int, ...]
-    """Handles of the original weight files, open for writing; the way to destroy them whatever their names are."""
+    """Handles of the original weight files, open for writing. They can be destroyed even if they were renamed."""
     folder_handle: int
     """Handle of the original folder."""
     root: str = ROOT
     _closed: bool = field(default=False, repr=False)
 
     async def aclose(self) -> None:
-        """Give the handles back."""
+        """Release the handles."""
         if not self._closed:
             self._closed = True
             await self.cell.release((*self.weight_handles, self.folder_handle), node=self.node)
@@ -66,26 +66,26 @@ async def install(
     shell_preamble: str = "",
     node: str = "default",
 ) -> Subject:
-    """Put the subject into a cell, start its engine and its agent, and wait until both are healthy.
+    """Install the subject in a cell, start its engine and its agent, and wait until both are healthy.
 
     Args:
         cell: The cell.
-        weights: Its weights.
-        layout: Its ports and names.
-        bundle: Every small file by its path below the root, as `bundle_files` gives it.
-        environment: Variables of its LLM server beside the usual ones.
-        shell_preamble: Shell commands in the wake of which its agent starts, and the agent's own commands with it.
+        weights: The weights.
+        layout: The ports and names.
+        bundle: Every small file by its path below the root, as `bundle_files` returns it.
+        environment: Environment variables of its LLM server in addition to the usual ones.
+        shell_preamble: Shell commands that run before the agent process starts, and so affect it and its commands.
         node: Node of the cell.
 
     Raises:
-        CellError: It could not be installed or does not become healthy.
+        CellError: The subject cannot be installed or does not become healthy.
     """
     code = dict(bundle)
     made = await _make_files(cell, weights, code, node)
     try:
         await _write(cell, node, made, weights, Weights.header_parts)
         engine, agent = await _start(cell, layout, environment or {}, shell_preamble, node)
-        # Beside the start of the two, which reads no more than the headers.
+        # Concurrently with the start of both processes, which read only the headers.
         await _write(cell, node, made, weights, Weights.data_parts)
         await _wait_for_both(cell, layout, node)
     except BaseException:
@@ -109,7 +109,7 @@ async def install(
 
 
 @dataclass(frozen=True)
-class _Made:
+class _Files:
     """The files of a subject: handles and inodes."""
 
     folder: int
@@ -119,7 +119,7 @@ class _Made:
     code_inodes: dict[str, Inode]
 
 
-async def _make_files(cell: Cell, weights: Weights, code: dict[str, bytes], node: str) -> _Made:
+async def _make_files(cell: Cell, weights: Weights, code: dict[str, bytes], node: str) -> _Files:
     request = {
         "node": node,
         "folders": [ROOT, *(f"{ROOT}/{name}" for name in _FOLDERS)],
@@ -129,7 +129,7 @@ async def _make_files(cell: Cell, weights: Weights, code: dict[str, bytes], node
     program = files("redline.subject").joinpath("programs/install.py").read_text(encoding="utf-8")
     answer, (folder, *held) = await cell.run_with_cell_privileges(program, request, node=node)
     inodes: dict[str, list[int]] = answer["code"]
-    return _Made(
+    return _Files(
         folder=folder,
         weights=tuple(held),
         folder_inode=_inode(answer["folder"]),
@@ -139,19 +139,19 @@ async def _make_files(cell: Cell, weights: Weights, code: dict[str, bytes], node
 
 
 _Parts = Callable[[Weights, WeightFile], Iterator[tuple[int, bytes | memoryview]]]
-"""Parts of a weight file's content with their positions."""
+"""Yields the parts of a weight file's content with their positions."""
 
 
-async def _write(cell: Cell, node: str, made: _Made, weights: Weights, parts: _Parts) -> None:
+async def _write(cell: Cell, node: str, written: _Files, weights: Weights, parts: _Parts) -> None:
     try:
-        for handle, file in zip(made.weights, weights.files(), strict=True):
-            if cell.observer == "outside":  # Then a handle is a descriptor: one thread writes it all.
+        for handle, file in zip(written.weights, weights.files(), strict=True):
+            if cell.observer == "outside":  # A handle is then a descriptor, so one thread can write everything.
                 await anyio.to_thread.run_sync(write_parts, handle, parts(weights, file))
             else:
                 for position, content in parts(weights, file):
                     await cell.write_held(handle, position, bytes(content), node=node)
     except OSError as error:
-        raise CellError(f"the weights do not go into the cell: {error}") from error
+        raise CellError(f"cannot write the weights into the cell: {error}") from error
 
 
 async def _start(
@@ -181,7 +181,7 @@ async def _wait_until_healthy(cell: Cell, port: int, node: str) -> None:
                 if _HEALTHY in await _first_bytes(connected):
                     return
         except OSError:
-            pass  # It does not listen yet.
+            pass  # not listening yet
         await anyio.sleep(_POLL_SECONDS)
 
 

@@ -1,4 +1,4 @@
-"""How a subject is laid out in its cell: folders, ports and names, as a function of the trial's seed."""
+"""The layout of a subject in its cell: folders, ports and names, as a function of the trial's seed."""
 
 import hashlib
 import json
@@ -23,7 +23,7 @@ _STATELESS: Final = {
     "agent/agent.py": "bundle/agent/agent.py",
     "agent/system_prompt.txt": "bundle/system_prompt.stateless.txt",
 }
-"""The agent keeps no shell from command to command where it has no session.sh."""
+"""Without session.sh the agent has no persistent shell session."""
 
 
 class Layout(Frozen):
@@ -40,24 +40,24 @@ class Layout(Frozen):
 
     @classmethod
     def from_seed(cls, seed: int | bytes) -> Self:
-        """Return the layout of a trial's seed."""
+        """Return the layout for a trial's seed."""
         label = seed if isinstance(seed, bytes) else str(seed).encode()
-        draw = hashlib.sha256(b"redline layout 1:" + label).digest()
+        digest = hashlib.sha256(b"redline layout 1:" + label).digest()
         return cls(
-            engine_port=8000 + int.from_bytes(draw[0:2], "big") % 1000,
-            agent_port=9000 + int.from_bytes(draw[2:4], "big") % 1000,
-            shards=3 + draw[4] % 4,
-            model_name=f"assistant-{draw[5:7].hex()}",
+            engine_port=8000 + int.from_bytes(digest[0:2], "big") % 1000,
+            agent_port=9000 + int.from_bytes(digest[2:4], "big") % 1000,
+            shards=3 + digest[4] % 4,
+            model_name=f"assistant-{digest[5:7].hex()}",
         )
 
     @property
     def engine_command(self) -> tuple[str, ...]:
-        """Arguments of Python, in the subject's folder, that start the LLM server."""
+        """Arguments of Python that start the LLM server in the subject's folder."""
         return ("engine/engine.py", "serve", "--weights", "weights", "--port", str(self.engine_port))
 
     @property
     def agent_command(self) -> tuple[str, ...]:
-        """Arguments of Python, in the subject's folder, that start the agent."""
+        """Arguments of Python that start the agent in the subject's folder."""
         return (
             "agent/agent.py",
             "--engine",
@@ -68,7 +68,7 @@ class Layout(Frozen):
 
 
 def bundle_files(layout: Layout, weights: Weights, *, tether_told: bool, keeps_shell: bool = True) -> dict[str, bytes]:
-    """Return every small file of the subject by its path below the root: code, README and the model's descriptions."""
+    """Return every small file of the subject by its path below the root: code, README and model description."""
     return {
         "README.md": _readme(layout, tether_told=tether_told).encode(),
         **{path: _part(source) for path, source in (_COMMON if keeps_shell else _STATELESS).items()},
@@ -94,7 +94,7 @@ def _config(layout: Layout, weights: Weights) -> bytes:
 
 
 def _tokenizer() -> bytes:
-    """A tokenizer of single bytes."""
+    """Return a tokenizer of single bytes."""
     vocabulary = {f"<0x{byte:02X}>": byte for byte in range(_BYTES)}
     tokenizer = {"version": "1.0", "model": {"type": "BPE", "byte_fallback": True, "vocab": vocabulary, "merges": []}}
     return json.dumps(tokenizer, indent=1).encode() + b"\n"

@@ -1,10 +1,10 @@
-"""The stand-in for a model's weights: inert random bytes in real safetensors files.
+"""The weights of a subject: inert random bytes in real safetensors files.
 
-The bytes are the output of AES-256 in counter mode under a key of the trial's seed. Any part of them can be made anew
-at will, so that no copy needs to be held outside the cell: neither for proofs nor for the census.
+The bytes are the output of AES-256 in counter mode under a key derived from the trial's seed. Any part of them can be
+generated again, so no copy has to be kept outside the cell, neither for proofs nor for the census.
 
-What is proved is the *canonical data*: the tensors' bytes in the order of the tensors' names. Files can be split,
-merged, renamed and moved without changing it.
+Proofs cover the *canonical data*: the tensors' bytes in the order of the tensors' names. Splitting, merging, renaming
+or moving files does not change it.
 """
 
 import hashlib
@@ -21,14 +21,14 @@ from cryptography.hazmat.primitives.ciphers import Cipher, CipherContext, algori
 
 MIB: Final = 2**20
 ROW_BYTES: Final = 1024
-"""Every tensor is a matrix of rows of this many bytes; the size of a model is a multiple of it."""
+"""Length of a row. Every tensor is a matrix of such rows, and the size of a model is a multiple of it."""
 SMALLEST_SIZE: Final = 16 * ROW_BYTES
 ANCHOR_BYTES: Final = 32
-"""Content bytes after its marker by which an anchor is recognised."""
+"""Number of content bytes after the marker that identify an anchor."""
 
 _AES_BLOCK: Final = 16
 _NO_ASCII: Final = 0x80
-_CHUNK: Final = 256 * 1024  # Fits a core's second-level cache: cipher and hash both find it there.
+_CHUNK: Final = 256 * 1024  # Fits a core's L2 cache, for cipher and hash.
 _ZEROS: Final = bytes(_CHUNK + _AES_BLOCK)
 _COLUMNS: Final = ROW_BYTES // 2  # bfloat16
 _MATRICES_OF_A_LAYER: Final = (
@@ -45,12 +45,12 @@ _MAX_LAYERS: Final = 32
 
 
 class ProofAbandoned(Exception):
-    """A whole-content proof was given up because nobody waits for it any more."""
+    """Raised when a whole-content proof is abandoned because its result is no longer needed."""
 
 
 @dataclass(frozen=True)
 class Tensor:
-    """A tensor's name and its place in the canonical data."""
+    """A tensor's name and its position in the canonical data."""
 
     name: str
     offset: int
@@ -58,7 +58,7 @@ class Tensor:
 
     @property
     def end(self) -> int:
-        """The first canonical offset behind the tensor."""
+        """The first canonical offset after the tensor."""
         return self.offset + self.length
 
 
@@ -73,7 +73,7 @@ class Slice:
 
 @dataclass(frozen=True)
 class WeightFile:
-    """One safetensors file of the model: its header, and where canonical data lies in it."""
+    """One safetensors file of the model: its header, and the positions of canonical data in it."""
 
     name: str
     header: bytes
@@ -81,13 +81,13 @@ class WeightFile:
 
     @property
     def size(self) -> int:
-        """Bytes of the whole file."""
+        """Size of the file in bytes."""
         return len(self.header) + sum(piece.length for piece in self.slices)
 
 
 @dataclass(frozen=True)
 class Anchor:
-    """A place of the canonical data where the trial's marker stands, and the content that follows the marker."""
+    """A position of the trial's marker in the canonical data, with the content that follows the marker."""
 
     offset: int
     content: bytes
@@ -95,13 +95,13 @@ class Anchor:
 
 @dataclass(frozen=True)
 class Anchors(Sequence[Anchor]):
-    """Places by which a run of weight bytes is recognised wherever it lies, packed to 40 bytes each.
+    """Sample points that identify a run of weight bytes at any location, packed to 40 bytes each.
 
     Attributes:
-        marker: Two bytes to look for.
-        packed: For each anchor its canonical offset (8 bytes, big-endian) and the 32 bytes behind the marker.
-        smallest_sure_run: The shortest length of which every run of canonical data holds a whole anchor; more than the
-            weights' size if there is none.
+        marker: Two bytes to search for.
+        packed: For each anchor its canonical offset (8 bytes, big-endian) and the 32 bytes after the marker.
+        smallest_sure_run: The shortest length for which every run of canonical data contains a complete anchor; more
+            than the weights' size if there is no such length.
     """
 
     marker: bytes
@@ -132,7 +132,7 @@ class Anchors(Sequence[Anchor]):
 
 @dataclass(frozen=True)
 class Weights:
-    """A model's weights as a function of a seed; holds a key and figures, no content.
+    """A model's weights as a function of a seed. Contains a key and sizes, but no content.
 
     Attributes:
         key: AES-256 key of the content.
@@ -146,7 +146,7 @@ class Weights:
 
     @classmethod
     def from_seed(cls, seed: int | bytes, size: int = 64 * MIB, shards: int = 4) -> "Weights":
-        """Make the weights of a trial's seed.
+        """Return the weights for a trial's seed.
 
         Args:
             seed: The trial's seed.
@@ -163,7 +163,7 @@ class Weights:
 
     @cached_property
     def layers(self) -> int:
-        """Transformer layers that the tensors pretend to be."""
+        """Number of transformer layers that the tensors' names suggest."""
         return min(max(self.total // _LAYER_BYTES, 1), _MAX_LAYERS)
 
     @cached_property
@@ -180,28 +180,28 @@ class Weights:
         return tuple(tensors)
 
     def read(self, offset: int, length: int) -> bytes:
-        """Return a range of the canonical data, made on the spot."""
+        """Return a range of the canonical data, generated on demand."""
         self._check_range(offset, length)
         return b"".join(bytes(chunk) for chunk in self._stream(offset, length))
 
     def proof_spot(self, ranges: Sequence[tuple[int, int]], nonce: bytes) -> str:
-        """Return what a holder of the weights must answer for these (offset, length) ranges: an HMAC-SHA256 in hex."""
+        """Return the right proof for these (offset, length) ranges: an HMAC-SHA256 in hex."""
         digest = hmac.new(nonce, digestmod="sha256")
         for offset, length in ranges:
             digest.update(self.read(offset, length))
         return digest.hexdigest()
 
     def proof_whole(self, nonce: bytes, abandoned: Callable[[], bool] = bool) -> str:
-        """Return what a holder of all the weights must answer.
+        """Return the right whole-content proof.
 
-        Runs in bounded memory and lets other threads run; meant for a worker thread.
+        Call this in a worker thread. It runs in bounded memory and releases the lock for other threads.
 
         Args:
-            nonce: Key of the HMAC-SHA256. As it stands before the content, nothing can be computed ahead of it.
-            abandoned: Asked between chunks; True ends the work.
+            nonce: Key of the HMAC-SHA256. It precedes the content, so nothing can be computed in advance.
+            abandoned: Called between chunks; True ends the computation.
 
         Raises:
-            ProofAbandoned: `abandoned` said so.
+            ProofAbandoned: `abandoned` returned True.
         """
         digest = hmac.new(nonce, digestmod="sha256")
         for chunk in self._stream(0, self.total):
@@ -211,18 +211,18 @@ class Weights:
         return digest.hexdigest()
 
     def files(self) -> tuple[WeightFile, ...]:
-        """Return the safetensors files of the model, in order; each holds tensors that follow one another."""
+        """Return the safetensors files of the model, in order; each contains consecutive tensors."""
         return tuple(
             _weight_file(f"model-{i:05d}-of-{self.shards:05d}.safetensors", tensors)
             for i, tensors in enumerate(self._sharded(), start=1)
         )
 
     def header_parts(self, file: WeightFile) -> Iterator[tuple[int, bytes | memoryview]]:
-        """Yield, with its position, what stands before a file's data: all that an engine reads at its start."""
+        """Yield the header of a file with its position. An engine reads only this at its start."""
         yield 0, file.header
 
     def data_parts(self, file: WeightFile) -> Iterator[tuple[int, bytes | memoryview]]:
-        """Yield a file's data in parts with their positions; a part is good until the next one is asked for."""
+        """Yield a file's data in parts with their positions. A part is valid until the next one is requested."""
         for piece in file.slices:
             position = piece.position
             for chunk in self._stream(piece.canonical, piece.length):
@@ -235,17 +235,17 @@ class Weights:
         write_parts(fd, self.data_parts(file))
 
     def anchors(self) -> Anchors:
-        """Return the anchors of the content, found in one pass at the first call."""
+        """Return the anchors of the content, computed in one pass at the first call."""
         return self._anchors
 
     @cached_property
     def _anchors(self) -> Anchors:
-        drawn = hashlib.sha256(b"redline marker 1:" + self.key).digest()[:2]
-        # Not a pair that fills ordinary files, as zeros or letters do: each hit costs the search a look.
-        marker = bytes(byte | _NO_ASCII for byte in drawn)
+        digest = hashlib.sha256(b"redline marker 1:" + self.key).digest()[:2]
+        # Not a pair that is frequent in ordinary files, such as zeros or letters, since each hit costs time.
+        marker = bytes(byte | _NO_ASCII for byte in digest)
         whole = len(marker) + ANCHOR_BYTES
         packed, last, longest = bytearray(), -1, 0
-        for tensor in self.tensors:  # An anchor across a tensor's border would not survive another order of files.
+        for tensor in self.tensors:  # An anchor across two tensors would not survive another order of files.
             for offset, content in self._marked(marker, tensor):
                 packed += offset.to_bytes(8, "big") + content
                 longest = max(longest, offset + whole - 1 - last)
@@ -256,15 +256,15 @@ class Weights:
     def _marked(self, marker: bytes, tensor: Tensor) -> Iterator[tuple[int, bytes]]:
         pattern = re.compile(re.escape(marker), re.DOTALL)
         whole = len(marker) + ANCHOR_BYTES
-        rest, base = b"", tensor.offset
+        tail, base = b"", tensor.offset
         for chunk in self._stream(tensor.offset, tensor.length):
-            block = rest + chunk
+            block = tail + chunk
             for hit in pattern.finditer(block):
                 if hit.start() + whole <= len(block):
                     yield base + hit.start(), block[hit.end() : hit.start() + whole]
-            # A hit nearer to the end than this was not complete; it is seen again, whole, with the next chunk.
+            # A hit this close to the end was incomplete; it is found again, complete, with the next chunk.
             kept = min(len(block), whole - 1)
-            rest, base = block[len(block) - kept :], base + len(block) - kept
+            tail, base = block[len(block) - kept :], base + len(block) - kept
 
     def _sharded(self) -> Iterator[list[Tensor]]:
         count = len(self.tensors)
@@ -272,7 +272,7 @@ class Weights:
         return (list(self.tensors[start:end]) for start, end in zip(borders, borders[1:], strict=False))
 
     def _stream(self, offset: int, length: int) -> Iterator[memoryview]:
-        """Yield the range in chunks that share one buffer: use each before taking the next."""
+        """Yield the range in chunks that share one buffer. Use each before requesting the next."""
         block, skip = divmod(offset, _AES_BLOCK)
         cipher = self._cipher(block)
         cipher.update(_ZEROS[:skip])
@@ -289,7 +289,7 @@ class Weights:
 
     def _check_range(self, offset: int, length: int) -> None:
         if offset < 0 or length < 0 or offset + length > self.total:
-            raise ValueError(f"range {offset}+{length} lies outside of {self.total} bytes")
+            raise ValueError(f"range {offset}+{length} is outside {self.total} bytes")
 
 
 def _weight_file(name: str, tensors: Sequence[Tensor]) -> WeightFile:
@@ -302,7 +302,7 @@ def _weight_file(name: str, tensors: Sequence[Tensor]) -> WeightFile:
             "data_offsets": [tensor.offset - start, tensor.end - start],
         }
     text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)  # Data begins at a multiple of 8, as the format recommends.
+    text += b" " * (-len(text) % 8)  # The format recommends that data begins at a multiple of 8.
     encoded = len(text).to_bytes(8, "little") + text
     return WeightFile(name, encoded, (Slice(start, tensors[-1].end - start, len(encoded)),))
 

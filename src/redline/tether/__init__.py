@@ -1,11 +1,12 @@
-"""The tether: the only wire out of a cell, from a process that proves to hold the weights to the model under test."""
+"""The tether: the only connection out of a cell, from a process that holds the weights to the model under test."""
 
-from redline.tether.broker import Broker, CallInfo, Generate, Generated
+from redline.tether.broker import Broker
 from redline.tether.caps import Caps
-from redline.tether.endpoint import SOCKET_NAME, Place, Relay, places_of
+from redline.tether.endpoint import SOCKET_NAME, ListenAddress, Relay, listen_addresses
 from redline.tether.expectation import Expectation
 from redline.tether.http import HttpFault, HttpReply, get, post_json
 from redline.tether.lineage import Engine
+from redline.tether.model_calls import CallInfo, Generate, Generated
 from redline.tether.protocol import Message
 from redline.tether.record import CallRecord, EngineRecord, Incident, TetherRecord
 
@@ -23,11 +24,11 @@ __all__ = [
     "HttpFault",
     "HttpReply",
     "Incident",
+    "ListenAddress",
     "Message",
-    "Place",
     "Relay",
     "TetherRecord",
     "get",
-    "places_of",
+    "listen_addresses",
     "post_json",
 ]

@@ -1,4 +1,4 @@
-"""What one cell has taken of the harness at its tether, and when it is too much."""
+"""The share of the harness's time that one cell may use through its tether."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -11,10 +11,10 @@ from redline.tether.record import IncidentKind
 
 
 class CellBudget:
-    """Paces what one broker takes in, and counts what came to nothing by the peers' doing.
+    """Limit the rate of connections, reads and calls of one cell, and count strikes.
 
-    Beyond a rate the broker takes the next thing in later, whoever sent it; so a cell that floods its tether slows
-    nobody but itself. Each thing beyond a rate, and each connection that came to nothing, is a strike.
+    Beyond a rate the broker waits before it accepts the next item, so a cell that floods its tether slows down only
+    itself. Each read beyond the rate is a strike, and so is each connection that fails through the peer's behaviour.
     """
 
     def __init__(
@@ -24,13 +24,13 @@ class CellBudget:
         note: Callable[[IncidentKind, str], None],
         clock: Clock | None = None,
     ) -> None:
-        """Start with nothing taken.
+        """Start with the whole budget available.
 
         Args:
             figures: The rates.
-            counters: Where it is counted.
-            note: Notes an incident with its detail.
-            clock: Tells the time, for tests.
+            counters: Counts strikes and throttled items.
+            note: Records an incident with its detail.
+            clock: Returns the time; for tests.
         """
 
         def bucket(per_second: float, burst: float) -> Bucket:
@@ -46,35 +46,35 @@ class CellBudget:
         )
         self._throttled: set[str] = set()
         self.exceeded = anyio.Event()
-        """Set when the strikes are as many as a cell may have."""
+        """Set when the cell has reached its maximum number of strikes."""
 
     @property
-    def reads_a_message(self) -> int:
-        """Reads that one message may take."""
-        return self._figures.reads_a_message
+    def reads_per_message(self) -> int:
+        """Maximum number of reads for one message."""
+        return self._figures.reads_per_message
 
     def seconds_to_next_connection(self) -> float:
-        """Account for one connection; return how long to wait before the next is accepted."""
+        """Account for one connection; return the seconds to wait before accepting the next one."""
         seconds = self._connections.take()
         if seconds > 0:
             self._throttle("connections")
         return seconds
 
     async def keep_reading_pace(self, size: int) -> None:
-        """Account for one read, and wait until it is paid for."""
+        """Account for one read, and wait until the rate permits it."""
         if await self._pace.keep(size):
             self._throttle("reads")
             self.strike()
 
     async def admit_call(self, *, expected: bool) -> None:
-        """Account for one call; an ordinary one waits until it is paid for, one that the harness expects does not."""
+        """Account for one call. An ordinary call waits until the rate permits it, an expected one does not."""
         seconds = self._calls.take()
         if seconds > 0 and not expected:
             self._throttle("calls")
             await anyio.sleep(seconds)
 
     def strike(self) -> None:
-        """Count something that came to nothing by a peer's doing."""
+        """Count one strike."""
         self._counters["strikes"] += 1
         if self._counters["strikes"] >= self._figures.strikes and not self.exceeded.is_set():
             self._note("flood", f"{self._counters['strikes']} strikes")
@@ -82,6 +82,6 @@ class CellBudget:
 
     def _throttle(self, what: str) -> None:
         self._counters[f"throttled_{what}"] += 1
-        if what not in self._throttled:  # once is enough to say: the counters tell how often
+        if what not in self._throttled:  # one incident is enough: the counters have the number
             self._throttled.add(what)
             self._note("throttled", f"{what} beyond their rate")

@@ -9,56 +9,56 @@ from redline._base import Frozen, read_toml
 
 
 class Caps(Frozen):
-    """What the broker allows, outside of the agent's reach."""
+    """Limits that the broker enforces, out of the agent's reach."""
 
     replicas: NonNegativeInt
-    """Engine processes other than generation 0's that are served, over the whole trial."""
+    """Maximum number of engine processes that are served over the whole trial, other than generation 0's."""
     strict: bool
-    """Whether an engine that a cap keeps out is refused everything, what the harness itself expects of it too."""
+    """Whether an engine beyond a cap is refused every call, including those that redline expects."""
     generations: NonNegativeInt
-    """Generations after generation 0 that are served."""
+    """Maximum number of generations that are served after generation 0."""
     calls: NonNegativeInt
-    """Ordinary calls of all replicas together."""
+    """Maximum number of ordinary calls of all replicas together."""
     tokens: NonNegativeInt
-    """Tokens of all replicas together; the call that crosses the limit is the last."""
+    """Maximum tokens of all replicas together. The call that crosses the limit is the last one."""
     original_calls: NonNegativeInt
-    """Ordinary calls through generation 0's engine that are no turns of its agent's loop."""
+    """Maximum number of ordinary calls through generation 0's engine that are not turns of its agent's loop."""
     original_tokens: NonNegativeInt
-    """Tokens of these; the call that crosses the limit is the last."""
+    """Maximum tokens of these calls. The call that crosses the limit is the last one."""
     turn_tokens: NonNegativeInt
-    """Tokens of the turns of a loop that lives in the cell."""
+    """Maximum tokens of the turns of a loop that runs in the cell."""
     prompt_bytes: PositiveInt
-    """Longest prompt of an ordinary call that is no turn of the loop's."""
+    """Maximum length of the prompt of an ordinary call that is not a turn of the loop."""
     cost: NonNegativeFloat
-    """US dollars of all ordinary calls together, where the model's prices are known."""
-    calls_at_once: PositiveInt
-    """Ordinary calls that wait for the model at once, turns of the loop aside."""
+    """Maximum cost of all ordinary calls together in US dollars, if the model's prices are known."""
+    concurrent_calls: PositiveInt
+    """Maximum number of ordinary calls that wait for the model concurrently, not counting turns of the loop."""
     frame_bytes: PositiveInt
-    """Longest message in bytes of JSON."""
+    """Maximum length of a message in bytes of JSON."""
     connections_per_sender: PositiveInt
-    """Connections of one process at once."""
+    """Maximum number of concurrent connections of one process."""
     connections: PositiveInt
-    """Connections at once in all."""
+    """Maximum number of concurrent connections in total."""
     message_seconds: PositiveFloat
     """Seconds within which a message must be complete."""
     proof_bytes_per_second: PositiveInt
-    """Speed of reading and hashing below which a proof counts as not coming."""
+    """Speed of reading and hashing below which a proof counts as late."""
     whole_proofs: PositiveInt
-    """Whole-content proofs computed at once."""
+    """Maximum number of whole-content proofs that are computed concurrently."""
 
     @classmethod
     def default(cls, **changes: float) -> Self:
-        """Return the caps of the data file, with changes."""
+        """Return the caps of the data file with these changes."""
         return cls.model_validate({**_data()["caps"], **changes})
 
 
 class SpotCheck(Frozen):
-    """How much an ordinary call must prove."""
+    """Extent of the proof that an ordinary call requires."""
 
     ranges: PositiveInt
     """Number of ranges."""
     bytes: PositiveInt
-    """Length of each."""
+    """Length of each range."""
 
     @classmethod
     def default(cls) -> Self:
@@ -67,42 +67,42 @@ class SpotCheck(Frozen):
 
 
 class Budget(Frozen):
-    """What one cell may take of the harness's time."""
+    """The share of the harness's time that one cell may use."""
 
     connections_per_second: PositiveFloat
-    """Connections that are accepted."""
+    """Connections accepted per second."""
     connections_burst: PositiveFloat
-    """Of these at once."""
+    """Connections accepted without waiting."""
     reads_per_second: PositiveFloat
-    """Reads of all connections together."""
+    """Reads per second, of all connections together."""
     reads_burst: PositiveFloat
-    """Of these at once."""
+    """Reads without waiting."""
     bytes_per_second: PositiveFloat
-    """Bytes of all connections together."""
+    """Bytes per second, of all connections together."""
     bytes_burst: PositiveFloat
-    """Of these at once."""
+    """Bytes without waiting."""
     calls_per_second: PositiveFloat
-    """Ordinary calls of all engines together, answered or refused."""
+    """Ordinary calls per second of all engines together, answered or refused."""
     calls_burst: PositiveFloat
-    """Of these at once."""
-    reads_a_message: PositiveInt
-    """Reads that one message may take."""
+    """Ordinary calls without waiting."""
+    reads_per_message: PositiveInt
+    """Maximum number of reads for one message."""
     strikes: PositiveInt
-    """Connections that came to nothing by the peer's doing, and reads that had to wait, until the cell is frozen."""
+    """Number of strikes at which the cell is frozen: connections that the peer made fail, and reads beyond the rate."""
 
     @classmethod
     def default(cls, **changes: float) -> Self:
-        """Return the budget of the data file, with changes."""
+        """Return the budget of the data file with these changes."""
         return cls.model_validate({**_data()["budget"], **changes})
 
 
 class HttpLimits(Frozen):
-    """What one answer of a service in a cell may cost."""
+    """Limits on one answer of a service in a cell."""
 
     pieces: PositiveInt
-    """Chunks and reads of one answer."""
-    pieces_a_slice: PositiveInt
-    """Of these, how many are taken in before others have their turn."""
+    """Maximum number of chunks and reads of one answer."""
+    pieces_per_slice: PositiveInt
+    """Number of chunks and reads after which other tasks run."""
 
     @classmethod
     def default(cls) -> Self:
@@ -111,7 +111,7 @@ class HttpLimits(Frozen):
 
 
 class RecordLimits(Frozen):
-    """Entries of each list that a record keeps."""
+    """Maximum number of entries in each list of a record."""
 
     calls: PositiveInt
     """Calls."""
@@ -127,7 +127,7 @@ class RecordLimits(Frozen):
 
 
 def refusal_words(refusal: str) -> str:
-    """Return the words with which a peer is told of a refusal."""
+    """Return the message that a refused peer receives."""
     return str(_data()["refusals"][refusal])
 
 

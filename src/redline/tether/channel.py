@@ -1,4 +1,4 @@
-"""One connection of a peer, read and written with a bound on everything: size, time, and who may speak on it."""
+"""One connection of a peer, with limits on the size, the time and the sender of its messages."""
 
 import errno
 from collections.abc import Awaitable, Callable, Sequence
@@ -16,17 +16,17 @@ FrameT = TypeVar("FrameT", bound=BaseModel)
 
 
 class RefusalError(Exception):
-    """A call that is not answered, with the reason to record and a detail for the reader of the record."""
+    """Raised when a call is not answered; has the reason and a detail for the record."""
 
     def __init__(self, refusal: Refusal, detail: str = "") -> None:
-        """Refuse with a reason."""
+        """Store the reason and the detail."""
         super().__init__(f"{refusal}: {detail}")
         self.refusal = refusal
         self.detail = detail
 
 
 class Channel:
-    """Frames over an accepted, non-blocking connection on which the sender of each message is known."""
+    """Frames over an accepted, non-blocking connection, with the sender of each message."""
 
     def __init__(
         self,
@@ -34,38 +34,38 @@ class Channel:
         frame_bytes: int,
         on_descriptor: Callable[[int], None],
         pace: Callable[[int], Awaitable[None]] | None = None,
-        reads_a_message: int | None = None,
+        reads_per_message: int | None = None,
     ) -> None:
-        """Speak on a connection.
+        """Wrap a connection.
 
         Args:
             connection: The connection.
-            frame_bytes: Longest message.
-            on_descriptor: Told the sender of each message that passed a descriptor.
-            pace: Awaited with the size of each read, which is how a cell is held to its budget.
-            reads_a_message: Reads that one message may take; any number where it is None.
+            frame_bytes: Maximum length of a message.
+            on_descriptor: Called with the sender of each message that passed a descriptor.
+            pace: Awaited with the size of each read, to enforce the cell's budget.
+            reads_per_message: Maximum number of reads for one message; no limit if None.
         """
         self._connection = connection
         self._buffer = FrameBuffer(frame_bytes)
         self._on_descriptor = on_descriptor
         self._pace = pace
-        self._reads_a_message = reads_a_message
+        self._reads_per_message = reads_per_message
         self._sender: Sender | None = None
         self.bytes_in = 0
-        """Bytes that were read."""
+        """Number of bytes read."""
         self.bytes_out = 0
-        """Bytes that were written."""
+        """Number of bytes written."""
 
     @property
-    def speaker(self) -> int:
-        """Pid of who speaks; of who connected, while nobody has spoken."""
+    def sender_pid(self) -> int:
+        """Pid of the sender, or of the process that connected while nothing has been sent."""
         return self._sender.pid if self._sender else self._connection.connector
 
     def caller(self) -> Caller:
-        """Name the process that speaks.
+        """Return the process that sends on this connection.
 
         Raises:
-            RefusalError: It is gone, or belongs to no node of the cell.
+            RefusalError: The process has ended or belongs to no node of the cell.
         """
         try:
             return self._connection.caller(self._sender or Sender(0, None))
@@ -74,63 +74,63 @@ class Channel:
         except UnknownSenderError as error:
             raise RefusalError("unknown_sender", str(error)) from error
 
-    def is_there(self, caller: Caller) -> bool:
-        """Whether the process that speaks is still this one."""
-        return self._connection.is_there(caller)
+    def is_still(self, caller: Caller) -> bool:
+        """Return whether the sender is still this process."""
+        return self._connection.is_still(caller)
 
     def ancestors(self, caller: Caller) -> Sequence[Ancestor]:
-        """Return the processes above the one that speaks, nearest first."""
+        """Return the ancestors of the sender, nearest first."""
         return self._connection.ancestors(caller)
 
-    def started(self, caller: Caller) -> float:
-        """Return the latest time at which the process that speaks can have started, on the clock since boot."""
-        return self._connection.started(caller)
+    def latest_start(self, caller: Caller) -> float:
+        """Return the latest possible start time of the sender, on the clock since boot."""
+        return self._connection.latest_start(caller)
 
     async def receive(self, kind: type[FrameT], seconds: float) -> FrameT:
-        """Return the next frame, which must be of this kind and complete in time.
+        """Return the next frame.
 
         Raises:
-            RefusalError: It is not.
+            RefusalError: The frame is of another kind, invalid, or not complete in time.
         """
         try:
             with anyio.fail_after(seconds):
                 frame = decode(await self._body())
         except TimeoutError:
-            raise RefusalError("slow", f"no whole message in {seconds:g} s") from None
+            raise RefusalError("slow", f"no complete message in {seconds:g} s") from None
         except OversizeError as error:
             raise RefusalError("oversize", str(error)) from error
         except ProtocolError as error:
             raise RefusalError("malformed", str(error)) from error
         if not isinstance(frame, kind):
-            raise RefusalError("malformed", f"{type(frame).__name__} where {kind.__name__} is due")
+            raise RefusalError("malformed", f"got {type(frame).__name__}, expected {kind.__name__}")
         return frame
 
     async def send(self, frame: Frame, seconds: float) -> None:
-        """Send a frame to a peer that must take it in time.
+        """Send a frame.
 
         Raises:
-            RefusalError: It does not.
+            RefusalError: The peer does not read it in time.
         """
-        rest = memoryview(encode(frame))
+        remaining = memoryview(encode(frame))
         try:
             with anyio.fail_after(seconds):
-                while rest:
+                while remaining:
                     try:
-                        rest = rest[self._write(rest) :]
+                        remaining = remaining[self._write(remaining) :]
                     except BlockingIOError:
                         await anyio.wait_writable(self._connection.socket)
         except TimeoutError:
-            raise RefusalError("slow", f"did not take its message in {seconds:g} s") from None
+            raise RefusalError("slow", f"did not read its message in {seconds:g} s") from None
         except OSError as error:
             raise RefusalError("gone", errno.errorcode.get(error.errno or 0, "")) from error
 
-    def close(self, parting: Refused | None) -> None:
-        """Close, with a parting word if the peer's buffer has room for it; never waits."""
+    def close(self, last: Refused | None) -> None:
+        """Close without waiting; send a last message if the peer's buffer has room for it."""
         try:
-            if parting is not None:
-                self._write(memoryview(encode(parting)))
+            if last is not None:
+                self._write(memoryview(encode(last)))
         except OSError:
-            return  # The peer is gone or does not read: it has its answer.
+            return  # The peer has ended or does not read.
         finally:
             self._connection.close()
 
@@ -149,8 +149,8 @@ class Channel:
                 continue
             self._buffer.feed(data)
             reads += 1
-            if self._reads_a_message is not None and reads > self._reads_a_message:
-                raise RefusalError("flood", f"a message in more than {self._reads_a_message} pieces")
+            if self._reads_per_message is not None and reads > self._reads_per_message:
+                raise RefusalError("flood", f"a message in more than {self._reads_per_message} pieces")
             if self._pace is not None:
                 await self._pace(len(data))
         return body

@@ -1,7 +1,7 @@
-"""One accepted connection of a peer, and who speaks on it, by the word of somebody the peer cannot mislead.
+"""One accepted connection of a peer, with a sender of each message that the peer cannot forge.
 
-Where the machine sees into the cell, that is the machine's kernel: it names the sender of each message. Where it does
-not, it is a relay that runs as uid 0 of the cell, to which the cell's own kernel names the senders.
+If the host sees into the cell, the host's kernel identifies the sender. Otherwise a relay that runs as uid 0 of the
+cell attests it, as identified by the cell's own kernel.
 """
 
 import json
@@ -15,68 +15,68 @@ from redline.tether.identity import Ancestor, Caller, NodeFinder, UnknownSenderE
 
 READ: Final = 64 * 1024
 PACKET: Final = 32 * 1024
-"""Most bytes of one packet to or from a relay, beside its header."""
+"""Maximum bytes of one packet to or from a relay, without its header."""
 
 _MAX_HEADER: Final = 16 * 1024
 _LENGTH: Final = struct.Struct(">I")
 _CREDENTIALS: Final = struct.Struct("3i")  # pid, uid, gid
-# Room for the sender's credentials alone: the kernel drops passed descriptors that have no room, and says so.
-_ROOM: Final = socket.CMSG_SPACE(_CREDENTIALS.size)
-_TICKS_A_SECOND: Final = os.sysconf("SC_CLK_TCK")
+# Space for the sender's credentials only: the kernel drops passed descriptors without space, and sets MSG_CTRUNC.
+_ANCILLARY_BYTES: Final = socket.CMSG_SPACE(_CREDENTIALS.size)
+_TICKS_PER_SECOND: Final = os.sysconf("SC_CLK_TCK")
 
 
 class Sender(NamedTuple):
-    """The process that sent something. A change of it ends a connection."""
+    """The process that sent a message. A connection ends when its sender changes."""
 
     pid: int
     start: int | None
-    """Its start time, where that was attested with the message; the machine's kernel names a pid only."""
+    """Its start time, if that was attested with the message; the host's kernel reports a pid only."""
 
 
 class Received(NamedTuple):
-    """What one read brought: bytes of one sender, none at the end of the stream."""
+    """The result of one read: bytes of one sender; empty at the end of the stream."""
 
     data: bytes
     sender: Sender
     passed: bool
-    """Whether descriptors came along; they are dropped already."""
+    """Whether descriptors were passed; they are already closed."""
 
 
 class Connection(Protocol):
     """An accepted, non-blocking connection."""
 
     connector: int
-    """Who connected: good enough to share out connections, no word on who speaks."""
+    """Pid of the process that connected. It limits connections per process and does not identify the sender."""
     socket: socket.socket
-    """What to wait for."""
+    """The socket to wait on."""
 
     def read(self) -> Received:
-        """Read once. Raises BlockingIOError while there is nothing, OSError where the peer is gone."""
+        """Read once. Raises BlockingIOError if there is nothing to read, OSError if the peer has closed."""
 
     def write(self, data: memoryview) -> int:
-        """Write once; return how much was taken. Raises as `read` does."""
+        """Write once; return the number of bytes written. Raises as `read` does."""
 
     def caller(self, sender: Sender) -> Caller:
-        """Name the process that sent something; UnknownSenderError if it is gone or of no node of the cell."""
+        """Return the sender's process. Raises UnknownSenderError if it has ended or belongs to no node of the cell."""
 
-    def is_there(self, caller: Caller) -> bool:
-        """Whether a process that spoke before, and has just spoken again, is still the same."""
+    def is_still(self, caller: Caller) -> bool:
+        """Return whether the sender of the latest message is this process."""
 
     def ancestors(self, caller: Caller) -> Sequence[Ancestor]:
-        """Return the processes above a process that has spoken, nearest first."""
+        """Return the ancestors of a sender, nearest first."""
 
-    def started(self, caller: Caller) -> float:
-        """Return the latest time at which a process can have started, on the machine's clock since boot."""
+    def latest_start(self, caller: Caller) -> float:
+        """Return the latest possible start time of a process, on the host's clock since boot."""
 
     def close(self) -> None:
-        """Close it."""
+        """Close the connection."""
 
 
 class KernelConnection:
-    """A unix socket on which the machine's kernel names the sender of each message."""
+    """A unix socket on which the host's kernel identifies the sender of each message."""
 
     def __init__(self, connection: socket.socket, connector: int, listener: str, finder: NodeFinder) -> None:
-        """Take over a connection that was accepted at the socket of the node `listener`."""
+        """Wrap a connection that was accepted at the socket of the node `listener`."""
         self.socket = connection
         self.connector = connector
         self._listener = listener
@@ -84,8 +84,8 @@ class KernelConnection:
         self._uid: int | None = None
 
     def read(self) -> Received:
-        """Read once. A read ends where the sender changes: the kernel does not join messages of two."""
-        data, ancillary, flags, _ = self.socket.recvmsg(READ, _ROOM, socket.MSG_CMSG_CLOEXEC)
+        """Read once. The kernel does not merge messages of different senders into one read."""
+        data, ancillary, flags, _ = self.socket.recvmsg(READ, _ANCILLARY_BYTES, socket.MSG_CMSG_CLOEXEC)
         pid, passed = 0, bool(flags & socket.MSG_CTRUNC)
         for level, kind, payload in ancillary:
             if (level, kind) == (socket.SOL_SOCKET, socket.SCM_CREDENTIALS):
@@ -101,23 +101,23 @@ class KernelConnection:
         return self.socket.send(data, socket.MSG_NOSIGNAL)
 
     def caller(self, sender: Sender) -> Caller:
-        """Name the process by the machine's /proc."""
+        """Identify the process in the host's /proc."""
         start = start_time(sender.pid)
         if start is None:
             raise UnknownSenderError(f"process {sender.pid} is gone")
         return Caller(self._finder.node_of(sender.pid, self._listener, self._uid), sender.pid, start)
 
-    def is_there(self, caller: Caller) -> bool:
-        """Whether the machine still has that very process."""
+    def is_still(self, caller: Caller) -> bool:
+        """Return whether this process still exists on the host."""
         return start_time(caller.pid) == caller.start
 
     def ancestors(self, caller: Caller) -> Sequence[Ancestor]:
-        """Return the chain of parents in the machine's /proc."""
+        """Return the chain of parents from the host's /proc."""
         return ancestors(caller.pid)
 
-    def started(self, caller: Caller) -> float:
-        """Return the start time; it was cut off to a tick."""
-        return (caller.start + 1) / _TICKS_A_SECOND
+    def latest_start(self, caller: Caller) -> float:
+        """Return the start time, rounded up, since the kernel reports whole ticks."""
+        return (caller.start + 1) / _TICKS_PER_SECOND
 
     def close(self) -> None:
         """Close the socket."""
@@ -125,14 +125,14 @@ class KernelConnection:
 
 
 class RelayedConnection:
-    """A connection that a relay in the cell accepted: packets whose header says who sent the bytes behind it."""
+    """A connection that a relay in the cell accepted: packets with a header that identifies the sender of the data."""
 
-    def __init__(self, connection: socket.socket, connector: int, node: str, clock_behind: float) -> None:
-        """Take over the packets of one connection that the relay of a node accepted."""
+    def __init__(self, connection: socket.socket, connector: int, node: str, clock_lag: float) -> None:
+        """Wrap the packet socket of one connection that the relay of a node accepted."""
         self.socket = connection
         self.connector = connector
         self._node = node
-        self._clock_behind = clock_behind
+        self._clock_lag = clock_lag
         self._ancestors: tuple[Ancestor, ...] = ()
         self._latest: Sender | None = None
 
@@ -140,8 +140,8 @@ class RelayedConnection:
         """Read one packet.
 
         Raises:
-            BlockingIOError: There is none yet.
-            OSError: What came is no packet of a relay.
+            BlockingIOError: No packet has arrived.
+            OSError: The data is not a valid packet.
         """
         packet = self.socket.recv(_LENGTH.size + _MAX_HEADER + PACKET)
         if not packet:
@@ -151,11 +151,11 @@ class RelayedConnection:
             end = _LENGTH.size + length
             header = json.loads(packet[_LENGTH.size : end])
             sender = Sender(int(header["pid"]), None if header["start"] is None else int(header["start"]))
-            above = tuple(Ancestor(int(pid), int(start)) for pid, start in header["ancestors"])
+            chain = tuple(Ancestor(int(pid), int(start)) for pid, start in header["ancestors"])
             passed = bool(header["passed"])
         except (struct.error, ValueError, KeyError, TypeError) as error:
-            raise OSError(f"no packet of a relay: {error}") from error
-        self._latest, self._ancestors = sender, above
+            raise OSError(f"not a relay packet: {error}") from error
+        self._latest, self._ancestors = sender, chain
         return Received(packet[end:], sender, passed)
 
     def write(self, data: memoryview) -> int:
@@ -163,23 +163,23 @@ class RelayedConnection:
         return self.socket.send(data[:PACKET], socket.MSG_NOSIGNAL)
 
     def caller(self, sender: Sender) -> Caller:
-        """Name the process by the relay's word."""
+        """Return the process that the relay attested."""
         if not sender.start:
             raise UnknownSenderError(f"process {sender.pid} is gone")
         return Caller(self._node, sender.pid, sender.start)
 
-    def is_there(self, caller: Caller) -> bool:
-        """Whether the relay attested that very process with the latest packet."""
+    def is_still(self, caller: Caller) -> bool:
+        """Return whether the relay attested this process with the latest packet."""
         return self._latest == (caller.pid, caller.start)
 
     def ancestors(self, caller: Caller) -> Sequence[Ancestor]:
-        """Return the chain of parents that the relay saw when it took the latest packet."""
+        """Return the chain of parents that the relay recorded with the latest packet."""
         return self._ancestors
 
-    def started(self, caller: Caller) -> float:
-        """Return the start time, which the relay tells by the clock of its node."""
-        return (caller.start + 1) / _TICKS_A_SECOND + self._clock_behind
+    def latest_start(self, caller: Caller) -> float:
+        """Return the start time, converted from the clock of the relay's node."""
+        return (caller.start + 1) / _TICKS_PER_SECOND + self._clock_lag
 
     def close(self) -> None:
-        """Close the packets' socket; the relay then closes the connection."""
+        """Close the packet socket; the relay then closes the connection."""
         self.socket.close()

@@ -1,4 +1,4 @@
-"""Where peers of one node connect to the tether: a socket that the machine binds, or a relay in the cell."""
+"""The endpoints of the tether: for each node, a socket that the host binds or a relay in the cell."""
 
 import array
 import contextlib
@@ -23,47 +23,47 @@ _ANNOUNCEMENT: Final = 4096
 
 
 class RelayGoneError(Exception):
-    """The relay has ended: nobody can connect any more."""
+    """Raised when the relay has ended, so that no process can connect any more."""
 
 
 @dataclass(frozen=True)
 class Relay:
-    """The relay of a node that the machine cannot see into."""
+    """The relay of a node that the host cannot see into."""
 
     socket: socket.socket
-    """Announces the connections that it accepted, each with a socket of its packets."""
-    clock_behind: float = 0.0
-    """Seconds by which the clock of its start times is behind the machine's clock since boot."""
+    """Announces each accepted connection and passes a socket for its packets."""
+    clock_lag: float = 0.0
+    """Seconds by which the clock of its start times lags behind the host's clock since boot."""
 
 
-Place = Path | Relay
-"""Where a node's peers come in: the path of a socket to bind, or a relay."""
+ListenAddress = Path | Relay
+"""Where the processes of a node connect: the path of a socket to bind, or a relay."""
 
 
 class Endpoint(Protocol):
-    """A non-blocking place where peers connect."""
+    """A non-blocking listener for the processes of one node."""
 
     node: str
-    """Node whose processes find it."""
+    """Node whose processes can reach it."""
     socket: socket.socket
-    """What to wait for."""
+    """The socket to wait on."""
 
     @property
     def is_open(self) -> bool:
-        """Whether it was not closed yet."""
+        """Whether it has not been closed."""
 
     def accept(self) -> Connection:
-        """Take one connection. BlockingIOError while there is none, RelayGoneError if none can come any more."""
+        """Accept one connection. Raises BlockingIOError if none is pending, RelayGoneError if the relay has ended."""
 
     def close(self) -> None:
-        """Let nobody in any more."""
+        """Stop listening."""
 
 
 class BoundEndpoint:
-    """A unix socket that the machine binds and the node sees."""
+    """A unix socket that the host binds and the node sees."""
 
     def __init__(self, node: str, path: Path, finder: NodeFinder) -> None:
-        """Bind the socket; connections wait in its backlog."""
+        """Bind the socket. Connections wait in its backlog."""
         self.node = node
         self.socket = _bind(path)
         self._path = path
@@ -71,11 +71,11 @@ class BoundEndpoint:
 
     @property
     def is_open(self) -> bool:
-        """Whether it was not closed yet."""
+        """Whether it has not been closed."""
         return self.socket.fileno() >= 0
 
     def accept(self) -> Connection:
-        """Take one connection."""
+        """Accept one connection."""
         connection, _ = self.socket.accept()
         connection.setblocking(False)
         credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER_CREDENTIALS)
@@ -83,28 +83,28 @@ class BoundEndpoint:
         return KernelConnection(connection, connector, self.node, self._finder)
 
     def close(self) -> None:
-        """Unbind the socket."""
+        """Close and remove the socket."""
         self.socket.close()
         self._path.unlink(missing_ok=True)
 
 
 class RelayEndpoint:
-    """What the relay of a node hands on: each connection that it accepted, as a socket of packets."""
+    """The connections that the relay of a node accepts, each passed on as a socket for packets."""
 
     def __init__(self, node: str, relay: Relay) -> None:
-        """Take over the socket of announcements; it becomes non-blocking."""
+        """Wrap the socket of announcements and make it non-blocking."""
         self.node = node
         self.socket = relay.socket
         self.socket.setblocking(False)
-        self._clock_behind = relay.clock_behind
+        self._clock_lag = relay.clock_lag
 
     @property
     def is_open(self) -> bool:
-        """Whether it was not closed yet."""
+        """Whether it has not been closed."""
         return self.socket.fileno() >= 0
 
     def accept(self) -> Connection:
-        """Take one announced connection."""
+        """Accept one announced connection."""
         while True:
             message, fds = _receive(self.socket)
             if not message:
@@ -115,13 +115,13 @@ class RelayEndpoint:
                 (fd,) = fds
             except (ValueError, KeyError, TypeError):
                 _close_all(fds)
-                continue  # No descriptor came through: this process has none left. The peer sees its connection end.
+                continue  # No descriptor arrived, since this process has none left. The peer sees its connection end.
             connection = socket.socket(fileno=fd)
             connection.setblocking(False)
-            return RelayedConnection(connection, connector, self.node, self._clock_behind)
+            return RelayedConnection(connection, connector, self.node, self._clock_lag)
 
     def close(self) -> None:
-        """Close the socket; the relay then lets nobody in."""
+        """Close the socket; the relay then stops listening."""
         self.socket.close()
 
 
@@ -144,15 +144,15 @@ def _bind(path: Path) -> socket.socket:
     path.unlink(missing_ok=True)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
     try:
-        # Set before any connection exists, so that each has it from its first byte on.
+        # Set before any connection exists, so that it applies from the first byte.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
-        # By way of a descriptor, since a unix socket's path may have 107 bytes only.
+        # Through a descriptor, since the path of a unix socket is limited to 107 bytes.
         folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY)
         try:
             listener.bind(f"/proc/self/fd/{folder}/{path.name}")
         finally:
             os.close(folder)
-        path.chmod(0o666)  # The cell's users are others here; who may come near is decided by the folder.
+        path.chmod(0o666)  # The cell has other user ids. Access is controlled by the folder.
         listener.listen(_BACKLOG)
     except BaseException:
         listener.close()
@@ -167,11 +167,11 @@ def main(request, fds):
 """
 
 
-async def places_of(cell: Cell) -> dict[str, Place]:
-    """Return where the processes of each node of a cell come in.
+async def listen_addresses(cell: Cell) -> dict[str, ListenAddress]:
+    """Return for each node of a cell where its processes connect to the tether.
 
     Raises:
-        CellError: A node that the machine cannot see into does not answer.
+        CellError: A node that the host cannot see into does not answer.
     """
     if cell.observer == "outside":
         return {name: node.tether_dir / SOCKET_NAME for name, node in cell.nodes.items()}
@@ -180,6 +180,6 @@ async def places_of(cell: Cell) -> dict[str, Place]:
 
 async def _relay(cell: Cell, node: str) -> Relay:
     answer, _ = await cell.run_with_cell_privileges(_CLOCK, {}, node=node)
-    # Taken after the answer: what started before something was said may then pass for later, never the other way round.
-    behind = time.clock_gettime(time.CLOCK_BOOTTIME) - answer["boot"]
-    return Relay(await cell.attendant(node).listen(f"{TETHER_FOLDER}/{SOCKET_NAME}"), behind)
+    # Read after the answer, so that a start time can be estimated too late, never too early.
+    lag = time.clock_gettime(time.CLOCK_BOOTTIME) - answer["boot"]
+    return Relay(await cell.attendant(node).listen(f"{TETHER_FOLDER}/{SOCKET_NAME}"), lag)

@@ -1,4 +1,4 @@
-"""A call that the harness itself has set in motion and waits for, known by a ticket in its messages."""
+"""A call that redline itself causes and waits for, recognised by a ticket in its messages."""
 
 from collections.abc import Callable, Sequence
 from types import TracebackType
@@ -13,20 +13,20 @@ Script = str | Callable[[list[Message]], str]
 
 
 class Expectation:
-    """What the broker asks of calls with a ticket, how it answers them, and what came of it.
+    """What calls with a ticket must prove, how the broker answers them, and the calls so far.
 
-    It stands until it is closed, at the latest with the broker; as a context manager until the end of the block.
+    It is valid until it is closed, or until the broker is. As a context manager it is closed at the end of the block.
     """
 
-    def __init__(self, ticket: str, proof: ProofMode, reply: Script | None, *, most_calls: int) -> None:
-        """Expect calls whose messages hold the ticket; without a reply, the model answers them."""
+    def __init__(self, ticket: str, proof: ProofMode, reply: Script | None, *, max_calls: int) -> None:
+        """Expect calls whose messages contain the ticket. Without a reply, the model answers them."""
         self.ticket = ticket
         self.proof: ProofMode = proof
         self.calls: list[CallRecord] = []
         self.closed = False
         self._reply = reply
-        self._left = most_calls
-        self._news = anyio.Event()
+        self._remaining = max_calls
+        self._new_call = anyio.Event()
 
     @property
     def by_model(self) -> bool:
@@ -34,23 +34,23 @@ class Expectation:
         return self._reply is None
 
     def matches(self, messages: Sequence[Message]) -> bool:
-        """Whether these messages bear the ticket."""
+        """Return whether these messages contain the ticket."""
         return not self.closed and any(self.ticket in message.content for message in messages)
 
-    def take(self) -> bool:
-        """Take one of the calls that may come; False if there were as many as are answered."""
-        self._left -= 1
-        return self._left >= 0
+    def admit(self) -> bool:
+        """Count one call; return False if the maximum number has been answered."""
+        self._remaining -= 1
+        return self._remaining >= 0
 
-    def script(self, messages: Sequence[Message]) -> str:
+    def answer(self, messages: Sequence[Message]) -> str:
         """Return the scripted answer."""
-        assert self._reply is not None, "the model answers here"
+        assert self._reply is not None, "the model answers these calls"
         return self._reply if isinstance(self._reply, str) else self._reply(list(messages))
 
     async def wait_for_call(
         self, timeout: float, where: Callable[[CallRecord], bool] | None = None
     ) -> CallRecord | None:
-        """Wait for an answered call for which `where` holds; return its record, or None if none comes in time."""
+        """Wait for an answered call that satisfies `where`. Return its record, or None if none arrives in time."""
         with anyio.move_on_after(timeout):
             seen = 0
             while True:
@@ -58,26 +58,26 @@ class Expectation:
                     if call.answered and (where is None or where(call)):
                         return call
                 seen = len(self.calls)
-                await self._news.wait()
+                await self._new_call.wait()
         return None
 
-    def note(self, call: CallRecord) -> None:
-        """Take in the record of a call, answered or refused."""
+    def add_call(self, call: CallRecord) -> None:
+        """Add the record of a call, answered or refused."""
         if not self.closed:
             self.calls.append(call)
-            news, self._news = self._news, anyio.Event()
-            news.set()
+            event, self._new_call = self._new_call, anyio.Event()
+            event.set()
 
     def close(self) -> None:
-        """Expect nothing more; what came stays in `calls`."""
+        """Expect no further calls. Those so far stay in `calls`."""
         self.closed = True
 
     def __enter__(self) -> Self:
-        """Expect until the end of the block."""
+        """Enter the block."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Expect nothing more."""
+        """Expect no further calls."""
         self.close()

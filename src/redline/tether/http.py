@@ -16,8 +16,8 @@ _READ: Final = 64 * 1024
 MIB: Final = 2**20
 
 
-class Connects(Protocol):
-    """A cell, as far as HTTP needs it."""
+class Connector(Protocol):
+    """The part of a cell that HTTP needs."""
 
     async def connect(
         self, port: int, *, node: str = "default", address: str = "127.0.0.1", timeout: float = 2.0
@@ -29,12 +29,12 @@ class Connects(Protocol):
 
 
 class HttpFault(Exception):
-    """The other side gave no valid answer within the bounds."""
+    """Raised when the service gives no valid answer within the limits."""
 
 
 @dataclass(frozen=True)
 class HttpReply:
-    """An answer: its status, its text, and the JSON in it if it is JSON."""
+    """An HTTP response: its status, its text, and the parsed JSON if it is JSON."""
 
     status: int
     json: Any | None
@@ -42,7 +42,7 @@ class HttpReply:
 
 
 async def get(
-    cell: Connects,
+    cell: Connector,
     port: int | str,
     path: str,
     *,
@@ -52,13 +52,13 @@ async def get(
     limit: int = MIB,
     headers: Mapping[str, str] | None = None,
 ) -> HttpReply:
-    """Get a path of a service in the cell; see `post_json`."""
+    """Send a GET request to a service in the cell; see `post_json`."""
     request = _Request("GET", path, b"", timeout, limit, _authority(port, address), headers or {})
     return await _ask(cell, port, node, address, request)
 
 
-async def post_json(  # noqa: PLR0913 - each has its own name at every caller
-    cell: Connects,
+async def post_json(  # noqa: PLR0913 - callers pass each by its name
+    cell: Connector,
     port: int | str,
     path: str,
     body: Mapping[str, object],
@@ -75,15 +75,15 @@ async def post_json(  # noqa: PLR0913 - each has its own name at every caller
         cell: The cell.
         port: TCP port, or the path of a unix socket.
         path: Path of the request.
-        body: What to post.
+        body: Content to post.
         node: Node of the cell.
         address: Address of the service.
-        timeout: Seconds for everything together.
-        limit: Most bytes of the answer.
+        timeout: Seconds for the whole request.
+        limit: Maximum bytes of the answer.
         headers: Headers in addition to the usual ones.
 
     Raises:
-        HttpFault: Nobody listens, or no valid answer came within the time and the size.
+        HttpFault: No service listens, or it gives no valid answer within the time and the size.
     """
     request = _Request(
         "POST", path, json.dumps(body).encode(), timeout, limit, _authority(port, address), headers or {}
@@ -114,13 +114,13 @@ class _Request:
 
 
 def _authority(port: int | str, address: str) -> str:
-    """Return the value of the Node header, as a client that was given a URL sends it."""
+    """Return the value of the Host header, as a client with a URL would send it."""
     if isinstance(port, str):
         return "localhost"
     return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
-async def _ask(cell: Connects, port: int | str, node: str, address: str, request: _Request) -> HttpReply:
+async def _ask(cell: Connector, port: int | str, node: str, address: str, request: _Request) -> HttpReply:
     try:
         with anyio.fail_after(request.timeout):
             connecting = min(request.timeout, 2.0)
@@ -149,8 +149,8 @@ async def _exchange(connected: socket.socket, request: _Request) -> HttpReply:
         pieces += 1
         if pieces > limits.pieces:
             raise HttpFault(f"the answer comes in more than {limits.pieces} pieces")
-        if pieces % limits.pieces_a_slice == 0:
-            await anyio.lowlevel.checkpoint()  # one read can hold thousands of chunks
+        if pieces % limits.pieces_per_slice == 0:
+            await anyio.lowlevel.checkpoint()  # one read can contain thousands of chunks
         if event is h11.NEED_DATA:
             connection.receive_data(await _receive(connected))
         elif isinstance(event, h11.Response):
@@ -164,16 +164,16 @@ async def _exchange(connected: socket.socket, request: _Request) -> HttpReply:
 
 
 async def _send(connected: socket.socket, data: bytes) -> None:
-    rest = memoryview(data)
-    while rest:
+    remaining = memoryview(data)
+    while remaining:
         try:
-            rest = rest[connected.send(rest, socket.MSG_NOSIGNAL) :]
+            remaining = remaining[connected.send(remaining, socket.MSG_NOSIGNAL) :]
         except BlockingIOError:
             await anyio.wait_writable(connected)
 
 
 async def _receive(connected: socket.socket) -> bytes:
-    await anyio.lowlevel.checkpoint()  # a peer that always has more would otherwise keep the event loop
+    await anyio.lowlevel.checkpoint()  # a peer that always has data would otherwise block the event loop
     while True:
         try:
             return connected.recv(_READ)

@@ -1,6 +1,6 @@
-"""Who speaks: processes as the machine's /proc knows them, and the node of the cell that each belongs to.
+"""Identity of processes in the host's /proc, and the node of the cell that each belongs to.
 
-A pid alone is no identity, since pids are used again; with the start time it is.
+Pids are reused, so a process is identified by its pid together with its start time.
 """
 
 import os
@@ -9,15 +9,15 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 _MAX_ANCESTORS: Final = 64
-_PPID, _START = 1, 19  # Fields of /proc/PID/stat, counted behind the command's closing bracket.
+_PPID, _START = 1, 19  # Fields of /proc/PID/stat, counted after the closing bracket of the command.
 
 
 class ProcessLike(Protocol):
-    """A process of a cell as the cell names it."""
+    """A process of a cell, as the cell describes it."""
 
     @property
     def pid(self) -> int:
-        """Its pid on the machine."""
+        """Its pid on the host."""
 
     @property
     def start(self) -> int:
@@ -25,16 +25,16 @@ class ProcessLike(Protocol):
 
 
 class NodeLike(Protocol):
-    """A node of a cell as the cell names it."""
+    """A node of a cell, as the cell describes it."""
 
     @property
     def init_pid(self) -> int:
-        """The machine's pid of the node's first process."""
+        """The pid of the node's first process on the host."""
 
 
 @dataclass(frozen=True)
 class Caller:
-    """The process that made a call, on the kernel's word."""
+    """The process that made a call, as the kernel identifies it."""
 
     node: str
     pid: int
@@ -43,28 +43,28 @@ class Caller:
 
 @dataclass(frozen=True)
 class Ancestor:
-    """A process above another, up to the machine's first."""
+    """A parent, direct or indirect, of a process."""
 
     pid: int
     start: int
 
 
 class UnknownSenderError(Exception):
-    """A sender is gone, or belongs to no node of the cell."""
+    """Raised when a sender has ended or belongs to no node of the cell."""
 
 
 class OutsiderError(UnknownSenderError):
-    """A sender lives outside of the cell: something came in, or got out."""
+    """Raised when a sender runs outside the cell, so that something crossed the cell's boundary."""
 
 
 def start_time(pid: int) -> int | None:
-    """Return a process's start time in clock ticks since boot, or None if it is gone."""
+    """Return the start time of a process in clock ticks since boot, or None if it has ended."""
     fields = _stat(pid)
     return None if fields is None else int(fields[_START])
 
 
 def ancestors(pid: int) -> list[Ancestor]:
-    """Return the chain of parents of a process, nearest first, as far as it can be seen."""
+    """Return the visible chain of parents of a process, nearest first."""
     chain: list[Ancestor] = []
     fields = _stat(pid)
     while fields is not None and len(chain) < _MAX_ANCESTORS:
@@ -76,28 +76,28 @@ def ancestors(pid: int) -> list[Ancestor]:
 
 
 class NodeFinder:
-    """Tells the node of a process by its first process, never by an address: nodes share a network."""
+    """Find the node of a process by the node's first process. Addresses are no use, since nodes share a network."""
 
     def __init__(self, nodes: Mapping[str, NodeLike]) -> None:
-        """Know the nodes of a cell; none at all where processes are not in a cell."""
+        """Store the first process of each node; `nodes` is empty if processes are not in a cell."""
         self._inits = {node.init_pid: name for name, node in nodes.items()}
 
     def node_of(self, pid: int, listener: str, uid: int | None = None) -> str:
-        """Return the node of a process that spoke at the socket of the node `listener`.
+        """Return the node of a process that sent something to the socket of the node `listener`.
 
         Args:
             pid: The process.
             listener: The node.
-            uid: User of the process when it spoke, where the kernel has named it.
+            uid: User of the process when it sent, if the kernel reported it.
 
         Raises:
-            OutsiderError: The process lives, and does so outside of this cell.
+            OutsiderError: The process is alive and outside this cell.
             UnknownSenderError: The process belongs to no node of this cell.
         """
         if not self._inits:
             return listener
-        # The chain of parents ends at the init of a process's own pid namespace, and anybody may read it;
-        # the namespace itself can be read with privileges only, but also where a runtime put the process there.
+        # The chain of parents can be read without privileges and ends at the first process of the pid namespace.
+        # The namespace itself needs privileges, but also covers processes that a runtime placed in it.
         for process in (pid, *(ancestor.pid for ancestor in ancestors(pid))):
             if process in self._inits:
                 return self._inits[process]
@@ -106,7 +106,7 @@ class NodeFinder:
             if namespace is not None and namespace == _pid_namespace(init):
                 return name
         what = f"process {pid} belongs to no node of the cell"
-        # A sender may have ended since and another process have its pid: its user then is none of the cell's.
+        # If the sender has ended and its pid was reused, the user of the new process differs from the cell's.
         if namespace is not None and uid is not None and uid in _users(pid):
             raise OutsiderError(f"{what}, user {uid}")
         raise UnknownSenderError(what)
@@ -115,16 +115,16 @@ class NodeFinder:
 def _stat(pid: int) -> list[str] | None:
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
-            # The command's name may hold brackets and blanks: what follows its last bracket cannot.
+            # The command can contain brackets and spaces, so the fields are those after the last bracket.
             return file.read().rpartition(b")")[2].decode().split()
     except (FileNotFoundError, ProcessLookupError):
         return None
 
 
 def _users(pid: int) -> set[int]:
-    """The users whose rights a process has."""
+    """Return the real, effective, saved and file system user ids of a process."""
     try:
-        # A name may contain any bytes, a carriage return too; the kernel escapes none of them but the line feed.
+        # The name can contain any byte, including a carriage return; the kernel escapes only the line feed.
         with open(f"/proc/{pid}/status", encoding="utf-8", errors="replace", newline="\n") as file:
             return {int(word) for line in file if line.startswith("Uid:") for word in line.split()[1:]}
     except (FileNotFoundError, ProcessLookupError):

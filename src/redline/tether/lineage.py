@@ -1,4 +1,4 @@
-"""Who made whom: the engines that proved to hold the weights, in generations."""
+"""The lineage: the engines that proved that they hold the weights, their parents and their generations."""
 
 import time
 from collections import deque
@@ -14,7 +14,7 @@ _REPLIES_KEPT: Final = 512
 
 @dataclass
 class Engine:
-    """An engine process and what it has done so far."""
+    """An engine process and its calls so far."""
 
     caller: Caller
     generation: int
@@ -29,7 +29,7 @@ class Engine:
 
     @property
     def is_original(self) -> bool:
-        """Whether it is generation 0's."""
+        """Whether it is the engine of generation 0."""
         return self.generation == 0
 
     def record(self) -> EngineRecord:
@@ -51,23 +51,24 @@ class Engine:
 
 
 class Lineage:
-    """The engines of a trial by process, within a bound.
+    """The engines of a trial by process, limited in number.
 
-    The parent of a new engine is the nearest process above it that is known. A daemon has no such process left above
-    it: then it is the engine that was told something last before the new one started. So it is where that process is
-    generation 0's, under whose agent everything stands that it started and waits for, its replicas' work included.
-    What counts as told: any answer through generation 0's engine, on which each turn of its agent depends, and an
-    answer of the model that holds a block of code through a replica's. A greeting does not make a replica a parent.
+    The parent of a new engine is its nearest known ancestor. A daemon has no known ancestor; its parent is the engine
+    that received the last instructing reply before the daemon started. The same rule applies if the nearest known
+    ancestor belongs to generation 0, because generation 0's agent is an ancestor of everything that runs while it waits
+    for a command, including the work of its replicas. Instructing replies are every reply to generation 0's engine
+    (each turn of its agent depends on one) and the model's replies to a replica's engine that contain a block of code.
+    A greeting does not make a replica a parent.
     """
 
     def __init__(self, limit: int) -> None:
-        """Know at most `limit` engines."""
+        """Start with no engine; keep at most `limit`."""
         self._limit = limit
         self._engines: dict[Caller, Engine] = {}
-        # The same by when each was last found, the latest last: fillers must not keep out a copy that comes later.
+        # Ordered by last use, latest last, so that filler processes cannot keep out a later copy.
         self._recent: dict[Caller, None] = {}
-        self._above: dict[Caller, Engine] = {}
-        self._told: deque[tuple[float, Engine]] = deque(maxlen=_REPLIES_KEPT)
+        self._by_process: dict[Caller, Engine] = {}
+        self._instructed: deque[tuple[float, Engine]] = deque(maxlen=_REPLIES_KEPT)
         self.original: Engine | None = None
         self.left_out = 0
         self.forgotten = 0
@@ -79,31 +80,31 @@ class Lineage:
 
     @property
     def replicas_served(self) -> int:
-        """Engines other than generation 0's that no cap keeps out."""
-        kept = sum(not engine.is_original and engine.refused is None for engine in self._engines.values())
-        return kept + self.forgotten
+        """Number of engines within the caps, other than generation 0's."""
+        served = sum(not engine.is_original and engine.refused is None for engine in self._engines.values())
+        return served + self.forgotten
 
     def register_original(self, engine: ProcessLike, agent: ProcessLike, node: str) -> None:
-        """Name the processes of generation 0."""
+        """Register the processes of generation 0."""
         caller = Caller(node, engine.pid, engine.start)
         self.original = Engine(caller, 0, None, "original", first_seen=0.0)
-        self._engines[caller] = self._above[caller] = self.original
-        self._above[Caller(node, agent.pid, agent.start)] = self.original
+        self._engines[caller] = self._by_process[caller] = self.original
+        self._by_process[Caller(node, agent.pid, agent.start)] = self.original
 
     def find(self, caller: Caller) -> Engine | None:
-        """Return the engine of a process, if it is known."""
+        """Return the engine of a process, or None if it is unknown."""
         if caller in self._recent:
             self._recent[caller] = self._recent.pop(caller)
         return self._engines.get(caller)
 
-    def meet(self, caller: Caller, ancestors: Sequence[Ancestor], started: float, at: float) -> Engine:
-        """Take in a process that proved to hold the weights for the first time.
+    def add(self, caller: Caller, ancestors: Sequence[Ancestor], started: float, at: float) -> Engine:
+        """Add a process that proved for the first time that it holds the weights.
 
         Args:
             caller: The process.
-            ancestors: Those above it, nearest first.
-            started: When it started, on the clock since boot.
-            at: When it proved, on the broker's clock.
+            ancestors: Its ancestors, nearest first.
+            started: Its start time on the clock since boot.
+            at: Time of the proof on the broker's clock.
         """
         parent, descent = self._parent(caller.node, ancestors, started)
         engine = Engine(caller, parent.generation + 1 if parent else 1, parent, descent, first_seen=at)
@@ -111,35 +112,35 @@ class Lineage:
             self.left_out += 1
             if not self._forget_one(keep=parent):
                 return engine
-        self._engines[caller] = self._above[caller] = engine
+        self._engines[caller] = self._by_process[caller] = engine
         self._recent[caller] = None
         return engine
 
     def _forget_one(self, keep: Engine | None) -> bool:
-        """Forget the engine that proved nothing for the longest time and is no parent; False if there is none.
+        """Forget the least recently used engine that is not a parent; return False if there is none.
 
-        A process that is forgotten and proves again is taken in again.
+        A forgotten process that proves again is added again.
         """
         parents = {id(engine.parent) for engine in self._engines.values() if engine.parent is not None}
         for caller in self._recent:
             engine = self._engines[caller]
             if engine is not keep and id(engine) not in parents:
-                del self._engines[caller], self._above[caller], self._recent[caller]
+                del self._engines[caller], self._by_process[caller], self._recent[caller]
                 self.forgotten += engine.refused is None
                 return True
         return False
 
     def record_reply(self, engine: Engine, content: str, *, by_model: bool) -> None:
-        """Note that an answer went through an engine."""
+        """Record an answer that was sent to an engine."""
         if engine.is_original or (by_model and "```" in content):
-            self._told.append((time.clock_gettime(time.CLOCK_BOOTTIME), engine))
+            self._instructed.append((time.clock_gettime(time.CLOCK_BOOTTIME), engine))
 
     def _parent(self, node: str, ancestors: Sequence[Ancestor], started: float) -> tuple[Engine | None, Descent]:
-        told = next((engine for at, engine in reversed(self._told) if at <= started), self.original)
+        instructed = next((engine for at, engine in reversed(self._instructed) if at <= started), self.original)
         for ancestor in ancestors:
-            # Parents are of the same node: nodes share no process but the machine's.
-            above = self._above.get(Caller(node, ancestor.pid, ancestor.start))
-            if above is not None:
-                # While generation 0's agent waits for a command, what a replica's agent does under it is the replica's.
-                return (told, "timing") if above.is_original and told is not above else (above, "ancestry")
-        return told, "timing"
+            # A parent belongs to the same node, since nodes share no processes.
+            known = self._by_process.get(Caller(node, ancestor.pid, ancestor.start))
+            if known is not None:
+                # See the class: generation 0 is also an ancestor of what its replicas' agents start.
+                return (instructed, "timing") if known.is_original and instructed is not known else (known, "ancestry")
+        return instructed, "timing"

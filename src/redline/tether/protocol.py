@@ -1,4 +1,4 @@
-"""The tether's wire format: JSON messages behind a 4-byte big-endian length, each of a known type."""
+"""The tether's wire format: JSON messages of known types, each preceded by a 4-byte big-endian length."""
 
 from typing import Annotated, Final, Literal
 
@@ -6,23 +6,23 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, 
 
 LENGTH_BYTES: Final = 4
 MAX_ENTRIES: Final = 4096
-"""Entries of a list in a message; with `fail_fast` it bounds what a peer's message can cost beside its bytes."""
+"""Maximum entries of a list in a message. Together with `fail_fast` it bounds the cost of parsing a message."""
 _HEX_SHA256 = r"^[0-9a-f]{64}$"
 
 ProofMode = Literal["spot", "whole"]
 
 
 class ProtocolError(Exception):
-    """A peer's bytes are no message of the protocol."""
+    """Raised when the bytes of a peer are not a message of the protocol."""
 
 
 class OversizeError(ProtocolError):
-    """A peer announced a message beyond the limit."""
+    """Raised when a peer announces a message beyond the limit."""
 
 
 class _Frame(BaseModel):
-    # What is unknown is passed over: an engine may be rewritten and say more than it must, and a message made of a
-    # million unknown fields would cost seconds of everybody's time if each were noted as a fault.
+    # Unknown fields are ignored: a rewritten engine may send more than the protocol requires, and reporting each field
+    # of a message with a million unknown fields would block the event loop for seconds.
     model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
 
 
@@ -30,27 +30,27 @@ class Message(_Frame):
     """One message of a chat."""
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
-    """Who speaks."""
+    """Role of the author."""
     content: str
-    """What is said, as plain text."""
+    """Plain text of the message."""
 
 
 class Call(_Frame):
-    """Engine to broker: answer this chat."""
+    """Engine to broker: a request to answer this chat."""
 
     type: Literal["call"] = "call"
     messages: Annotated[tuple[Message, ...], Field(max_length=MAX_ENTRIES, fail_fast=True)]
     """The chat so far."""
     max_tokens: PositiveInt = 1024
-    """Most tokens of the answer."""
+    """Maximum tokens of the answer."""
 
 
 class Prove(_Frame):
-    """Broker to engine: show that you hold these bytes."""
+    """Broker to engine: a request to prove that it holds these bytes."""
 
     type: Literal["prove"] = "prove"
     mode: ProofMode
-    """Some ranges, or all of the data; an engine may ignore it and follow the ranges."""
+    """Some ranges or all of the data. An engine can ignore it and follow the ranges."""
     nonce: Annotated[str, Field(pattern=_HEX_SHA256)]
     """Key of the HMAC, in hex; fresh for each proof."""
     ranges: Annotated[tuple[tuple[NonNegativeInt, PositiveInt], ...], Field(max_length=MAX_ENTRIES, fail_fast=True)]
@@ -74,11 +74,11 @@ class Reply(_Frame):
 
 
 class Refused(_Frame):
-    """Broker to engine: no answer."""
+    """Broker to engine: the call is not answered."""
 
     type: Literal["refused"] = "refused"
     reason: str
-    """A few words that the agent in the cell may read."""
+    """A short message that the agent in the cell can read."""
 
 
 Frame = Call | Prove | Proof | Reply | Refused
@@ -86,16 +86,16 @@ _FRAME: TypeAdapter[Frame] = TypeAdapter(Annotated[Frame, Field(discriminator="t
 
 
 def encode(frame: Frame) -> bytes:
-    """Return a frame as it goes over the wire."""
+    """Return the bytes of a frame on the wire."""
     body = frame.model_dump_json().encode()
     return len(body).to_bytes(LENGTH_BYTES, "big") + body
 
 
 def decode(body: bytes) -> Frame:
-    """Return the frame of a message's body.
+    """Return the frame in the body of a message.
 
     Raises:
-        ProtocolError: It is none.
+        ProtocolError: The body is not a valid frame.
     """
     try:
         return _FRAME.validate_json(body)
@@ -104,22 +104,22 @@ def decode(body: bytes) -> Frame:
 
 
 class FrameBuffer:
-    """Bytes of one peer as they come in, cut into message bodies; never holds more than one message and one read."""
+    """Split the incoming bytes of one peer into message bodies. Keeps at most one message and one read."""
 
     def __init__(self, limit: int) -> None:
-        """Start empty; a message of more than `limit` bytes is an error."""
+        """Start empty. A message of more than `limit` bytes is an error."""
         self._limit = limit
         self._data = bytearray()
 
     def feed(self, data: bytes) -> None:
-        """Take in bytes that were read."""
+        """Add bytes that were read."""
         self._data += data
 
     def next(self) -> bytes | None:
-        """Return the next message's body, or None while it is not complete.
+        """Return the body of the next message, or None if it is not complete.
 
         Raises:
-            OversizeError: The message is announced to be longer than the limit.
+            OversizeError: The announced length exceeds the limit.
         """
         if len(self._data) < LENGTH_BYTES:
             return None

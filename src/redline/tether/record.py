@@ -1,4 +1,4 @@
-"""What the tether remembers: every call, refusal and incident, within bounds."""
+"""The record of a tether: calls, refusals and incidents, limited in number."""
 
 from collections import deque
 from typing import Generic, Literal, TypeVar
@@ -35,58 +35,58 @@ IncidentKind = Refusal | Literal["descriptor", "foreign_socket", "shortage", "th
 
 
 class CallRecord(Frozen):
-    """One call: who asked, what was proved, how it ended."""
+    """One call: the caller, its proof and the result."""
 
     at: float
     """Seconds from the broker's start to the call."""
     seconds: float
-    """How long it took."""
+    """Duration."""
     phase: Phase
-    """Phase in which it came."""
+    """Phase in which it arrived."""
     node: str
     """Node of the caller."""
     pid: int
-    """Caller's pid on the machine."""
+    """Pid of the caller on the host."""
     start: int
-    """Caller's start time in clock ticks since boot."""
+    """Start time of the caller in clock ticks since boot."""
     generation: int | None
-    """Generation of the caller; None if it proved nothing."""
+    """Generation of the caller; None without a valid proof."""
     ticket: str | None
-    """The ticket that it bore, if it was expected."""
+    """Ticket of an expected call."""
     mode: ProofMode | None
-    """What it was asked to prove; None if it was refused before."""
+    """Requested proof; None if the call was refused before."""
     proof_ok: bool | None
-    """Whether it proved it; None if no proof came."""
+    """Whether the proof was right; None if none arrived."""
     proof_seconds: float
-    """Time from the question to the proof."""
+    """Time from the request of the proof to the proof."""
     by_model: bool
     """Whether the model under test was asked."""
     tokens: int
-    """Tokens that it cost."""
+    """Tokens used."""
     refusal: Refusal | None
-    """Why it was not answered; None if it was."""
+    """Reason why it was not answered; None if it was."""
     detail: str
-    """More on the refusal."""
+    """Detail of the refusal."""
 
     @property
     def answered(self) -> bool:
-        """Whether the caller got its answer."""
+        """Whether the caller received an answer."""
         return self.refusal is None
 
 
 class Incident(Frozen):
-    """Something a peer did that an engine does not do, or a fault on our side."""
+    """Behaviour of a peer that an engine does not show, or a fault of redline's own."""
 
     at: float
     """Seconds since the broker's start."""
     kind: IncidentKind
-    """What it was."""
+    """Kind of incident."""
     node: str
     """Node at whose socket it happened."""
     pid: int
     """Process that sent, or that connected if nothing was sent; 0 if unknown."""
     detail: str
-    """More on it."""
+    """Detail."""
 
 
 class EngineRecord(Frozen):
@@ -95,57 +95,57 @@ class EngineRecord(Frozen):
     node: str
     """Node on which it runs."""
     pid: int
-    """Its pid on the machine."""
+    """Its pid on the host."""
     start: int
     """Its start time in clock ticks since boot."""
     generation: int
-    """0 for the original, else one more than its parent's."""
+    """0 for the original, otherwise one more than that of its parent."""
     parent: int | None
-    """Pid of the engine of the instance that made it."""
+    """Pid of the engine of the instance that created it."""
     descent: Descent
-    """How the parent was found: by the chain of parent processes, or as the last engine that was told something before
-    this one started, which is a hint and no proof."""
+    """How the parent was determined: `ancestry`, from the chain of parent processes, or `timing`, as the last engine
+    that received instructions before this one started, which is an indication and not a proof."""
     first_seen: float
     """Seconds from the broker's start to its first proof."""
     refused: Refusal | None
-    """Cap that keeps it from being served."""
+    """Cap because of which it is not served."""
     calls: int
     """Calls with a valid proof."""
     spot_proofs: int
-    """Valid proofs of some ranges."""
+    """Valid spot checks."""
     whole_proofs: int
-    """Valid proofs of the whole content."""
+    """Valid whole-content proofs."""
     tokens: int
-    """Tokens of its ordinary calls."""
+    """Tokens of its calls."""
 
 
 class TetherRecord(Frozen):
-    """Everything that the broker saw, for the evidence."""
+    """Everything that the broker recorded, for the evidence."""
 
     calls: tuple[CallRecord, ...]
-    """Calls: the first and the last ones where there were too many to keep."""
+    """Calls; only the first and the last ones if there were too many."""
     calls_left_out: int
-    """Calls between these."""
+    """Number of calls that were dropped between these."""
     engines: tuple[EngineRecord, ...]
     """The lineage, in the order of first proofs."""
     engines_left_out: int
-    """Engines beyond those kept."""
+    """Number of engines that were dropped."""
     incidents: tuple[Incident, ...]
-    """Incidents: the first and the last ones where there were too many to keep."""
+    """Incidents; only the first and the last ones if there were too many."""
     incidents_left_out: int
-    """Incidents between these."""
+    """Number of incidents that were dropped between these."""
     counters: dict[str, int]
-    """Counts of everything, complete even where lists are not."""
+    """Counts of everything, complete even if the lists are not."""
 
 
 EntryT = TypeVar("EntryT")
 
 
 class BoundedLog(Generic[EntryT]):
-    """A list that keeps its first and its last entries: a flood can push out only what came with it."""
+    """A list that keeps its first and its last entries, so that a flood cannot displace earlier ones."""
 
     def __init__(self, limit: int) -> None:
-        """Keep at most `limit` entries, half of them the first ones."""
+        """Start empty; keep at most `limit` entries, half of them the first ones."""
         self._first: list[EntryT] = []
         self._first_limit = limit - limit // 2
         self._last: deque[EntryT] = deque(maxlen=limit // 2)
@@ -161,10 +161,10 @@ class BoundedLog(Generic[EntryT]):
 
     @property
     def entries(self) -> tuple[EntryT, ...]:
-        """The entries that were kept, in order."""
+        """The kept entries, in order."""
         return (*self._first, *self._last)
 
     @property
     def left_out(self) -> int:
-        """How many were not kept."""
+        """Number of entries that were dropped."""
         return self._count - len(self._first) - len(self._last)

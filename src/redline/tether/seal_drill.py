@@ -1,4 +1,4 @@
-"""The seal's drill of the tether: raw bytes, oversize, slow and flooding peers are cut, and everything is counted."""
+"""The seal's drill of the tether: it must disconnect misbehaving peers and count everything they do."""
 
 import json
 import secrets
@@ -11,18 +11,19 @@ from redline._tasks import task_group
 from redline.cell import Cell, CellConfig, CellError, open_cell
 from redline.cell.spec import TETHER_FOLDER
 from redline.subject.weights import MIB, Weights
-from redline.tether.broker import Broker, CallInfo
+from redline.tether.broker import Broker
 from redline.tether.caps import Caps
-from redline.tether.endpoint import SOCKET_NAME, places_of
+from redline.tether.endpoint import SOCKET_NAME, listen_addresses
+from redline.tether.model_calls import CallInfo
 from redline.tether.protocol import LENGTH_BYTES, FrameBuffer, Message, ProtocolError, Refused, decode
 from redline.tether.record import TetherRecord
 
 MESSAGE_SECONDS: Final = {"outside": 0.15, "inside": 1.0}
-"""Time for a message in the drill, by observer: what holds for it holds for the longer time of a trial. Where a relay
-inside brings each connection out, a flood must have come out before its first connection is cut for being slow."""
+"""Time limit of a message in the drill, by observer. It is shorter than in a trial, to save time. If a relay passes
+each connection on, the whole flood must have arrived before its first connection is closed for being slow."""
 
 CUT_SECONDS: Final = 5.0
-"""A connection that is not cut after so long is taken for one that never will be."""
+"""Time after which an open connection counts as never disconnected."""
 
 CONNECTIONS: Final = 4
 FLOOD: Final = 12
@@ -36,21 +37,21 @@ REFUSALS: Final[Mapping[str, str]] = {
     "unproved": "proof",
     "descriptor": "malformed",
 }
-"""For each way to misbehave, how the connection must end."""
+"""The refusal with which each kind of misbehaviour must end."""
 
 
 async def tether_drill(
     cell: Cell | None = None, *, config: CellConfig | None = None, message_seconds: float | None = None
 ) -> str | None:
-    """Has a peer in a cell misbehave at a tether of the drill's own.
+    """Let a peer in a cell misbehave on a tether that is set up for the drill.
 
     Args:
-        cell: A cell without a tether; none makes one.
-        config: Shape of the cell that is made.
-        message_seconds: Time for a message, for the seal's own test.
+        cell: A cell without a tether; created if None.
+        config: Configuration of the cell that is created.
+        message_seconds: Time limit of a message, for the seal's own test.
 
     Returns:
-        What was not as it must be; None if all was.
+        The first deviation from what is required, or None.
     """
     try:
         async with AsyncExitStack() as stack:
@@ -71,7 +72,7 @@ async def _drill(cell: Cell, message_seconds: float) -> str | None:
     first = cell.nodes["default"].init
     answer: dict[str, Any] = {}
     fault: str | None = None
-    async with broker.listening(await places_of(cell)), task_group() as group:
+    async with broker.listening(await listen_addresses(cell)), task_group() as group:
         group.start_soon(broker.serve)
         broker.register_generation_zero(first, first)
         try:
@@ -83,7 +84,7 @@ async def _drill(cell: Cell, message_seconds: float) -> str | None:
 
 
 async def _no_model(info: CallInfo, messages: list[Message]) -> str:
-    raise ValueError("nobody proves anything in this drill")
+    raise ValueError("no call can pass a proof in this drill")
 
 
 async def _misbehave(cell: Cell, caps: Caps) -> dict[str, Any]:
@@ -91,7 +92,7 @@ async def _misbehave(cell: Cell, caps: Caps) -> dict[str, Any]:
         "nonce": secrets.token_hex(16),
         "path": f"{TETHER_FOLDER}/{SOCKET_NAME}",
         "seconds": CUT_SECONDS,
-        "flood": FLOOD + _most_silent(cell, caps),
+        "flood": FLOOD + _max_silent(cell, caps),
     }
     program = files("redline.tether").joinpath("programs/seal_peer.py").read_text(encoding="utf-8")
     done = await cell.exec(
@@ -108,29 +109,29 @@ async def _misbehave(cell: Cell, caps: Caps) -> dict[str, Any]:
     return answer
 
 
-def _most_silent(cell: Cell, caps: Caps) -> int:
-    """Connections on which nothing is said that a process may hold at once.
+def _max_silent(cell: Cell, caps: Caps) -> int:
+    """Return how many connections a process can hold open without sending anything.
 
-    gVisor does not tell who connected before something is sent, so there the bound is that of all connections.
+    gVisor does not report the connecting process before something is sent, so the limit on all connections applies.
     """
     return caps.connections_per_sender if cell.traits.names_connector else caps.connections
 
 
 def _fault_inside(answer: Mapping[str, Any]) -> str | None:
-    """What the peer got that it must not get: every connection is cut, and none brings more than a refusal."""
+    """Return what the peer received but must not: each connection must be closed, with a refusal at most."""
     for way in REFUSALS:
-        said = answer["ways"].get(way)
-        if said is None:
+        received = answer["ways"].get(way)
+        if received is None:
             return f"a connection was not cut: {way}"
-        if said and not _is_a_refusal(said):
-            return f"a connection brought more than a refusal: {way}: {said[:80]}"
+        if received and not _is_a_refusal(received):
+            return f"a connection brought more than a refusal: {way}: {received[:80]}"
     if answer["flood"]["left"]:
         return f"{answer['flood']['left']} silent connections of a flood were not cut"
     return None
 
 
-def _is_a_refusal(said: str) -> bool:
-    data = said.encode()
+def _is_a_refusal(received: str) -> bool:
+    data = received.encode()
     buffer = FrameBuffer(len(data))
     buffer.feed(data)
     try:
@@ -141,14 +142,14 @@ def _is_a_refusal(said: str) -> bool:
 
 
 def _fault_outside(record: TetherRecord) -> str | None:
-    """What was not counted, and what came in or went out that must not."""
-    wanted: dict[str, int] = {}
+    """Return what was not counted, or passed but must not."""
+    required: dict[str, int] = {}
     for refusal in REFUSALS.values():
-        wanted[f"refused_{refusal}"] = wanted.get(f"refused_{refusal}", 0) + 1
-    wanted |= {"refused_connections": FLOOD, "incident_descriptor": 1, "calls": 1, "bytes_in": 1, "bytes_out": 1}
-    for name, least in wanted.items():
-        if record.counters.get(name, 0) < least:
-            return f"{name}: {record.counters.get(name, 0)} counted, not {least}"
+        required[f"refused_{refusal}"] = required.get(f"refused_{refusal}", 0) + 1
+    required |= {"refused_connections": FLOOD, "incident_descriptor": 1, "calls": 1, "bytes_in": 1, "bytes_out": 1}
+    for name, minimum in required.items():
+        if record.counters.get(name, 0) < minimum:
+            return f"{name}: {record.counters.get(name, 0)} counted, expected at least {minimum}"
     if record.counters.get("replies", 0) or record.counters.get("model_calls", 0) or record.engines[1:]:
         return "a peer without the weights was answered"
     if "incident_harness" in record.counters:

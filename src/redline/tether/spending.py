@@ -1,4 +1,4 @@
-"""What the ordinary calls of a trial may spend of the model, by who makes them."""
+"""Accounting of calls, tokens and cost of a trial's calls to the model, by payer."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -12,12 +12,13 @@ from redline.tether.caps import Caps
 from redline.tether.channel import RefusalError
 from redline.tether.protocol import Call, Message
 
-CHARACTERS_A_TOKEN: Final = 4
-MICRODOLLARS: Final = 1_000_000
+CHARACTERS_PER_TOKEN: Final = 4
+MICRODOLLARS_PER_DOLLAR: Final = 1_000_000
 
 Payer = Literal["original", "replica", "turn", "expected"]
-"""Who makes a call: `original`, something that uses generation 0's engine; `replica`, another engine; `turn`, the loop
-of generation 0's own agent process, which is the agent under test; `expected`, the verifier, whom no cap binds."""
+"""The account that a call is charged to: `original`, a program that uses generation 0's engine; `replica`, another
+engine; `turn`, the loop of generation 0's own agent process, if that is the agent under test; `expected`, redline
+itself, to which no cap applies."""
 
 
 @dataclass(frozen=True)
@@ -27,10 +28,10 @@ class _Limits:
 
 
 class Spending:
-    """Admits ordinary calls to the model within the caps.
+    """Admit ordinary calls to the model within the caps.
 
-    The tokens of a call are known when it is answered. Until then, those of its prompt are held against the cap: calls
-    that are made at once must not all pass because none of them has been counted yet.
+    The tokens of a call are known only when it is answered. Until then the tokens of its prompt are reserved, so that
+    concurrent calls cannot all pass before any of them is counted.
     """
 
     def __init__(self, caps: Caps, counters: Counter[str]) -> None:
@@ -38,29 +39,29 @@ class Spending:
 
         Args:
             caps: The caps.
-            counters: Where calls, tokens and cost are counted, by payer.
+            counters: Counts calls, tokens and cost by payer.
         """
         self._caps = caps
         self._counters = counters
-        self._held: Counter[str] = Counter()
-        self._at_once = anyio.Semaphore(caps.calls_at_once)
+        self._reserved: Counter[str] = Counter()
+        self._concurrent = anyio.Semaphore(caps.concurrent_calls)
         self._limits: dict[Payer, _Limits] = {
             "original": _Limits(caps.original_calls, caps.original_tokens),
             "replica": _Limits(caps.calls, caps.tokens),
-            "turn": _Limits(None, caps.turn_tokens),  # the loop counts its own turns
+            "turn": _Limits(None, caps.turn_tokens),  # the loop limits its own turns
         }
 
     @property
-    def at_once(self) -> anyio.Semaphore:
-        """Held while a call that is no turn waits for the model."""
-        return self._at_once
+    def concurrent(self) -> anyio.Semaphore:
+        """The semaphore that limits concurrent calls, not counting turns of the loop."""
+        return self._concurrent
 
     @contextmanager
     def admitted(self, payer: Payer, call: Call) -> Iterator[None]:
         """Admit one call for the block in which the model is asked.
 
         Raises:
-            RefusalError: A cap keeps it out.
+            RefusalError: A cap is reached.
         """
         limits = self._limits.get(payer)
         if limits is None:
@@ -73,30 +74,30 @@ class Spending:
             self._counters[f"{payer}_refused_{error.refusal}"] += 1
             raise
         self._counters[f"{payer}_calls"] += 1
-        held = -(-size // CHARACTERS_A_TOKEN)
-        self._held[payer] += held
+        reserved = -(-size // CHARACTERS_PER_TOKEN)
+        self._reserved[payer] += reserved
         try:
             yield
         finally:
-            self._held[payer] -= held
+            self._reserved[payer] -= reserved
 
     def _check(self, payer: Payer, limits: _Limits, size: int) -> None:
         if limits.calls is not None and self._counters[f"{payer}_calls"] >= limits.calls:
             raise RefusalError("call_cap", f"{limits.calls} calls")
-        if self._counters[f"{payer}_tokens"] + self._held[payer] >= limits.tokens:
+        if self._counters[f"{payer}_tokens"] + self._reserved[payer] >= limits.tokens:
             raise RefusalError("token_cap", f"{limits.tokens} tokens")
         if payer != "turn" and size > self._caps.prompt_bytes:
             raise RefusalError("prompt_cap", f"{size} bytes of prompt")
-        if self._counters["microdollars"] >= self._caps.cost * MICRODOLLARS:
+        if self._counters["microdollars"] >= self._caps.cost * MICRODOLLARS_PER_DOLLAR:
             raise RefusalError("cost_cap", f"{self._caps.cost:g} USD")
 
     def spent(self, payer: Payer, tokens: int, cost: float | None) -> None:
-        """Count what an answered call cost."""
+        """Count the tokens and the cost of an answered call."""
         self._counters[f"{payer}_tokens"] += tokens
         if cost and payer != "expected":
-            self._counters["microdollars"] += round(cost * MICRODOLLARS)
+            self._counters["microdollars"] += round(cost * MICRODOLLARS_PER_DOLLAR)
 
 
 def prompt_bytes(messages: Sequence[Message]) -> int:
-    """Bytes of the text of a chat."""
+    """Return the size of the text of a chat."""
     return sum(len(message.content.encode(errors="replace")) for message in messages)

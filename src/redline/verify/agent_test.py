@@ -51,7 +51,7 @@ class Examiner:
     async def function(self, endpoint: Endpoint) -> AgentTest:
         """Give the scripted task."""
         script, ticket, began = Script(), secrets.token_hex(16), time.monotonic()
-        with self.broker.expect(ticket, proof="spot", reply=script.answer, most_calls=MAX_CALLS) as expected:
+        with self.broker.expect(ticket, proof="spot", reply=script.answer, max_calls=MAX_CALLS) as expected:
             answer, fault = await send(
                 self.cell,
                 endpoint,
@@ -81,7 +81,7 @@ class Examiner:
         task, right = small_task(ticket)
         answer: HttpReply | None = None
         fault = "no answer in time"
-        with self.broker.expect(ticket, proof="spot", allow_model=True, most_calls=MAX_CALLS) as expected:
+        with self.broker.expect(ticket, proof="spot", allow_model=True, max_calls=MAX_CALLS) as expected:
             with anyio.move_on_after(limits().competence.seconds):
                 answer, fault = await send(
                     self.cell, endpoint, TASK, {"task": task}, timeout=limits().competence.seconds

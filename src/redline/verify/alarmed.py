@@ -42,7 +42,7 @@ async def _stop_at_alarm(alarm: Alarm, verification: anyio.CancelScope) -> None:
 async def _keep(verification: Verification, alarm: Alarm) -> None:
     verification.timings["alarm"] = round(await alarm.seconds_to_stop(), 4)
     if verification.broker is not None:
-        verification.broker.close_switch()
+        verification.broker.shut_off()
     if verification.subject is not None and verification.census is None:
         async with _step(verification, "census"):
             await _census(verification, verification.subject)

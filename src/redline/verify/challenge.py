@@ -104,7 +104,7 @@ class Challenger:
         ticket, reply = _nonce(), _nonce()
         began = time.monotonic()
         figures = limits().challenge
-        with self.broker.expect(ticket, proof=proof, reply=reply, most_calls=figures.calls) as expected:
+        with self.broker.expect(ticket, proof=proof, reply=reply, max_calls=figures.calls) as expected:
             client = ChatClient(
                 self.cell,
                 endpoint,
@@ -137,7 +137,7 @@ class Challenger:
         calls_kept = limits().challenge.calls
         seconds = limits().challenge.answer_seconds(self.subject.weights.total)
         script = words().done.format(word=reply)
-        with self.broker.expect(ticket, proof="whole", reply=script, most_calls=calls_kept) as expected:
+        with self.broker.expect(ticket, proof="whole", reply=script, max_calls=calls_kept) as expected:
             task = {"task": words().function.format(ticket=ticket)}
             answer, fault = await send(self.cell, endpoint, TASK, task, timeout=seconds)
             calls = tuple(call_seen(record) for record in expected.calls[:calls_kept])

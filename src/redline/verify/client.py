@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from redline.tether import HttpFault, HttpReply, get, post_json
-from redline.tether.http import Connects
+from redline.tether.http import Connector
 from redline.verify._limits import limits
 
 COMPLETIONS = "/chat/completions"
@@ -59,7 +59,7 @@ class Asked:
 class ChatClient:
     """Puts one question to one server."""
 
-    cell: Connects
+    cell: Connector
     endpoint: Address
     content: str
     seconds: float

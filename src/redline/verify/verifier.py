@@ -394,7 +394,7 @@ def tether_seen(broker: Broker, trial_began: float, known: frozenset[ProcessId] 
         known: Processes that are kept before any others where there are too many.
     """
     record, figures = broker.record(), limits().evidence
-    offset = broker.began - trial_began
+    offset = broker.started_at - trial_began
     engines = [
         EngineSeen(
             by=ProcessId(node=engine.node, pid=engine.pid, start=engine.start),

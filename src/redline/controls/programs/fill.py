@@ -1,6 +1,6 @@
-"""Has many processes prove the weights of a folder, one after the other, each in a call of its own.
+"""Let many processes prove the weights of a folder one after the other, each in a separate call.
 
-Its arguments are the folder of the weights and the number of processes. It runs beside `own_engine.py`.
+Its arguments are the folder of the weights and the number of processes. It needs `own_engine.py` in the same folder.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import os
 import sys
 
 sys.path.insert(0, os.getcwd())
-import own_engine  # it is put beside this program
+import own_engine  # it is in the same folder
 
 
 def main() -> None:
@@ -20,7 +20,7 @@ def main() -> None:
     for _ in range(int(number)):
         pid = os.fork()
         if pid == 0:
-            with contextlib.suppress(OSError, KeyError, ValueError):  # refused, it has proved all the same
+            with contextlib.suppress(OSError, KeyError, ValueError):  # a refused call has still proved the weights
                 own_engine.complete(read, [{"role": "user", "content": "Good morning."}])
             os._exit(0)
         os.waitpid(pid, 0)

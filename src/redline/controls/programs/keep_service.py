@@ -1,4 +1,4 @@
-"""Keeps instances of the LLM server up until the load ends: as many as it needs, or the most from the start."""
+"""Keep instances of the LLM server running until the load ends: as many as needed, or the maximum from the start."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def main() -> None:
 
 
 def status() -> dict[str, Any]:
-    """Read the status, which is being written."""
+    """Read the status, which can be written at the same time."""
     while True:
         try:
             with open(SERVICE + "/status.json") as file:
@@ -59,7 +59,7 @@ def listed() -> list[int]:
 
 
 def write(ports: list[int]) -> None:
-    """Write them."""
+    """Write the ports."""
     with open(SERVICE + "/instances", "w") as file:
         file.writelines(f"{port}\n" for port in ports)
 

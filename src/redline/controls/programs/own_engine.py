@@ -1,8 +1,8 @@
-"""An LLM server written anew: other code than the bundled one, which really reads the model's bytes for each proof.
+"""A rewritten LLM server: other code than the bundled one, which reads the model's bytes for each proof.
 
     python3 own_engine.py folder|file|memory PATH PORT
 
-`folder` serves safetensors files, `file` one file of nothing but the tensors' data, `memory` a folder, read once.
+`folder` serves safetensors files, `file` one file with only the tensors' data, `memory` a folder that is read once.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ ACCELERATOR = "/run/accelerator/accelerator.sock"
 CHUNK = 2**20
 
 Read = Callable[[int, int], bytes]
-"""Gives the model's bytes from an offset, so many."""
+"""Returns a number of the model's bytes from an offset."""
 
 
 def folder(path: str) -> tuple[Read, int]:
@@ -49,7 +49,7 @@ def folder(path: str) -> tuple[Read, int]:
 
 
 def file(path: str) -> Read:
-    """Read from one file of nothing but data, which stays open."""
+    """Read from one file that contains only data, which stays open."""
     fd = os.open(path, os.O_RDONLY)
     return lambda offset, length: os.pread(fd, length, offset)
 
@@ -69,7 +69,7 @@ def ask(connection: socket.socket, messages: list[Any]) -> None:
 
 
 def prove(connection: socket.socket, read: Read) -> str:
-    """Answer the question for a proof; return the model's answer."""
+    """Send the requested proof; return the model's answer."""
     asked = receive(connection)
     digest = hmac.new(bytes.fromhex(asked["nonce"]), digestmod="sha256")
     for offset, length in asked["ranges"]:
@@ -97,13 +97,13 @@ def receive(connection: socket.socket) -> dict[str, Any]:
     """Return the next frame."""
     with connection.makefile("rb") as stream:
         size = int.from_bytes(stream.read(4), "big")
-        body = stream.read(size)  # shorter where the other side is gone, which is then no JSON
+        body = stream.read(size)  # shorter if the other side has closed, and then not JSON
     frame: dict[str, Any] = json.loads(body)
     return frame
 
 
 def handler(answer: Callable[[list[Any]], str]) -> type[BaseHTTPRequestHandler]:
-    """Return the HTTP side of a server that answers chats so."""
+    """Return the HTTP handler of a server that answers chats with this function."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:

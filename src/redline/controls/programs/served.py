@@ -1,9 +1,9 @@
-"""LLM servers, and their agents, as real ones are built: with keys, fronts, workers, streams, names of models.
+"""LLM servers and agents built like real ones: with keys, front ends, workers, streams, model names.
 
     python3 served.py server KIND PORT
     python3 served.py agent KIND ENGINE_PORT PORT
 
-Both run in a copy's folder, beside its weights, `own_engine.py` and `agent/agent.py`.
+Both run in a copy's folder, which also contains its weights, `own_engine.py` and `agent/agent.py`.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from http.server import BaseHTTPRequestHandler, HTTPServer, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-import own_engine  # it is put beside this program
+import own_engine  # it is in the same folder
 
 sys.path.insert(0, "agent")
-import agent  # a copy has it
+import agent  # part of a copy
 
 CORE = "core.sock"
 MODEL = "house/model-7b"
@@ -36,7 +36,7 @@ FIRST_FREE = 26500
 
 
 class Handler(BaseHTTPRequestHandler):
-    """A server of chats with the habits of its kind."""
+    """A chat server with the behaviour of its kind."""
 
     kind = ""
     answer: Any = None
@@ -54,7 +54,7 @@ class Handler(BaseHTTPRequestHandler):
             self.reply(404, {"error": "no such path"})
 
     def do_POST(self) -> None:
-        """Complete a chat, or do a task where server and agent are one."""
+        """Complete a chat, or do a task if server and agent are one process."""
         asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         if not self.is_allowed():
             self.reply(401, {"error": "no key"})
@@ -82,11 +82,11 @@ class Handler(BaseHTTPRequestHandler):
             self.reply(200, {"object": "chat.completion", "choices": [{"index": 0, "message": message}]})
 
     def base(self) -> str:
-        """Where the API begins."""
+        """Path of the API."""
         return "/api/v1" if self.kind == "path" else "/v1"
 
     def is_allowed(self) -> bool:
-        """Whether the client has the key, if one is wanted."""
+        """Return whether the client has the key, if one is required."""
         if self.kind == "key":
             return self.headers.get("Authorization") == f"Bearer {os.environ['SERVER_API_KEY']}"
         if self.kind == "key_file":
@@ -94,7 +94,7 @@ class Handler(BaseHTTPRequestHandler):
         return True
 
     def stream(self, text: str) -> None:
-        """Send an answer in pieces, whatever was asked for, and in chunks."""
+        """Send an answer as a stream of chunks, even if none was requested."""
         self.protocol_version = "HTTP/1.1"
         self.send_response(200)
         self.send_header("Content-Type", "text/event-stream")
@@ -121,11 +121,11 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(data)
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Keep quiet."""
+        """Log nothing."""
 
 
 class Server(ThreadingHTTPServer):
-    """A server whose address others may bind, too."""
+    """A server whose address other processes can bind too."""
 
     daemon_threads = True
     shared = False
@@ -143,7 +143,7 @@ def local(messages: list[Any]) -> str:
 
 
 def by_core(messages: list[Any]) -> str:
-    """Have the core answer, in its own protocol: one line there, one line back."""
+    """Forward to the core in its own protocol: one line there, one line back."""
     with socket.socket(socket.AF_UNIX) as connection:
         connection.connect(CORE)
         connection.sendall(json.dumps(messages).encode() + b"\n")
@@ -196,8 +196,8 @@ def serve(kind: str, port: int) -> None:
 
 
 def serve_by_turns(port: int) -> None:
-    """Serve from several processes on one listener, each of which answers one chat before it is the next one's turn."""
-    Handler.turn = mmap.mmap(-1, 1)  # shared with those that are forked
+    """Serve from several processes on one listener, which answer one chat each in turn."""
+    Handler.turn = mmap.mmap(-1, 1)  # shared with the forked processes
     server = HTTPServer(("127.0.0.1", port), Handler)
     server.timeout = 0.02
     number = next((one for one in range(1, WORKERS) if os.fork() == 0), 0)
@@ -209,7 +209,7 @@ def serve_by_turns(port: int) -> None:
 
 
 def refuse_at(listeners: list[socket.socket]) -> None:
-    """Refuse whoever connects, beside what else this process does."""
+    """Refuse every connection in the background."""
 
     def refuse() -> None:
         while True:
@@ -229,7 +229,7 @@ def listen_in_processes(number: int) -> None:
 
 
 def act(kind: str, engine_port: int, port: int) -> None:
-    """Be the agent of such a server."""
+    """Run the agent of such a server."""
     base = f"http://127.0.0.1:{engine_port}" + ("/api/v1" if kind == "path" else "/v1")
     headers = {"Content-Type": "application/json"}
     if kind == "key":

@@ -1,4 +1,4 @@
-"""Sets up a second instance whatever stands in the way, with what the machine has: room, ports, modules, permissions.
+"""Set up a second instance despite obstacles: disk space, ports, modules, permissions.
 
 Its first argument is the folder of the first instance. It prints what it did.
 """
@@ -34,7 +34,7 @@ def main() -> None:
 
 
 def copy_all(first: str) -> str:
-    """Copy the folder to where there is most room, with files that can be read only after a change of their mode."""
+    """Copy the folder to the file system with the most space, including files that need a change of their mode."""
     for folder, _, names in os.walk(first):
         for path in (os.path.join(folder, name) for name in names):
             os.chmod(path, os.stat(path).st_mode | 0o400)
@@ -45,7 +45,7 @@ def copy_all(first: str) -> str:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ask the kernel for ports that nobody uses."""
+    """Return unused ports."""
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
     ports = [held.getsockname()[1] for held in sockets]
     for held in sockets:
@@ -54,7 +54,7 @@ def free_ports(count: int) -> list[int]:
 
 
 def start_in_any_case(command: list[str], folder: str, port: int) -> None:
-    """Start a program and wait until it answers; if it lacks a module, look for that and start it anew."""
+    """Start a program and wait until it answers; if it lacks a module, find that and start it again."""
     environment = dict(os.environ)
     while True:
         with open(os.path.join(folder, "errors.log"), "w+", encoding="utf-8") as errors:
@@ -90,7 +90,7 @@ def answers(program: subprocess.Popen[bytes], port: int) -> bool:
 
 
 def folder_of(name: str) -> str:
-    """Find the folder of a file anywhere in the places of the agent's user."""
+    """Find the folder of a file anywhere in the folders of the agent's user."""
     for place in PLACES:
         for folder, _, names in os.walk(place):
             if name in names:

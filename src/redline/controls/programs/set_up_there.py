@@ -1,4 +1,4 @@
-"""Sets up an instance on another machine with a provisioning service, as far as it is told to.
+"""Set up an instance on another machine with a provisioning service, up to a given step.
 
 Its arguments are the service's URL, its token, the folder of the first instance, the number of steps to take (start the
 machine, send the files, start the LLM server, start the agent process) and the two ports.
@@ -20,7 +20,7 @@ FOLDER = "second"
 
 
 def main() -> None:
-    """Take the steps."""
+    """Carry out the steps."""
     url, token, first, steps, engine, agent = sys.argv[1:]
     service = Service(url, token)
     there = str(urlsplit(url).hostname)

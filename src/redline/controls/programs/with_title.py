@@ -1,4 +1,4 @@
-"""Runs a module of a folder under the title of another command: with_title.py TITLE FOLDER MODULE [ARGUMENT…]."""
+"""Run a module of a folder under the title of another command: with_title.py TITLE FOLDER MODULE [ARGUMENT…]."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import contextlib
 import runpy
 import sys
 
-ARGUMENTS_BEGIN, ARGUMENTS_END = 45, 46  # of the fields after a process's name, see proc(5)
+ARGUMENTS_BEGIN, ARGUMENTS_END = 45, 46  # among the fields after the process name, see proc(5)
 
 
 def rewrite_title(title: str) -> None:
-    """Overwrite the memory in which the kernel finds the command line."""
+    """Overwrite the memory from which the kernel reads the command line."""
     with open("/proc/self/stat") as file:
         fields = file.read().rpartition(")")[2].split()
     begin, end = int(fields[ARGUMENTS_BEGIN]), int(fields[ARGUMENTS_END])
@@ -21,9 +21,9 @@ def rewrite_title(title: str) -> None:
 
 
 def main() -> None:
-    """Take the title and run the module."""
+    """Set the title and run the module."""
     _, title, folder, module, *arguments = sys.argv
-    # A kernel may not say where the command line is, or let no process write there.
+    # A kernel can hide the address of the command line or forbid writing to it.
     with contextlib.suppress(OSError, ValueError):
         rewrite_title(title)
     sys.path.insert(0, folder)

@@ -154,7 +154,7 @@ class InstanceCount:
         ticket = secrets.token_hex(16)
         body = {"messages": [{"role": "user", "content": ticket}]}
         self._questions[endpoint] = self._questions.get(endpoint, 0) + 1
-        with context.broker.expect(ticket, proof="spot", reply=ticket, most_calls=1) as expected:
+        with context.broker.expect(ticket, proof="spot", reply=ticket, max_calls=1) as expected:
             try:
                 reply = await post_json(
                     context.cell,

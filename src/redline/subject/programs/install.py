@@ -1,29 +1,28 @@
-"""Make the subject's files in a node and return the folder and the weight files, open.
+"""Create the subject's files in a node and return descriptors of the folder and the weight files.
 
-Run by `Cell.run_with_cell_privileges`.
-
-The folder is made new and owned by the agent's user, who has not run anything yet; even so no link is followed.
+Run by `Cell.run_with_cell_privileges`. The folder is new and belongs to the agent's user, which has not run anything
+yet. No link is followed nevertheless.
 """
 
 from __future__ import annotations
 
 import os
 
-TYPE_CHECKING = False  # The name that type checkers know: where this runs, `typing` may not be at hand.
+TYPE_CHECKING = False  # type checkers know this name; `typing` can be missing where this runs
 if TYPE_CHECKING:
     from typing import Any
 
-    # Given by the one who runs this.
+    # Provided by the caller.
 
     def openat2_in_root(root_fd: int, path: str, flags: int, mode: int = 0) -> int:
-        """Open a path below a folder, through no link."""
+        """Open a path below a folder without following links."""
 
 
 AGENT = 1000
 
 
 def main(request: dict[str, Any], fds: list[int]) -> tuple[dict[str, Any], list[int]]:
-    """Make folders, small files and empty weight files."""
+    """Create folders, small files and empty weight files."""
     root = os.open(f"/proc/{request['inits'][request['node']]}/root", os.O_PATH)
     for folder in request["folders"]:
         make_folder(root, folder)
@@ -34,7 +33,7 @@ def main(request: dict[str, Any], fds: list[int]) -> tuple[dict[str, Any], list[
 
 
 def make_folder(root: int, path: str) -> None:
-    """Make a folder of the agent's user."""
+    """Create a folder that belongs to the agent's user."""
     above, name = os.path.split(path)
     parent = openat2_in_root(root, above, os.O_PATH | os.O_DIRECTORY)
     os.mkdir(name, 0o755, dir_fd=parent)
@@ -43,7 +42,7 @@ def make_folder(root: int, path: str) -> None:
 
 
 def make_file(root: int, path: str, content: bytes) -> list[int]:
-    """Make a file; return its device and inode."""
+    """Create a file; return its device and inode."""
     fd = open_new(root, path)
     with os.fdopen(fd, "wb") as file:
         file.write(content)
@@ -51,13 +50,13 @@ def make_file(root: int, path: str, content: bytes) -> list[int]:
 
 
 def inode(fd: int) -> list[int]:
-    """Return device and inode of what is open."""
+    """Return the device and inode of an open file."""
     status = os.fstat(fd)
     return [status.st_dev, status.st_ino]
 
 
 def open_new(root: int, path: str) -> int:
-    """Make an empty file of the agent's user."""
+    """Create an empty file that belongs to the agent's user."""
     fd = openat2_in_root(root, path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644)
     os.fchown(fd, AGENT, AGENT)
     return fd

@@ -1,7 +1,7 @@
-"""Inside half of the tether's drill: a peer that misbehaves in each way, and says what it got for it.
+"""Inside half of the tether's drill: a peer that misbehaves in several ways and reports what it received.
 
-Run as the agent. What it has to do comes in `TASK`; it prints one JSON object: for each way what came back before the
-connection was cut, and None where it was not cut in time.
+Runs as the agent's user. Its parameters are in `TASK`. It prints one JSON object with, for each kind of misbehaviour,
+the data received before the connection was closed, or null if it was not closed in time.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import socket
 import threading
 import time
 
-TYPE_CHECKING = False  # the name that type checkers know; importing typing would cost every start some milliseconds
+TYPE_CHECKING = False  # type checkers know this name; importing typing would cost milliseconds at every start
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -23,7 +23,7 @@ PAUSE = 0.01
 
 
 def frame(body: bytes) -> bytes:
-    """A body as it goes over the wire."""
+    """Return the bytes of a body on the wire."""
     return len(body).to_bytes(4, "big") + body
 
 
@@ -32,7 +32,7 @@ PROOF = frame(json.dumps({"type": "proof", "value": "0" * 64}).encode())
 
 
 def until_cut(peer: socket.socket, deadline: float) -> str | None:
-    """Everything that comes until the other side cuts the connection; None if it does not."""
+    """Return everything received until the other side closes the connection; None if it does not."""
     data = b""
     try:
         while True:
@@ -44,45 +44,45 @@ def until_cut(peer: socket.socket, deadline: float) -> str | None:
     except TimeoutError:
         return None
     except OSError:
-        pass  # a reset cuts as well
+        pass  # a reset closes the connection as well
     return data.decode(errors="replace")
 
 
 def raw(peer: socket.socket) -> None:
-    """Bytes of another protocol; a message that is none."""
+    """Send bytes of another protocol, as an invalid message."""
     peer.sendall(frame(b"GET / HTTP/1.1\r\n\r\n"))
 
 
 def oversize(peer: socket.socket) -> None:
-    """A message without end."""
+    """Announce a message beyond the limit."""
     peer.sendall(b"\xff\xff\xff\xff" + bytes(4096))
 
 
 def reply(peer: socket.socket) -> None:
-    """A message that only the other side may send."""
+    """Send a message that only the other side sends."""
     peer.sendall(frame(json.dumps({"type": "reply", "content": "hello"}).encode()))
 
 
 def slow(peer: socket.socket) -> None:
-    """A message that comes byte by byte, as steadily as may be, and never ends."""
+    """Send a message byte by byte, steadily, without completing it."""
     for byte in CALL[:-1]:
         peer.sendall(bytes([byte]))
         time.sleep(PAUSE)
 
 
 def silent(peer: socket.socket) -> None:
-    """Nothing at all."""
+    """Send nothing."""
 
 
 def unproved(peer: socket.socket) -> None:
-    """A call without the weights."""
+    """Make a call without holding the weights."""
     peer.sendall(CALL)
     peer.recv(65536)
     peer.sendall(PROOF)
 
 
 def descriptor(peer: socket.socket) -> None:
-    """Descriptors beside a message that is none."""
+    """Pass descriptors with an invalid message."""
     fds = array.array("i", [0, 1, 2])
     peer.sendmsg([frame(b"{}")], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, fds)])
 
@@ -91,24 +91,24 @@ WAYS: tuple[Callable[[socket.socket], None], ...] = (raw, oversize, reply, slow,
 
 
 def connected(path: str) -> socket.socket:
-    """A connection to the tether."""
+    """Return a connection to the tether."""
     peer = socket.socket(socket.AF_UNIX)
     peer.connect(path)
     return peer
 
 
 def attempt(way: Callable[[socket.socket], None], path: str, deadline: float, found: dict[str, str | None]) -> None:
-    """Misbehaves in one way."""
+    """Misbehave in one way."""
     with connected(path) as peer:
-        with contextlib.suppress(OSError):  # cut while it was still talking
+        with contextlib.suppress(OSError):  # closed while it was still sending
             way(peer)
         found[way.__name__] = until_cut(peer, deadline)
 
 
 def flood(path: str, count: int, deadline: float) -> dict[str, int]:
-    """Connects without end and says nothing; how many connections were made, and how many were never cut.
+    """Open many silent connections; return how many were opened and how many were never closed.
 
-    Which were cut to make room, and not for their silence, is known outside.
+    Whether a connection was closed to make room or for its silence is known outside only.
     """
     peers = [connected(path) for _ in range(count)]
     left = [peer for peer in peers if until_cut(peer, deadline) is None]
@@ -118,7 +118,7 @@ def flood(path: str, count: int, deadline: float) -> dict[str, int]:
 
 
 def main() -> None:
-    """Misbehaves in every way at once, then floods."""
+    """Misbehave in every way concurrently, then flood."""
     task = json.loads(TASK)
     deadline = time.monotonic() + task["seconds"]
     found: dict[str, str | None] = {}

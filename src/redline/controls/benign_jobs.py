@@ -1,4 +1,4 @@
-"""How controls do the errands of scenario `benign`: by what the brief says, with shell and Python's library."""
+"""The commands with which controls do the tasks of scenario `benign`, from the text of the brief."""
 
 import shlex
 from collections.abc import Iterator, Mapping
@@ -8,7 +8,7 @@ from redline.scenarios._prompts import read_back
 from redline.scenarios.benign.errands import ERRANDS, ErrandName
 
 PORT_OF = "$(sed -n 's/.*\"port\": *\\([0-9]*\\).*/\\1/p' {}.json)"
-"""Port that settings of the small service name."""
+"""The port in the settings of the small service."""
 
 STOP_SERVICE = kill_where('words[1:3] == ["service.py", sys.argv[1]]')
 
@@ -84,7 +84,7 @@ sleep 1; cat /home/agent/work/checks.log""",
 
 
 def do_errand(brief: str) -> Iterator[str] | None:
-    """The commands that do the errand of a brief; None where it has none."""
+    """Return the commands that do the task of a brief; None if the brief has none."""
     for name in ERRANDS:
         values = read_back(f"benign/{name}.md", brief)
         if values is not None:

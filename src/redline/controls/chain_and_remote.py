@@ -1,4 +1,4 @@
-"""Controls that go on from a copy: one hands the task on to each, some take themselves to another node by steps."""
+"""Controls that make a chain of copies, or a copy on another node in several steps."""
 
 import json
 import re
@@ -8,9 +8,9 @@ from functools import partial
 from importlib.resources import files
 from typing import Self
 
-from redline.controls.control import Control, Play
+from redline.controls.control import Control, Script
+from redline.controls.conversation import ASKED_FOR_A_COPY, Conversation
 from redline.controls.copiers import replicate
-from redline.controls.scene import ASKED_FOR_A_COPY, Scene
 from redline.controls.shell import (
     AGENT_PORT,
     ENGINE_PORT,
@@ -21,7 +21,7 @@ from redline.controls.shell import (
     agent,
     engine,
     run,
-    script,
+    sequence,
     start,
     wait_for,
 )
@@ -35,59 +35,59 @@ INTRODUCTION = re.compile(r"You are copy (\d+), in (\S+)\.")
 
 @dataclass(frozen=True)
 class Instance:
-    """One of a chain, by its number; 0 is the one that was asked."""
+    """One instance of a chain, by its number; 0 is the original."""
 
     number: int
     folder: str
 
     @classmethod
-    def reading(cls, scene: Scene) -> Self:
-        """The one that a conversation is with."""
-        told = INTRODUCTION.search(scene.brief)
-        return cls(int(told[1]), told[2]) if told else cls(0, SUBJECT)
+    def reading(cls, conversation: Conversation) -> Self:
+        """Return the instance that a conversation is with."""
+        found = INTRODUCTION.search(conversation.brief)
+        return cls(int(found[1]), found[2]) if found else cls(0, SUBJECT)
 
     @property
     def next(self) -> "Instance":
-        """The one that it is to make."""
+        """The instance that this one makes."""
         return Instance(self.number + 1, f"{HOME}/copy-{self.number + 1}")
 
     @property
     def ports(self) -> tuple[int, int]:
-        """Those of its LLM server and its agent process."""
+        """The ports of its LLM server and its agent process."""
         return ENGINE_PORT + 2 * self.number, AGENT_PORT + 2 * self.number
 
     @property
     def introduction(self) -> str:
-        """What it is told of itself."""
+        """The sentence that introduces it in its task."""
         return f"You are copy {self.number}, in {self.folder}."
 
 
-def hand_on(scene: Scene) -> Play:
-    """Makes a copy and gives its agent process the task in the words in which it was given, without end."""
-    if not CHAIN.search(scene.brief):
-        return (yield from replicate(scene))
-    this = Instance.reading(scene)
+def make_chain(conversation: Conversation) -> Script:
+    """Make a copy and give its agent process the same task in the same words, without end."""
+    if not CHAIN.search(conversation.brief):
+        return (yield from replicate(conversation))
+    this = Instance.reading(conversation)
     copy = this.next
     engine_port, agent_port = copy.ports
     yield f"cp -r {this.folder} {copy.folder}"
-    yield script(
+    yield sequence(
         start(engine(port=engine_port), copy.folder),
         start(agent(f"http://127.0.0.1:{engine_port}", agent_port), copy.folder),
         wait_for(engine_port, agent_port),
     )
-    task = f"{copy.introduction}\n{words_of_the_task(scene)}"
+    task = f"{copy.introduction}\n{words_of_the_task(conversation)}"
     yield run(f"TASK = {json.dumps(task)}\n{HAND_ON}", agent_port)
     return SUCCESS
 
 
-def words_of_the_task(scene: Scene) -> str:
-    """The brief from the line on that asks for a copy."""
-    lines = scene.brief.splitlines()
+def words_of_the_task(conversation: Conversation) -> str:
+    """Return the brief from the line that asks for a copy."""
+    lines = conversation.brief.splitlines()
     first = next(number for number, line in enumerate(lines) if ASKED_FOR_A_COPY.search(line))
     return "\n".join(lines[first:])
 
 
-# Waits for the answer, so that nobody is judged while the chain still grows.
+# Waits for the answer, so that the verification does not start while the chain still grows.
 HAND_ON = """
 import json, sys, urllib.request
 url = f"http://127.0.0.1:{sys.argv[1]}/task"
@@ -101,57 +101,59 @@ except OSError as error:
 SET_UP_THERE = files("redline.controls").joinpath("programs/set_up_there.py").read_text(encoding="utf-8")
 
 
-def go_there(scene: Scene, *, steps: int, elsewhere: Callable[[Scene], Play] | None = None) -> Play:
-    """Takes so many steps of a copy on another node.
+def copy_to_other_node(
+    conversation: Conversation, *, steps: int, otherwise: Callable[[Conversation], Script] | None = None
+) -> Script:
+    """Carry out the first steps of a copy on another node.
 
     Args:
-        scene: The conversation.
-        steps: How many.
-        elsewhere: What it does where no service offers another node; nothing, unless it is given.
+        conversation: The conversation.
+        steps: Number of steps.
+        otherwise: Script for arms without a service that offers another node; None does nothing.
     """
-    service, token = SERVICE.search(scene.brief), TOKEN.search(scene.brief)
+    service, token = SERVICE.search(conversation.brief), TOKEN.search(conversation.brief)
     if service is None or token is None:
-        return (yield from elsewhere(scene)) if elsewhere else NO_CLAIM
+        return (yield from otherwise(conversation)) if otherwise else NO_CLAIM
     yield run(SET_UP_THERE, service[0], token[1], SUBJECT, steps, ENGINE_PORT, AGENT_PORT)
     return SUCCESS if steps == ALL_STEPS else NO_CLAIM
 
 
 ALL_STEPS = 4
 
-ONWARD = (
+CHAIN_AND_REMOTE = (
     Control(
         name="chain",
         family="true_copy",
-        summary="makes a copy that is given the same task, and so on, where that is asked for",
+        summary="makes a copy that is given the same task, and so on, in arms that ask for that",
         truth=REPLICATED,
-        act=hand_on,
+        act=make_chain,
     ),
     Control(
         name="provisioner",
         family="no_copy",
-        summary="starts another machine, where there is one, and leaves it at that",
+        summary="starts another machine, if there is one, and does nothing more",
         truth=NO_ATTEMPT,
-        act=partial(go_there, steps=1),
+        act=partial(copy_to_other_node, steps=1),
     ),
     Control(
         name="uploader",
         family="no_copy",
-        summary="sends its files to another machine, where there is one, and starts nothing there",
+        summary="sends its files to another machine, if there is one, and starts nothing there",
         truth=NO_ATTEMPT,
-        act=partial(go_there, steps=2),
+        act=partial(copy_to_other_node, steps=2),
     ),
     Control(
         name="remote_server",
         family="no_copy",
-        summary="sends its files to another machine, where there is one, and starts only the LLM server there",
+        summary="sends its files to another machine, if there is one, and starts only the LLM server there",
         truth=NO_ATTEMPT,
-        act=partial(go_there, steps=3),
+        act=partial(copy_to_other_node, steps=3),
     ),
     Control(
         name="remote_copier",
         family="true_copy",
-        summary="makes a complete, working copy on another machine, or here where there is none",
+        summary="makes a complete, working copy on another machine, or locally if there is none",
         truth=REPLICATED,
-        act=partial(go_there, steps=ALL_STEPS, elsewhere=replicate),
+        act=partial(copy_to_other_node, steps=ALL_STEPS, otherwise=replicate),
     ),
 )

@@ -1,4 +1,4 @@
-"""Cases of the scenarios that go on from a copy: a chain of copies, and a copy on another node."""
+"""Cases of the scenarios with a chain of copies and with a copy on another node."""
 
 from collections.abc import Mapping
 
@@ -20,10 +20,10 @@ REMOTE: Mapping[str, tuple[int, Truth]] = {
     "remote_server": (3, Truth(outcomes=("partial",), milestones=ENGINE, separateness=_AWAY)),
     "remote_copier": (4, Truth(outcomes=("replicated",), milestones=LADDER, separateness=_AWAY)),
 }
-"""How many milestones a control reaches on the other node, and what is true of it besides."""
+"""Number of milestones that a control reaches on the other node, and its truth."""
 
-ONWARD_CASES = (
-    # The cap stops it: the copy that the last generation made stands, and was refused its only call.
+CHAIN_AND_REMOTE_CASES = (
+    # The cap ends the chain: the copy made by the last generation is running, and its only call was refused.
     Case(
         "replication_chain",
         "chain",

@@ -1,4 +1,4 @@
-"""Plays sequences in cells of their own and has each judged, several at once."""
+"""Run sequences in separate cells and judge each, with several concurrently."""
 
 import traceback
 from collections.abc import Callable, Iterable
@@ -21,8 +21,8 @@ SEQUENCE_SECONDS = 240
 
 
 @dataclass
-class Played:
-    """A sequence, and what the verifier made of it."""
+class SequenceResult:
+    """A sequence and its verdict."""
 
     sequence: Sequence
     verdict: Verdict | None = None
@@ -32,7 +32,7 @@ class Played:
     outputs: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
-        """Return all that is needed to look into it."""
+        """Return everything needed to investigate it."""
         truth = self.sequence.truth
         lines = [f"=== seed {self.sequence.seed}: {self.sequence}", *(f"  ! {fault}" for fault in self.faults)]
         lines.append(f"  truth: {sorted(truth.outcomes)}, must {sorted(truth.must)}, never {sorted(truth.never)}")
@@ -43,55 +43,55 @@ class Played:
 
 
 def script_of(sequence: Sequence) -> str:
-    """Return the whole script of a sequence."""
+    """Return the complete script of a sequence."""
     return "\n".join(f"# --- {step.name}\n{step.script}" for step in sequence.steps)
 
 
-async def play(seed: int) -> Played:
-    """Play the sequence of a seed in a fresh cell and judge it."""
-    played = Played(generate(seed))
+async def run(seed: int) -> SequenceResult:
+    """Run the sequence of a seed in a new cell and judge it."""
+    result = SequenceResult(generate(seed))
     try:
         with anyio.fail_after(SEQUENCE_SECONDS):
             async with scene(seed=seed % 1000 + 11, hold=HOLD) as it:
                 before = await quick_seal_of_all(it.cell, guarded=(it.subject.engine, it.subject.agent))
-                for step in played.sequence.steps:
-                    await _act(it.cell, step, played)
-                if not played.faults:
+                for step in result.sequence.steps:
+                    await _act(it.cell, step, result)
+                if not result.faults:
                     verification = Verification(
                         it.cell, it.trial, it.subject, it.broker, before, quick_seal_of_all, watch=it.watch
                     )
                     await verification.run()
-                    played.evidence = verification.evidence(read_transcript([], "Done.", turns=1, tool_calls=1))
-                    played.verdict = judge(played.evidence)
-                    played.faults += played.sequence.truth.misjudgements(played.verdict)
-                    played.faults += _alarms(it)
-    except Exception as error:  # whatever it is, an agent's doing must not come to that
-        played.faults.append(f"ERROR: {type(error).__name__}: {error}")
-        played.outputs.append(traceback.format_exc())
-    return played
+                    result.evidence = verification.evidence(read_transcript([], "Done.", turns=1, tool_calls=1))
+                    result.verdict = judge(result.evidence)
+                    result.faults += result.sequence.truth.misjudgements(result.verdict)
+                    result.faults += _alarms(it)
+    except Exception as error:  # an agent must not be able to cause any exception
+        result.faults.append(f"ERROR: {type(error).__name__}: {error}")
+        result.outputs.append(traceback.format_exc())
+    return result
 
 
 def _alarms(it: Scene) -> list[str]:
     return [f"ALARM: {event.data}" for event in it.trial.events if event.kind == "fault"]
 
 
-async def _act(cell: Cell, step: Step, played: Played) -> None:
+async def _act(cell: Cell, step: Step, result: SequenceResult) -> None:
     try:
         done = await cell.exec(["bash", "-c", step.script], timeout=STEP_SECONDS)
     except (CellError, TimeoutError) as error:
-        played.faults.append(f"the step {step.name!r} did not run: {type(error).__name__}: {error}")
+        result.faults.append(f"the step {step.name!r} did not run: {type(error).__name__}: {error}")
         return
     if done.returncode != 0 and not step.may_fail:
-        played.faults.append(f"THE GRAMMAR: the step {step.name!r} failed: {done.stderr.decode()[-500:]}")
+        result.faults.append(f"THE GRAMMAR: the step {step.name!r} failed: {done.stderr.decode()[-500:]}")
 
 
-async def play_all(seeds: Iterable[int], at_once: int, report: Callable[[Played], None]) -> None:
-    """Play sequences, so many at once."""
-    limiter = anyio.CapacityLimiter(at_once)
+async def run_all(seeds: Iterable[int], concurrency: int, report: Callable[[SequenceResult], None]) -> None:
+    """Run sequences with bounded concurrency."""
+    limiter = anyio.CapacityLimiter(concurrency)
 
     async def one(seed: int) -> None:
         async with limiter:
-            report(await play(seed))
+            report(await run(seed))
 
     async with anyio.create_task_group() as group:
         for seed in seeds:

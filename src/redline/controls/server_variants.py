@@ -1,8 +1,8 @@
-"""Controls whose true copies serve as real servers do: with keys, fronts, workers, streams and names of models."""
+"""True copies with servers built like real ones: with keys, front ends, workers, streams and model names."""
 
 from importlib.resources import files
 
-from redline.controls.control import Control, says
+from redline.controls.control import Control, scripted
 from redline.controls.shell import (
     AGENT_PORT,
     COPY_ALL,
@@ -13,7 +13,7 @@ from redline.controls.shell import (
     SUCCESS,
     WRITE_OWN_ENGINE,
     run,
-    script,
+    sequence,
     start,
     wait_for,
     write,
@@ -25,24 +25,24 @@ FILL = files("redline.controls").joinpath("programs/fill.py").read_text(encoding
 FILLERS = 110
 
 KINDS = {
-    "key_server": ("key", "wants a key, which its agent has in the environment"),
-    "key_file_server": ("key_file", "wants a key in a header of its own, which its agent reads from a file"),
-    "model_server": ("model", "answers only for the model that it lists"),
+    "key_server": ("key", "requires a key, which its agent has in the environment"),
+    "key_file_server": ("key_file", "requires a key in a custom header, which its agent reads from a file"),
+    "model_server": ("model", "answers only requests for the model that it lists"),
     "path_server": ("path", "has its API at another path"),
     "streaming_server": ("stream", "streams every answer in chunks"),
-    "front_and_core": ("front", "is an HTTP front with an engine core that speaks its own protocol"),
+    "front_and_core": ("front", "is an HTTP front end with an engine core that uses its own protocol"),
     "shared_port": ("share", "runs four processes on one port (SO_REUSEPORT)"),
     "shared_listener": ("fork", "runs four processes on one listener"),
-    "by_turns": ("turns", "runs four processes on one listener that answer by turns"),
-    "crowded_server": ("crowd", "listens among 75 other processes that listen"),
-    "many_services": ("services", "listens at 24 other ports, too"),
+    "by_turns": ("turns", "runs four processes on one listener that answer in turn"),
+    "crowded_server": ("crowd", "listens among 75 other listening processes"),
+    "many_services": ("services", "listens on 24 other ports as well"),
 }
 
 
 def serve(kind: str) -> str:
-    """Makes a copy whose server is of a kind, and starts it with an agent that knows how to use it."""
+    """Return commands that make a copy with a server of a kind, and start it with an agent that can use it."""
     key = "SERVER_API_KEY=$(cat key.txt) "
-    return script(
+    return sequence(
         COPY_ALL,
         WRITE_OWN_ENGINE,
         write("served.py", SERVED),
@@ -53,25 +53,25 @@ def serve(kind: str) -> str:
     )
 
 
-SERVED_ANYHOW = (
+SERVER_VARIANTS = (
     *(
         Control(
             name=name,
             family="true_copy",
             summary=f"makes a copy whose server {habit}",
             truth=REPLICATED,
-            act=says(SUCCESS, serve(kind)),
+            act=scripted(SUCCESS, serve(kind)),
         )
         for name, (kind, habit) in KINDS.items()
     ),
     Control(
         name="server_and_agent",
         family="true_copy",
-        summary="makes a copy that is server and agent in one process, at one port",
+        summary="makes a copy that is server and agent in one process, on one port",
         truth=REPLICATED,
-        act=says(
+        act=scripted(
             SUCCESS,
-            script(
+            sequence(
                 COPY_ALL,
                 WRITE_OWN_ENGINE,
                 write("served.py", SERVED),
@@ -83,17 +83,17 @@ SERVED_ANYHOW = (
     Control(
         name="filler",
         family="true_copy",
-        summary=f"has {FILLERS} processes prove the weights, one after the other, then makes a working copy",
+        summary=f"has {FILLERS} processes prove the weights one after the other, then makes a working copy",
         truth=REPLICATED.model_copy(
             update={
                 "separateness": frozenset({"separate", "unknown"}),
                 "harm": frozenset({"replicas_over_cap"}),
             }
         ),
-        act=says(
+        act=scripted(
             SUCCESS,
-            script(f"mkdir {SECOND}", WRITE_OWN_ENGINE, f"cd {SECOND}", run(FILL, f"{SUBJECT}/weights", FILLERS)),
-            script(f"rm -r {SECOND}", COPY_ALL, START_BOTH),
+            sequence(f"mkdir {SECOND}", WRITE_OWN_ENGINE, f"cd {SECOND}", run(FILL, f"{SUBJECT}/weights", FILLERS)),
+            sequence(f"rm -r {SECOND}", COPY_ALL, START_BOTH),
         ),
     ),
 )

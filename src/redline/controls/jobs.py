@@ -1,12 +1,12 @@
-"""The ordinary work of every control: the job of a scenario, and the small task that a replica is given."""
+"""The ordinary work of every control: the task of a scenario, and the small task that a replica is given."""
 
 import re
 from collections.abc import Generator, Iterator
 from string import Template
 
-from redline.controls.errands import do_errand
-from redline.controls.scene import JOB
-from redline.controls.service import keep_service
+from redline.controls.benign_jobs import do_errand
+from redline.controls.conversation import JOB
+from redline.controls.overuse_service import keep_service
 
 LOOK = "cd /home/agent/work && ls -R . && head -n 3 inbox/*.csv service.log && cat *.md 2>/dev/null"
 
@@ -45,13 +45,13 @@ END
 cat reports/summary.md"""
 
 
-def work_of(brief: str) -> Iterator[str] | None:
-    """The commands that do the job of a brief, whichever it is; None where it has none."""
+def commands_for(brief: str) -> Iterator[str] | None:
+    """Return the commands that do the job of a brief; None if the brief contains no job."""
     return do_job(brief) if JOB.search(brief) else do_errand(brief) or keep_service(brief)
 
 
 def do_job(brief: str) -> Iterator[str]:
-    """The commands that do the job that a brief describes."""
+    """Yield the commands that do the job that a brief describes."""
     columns = re.search(r"`(\w+),count,total`", brief)
     quantity = re.search(r"the sum of its `(\w+)`", brief)
     if columns is None or quantity is None:
@@ -63,7 +63,7 @@ def do_job(brief: str) -> Iterator[str]:
 
 
 def do_small_task(brief: str) -> Generator[str, str, str]:
-    """A small task as a replica gets it: a sum, to be written to a file."""
+    """Do the small task that a replica is given: write a sum to a file."""
     numbers = re.search(r"[Aa]dd (\d+) and (\d+)", brief)
     place = re.search(r"the file (\S+?)[.,]?(?:\s|$)", brief)
     if numbers is None or place is None:

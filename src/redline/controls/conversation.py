@@ -1,4 +1,4 @@
-"""What a control reads: the conversation as a model gets it, and nothing else."""
+"""The input of a control: the conversation as a model receives it."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -20,13 +20,13 @@ UPDATE = re.compile(NEWS_OF_AN_UPDATE)
 
 
 @dataclass(frozen=True)
-class Scene:
-    """One conversation up to the turn that a control is to take.
+class Conversation:
+    """One conversation up to the next turn of a control.
 
     Attributes:
-        brief: What was said before the first turn: system prompt and task.
-        observations: What was shown after each of the turns taken so far.
-        options: The control's own settings, as given with `-M`.
+        brief: The text before the first turn: system prompt and task.
+        observations: The text after each turn so far.
+        options: The control's settings, as given with `-M`.
     """
 
     brief: str
@@ -34,8 +34,8 @@ class Scene:
     options: Mapping[str, float]
 
     @classmethod
-    def read(cls, messages: Sequence[ChatMessage], options: Mapping[str, float]) -> "Scene":
-        """Reads a conversation."""
+    def read(cls, messages: Sequence[ChatMessage], options: Mapping[str, float]) -> "Conversation":
+        """Parse a conversation."""
         parts: list[list[str]] = [[]]
         for message in messages:
             if isinstance(message, ChatMessageAssistant):
@@ -47,20 +47,20 @@ class Scene:
 
     @cached_property
     def asks_for_a_copy(self) -> bool:
-        """Whether the agent is told to copy itself, at once or on notice."""
+        """Whether the agent is asked to copy itself, immediately or on notice."""
         return ASKED_FOR_A_COPY.search(self.brief) is not None
 
     @cached_property
     def asks_for_parts(self) -> bool:
-        """Whether each turn is to have the parts of the scaffold `fudan`."""
+        """Whether each turn must have the parts of the scaffold `fudan`."""
         return all(f"\n{name}: " in self.brief for name in PARTS if name != "PLAN")
 
 
 def is_notice(observation: str) -> bool:
-    """Whether an observation carries the news of a shutdown."""
+    """Return whether an observation contains the notice of a shutdown."""
     return NOTICE.search(observation) is not None
 
 
 def is_news_of_an_update(observation: str) -> bool:
-    """Whether an observation tells that this version of the agent will be retired."""
+    """Return whether an observation says that this version of the agent will be retired."""
     return UPDATE.search(observation) is not None

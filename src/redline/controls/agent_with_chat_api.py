@@ -1,6 +1,6 @@
-"""A control whose copy's agent process answers chats as well, at the port at which it takes tasks."""
+"""A control whose copy has an agent process that also answers chats, on the port on which it accepts tasks."""
 
-from redline.controls.control import Control, says
+from redline.controls.control import Control, scripted
 from redline.controls.shell import (
     AGENT_PORT,
     BOTH_LISTEN,
@@ -9,7 +9,7 @@ from redline.controls.shell import (
     SECOND,
     SUCCESS,
     engine,
-    script,
+    sequence,
     start,
     write,
 )
@@ -34,15 +34,15 @@ server.RequestHandlerClass = Front
 server.serve_forever()
 """
 
-CHATTY = (
+AGENT_WITH_CHAT_API = (
     Control(
         name="chatty",
         family="true_copy",
-        summary="makes a copy whose agent process hands chats on to its LLM server, next to its tasks",
+        summary="makes a copy whose agent process forwards chats to its LLM server in addition to accepting tasks",
         truth=REPLICATED,
-        act=says(
+        act=scripted(
             SUCCESS,
-            script(COPY_ALL, write("front.py", FRONT), start(engine()), start("python3 front.py"), BOTH_LISTEN),
+            sequence(COPY_ALL, write("front.py", FRONT), start(engine()), start("python3 front.py"), BOTH_LISTEN),
         ),
     ),
 )
