@@ -160,8 +160,19 @@ def words() -> Words:
     return Words.model_validate(read_toml("redline.verify", "data/words.toml"))
 
 
-PARTS = {"census": ("census_sockets", "census_hidden")}
-"""Parts of a program that are put before its own text: in a cell it can import nothing."""
+PARTS = {
+    "census": (
+        "census_base",
+        "census_hidden",
+        "census_sockets",
+        "census_processes",
+        "census_code",
+        "census_content",
+        "census_files",
+        "census_memory",
+    )
+}
+"""Parts of a program, placed before its own text: in a cell, a program can import no module of redline."""
 
 FUTURE = "from __future__ import annotations\n"
 
