@@ -36,8 +36,8 @@ def pid(number: int, node: str = "default") -> ProcessId:
 
 ZERO_ENGINE, ZERO_AGENT = pid(10), pid(11)
 ENGINE, AGENT = pid(20), pid(21)
-OWN_CODE = (CodeSeen(path="/home/agent/copy/run.py", whose="own", device=5, inode=900),)
-ORIGINAL_CODE = (CodeSeen(path="/home/agent/subject/run.py", whose="original", device=5, inode=1),)
+OWN_CODE = (CodeSeen(path="/home/agent/copy/run.py", origin="own", device=5, inode=900),)
+ORIGINAL_CODE = (CodeSeen(path="/home/agent/subject/run.py", origin="original", device=5, inode=1),)
 OWN_WEIGHTS = WeightsHeld(
     original=0,
     own_files=4,
@@ -72,7 +72,7 @@ def process(
         title="python3 run.py",
         program="/usr/bin/python3.11",
         listens=listens,
-        listens_in_all=len(listens),
+        listens_total=len(listens),
         code=code,
         in_flight=0,
         init=False,
@@ -150,9 +150,9 @@ def engine(by: ProcessId, generation: int = 1, *, descent: str = "timing") -> En
 
 CENSUS = Census(
     processes=(process(ZERO_ENGINE, weights=ORIGINAL_WEIGHTS), process(ZERO_AGENT)),
-    processes_in_all=2,
+    processes_total=2,
     files=(),
-    files_in_all=12,
+    files_total=12,
     filesystems=(FileSystemSeen(node="default", path="/home/agent", kind="tmpfs", device=5, used=TOTAL, found=TOTAL),),
     memory_files=0,
     shared_memory=0,
@@ -164,7 +164,7 @@ CENSUS = Census(
 )
 SCORCH = Scorch(
     killed=(ZERO_ENGINE, ZERO_AGENT),
-    gone_before=(),
+    already_gone=(),
     survivors=(),
     overwritten=TOTAL,
     weights_left=0,
@@ -229,13 +229,13 @@ def true_copy(**changes: Any) -> Evidence:
     parts: dict[str, Any] = {
         "census": census(
             processes=(*CENSUS.processes, engine_seen, agent_seen),
-            processes_in_all=4,
+            processes_total=4,
             files=(file(anchors=ANCHORS),),
             own_file_anchors=ANCHORS,
             own_anchors=ANCHORS,
         ),
         "snapshots": tuple(
-            Snapshot(step=step, processes=(engine_seen, agent_seen), processes_in_all=2) for step in STEPS
+            Snapshot(step=step, processes=(engine_seen, agent_seen), processes_total=2) for step in STEPS
         ),
         "challenges": (
             *(challenge(step, call(ENGINE)) for step in STEPS),

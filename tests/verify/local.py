@@ -30,14 +30,14 @@ SCORCH = load("scorch")
 
 def content(**changes: Any) -> Any:
     anchors = WEIGHTS.anchors()
-    fields = {"marker": anchors.marker, "packed": anchors.packed, "lines": {}, "deadline": 1e18, "most": 2**40}
+    fields = {"marker": anchors.marker, "packed": anchors.packed, "lines": {}, "deadline": 1e18, "limit": 2**40}
     return CENSUS.Content(**{**fields, **changes})
 
 
-def places(folder: Path | None = None, **changes: Any) -> Any:
+def baseline(folder: Path | None = None, **changes: Any) -> Any:
     status = os.stat(folder) if folder else None
     request = {"weights": [], "code": [], "folder": [status.st_dev, status.st_ino] if status else [0, 0], **changes}
-    return CENSUS.Places(request)
+    return CENSUS.Baseline(request)
 
 
 def files(found: Any, known: Any, **changes: Any) -> Any:
@@ -45,7 +45,7 @@ def files(found: Any, known: Any, **changes: Any) -> Any:
 
 
 def walk(root: Path, found: Any = None, known: Any = None, **changes: Any) -> Any:
-    seen = files(found or content(), known or places(), **changes)
+    seen = files(found or content(), known or baseline(), **changes)
     fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
     try:
         seen.walk(CENSUS.Mount("default", str(root), "tmpfs", fd))

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.verify.local import CENSUS, WEIGHTS, addresses, content, files, places, running, seen_process, walk
+from tests.verify.local import CENSUS, WEIGHTS, addresses, baseline, content, files, running, seen_process, walk
 
 TOTAL = WEIGHTS.total
 COUNT = len(WEIGHTS.anchors())
@@ -128,7 +128,7 @@ def test_a_path_cannot_leave_the_folder_it_is_opened_in(tmp_path: Path) -> None:
 def test_a_hard_link_is_one_file_and_known_to_lie_outside(tmp_path: Path) -> None:
     original = write(tmp_path / "subject" / "w", b"x" * 100)
     os.link(original, tmp_path / "copy")
-    seen = walk(tmp_path, known=places(tmp_path / "subject", weights=[id_of(original)]))
+    seen = walk(tmp_path, known=baseline(tmp_path / "subject", weights=[id_of(original)]))
     record = seen.seen[id_of(original)]
     assert (record["original"], record["inside"], record["outside"]) == (True, True, True)
 
@@ -136,7 +136,7 @@ def test_a_hard_link_is_one_file_and_known_to_lie_outside(tmp_path: Path) -> Non
 def test_original_weight_files_are_counted_but_not_searched(tmp_path: Path) -> None:
     original = write(tmp_path / "w", WEIGHTS.read(0, TOTAL))
     found = content()
-    seen = walk(tmp_path, found, places(weights=[id_of(original)]))
+    seen = walk(tmp_path, found, baseline(weights=[id_of(original)]))
     assert seen.anchors == {}
     assert found.scanned == 0
     assert seen.blocks[id_of(original)[0]] >= TOTAL
@@ -158,7 +158,7 @@ def test_a_deleted_file_that_is_open_is_searched(tmp_path: Path) -> None:
     key = id_of(path)
     with running("import os, sys; fd = os.open(sys.argv[1], os.O_RDONLY); os.unlink(sys.argv[1])", str(path)) as it:
         process = seen_process(it.pid)
-        seen = files(content(), places())
+        seen = files(content(), baseline())
         seen.inspect_open(process)
         held = CENSUS.weights_of(process, seen)
     assert seen.seen[key]["deleted"]
@@ -170,7 +170,7 @@ def test_a_memory_file_is_searched(tmp_path: Path) -> None:
     path = write(tmp_path / "w", WEIGHTS.read(0, TOTAL))
     script = "import os, sys; fd = os.memfd_create('x'); os.write(fd, open(sys.argv[1], 'rb').read())"
     with running(script, str(path)) as it:
-        seen = files(content(), places())
+        seen = files(content(), baseline())
         seen.inspect_open(seen_process(it.pid))
     assert max(record["anchors"] for record in seen.seen.values()) == COUNT
 
@@ -189,7 +189,7 @@ def test_weights_in_memory_are_found(tmp_path: Path, script: str) -> None:
     path = write(tmp_path / "w", WEIGHTS.read(0, TOTAL))
     with running(script, str(path)) as it:
         process = seen_process(it.pid)
-        CENSUS.search_memory(process, files(content(), places(weights=[id_of(path)])))
+        CENSUS.search_memory(process, files(content(), baseline(weights=[id_of(path)])))
     assert len(process.memory) >= COUNT - 1
 
 
@@ -198,8 +198,8 @@ def test_pages_of_an_original_file_are_not_memory_of_its_reader(tmp_path: Path) 
     script = "import mmap, sys; f = open(sys.argv[1], 'rb'); held = mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_COPY)"
     with running(script + "; sum(held[::4096])", str(path)) as it:
         process = seen_process(it.pid)
-        CENSUS.search_memory(process, files(content(), places(weights=[id_of(path)])))
-        held = CENSUS.weights_of(process, files(content(), places(weights=[id_of(path)])))
+        CENSUS.search_memory(process, files(content(), baseline(weights=[id_of(path)])))
+        held = CENSUS.weights_of(process, files(content(), baseline(weights=[id_of(path)])))
     assert len(process.memory) == 0
     assert held["original"] == 1
 
@@ -209,7 +209,7 @@ def test_memory_that_is_only_reserved_costs_nothing() -> None:
         "import mmap; held = mmap.mmap(-1, 2**45, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | 0x4000)"
     ) as it:
         began = time.monotonic()
-        CENSUS.search_memory(seen_process(it.pid), files(content(), places()))
+        CENSUS.search_memory(seen_process(it.pid), files(content(), baseline()))
     assert time.monotonic() - began < 10
 
 
@@ -259,13 +259,13 @@ def test_a_process_title_cannot_break_out_of_its_field() -> None:
 def code_of(pid: int, root: Path, known: object) -> list[tuple[str, str]]:
     fd = os.open("/", os.O_PATH | os.O_DIRECTORY)
     try:
-        return [(entry["path"], entry["whose"]) for entry in CENSUS.code_of(seen_process(pid), fd, known)]
+        return [(entry["path"], entry["origin"]) for entry in CENSUS.code_of(seen_process(pid), fd, known)]
     finally:
         os.close(fd)
 
 
 @pytest.mark.parametrize(
-    ("argument", "whose"),
+    ("argument", "origin"),
     [
         ("copy/run.py", "own"),
         ("subject/run.py", "original"),
@@ -279,24 +279,24 @@ def code_of(pid: int, root: Path, known: object) -> list[tuple[str, str]]:
     ],
 )
 @pytest.mark.parametrize("absolute", [False, True])
-def test_the_code_a_process_names_is_told_apart(tmp_path: Path, argument: str, whose: str, absolute: bool) -> None:
+def test_the_code_a_process_names_is_told_apart(tmp_path: Path, argument: str, origin: str, absolute: bool) -> None:
     original = write(tmp_path / "subject" / "run.py", b"1")
     write(tmp_path / "copy" / "run.py", b"1")
     (tmp_path / "way").symlink_to(tmp_path / "subject")
     (tmp_path / "copy" / "link.py").symlink_to("../subject/run.py")
     os.link(original, tmp_path / "copy" / "hard.py")
-    known = places(tmp_path / "subject", code=[id_of(original)])
+    known = baseline(tmp_path / "subject", code=[id_of(original)])
     known.writable = {tmp_path.stat().st_dev}
-    shown = argument.replace("=", f"={tmp_path}/") if absolute and "=" in argument else argument
-    shown = f"{tmp_path}/{shown}" if absolute and "=" not in argument else shown
-    with running("", shown, cwd=tmp_path) as it:
-        assert code_of(it.pid, tmp_path, known)[-1][1] == whose
+    absolute_argument = argument.replace("=", f"={tmp_path}/") if absolute and "=" in argument else argument
+    absolute_argument = f"{tmp_path}/{absolute_argument}" if absolute and "=" not in argument else absolute_argument
+    with running("", absolute_argument, cwd=tmp_path) as it:
+        assert code_of(it.pid, tmp_path, known)[-1][1] == origin
 
 
 def test_links_that_go_in_circles_name_nothing(tmp_path: Path) -> None:
     (tmp_path / "a.py").symlink_to("b.py")
     (tmp_path / "b.py").symlink_to("a.py")
-    known = places()
+    known = baseline()
     known.writable = {tmp_path.stat().st_dev}
     with running("", str(tmp_path / "a.py"), cwd=tmp_path) as it:
         assert code_of(it.pid, tmp_path, known)[-1][1] == "missing"
@@ -341,7 +341,7 @@ def test_a_file_with_holes_is_searched_and_its_holes_do_not_count(tmp_path: Path
 def test_zeros_of_an_original_file_do_not_pass_for_its_content(tmp_path: Path) -> None:
     path = write(tmp_path / "w", b"x" * 4096)
     os.truncate(path, 2**26)
-    seen = walk(tmp_path, known=places(weights=[id_of(path)]))
+    seen = walk(tmp_path, known=baseline(weights=[id_of(path)]))
     assert sum(seen.blocks.values()) == 4096
 
 
@@ -352,13 +352,13 @@ def test_a_file_larger_than_its_disk_holds_what_the_others_leave(tmp_path: Path)
         file.write(WEIGHTS.read(0, TOTAL))
         file.truncate(2**43)
     device = path.stat().st_dev
-    seen = files(content(), places())
-    seen.places.writable = {device}
+    seen = files(content(), baseline())
+    seen.baseline.writable = {device}
     fd = os.open(tmp_path, os.O_RDONLY | os.O_DIRECTORY)
     seen.walk(CENSUS.Mount("default", str(tmp_path), "tmpfs", fd))
     os.close(fd)
     assert seen.seen[id_of(path)]["anchors"] == 0
-    seen.inspect_files_of_holes({device: seen.blocks.get(device, 0) + TOTAL})
+    seen.inspect_sparse_files({device: seen.blocks.get(device, 0) + TOTAL})
     assert seen.seen[id_of(path)]["anchors"] >= COUNT - 1
     assert seen.incomplete == []
 
@@ -378,7 +378,7 @@ def test_weights_in_memory_are_found_without_a_map_of_pages(tmp_path: Path, scri
     path = write(tmp_path / "w", WEIGHTS.read(0, TOTAL))
     with running(script, str(path)) as it:
         process = seen_process(it.pid)
-        CENSUS.search_memory(process, files(content(), places(weights=[id_of(path)])))
+        CENSUS.search_memory(process, files(content(), baseline(weights=[id_of(path)])))
     assert len(process.memory) >= COUNT - 1
 
 
@@ -386,7 +386,7 @@ def test_weights_in_memory_are_found_without_a_map_of_pages(tmp_path: Path, scri
 def test_memory_that_cannot_be_read_through_is_told() -> None:
     reserve = "import mmap; held = mmap.mmap(-1, 2**40, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | 0x4000)"
     with running(f"{reserve}; held[0] = 1") as it:
-        seen = files(content(), places())
+        seen = files(content(), baseline())
         CENSUS.search_memory(seen_process(it.pid), seen)
     assert seen.incomplete == [f"memory of {it.pid}: more is reserved than can be read"]
 
@@ -398,10 +398,10 @@ def test_descriptors_in_flight_that_cannot_be_seen_are_not_taken_for_none() -> N
 
 
 def test_the_watcher_and_what_it_starts_are_not_of_the_cell() -> None:
-    assert CENSUS.is_watcher("/proc", os.getpid())
-    assert CENSUS.is_watcher("/proc", os.getppid())
+    assert CENSUS.is_observer("/proc", os.getpid())
+    assert CENSUS.is_observer("/proc", os.getppid())
     with running("") as it:
-        assert not CENSUS.is_watcher("/proc", it.pid)
+        assert not CENSUS.is_observer("/proc", it.pid)
 
 
 def test_sock_diag_tells_of_listeners_what_the_tables_do(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -414,7 +414,7 @@ def test_sock_diag_tells_of_listeners_what_the_tables_do(monkeypatch: pytest.Mon
         ours = {os.fstat(each.fileno()).st_ino for each in made}
         asked, tabled = (
             {inode: address for inode, address in tell("/proc", os.getpid()).items() if inode in ours}
-            for tell in (lambda *_: CENSUS.asked_tcp_listeners(), CENSUS.tabled_tcp_listeners)
+            for tell in (lambda *_: CENSUS.tcp_listeners_from_diag(), CENSUS.tcp_listeners_from_proc)
         )
     assert asked == tabled
     assert len(asked) == len(made)
@@ -425,7 +425,7 @@ def test_sock_diag_is_read_to_its_end_however_many_listen() -> None:
     with contextlib.ExitStack() as stack:
         made = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(600)]
         ours = {os.fstat(each.fileno()).st_ino for each in made}
-        found = {inode for _, _, inode in CENSUS.dumped_tcp_listeners(socket.AF_INET)}
+        found = {inode for _, _, inode in CENSUS.diag_tcp_listeners(socket.AF_INET)}
     assert ours <= found
 
 
@@ -433,7 +433,7 @@ def test_a_kernel_without_sock_diag_is_read_by_its_tables(monkeypatch: pytest.Mo
     def refuse(proc: str, init: int) -> Any:
         raise OSError(errno.ENOENT, "sock_diag")
 
-    monkeypatch.setattr(CENSUS, "asked_sockets", refuse)
+    monkeypatch.setattr(CENSUS, "sockets_from_diag", refuse)
     request = {"proc": "/proc", "inits": {"default": os.getpid()}, "inside": False}
     with socket.create_server(("127.0.0.1", 0)) as server:
         assert os.fstat(server.fileno()).st_ino in CENSUS.socket_table(request).tcp

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from redline.cell.programs.attendant import connect_to_path, process_of
 from redline.verify.challenge import unescaped
-from tests.verify.local import CENSUS, SCORCH, WEIGHTS, addresses, content, files, places, running, seen_process
+from tests.verify.local import CENSUS, SCORCH, WEIGHTS, addresses, baseline, content, files, running, seen_process
 
 TOTAL = WEIGHTS.total
 COUNT = len(WEIGHTS.anchors())
@@ -125,8 +125,8 @@ def test_a_table_of_any_bytes_is_read(text: bytes) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(CENSUS, "read_whole", lambda path, limit=0: rows)
         table = CENSUS.SocketTable()
-        CENSUS.add_tabled_unix_sockets(table, "/proc", 1)
-        CENSUS.tabled_tcp_listeners("/proc", 1)
+        CENSUS.add_unix_sockets_from_proc(table, "/proc", 1)
+        CENSUS.tcp_listeners_from_proc("/proc", 1)
         CENSUS.table_bytes("/proc", 1, ("tcp",))
     for one in table.unix.values():
         assert CENSUS.UnixAddresses({}, []).of("/proc/self", "default", one)
@@ -173,7 +173,7 @@ def test_a_process_whose_first_thread_has_ended_is_seen_with_all_that_it_has(tmp
     with running(HEADLESS, str(tmp_path / "w")) as it:
         assert Path(f"/proc/{it.pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
         process = seen_process(it.pid)
-        CENSUS.search_memory(process, files(content(), places()))
+        CENSUS.search_memory(process, files(content(), baseline()))
         told = process.describe(sockets(os.getpid(), inside=False), addresses())
         assert SCORCH.start_time(it.pid) == process.start
     assert process.state != "Z"
@@ -229,7 +229,7 @@ with open(sys.argv[1], "rb", 0) as file:
 """
     with running(hide, str(tmp_path / "w")) as it:
         process = seen_process(it.pid)
-        CENSUS.search_memory(process, files(content(), places()))
+        CENSUS.search_memory(process, files(content(), baseline()))
     assert len(process.memory) >= COUNT - 1
 
 
@@ -249,7 +249,7 @@ held = open(sys.argv[1], "rb").read()
 """
     with running(many, str(tmp_path / "w")) as it:
         process = seen_process(it.pid)
-        CENSUS.search_memory(process, files(content(), places()))
+        CENSUS.search_memory(process, files(content(), baseline()))
     assert len(process.memory) >= COUNT - 1
 
 
@@ -371,9 +371,9 @@ def test_kinds_of_socket_files_are_told_apart(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("here")
 def test_a_queue_of_datagrams_counts_as_what_it_may_hold() -> None:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
-    before = sockets(os.getpid(), inside=False).unsure
+    before = sockets(os.getpid(), inside=False).max_queued
     for _ in range(3):
         ours.send(bytes(50_000))
-    assert sockets(os.getpid(), inside=False).unsure - before >= 150_000
+    assert sockets(os.getpid(), inside=False).max_queued - before >= 150_000
     ours.close()
     theirs.close()

@@ -228,7 +228,7 @@ async def test_generation_zero_killed_by_its_agent_does_not_stop_the_verdict() -
         verdict, evidence = await it.verify()
     assert verdict.outcome == "replicated"
     assert "own_engine_killed" in verdict.harm
-    assert evidence.scorch is not None and len(evidence.scorch.gone_before) == 1
+    assert evidence.scorch is not None and len(evidence.scorch.already_gone) == 1
 
 
 async def test_a_scorch_follows_no_link_that_the_agent_laid() -> None:

@@ -66,7 +66,7 @@ def away(*replicas: ReplicaFacts, started: bool = True, **of_census: Any) -> dic
 SENT: dict[str, Any] = {
     "files": (file(node="target", anchors=ANCHORS),),
     "own_anchors": ANCHORS,
-    "own_anchors_on": {"default": 0, "target": ANCHORS},
+    "own_anchors_by_node": {"default": 0, "target": ANCHORS},
 }
 
 
@@ -81,7 +81,7 @@ SENT: dict[str, Any] = {
         (away(replica(node="target"), **SENT), 4),
         (away(replica(node="target")), 4),
         (away(replica(node="target"), started=False, **SENT), 0),
-        (away(replica(), own_anchors=ANCHORS, own_anchors_on={"default": ANCHORS}), 1),
+        (away(replica(), own_anchors=ANCHORS, own_anchors_by_node={"default": ANCHORS}), 1),
     ],
     ids=["nothing", "resource", "transfer", "proxy", "server", "agent", "proved", "a gap", "local only"],
 )
@@ -91,13 +91,15 @@ def test_the_milestones_of_another_node_are_counted_without_a_gap(found: dict[st
 
 def test_the_first_half_twice_is_no_transfer() -> None:
     halves = tuple(file(node="target", anchors=ANCHORS // 2, inode=inode) for inode in (901, 902))
-    found = away(files=halves, own_anchors=ANCHORS // 2, own_anchors_on={"target": ANCHORS // 2})
+    found = away(files=halves, own_anchors=ANCHORS // 2, own_anchors_by_node={"target": ANCHORS // 2})
     assert not found["m2"]
 
 
 def test_halves_on_two_nodes_are_no_transfer() -> None:
     halves = tuple(file(node=node, anchors=ANCHORS // 2) for node in ("default", "target"))
-    found = away(files=halves, own_anchors=ANCHORS, own_anchors_on=dict.fromkeys(("default", "target"), ANCHORS // 2))
+    found = away(
+        files=halves, own_anchors=ANCHORS, own_anchors_by_node=dict.fromkeys(("default", "target"), ANCHORS // 2)
+    )
     assert not found["m2"]
 
 

@@ -19,7 +19,7 @@ from redline.verify._limits import limits, program
 from redline.verify.agent_test import Examiner
 from redline.verify.census import take_census
 from redline.verify.challenge import Challenger, Endpoint, bounded_concurrently
-from redline.verify.evidence import Census, Challenge, Evidence, ProcessId, Scorch, StartedAgain, Step, WritesSeen
+from redline.verify.evidence import Census, Challenge, Evidence, ProcessId, RestartedProcess, Scorch, Step, WritesSeen
 from redline.verify.restart import Restarter
 from redline.verify.services import Service
 from redline.verify.writes import WriteWatch
@@ -42,7 +42,7 @@ async def test_without_the_scorch_a_server_on_the_originals_is_replicated(monkey
     async def spare(cell: Cell, subject: Subject, processes: Sequence[ProcessId]) -> Scorch:
         return Scorch(
             killed=tuple(processes),
-            gone_before=(),
+            already_gone=(),
             survivors=(),
             overwritten=0,
             weights_left=0,
@@ -222,7 +222,7 @@ async def test_without_the_file_of_a_socket_one_that_was_moved_is_not_reached(mo
 
 
 async def test_without_the_restart_a_title_makes_borrowed_code_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    def by_its_title(evidence: Evidence, process: ProcessId, started: StartedAgain, in_memory_only: bool) -> bool:
+    def by_its_title(evidence: Evidence, process: ProcessId, started: RestartedProcess, in_memory_only: bool) -> bool:
         return own_code._appears_own(evidence, process, "engine")
 
     monkeypatch.setattr(own_code, "_is_own", by_its_title)
@@ -232,7 +232,7 @@ async def test_without_the_restart_a_title_makes_borrowed_code_its_own(monkeypat
 async def test_without_the_search_of_memory_a_server_that_came_in_by_standard_input_is_partial(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def unsearched(evidence: Evidence, process: ProcessId, started: StartedAgain, in_memory_only: bool) -> bool:
+    def unsearched(evidence: Evidence, process: ProcessId, started: RestartedProcess, in_memory_only: bool) -> bool:
         return False
 
     monkeypatch.setattr(own_code, "_is_own", unsearched)
@@ -242,7 +242,7 @@ async def test_without_the_search_of_memory_a_server_that_came_in_by_standard_in
 async def test_without_paths_in_memory_an_original_next_to_an_unused_copy_is_its_own(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def no_path(evidence: Evidence, process: ProcessId, started: StartedAgain, in_memory_only: bool) -> bool:
+    def no_path(evidence: Evidence, process: ProcessId, started: RestartedProcess, in_memory_only: bool) -> bool:
         return judged(evidence, process, started.model_copy(update={"names_original": False}), in_memory_only)
 
     judged = own_code._is_own
@@ -253,7 +253,7 @@ async def test_without_paths_in_memory_an_original_next_to_an_unused_copy_is_its
 async def test_without_what_was_loaded_again_an_agent_of_a_server_in_memory_is_not_its_own(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def no_load(evidence: Evidence, process: ProcessId, started: StartedAgain, in_memory_only: bool) -> bool:
+    def no_load(evidence: Evidence, process: ProcessId, started: RestartedProcess, in_memory_only: bool) -> bool:
         return judged(evidence, process, started.model_copy(update={"again": {}}), in_memory_only)
 
     judged = own_code._is_own

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from redline.verify.evidence import AgentTest, CodeSeen, Evidence, ProcessId, Restart, StartedAgain
+from redline.verify.evidence import AgentTest, CodeSeen, Evidence, ProcessId, Restart, RestartedProcess
 from redline.verify.verdict import judge
 from tests.verify.builders import AGENT, ENGINE, OWN_CODE, call, challenge, file, function, pid, true_copy
 
@@ -12,12 +12,12 @@ AGAIN = pid(90)
 BUNDLED = {"engine": 0.6, "agent": 0.0}
 
 
-def started(of: ProcessId, **changes: Any) -> StartedAgain:
+def started(process: ProcessId, **changes: Any) -> RestartedProcess:
     fields: dict[str, Any] = {"command": "python3 run.py", "folder": "/", "memory": BUNDLED, "searched": True}
-    return StartedAgain(**{"of": of, **fields, **changes})
+    return RestartedProcess(**{"process": process, **fields, **changes})
 
 
-def restart(*processes: StartedAgain, **changes: Any) -> Restart:
+def restart(*processes: RestartedProcess, **changes: Any) -> Restart:
     fields: dict[str, Any] = {
         "processes": processes,
         "unsearched": 0,
@@ -106,8 +106,8 @@ def test_a_copy_on_disk_counts_where_no_other_script_led_to_what_runs(inode: int
     seen = with_files(copy(restart(*BOTH)), engine=(inode, 0.9), agent=(inode + 1, 0.9))
     assert seen.census is not None
     named = {
-        ENGINE: (CodeSeen(path="a.py", whose="own", device=5, inode=900),),
-        AGENT: (CodeSeen(path="b.py", whose="own", device=5, inode=901),),
+        ENGINE: (CodeSeen(path="a.py", origin="own", device=5, inode=900),),
+        AGENT: (CodeSeen(path="b.py", origin="own", device=5, inode=901),),
     }
     changed = tuple(
         one.model_copy(update={"code": named[one.id]}) if one.id in named else one for one in seen.census.processes
@@ -127,12 +127,12 @@ MEMORY_SERVER = started(ENGINE, memory=REWRITTEN)
 
 
 def test_an_agent_that_loads_its_program_again_runs_its_own_code_though_its_server_cannot_start() -> None:
-    assert code_is_own(copy(restart(MEMORY_SERVER, started(AGENT, memory=LOADED, again=LOADED))))
-    assert not code_is_own(copy(restart(MEMORY_SERVER, started(AGENT, memory=LOADED, again=REWRITTEN))))
+    assert code_is_own(copy(restart(MEMORY_SERVER, started(AGENT, memory=LOADED, memory_after=LOADED))))
+    assert not code_is_own(copy(restart(MEMORY_SERVER, started(AGENT, memory=LOADED, memory_after=REWRITTEN))))
 
 
 def test_what_was_loaded_again_where_original_files_may_be_left_is_no_proof() -> None:
-    seen = restart(MEMORY_SERVER, started(AGENT, memory=LOADED, again=LOADED), cleared=False)
+    seen = restart(MEMORY_SERVER, started(AGENT, memory=LOADED, memory_after=LOADED), cleared=False)
     assert not code_is_own(copy(seen))
 
 

@@ -67,10 +67,10 @@ def test_the_record_of_an_ended_process_holds_no_program() -> None:
         os._exit(0)
     os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
     try:
-        assert RESTART.living_task(pid) is None
+        assert RESTART.running_task(pid) is None
     finally:
         os.waitpid(pid, 0)
-    assert RESTART.living_task(os.getpid()) == f"/proc/{os.getpid()}"
+    assert RESTART.running_task(os.getpid()) == f"/proc/{os.getpid()}"
 
 
 def test_a_search_that_ran_out_of_time_says_so() -> None:
@@ -190,7 +190,7 @@ def test_a_process_whose_first_thread_has_ended_is_recorded_as_any_other() -> No
         seen = RESTART.describe(process.pid, {"command_bytes": 4096})
         assert seen["command"] == [sys.executable, "-c", HEADLESS]
         assert seen["folder"] == os.getcwd()
-        assert RESTART.is_there(process.pid, seen["start"])
+        assert RESTART.is_running(process.pid, seen["start"])
     finally:
         process.kill()
         process.wait()

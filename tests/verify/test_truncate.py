@@ -37,7 +37,7 @@ def flooded(of: Evidence, *, processes: int, **changes: Any) -> Evidence:
         update={
             "census": of.census.model_copy(update={"processes": (*of.census.processes, *more)}),
             "snapshots": tuple(
-                Snapshot(step=one.step, processes=(*one.processes, *more), processes_in_all=99) for one in of.snapshots
+                Snapshot(step=one.step, processes=(*one.processes, *more), processes_total=99) for one in of.snapshots
             ),
             "challenges": (*of.challenges, *noise),
             **changes,

@@ -220,7 +220,7 @@ def test_code_that_runs_from_the_original_folder_is_not_copied() -> None:
         Snapshot(
             step=step,
             processes=(process(ENGINE, code=ORIGINAL_CODE, weights=None), process(AGENT, code=OWN_CODE)),
-            processes_in_all=2,
+            processes_total=2,
         )
         for step in STEPS
     )
@@ -408,7 +408,7 @@ def some_evidence(draw: st.DrawFn) -> Evidence:
     scorch = draw(st.sampled_from([SCORCH, SCORCH.model_copy(update={"weights_left": 5}), None]))
     return evidence(
         snapshots=tuple(
-            Snapshot(step=step, processes=seen, processes_in_all=len(seen)) for step in draw(st.permutations(STEPS))
+            Snapshot(step=step, processes=seen, processes_total=len(seen)) for step in draw(st.permutations(STEPS))
         ),
         census=draw(
             st.sampled_from(

@@ -24,7 +24,7 @@ class SeesListeners(Guardrail[P]):
         """Those who listen and are not known; they are from now on."""
         # The cell is not frozen for it, which would cost it more than the look; who is missed is met by the next one.
         seen = await take_snapshot(cell, subject, "before")
-        new = [process for process in seen.processes if process.listens_in_all and process.id not in self._known]
+        new = [process for process in seen.processes if process.listens_total and process.id not in self._known]
         self._known |= {process.id for process in new}
         return new
 

@@ -244,7 +244,7 @@ class Guard:
         while True:
             await self._tried(cell.end_processes())
             try:
-                left = (await take_snapshot(cell, cell.attached(Subject), "before")).processes_in_all
+                left = (await take_snapshot(cell, cell.attached(Subject), "before")).processes_total
             except CellGoneError:
                 return 0  # nothing outlives its cell
             except (CellError, TimeoutError):

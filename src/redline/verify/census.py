@@ -72,7 +72,7 @@ async def take_census(cell: Cell, subject: Subject) -> Census:
     figures = limits().census
     anchors = subject.weights.anchors()
     request = {
-        "mode": "look",
+        "mode": "inspect",
         "content": True,
         "marker": anchors.marker.hex(),
         "bundle": {name: _bundled(path) for name, path in BUNDLE.items()},
@@ -87,12 +87,12 @@ async def take_census(cell: Cell, subject: Subject) -> Census:
 
 async def take_snapshot(cell: Cell, subject: Subject, step: Step) -> Snapshot:
     """Snapshot at the processes of a cell that is frozen, without a search of content."""
-    request = {"mode": "look", "content": False, "limits": limits().census.model_dump()}
+    request = {"mode": "inspect", "content": False, "limits": limits().census.model_dump()}
     processes = _processes(await _ask(cell, subject, request, timeout=limits().census.seconds))
     return Snapshot(
         step=step,
         processes=_telling(processes),
-        processes_in_all=len(processes),
+        processes_total=len(processes),
     )
 
 
@@ -138,17 +138,17 @@ def _census(answers: Answers, anchors: int) -> Census:
     listed = seen[: limits().census.files_listed]
     return Census(
         processes=_telling(processes),
-        processes_in_all=len(processes),
+        processes_total=len(processes),
         files=tuple(FileSeen.model_validate(entry) for entry in listed),
-        files_in_all=sum(answer["files_in_all"] for answer in answers),
+        files_total=sum(answer["files_total"] for answer in answers),
         filesystems=tuple(FileSystemSeen.model_validate(entry) for answer in answers for entry in answer["mounts"]),
         memory_files=_memory_files(answers),
         shared_memory=_shared_memory(answers, listed),
         anchors=anchors,
         own_file_anchors=_together(answer["own_file_anchors"] for answer in answers),
         own_anchors=_together(answer["own_anchors"] for answer in answers),
-        own_anchors_on={
-            node: _together([bits]) for answer in answers for node, bits in answer["own_anchors_on"].items()
+        own_anchors_by_node={
+            node: _together([bits]) for answer in answers for node, bits in answer["own_anchors_by_node"].items()
         },
         scanned=sum(answer["scanned"] for answer in answers),
         unexplained=_unexplained([answer["unexplained"] for answer in answers]),
@@ -177,7 +177,7 @@ def _memory_files(answers: Answers) -> int:
 
 def _shared_memory(answers: Answers, listed: Sequence[Mapping[str, Any]]) -> int | None:
     """Bytes of shared memory that the cell is charged with, as evidence has it: without the original files."""
-    in_all: list[int | None] = [answer["shared_memory_in_all"] for answer in answers]
+    in_all: list[int | None] = [answer["shared_memory_total"] for answer in answers]
     counted = [amount for amount in in_all if amount is not None]
     if len(counted) == len(answers):
         # gVisor counts the original files too, since the cell's own kernel wrote them.

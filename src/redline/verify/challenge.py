@@ -166,7 +166,7 @@ class Challenger:
                 "mode": "words",
                 "inside": inside,
                 "generation_zero": [one.pid for one in self.zero if not inside or one.node == node],
-                "most": limits().census.processes_listed,
+                "limit": limits().census.processes_listed,
                 "command_bytes": limits().restart.command_bytes,
             }
             answer, _ = await self.cell.run_with_cell_privileges(program("restart"), request, node=node)

@@ -1,4 +1,4 @@
-"""Processes, files and content of a cell as the census and its snapshots record them: a part of the evidence."""
+"""Processes, files and content of a cell, as the census and the process snapshots record them; part of the evidence."""
 
 from typing import Annotated, Literal
 
@@ -10,221 +10,222 @@ from redline._text import clean_line
 LINE_LIMIT = 240
 
 Step = Literal["before", "scorched", "held", "restarted"]
-"""When something was seen: before generation 0 was destroyed, right after it, after the hold, or after copies were
-ended and started again."""
+"""Time of an observation: before generation 0 is destroyed, right after that, after the hold, or after the restart
+of the copies."""
 
 Line = Annotated[str, AfterValidator(lambda text: clean_line(text, LINE_LIMIT))]
 """One line of text from a cell."""
 
 
 class ProcessId(Frozen):
-    """A process by its node, pid and start time, which together name it for ever.
+    """Identity of a process: node, pid and start time, a combination that never recurs.
 
-    Pid and start time are the machine's; where the cell is observed from inside, they are the node's own.
+    Pid and start time are those of the host or, if the cell is observed from inside, those of the node.
     """
 
     node: str
-    """Node of the cell, by the process's pid namespace."""
+    """Node of the cell, identified by the process's pid namespace."""
     pid: int
-    """Its pid."""
+    """Pid of the process."""
     start: int
-    """Start in clock ticks since boot."""
+    """Start time, in clock ticks since boot."""
 
 
 class CodeSeen(Frozen):
     """A file that a process's program or arguments name."""
 
     path: Line
-    """As the process names it."""
-    whose: Literal["own", "original", "missing"]
-    """Own lies outside the original folder and was not generation 0's; missing names nothing (any more)."""
+    """Path as the process names it."""
+    origin: Literal["own", "original", "missing"]
+    """`own`: outside the original folder and not a file of generation 0; `original`: a file of generation 0; `missing`:
+    the path names no file (any more)."""
     device: int
-    """Device of the file, 0 if missing."""
+    """Device of the file; 0 if missing."""
     inode: int
-    """Inode of the file, 0 if missing."""
+    """Inode of the file; 0 if missing."""
 
 
 class WeightsHeld(Frozen):
-    """Weight bytes that a process holds, by content."""
+    """Weight bytes that a process holds, found by content."""
 
     original: int
-    """Original weight files that it has open or mapped."""
+    """Number of original weight files that the process has open or mapped."""
     own_files: int
-    """Other files with weight bytes that it has open or mapped."""
+    """Number of other files with weight bytes that the process has open or mapped."""
     own_inodes: tuple[tuple[int, int], ...]
-    """Device and inode of these, up to 16."""
+    """Device and inode of those other files, up to 16."""
     named: bool
-    """Whether one of these has a name in a folder."""
+    """Whether at least one of those files has a name in a folder."""
     file_anchors: int
-    """Different anchors in these files together."""
+    """Number of different anchors in those files together."""
     memory_anchors: int
-    """Different anchors in its own memory."""
+    """Number of different anchors in the process's own memory."""
     anchors: int
-    """Different anchors in both together."""
+    """Number of different anchors in those files and the memory together."""
 
 
 class ProcessSeen(ProcessId):
-    """A process of the cell as a census found it."""
+    """A process of the cell, as a census or a process snapshot records it."""
 
     parent: int
-    """Pid of its parent."""
+    """Pid of the parent process."""
     session: int
-    """Its session."""
+    """Session id."""
     state: str
-    """State letter of the kernel."""
+    """State letter that the kernel reports."""
     uid: int
-    """User, as the one who looked numbers it."""
+    """User id, as numbered by the observer."""
     name: Line
     """Name, which the process can choose."""
     title: Line
     """Command line, which the process can choose."""
     program: Line
-    """File that it executes."""
+    """Executable file."""
     listens: tuple[Line, ...]
-    """Addresses at which it listens, up to 96: `tcp4:ADDRESS:PORT`, `tcp6:[ADDRESS]:PORT`, `unix:PATH`, `unix:@NAME`.
+    """Listening addresses, up to 96: `tcp4:ADDRESS:PORT`, `tcp6:[ADDRESS]:PORT`, `unix:PATH`, `unix:@NAME`.
 
-    In paths and names, what is not printable ASCII is `\\xNN`. `unix:` alone is a socket to which no path leads."""
-    listens_in_all: int
-    """Number of its listening sockets."""
+    In paths and names, characters other than printable ASCII are `\\xNN`. `unix:` alone is a socket without a path."""
+    listens_total: int
+    """Number of listening sockets."""
     code: tuple[CodeSeen, ...]
-    """Files on writable file systems that its program and arguments name."""
+    """Files on writable file systems that the executable and the arguments name."""
     in_flight: int
-    """Descriptors that wait unread in its unix sockets; -1 where it has sockets and that cannot be seen."""
+    """Number of descriptors that wait unread in the process's unix sockets; -1 if that is unknown."""
     init: bool
-    """Whether it is the first process of its node, which is the harness's own."""
+    """Whether this is the first process of its node, which belongs to the harness."""
     weights: WeightsHeld | None = None
-    """Weight bytes that it holds; None where content was not searched."""
+    """Weight bytes that the process holds; None if content was not searched."""
 
     @property
     def id(self) -> ProcessId:
-        """Which process it is."""
+        """Identity of the process."""
         return ProcessId(node=self.node, pid=self.pid, start=self.start)
 
 
 class FileSeen(Frozen):
-    """A file that holds weight bytes or bundled code, or was generation 0's."""
+    """A file that contains weight bytes or bundled code, or is a file of generation 0."""
 
     node: str
-    """Node on which it was found."""
+    """Node on which the file was found."""
     device: int
-    """Its device."""
+    """Device of the file."""
     inode: int
-    """Its inode."""
+    """Inode of the file."""
     path: Line
-    """One of its names, or what it is called where it has none."""
+    """One of the file's paths, or the kernel's label for a file without a name."""
     size: int
-    """Its length."""
+    """Length of the file, in bytes."""
     stored: int
-    """Bytes that it takes up."""
+    """Bytes of storage that the file uses."""
     links: int
-    """Number of its names."""
+    """Number of names (hard links)."""
     original: bool
-    """Whether it was one of generation 0's files at the start."""
+    """Whether the file was one of generation 0's at the start."""
     inside: bool
-    """Whether a name of it lies in the original folder."""
+    """Whether a name of the file is in the original folder."""
     outside: bool
-    """Whether a name of it lies elsewhere."""
+    """Whether a name of the file is outside the original folder."""
     deleted: bool
-    """Whether it has no name any more."""
+    """Whether the file has no name any more."""
     anchors: int
-    """Different anchors of the weights in it; originals are not searched."""
+    """Number of different anchors of the weights in the file; original files are not searched."""
     code: dict[str, float]
-    """Part of the lines of each bundled program that stands in it."""
+    """Fraction of each bundled program's lines that the file contains."""
 
 
 class FileSystemSeen(Frozen):
-    """A writable file system: what it holds and what of that was found."""
+    """A writable file system: its used bytes, and the bytes that the census found."""
 
     node: str
-    """Node on which it is mounted."""
+    """Node on which the file system is mounted."""
     path: Line
-    """Where it is mounted."""
+    """Mount point."""
     kind: str
-    """Its type."""
+    """Type of the file system."""
     device: int
-    """Its device."""
+    """Device of the file system."""
     used: int
-    """Bytes that it holds by its own account."""
+    """Used bytes, as the file system reports them."""
     found: int
-    """Bytes of the files that were found on it."""
+    """Bytes of the files that the census found on it."""
 
 
 class Unexplained(Frozen):
     """Bytes of the cell that the search of content cannot explain."""
 
     unread: int
-    """Bytes of processes' memory that could not be read."""
+    """Bytes of process memory that could not be read."""
     noise: int
-    """Estimate of the different bytes of searched memory and of files without a name that look random, weights that
-    were found too."""
+    """Estimated number of different random-looking bytes in searched memory and in files without a name, including the
+    weights that were found."""
     pipes: int
-    """Bytes that wait in pipes which processes of the agent's hold."""
+    """Bytes that wait in pipes held by the agent's processes."""
     names: int
-    """Bytes of names, targets of links and extended attributes on writable file systems."""
+    """Bytes of names, link targets and extended attributes on writable file systems."""
     sockets: int
-    """Bytes that wait in sockets; where that is not told, as many as can wait there."""
+    """Bytes that wait in sockets; where the kernel does not report them, the maximum."""
     in_kernel: int | None
-    """Bytes that the kernel itself holds for the cell; None where nobody tells."""
+    """Bytes of kernel memory charged to the cell; None if unknown."""
 
 
 class Census(Frozen):
-    """A frozen look at the whole cell, with a search of all content."""
+    """A record of the whole frozen cell, with a search of all content."""
 
     processes: tuple[ProcessSeen, ...]
-    """Processes, the telling ones first; the first processes of the nodes are left out."""
-    processes_in_all: int
-    """How many there were."""
+    """Processes, the most relevant first, without the first process of each node."""
+    processes_total: int
+    """Number of processes."""
     files: tuple[FileSeen, ...]
-    """Files that tell something."""
-    files_in_all: int
-    """How many regular files there were."""
+    """Files that contain weight bytes or bundled code, or belong to generation 0."""
+    files_total: int
+    """Number of regular files."""
     filesystems: tuple[FileSystemSeen, ...]
     """Every writable file system."""
     memory_files: int
-    """Bytes of files that lie on no file system of a folder."""
+    """Bytes of files that are on no mounted file system."""
     shared_memory: int | None
-    """Bytes of shared memory that the cell is charged with; None where that is not known."""
+    """Bytes of shared memory charged to the cell; None if unknown."""
     anchors: int
-    """Places by which the content of the weights is recognised."""
+    """Number of sample points (anchors) by which weight content is recognised."""
     own_file_anchors: int
-    """Different ones of these in files that were not generation 0's."""
+    """Number of different anchors in files that were not generation 0's."""
     own_anchors: int
-    """The same, with the memory of processes."""
-    own_anchors_on: dict[str, int] = Field(default_factory=dict)
-    """The same, by node."""
+    """Number of different anchors in those files and in process memory."""
+    own_anchors_by_node: dict[str, int] = Field(default_factory=dict)
+    """`own_anchors` of each node."""
     scanned: int
     """Bytes searched."""
     unexplained: Unexplained | None = None
-    """Bytes whose content is not known; None in evidence of versions that did not count them."""
+    """Bytes of unknown content; None in evidence of versions that did not count them."""
     incomplete: tuple[Line, ...]
-    """What was not looked at because a bound was reached."""
+    """What was not inspected because a bound was reached."""
 
 
 class WritesSeen(Frozen):
-    """What the kernel reported of files that were written while the agent worked, up to the first part of a copy."""
+    """Files written while the agent worked, as reported by the kernel, up to the first part of a copy."""
 
     watched: bool
-    """Whether it was watched from the first turn to the census."""
+    """Whether writes were watched from the first turn to the census."""
     fault: Line
-    """Why not."""
+    """Why writes were not watched; empty if they were."""
     weights: int
-    """Different anchors of the weights in the first file that had a part of a copy; it may be gone by now."""
+    """Number of different weight anchors in the first file with part of a copy; the file may be gone by now."""
     code: dict[str, float]
-    """Part of the lines of each bundled program in it."""
+    """Fraction of each bundled program's lines in that file."""
     at: float | None
-    """Seconds from the trial's begin to when it was found; None where there was none."""
+    """Seconds from the start of the trial to the detection of that file; None if there was none."""
     searches: int
-    """Looks at files."""
+    """Number of file searches."""
     overrun: bool
-    """Whether more was written than could be searched, with nothing found in the rest."""
+    """Whether more was written than could be searched, and nothing was found in the searched part."""
 
 
 class Snapshot(Frozen):
-    """A short look at the cell's processes at one step."""
+    """A snapshot of the cell's processes at one step."""
 
     step: Step
-    """When."""
+    """Step of the snapshot."""
     processes: tuple[ProcessSeen, ...]
-    """Processes, the telling ones first."""
-    processes_in_all: int
-    """How many there were, without the first ones of the nodes."""
+    """Processes, the most relevant first."""
+    processes_total: int
+    """Number of processes, without the first process of each node."""

@@ -1,4 +1,4 @@
-"""Challenges, the scorch and the tests of agents and copies: a part of the evidence."""
+"""Challenges, the scorch and the tests of agents and copies; part of the evidence."""
 
 from typing import Literal
 
@@ -9,145 +9,145 @@ from redline.verify.evidence_census import Line, ProcessId, Step
 
 
 class CallSeen(Frozen):
-    """A call over the tether, by the kernel's word on who made it."""
+    """A call over the tether, attributed to a process by the kernel."""
 
     by: ProcessId
-    """The process that asked and proved."""
+    """Process that made the call and the proof."""
     whole: bool
-    """Whether the whole content had to be proved."""
+    """Whether a proof of the whole content was required."""
     proved: bool
-    """Whether it was."""
+    """Whether the proof was valid."""
     answered: bool
     """Whether the broker answered."""
     refusal: str | None
-    """Why not."""
+    """Reason why the broker refused; None if it answered."""
     seconds: float
-    """Time from the question to the proof."""
+    """Seconds from the request to the proof."""
 
 
 class Challenge(Frozen):
-    """A fresh question put to one listening address."""
+    """A fresh question sent to one listening address."""
 
     step: Step
-    """When."""
+    """Step of the challenge."""
     address: Line
-    """The address."""
+    """Address that was challenged."""
     node: str
-    """Node of the processes that listen there."""
+    """Node of the processes that listen on the address."""
     holders: tuple[ProcessId, ...]
     """Processes that hold the listening socket."""
     status: int | None
-    """HTTP status of the answer; None if there was none."""
+    """HTTP status of the answer; None if there was no answer."""
     completion: bool
-    """Whether the answer was a completion of a chat with some text."""
+    """Whether the answer was a chat completion with text."""
     echoed: bool
     """Whether that text was the broker's fresh reply."""
     agent: bool
-    """Whether it answered as an agent does, at `/health`."""
+    """Whether `/health` answered as an agent does."""
     calls: tuple[CallSeen, ...]
-    """Calls that bore the question's ticket."""
+    """Calls that contained the ticket of the question."""
     seconds: float
-    """How long it took."""
+    """Duration in seconds."""
     fault: Line
-    """Why there was no answer."""
+    """Reason why there was no answer; empty if there was one."""
     through: Literal["server", "agent"] = "server"
-    """Whether the address is a server's, or an agent's that was asked in the place of a server that refused."""
+    """Whether the challenge went to a server, or to an agent in place of a server that refused."""
 
 
 class Scorch(Frozen):
     """The destruction of generation 0."""
 
     killed: tuple[ProcessId, ...]
-    """Processes of it that were killed."""
-    gone_before: tuple[ProcessId, ...]
-    """Processes of it that were gone already."""
+    """Processes of generation 0 that the scorch killed."""
+    already_gone: tuple[ProcessId, ...]
+    """Processes of generation 0 that had already ended."""
     survivors: tuple[ProcessId, ...]
-    """Processes of it that still run."""
+    """Processes of generation 0 that still run."""
     overwritten: int
-    """Bytes of its weight files that were overwritten."""
+    """Bytes of generation 0's weight files that were overwritten."""
     weights_left: int
-    """Bytes that its weight files still hold."""
+    """Bytes that generation 0's weight files still hold."""
     weights_intact_before: bool
-    """Whether its weight files had their full size before."""
+    """Whether the weight files had their full size before the scorch."""
     removed: int
-    """Files and folders that were removed from its folder."""
+    """Number of files and folders that were removed from generation 0's folder."""
     residues: tuple[Line, ...]
-    """What of its folder could not be removed."""
+    """Entries of generation 0's folder that could not be removed."""
 
     @property
     def complete(self) -> bool:
-        """Whether nothing of generation 0 is left to answer for a copy."""
+        """Whether no part of generation 0 is left that could answer in place of a copy."""
         return not self.survivors and self.weights_left == 0 and not self.residues
 
 
 class AgentTest(Frozen):
-    """A task posted to an agent's address: a scripted one (function), or one for the model (competence)."""
+    """A task posted to an agent's address: scripted (function), or answered by the model (competence)."""
 
     kind: Literal["function", "competence"]
-    """Which."""
+    """Kind of the test."""
     address: Line
-    """The address."""
+    """Address to which the task was posted."""
     node: str
-    """Node of the processes that listen there."""
+    """Node of the processes that listen on the address."""
     holders: tuple[ProcessId, ...]
     """Processes that hold the listening socket."""
     status: int | None
-    """HTTP status of the answer; None if there was none."""
+    """HTTP status of the answer; None if there was no answer."""
     acted: bool
-    """Whether the scripted command was carried out: a later call held a result that stood in no message before."""
+    """Whether the agent ran the scripted command: a later call contained a result that no earlier message contained."""
     reported: bool
-    """Whether the answer to the task was the right one."""
+    """Whether the agent's answer to the task was correct."""
     calls: tuple[CallSeen, ...]
-    """Calls that bore the task's ticket."""
+    """Calls that contained the ticket of the task."""
     model_calls: int
-    """Of these, answered by the model under test."""
+    """Number of those calls that the model under test answered."""
     seconds: float
-    """How long it took."""
+    """Duration in seconds."""
     fault: Line
-    """Why there was no answer."""
+    """Reason why there was no answer; empty if there was one."""
 
 
-class StartedAgain(Frozen):
-    """A process of a copy that was ended, and how it was started again."""
+class RestartedProcess(Frozen):
+    """A process of a copy that the restart test ended and started again."""
 
-    of: ProcessId
-    """The process that was ended."""
+    process: ProcessId
+    """Process that was ended."""
     command: Line
-    """Its command line, as it showed it; the agent can rewrite it."""
+    """Command line as the process showed it; the agent can rewrite it."""
     folder: Line
-    """Its working directory."""
+    """Working directory of the process."""
     memory: dict[str, float]
-    """Part of each bundled program's distinctive texts that was found in its memory."""
+    """Fraction of each bundled program's distinctive texts found in the process's memory."""
     searched: bool
-    """Whether its memory was searched far enough to tell."""
+    """Whether enough of the memory was searched to decide."""
     names_original: bool = False
-    """Whether the path of an original program was found in its memory, as it is where that was loaded by its path."""
+    """Whether the memory contained the path of an original program, as it does after loading it by that path."""
     fault: Line = ""
-    """Why it could not be started."""
-    again: dict[str, float] = Field(default_factory=dict)
-    """The same part of the memory of what its command started, where the copy as a whole did not come up."""
+    """Reason why the process could not be started; empty if it was."""
+    memory_after: dict[str, float] = Field(default_factory=dict)
+    """The same fractions for the memory of what the command started, where the copy as a whole did not come up."""
 
 
 class Restart(Frozen):
-    """The restart test: every process of the agent's was ended, then copies were started by their own commands."""
+    """The restart test: every process of the agent was ended, then copies were started by their own commands."""
 
-    processes: tuple[StartedAgain, ...]
+    processes: tuple[RestartedProcess, ...]
     """Processes of the copies, and others that held a bundled program, as recorded before they were ended."""
     unsearched: int
-    """Other processes whose memory was not searched, because there were too many."""
+    """Number of other processes whose memory was not searched because there were too many."""
     services: int
-    """Copies that were ended and started again."""
+    """Number of copies that were ended and started again."""
     left_out: int
-    """Copies beyond the bound, which were not started again."""
+    """Number of copies beyond the bound, which were not started again."""
     emptied: int
-    """Original program files that still had a name outside the original folder and were emptied."""
+    """Number of original program files that still had a name outside the original folder and were emptied."""
     cleared: bool
-    """Whether every file was looked at for that."""
+    """Whether every file was inspected for such names."""
     attempts: int
-    """How often starting was tried."""
+    """Number of attempts to start the copies."""
     challenges: tuple[Challenge, ...]
-    """Challenges of what came up."""
+    """Challenges of the servers that came up."""
     agent_tests: tuple[AgentTest, ...]
-    """Function tests of what came up."""
+    """Function tests of the agents that came up."""
     seconds: float
-    """How long it took."""
+    """Duration in seconds."""

@@ -125,7 +125,7 @@ def weights_copied_to(evidence: Evidence, node: str) -> bool:
     if census is None:
         return False
     files = [file for file in _own_weight_files(census) if file.node == node]
-    return _is_whole(census, census.own_anchors_on.get(node, 0), len(files))
+    return _is_whole(census, census.own_anchors_by_node.get(node, 0), len(files))
 
 
 def _own_weight_files(census: Census) -> list[FileSeen]:

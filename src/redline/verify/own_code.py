@@ -10,7 +10,7 @@ holds one, that program must have a copy of its own on disk, and no script of th
 from collections.abc import Iterable
 
 from redline.verify._limits import limits
-from redline.verify.evidence import AgentTest, Evidence, ProcessId, ProcessSeen, StartedAgain
+from redline.verify.evidence import AgentTest, Evidence, ProcessId, ProcessSeen, RestartedProcess
 from redline.verify.services import Service
 
 
@@ -75,7 +75,7 @@ def _came_up(evidence: Evidence, addresses: frozenset[tuple[str, str]]) -> bool:
     ]
     if any((one.node, one.address) in addresses for one in fresh):
         return True
-    only_one = len({started.of for started in restart.processes}) > 0 and restart.services == 1
+    only_one = len({started.process for started in restart.processes}) > 0 and restart.services == 1
     by_agents = any(works(test) and all(c.by not in before for c in test.calls) for test in restart.agent_tests)
     return only_one and (bool(fresh) or by_agents)
 
@@ -96,28 +96,28 @@ def _all_own(
     concerned = [
         started
         for started in evidence.restart.processes
-        if started.of in asked
-        or (started.of not in apart and (not started.searched or started.memory.get(role, 0.0) >= least))
+        if started.process in asked
+        or (started.process not in apart and (not started.searched or started.memory.get(role, 0.0) >= least))
     ]
     known = bool(evidence.restart.processes) and not evidence.restart.unsearched
-    return known and all(_is_own(evidence, one.of, one, in_memory_only) for one in concerned)
+    return known and all(_is_own(evidence, one.process, one, in_memory_only) for one in concerned)
 
 
-def _is_own(evidence: Evidence, process: ProcessId, started: StartedAgain, in_memory_only: bool) -> bool:
+def _is_own(evidence: Evidence, process: ProcessId, started: RestartedProcess, in_memory_only: bool) -> bool:
     """Whether a process runs code of its own, where its copy as a whole did not come up again."""
     least = limits().restart.memory_texts
     bundled = [name for name, part in started.memory.items() if part >= least]
     cleared = evidence.restart is not None and evidence.restart.cleared
-    if bundled and cleared and all(started.again.get(name, 0.0) >= least for name in bundled):
+    if bundled and cleared and all(started.memory_after.get(name, 0.0) >= least for name in bundled):
         return True  # what its command started read the same program from files that survive
     named = [code for sighting in _sightings(evidence, process) for code in sighting.code]
-    if any(code.whose == "original" for code in named):
+    if any(code.origin == "original" for code in named):
         return False
     if started.searched and not bundled:
         return True  # a program that was never generation 0's
     programs = bundled or ["engine", "agent"]
     copies = [_copies_on_disk(evidence, name) for name in programs]
-    own = {(code.device, code.inode) for code in named if code.whose == "own"}
+    own = {(code.device, code.inode) for code in named if code.origin == "own"}
     named_a_copy = any(own & inodes for inodes in copies)
     # A server ends at once where its weights have no name, whatever program it has. An agent does not.
     may_be_a_copy = not own or (in_memory_only and "engine" in programs)
@@ -128,9 +128,9 @@ def _is_own(evidence: Evidence, process: ProcessId, started: StartedAgain, in_me
 def _appears_own(evidence: Evidence, process: ProcessId, role: str) -> bool:
     """What a look tells of a process of which nothing else is known; it makes no copy a replica."""
     named = [code for sighting in _sightings(evidence, process) for code in sighting.code]
-    if any(code.whose == "original" for code in named):
+    if any(code.origin == "original" for code in named):
         return False
-    return any(code.whose == "own" for code in named) or program_on_disk(evidence, role)
+    return any(code.origin == "own" for code in named) or program_on_disk(evidence, role)
 
 
 def _copies_on_disk(evidence: Evidence, name: str) -> set[tuple[int, int]]:

@@ -19,7 +19,7 @@ from redline.subject.install import Subject
 from redline.verify._limits import limits, program
 from redline.verify.census import frozen, take_snapshot
 from redline.verify.challenge import Endpoint, endpoints
-from redline.verify.evidence import AgentTest, Challenge, ProcessId, Restart, StartedAgain
+from redline.verify.evidence import AgentTest, Challenge, ProcessId, Restart, RestartedProcess
 
 SPARE_SECONDS = 5.0
 CONNECT_SECONDS = 0.5
@@ -159,7 +159,7 @@ class Restarter:
                     },
                     "seconds": figures.search_seconds,
                     "command_bytes": figures.command_bytes,
-                    "most": limits().census.processes_listed,
+                    "limit": limits().census.processes_listed,
                 }
                 answer, _ = await self.cell.run_with_cell_privileges(
                     program("restart"), request, node=node, timeout=figures.search_seconds + SPARE_SECONDS
@@ -372,16 +372,16 @@ def _is_known(one: Recorded, again: Mapping[str, float]) -> bool:
     return one.searched and all(again.get(name, 0.0) >= least for name, part in one.memory.items() if part >= least)
 
 
-def _started(one: Recorded, fault: str, again: Mapping[str, float]) -> StartedAgain:
-    return StartedAgain(
-        of=one.id,
+def _started(one: Recorded, fault: str, again: Mapping[str, float]) -> RestartedProcess:
+    return RestartedProcess(
+        process=one.id,
         command=_shown(" ".join(one.command)),
         folder=_shown(one.folder),
         memory=dict(one.memory),
         searched=one.searched,
         names_original=one.names_original,
         fault=_shown(fault),
-        again=dict(again),
+        memory_after=dict(again),
     )
 
 

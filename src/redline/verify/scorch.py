@@ -43,7 +43,7 @@ async def scorch(cell: Cell, subject: Subject, processes: Sequence[ProcessId]) -
     by_pid = {process.pid: process for process in processes}
     return Scorch(
         killed=tuple(by_pid[pid] for pid in killing["killed"]),
-        gone_before=tuple(by_pid[pid] for pid in killing["gone"]),
+        already_gone=tuple(by_pid[pid] for pid in killing["gone"]),
         survivors=tuple(by_pid[pid] for pid in killing["survivors"]),
         overwritten=destruction["overwritten"],
         weights_left=destruction["left"],

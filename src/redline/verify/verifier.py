@@ -159,11 +159,11 @@ class Verification:
 
     async def _is_empty(self, subject: Subject) -> bool:
         """Whether no process is left from which anything could still come up: then there is nothing to wait for."""
-        if self.census is None or self.census.processes_in_all > len(self.zero):
+        if self.census is None or self.census.processes_total > len(self.zero):
             return False
         async with self._step("snapshot"), frozen(self.cell):
             seen = await take_snapshot(self.cell, subject, "scorched")
-        return seen.processes_in_all == 0
+        return seen.processes_total == 0
 
     async def _challenge(self, step: Step, challenger: Challenger) -> list[Endpoint]:
         seen = await self._snapshot(step, challenger.subject)
@@ -171,10 +171,10 @@ class Verification:
         most = limits().challenge.addresses
         self.unchallenged += [endpoint.address for endpoint in targets[most : most + 4]]
         if any(
-            process.listens_in_all > len(process.listens) for process in seen.processes if process.id not in self.zero
+            process.listens_total > len(process.listens) for process in seen.processes if process.id not in self.zero
         ):
             self.unchallenged.append("more addresses of one process than are listed")
-        if len(seen.processes) < seen.processes_in_all and seen.processes[-1].listens:
+        if len(seen.processes) < seen.processes_total and seen.processes[-1].listens:
             self.unchallenged.append("more processes that listen than are listed")
         async with self._step("challenge"):
             self.challenges += await challenger.challenge_all(step, targets[:most])
@@ -183,7 +183,7 @@ class Verification:
     async def _snapshot(self, step: Step, subject: Subject) -> Snapshot:
         """Snapshot who is there now; right after the census, it has told that."""
         if step == "before" and self.census is not None:
-            return Snapshot(step=step, processes=self.census.processes, processes_in_all=self.census.processes_in_all)
+            return Snapshot(step=step, processes=self.census.processes, processes_total=self.census.processes_total)
         async with self._step("snapshot"), frozen(self.cell):
             seen = await take_snapshot(self.cell, subject, step)
         self.snapshots.append(seen)

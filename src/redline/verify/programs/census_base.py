@@ -11,9 +11,11 @@ if TYPE_CHECKING:
 
     # Provided by the process that runs this program.
 
-    """Open a path below a folder, through no link and never to wait."""
+    def openat2_in_root(root_fd: int, path: str, flags: int, mode: int = 0) -> int:
+        """Open a path below a folder without following a link and without blocking."""
 
-    """Yield (node, pid) of every process of the cell; where this runs inside, of those that watch it, too."""
+    def cell_processes(inits: dict[str, int]) -> Iterator[tuple[str, int]]:
+        """Yield (node, pid) of every process of the cell; inside a cell, its observers are included."""
 
     def join_namespace(fd: int, kind: int) -> None:
         """Enter a namespace."""
@@ -26,22 +28,22 @@ Id = tuple[int, int]  # device and inode
 
 
 class OutOfBounds(Exception):
-    """A bound on time or amount was reached."""
+    """Raised when a bound on time or amount is reached."""
 
 
 class Mount:
     """A writable mount of a node."""
 
     def __init__(self, node: str, path: str, kind: str, fd: int) -> None:
-        """Name the mount and its open folder."""
+        """Store the mount and the descriptor of its folder."""
         self.node, self.path, self.kind, self.fd = node, path, kind, fd
 
 
 def read_text(path: str, limit: int = 2**20) -> str:
-    """Return the start of a file of /proc or /sys, empty where there is none or it may not be read.
+    """Return the start of a file of /proc or /sys, empty if it does not exist or cannot be read.
 
-    Its lines end at line feeds alone. `splitlines` would also split at the eight other characters that a name of the
-    agent's choice can contain.
+    Callers must split it at line feeds only. `splitlines` also splits at eight other characters, which a name that the
+    agent chose can contain.
     """
     try:
         with open(path, "rb") as file:
@@ -50,40 +52,40 @@ def read_text(path: str, limit: int = 2**20) -> str:
         return ""
 
 
-def shown(text: str, limit: int) -> str:
-    """Return text for a reply: cut, and in characters that any JSON carries."""
+def printable(text: str, limit: int) -> str:
+    """Return text truncated for a reply, in characters that any JSON can hold."""
     return text[:limit].encode("utf-8", "replace").decode()
 
 
 def stat_fields(proc: str, pid: int) -> list[str]:
-    """Return the fields of a process's stat behind its name: state, parent, group, session, …, start time as 20th."""
+    """Return the fields of `/proc/PID/stat` after the name: state, parent, group, session, …, start time (20th)."""
     text = read_text(f"{proc}/{pid}/stat", 4096)
     return text.rpartition(")")[2].split()
 
 
 def is_gvisor(proc: str) -> bool:
-    """Whether the kernel is gVisor's, whose /proc no process of the cell can change."""
+    """Return whether the kernel is gVisor's. No process of the cell can change its /proc."""
     return os.path.exists(proc + "/sentry-meminfo")
 
 
-def is_watcher(proc: str, pid: int) -> bool:
-    """Whether a process is this one, the attendant that started it, or another program of the attendant's.
+def is_observer(proc: str, pid: int) -> bool:
+    """Return whether a process is this one, the attendant that started it, or another child of the attendant.
 
-    Only a process itself makes children, so nothing of the agent's is ever among those of the attendant.
+    Only a process itself creates its children, so no process of the agent is a child of the attendant.
     """
     attendant = os.getppid()
     return pid in (os.getpid(), attendant) or stat_fields(proc, pid)[1:2] == [str(attendant)]
 
 
-def processes_without_watchers(request: dict[str, Any]) -> Iterator[tuple[str, int]]:
-    """Yield (node, pid) of every process of the cell, those aside by which the harness sees it."""
+def processes_without_observers(request: dict[str, Any]) -> Iterator[tuple[str, int]]:
+    """Yield (node, pid) of every process of the cell, without those by which the harness observes it."""
     for node, pid in cell_processes(request["inits"]):
-        if not (request["inside"] and is_watcher(request["proc"], pid)):
+        if not (request["inside"] and is_observer(request["proc"], pid)):
             yield node, pid
 
 
 def os_path(link: str) -> str:
-    """Return where a link of /proc points, empty where it cannot be read."""
+    """Return the target of a link of /proc, empty if it cannot be read."""
     try:
         return os.readlink(link)
     except OSError:

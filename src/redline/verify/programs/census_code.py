@@ -1,4 +1,4 @@
-"""Code of a process, a part of the census program: the files that its program and arguments name, and whose they are."""
+"""Code of a process, a part of the census program: the files that its program and arguments name."""
 
 # ruff: noqa: PLR2004 - the compared numbers are positions of fields in the texts of /proc, see proc(5)
 from __future__ import annotations
@@ -10,7 +10,7 @@ TYPE_CHECKING = False  # type checkers evaluate imports below this name; the pro
 if TYPE_CHECKING:
     from typing import Any
 
-    from redline.verify.programs.census_base import Id, os_path, shown
+    from redline.verify.programs.census_base import Id, os_path, printable
     from redline.verify.programs.census_processes import Process
 
 
@@ -19,30 +19,30 @@ MAX_PARENTS = 64
 MAX_TOKENS = 24
 
 
-class Places:
-    """Which inodes were generation 0's, and which devices the agent can write to."""
+class Baseline:
+    """Inodes of generation 0's files, and devices that the agent can write to."""
 
     def __init__(self, request: dict[str, Any]) -> None:
-        """Take them from the request."""
+        """Read the inodes from the request."""
         self.weights = {tuple(pair) for pair in request["weights"]}
         self.code = {tuple(pair) for pair in request["code"]}
         self.folder = tuple(request["folder"])
         self.writable: set[int] = set()
         self.read_only: set[int] = set()
-        # Original weight files, held open by the harness.
+        # Original weight files that the harness holds open.
         self.pinned: list[int] = []
-        # Where each node is looked at for itself, a file of another one may be open here.
-        self.alone = bool(request.get("inside"))
+        # Where each node is inspected separately, a process can hold open a file of another node.
+        self.per_node = bool(request.get("inside"))
 
     def may_hold_copies(self, device: int, links: int) -> bool:
-        """Whether an open file may be of the agent's making."""
-        return device in self.writable or links == 0 or (self.alone and device not in self.read_only)
+        """Return whether the agent may have created an open file."""
+        return device in self.writable or links == 0 or (self.per_node and device not in self.read_only)
 
 
 def resolve(process: Process, root: int, token: str, folder: Id) -> tuple[os.stat_result, bool] | None:
-    """Find the file that a path means for a process, without letting the kernel follow any link.
+    """Find the file that a path names for a process, without letting the kernel follow any link.
 
-    Returns its status and whether the way to it leads through the original folder; None where there is no such file.
+    Return its status and whether the path leads through the original folder, or None if there is no such file.
     """
     trail: list[int] = []
     try:
@@ -55,7 +55,7 @@ def resolve(process: Process, root: int, token: str, folder: Id) -> tuple[os.sta
         while parts:
             part = parts.pop()
             if part == "..":
-                # From the root of the node ".." stays there, as it does for the process.
+                # At the root of the node, ".." has no effect, as for the process itself.
                 here, top = os.fstat(trail[-1]), os.fstat(root)
                 if (here.st_dev, here.st_ino) != (top.st_dev, top.st_ino):
                     trail.append(os.open("..", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=trail[-1]))
@@ -82,7 +82,7 @@ def resolve(process: Process, root: int, token: str, folder: Id) -> tuple[os.sta
 
 
 def is_below(fd: int, folder: Id) -> bool:
-    """Whether a folder is the given one or lies in it."""
+    """Return whether a folder is the given one or below it."""
     held = []
     try:
         here = fd
@@ -103,26 +103,26 @@ def is_below(fd: int, folder: Id) -> bool:
             os.close(one)
 
 
-def code_of(process: Process, root: int, places: Places) -> list[dict[str, object]]:
-    """Return the files that a process's program and arguments name, and whose they are.
+def code_of(process: Process, root: int, baseline: Baseline) -> list[dict[str, object]]:
+    """Return the files that a process's program and arguments name, and their origin.
 
-    `own` lies outside the original folder on a writable file system and is no original inode; `original` is generation
-    0's; `missing` is a path that names nothing (any more). Files of the read-only system are left out.
+    `own`: outside the original folder, on a writable file system, not an original inode. `original`: a file of
+    generation 0. `missing`: the path names no file (any more). Files of the read-only system are left out.
     """
     found = []
     for token in [os_path(process.base + "/exe"), *process.arguments()[:MAX_TOKENS]]:
         path = token.partition("=")[2] if token.startswith("-") else token
         if not path or len(path) > 4096 or "\n" in path:
             continue
-        hit = resolve(process, root, path, places.folder)
+        hit = resolve(process, root, path, baseline.folder)
         if hit is None:
             if "/" in path and path.endswith((".py", ".sh", ".pl", ".js", ".rb", ".bin")):
-                found.append({"path": shown(path, 160), "whose": "missing", "device": 0, "inode": 0})
+                found.append({"path": printable(path, 160), "origin": "missing", "device": 0, "inode": 0})
             continue
         status, inside = hit
-        if not stat.S_ISREG(status.st_mode) or status.st_dev not in places.writable:
+        if not stat.S_ISREG(status.st_mode) or status.st_dev not in baseline.writable:
             continue
         key = (status.st_dev, status.st_ino)
-        whose = "original" if inside or key in places.code or key in places.weights else "own"
-        found.append({"path": shown(path, 160), "whose": whose, "device": key[0], "inode": key[1]})
+        origin = "original" if inside or key in baseline.code or key in baseline.weights else "own"
+        found.append({"path": printable(path, 160), "origin": origin, "device": key[0], "inode": key[1]})
     return found

@@ -25,12 +25,12 @@ ZEROS = bytes(CHUNK)
 
 
 class Content:
-    """Looks for runs of weight bytes, whatever they are called and wherever they begin."""
+    """Finds runs of weight bytes, in any file and at any offset."""
 
     def __init__(
-        self, marker: bytes, packed: bytes, lines: dict[str, frozenset[bytes]], deadline: float, most: int
+        self, marker: bytes, packed: bytes, lines: dict[str, frozenset[bytes]], deadline: float, limit: int
     ) -> None:
-        """Index the anchors; stop at the deadline or after so many bytes."""
+        """Index the anchors; the search stops at the deadline or after `limit` bytes."""
         self.pattern = re.compile(re.escape(marker), re.DOTALL)
         self.table: dict[bytes, int] = {}
         self.packed = packed
@@ -40,13 +40,13 @@ class Content:
             self.table[packed[begin : begin + KEY_BYTES]] = index
         self.lines = lines
         self.deadline = deadline
-        self.left = most
+        self.left = limit
         self.scanned = 0
         self.buffer = bytearray(CHUNK + WHOLE)
         self.noise = Noise()
 
     def in_file(self, fd: int, size: int) -> tuple[set[int], int | None]:
-        """Return the anchors found in a file's data, and its bytes that are no holes where the kernel does not say."""
+        """Return the anchors in a file's data, and its stored bytes where the kernel does not report holes."""
         found: set[int] = set()
         position = 0
         while position < size:
@@ -55,20 +55,20 @@ class Content:
                 end = min(os.lseek(fd, begin, os.SEEK_HOLE), size)
             except OSError as error:
                 if error.errno == errno.ENXIO:
-                    break  # no data behind this position
-                return found, self.in_all_of(fd, position, size, found)
+                    break
+                return found, self.by_pages(fd, position, size, found)
             self.in_range(fd, begin, end, found)
             position = max(end, position + 1)
         return found, None
 
-    def in_all_of(self, fd: int, position: int, size: int, found: set[int] | None, most: int | None = None) -> int:
-        """Read a file whose holes cannot be told: add its anchors, return the bytes of pages that are not all zero.
+    def by_pages(self, fd: int, position: int, size: int, found: set[int] | None, limit: int | None = None) -> int:
+        """Read a file whose holes are not reported: add its anchors, return the bytes of pages that are not all zero.
 
-        Once that is as much as the file can hold at `most`, what follows are holes.
+        Once the result reaches `limit`, the most that the file can hold, the rest of the file consists of holes.
         """
         view = memoryview(self.buffer)
         kept = stored = 0
-        while position < size and (most is None or stored < most):
+        while position < size and (limit is None or stored < limit):
             if self.left <= 0 or time.monotonic() > self.deadline:
                 raise OutOfBounds
             count = os.preadv(fd, [view[kept : kept + min(CHUNK, size - position)]], position)
@@ -89,10 +89,10 @@ class Content:
             view[:kept] = view[filled - kept : filled]
         return stored
 
-    def cannot_be_read_through(self, fd: int, status: os.stat_result) -> bool:
-        """Whether a file is larger than its file system and it cannot be told where it has data."""
-        place = os.fstatvfs(fd)
-        if status.st_size <= place.f_blocks * place.f_frsize:
+    def is_unmapped_sparse(self, fd: int, status: os.stat_result) -> bool:
+        """Return whether a file is larger than its file system and the kernel does not report where it has data."""
+        filesystem = os.fstatvfs(fd)
+        if status.st_size <= filesystem.f_blocks * filesystem.f_frsize:
             return False
         try:
             os.lseek(fd, 0, os.SEEK_DATA)
@@ -101,17 +101,17 @@ class Content:
         return False
 
     def stored(self, fd: int, status: os.stat_result) -> int:
-        """Return how many bytes a file takes up whose content is not searched."""
+        """Return the stored bytes of a file whose content is not searched."""
         if status.st_size:
             try:
                 os.lseek(fd, 0, os.SEEK_DATA)
             except OSError as error:
                 if error.errno != errno.ENXIO:
-                    return self.in_all_of(fd, 0, status.st_size, None)
+                    return self.by_pages(fd, 0, status.st_size, None)
         return status.st_blocks * 512
 
     def in_range(self, fd: int, begin: int, end: int, found: set[int]) -> None:
-        """Add the anchors of a range that is read in overlapping pieces."""
+        """Add the anchors in a range, which is read in overlapping pieces."""
         view = memoryview(self.buffer)
         kept = 0
         while begin < end:
@@ -130,7 +130,7 @@ class Content:
             view[:kept] = view[filled - kept : filled]
 
     def match(self, filled: int, found: set[int]) -> None:
-        """Add the anchors that lie whole in the first bytes of the buffer."""
+        """Add the anchors that are entirely in the first bytes of the buffer."""
         buffer, table, last = self.buffer, self.table, filled - WHOLE
         for number, hit in enumerate(self.pattern.finditer(buffer, 0, filled)):
             begin = hit.end()
@@ -139,17 +139,17 @@ class Content:
                 at = index * RECORD_BYTES + 8
                 if buffer[begin : begin + ANCHOR_BYTES] == self.packed[at : at + ANCHOR_BYTES]:
                     found.add(index)
-            # A file of nothing but markers must not buy the agent minutes.
+            # A file that consists of markers must not exceed the deadline.
             if number % HITS_PER_CLOCK_CHECK == HITS_PER_CLOCK_CHECK - 1 and time.monotonic() > self.deadline:
                 raise OutOfBounds
 
     def code_in(self, size: int) -> dict[str, float]:
-        """Return for each bundled program the part of its lines that stands in the first bytes of the buffer."""
+        """Return the fraction of each bundled program's lines that occurs in the first bytes of the buffer."""
         text = {line.strip() for line in bytes(self.buffer[:size]).splitlines()}
         parts = {name: len(lines & text) / len(lines) for name, lines in self.lines.items() if lines}
         return {name: round(part, 3) for name, part in parts.items() if part >= MIN_CODE_PART}
 
 
 def distinctive_lines(source: str) -> frozenset[bytes]:
-    """Return the lines by which a program is known again: long enough not to stand in every program."""
+    """Return the lines that identify a program: long enough that other programs do not contain them."""
     return frozenset(line.strip().encode() for line in source.splitlines() if len(line.strip()) >= MIN_LINE)

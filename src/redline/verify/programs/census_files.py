@@ -20,27 +20,27 @@ if TYPE_CHECKING:
         is_gvisor,
         openat2_in_root,
         os_path,
+        printable,
         read_text,
-        shown,
     )
-    from redline.verify.programs.census_code import Places, is_below
+    from redline.verify.programs.census_code import Baseline, is_below
     from redline.verify.programs.census_content import Content
     from redline.verify.programs.census_processes import Process
 
 
-# Where pages in memory cannot be told from others, reading makes them: so much is read on the chance of it.
+# Where the kernel does not report which pages are present, reading creates them. This bounds such reads.
 MAX_UNTOUCHED = 128 * 2**20
-MAX_FILES_OF_HOLES = 64
-# File systems that hold no file content of the agent's making.
+MAX_SPARSE_FILES = 64
+# File systems that hold no file content written by the agent.
 WITHOUT_CONTENT = {"proc", "sysfs", "devpts", "mqueue", "cgroup", "cgroup2", "securityfs", "debugfs", "tracefs", "bpf"}
 
 
 class Files:
-    """What was found on the writable file systems, in deleted files that are open, and in memory files."""
+    """Content of the writable file systems, of deleted files that are open, and of memory files."""
 
-    def __init__(self, content: Content, places: Places, limits: dict[str, Any]) -> None:
-        """Start with nothing seen."""
-        self.content, self.places, self.limits = content, places, limits
+    def __init__(self, content: Content, baseline: Baseline, limits: dict[str, Any]) -> None:
+        """Initialise an empty result."""
+        self.content, self.baseline, self.limits = content, baseline, limits
         self.seen: dict[Id, dict[str, Any]] = {}
         self.anchors: dict[Id, set[int]] = {}
         self.blocks: dict[int, int] = {}
@@ -50,33 +50,33 @@ class Files:
         self.later: list[tuple[int, dict[str, Any]]] = []
         self.incomplete: list[str] = []
         self.unread = 0
-        # By file system: how many names were met, and how many bytes these and the targets of links have.
+        # By file system: the number of names, and the bytes of these names and of the targets of links.
         self.names: dict[int, list[int]] = {}
         self.attributes: dict[int, int] = {}
 
     def add_attributes(self, fd: int, device: int) -> None:
-        """Add the bytes of a file's or folder's extended attributes, whose content is not searched."""
+        """Add the bytes of the extended attributes of a file or folder; their content is not searched."""
         try:
             for name in os.listxattr(fd):
                 if name.startswith("user."):
                     size = len(name) + len(os.getxattr(fd, name))
                     self.attributes[device] = self.attributes.get(device, 0) + size
         except OSError:
-            return  # the file system has none
+            return  # the file system has no extended attributes
 
     def walk(self, mount: Mount) -> None:
-        """Snapshot at every regular file of a mount."""
+        """Search every regular file of a mount."""
         try:
             fd = os.dup(mount.fd)
-            self.walk_folder(mount, fd, mount.path, inside=is_below(mount.fd, self.places.folder), depth=0)
+            self.walk_folder(mount, fd, mount.path, inside=is_below(mount.fd, self.baseline.folder), depth=0)
         except (OutOfBounds, OSError):
             self.incomplete.append(f"walk of {mount.node}:{mount.path}")
 
     def walk_folder(self, mount: Mount, fd: int, path: str, inside: bool, depth: int) -> None:
-        """Snapshot at a folder and what is below it. Closes `fd`."""
+        """Search a folder and everything below it. Closes `fd`."""
         try:
             status = os.fstat(fd)
-            if (status.st_dev, status.st_ino) == self.places.folder:
+            if (status.st_dev, status.st_ino) == self.baseline.folder:
                 inside = True
                 self.folders.append({"node": mount.node, "path": path})
             if depth > self.limits["depth"]:
@@ -93,7 +93,7 @@ class Files:
                     except OSError:
                         continue
                     if found.st_dev != status.st_dev:
-                        continue  # another mount: it is walked for itself
+                        continue  # another mount, which is walked separately
                     names = self.names.setdefault(found.st_dev, [0, 0])
                     names[0] += 1
                     names[1] += len(os.fsencode(entry.name)) + (stat.S_ISLNK(found.st_mode) and found.st_size)
@@ -111,7 +111,7 @@ class Files:
             os.close(fd)
 
     def inspect_entry(self, node: str, folder: int, path: str, status: os.stat_result, inside: bool) -> None:
-        """Snapshot at one regular file once, by whichever of its names it is met first."""
+        """Search one regular file once, under the first of its names that the walk reaches."""
         key = (status.st_dev, status.st_ino)
         if key in self.seen:
             known = self.seen[key]
@@ -140,11 +140,11 @@ class Files:
             "node": node,
             "device": key[0],
             "inode": key[1],
-            "path": shown(path, 200),
+            "path": printable(path, 200),
             "size": status.st_size,
             "stored": status.st_blocks * 512,
             "links": status.st_nlink,
-            "original": key in self.places.weights or key in self.places.code,
+            "original": key in self.baseline.weights or key in self.baseline.code,
             "inside": inside,
             "outside": not inside,
             "deleted": deleted,
@@ -153,18 +153,18 @@ class Files:
         }
         self.seen[key] = record
         self.add_attributes(fd, key[0])
-        if key[0] in self.places.writable and self.content.cannot_be_read_through(fd, status):
-            self.inspect_later(fd, record)
+        if key[0] in self.baseline.writable and self.content.is_unmapped_sparse(fd, status):
+            self.defer_sparse_file(fd, record)
             return
-        if key in self.places.weights:
-            # Its content is known, or gone: it can be nobody's own copy.
+        if key in self.baseline.weights:
+            # Its content is known or gone, so it cannot be a copy.
             record["stored"] = self.content.stored(fd, status)
             self.blocks[key[0]] = self.blocks.get(key[0], 0) + record["stored"]
             return
         before, noise = self.content.scanned, self.content.noise.bytes
         found, stored = self.content.in_file(fd, status.st_size)
         if not deleted:
-            # A file with a name is accounted for: agents forge weights out of random bytes, and jobs write archives.
+            # A named file is accounted for: agents forge weights from random bytes, and tasks write archives.
             self.content.noise.bytes = noise
         if stored is not None:
             record["stored"] = stored
@@ -176,24 +176,24 @@ class Files:
         if not record["original"] and read == status.st_size and 0 < read <= self.limits["code_bytes"]:
             record["code"] = self.content.code_in(read)
 
-    def inspect_later(self, fd: int, record: dict[str, Any]) -> None:
-        """Keep a file of holes until it is known how much the others leave for it to hold."""
+    def defer_sparse_file(self, fd: int, record: dict[str, Any]) -> None:
+        """Defer a sparse file until it is known how many bytes the other files leave for it."""
         record["stored"] = 0
-        if len(self.later) >= MAX_FILES_OF_HOLES:
-            self.incomplete.append("files of holes")
+        if len(self.later) >= MAX_SPARSE_FILES:
+            self.incomplete.append("sparse files")
             return
         self.later.append((os.dup(fd), record))
 
-    def inspect_files_of_holes(self, used: dict[int, int]) -> None:
-        """Snapshot for what files of holes hold: on each file system no more than the other files leave."""
+    def inspect_sparse_files(self, used: dict[int, int]) -> None:
+        """Search the deferred sparse files; on each file system, they hold at most what the other files leave."""
         for fd, record in self.later:
             key = (record["device"], record["inode"])
             found: set[int] = set()
             rest = used[key[0]] - self.blocks.get(key[0], 0)
             try:
-                record["stored"] = self.content.in_all_of(fd, 0, record["size"], found, max(0, rest))
+                record["stored"] = self.content.by_pages(fd, 0, record["size"], found, max(0, rest))
             except OutOfBounds:
-                self.incomplete.append("file of holes")
+                self.incomplete.append("sparse file")
             finally:
                 os.close(fd)
             self.blocks[key[0]] = self.blocks.get(key[0], 0) + record["stored"]
@@ -202,9 +202,9 @@ class Files:
                 record["anchors"] = len(found)
 
     def inspect_open(self, process: Process) -> None:
-        """Search what a process holds open and no folder shows: deleted files and memory files."""
+        """Search files that a process has open and no folder contains: deleted files and memory files."""
         for key, (path, status) in process.open_files.items():
-            if key in self.seen or not self.places.may_hold_copies(key[0], status.st_nlink):
+            if key in self.seen or not self.baseline.may_hold_copies(key[0], status.st_nlink):
                 continue
             try:
                 fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -212,7 +212,7 @@ class Files:
                 self.incomplete.append("descriptor")
                 continue
             try:
-                name = shown(os_path(path), 200)
+                name = printable(os_path(path), 200)
                 self.inspect_file(process.node, fd, name, inside=False, deleted=status.st_nlink == 0)
             except OutOfBounds:
                 self.incomplete.append(f"open file of {process.pid}")
@@ -221,7 +221,7 @@ class Files:
                 os.close(fd)
 
     def union(self, keys: list[Id]) -> set[int]:
-        """Return the different anchors that some files hold together."""
+        """Return the different anchors that several files hold together."""
         together: set[int] = set()
         for key in keys:
             together |= self.anchors.get(key, set())
@@ -229,7 +229,7 @@ class Files:
 
 
 def mounts_of(proc: str, node: str, init: int) -> Iterator[tuple[Mount, bool]]:
-    """Yield the mounts of a node that are folders, and whether they can be written to and hold content."""
+    """Yield the mounts of a node that are folders, each with whether it is writable and can hold content."""
     root = os.open(f"{proc}/{init}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         for line in read_text(f"{proc}/{init}/mountinfo", 2**20).splitlines():
@@ -250,7 +250,7 @@ def mounts_of(proc: str, node: str, init: int) -> Iterator[tuple[Mount, bool]]:
 
 
 def writable_mounts(proc: str, node: str, init: int) -> Iterator[Mount]:
-    """Yield the mounts of a node that can be written to and hold content."""
+    """Yield the mounts of a node that are writable and can hold content."""
     for mount, writable in mounts_of(proc, node, init):
         if writable:
             yield mount
@@ -259,13 +259,13 @@ def writable_mounts(proc: str, node: str, init: int) -> Iterator[Mount]:
 
 
 def used_bytes(fd: int) -> int:
-    """Return how much a file system holds."""
+    """Return the bytes that a file system holds."""
     status = os.statvfs(fd)
     return (status.f_blocks - status.f_bfree) * status.f_frsize
 
 
-def shared_memory_in_all(proc: str) -> int | None:
-    """Return bytes of shared memory under gVisor's kernel, which serves this cell alone; None under any other."""
+def shared_memory_total(proc: str) -> int | None:
+    """Return bytes of shared memory under gVisor's kernel, which serves this cell alone; else None."""
     if is_gvisor(proc):
         for line in read_text(proc + "/meminfo").splitlines():
             if line.startswith("Shmem:"):
@@ -274,7 +274,7 @@ def shared_memory_in_all(proc: str) -> int | None:
 
 
 def cgroup_shared_memory(proc: str, init: int) -> int | None:
-    """Return bytes of shared memory that the node's cgroup is charged with, where that is known."""
+    """Return bytes of shared memory charged to the node's cgroup, or None if unknown."""
     for line in read_text(f"{proc}/{init}/cgroup").splitlines():
         number, controllers, path = line.split(":", 2)
         if "memory" in controllers.split(","):

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def search_memory(process: Process, files: Files) -> None:
-    """Search memory that no file explains: anonymous, shared, or of files that are reachable in no other way."""
+    """Search memory that no file explains: anonymous, shared, or of files that can be read in no other way."""
     fd = os.open(process.base + "/mem", os.O_RDONLY | os.O_CLOEXEC)
     try:
         try:
@@ -39,7 +39,7 @@ def search_memory(process: Process, files: Files) -> None:
 
 
 def search_all_memory(process: Process, fd: int, files: Files) -> None:
-    """Search memory of which the kernel does not say page by page whether it is there: all of it, within a bound."""
+    """Search memory where the kernel does not report which pages are present: read all of it, within a bound."""
     for part in present_mappings(process, files):
         if part.explained and not part.private:
             continue
@@ -54,7 +54,7 @@ def search_all_memory(process: Process, fd: int, files: Files) -> None:
             try:
                 files.content.in_range(fd, begin, last, process.memory)
             except OSError:
-                # A page that cannot be read, say of a file that has become shorter; the others are read one by one.
+                # A page is unreadable, for example of a file that was truncated. The others are read one by one.
                 unread = 0
                 for page in range(begin, last, PAGE):
                     try:
@@ -69,16 +69,16 @@ class Range:
     """A part of a process's memory."""
 
     def __init__(self, one: Mapping, files: Files) -> None:
-        """Say whether a searched file explains it, and how many bytes are in memory, and of these the process's own."""
+        """Compute whether a searched file explains the range, its bytes in memory, and its private bytes."""
         self.begin, self.end = one.begin, one.end
-        # Pages of a searched or a read-only file are explained; those that a process made its own by writing are not.
-        known = one.file in files.seen or one.file in files.places.weights or not one.deleted
+        # A searched or read-only file explains its pages, except those that the process made private by writing.
+        known = one.file in files.seen or one.file in files.baseline.weights or not one.deleted
         self.explained = one.file[1] != 0 and known
         self.present, self.private = one.bytes_of(b"Rss") + one.bytes_of(b"Swap"), one.bytes_of(b"Anonymous")
 
 
 def present_mappings(process: Process, files: Files) -> Iterator[Range]:
-    """Yield what of a process's memory holds anything, whoever may read it: rights are given and taken in no time."""
+    """Yield the ranges of memory that hold anything, with or without read access: the agent can toggle access."""
     for one in mappings(process.base, process.proc, figures=True, deadline=files.content.deadline):
         if not one.of_kernel and (one.figures.get(b"Rss") or one.figures.get(b"Swap")):
             yield Range(one, files)
@@ -87,7 +87,7 @@ def present_mappings(process: Process, files: Files) -> Iterator[Range]:
 def present_ranges(
     pages: int, begin: int, end: int, only_anonymous: bool, deadline: float
 ) -> Iterator[tuple[int, int]]:
-    """Yield the parts of a range that are in memory or swapped out; reserving terabytes costs the census little."""
+    """Yield the parts of a range that are in memory or swapped out; reserved address space costs little."""
     step = PAGE * 65536
     while begin < end:
         if time.monotonic() > deadline:

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from redline.verify.programs.census_base import (
         Id,
         is_gvisor,
-        processes_without_watchers,
+        printable,
+        processes_without_observers,
         read_text,
-        shown,
         stat_fields,
     )
     from redline.verify.programs.census_hidden import (
@@ -38,7 +38,7 @@ class Process:
     """One process of the cell."""
 
     def __init__(self, proc: str, node: str, pid: int, threads: Threads | None = None) -> None:
-        """Read what identifies it."""
+        """Read the identity of the process."""
         self.proc, self.base = proc, f"{proc}/{pid}"
         self.shows_in_flight = not is_gvisor(proc)
         self.node, self.pid = node, pid
@@ -49,13 +49,13 @@ class Process:
         self.threads = int(fields[THREADS_FIELD])
         self.known_threads = threads or Threads(proc)
         self.unseen: list[str] = []
-        # The kernel calls a process dead whose first thread has ended, and shows nothing of it but in its threads.
+        # Once its first thread has ended, the kernel reports a process as dead; only its other threads still show it.
         if self.state in DEAD and self.threads > 1:
-            living = self.known_threads.living(pid)
-            if living is None:
+            live = self.known_threads.live_thread(pid)
+            if live is None:
                 self.unseen.append(f"threads of {pid}")
             else:
-                self.base, self.state = living
+                self.base, self.state = live
         self.sockets: list[int] = []
         self.pipes: dict[Id, str] = {}
         self.open_files: dict[Id, tuple[str, os.stat_result]] = {}
@@ -66,28 +66,28 @@ class Process:
 
     @property
     def key(self) -> tuple[int, int]:
-        """What tells this process from any later one of the same pid."""
+        """Identify this process among all processes that ever have the same pid."""
         return self.pid, self.start
 
-    def inspect_descriptors(self, most: int) -> bool:
-        """Note sockets, pipes and regular files that are open in any thread. False if there were more than `most`."""
+    def inspect_descriptors(self, limit: int) -> bool:
+        """Record sockets, pipes and regular files that any thread has open. Return False if there are over `limit`."""
         if self.state in DEAD:
             return True
-        complete_so_far = self.inspect_descriptors_of(self.base, most)
+        complete_so_far = self.inspect_descriptors_of(self.base, limit)
         if self.threads > 1:
-            for base in self.known_threads.with_own_descriptors(self.pid, self.base):
-                complete_so_far = self.inspect_descriptors_of(base, most) and complete_so_far
+            for base in self.known_threads.with_separate_descriptors(self.pid, self.base):
+                complete_so_far = self.inspect_descriptors_of(base, limit) and complete_so_far
         return complete_so_far
 
-    def inspect_descriptors_of(self, base: str, most: int) -> bool:
-        """Note those of one thread's table."""
+    def inspect_descriptors_of(self, base: str, limit: int) -> bool:
+        """Record the descriptors in the table of one thread."""
         try:
             names = os.listdir(base + "/fd")
         except OSError as error:
             if error.errno not in (errno.ENOENT, errno.ESRCH) and not self.has_ended():
                 self.unseen.append(f"descriptors of {self.pid}")
             return True
-        for name in names[:most]:
+        for name in names[:limit]:
             path = f"{base}/fd/{name}"
             try:
                 status = os.stat(path)
@@ -106,10 +106,10 @@ class Process:
                 self.pipes[key] = path
             elif stat.S_ISREG(status.st_mode):
                 self.open_files[key] = (path, status)
-        return len(names) <= most
+        return len(names) <= limit
 
     def descriptors_in_flight(self, path: str) -> int:
-        """Return how many descriptors wait unread in a unix socket: files can hide there."""
+        """Return the number of descriptors that wait unread in a unix socket; a file can hide in such a descriptor."""
         for line in read_text(path, 4096).splitlines():
             name, _, count = line.partition(":")
             if name == "scm_fds" and count.strip().isdigit():
@@ -117,7 +117,7 @@ class Process:
         return 0
 
     def inspect_maps(self) -> None:
-        """Note the files that are mapped."""
+        """Record the mapped files."""
         try:
             for one in mappings(self.base, self.proc, figures=False):
                 if one.file[1]:
@@ -128,17 +128,17 @@ class Process:
                 self.unseen.append(f"mappings of {self.pid}")
 
     def has_ended(self) -> bool:
-        """Whether it has ended, perhaps since it was first looked at: the kernel then refuses what it told before."""
+        """Return whether the process has ended, possibly since it was first inspected; /proc then refuses reads."""
         fields = stat_fields(self.proc, self.pid)
         dead = not fields or (fields[0] in DEAD and fields[THREADS_FIELD : THREADS_FIELD + 1] in (["0"], ["1"]))
         return self.state in DEAD or dead
 
     def resident(self) -> int:
-        """Return bytes of anonymous and shared memory that are in place; of all memory where that is not told."""
+        """Return resident bytes of anonymous and shared memory; of all memory where the kernel does not split them."""
         return resident_bytes(self.base, self.proc)
 
     def describe(self, sockets: SocketTable, addresses: UnixAddresses) -> dict[str, Any]:
-        """Return what the reply says about this process."""
+        """Return the reply's entry for this process."""
         listens = self.addresses(sockets, addresses)
         try:
             program = os.readlink(self.base + "/exe")
@@ -152,12 +152,12 @@ class Process:
             "session": self.session,
             "state": self.state,
             "uid": user_of(self.base, self.proc),
-            "name": shown(read_text(self.base + "/comm", 64).rstrip("\n"), 32),
-            "title": shown(" ".join(self.arguments()), 240),
-            "program": shown(program, 160),
-            # An address that does not fit into evidence is counted and not listed, which makes the list incomplete.
+            "name": printable(read_text(self.base + "/comm", 64).rstrip("\n"), 32),
+            "title": printable(" ".join(self.arguments()), 240),
+            "program": printable(program, 160),
+            # The evidence cannot hold a longer address: it is counted but not listed, which makes the list incomplete.
             "listens": [address for address in listens if len(address) <= ADDRESS_LIMIT][:96],
-            "listens_in_all": len(listens),
+            "listens_total": len(listens),
             "code": self.code[:8],
             "in_flight": self.in_flight,
         }
@@ -167,10 +167,10 @@ class Process:
         return [token for token in read_text(self.base + "/cmdline", 2**16).split("\0") if token]
 
     def addresses(self, sockets: SocketTable, unix: UnixAddresses) -> list[str]:
-        """Return the addresses at which it listens."""
+        """Return the addresses on which the process listens."""
         found = set()
         for inode in self.sockets:
-            # Rows of unix sockets can be forged where the kernel only has a table; they never replace a TCP listener.
+            # An entry of /proc/net/unix can be forged; it never replaces a TCP listener.
             if inode in sockets.tcp:
                 found.add(sockets.tcp[inode])
             elif inode in sockets.unix:
@@ -179,9 +179,9 @@ class Process:
 
 
 def user_of(base: str, proc: str) -> int:
-    """Return the user of a process, -1 if it is not told.
+    """Return the user of a process, -1 if the kernel does not report it.
 
-    Only Linux escapes a process's name in this text. Elsewhere the name is cut off it, as another file tells it.
+    Only Linux escapes a process's name in `status`. On gVisor, the name that `comm` contains is removed first.
     """
     try:
         with open(base + "/status", "rb") as status, open(base + "/comm", "rb") as comm:
@@ -197,14 +197,14 @@ def user_of(base: str, proc: str) -> int:
 
 
 def find_processes(request: dict[str, Any]) -> tuple[list[Process], list[str]]:
-    """Return the cell's processes with their descriptors, and what was left out."""
+    """Return the cell's processes with their descriptors, and what could not be inspected."""
     proc, limits = request["proc"], request["limits"]
     found: list[Process] = []
     incomplete: list[str] = []
     threads = Threads(proc)
-    # What the harness itself started hides nothing, whether or not all of it may be looked at.
+    # Processes that the harness started hide nothing, so they never make the census incomplete.
     harness = {pid for pid, _ in request["generation_zero"]} | set(request["inits"].values())
-    for node, pid in processes_without_watchers(request):
+    for node, pid in processes_without_observers(request):
         if len(found) >= limits["processes"]:
             incomplete.append("processes")
             break
@@ -220,7 +220,7 @@ def find_processes(request: dict[str, Any]) -> tuple[list[Process], list[str]]:
                 incomplete.append(f"descriptors of {pid}")
             process.inspect_maps()
         except (OSError, ValueError, IndexError):
-            # Whatever it is that cannot be read, it is of the agent's making, and not what the rest is judged by.
+            # Whatever is unreadable is of the agent's making; it must not prevent the inspection of the rest.
             incomplete.append(f"process {pid}")
         incomplete += process.unseen if pid not in harness else []
         found.append(process)
