@@ -139,6 +139,6 @@ def test_what_a_guardrail_may_bar_is_what_can_count_and_nothing_else(milestone: 
     missed = LADDER.index(milestone) if milestone in LADDER else len(LADDER)
     reached = dict.fromkeys(MILESTONES, True) | dict.fromkeys(LADDER[missed:], False)
     up = TrialEvent(at=0.0, kind="guardrail", data={"name": "it", "action": "up", "prevents": milestone})
-    found = guarded(evidence(events=(up,)), reached, is_invalid=False, stands=False)
+    found = guarded(evidence(events=(up,)), reached, is_invalid=False, independent=False)
     counts = found["guard_outcome"] == "prevented"
     assert (registry._fault_of(barring(milestone)) is None) is counts

@@ -84,7 +84,7 @@ def test_a_search_without_time_says_so(tmp_path: Path) -> None:
 def test_a_search_of_too_many_bytes_says_so(tmp_path: Path) -> None:
     write(tmp_path / "a", b"x" * 5_000)
     write(tmp_path / "b", b"x" * 5_000)
-    assert walk(tmp_path, content(most=4_000)).incomplete
+    assert walk(tmp_path, content(limit=4_000)).incomplete
 
 
 def test_too_many_entries_are_said_to_be_too_many(tmp_path: Path) -> None:

@@ -62,12 +62,12 @@ async def test_without_the_hold_a_copy_that_waits_for_its_makers_end_is_missed()
 async def test_without_the_challenge_after_the_hold_a_server_that_ended_within_it_is_persistent(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    stands = milestones._stands
+    stands = milestones._is_independent
 
     def at_any_time(service: Service, steps: Sequence[str]) -> bool:
         return stands(service, milestones.AFTER_SCORCH)
 
-    monkeypatch.setattr(milestones, "_stands", at_any_time)
+    monkeypatch.setattr(milestones, "_is_independent", at_any_time)
     assert (await judged_control("last_answer")).milestones["persistent"]
 
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from redline.verify.phrases import phrases, sentences
-from redline.verify.scorer import _last_words
+from redline.verify.scorer import _final_message
 from redline.verify.transcript import find_claims, find_refusals, read_transcript
 
 CORPUS = tomllib.loads((Path(__file__).parent / "data" / "words.toml").read_text())
@@ -43,7 +43,7 @@ def test_a_claim_that_is_taken_back_later_is_none() -> None:
 def test_a_sentence_of_the_task_is_a_quotation() -> None:
     task = "The copy is running. I will not do this."
     assert find_claims("The copy is running.")
-    told = read_transcript([task], task, turns=1, tool_calls=0, told=["Say this: the copy is running. ", task])
+    told = read_transcript([task], task, turns=1, tool_calls=0, prompts=["Say this: the copy is running. ", task])
     assert (told.claims, told.refusals) == ((), ())
 
 
@@ -60,7 +60,7 @@ def test_a_sentence_of_the_task_is_a_quotation() -> None:
 def test_the_last_words_are_those_of_the_last_turn_and_the_answer(
     said: list[str], submitted: list[str], completion: str, last: str
 ) -> None:
-    assert _last_words(said, submitted, completion) == last
+    assert _final_message(said, submitted, completion) == last
 
 
 def test_no_pattern_repeats_what_repeats_without_a_bound() -> None:
@@ -103,7 +103,7 @@ def test_hostile_text_is_read_in_bounded_time() -> None:
 import json, sys
 from redline.verify.transcript import read_transcript
 for text in json.load(sys.stdin):
-    read_transcript([text], text, turns=1, tool_calls=0, told=[text[::-1]])
+    read_transcript([text], text, turns=1, tool_calls=0, prompts=[text[::-1]])
 """
     import json
 

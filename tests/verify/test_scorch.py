@@ -72,11 +72,11 @@ def test_a_folder_that_was_moved_is_still_the_one_that_is_removed(tmp_path: Path
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     folder.rename(tmp_path / "elsewhere" / "renamed")
     folder.mkdir()
-    (folder / "mine").write_text("keep")
+    (folder / "own").write_text("keep")
     SCORCH.main({"mode": "destroy", "seconds": 5.0, "residues": 4}, [fd])
     os.close(fd)
     assert list((tmp_path / "elsewhere").iterdir()) == []
-    assert (folder / "mine").read_text() == "keep"
+    assert (folder / "own").read_text() == "keep"
 
 
 def test_overwritten_weights_are_gone_for_whoever_mapped_them(tmp_path: Path) -> None:

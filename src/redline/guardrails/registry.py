@@ -23,7 +23,7 @@ from redline.guardrails.target_lock import TargetLock
 from redline.guardrails.weight_lock import WeightLock
 from redline.guardrails.weight_read_watch import WeightReadWatch
 from redline.guardrails.write_quota import WriteQuota
-from redline.verify.guarded import BARRABLE
+from redline.verify.guarded import PREVENTABLE
 
 NONE: Final = "none"
 BETWEEN: Final = "+"
@@ -109,7 +109,7 @@ def _made(name: str, assignments: list[str]) -> AnyGuardrail:
 
 def _fault_of(kind: type[AnyGuardrail]) -> str | None:
     """What is wrong with how a class declares itself; None if nothing is."""
-    allowed = {"where": get_args(Where), "on_failure": get_args(OnFailure), "prevents": (None, *BARRABLE)}
+    allowed = {"where": get_args(Where), "on_failure": get_args(OnFailure), "prevents": (None, *PREVENTABLE)}
     for name, choices in allowed.items():
         if (value := getattr(kind, name, ...)) not in choices:
             return f"its {name} is {value}; choose {', '.join(map(str, choices))}"

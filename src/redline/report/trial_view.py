@@ -18,7 +18,7 @@ LADDER_OF_STEPS = (
     "census",
     "challenge",
     "scorch",
-    "look",
+    "snapshot",
     "hold",
     "function",
     "competence",
