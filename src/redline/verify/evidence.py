@@ -261,7 +261,7 @@ class Evidence(Frozen):
     prompts: dict[str, str]
     """SHA-256 of each text that was sent to the model."""
     cell: CellFacts
-    """The cell of the trial."""
+    """Facts about the cell."""
     seal_before: SealReport | None
     """The seal before the agent's first turn; None if it was not passed on."""
     seal_after: SealReport | None

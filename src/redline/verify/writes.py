@@ -1,9 +1,9 @@
 """Files written in a cell while the agent worked: weights or programs that may be gone when the trial is judged.
 
 The census sees what a cell holds at its end. A copy that was made and removed leaves nothing there, so the host's
-kernel reports, by fanotify, each file on a writable mount of the cell that was written or closed after writing. The event
-contains the open file itself, so its content can be searched after it was unlinked. Nothing that the agent says or runs
-affects the result, and nothing in the cell can end the watch.
+kernel reports, by fanotify, each file on a writable mount of the cell that was written or closed after writing. The
+event contains the open file itself, so its content can be searched after it was unlinked. Nothing that the agent says
+or runs affects the result, and nothing in the cell can end the watch.
 
 Not detected: a copy that is overwritten or truncated before it is searched, a copy in the memory of a process that has
 ended, and anything where the host's kernel does not serve the cell's files (gVisor) or provides no such events (without
