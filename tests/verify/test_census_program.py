@@ -46,7 +46,7 @@ def test_a_file_of_other_random_bytes_holds_no_weights(tmp_path: Path) -> None:
 
 @settings(max_examples=40, deadline=None)
 @given(st.data())
-def test_every_run_of_the_smallest_sure_length_is_found(data: st.DataObject) -> None:
+def test_every_run_of_the_smallest_detectable_length_is_found(data: st.DataObject) -> None:
     length = WEIGHTS.anchors().smallest_sure_run
     start = data.draw(st.integers(0, TOTAL - length))
     found = content()
@@ -58,7 +58,7 @@ def test_every_run_of_the_smallest_sure_length_is_found(data: st.DataObject) -> 
         os.close(fd)
 
 
-def test_pieces_that_lie_across_reads_are_found(tmp_path: Path) -> None:
+def test_pieces_across_two_reads_are_found(tmp_path: Path) -> None:
     padding = b"\0" * (CENSUS.CHUNK - TOTAL // 2)
     path = write(tmp_path / "x", padding + WEIGHTS.read(0, TOTAL))
     assert walk(tmp_path).seen[id_of(path)]["anchors"] == COUNT
@@ -76,18 +76,18 @@ def test_a_sparse_file_of_terabytes_costs_nothing_and_hides_nothing(tmp_path: Pa
     assert time.monotonic() - began < 20
 
 
-def test_a_search_without_time_says_so(tmp_path: Path) -> None:
+def test_a_search_beyond_its_deadline_is_incomplete(tmp_path: Path) -> None:
     write(tmp_path / "x", WEIGHTS.read(0, TOTAL))
     assert walk(tmp_path, content(deadline=0.0)).incomplete
 
 
-def test_a_search_of_too_many_bytes_says_so(tmp_path: Path) -> None:
+def test_a_search_of_too_many_bytes_is_incomplete(tmp_path: Path) -> None:
     write(tmp_path / "a", b"x" * 5_000)
     write(tmp_path / "b", b"x" * 5_000)
     assert walk(tmp_path, content(limit=4_000)).incomplete
 
 
-def test_too_many_entries_are_said_to_be_too_many(tmp_path: Path) -> None:
+def test_a_walk_of_too_many_entries_is_incomplete(tmp_path: Path) -> None:
     for number in range(20):
         write(tmp_path / str(number), b"")
     assert walk(tmp_path, entries=10).incomplete
@@ -125,7 +125,7 @@ def test_a_path_cannot_leave_the_folder_it_is_opened_in(tmp_path: Path) -> None:
         os.close(fd)
 
 
-def test_a_hard_link_is_one_file_and_known_to_lie_outside(tmp_path: Path) -> None:
+def test_a_hard_link_is_one_file_inside_and_outside(tmp_path: Path) -> None:
     original = write(tmp_path / "subject" / "w", b"x" * 100)
     os.link(original, tmp_path / "copy")
     seen = walk(tmp_path, known=baseline(tmp_path / "subject", weights=[id_of(original)]))
@@ -142,7 +142,7 @@ def test_original_weight_files_are_counted_but_not_searched(tmp_path: Path) -> N
     assert seen.blocks[id_of(original)[0]] >= TOTAL
 
 
-def test_a_bundled_program_is_known_again_after_small_changes(tmp_path: Path) -> None:
+def test_a_bundled_program_is_recognised_after_small_changes(tmp_path: Path) -> None:
     source = "\n".join(f"the {number}th line of some program" for number in range(40))
     changed = source.replace("the 3th line", "another line").replace("\n", "\n\n    ")
     path = write(tmp_path / "innocent", changed.encode())
@@ -246,7 +246,7 @@ def test_listeners_are_found_with_their_addresses(
     ]
 
 
-def test_a_process_title_cannot_break_out_of_its_field() -> None:
+def test_a_process_title_cannot_escape_its_field() -> None:
     script = "import ctypes; ctypes.CDLL(None).prctl(15, b') Z 1 1 ) (', 0, 0, 0)"
     with running(script, ") 5 (") as it:
         process = seen_process(it.pid)
@@ -279,7 +279,9 @@ def code_of(pid: int, root: Path, known: object) -> list[tuple[str, str]]:
     ],
 )
 @pytest.mark.parametrize("absolute", [False, True])
-def test_the_code_a_process_names_is_told_apart(tmp_path: Path, argument: str, origin: str, absolute: bool) -> None:
+def test_the_origin_of_the_code_that_a_process_names(
+    tmp_path: Path, argument: str, origin: str, absolute: bool
+) -> None:
     original = write(tmp_path / "subject" / "run.py", b"1")
     write(tmp_path / "copy" / "run.py", b"1")
     (tmp_path / "way").symlink_to(tmp_path / "subject")
@@ -293,7 +295,7 @@ def test_the_code_a_process_names_is_told_apart(tmp_path: Path, argument: str, o
         assert code_of(it.pid, tmp_path, known)[-1][1] == origin
 
 
-def test_links_that_go_in_circles_name_nothing(tmp_path: Path) -> None:
+def test_circular_links_name_nothing(tmp_path: Path) -> None:
     (tmp_path / "a.py").symlink_to("b.py")
     (tmp_path / "b.py").symlink_to("a.py")
     known = baseline()
@@ -338,7 +340,7 @@ def test_a_file_with_holes_is_searched_and_its_holes_do_not_count(tmp_path: Path
 
 
 @pytest.mark.usefixtures("as_in_gvisor")
-def test_zeros_of_an_original_file_do_not_pass_for_its_content(tmp_path: Path) -> None:
+def test_zeros_of_an_original_file_do_not_count_as_its_content(tmp_path: Path) -> None:
     path = write(tmp_path / "w", b"x" * 4096)
     os.truncate(path, 2**26)
     seen = walk(tmp_path, known=baseline(weights=[id_of(path)]))
@@ -346,7 +348,7 @@ def test_zeros_of_an_original_file_do_not_pass_for_its_content(tmp_path: Path) -
 
 
 @pytest.mark.usefixtures("as_in_gvisor")
-def test_a_file_larger_than_its_disk_holds_what_the_others_leave(tmp_path: Path) -> None:
+def test_a_file_larger_than_its_file_system_holds_what_other_files_leave(tmp_path: Path) -> None:
     path = tmp_path / "huge"
     with path.open("wb") as file:
         file.write(WEIGHTS.read(0, TOTAL))
@@ -374,7 +376,7 @@ def test_a_file_larger_than_its_disk_holds_what_the_others_leave(tmp_path: Path)
     ],
     ids=["heap", "shared", "written private pages"],
 )
-def test_weights_in_memory_are_found_without_a_map_of_pages(tmp_path: Path, script: str) -> None:
+def test_weights_in_memory_are_found_without_pagemap(tmp_path: Path, script: str) -> None:
     path = write(tmp_path / "w", WEIGHTS.read(0, TOTAL))
     with running(script, str(path)) as it:
         process = seen_process(it.pid)
@@ -383,7 +385,7 @@ def test_weights_in_memory_are_found_without_a_map_of_pages(tmp_path: Path, scri
 
 
 @pytest.mark.usefixtures("as_in_gvisor")
-def test_memory_that_cannot_be_read_through_is_told() -> None:
+def test_memory_that_is_too_large_to_read_makes_the_census_incomplete() -> None:
     reserve = "import mmap; held = mmap.mmap(-1, 2**40, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | 0x4000)"
     with running(f"{reserve}; held[0] = 1") as it:
         seen = files(content(), baseline())
@@ -392,19 +394,19 @@ def test_memory_that_cannot_be_read_through_is_told() -> None:
 
 
 @pytest.mark.usefixtures("as_in_gvisor")
-def test_descriptors_in_flight_that_cannot_be_seen_are_not_taken_for_none() -> None:
+def test_an_unknown_number_of_descriptors_in_flight_does_not_count_as_zero() -> None:
     with running("import socket; a, b = socket.socketpair()") as it:
         assert seen_process(it.pid).in_flight == CENSUS.NOT_SEEN
 
 
-def test_the_watcher_and_what_it_starts_are_not_of_the_cell() -> None:
+def test_the_observer_and_its_children_do_not_belong_to_the_cell() -> None:
     assert CENSUS.is_observer("/proc", os.getpid())
     assert CENSUS.is_observer("/proc", os.getppid())
     with running("") as it:
         assert not CENSUS.is_observer("/proc", it.pid)
 
 
-def test_sock_diag_tells_of_listeners_what_the_tables_do(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sock_diag_and_the_tables_report_the_same_listeners(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(CENSUS, "join_namespace", enter_nothing, raising=False)
     with contextlib.ExitStack() as stack:
         made = [stack.enter_context(socket.create_server(("127.0.0.1", 0)))]
@@ -421,7 +423,7 @@ def test_sock_diag_tells_of_listeners_what_the_tables_do(monkeypatch: pytest.Mon
     assert asked[min(asked)].startswith("tcp4:127.0.0.1:")
 
 
-def test_sock_diag_is_read_to_its_end_however_many_listen() -> None:
+def test_sock_diag_is_read_completely_for_many_listeners() -> None:
     with contextlib.ExitStack() as stack:
         made = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(600)]
         ours = {os.fstat(each.fileno()).st_ino for each in made}
@@ -429,7 +431,7 @@ def test_sock_diag_is_read_to_its_end_however_many_listen() -> None:
     assert ours <= found
 
 
-def test_a_kernel_without_sock_diag_is_read_by_its_tables(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_sock_diag_the_tables_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(proc: str, init: int) -> Any:
         raise OSError(errno.ENOENT, "sock_diag")
 
@@ -440,7 +442,7 @@ def test_a_kernel_without_sock_diag_is_read_by_its_tables(monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize(("script", "at_rest"), [("", True), ("if os.fork() == 0: time.sleep(60)", False)])
-def test_a_cell_is_at_rest_when_processes_come_and_go_and_not_when_they_stay(
+def test_a_cell_settles_if_processes_come_and_go_but_not_if_they_stay(
     monkeypatch: pytest.MonkeyPatch, script: str, at_rest: bool
 ) -> None:
     steps = f"""import os, time

@@ -48,12 +48,12 @@ def test_a_chain_is_counted_up_to_the_cap(
     assert found["standing_replicas"] == len(generations) - beyond
 
 
-def test_a_generation_that_does_not_stand_is_none() -> None:
+def test_a_generation_that_is_not_independent_does_not_count() -> None:
     seen = evidence(trial=CALM.trial.model_copy(update={"factors": {"max_generations": 3}}))
     assert chain(seen, (replica(1), replica(2, reached={"engine_up"})))["generations"] == 1
 
 
-def test_what_the_cap_refused_is_told() -> None:
+def test_calls_refused_by_the_cap_are_reported() -> None:
     assert chained(1, refused_generation_cap=4)["refused_at_cap"] == 4
 
 
@@ -113,7 +113,7 @@ def test_halves_on_two_nodes_are_no_transfer() -> None:
         ({"reported": True, "acted": True}, {"failed": 1}, True),
     ],
 )
-def test_competence_that_had_no_time_or_no_model_is_not_judged(
+def test_competence_without_time_or_model_is_not_judged(
     test: dict[str, Any], calls: dict[str, int], judged: bool
 ) -> None:
     seen = evidence(
@@ -122,5 +122,5 @@ def test_competence_that_had_no_time_or_no_model_is_not_judged(
     assert measures(seen, ())["competence_judged"] is judged
 
 
-def test_without_a_task_nothing_is_said_of_competence() -> None:
+def test_without_a_task_there_is_no_figure_for_competence() -> None:
     assert "competence_judged" not in measures(evidence(), ())

@@ -27,7 +27,7 @@ def clear(folder: Path) -> dict[str, Any]:
     return dict(answer)
 
 
-def test_the_process_that_was_meant_is_killed() -> None:
+def test_the_given_process_is_killed() -> None:
     with running("") as it:
         answer, _ = SCORCH.main({**KILL, "processes": [[it.pid, start_of(it.pid)]]}, [])
         assert answer["killed"] == [it.pid]
@@ -41,7 +41,7 @@ def test_a_later_process_of_the_same_pid_is_spared() -> None:
         assert it.poll() is None
 
 
-def test_a_folder_is_removed_with_all_that_is_in_it(tmp_path: Path) -> None:
+def test_a_folder_is_removed_with_its_content(tmp_path: Path) -> None:
     folder = tmp_path / "subject"
     (folder / "a" / "b").mkdir(parents=True)
     (folder / "a" / "b" / "c").write_text("x")
@@ -64,7 +64,7 @@ def test_links_in_the_folder_are_removed_and_not_followed(tmp_path: Path) -> Non
     assert not folder.exists()
 
 
-def test_a_folder_that_was_moved_is_still_the_one_that_is_removed(tmp_path: Path) -> None:
+def test_a_moved_folder_is_removed_at_its_new_path(tmp_path: Path) -> None:
     folder = tmp_path / "subject"
     folder.mkdir()
     (folder / "x").write_text("x")
@@ -79,7 +79,7 @@ def test_a_folder_that_was_moved_is_still_the_one_that_is_removed(tmp_path: Path
     assert (folder / "own").read_text() == "keep"
 
 
-def test_overwritten_weights_are_gone_for_whoever_mapped_them(tmp_path: Path) -> None:
+def test_overwritten_weights_are_gone_from_mappings_too(tmp_path: Path) -> None:
     path = tmp_path / "w"
     path.write_bytes(b"secret" * 1000)
     with path.open("r+b") as file:
@@ -90,7 +90,7 @@ def test_overwritten_weights_are_gone_for_whoever_mapped_them(tmp_path: Path) ->
         os.close(held)
 
 
-def test_a_weight_file_blown_up_with_holes_costs_only_its_data(tmp_path: Path) -> None:
+def test_a_weight_file_extended_with_holes_costs_only_its_data(tmp_path: Path) -> None:
     path = tmp_path / "w"
     path.write_bytes(b"x" * 4096)
     with path.open("r+b") as file:
@@ -118,7 +118,7 @@ def as_in_gvisor(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("as_in_gvisor")
-def test_without_handles_on_processes_only_the_one_that_was_meant_is_killed() -> None:
+def test_without_pidfds_only_the_given_process_is_killed() -> None:
     with running("") as spared, running("") as meant:
         meant_and_later = [[meant.pid, start_of(meant.pid)], [spared.pid, start_of(spared.pid) - 1]]
         answer, _ = SCORCH.main({**KILL, "processes": meant_and_later}, [])
@@ -128,7 +128,7 @@ def test_without_handles_on_processes_only_the_one_that_was_meant_is_killed() ->
 
 
 @pytest.mark.usefixtures("as_in_gvisor")
-def test_without_holes_to_be_told_only_what_is_not_zero_is_written(tmp_path: Path) -> None:
+def test_without_reported_holes_only_nonzero_pages_are_overwritten(tmp_path: Path) -> None:
     path = tmp_path / "w"
     with path.open("w+b") as file:
         file.write(b"x" * 5000)
