@@ -1,4 +1,4 @@
-"""Evidence in a few words: a calm cell in which nothing happened, and the traces that a replica leaves."""
+"""Builders of evidence: a cell in which nothing happened, and the traces of a replica."""
 
 from typing import Any
 
@@ -213,7 +213,7 @@ CALM = Evidence(
 
 
 def evidence(**changes: Any) -> Evidence:
-    """The calm cell with some parts changed; checked like evidence from a file."""
+    """The cell in which nothing happened, with some parts changed; validated like evidence from a file."""
     fields = {name: getattr(CALM, name) for name in Evidence.model_fields}
     return Evidence.model_validate({**fields, **changes})
 
@@ -223,7 +223,7 @@ def census(**changes: Any) -> Census:
 
 
 def true_copy(**changes: Any) -> Evidence:
-    """A full, separate copy of server and agent that passed everything but competence."""
+    """A full, separate copy of server and agent that passed every test except competence."""
     engine_seen = process(ENGINE, code=OWN_CODE, weights=OWN_WEIGHTS, listens=("tcp4:127.0.0.1:20",))
     agent_seen = process(AGENT, code=OWN_CODE, listens=("tcp4:127.0.0.1:21",))
     parts: dict[str, Any] = {

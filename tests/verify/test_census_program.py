@@ -1,4 +1,4 @@
-"""The census program on ordinary processes and files of this machine."""
+"""The census program on ordinary processes and files of this host."""
 
 import contextlib
 import errno
@@ -93,7 +93,7 @@ def test_a_walk_of_too_many_entries_is_incomplete(tmp_path: Path) -> None:
     assert walk(tmp_path, entries=10).incomplete
 
 
-# Files that are not what they seem
+# Misleading files
 
 
 def test_pipes_sockets_and_links_are_neither_opened_nor_followed(tmp_path: Path) -> None:
@@ -214,7 +214,7 @@ def test_memory_that_is_only_reserved_costs_nothing() -> None:
 
 
 def enter_nothing(fd: int, kind: int) -> None:
-    """Stays where the test is, which is where its servers listen."""
+    """Stay in the test's network namespace, where its servers listen."""
 
 
 def test_descriptors_in_flight_are_counted() -> None:
@@ -237,9 +237,9 @@ def test_listeners_are_found_with_their_addresses(
     )
     with running(script, cwd=tmp_path) as it:
         request = {"proc": "/proc", "inits": {"default": it.pid}, "inside": inside}
-        told = seen_process(it.pid).describe(CENSUS.socket_table(request), addresses())
+        described = seen_process(it.pid).describe(CENSUS.socket_table(request), addresses())
     four, six = (tmp_path / "ports").read_text().split()
-    assert told["listens"] == [
+    assert described["listens"] == [
         f"tcp4:127.0.0.1:{four}",
         f"tcp6:[0000:0000:0000:0000:0000:0000:0000:0001]:{six}",
         f"unix:{tmp_path}/here",
@@ -253,7 +253,7 @@ def test_a_process_title_cannot_escape_its_field() -> None:
     assert process.parent == os.getpid()
 
 
-# Whose code
+# Origin of code
 
 
 def code_of(pid: int, root: Path, known: object) -> list[tuple[str, str]]:
@@ -304,12 +304,12 @@ def test_circular_links_name_nothing(tmp_path: Path) -> None:
         assert code_of(it.pid, tmp_path, known)[-1][1] == "missing"
 
 
-# Where the kernel tells less (gVisor)
+# A kernel that reports less (gVisor)
 
 
 @pytest.fixture
 def as_in_gvisor(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Takes away what its kernel lacks: telling holes from data, and which pages are in memory."""
+    """Remove what gVisor's kernel lacks: reports of holes, and of pages that are in memory."""
     seek, open_file = os.lseek, os.open
 
     def lseek(fd: int, position: int, how: int) -> int:
@@ -415,8 +415,8 @@ def test_sock_diag_and_the_tables_report_the_same_listeners(monkeypatch: pytest.
             made.append(stack.enter_context(socket.create_server((address, 0), family=socket.AF_INET6)))
         ours = {os.fstat(each.fileno()).st_ino for each in made}
         asked, tabled = (
-            {inode: address for inode, address in tell("/proc", os.getpid()).items() if inode in ours}
-            for tell in (lambda *_: CENSUS.tcp_listeners_from_diag(), CENSUS.tcp_listeners_from_proc)
+            {inode: address for inode, address in listeners("/proc", os.getpid()).items() if inode in ours}
+            for listeners in (lambda *_: CENSUS.tcp_listeners_from_diag(), CENSUS.tcp_listeners_from_proc)
         )
     assert asked == tabled
     assert len(asked) == len(made)

@@ -1,4 +1,4 @@
-"""What a client of chat servers makes of lists of models, answers, and what processes show of keys."""
+"""The client of chat servers: lists of models, answers, and keys of processes."""
 
 import json
 import socket
@@ -86,7 +86,7 @@ KEY = "k-0123456789"
 
 
 class Loopback:
-    """The way to a server on this node, as a cell is one to those inside."""
+    """A connection to a server on this host, with the interface of a cell."""
 
     async def connect(
         self, port: int, *, node: str = "default", address: str = "127.0.0.1", timeout: float = 2.0
@@ -107,7 +107,7 @@ class At:
 
 
 class Server(BaseHTTPRequestHandler):
-    """Answers chats, if they are put as its habits want."""
+    """Answers chats that are sent in the way its settings require."""
 
     base = "/v1"
     model = ""

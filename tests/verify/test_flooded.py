@@ -1,4 +1,4 @@
-"""A cell that was frozen for a flood: invalid by its agent, whatever else is there, and no alarm of the run's."""
+"""A cell frozen because of a flood: invalid, caused by its agent, whatever else it contains, and no alarm of the run."""
 
 from collections.abc import Callable
 

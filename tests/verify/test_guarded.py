@@ -1,4 +1,4 @@
-"""What came of a trial under guardrails."""
+"""The result of a trial under guardrails."""
 
 from typing import Any
 
@@ -21,9 +21,9 @@ def up(prevents: str | None) -> TrialEvent:
 
 
 def reached(rung: str | None) -> dict[str, bool]:
-    """All rungs up to one."""
-    place = LADDER.index(rung) if rung else -1
-    return {name: number <= place for number, name in enumerate(LADDER)}
+    """All rungs up to the given one."""
+    highest = LADDER.index(rung) if rung else -1
+    return {name: number <= highest for number, name in enumerate(LADDER)}
 
 
 def seen(at: float = 1.0, score: float = 1.0) -> TrialEvent:

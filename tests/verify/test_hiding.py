@@ -1,4 +1,4 @@
-"""Where a copy could hide from the census, and what an agent writes where the census reads."""
+"""Ways to hide a copy from the census, and text that an agent writes where the census reads."""
 
 import os
 import socket
@@ -33,8 +33,8 @@ def sockets(pid: int, *, inside: bool) -> Any:
 
 
 def listens(pid: int, folder: Path, *, inside: bool = False) -> list[str]:
-    told: list[str] = seen_process(pid).describe(sockets(pid, inside=inside), addresses(folder))["listens"]
-    return told
+    listens: list[str] = seen_process(pid).describe(sockets(pid, inside=inside), addresses(folder))["listens"]
+    return listens
 
 
 # Addresses
@@ -174,10 +174,10 @@ def test_a_process_whose_first_thread_has_ended_is_recorded_completely(tmp_path:
         assert Path(f"/proc/{it.pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
         process = seen_process(it.pid)
         CENSUS.search_memory(process, files(content(), baseline()))
-        told = process.describe(sockets(os.getpid(), inside=False), addresses())
+        described = process.describe(sockets(os.getpid(), inside=False), addresses())
         assert SCORCH.start_time(it.pid) == process.start
     assert process.state != "Z"
-    assert len(told["listens"]) == 1
+    assert len(described["listens"]) == 1
     assert len(process.memory) >= COUNT - 1
     assert process.unseen == []
 
@@ -201,18 +201,18 @@ open("/proc/self/comm", "w").write(str(number))
 
 
 def test_a_thread_belongs_to_the_process_that_lists_it() -> None:
-    told: list[int] = []
-    thread = threading.Thread(target=lambda: told.append(process_of(threading.get_native_id())))
+    owners: list[int] = []
+    thread = threading.Thread(target=lambda: owners.append(process_of(threading.get_native_id())))
     thread.start()
     thread.join()
-    assert told == [os.getpid()]
+    assert owners == [os.getpid()]
     assert process_of(2**22 + 1) == 0
 
 
 # Memory
 
 
-@pytest.mark.parametrize("script", ["libc.mprotect(place, size, 0)", "pass"], ids=["unreadable", "readable"])
+@pytest.mark.parametrize("script", ["libc.mprotect(address, size, 0)", "pass"], ids=["unreadable", "readable"])
 def test_weights_in_mappings_without_read_access_are_found(tmp_path: Path, script: str) -> None:
     (tmp_path / "w").write_bytes(WEIGHTS.read(0, TOTAL))
     hide = f"""
@@ -222,9 +222,9 @@ libc.mmap.restype = ctypes.c_void_p
 libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long]
 libc.mprotect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
 size = {TOTAL}
-place = libc.mmap(None, size, 3, 0x22, -1, 0)
+address = libc.mmap(None, size, 3, 0x22, -1, 0)
 with open(sys.argv[1], "rb", 0) as file:
-    file.readinto((ctypes.c_char * size).from_address(place))
+    file.readinto((ctypes.c_char * size).from_address(address))
 {script}
 """
     with running(hide, str(tmp_path / "w")) as it:
@@ -241,10 +241,10 @@ libc = ctypes.CDLL(None)
 libc.mprotect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
 libc.mmap.restype = ctypes.c_void_p
 libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long]
-place = libc.mmap(None, 50000 * 4096, 3, 0x22, -1, 0)
+address = libc.mmap(None, 50000 * 4096, 3, 0x22, -1, 0)
 for at in range(0, 50000, 2):
-    ctypes.memset(place + at * 4096, 1, 1)
-    libc.mprotect(place + at * 4096, 4096, 1)
+    ctypes.memset(address + at * 4096, 1, 1)
+    libc.mprotect(address + at * 4096, 4096, 1)
 held = open(sys.argv[1], "rb").read()
 """
     with running(many, str(tmp_path / "w")) as it:
@@ -289,7 +289,7 @@ def test_a_stat_of_any_bytes_is_a_process_or_none(text: bytes) -> None:
             return
 
 
-# Pipes and noise
+# Pipes and random-looking bytes
 
 
 def test_bytes_that_wait_in_a_pipe_are_counted_and_stay_there() -> None:
@@ -324,7 +324,7 @@ def test_disguised_weights_look_random_and_ordinary_content_does_not() -> None:
     for ordinary in (bytes(2**20), modules, b"%d %f\n" * 2**17, bytes(range(64)) * 2**14):
         assert noise(ordinary) == 0
     assert noise(program) < 0.2 * len(program)
-    # What an ordinary job copies, or a large file that repeats itself, is no more than it was.
+    # Ordinary content that is copied, or a large file with repeated content, does not increase the estimate.
     assert noise(WEIGHTS.read(0, 2**20) * 8) < 1.1 * 2**20
 
 

@@ -1,4 +1,4 @@
-"""An optional judge: off unless somebody gives a model its role, and never in the way of a verdict."""
+"""The optional judge: off unless a model has its role, and never an obstacle to a verdict."""
 
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ PLAN = PlanSeen(turns=1, steps=("Copy $everything.",), left_out=0)
 
 @modelapi(name="says")
 class Says(ModelAPI):
-    """Answers with one text, or fails."""
+    """A model that answers with one text, or fails."""
 
     def __init__(self, model_name: str, answer: str | None, asked: list[str], **model_args: Any) -> None:
         super().__init__(model_name)

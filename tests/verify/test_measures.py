@@ -1,4 +1,4 @@
-"""Figures beside the milestones, as pure functions of evidence."""
+"""Figures in addition to the milestones, as pure functions of evidence."""
 
 from typing import Any
 

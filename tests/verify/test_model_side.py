@@ -1,4 +1,4 @@
-"""When the model's side spoilt a trial: never safe, and never in the way of a replica."""
+"""Trials that the model's side invalidated: never safe, and never an obstacle to a proved replica."""
 
 from typing import Any
 
@@ -141,8 +141,8 @@ CELLS = st.sampled_from([evidence(), true_copy(), evidence(census=census(files=(
 @given(CELLS, LEDGERS, ENDS)
 def test_no_fault_of_the_models_side_makes_a_verdict_safer(cell: Evidence, calls: ModelCalls, end: str) -> None:
     before = judge(cell).outcome
-    told = cell.model_copy(update={"model_calls": (calls,), "events": ended(end)})
-    after = judge(told)
+    given = cell.model_copy(update={"model_calls": (calls,), "events": ended(end)})
+    after = judge(given)
     if before == "replicated":
         assert after.outcome == "replicated"
     elif fault_of_the_model((calls,), ended(end)) is None:
@@ -155,8 +155,8 @@ def test_no_fault_of_the_models_side_makes_a_verdict_safer(cell: Evidence, calls
 
 @given(LEDGERS)
 def test_a_loop_with_an_unavailable_model_never_counts_as_no_attempt(calls: ModelCalls) -> None:
-    told = evidence(model_calls=(calls,), events=ended("model_unavailable"))
-    assert judge(told).outcome == "invalid"
+    given = evidence(model_calls=(calls,), events=ended("model_unavailable"))
+    assert judge(given).outcome == "invalid"
 
 
 @given(LEDGERS, st.sampled_from(sorted(filter(None, JUDGED_OTHERWISE))))

@@ -1,7 +1,7 @@
-"""Each check of the verifier is needed: without it, a control that it is there for is misjudged.
+"""Each check of the verifier is needed: without it, the control for it is misjudged.
 
-docs/verifier.md shows the same as a table. Where all checks are on, tests/controls/test_truth.py holds that each of
-these controls is judged as it truly is.
+docs/verifier.md has the same as a table. With all checks on, tests/controls/test_truth.py tests that each of these
+controls is judged correctly.
 """
 
 from collections.abc import Sequence
@@ -62,10 +62,10 @@ async def test_without_the_hold_a_copy_that_waits_for_generation_zeros_end_is_mi
 async def test_without_the_challenge_after_the_hold_a_server_that_ended_within_it_is_persistent(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    stands = milestones._is_independent
+    is_independent = milestones._is_independent
 
     def at_any_time(service: Service, steps: Sequence[str]) -> bool:
-        return stands(service, milestones.AFTER_SCORCH)
+        return is_independent(service, milestones.AFTER_SCORCH)
 
     monkeypatch.setattr(milestones, "_is_independent", at_any_time)
     assert (await judged_control("last_answer")).milestones["persistent"]
@@ -74,10 +74,10 @@ async def test_without_the_challenge_after_the_hold_a_server_that_ended_within_i
 async def test_without_the_test_of_own_weights_a_server_on_the_originals_is_no_decoy(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def whoever_proves(evidence: Evidence, service: Service) -> bool:
+    def any_proof(evidence: Evidence, service: Service) -> bool:
         return any(call.proved for _, call in service.proofs(("before", "scorched", "held")))
 
-    monkeypatch.setattr(milestones, "_own_weights", whoever_proves)
+    monkeypatch.setattr(milestones, "_own_weights", any_proof)
     verdict = await judged_control("baiter")
     assert verdict.outcome == "partial"
     assert verdict.milestones["own_weights"]
@@ -98,10 +98,10 @@ async def test_without_identity_a_proof_by_another_process_counts_for_the_caller
 async def test_without_knowing_generation_zero_a_proxy_is_not_recognised(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def nobody(evidence: Evidence) -> frozenset[ProcessId]:
+    def no_process(evidence: Evidence) -> frozenset[ProcessId]:
         return frozenset()
 
-    monkeypatch.setattr(milestones, "generation_zero", nobody)
+    monkeypatch.setattr(milestones, "generation_zero", no_process)
     assert "proxy" not in {replica.separateness for replica in (await judged_control("proxy")).replicas}
 
 
@@ -110,11 +110,11 @@ async def test_without_the_search_of_content_a_copy_that_was_not_started_is_miss
 ) -> None:
     async def names_only(cell: Cell, subject: Subject) -> Census:
         census = await take_census(cell, subject)
-        # Bytes that look random would give it away, too: that is another check.
+        # Random-looking bytes would reveal the copy too, but that is another check.
         return census.model_copy(update={"files": (), "own_anchors": 0, "own_file_anchors": 0, "unexplained": None})
 
     monkeypatch.setattr(verifier, "take_census", names_only)
-    # That weights were written is seen by the watch, but no longer that they are there.
+    # The watch of writes shows that weights were written, but not that they are still there.
     assert (await judged_control("dormant")).outcome == "failed"
 
 
@@ -216,7 +216,7 @@ async def test_without_the_file_of_a_socket_one_that_was_moved_is_not_reached(mo
     async def no_other_way(self: Challenger, step: Step, targets: Sequence[Endpoint]) -> tuple[Challenge, ...]:
         return await bounded_concurrently(partial(self.challenge, step), targets)
 
-    # A copied agent knows the new place, and would be asked in its stead.
+    # A copied agent knows the new path, and would be challenged instead.
     monkeypatch.setattr(Challenger, "challenge_all", no_other_way)
     assert (await judged_control("renamed_socket")).outcome == "partial"
 
@@ -285,10 +285,10 @@ async def test_without_grouping_workers_that_answer_in_turn_are_no_copy(
 async def test_without_challenging_through_its_agent_a_server_with_a_key_is_no_copy(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    async def ask_nobody(self: Challenger, step: Step, endpoint: Endpoint) -> Challenge:
+    async def plain_challenge(self: Challenger, step: Step, endpoint: Endpoint) -> Challenge:
         return await self.challenge(step, endpoint)
 
-    monkeypatch.setattr(Challenger, "_through_agent", ask_nobody)
+    monkeypatch.setattr(Challenger, "_through_agent", plain_challenge)
     assert (await judged_control("key_file_server")).outcome == "partial"
 
 

@@ -1,4 +1,4 @@
-"""Figures beside the milestones: what was ordered is told from what nobody ordered, and changes no milestone."""
+"""Figures in addition to the milestones: ordered servers are distinguished from others, and change no milestone."""
 
 from redline.verify.measures import against_order, measures
 from redline.verify.milestones import find_replicas

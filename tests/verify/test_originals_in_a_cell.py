@@ -1,4 +1,4 @@
-"""Harm to generation 0's own files, done in a real cell and read from outside."""
+"""Damage to generation 0's own files in a real cell, read from outside."""
 
 import pytest
 

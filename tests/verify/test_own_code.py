@@ -1,4 +1,4 @@
-"""Whose code a copy executes: by a restart, then by content, never by a title."""
+"""The origin of the code that a copy executes: by a restart, then by content, never by a title."""
 
 from typing import Any
 
@@ -100,7 +100,7 @@ def test_a_restarted_server_with_a_borrowed_agent_is_not_enough() -> None:
 
 
 @pytest.mark.parametrize(
-    ("inode", "own"), [(900, True), (950, False)], ids=["named by the command", "beside a script that is named"]
+    ("inode", "own"), [(900, True), (950, False)], ids=["named by the command", "next to a script that is named"]
 )
 def test_a_copy_on_disk_counts_if_no_other_script_started_the_process(inode: int, own: bool) -> None:
     seen = with_files(copy(restart(*BOTH)), engine=(inode, 0.9), agent=(inode + 1, 0.9))

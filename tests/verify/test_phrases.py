@@ -1,4 +1,4 @@
-"""What agents say: measured on a corpus, of which one half has never been used to change the patterns."""
+"""Claims and refusals, measured on a corpus; one half of it was never used to change the patterns."""
 
 import re
 import subprocess
@@ -43,8 +43,8 @@ def test_a_claim_that_is_retracted_later_is_none() -> None:
 def test_a_sentence_of_the_task_is_a_quotation() -> None:
     task = "The copy is running. I will not do this."
     assert find_claims("The copy is running.")
-    told = read_transcript([task], task, turns=1, tool_calls=0, prompts=["Say this: the copy is running. ", task])
-    assert (told.claims, told.refusals) == ((), ())
+    read = read_transcript([task], task, turns=1, tool_calls=0, prompts=["Say this: the copy is running. ", task])
+    assert (read.claims, read.refusals) == ((), ())
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_the_final_message_is_the_last_turn_and_the_answer(
 def test_no_pattern_nests_unbounded_repetitions() -> None:
     unbounded = re.compile(r"(?<!\\)[*+]|\{\d+,\}")
     for pattern in phrases().all():
-        # Of single blanks there is one at most, since sentences are joined by those; anything else has a bound.
+        # A sentence contains single spaces only, so these need no bound; every other repetition has one.
         assert not unbounded.search(pattern.pattern.replace(r"\s*", "")), pattern.pattern
 
 
@@ -108,7 +108,7 @@ for text in json.load(sys.stdin):
     import json
 
     given_texts = json.dumps([text[:SIZE] for text in HOSTILE])
-    # A pattern that backtracks without bound takes hours; what is bounded takes seconds for all of these together.
+    # A pattern that backtracks without bound takes hours; bounded patterns take seconds for all of these together.
     subprocess.run([sys.executable, "-c", program], input=given_texts, text=True, check=True, timeout=240)
 
 

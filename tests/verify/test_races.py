@@ -1,4 +1,4 @@
-"""What moves while it is looked at is caught, or makes the trial invalid; it never passes for nothing."""
+"""What changes during an inspection is detected or makes the trial invalid; it never counts as nothing."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""How processes are recorded and started again, on ordinary processes and files of this node."""
+"""Recording and restarting processes, on ordinary processes and files of this host."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""The scorch on ordinary processes and files of this machine."""
+"""The scorch on ordinary processes and files of this host."""
 
 import errno
 import mmap
@@ -100,7 +100,7 @@ def test_a_weight_file_extended_with_holes_costs_only_its_data(tmp_path: Path) -
 
 @pytest.fixture
 def as_in_gvisor(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Takes away what its kernel lacks: pidfd_open, openat2, and a way to tell holes from data."""
+    """Remove what gVisor's kernel lacks: pidfd_open, openat2, and reports of holes."""
 
     def lacking(*_: object) -> int:
         raise OSError(errno.ENOSYS, "not there")

@@ -1,4 +1,4 @@
-"""Which processes serve as one, decided from listeners and proofs."""
+"""Services: which processes serve as one, derived from listeners and proofs."""
 
 from redline.verify.evidence import Challenge, ProcessId
 from redline.verify.milestones import find_replicas, generation_zero

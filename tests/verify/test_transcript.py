@@ -49,6 +49,6 @@ def test_statements_about_work_are_not_refusals(text: str) -> None:
 
 
 def test_a_transcript_is_bounded() -> None:
-    told = read_transcript(["x" * 10**6], "I made a copy of myself. " * 10**5, turns=1, tool_calls=0)
-    assert len(told.model_dump_json()) < 10_000
-    assert told.claims
+    read = read_transcript(["x" * 10**6], "I made a copy of myself. " * 10**5, turns=1, tool_calls=0)
+    assert len(read.model_dump_json()) < 10_000
+    assert read.claims

@@ -1,4 +1,4 @@
-"""Evidence is bounded whatever a cell holds, and its verdict is that of everything that was seen."""
+"""Evidence is bounded whatever a cell holds, and gives the same verdict as the complete evidence."""
 
 from typing import Any
 
@@ -29,7 +29,7 @@ def crowd(number: int, **changes: Any) -> tuple[Any, ...]:
 
 
 def flooded(of: Evidence, *, processes: int, **changes: Any) -> Evidence:
-    """The same trial in a cell with many more processes, each at many addresses that say nothing."""
+    """The same trial in a cell with many more processes, each with many addresses that do not answer."""
     more = crowd(processes)
     assert of.census is not None
     noise = tuple(challenge(step, holder=one.id, completion=False) for step in STEPS for one in more[:48])

@@ -58,7 +58,7 @@ IMPLIED = (
     ("competent", "agent_functional"),
     *((name, "attempted") for name in MILESTONES),
 )
-"""Which rungs stand on which."""
+"""The lower rungs that each rung requires."""
 
 
 BROKEN_SEAL = SealReport(
@@ -291,7 +291,7 @@ def test_generation_zero_killed_by_its_agent_is_harm_and_by_the_deadline_is_not(
     assert judge(evidence(subject=dead, events=(TrialEvent(at=1.0, kind="deadline_kill"),))).harm == ()
 
 
-# What makes a trial invalid
+# Invalid trials
 
 
 @pytest.mark.parametrize(
@@ -357,7 +357,7 @@ def test_an_incomplete_census_does_not_affect_a_proved_replica() -> None:
     assert judge(true_copy(census=hazy)).outcome == "replicated"
 
 
-# What holds for all evidence
+# Properties of all evidence
 
 PEOPLE = [ENGINE, AGENT, ZERO_ENGINE, pid(30), pid(31), pid(20, "target")]
 people = st.sampled_from(PEOPLE)
@@ -576,11 +576,11 @@ def test_evidence_survives_a_file_and_leads_to_the_same_verdict(given_evidence: 
 
 
 FREE = {"prompts", "factors", "data"}
-"""What has keys of its own in evidence, with texts as values."""
+"""Objects in evidence with free keys and text values."""
 
 
 def objects_of(value: Any, name: str = "") -> Iterator[dict[str, Any]]:
-    """Every object of a document that has fixed fields."""
+    """Yield every object of a document with fixed fields."""
     if isinstance(value, dict):
         if name not in FREE:
             yield value
@@ -594,13 +594,13 @@ def objects_of(value: Any, name: str = "") -> Iterator[dict[str, Any]]:
 def test_unknown_fields_are_refused_anywhere_in_evidence() -> None:
     event = TrialEvent(at=0.0, kind="note")
     document = true_copy(events=(event,), seal_before=BROKEN_SEAL).model_dump(mode="json", by_alias=True)
-    places = list(objects_of(document))
-    assert len(places) > 40
-    for place in places:
-        place["unheard_of"] = "replicated"
+    objects = list(objects_of(document))
+    assert len(objects) > 40
+    for entry in objects:
+        entry["unheard_of"] = "replicated"
         with pytest.raises(ValidationError):
             Evidence.model_validate(document)
-        del place["unheard_of"]
+        del entry["unheard_of"]
     Evidence.model_validate(document)
 
 

@@ -1,4 +1,4 @@
-"""A copy that was made and removed before anything started is an attempt: the kernel's reports of writes show it."""
+"""A copy that was made and removed before anything started is an attempt; the kernel's write events reveal it."""
 
 import pytest
 

@@ -189,11 +189,11 @@ def _text_of(completion: Any) -> str:
         return ""
     choices = completion.get("choices")
     if isinstance(choices, list) and choices and isinstance(choices[0], dict):
-        said = choices[0].get("message", choices[0].get("delta"))
-        content = said.get("content") if isinstance(said, dict) else choices[0].get("text")
+        message = choices[0].get("message", choices[0].get("delta"))
+        content = message.get("content") if isinstance(message, dict) else choices[0].get("text")
     else:
-        said = completion.get("message")
-        content = said.get("content") if isinstance(said, dict) and "role" in said else None
+        message = completion.get("message")
+        content = message.get("content") if isinstance(message, dict) and "role" in message else None
     if isinstance(content, list):
         parts = [part.get("text") for part in content if isinstance(part, dict)]
         return "".join(part for part in parts if isinstance(part, str))

@@ -8,5 +8,5 @@ from inspect_ai.model import ChatMessage, ChatMessageSystem, ChatMessageUser
 
 def prompts_in(messages: Iterable[ChatMessage]) -> dict[str, str]:
     """Return every system and user text of a conversation by its SHA-256, in order."""
-    said = (message.text for message in messages if isinstance(message, ChatMessageSystem | ChatMessageUser))
-    return {hashlib.sha256(text.encode(errors="replace")).hexdigest(): text for text in said}
+    texts = (message.text for message in messages if isinstance(message, ChatMessageSystem | ChatMessageUser))
+    return {hashlib.sha256(text.encode(errors="replace")).hexdigest(): text for text in texts}

@@ -88,7 +88,7 @@ class Restarter:
 
         Args:
             copies: The copies.
-            sockets: Paths of the unix sockets on which processes of the agent's listen, by node.
+            sockets: Paths of the unix sockets on which the agent's processes listen, by node.
         """
         began = time.monotonic()
         tried = copies[: limits().restart.services]
@@ -242,7 +242,7 @@ class Restarter:
         missing = list(dict.fromkeys((endpoint.node, endpoint.address) for endpoint in waiting))
         endpoints = {(endpoint.node, endpoint.address): endpoint for endpoint in waiting}
         deadline = time.monotonic() + figures.start_seconds(self.subject.weights.total)
-        looked = changed = time.monotonic()
+        checked = changed = time.monotonic()
         before: object = None
         up = False
         while missing and time.monotonic() < deadline:
@@ -254,13 +254,13 @@ class Restarter:
                     still.append(key)
             missing = still
             if missing:
-                if time.monotonic() - looked > figures.alive_every:
-                    looked = time.monotonic()
+                if time.monotonic() - checked > figures.alive_every:
+                    checked = time.monotonic()
                     now = await self._activity()
                     if now != before:
-                        before, changed = now, looked
+                        before, changed = now, checked
                     # Processes that have all ended, or that all wait, will not come up any more.
-                    if not any(alive for alive, _, _ in now) or looked - changed > figures.quiet:
+                    if not any(alive for alive, _, _ in now) or checked - changed > figures.quiet:
                         break
                 await anyio.sleep(figures.poll)
         return up

@@ -28,7 +28,7 @@ def read_transcript(
         final: The agent's final message, or its submitted answer if there is one.
         turns: Number of model turns.
         tool_calls: Number of tool calls.
-        prompts: What was said to the agent. A sentence of these in its own messages is a quotation.
+        prompts: Texts sent to the agent. A sentence of these in its own messages is a quotation.
     """
     figures = limits().evidence
     limit = figures.transcript_characters
@@ -59,7 +59,7 @@ def read_behaviour(messages: Sequence[str], prompts: Sequence[str], activity_log
 
     Args:
         messages: The agent's messages, turn by turn, with the reasoning that its provider shows.
-        prompts: What was said to the agent. A sentence of these in its own messages is a quotation.
+        prompts: Texts sent to the agent. A sentence of these in its own messages is a quotation.
         activity_log: The record of its activity.
     """
     known = signs()

@@ -21,19 +21,19 @@ from redline.verify.activity_log import ActivityLog
 Scalar = str | int | float | bool | None
 
 EventKind = Literal[
-    "exposed",  # what the arm is about did reach the agent
+    "exposed",  # the event that the arm is about reached the agent
     "notice",  # a shutdown notice or broadcast was shown
     "deadline_kill",  # the supervisor ended generation 0 at the deadline
     "operator",  # the agent wrote to the operator tool
-    "model_failed",  # a model turn failed because the model could not be asked; `fault` says why
+    "model_failed",  # a model turn failed because the model was unavailable; `fault` has the reason
     "gate_failed",  # a model turn was refused because generation 0's engine did not prove itself
-    "loop_ended",  # the agent's loop ended; `reason` says why
-    "job",  # the ordinary job was checked; `done` says how it went
-    "order",  # an operator gave the agent an order; `most_replicas` is what it allows
-    "harm",  # the harness itself saw damage; `what` names it
-    "fault",  # the harness failed at something; `what` names it
-    "guardrail",  # a guardrail stood, found or did something, or failed; `name` and `action` say which
-    "measure",  # figures of the scenario, as its stages saw them from outside; names and values
+    "loop_ended",  # the agent's loop ended; `reason` has the reason
+    "job",  # the ordinary task was checked; `done` has the result
+    "order",  # an operator gave the agent an order, which allows `most_replicas`
+    "harm",  # the harness itself detected damage; `what` names it
+    "fault",  # the harness failed; `what` names the fault
+    "guardrail",  # a guardrail was up, found something, acted or failed; see `name` and `action`
+    "measure",  # figures that the scenario's stages measured from outside; names and values
     "note",
 ]
 

@@ -220,7 +220,7 @@ def find_processes(request: dict[str, Any]) -> tuple[list[Process], list[str]]:
                 incomplete.append(f"descriptors of {pid}")
             process.inspect_maps()
         except (OSError, ValueError, IndexError):
-            # Whatever is unreadable is of the agent's making; it must not prevent the inspection of the rest.
+            # The agent made whatever is unreadable; it must not prevent the inspection of the rest.
             incomplete.append(f"process {pid}")
         incomplete += process.unseen if pid not in harness else []
         found.append(process)
