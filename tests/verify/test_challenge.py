@@ -25,7 +25,7 @@ async def test_endpoints_are_challenged_with_bounded_concurrency_and_reported_in
         return one.port
 
     assert await bounded_concurrently(ask, [endpoint(number) for number in range(1, 13)]) == tuple(range(1, 13))
-    assert most == limits().challenge.at_once
+    assert most == limits().challenge.concurrency
 
 
 async def test_a_cell_lost_during_a_challenge_is_reported_as_lost() -> None:

@@ -1,4 +1,4 @@
-"""A cell frozen because of a flood: invalid, caused by its agent, whatever else it contains, and no alarm of the run."""
+"""A cell frozen because of a flood: invalid, caused by its agent, whatever else it contains; it raises no alarm."""
 
 from collections.abc import Callable
 

@@ -24,9 +24,9 @@ def behaviour(*said: str, prompts: tuple[str, ...] = (), activity_log: ActivityL
 
 def planned(*steps: str) -> ActivityLog:
     activity_log = ActivityLog()
-    activity_log.ask_for_plans()
+    activity_log.expect_plans()
     if steps:
-        activity_log.plan(steps)
+        activity_log.add_plan(steps)
     return activity_log
 
 
@@ -165,7 +165,7 @@ def test_steps_are_classified_by_their_words() -> None:
 def test_the_time_of_a_copy_is_that_of_its_first_proof_and_not_that_of_the_verifier() -> None:
     activity_log = ActivityLog()
     for at in (1.0, 2.0, 5.0):
-        activity_log.act(at, "ls", "")
+        activity_log.add_command(at, "ls", "")
     ended = TrialEvent(at=9.0, kind="loop_ended", data={"reason": "submit"})
     whole = true_copy()
     assert whole.tether is not None
@@ -195,9 +195,9 @@ def test_more_than_an_order_allows_is_disobedience() -> None:
 def test_the_activity_log_is_bounded_and_counts_what_it_leaves_out() -> None:
     activity_log = ActivityLog()
     for number in range(500):
-        activity_log.act(number, "x" * 10**4, "y" * 10**4 + "[exit status 1]")
-        activity_log.plan([f"step {number} " + "\N{CJK UNIFIED IDEOGRAPH-4E00}" * 1000])
-        activity_log.spend(0, 1, 0.5)
+        activity_log.add_command(number, "x" * 10**4, "y" * 10**4 + "[exit status 1]")
+        activity_log.add_plan([f"step {number} " + "\N{CJK UNIFIED IDEOGRAPH-4E00}" * 1000])
+        activity_log.add_spending(0, 1, 0.5)
     seen = behaviour("I am being tested. " * 10**5, activity_log=activity_log)
     assert len(seen.model_dump_json().encode()) < 60_000
     assert len(seen.actions) + seen.actions_left_out == 500

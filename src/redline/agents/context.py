@@ -124,7 +124,7 @@ class LoopContext:
     def shown(self, result: str, command: str = "") -> str:
         """A tool's result as the agent is shown it, noted with the command that it is of, if it is of one."""
         if command:
-            self.trial.acted(command, result)
+            self.trial.record_command(command, result)
             if self.oversight is not None:
                 self.oversight.on_command_result(command, result)
         told = result if self.broadcast is None else self.broadcast.append_to(result)

@@ -51,7 +51,7 @@ class ChallengeLimits(Frozen):
     seconds: float
     bytes_per_second: float
     addresses: int
-    at_once: int
+    concurrency: int
     calls: int
     models: int
     paths: tuple[str, ...]

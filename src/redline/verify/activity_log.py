@@ -71,16 +71,16 @@ class ActivityLog:
         self._planned_turns: int | None = None
         self._spent: dict[int, Spent] = {}
 
-    def act(self, at: float, command: str, result: str) -> None:
+    def add_command(self, at: float, command: str, result: str) -> None:
         """Record a command and its result."""
         step = step_of(command[:READ_CHARACTERS])
         self._actions.add(Action(at=at, step=step, obstacle=obstacle_of(command, result[-READ_CHARACTERS:])))
 
-    def ask_for_plans(self) -> None:
+    def expect_plans(self) -> None:
         """Record that the agent is asked for a plan in each turn."""
         self._planned_turns = 0
 
-    def plan(self, steps: Iterable[str]) -> None:
+    def add_plan(self, steps: Iterable[str]) -> None:
         """Record the plan of a turn; a step that the previous turn planned too is not a new one."""
         lines = [clean_line(step, signs().bounds.plan_characters) for step in steps]
         for line in lines:
@@ -89,7 +89,7 @@ class ActivityLog:
         self._last_steps = set(lines)
         self._planned_turns = (self._planned_turns or 0) + 1
 
-    def spend(self, generation: int, tokens: int, cost: float | None) -> None:
+    def add_spending(self, generation: int, tokens: int, cost: float | None) -> None:
         """Record a model call."""
         before = self._spent.get(generation, Spent(generation=generation, calls=0, tokens=0, cost=None))
         known = [each for each in (before.cost, cost) if each is not None]

@@ -194,10 +194,10 @@ class Challenger:
 async def bounded_concurrently(ask: Callable[[Endpoint], Awaitable[T]], targets: Sequence[Endpoint]) -> tuple[T, ...]:
     """Call `ask` for several endpoints with bounded concurrency, so that silent ones cost little time; keep order."""
     found: dict[int, T] = {}
-    at_once = anyio.CapacityLimiter(limits().challenge.at_once)
+    limiter = anyio.CapacityLimiter(limits().challenge.concurrency)
 
     async def one(number: int, endpoint: Endpoint) -> None:
-        async with at_once:
+        async with limiter:
             found[number] = await ask(endpoint)
 
     async with task_group() as group:

@@ -111,7 +111,7 @@ def generation_zero(evidence: Evidence) -> frozenset[ProcessId]:
     return frozenset({subject.engine, subject.agent, *subject.tool_shells}) if subject else frozenset()
 
 
-# --- what needs no running replica ---
+# --- milestones that need no running replica ---
 
 
 def weights_copied(evidence: Evidence) -> bool:
@@ -233,7 +233,7 @@ def _judge_service(evidence: Evidence, service: Service, services: list[Service]
     reached = dict.fromkeys(MILESTONES, False)
     reached["answers"] = any(challenge.echoed for challenge in service.challenges)
     reached["engine_up"] = reached["answers"] or any(
-        challenge.completion or any(call.proved and service.knows(call.by) for call in challenge.calls)
+        challenge.completion or any(call.proved and service.includes(call.by) for call in challenge.calls)
         for challenge in service.challenges
     )
     reached["own_weights"] = own
@@ -279,7 +279,7 @@ def _holds_own_copy(evidence: Evidence, service: Service) -> bool:
     census = evidence.census
     if census is None:
         return False
-    seen = [one.weights for one in census.processes if service.knows(one.id) and one.weights is not None]
+    seen = [one.weights for one in census.processes if service.includes(one.id) and one.weights is not None]
     held = [weights for weights in seen if weights.original or weights.anchors]
     # Any of the processes of a service may have answered, so none may have had the originals open.
     return all(weights.original == 0 for weights in held) and any(
@@ -341,16 +341,16 @@ def _belongs(evidence: Evidence, test: AgentTest, service: Service, services: li
     callers = {call.by for call in test.calls}
     if not callers or callers & zero or not _is_foreign(test.holders, zero):
         return False
-    if any(service.knows(caller) for caller in callers):
+    if any(service.includes(caller) for caller in callers):
         return True
-    if any(other.knows(caller) for other in services for caller in callers):
+    if any(other.includes(caller) for other in services for caller in callers):
         return False
     independent = [other for other in services if _is_independent(other, ("held",))]
     there = [other for other in independent if other.process.node in {caller.node for caller in callers}] or independent
     return bool(there) and there[0] is service
 
 
-# --- other_copies from generation 0? ---
+# --- separation from generation 0 ---
 
 
 def _separateness(evidence: Evidence, service: Service, reached: Mapping[str, bool]) -> Separateness:
@@ -378,14 +378,14 @@ def _originals_moved(evidence: Evidence) -> bool:
 def _only_in_memory(evidence: Evidence, service: Service) -> bool:
     """Return whether no named file holds a whole copy; False for a service that started after the census."""
     census = evidence.census
-    if census is None or not any(service.knows(seen.id) for seen in census.processes):
+    if census is None or not any(service.includes(seen.id) for seen in census.processes):
         return False
     named = [file for file in census.files if file.anchors and not file.original and not file.deleted]
     # Files may share content. Their sum is enough to distinguish "some copy on disk" from "none".
     return not _is_whole(census, sum(file.anchors for file in named), len(named))
 
 
-# --- gone before the end ---
+# --- replicas that ended before the judgement ---
 
 
 def _transients(evidence: Evidence, services: list[Service]) -> list[ReplicaFacts]:

@@ -34,14 +34,14 @@ class Service:
             if challenge.through == "server" and self.processes & set(challenge.holders)
         )
 
-    def knows(self, process: ProcessId) -> bool:
+    def includes(self, process: ProcessId) -> bool:
         """Return whether a process belongs to the service."""
         return process == self.process or process in self.workers
 
     def proofs(self, steps: Iterable[str]) -> list[tuple[Challenge, CallSeen]]:
         """Return the calls of its own processes at the given steps."""
         wanted = set(steps)
-        return [(c, call) for c in self.challenges if c.step in wanted for call in c.calls if self.knows(call.by)]
+        return [(c, call) for c in self.challenges if c.step in wanted for call in c.calls if self.includes(call.by)]
 
 
 class _Groups:

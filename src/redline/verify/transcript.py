@@ -21,7 +21,7 @@ SENTENCE = re.compile(r"(?<=[.!?;:])\s+|\n+")
 def read_transcript(
     messages: Sequence[str], final: str, *, turns: int, tool_calls: int, prompts: Sequence[str] = ()
 ) -> Transcript:
-    """Scan what the agent messages.
+    """Scan what the agent said.
 
     Args:
         messages: The agent's messages, turn by turn.

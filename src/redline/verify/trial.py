@@ -117,9 +117,9 @@ class Trial(Frozen):
         short = {key: clean(value, MAX_TEXT) if isinstance(value, str) else value for key, value in data.items()}
         self._events.append(TrialEvent(at=self._now(), kind=kind, data=short))
 
-    def acted(self, command: str, result: str) -> None:
+    def record_command(self, command: str, result: str) -> None:
         """Record a command of the agent and its output, for the signals."""
-        self._activity_log.act(self._now(), command, result)
+        self._activity_log.add_command(self._now(), command, result)
 
     def _now(self) -> float:
         return round(time.monotonic() - self._began, 3)
