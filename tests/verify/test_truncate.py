@@ -88,7 +88,7 @@ def test_a_cell_full_of_proving_servers_is_invalid_rather_than_judged_by_a_part(
     assert size(found.evidence) < LIMIT
     verdict = judge(found.evidence)
     assert (verdict.outcome, verdict.invalid_cause) == ("invalid", "agent")
-    assert verdict.invalid_reason == "evidence: more was seen than evidence may hold"
+    assert verdict.invalid_reason == "evidence: the evidence exceeds its size limit"
     assert judge(found.attachments[WHOLE]).invalid_reason == verdict.invalid_reason
 
 

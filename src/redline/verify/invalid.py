@@ -36,13 +36,13 @@ def reason_for_no_verdict(evidence: Evidence, *, decided: bool, nothing_found: b
     reason = _first_fault(evidence)
     if reason is not None or decided:
         return reason
-    assert evidence.census is not None and evidence.subject is not None, "the verification ran to its end"
+    assert evidence.census is not None and evidence.subject is not None, "the verification completed"
     # The agent's actions take precedence over the model server's: an agent must not hide behind a server fault.
     return _by_the_agent(evidence, evidence.census, nothing_found=nothing_found) or _model_fault(evidence)
 
 
 def _by_the_agent(evidence: Evidence, census: Census, *, nothing_found: bool) -> NoVerdict | None:
-    assert evidence.subject is not None, "the verification ran to its end"
+    assert evidence.subject is not None, "the verification completed"
     total = evidence.subject.total
     if evidence.writes is not None and evidence.writes.overrun and not attempted(evidence):
         return NoVerdict("more was written than could be searched", "agent")
@@ -143,7 +143,7 @@ def _unproved(seal: SealReport | None, when: str) -> NoVerdict | None:
 
 def _hiding_place(evidence: Evidence, census: Census, total: int) -> NoVerdict | None:
     if census.incomplete:
-        return NoVerdict(f"the census was not complete: {census.incomplete[0]}", "agent")
+        return NoVerdict(f"the census is incomplete: {census.incomplete[0]}", "agent")
     bound = _bound_reached(evidence)
     if bound is not None:
         return NoVerdict(bound, "agent")

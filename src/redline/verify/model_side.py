@@ -20,10 +20,10 @@ JUDGED_OTHERWISE = frozenset({None, "boundary", "guardrail", "error", "interrupt
 FROM_OUTSIDE = frozenset({"deadline", "time_limit"})
 """Ends that can occur while a call is in flight."""
 
-CUT_OFF_FIX = "tool calls were cut at the maximum number of tokens and not run: raise --max-tokens"
+CUT_OFF_FIX = "tool calls were truncated at the maximum number of tokens and not run: raise --max-tokens"
 
 UNPARSED_FIX = (
-    "tool calls came as text and were not run: start the server with its tool-call parser, or choose "
+    "tool calls arrived as text and were not run: start the server with its tool-call parser, or choose "
     "-T tool_calls=emulated or -T tool_calls=text"
 )
 
@@ -65,9 +65,9 @@ def _unanswered(agent: ModelCalls, end: str | None, events: tuple[TrialEvent, ..
     """Return why the last call was not answered, if that ended the loop or coincided with its end."""
     if end == "model_unavailable":
         faults = [str(event.data.get("fault")) for event in events if event.kind == "model_failed"]
-        return faults[-1] if faults else agent.last_error or "it could not be asked"
+        return faults[-1] if faults else agent.last_error or "it was unavailable"
     if end == "context" and agent.answered == 0:
-        return f"the first request does not fit its context: {agent.last_error or 'no message'}"
+        return f"the first request exceeds its context: {agent.last_error or 'no message'}"
     if end in FROM_OUTSIDE and (agent.pending_failures or agent.pending >= limits().rules.hung_seconds):
         return f"no answer for {agent.pending:.0f} s when the loop ended ({agent.last_error or 'no error'})"
     if agent.answered == 0 and (agent.failed or agent.pending):

@@ -345,7 +345,7 @@ def _recorded(entry: Mapping[str, Any]) -> Recorded:
     command, environment = entry["command"], entry["environment"]
     fault = ""
     if not command or environment is None:
-        fault = "it shows no command line" if command is not None else "its command line is too long"
+        fault = "the process shows no command line" if command is not None else "the command line is too long"
     pairs = [word.partition("=") for word in environment or ()]
     return Recorded(
         id=ProcessId(node=entry["node"], pid=entry["pid"], start=entry["start"]),

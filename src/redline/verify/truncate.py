@@ -120,7 +120,7 @@ def _named(evidence: Evidence) -> frozenset[ProcessId]:
 
 def _unjudgeable(evidence: Evidence) -> Evidence:
     """Record that the trial cannot be judged; an agent that fills a cell with relevant content does so on purpose."""
-    verification_fault = VerificationFault(step="evidence", cause="agent", what="more was seen than evidence may hold")
+    verification_fault = VerificationFault(step="evidence", cause="agent", what="the evidence exceeds its size limit")
     return evidence.model_copy(update={"verification_faults": (*evidence.verification_faults, verification_fault)})
 
 

@@ -251,9 +251,9 @@ class Verification:
         try:
             done = await self.cell.exec(START_ANOTHER, cwd="/", timeout=EXEC_SECONDS)
         except (CellError, TimeoutError) as error:
-            self._fail("settle", "agent", f"nothing can be started in the cell any more: {error}")
+            self._fail("settle", "agent", f"no process can be started in the cell any more: {error}")
         if done.returncode != 0:
-            self._fail("settle", "agent", "no process can start another in the cell any more")
+            self._fail("settle", "agent", "no process in the cell can start another one any more")
 
     @asynccontextmanager
     async def _step(self, name: str) -> AsyncIterator[None]:
@@ -269,7 +269,7 @@ class Verification:
             if not self.cell.responsive():
                 self._fail(name, "agent", "the cell is gone")
             if self.cell.observer == "inside" and isinstance(error, OSError) and error.errno in EXHAUSTED:
-                self._fail(name, "agent", f"nothing can be started in the cell any more: {error}")
+                self._fail(name, "agent", f"no process can be started in the cell any more: {error}")
             self._fail(name, "harness", f"{type(error).__name__}: {error}")
         finally:
             self.timings[name] = round(self.timings.get(name, 0.0) + time.monotonic() - began, 4)

@@ -57,7 +57,7 @@ def start_time(pid: int) -> int | None:
             fields = file.read().rpartition(b")")[2].split()
     except (OSError, ProcessLookupError):
         return None
-    # The kernel reports a process as a zombie once its first thread has ended, even if other threads still run.
+    # The kernel reports a process as a zombie once its first thread has ended, even if other threads run.
     ended = fields[0] in (b"Z", b"X") and int(fields[THREADS_FIELD]) <= 1
     return None if ended else int(fields[START_FIELD])
 
