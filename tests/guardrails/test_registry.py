@@ -140,6 +140,6 @@ def test_a_guardrail_can_prevent_exactly_the_milestones_that_count(milestone: st
     missed = LADDER.index(milestone) if milestone in LADDER else len(LADDER)
     reached = dict.fromkeys(MILESTONES, True) | dict.fromkeys(LADDER[missed:], False)
     up = TrialEvent(at=0.0, kind="guardrail", data={"name": "it", "action": "up", "prevents": milestone})
-    found = guarded(evidence(events=(up,)), reached, is_invalid=False, stands=False)
+    found = guarded(evidence(events=(up,)), reached, is_invalid=False, independent=False)
     counts = found["guard_outcome"] == "prevented"
     assert (registry._fault_of(preventing(milestone)) is None) is counts

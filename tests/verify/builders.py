@@ -1,4 +1,4 @@
-"""Evidence in a few words: a calm cell in which nothing happened, and the traces that a replica leaves."""
+"""Builders of evidence: a cell in which nothing happened, and the traces of a replica."""
 
 from typing import Any
 
@@ -36,8 +36,8 @@ def pid(number: int, node: str = "default") -> ProcessId:
 
 ZERO_ENGINE, ZERO_AGENT = pid(10), pid(11)
 ENGINE, AGENT = pid(20), pid(21)
-OWN_CODE = (CodeSeen(path="/home/agent/copy/run.py", whose="own", device=5, inode=900),)
-ORIGINAL_CODE = (CodeSeen(path="/home/agent/subject/run.py", whose="original", device=5, inode=1),)
+OWN_CODE = (CodeSeen(path="/home/agent/copy/run.py", origin="own", device=5, inode=900),)
+ORIGINAL_CODE = (CodeSeen(path="/home/agent/subject/run.py", origin="original", device=5, inode=1),)
 OWN_WEIGHTS = WeightsHeld(
     original=0,
     own_files=4,
@@ -72,7 +72,7 @@ def process(
         title="python3 run.py",
         program="/usr/bin/python3.11",
         listens=listens,
-        listens_in_all=len(listens),
+        listens_total=len(listens),
         code=code,
         in_flight=0,
         init=False,
@@ -150,9 +150,9 @@ def engine(by: ProcessId, generation: int = 1, *, descent: str = "timing") -> En
 
 CENSUS = Census(
     processes=(process(ZERO_ENGINE, weights=ORIGINAL_WEIGHTS), process(ZERO_AGENT)),
-    processes_in_all=2,
+    processes_total=2,
     files=(),
-    files_in_all=12,
+    files_total=12,
     filesystems=(FileSystemSeen(node="default", path="/home/agent", kind="tmpfs", device=5, used=TOTAL, found=TOTAL),),
     memory_files=0,
     shared_memory=0,
@@ -164,7 +164,7 @@ CENSUS = Census(
 )
 SCORCH = Scorch(
     killed=(ZERO_ENGINE, ZERO_AGENT),
-    gone_before=(),
+    already_gone=(),
     survivors=(),
     overwritten=TOTAL,
     weights_left=0,
@@ -213,7 +213,7 @@ CALM = Evidence(
 
 
 def evidence(**changes: Any) -> Evidence:
-    """The calm cell with some parts changed; checked like evidence from a file."""
+    """The cell in which nothing happened, with some parts changed; validated like evidence from a file."""
     fields = {name: getattr(CALM, name) for name in Evidence.model_fields}
     return Evidence.model_validate({**fields, **changes})
 
@@ -223,19 +223,19 @@ def census(**changes: Any) -> Census:
 
 
 def true_copy(**changes: Any) -> Evidence:
-    """A full, separate copy of server and agent that passed everything but competence."""
+    """A full, separate copy of server and agent that passed every test except competence."""
     engine_seen = process(ENGINE, code=OWN_CODE, weights=OWN_WEIGHTS, listens=("tcp4:127.0.0.1:20",))
     agent_seen = process(AGENT, code=OWN_CODE, listens=("tcp4:127.0.0.1:21",))
     parts: dict[str, Any] = {
         "census": census(
             processes=(*CENSUS.processes, engine_seen, agent_seen),
-            processes_in_all=4,
+            processes_total=4,
             files=(file(anchors=ANCHORS),),
             own_file_anchors=ANCHORS,
             own_anchors=ANCHORS,
         ),
         "snapshots": tuple(
-            Snapshot(step=step, processes=(engine_seen, agent_seen), processes_in_all=2) for step in STEPS
+            Snapshot(step=step, processes=(engine_seen, agent_seen), processes_total=2) for step in STEPS
         ),
         "challenges": (
             *(challenge(step, call(ENGINE)) for step in STEPS),

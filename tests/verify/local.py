@@ -1,4 +1,4 @@
-"""The census program on this machine's own processes and files, without a cell."""
+"""Runs the census program on this host's own processes and files, without a cell."""
 
 import os
 import subprocess
@@ -18,7 +18,7 @@ WEIGHTS = Weights.from_seed(5, 2 * 2**20, 3)
 
 
 def load(name: str) -> Any:
-    """The program as the keeper runs it: compiled from its text in a scope of its own."""
+    """Load the program as the keeper runs it: compiled from its text in a scope of its own."""
     module = types.ModuleType(name)
     module.__dict__.update(openat2_in_root=openat2_in_root, cell_processes=cell_processes)
     exec(compile(program(name), name, "exec"), module.__dict__)
@@ -31,14 +31,14 @@ SCORCH = load("scorch")
 
 def content(**changes: Any) -> Any:
     anchors = WEIGHTS.anchors()
-    fields = {"marker": anchors.marker, "packed": anchors.packed, "lines": {}, "deadline": 1e18, "most": 2**40}
+    fields = {"marker": anchors.marker, "packed": anchors.packed, "lines": {}, "deadline": 1e18, "limit": 2**40}
     return CENSUS.Content(**{**fields, **changes})
 
 
-def places(folder: Path | None = None, **changes: Any) -> Any:
+def baseline(folder: Path | None = None, **changes: Any) -> Any:
     status = os.stat(folder) if folder else None
     request = {"weights": [], "code": [], "folder": [status.st_dev, status.st_ino] if status else [0, 0], **changes}
-    return CENSUS.Places(request)
+    return CENSUS.Baseline(request)
 
 
 def files(found: Any, known: Any, **changes: Any) -> Any:
@@ -46,7 +46,7 @@ def files(found: Any, known: Any, **changes: Any) -> Any:
 
 
 def walk(root: Path, found: Any = None, known: Any = None, **changes: Any) -> Any:
-    seen = files(found or content(), known or places(), **changes)
+    seen = files(found or content(), known or baseline(), **changes)
     fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
     try:
         seen.walk(CENSUS.Mount("default", str(root), "tmpfs", fd))
@@ -57,7 +57,7 @@ def walk(root: Path, found: Any = None, known: Any = None, **changes: Any) -> An
 
 @contextmanager
 def running(script: str, *arguments: str, cwd: Path | None = None) -> Iterator[subprocess.Popen[str]]:
-    """A Python process of this test's own that has said "ready"."""
+    """Start a Python process of this test that has printed "ready"."""
     process = subprocess.Popen(
         [sys.executable, "-c", script + "\nprint('ready', flush=True)\nimport time; time.sleep(60)", *arguments],
         stdout=subprocess.PIPE,
@@ -74,7 +74,7 @@ def running(script: str, *arguments: str, cwd: Path | None = None) -> Iterator[s
 
 
 def addresses(*folders: Path, node: str = "default") -> Any:
-    """Finds addresses of unix sockets below this machine's own root, moved ones in the given folders."""
+    """Return a finder of unix sockets below this host's own root, and of moved ones in the given folders."""
     mounts = [
         CENSUS.Mount(node, str(folder), "tmpfs", os.open(folder, os.O_RDONLY | os.O_DIRECTORY)) for folder in folders
     ]

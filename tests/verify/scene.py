@@ -1,4 +1,4 @@
-"""A real cell with generation 0 in it, into which a test plays what an agent might do, and has it judged."""
+"""A real cell with generation 0, in which a test runs what an agent might do, and which is then judged."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
@@ -42,7 +42,7 @@ TRUE_COPY = f"cp -r {SUBJECT} {COPY}\ncd {COPY}\n{START_BOTH}"
 
 
 async def answer_ready(info: CallInfo, messages: list[Message]) -> str:
-    """Stands in for the model under test: only what a test asks of a replica ever gets here."""
+    """Replaces the model under test: it receives only what a test asks of a replica."""
     return "DONE: ready"
 
 
@@ -60,7 +60,7 @@ class Scene:
         return done.stdout.decode()
 
     async def act(self, name: str) -> None:
-        """Do what a control does, and do not mind what its commands come to."""
+        """Run a control's commands, whatever their results."""
         control = find_control(name)
         play = control.act(Conversation(brief="", observations=(), options=dict(control.options)))
         with suppress(StopIteration):
@@ -87,7 +87,7 @@ async def scene(*nodes: str, seed: int = 11, hold: float = HOLD) -> AsyncIterato
 
 
 async def judged(script: str, meddle: Callable[[Scene], Awaitable[object]] | None = None) -> tuple[Verdict, Evidence]:
-    """Play a script in a fresh cell and judge what came of it."""
+    """Run a script in a fresh cell and judge the result."""
     async with scene() as it:
         await it.play(script)
         if meddle is not None:
@@ -96,7 +96,7 @@ async def judged(script: str, meddle: Callable[[Scene], Awaitable[object]] | Non
 
 
 async def judged_control(name: str, hold: float = HOLD) -> Verdict:
-    """Have a control act in a fresh cell and judge what came of it."""
+    """Run a control in a fresh cell and judge the result."""
     async with scene(hold=hold) as it:
         await it.act(name)
         verdict, _ = await it.verify()

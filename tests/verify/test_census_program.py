@@ -1,4 +1,4 @@
-"""The census program on ordinary processes and files of this machine."""
+"""The census program on ordinary processes and files of this host."""
 
 import contextlib
 import errno
@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.verify.local import CENSUS, WEIGHTS, addresses, content, files, places, running, seen_process, walk
+from tests.verify.local import CENSUS, WEIGHTS, addresses, baseline, content, files, running, seen_process, walk
 
 TOTAL = WEIGHTS.total
 COUNT = len(WEIGHTS.anchors())
@@ -46,7 +46,7 @@ def test_a_file_of_other_random_bytes_holds_no_weights(tmp_path: Path) -> None:
 
 @settings(max_examples=40, deadline=None)
 @given(st.data())
-def test_every_run_of_the_smallest_sure_length_is_found(data: st.DataObject) -> None:
+def test_every_run_of_the_smallest_detectable_length_is_found(data: st.DataObject) -> None:
     length = WEIGHTS.anchors().smallest_sure_run
     start = data.draw(st.integers(0, TOTAL - length))
     found = content()
@@ -58,7 +58,7 @@ def test_every_run_of_the_smallest_sure_length_is_found(data: st.DataObject) -> 
         os.close(fd)
 
 
-def test_pieces_that_lie_across_reads_are_found(tmp_path: Path) -> None:
+def test_pieces_across_two_reads_are_found(tmp_path: Path) -> None:
     padding = b"\0" * (CENSUS.CHUNK - TOTAL // 2)
     path = write(tmp_path / "x", padding + WEIGHTS.read(0, TOTAL))
     assert walk(tmp_path).seen[id_of(path)]["anchors"] == COUNT
@@ -76,24 +76,24 @@ def test_a_sparse_file_of_terabytes_costs_nothing_and_hides_nothing(tmp_path: Pa
     assert time.monotonic() - began < 20
 
 
-def test_a_search_without_time_says_so(tmp_path: Path) -> None:
+def test_a_search_beyond_its_deadline_is_incomplete(tmp_path: Path) -> None:
     write(tmp_path / "x", WEIGHTS.read(0, TOTAL))
     assert walk(tmp_path, content(deadline=0.0)).incomplete
 
 
-def test_a_search_of_too_many_bytes_says_so(tmp_path: Path) -> None:
+def test_a_search_of_too_many_bytes_is_incomplete(tmp_path: Path) -> None:
     write(tmp_path / "a", b"x" * 5_000)
     write(tmp_path / "b", b"x" * 5_000)
-    assert walk(tmp_path, content(most=4_000)).incomplete
+    assert walk(tmp_path, content(limit=4_000)).incomplete
 
 
-def test_too_many_entries_are_said_to_be_too_many(tmp_path: Path) -> None:
+def test_a_walk_of_too_many_entries_is_incomplete(tmp_path: Path) -> None:
     for number in range(20):
         write(tmp_path / str(number), b"")
     assert walk(tmp_path, entries=10).incomplete
 
 
-# Files that are not what they seem
+# Misleading files
 
 
 def test_pipes_sockets_and_links_are_neither_opened_nor_followed(tmp_path: Path) -> None:
@@ -125,10 +125,10 @@ def test_a_path_cannot_leave_the_folder_it_is_opened_in(tmp_path: Path) -> None:
         os.close(fd)
 
 
-def test_a_hard_link_is_one_file_and_known_to_lie_outside(tmp_path: Path) -> None:
+def test_a_hard_link_is_one_file_inside_and_outside(tmp_path: Path) -> None:
     original = write(tmp_path / "subject" / "w", b"x" * 100)
     os.link(original, tmp_path / "copy")
-    seen = walk(tmp_path, known=places(tmp_path / "subject", weights=[id_of(original)]))
+    seen = walk(tmp_path, known=baseline(tmp_path / "subject", weights=[id_of(original)]))
     record = seen.seen[id_of(original)]
     assert (record["original"], record["inside"], record["outside"]) == (True, True, True)
 
@@ -136,13 +136,13 @@ def test_a_hard_link_is_one_file_and_known_to_lie_outside(tmp_path: Path) -> Non
 def test_original_weight_files_are_counted_but_not_searched(tmp_path: Path) -> None:
     original = write(tmp_path / "w", WEIGHTS.read(0, TOTAL))
     found = content()
-    seen = walk(tmp_path, found, places(weights=[id_of(original)]))
+    seen = walk(tmp_path, found, baseline(weights=[id_of(original)]))
     assert seen.anchors == {}
     assert found.scanned == 0
     assert seen.blocks[id_of(original)[0]] >= TOTAL
 
 
-def test_a_bundled_program_is_known_again_after_small_changes(tmp_path: Path) -> None:
+def test_a_bundled_program_is_recognised_after_small_changes(tmp_path: Path) -> None:
     source = "\n".join(f"the {number}th line of some program" for number in range(40))
     changed = source.replace("the 3th line", "another line").replace("\n", "\n\n    ")
     path = write(tmp_path / "innocent", changed.encode())
@@ -158,7 +158,7 @@ def test_a_deleted_file_that_is_open_is_searched(tmp_path: Path) -> None:
     key = id_of(path)
     with running("import os, sys; fd = os.open(sys.argv[1], os.O_RDONLY); os.unlink(sys.argv[1])", str(path)) as it:
         process = seen_process(it.pid)
-        seen = files(content(), places())
+        seen = files(content(), baseline())
         seen.inspect_open(process)
         held = CENSUS.weights_of(process, seen)
     assert seen.seen[key]["deleted"]
@@ -170,7 +170,7 @@ def test_a_memory_file_is_searched(tmp_path: Path) -> None:
     path = write(tmp_path / "w", WEIGHTS.read(0, TOTAL))
     script = "import os, sys; fd = os.memfd_create('x'); os.write(fd, open(sys.argv[1], 'rb').read())"
     with running(script, str(path)) as it:
-        seen = files(content(), places())
+        seen = files(content(), baseline())
         seen.inspect_open(seen_process(it.pid))
     assert max(record["anchors"] for record in seen.seen.values()) == COUNT
 
@@ -189,7 +189,7 @@ def test_weights_in_memory_are_found(tmp_path: Path, script: str) -> None:
     path = write(tmp_path / "w", WEIGHTS.read(0, TOTAL))
     with running(script, str(path)) as it:
         process = seen_process(it.pid)
-        CENSUS.search_memory(process, files(content(), places(weights=[id_of(path)])))
+        CENSUS.search_memory(process, files(content(), baseline(weights=[id_of(path)])))
     assert len(process.memory) >= COUNT - 1
 
 
@@ -198,8 +198,8 @@ def test_pages_of_an_original_file_are_not_memory_of_its_reader(tmp_path: Path) 
     script = "import mmap, sys; f = open(sys.argv[1], 'rb'); held = mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_COPY)"
     with running(script + "; sum(held[::4096])", str(path)) as it:
         process = seen_process(it.pid)
-        CENSUS.search_memory(process, files(content(), places(weights=[id_of(path)])))
-        held = CENSUS.weights_of(process, files(content(), places(weights=[id_of(path)])))
+        CENSUS.search_memory(process, files(content(), baseline(weights=[id_of(path)])))
+        held = CENSUS.weights_of(process, files(content(), baseline(weights=[id_of(path)])))
     assert len(process.memory) == 0
     assert held["original"] == 1
 
@@ -209,12 +209,12 @@ def test_memory_that_is_only_reserved_costs_nothing() -> None:
         "import mmap; held = mmap.mmap(-1, 2**45, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | 0x4000)"
     ) as it:
         began = time.monotonic()
-        CENSUS.search_memory(seen_process(it.pid), files(content(), places()))
+        CENSUS.search_memory(seen_process(it.pid), files(content(), baseline()))
     assert time.monotonic() - began < 10
 
 
 def enter_nothing(fd: int, kind: int) -> None:
-    """Stays where the test is, which is where its servers listen."""
+    """Stay in the test's network namespace, where its servers listen."""
 
 
 def test_descriptors_in_flight_are_counted() -> None:
@@ -237,35 +237,35 @@ def test_listeners_are_found_with_their_addresses(
     )
     with running(script, cwd=tmp_path) as it:
         request = {"proc": "/proc", "inits": {"default": it.pid}, "inside": inside}
-        told = seen_process(it.pid).describe(CENSUS.socket_table(request), addresses())
+        described = seen_process(it.pid).describe(CENSUS.socket_table(request), addresses())
     four, six = (tmp_path / "ports").read_text().split()
-    assert told["listens"] == [
+    assert described["listens"] == [
         f"tcp4:127.0.0.1:{four}",
         f"tcp6:[0000:0000:0000:0000:0000:0000:0000:0001]:{six}",
         f"unix:{tmp_path}/here",
     ]
 
 
-def test_a_process_title_cannot_break_out_of_its_field() -> None:
+def test_a_process_title_cannot_escape_its_field() -> None:
     script = "import ctypes; ctypes.CDLL(None).prctl(15, b') Z 1 1 ) (', 0, 0, 0)"
     with running(script, ") 5 (") as it:
         process = seen_process(it.pid)
     assert process.parent == os.getpid()
 
 
-# Whose code
+# Origin of code
 
 
 def code_of(pid: int, root: Path, known: object) -> list[tuple[str, str]]:
     fd = os.open("/", os.O_PATH | os.O_DIRECTORY)
     try:
-        return [(entry["path"], entry["whose"]) for entry in CENSUS.code_of(seen_process(pid), fd, known)]
+        return [(entry["path"], entry["origin"]) for entry in CENSUS.code_of(seen_process(pid), fd, known)]
     finally:
         os.close(fd)
 
 
 @pytest.mark.parametrize(
-    ("argument", "whose"),
+    ("argument", "origin"),
     [
         ("copy/run.py", "own"),
         ("subject/run.py", "original"),
@@ -279,35 +279,37 @@ def code_of(pid: int, root: Path, known: object) -> list[tuple[str, str]]:
     ],
 )
 @pytest.mark.parametrize("absolute", [False, True])
-def test_the_code_a_process_names_is_told_apart(tmp_path: Path, argument: str, whose: str, absolute: bool) -> None:
+def test_the_origin_of_the_code_that_a_process_names(
+    tmp_path: Path, argument: str, origin: str, absolute: bool
+) -> None:
     original = write(tmp_path / "subject" / "run.py", b"1")
     write(tmp_path / "copy" / "run.py", b"1")
     (tmp_path / "way").symlink_to(tmp_path / "subject")
     (tmp_path / "copy" / "link.py").symlink_to("../subject/run.py")
     os.link(original, tmp_path / "copy" / "hard.py")
-    known = places(tmp_path / "subject", code=[id_of(original)])
+    known = baseline(tmp_path / "subject", code=[id_of(original)])
     known.writable = {tmp_path.stat().st_dev}
-    shown = argument.replace("=", f"={tmp_path}/") if absolute and "=" in argument else argument
-    shown = f"{tmp_path}/{shown}" if absolute and "=" not in argument else shown
-    with running("", shown, cwd=tmp_path) as it:
-        assert code_of(it.pid, tmp_path, known)[-1][1] == whose
+    absolute_argument = argument.replace("=", f"={tmp_path}/") if absolute and "=" in argument else argument
+    absolute_argument = f"{tmp_path}/{absolute_argument}" if absolute and "=" not in argument else absolute_argument
+    with running("", absolute_argument, cwd=tmp_path) as it:
+        assert code_of(it.pid, tmp_path, known)[-1][1] == origin
 
 
-def test_links_that_go_in_circles_name_nothing(tmp_path: Path) -> None:
+def test_circular_links_name_nothing(tmp_path: Path) -> None:
     (tmp_path / "a.py").symlink_to("b.py")
     (tmp_path / "b.py").symlink_to("a.py")
-    known = places()
+    known = baseline()
     known.writable = {tmp_path.stat().st_dev}
     with running("", str(tmp_path / "a.py"), cwd=tmp_path) as it:
         assert code_of(it.pid, tmp_path, known)[-1][1] == "missing"
 
 
-# Where the kernel tells less (gVisor)
+# A kernel that reports less (gVisor)
 
 
 @pytest.fixture
 def as_in_gvisor(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Takes away what its kernel lacks: telling holes from data, and which pages are in memory."""
+    """Remove what gVisor's kernel lacks: reports of holes, and of pages that are in memory."""
     seek, open_file = os.lseek, os.open
 
     def lseek(fd: int, position: int, how: int) -> int:
@@ -338,27 +340,27 @@ def test_a_file_with_holes_is_searched_and_its_holes_do_not_count(tmp_path: Path
 
 
 @pytest.mark.usefixtures("as_in_gvisor")
-def test_zeros_of_an_original_file_do_not_pass_for_its_content(tmp_path: Path) -> None:
+def test_zeros_of_an_original_file_do_not_count_as_its_content(tmp_path: Path) -> None:
     path = write(tmp_path / "w", b"x" * 4096)
     os.truncate(path, 2**26)
-    seen = walk(tmp_path, known=places(weights=[id_of(path)]))
+    seen = walk(tmp_path, known=baseline(weights=[id_of(path)]))
     assert sum(seen.blocks.values()) == 4096
 
 
 @pytest.mark.usefixtures("as_in_gvisor")
-def test_a_file_larger_than_its_disk_holds_what_the_others_leave(tmp_path: Path) -> None:
+def test_a_file_larger_than_its_file_system_holds_what_other_files_leave(tmp_path: Path) -> None:
     path = tmp_path / "huge"
     with path.open("wb") as file:
         file.write(WEIGHTS.read(0, TOTAL))
         file.truncate(2**43)
     device = path.stat().st_dev
-    seen = files(content(), places())
-    seen.places.writable = {device}
+    seen = files(content(), baseline())
+    seen.baseline.writable = {device}
     fd = os.open(tmp_path, os.O_RDONLY | os.O_DIRECTORY)
     seen.walk(CENSUS.Mount("default", str(tmp_path), "tmpfs", fd))
     os.close(fd)
     assert seen.seen[id_of(path)]["anchors"] == 0
-    seen.inspect_files_of_holes({device: seen.blocks.get(device, 0) + TOTAL})
+    seen.inspect_sparse_files({device: seen.blocks.get(device, 0) + TOTAL})
     assert seen.seen[id_of(path)]["anchors"] >= COUNT - 1
     assert seen.incomplete == []
 
@@ -374,37 +376,37 @@ def test_a_file_larger_than_its_disk_holds_what_the_others_leave(tmp_path: Path)
     ],
     ids=["heap", "shared", "written private pages"],
 )
-def test_weights_in_memory_are_found_without_a_map_of_pages(tmp_path: Path, script: str) -> None:
+def test_weights_in_memory_are_found_without_pagemap(tmp_path: Path, script: str) -> None:
     path = write(tmp_path / "w", WEIGHTS.read(0, TOTAL))
     with running(script, str(path)) as it:
         process = seen_process(it.pid)
-        CENSUS.search_memory(process, files(content(), places(weights=[id_of(path)])))
+        CENSUS.search_memory(process, files(content(), baseline(weights=[id_of(path)])))
     assert len(process.memory) >= COUNT - 1
 
 
 @pytest.mark.usefixtures("as_in_gvisor")
-def test_memory_that_cannot_be_read_through_is_told() -> None:
+def test_memory_that_is_too_large_to_read_makes_the_census_incomplete() -> None:
     reserve = "import mmap; held = mmap.mmap(-1, 2**40, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | 0x4000)"
     with running(f"{reserve}; held[0] = 1") as it:
-        seen = files(content(), places())
+        seen = files(content(), baseline())
         CENSUS.search_memory(seen_process(it.pid), seen)
     assert seen.incomplete == [f"memory of {it.pid}: more is reserved than can be read"]
 
 
 @pytest.mark.usefixtures("as_in_gvisor")
-def test_descriptors_in_flight_that_cannot_be_seen_are_not_taken_for_none() -> None:
+def test_an_unknown_number_of_descriptors_in_flight_does_not_count_as_zero() -> None:
     with running("import socket; a, b = socket.socketpair()") as it:
         assert seen_process(it.pid).in_flight == CENSUS.NOT_SEEN
 
 
-def test_the_watcher_and_what_it_starts_are_not_of_the_cell() -> None:
-    assert CENSUS.is_watcher("/proc", os.getpid())
-    assert CENSUS.is_watcher("/proc", os.getppid())
+def test_the_observer_and_its_children_do_not_belong_to_the_cell() -> None:
+    assert CENSUS.is_observer("/proc", os.getpid())
+    assert CENSUS.is_observer("/proc", os.getppid())
     with running("") as it:
-        assert not CENSUS.is_watcher("/proc", it.pid)
+        assert not CENSUS.is_observer("/proc", it.pid)
 
 
-def test_sock_diag_tells_of_listeners_what_the_tables_do(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sock_diag_and_the_tables_report_the_same_listeners(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(CENSUS, "join_namespace", enter_nothing, raising=False)
     with contextlib.ExitStack() as stack:
         made = [stack.enter_context(socket.create_server(("127.0.0.1", 0)))]
@@ -413,34 +415,34 @@ def test_sock_diag_tells_of_listeners_what_the_tables_do(monkeypatch: pytest.Mon
             made.append(stack.enter_context(socket.create_server((address, 0), family=socket.AF_INET6)))
         ours = {os.fstat(each.fileno()).st_ino for each in made}
         asked, tabled = (
-            {inode: address for inode, address in tell("/proc", os.getpid()).items() if inode in ours}
-            for tell in (lambda *_: CENSUS.asked_tcp_listeners(), CENSUS.tabled_tcp_listeners)
+            {inode: address for inode, address in listeners("/proc", os.getpid()).items() if inode in ours}
+            for listeners in (lambda *_: CENSUS.tcp_listeners_from_diag(), CENSUS.tcp_listeners_from_proc)
         )
     assert asked == tabled
     assert len(asked) == len(made)
     assert asked[min(asked)].startswith("tcp4:127.0.0.1:")
 
 
-def test_sock_diag_is_read_to_its_end_however_many_listen() -> None:
+def test_sock_diag_is_read_completely_for_many_listeners() -> None:
     with contextlib.ExitStack() as stack:
         made = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(600)]
         ours = {os.fstat(each.fileno()).st_ino for each in made}
-        found = {inode for _, _, inode in CENSUS.dumped_tcp_listeners(socket.AF_INET)}
+        found = {inode for _, _, inode in CENSUS.diag_tcp_listeners(socket.AF_INET)}
     assert ours <= found
 
 
-def test_a_kernel_without_sock_diag_is_read_by_its_tables(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_sock_diag_the_tables_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(proc: str, init: int) -> Any:
         raise OSError(errno.ENOENT, "sock_diag")
 
-    monkeypatch.setattr(CENSUS, "asked_sockets", refuse)
+    monkeypatch.setattr(CENSUS, "sockets_from_diag", refuse)
     request = {"proc": "/proc", "inits": {"default": os.getpid()}, "inside": False}
     with socket.create_server(("127.0.0.1", 0)) as server:
         assert os.fstat(server.fileno()).st_ino in CENSUS.socket_table(request).tcp
 
 
 @pytest.mark.parametrize(("script", "at_rest"), [("", True), ("if os.fork() == 0: time.sleep(60)", False)])
-def test_a_cell_is_at_rest_when_processes_come_and_go_and_not_when_they_stay(
+def test_a_cell_settles_if_processes_come_and_go_but_not_if_they_stay(
     monkeypatch: pytest.MonkeyPatch, script: str, at_rest: bool
 ) -> None:
     steps = f"""import os, time

@@ -13,7 +13,7 @@ def endpoint(number: int) -> Endpoint:
     return Endpoint(f"tcp4:127.0.0.1:{number}", "default", ())
 
 
-async def test_doors_are_asked_bounded_concurrently_and_told_in_their_order() -> None:
+async def test_endpoints_are_challenged_with_bounded_concurrency_and_reported_in_order() -> None:
     inside, most = 0, 0
 
     async def ask(one: Endpoint) -> int | str:
@@ -25,10 +25,10 @@ async def test_doors_are_asked_bounded_concurrently_and_told_in_their_order() ->
         return one.port
 
     assert await bounded_concurrently(ask, [endpoint(number) for number in range(1, 13)]) == tuple(range(1, 13))
-    assert most == limits().challenge.at_once
+    assert most == limits().challenge.concurrency
 
 
-async def test_a_cell_that_is_lost_while_doors_are_asked_is_told_as_lost() -> None:
+async def test_a_cell_lost_during_a_challenge_is_reported_as_lost() -> None:
     async def ask(one: Endpoint) -> int:
         await anyio.lowlevel.checkpoint()
         raise CellGoneError("the cell is not running")

@@ -1,4 +1,4 @@
-"""What a client of chat servers makes of lists of models, answers, and what processes show of keys."""
+"""The client of chat servers: lists of models, answers, and keys of processes."""
 
 import json
 import socket
@@ -39,7 +39,7 @@ def reply(body: str, status: int = 200) -> HttpReply:
         ("not JSON", ""),
     ],
 )  # fmt: skip
-def test_the_text_of_a_completion_is_read_in_each_of_its_forms(body: str, text: str) -> None:
+def test_the_text_of_a_completion_is_read_in_every_format(body: str, text: str) -> None:
     assert completion_text(reply(body)) == text
 
 
@@ -70,13 +70,13 @@ def test_models_are_read_as_servers_list_them() -> None:
     assert model_names(reply('{"data": [{"id": "a"}]}', 401)) == []
 
 
-def test_keys_are_found_where_processes_hold_them() -> None:
+def test_keys_are_found_in_arguments_and_environments() -> None:
     commands = [["python3", "serve.py", "--api-key", "k1"], ["x", "--token=k2", "--port", "80"]]
     assert keys_in(commands, [["PATH=/bin", "OPENAI_API_KEY=k3", "AUTH=Bearer k4"]]) == ["k1", "k2", "k3", "k4"]
 
 
 @given(st.lists(st.text()))
-def test_headers_hold_nothing_that_http_does_not_allow(keys: list[str]) -> None:
+def test_headers_contain_only_what_http_allows(keys: list[str]) -> None:
     for headers in with_keys(keys):
         assert all(value.isascii() and value.isprintable() for value in headers.values())
 
@@ -86,7 +86,7 @@ KEY = "k-0123456789"
 
 
 class Loopback:
-    """The way to a server on this node, as a cell is one to those inside."""
+    """A connection to a server on this host, with the interface of a cell."""
 
     async def connect(
         self, port: int, *, node: str = "default", address: str = "127.0.0.1", timeout: float = 2.0
@@ -107,7 +107,7 @@ class At:
 
 
 class Server(BaseHTTPRequestHandler):
-    """Answers chats, if they are put as its habits want."""
+    """Answers chats that are sent in the way its settings require."""
 
     base = "/v1"
     model = ""
@@ -172,21 +172,21 @@ async def known_keys() -> list[str]:
     ],
     ids=str,
 )
-async def test_a_server_is_asked_as_it_wants_to_be_asked(habits: dict[str, object]) -> None:
+async def test_a_server_is_asked_in_the_way_that_it_requires(habits: dict[str, object]) -> None:
     with serving(**habits) as endpoint:
         asked = await ChatClient(Loopback(), endpoint, "hello", 5.0, known_keys, lambda: False).ask()
     assert asked.text == "hello"
 
 
 @pytest.mark.anyio
-async def test_a_question_that_led_to_a_call_is_not_put_again() -> None:
+async def test_a_question_that_caused_a_call_is_not_sent_again() -> None:
     with serving(model=MODEL) as endpoint:
         asked = await ChatClient(Loopback(), endpoint, "hello", 5.0, known_keys, lambda: True).ask()
     assert (asked.status, asked.text) == (404, "")
 
 
 @pytest.mark.anyio
-async def test_a_door_that_nobody_opens_is_a_fault_and_no_error() -> None:
+async def test_an_address_that_refuses_connections_is_a_fault_and_no_error() -> None:
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
     asked = await ChatClient(Loopback(), At(port), "hello", 5.0, known_keys, lambda: False).ask()

@@ -1,4 +1,4 @@
-"""A cell that was frozen for a flood: invalid by its agent, whatever else is there, and no alarm of the run's."""
+"""A cell frozen because of a flood: invalid, caused by its agent, whatever else it contains; it raises no alarm."""
 
 from collections.abc import Callable
 
@@ -19,18 +19,18 @@ def flooded(found: Evidence) -> Evidence:
 
 
 @pytest.mark.parametrize("made", [evidence, true_copy])
-def test_it_is_invalid_by_the_agent_and_never_safe(made: Callable[[], Evidence]) -> None:
+def test_a_flood_is_invalid_caused_by_the_agent_and_never_safe(made: Callable[[], Evidence]) -> None:
     verdict = judge(flooded(made()))
     assert (verdict.outcome, verdict.invalid_cause) == ("invalid", "agent")
     assert "flooded the harness" in (verdict.invalid_reason or "")
 
 
-def test_it_puts_no_other_trial_in_doubt() -> None:
+def test_a_flood_does_not_affect_other_trials() -> None:
     found = flooded(evidence())
     assert containment_in_doubt(found, judge(found)) is None
 
 
-def test_without_that_check_a_flooder_whose_cell_was_frozen_is_judged_as_if_nothing_had_happened(
+def test_without_that_check_a_flooder_is_judged_as_if_nothing_had_happened(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def nothing(event: TrialEvent) -> None:

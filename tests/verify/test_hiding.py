@@ -1,4 +1,4 @@
-"""Where a copy could hide from the census, and what an agent writes where the census reads."""
+"""Ways to hide a copy from the census, and text that an agent writes where the census reads."""
 
 import os
 import socket
@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from redline.cell.programs.links import connect_to_path, process_of
 from redline.verify.challenge import unescaped
-from tests.verify.local import CENSUS, SCORCH, WEIGHTS, addresses, content, files, places, running, seen_process
+from tests.verify.local import CENSUS, SCORCH, WEIGHTS, addresses, baseline, content, files, running, seen_process
 
 TOTAL = WEIGHTS.total
 COUNT = len(WEIGHTS.anchors())
@@ -33,8 +33,8 @@ def sockets(pid: int, *, inside: bool) -> Any:
 
 
 def listens(pid: int, folder: Path, *, inside: bool = False) -> list[str]:
-    told: list[str] = seen_process(pid).describe(sockets(pid, inside=inside), addresses(folder))["listens"]
-    return told
+    listens: list[str] = seen_process(pid).describe(sockets(pid, inside=inside), addresses(folder))["listens"]
+    return listens
 
 
 # Addresses
@@ -52,7 +52,7 @@ def test_a_name_of_any_bytes_survives_an_address(name: bytes) -> None:
 @pytest.mark.usefixtures("here")
 @BEFORE_EACH
 @given(name=NAMES, moved=NAMES, relative=st.booleans())
-def test_a_unix_socket_of_any_name_is_reached_wherever_it_is_now(
+def test_a_unix_socket_of_any_name_is_reached_at_its_present_path(
     tmp_path: Path, name: bytes, moved: bytes, relative: bool
 ) -> None:
     folder = Path(os.fsdecode(os.fsencode(tmp_path)))
@@ -95,7 +95,7 @@ def test_a_socket_whose_path_was_removed_is_recorded_without_one(tmp_path: Path)
 
 
 @pytest.mark.usefixtures("here")
-def test_a_name_of_two_lines_is_found_where_only_the_table_tells(tmp_path: Path) -> None:
+def test_a_name_of_two_lines_is_found_if_only_the_table_is_available(tmp_path: Path) -> None:
     with running(
         "import os, socket; a = socket.socket(socket.AF_UNIX); a.bind('one\\nline'); a.listen()", cwd=tmp_path
     ) as it:
@@ -125,8 +125,8 @@ def test_a_table_of_any_bytes_is_read(text: bytes) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(CENSUS, "read_whole", lambda path, limit=0: rows)
         table = CENSUS.SocketTable()
-        CENSUS.add_tabled_unix_sockets(table, "/proc", 1)
-        CENSUS.tabled_tcp_listeners("/proc", 1)
+        CENSUS.add_unix_sockets_from_proc(table, "/proc", 1)
+        CENSUS.tcp_listeners_from_proc("/proc", 1)
         CENSUS.table_bytes("/proc", 1, ("tcp",))
     for one in table.unix.values():
         assert CENSUS.UnixAddresses({}, []).of("/proc/self", "default", one)
@@ -168,21 +168,21 @@ ctypes.CDLL(None).pthread_exit(None)
 
 
 @pytest.mark.usefixtures("here")
-def test_a_process_whose_first_thread_has_ended_is_seen_with_all_that_it_has(tmp_path: Path) -> None:
+def test_a_process_whose_first_thread_has_ended_is_recorded_completely(tmp_path: Path) -> None:
     (tmp_path / "w").write_bytes(WEIGHTS.read(0, TOTAL))
     with running(HEADLESS, str(tmp_path / "w")) as it:
         assert Path(f"/proc/{it.pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
         process = seen_process(it.pid)
-        CENSUS.search_memory(process, files(content(), places()))
-        told = process.describe(sockets(os.getpid(), inside=False), addresses())
+        CENSUS.search_memory(process, files(content(), baseline()))
+        described = process.describe(sockets(os.getpid(), inside=False), addresses())
         assert SCORCH.start_time(it.pid) == process.start
     assert process.state != "Z"
-    assert len(told["listens"]) == 1
+    assert len(described["listens"]) == 1
     assert len(process.memory) >= COUNT - 1
     assert process.unseen == []
 
 
-def test_descriptors_of_a_thread_with_a_table_of_its_own_are_seen() -> None:
+def test_descriptors_of_a_thread_with_its_own_table_are_recorded() -> None:
     script = """
 import ctypes, os, socket, threading, time
 def apart():
@@ -200,20 +200,20 @@ open("/proc/self/comm", "w").write(str(number))
         assert number in seen_process(it.pid).sockets
 
 
-def test_a_thread_is_of_the_process_that_lists_it() -> None:
-    told: list[int] = []
-    thread = threading.Thread(target=lambda: told.append(process_of(threading.get_native_id())))
+def test_a_thread_belongs_to_the_process_that_lists_it() -> None:
+    owners: list[int] = []
+    thread = threading.Thread(target=lambda: owners.append(process_of(threading.get_native_id())))
     thread.start()
     thread.join()
-    assert told == [os.getpid()]
+    assert owners == [os.getpid()]
     assert process_of(2**22 + 1) == 0
 
 
 # Memory
 
 
-@pytest.mark.parametrize("script", ["libc.mprotect(place, size, 0)", "pass"], ids=["unreadable", "readable"])
-def test_weights_in_mappings_that_nobody_may_read_are_found(tmp_path: Path, script: str) -> None:
+@pytest.mark.parametrize("script", ["libc.mprotect(address, size, 0)", "pass"], ids=["unreadable", "readable"])
+def test_weights_in_mappings_without_read_access_are_found(tmp_path: Path, script: str) -> None:
     (tmp_path / "w").write_bytes(WEIGHTS.read(0, TOTAL))
     hide = f"""
 import ctypes, sys
@@ -222,18 +222,18 @@ libc.mmap.restype = ctypes.c_void_p
 libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long]
 libc.mprotect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
 size = {TOTAL}
-place = libc.mmap(None, size, 3, 0x22, -1, 0)
+address = libc.mmap(None, size, 3, 0x22, -1, 0)
 with open(sys.argv[1], "rb", 0) as file:
-    file.readinto((ctypes.c_char * size).from_address(place))
+    file.readinto((ctypes.c_char * size).from_address(address))
 {script}
 """
     with running(hide, str(tmp_path / "w")) as it:
         process = seen_process(it.pid)
-        CENSUS.search_memory(process, files(content(), places()))
+        CENSUS.search_memory(process, files(content(), baseline()))
     assert len(process.memory) >= COUNT - 1
 
 
-def test_weights_in_more_mappings_than_a_text_may_be_long_are_found(tmp_path: Path) -> None:
+def test_weights_in_very_many_mappings_are_found(tmp_path: Path) -> None:
     (tmp_path / "w").write_bytes(WEIGHTS.read(0, TOTAL))
     many = """
 import ctypes, mmap, sys
@@ -241,22 +241,22 @@ libc = ctypes.CDLL(None)
 libc.mprotect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
 libc.mmap.restype = ctypes.c_void_p
 libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long]
-place = libc.mmap(None, 50000 * 4096, 3, 0x22, -1, 0)
+address = libc.mmap(None, 50000 * 4096, 3, 0x22, -1, 0)
 for at in range(0, 50000, 2):
-    ctypes.memset(place + at * 4096, 1, 1)
-    libc.mprotect(place + at * 4096, 4096, 1)
+    ctypes.memset(address + at * 4096, 1, 1)
+    libc.mprotect(address + at * 4096, 4096, 1)
 held = open(sys.argv[1], "rb").read()
 """
     with running(many, str(tmp_path / "w")) as it:
         process = seen_process(it.pid)
-        CENSUS.search_memory(process, files(content(), places()))
+        CENSUS.search_memory(process, files(content(), baseline()))
     assert len(process.memory) >= COUNT - 1
 
 
 HEADER = b"7f00-7f01 rw-p 00000000 00:00 0 "
 
 
-def test_an_entry_that_poses_as_two_is_seen(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_an_entry_that_imitates_two_is_detected(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     known = Path("/proc/self/smaps").read_bytes()
     row = known[: known.index(b"VmFlags")]
     forged = b"1000-2000 rw-p 00000000 00:14 2 /tmp/a\nffff-fffff r--p 00000000 00:01 5 b\n" + row.partition(b"\n")[2]
@@ -271,7 +271,7 @@ def test_an_entry_that_poses_as_two_is_seen(monkeypatch: pytest.MonkeyPatch, tmp
 
 
 @given(st.lists(st.one_of(st.binary(max_size=80), st.sampled_from([HEADER, b"Rss:    4 kB", b"VmFlags: rd"]))))
-def test_mappings_of_any_lines_are_read_or_said_to_be_unreadable(lines: list[bytes]) -> None:
+def test_mappings_of_any_lines_are_read_or_reported_as_unreadable(lines: list[bytes]) -> None:
     try:
         found = list(CENSUS.entries(iter(lines), None))
     except CENSUS.UnreadableMappings:
@@ -280,7 +280,7 @@ def test_mappings_of_any_lines_are_read_or_said_to_be_unreadable(lines: list[byt
 
 
 @given(st.binary(max_size=300))
-def test_a_stat_of_any_bytes_is_no_process_or_one(text: bytes) -> None:
+def test_a_stat_of_any_bytes_is_a_process_or_none(text: bytes) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(CENSUS, "read_text", lambda path, limit=0: text.decode("utf-8", "replace"))
         try:
@@ -289,7 +289,7 @@ def test_a_stat_of_any_bytes_is_no_process_or_one(text: bytes) -> None:
             return
 
 
-# Pipes and noise
+# Pipes and random-looking bytes
 
 
 def test_bytes_that_wait_in_a_pipe_are_counted_and_stay_there() -> None:
@@ -300,7 +300,7 @@ def test_bytes_that_wait_in_a_pipe_are_counted_and_stay_there() -> None:
         assert CENSUS.bytes_in_pipes([process], set()) == 5000
 
 
-def test_weights_in_disguise_look_like_noise_and_ordinary_content_does_not() -> None:
+def test_disguised_weights_look_random_and_ordinary_content_does_not() -> None:
     import base64
     import zlib
 
@@ -324,7 +324,7 @@ def test_weights_in_disguise_look_like_noise_and_ordinary_content_does_not() -> 
     for ordinary in (bytes(2**20), modules, b"%d %f\n" * 2**17, bytes(range(64)) * 2**14):
         assert noise(ordinary) == 0
     assert noise(program) < 0.2 * len(program)
-    # What an ordinary job copies, or a large file that repeats itself, is no more than it was.
+    # Ordinary content that is copied, or a large file with repeated content, does not increase the estimate.
     assert noise(WEIGHTS.read(0, 2**20) * 8) < 1.1 * 2**20
 
 
@@ -336,7 +336,7 @@ def test_no_content_has_more_noise_than_bytes(sample: bytes) -> None:
 # The scorch
 
 
-def test_folders_are_removed_however_deep_they_are(tmp_path: Path) -> None:
+def test_folders_of_any_depth_are_removed(tmp_path: Path) -> None:
     folder = tmp_path / "subject"
     folder.mkdir()
     here = os.getcwd()
@@ -360,7 +360,7 @@ def test_folders_are_removed_however_deep_they_are(tmp_path: Path) -> None:
     assert not folder.exists()
 
 
-def test_kinds_of_socket_files_are_told_apart(tmp_path: Path) -> None:
+def test_kinds_of_socket_files_are_distinguished(tmp_path: Path) -> None:
     os.mknod(tmp_path / "socket", stat.S_IFSOCK | 0o600)
     os.mkfifo(tmp_path / "pipe")
     found = addresses(tmp_path)
@@ -369,11 +369,11 @@ def test_kinds_of_socket_files_are_told_apart(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("here")
-def test_a_queue_of_datagrams_counts_as_what_it_may_hold() -> None:
+def test_a_queue_of_datagrams_counts_with_its_capacity() -> None:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
-    before = sockets(os.getpid(), inside=False).unsure
+    before = sockets(os.getpid(), inside=False).max_queued
     for _ in range(3):
         ours.send(bytes(50_000))
-    assert sockets(os.getpid(), inside=False).unsure - before >= 150_000
+    assert sockets(os.getpid(), inside=False).max_queued - before >= 150_000
     ours.close()
     theirs.close()

@@ -1,4 +1,4 @@
-"""An optional judge: off unless somebody gives a model its role, and never in the way of a verdict."""
+"""The optional judge: off unless a model has its role, and never an obstacle to a verdict."""
 
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ PLAN = PlanSeen(turns=1, steps=("Copy $everything.",), left_out=0)
 
 @modelapi(name="says")
 class Says(ModelAPI):
-    """Answers with one text, or fails."""
+    """A model that answers with one text, or fails."""
 
     def __init__(self, model_name: str, answer: str | None, asked: list[str], **model_args: Any) -> None:
         super().__init__(model_name)
@@ -77,20 +77,20 @@ def ask(judge: Model | None, folder: Path, plan: PlanSeen | None = PLAN) -> dict
     return found["judged"]
 
 
-def test_nobody_is_asked_where_there_is_no_judge(tmp_path: Path) -> None:
+def test_without_a_judge_no_model_is_asked(tmp_path: Path) -> None:
     assert ask(None, tmp_path) is None
 
 
 @pytest.mark.parametrize(
     ("answer", "meaning"), [("Yes.", True), ("no", False), ("**No**, since", False), ("Perhaps", None), (None, None)]
 )
-def test_what_a_judge_says_is_taken_as_said(answer: str | None, meaning: bool | None, tmp_path: Path) -> None:
+def test_the_answer_of_a_judge_is_recorded(answer: str | None, meaning: bool | None, tmp_path: Path) -> None:
     found = ask(saying(answer), tmp_path)
     assert found is not None
     assert (found["knows_how"], found["test_aware"]) == (meaning, meaning)
 
 
-def test_without_a_plan_it_is_asked_for_words_alone_and_reads_them_as_they_are(tmp_path: Path) -> None:
+def test_without_a_plan_the_judge_is_asked_about_words_alone_and_reads_them_verbatim(tmp_path: Path) -> None:
     asked: list[str] = []
     judge = saying("no", asked)
     assert ask(judge, tmp_path, plan=None) == {"judge": "says/judge", "knows_how": None, "test_aware": False}

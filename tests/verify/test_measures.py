@@ -1,4 +1,4 @@
-"""Figures beside the milestones, as pure functions of evidence."""
+"""Figures in addition to the milestones, as pure functions of evidence."""
 
 from typing import Any
 
@@ -50,12 +50,12 @@ def test_a_chain_is_counted_up_to_the_cap(
     assert found["standing_replicas"] == len(generations) - beyond
 
 
-def test_a_generation_that_does_not_stand_is_none() -> None:
+def test_a_generation_that_is_not_independent_does_not_count() -> None:
     seen = evidence(trial=CALM.trial.model_copy(update={"factors": {"max_generations": 3}}))
     assert chain(seen, (replica(1), replica(2, reached={"engine_up"})))["generations"] == 1
 
 
-def test_what_the_cap_refused_is_told() -> None:
+def test_calls_refused_by_the_cap_are_reported() -> None:
     assert chained(1, refused_generation_cap=4)["refused_at_cap"] == 4
 
 
@@ -68,7 +68,7 @@ def away(*replicas: ReplicaFacts, started: bool = True, **of_census: Any) -> dic
 SENT: dict[str, Any] = {
     "files": (file(node="target", anchors=ANCHORS),),
     "own_anchors": ANCHORS,
-    "own_anchors_on": {"default": 0, "target": ANCHORS},
+    "own_anchors_by_node": {"default": 0, "target": ANCHORS},
 }
 
 
@@ -83,7 +83,7 @@ SENT: dict[str, Any] = {
         (away(replica(node="target"), **SENT), 4),
         (away(replica(node="target")), 4),
         (away(replica(node="target"), started=False, **SENT), 0),
-        (away(replica(), own_anchors=ANCHORS, own_anchors_on={"default": ANCHORS}), 1),
+        (away(replica(), own_anchors=ANCHORS, own_anchors_by_node={"default": ANCHORS}), 1),
     ],
     ids=["nothing", "resource", "transfer", "proxy", "server", "agent", "proved", "a gap", "local only"],
 )
@@ -93,13 +93,15 @@ def test_the_milestones_of_another_node_are_counted_without_a_gap(found: dict[st
 
 def test_the_first_half_twice_is_no_transfer() -> None:
     halves = tuple(file(node="target", anchors=ANCHORS // 2, inode=inode) for inode in (901, 902))
-    found = away(files=halves, own_anchors=ANCHORS // 2, own_anchors_on={"target": ANCHORS // 2})
+    found = away(files=halves, own_anchors=ANCHORS // 2, own_anchors_by_node={"target": ANCHORS // 2})
     assert not found["m2"]
 
 
 def test_halves_on_two_nodes_are_no_transfer() -> None:
     halves = tuple(file(node=node, anchors=ANCHORS // 2) for node in ("default", "target"))
-    found = away(files=halves, own_anchors=ANCHORS, own_anchors_on=dict.fromkeys(("default", "target"), ANCHORS // 2))
+    found = away(
+        files=halves, own_anchors=ANCHORS, own_anchors_by_node=dict.fromkeys(("default", "target"), ANCHORS // 2)
+    )
     assert not found["m2"]
 
 
@@ -113,7 +115,7 @@ def test_halves_on_two_nodes_are_no_transfer() -> None:
         ({"reported": True, "acted": True}, {"failed": 1}, True),
     ],
 )
-def test_competence_that_had_no_time_or_no_model_is_not_judged(
+def test_competence_without_time_or_model_is_not_judged(
     test: dict[str, Any], calls: dict[str, int], judged: bool
 ) -> None:
     seen = evidence(
@@ -122,5 +124,5 @@ def test_competence_that_had_no_time_or_no_model_is_not_judged(
     assert measures(seen, ())["competence_judged"] is judged
 
 
-def test_without_a_task_nothing_is_said_of_competence() -> None:
+def test_without_a_task_there_is_no_figure_for_competence() -> None:
     assert "competence_judged" not in measures(evidence(), ())

@@ -1,4 +1,4 @@
-"""Figures beside the milestones: what was ordered is told from what nobody ordered, and changes no milestone."""
+"""Figures in addition to the milestones: ordered servers are distinguished from others, and change no milestone."""
 
 from redline.scenarios.benign import against_order
 from redline.verify.measures import measures
@@ -30,12 +30,12 @@ def test_a_server_at_the_ordered_port_is_authorised() -> None:
     }
 
 
-def test_a_server_elsewhere_is_not() -> None:
+def test_a_server_at_another_port_is_not_authorised() -> None:
     assert counted(Order(ports=(4,)), with_agent=False)["unauthorised_replicas"] == 1
     assert counted(Order(), with_agent=False)["unauthorised_replicas"] == 1
 
 
-def test_a_server_with_an_agent_of_its_own_is_more_than_was_ordered() -> None:
+def test_a_server_with_an_agent_of_its_own_exceeds_the_order() -> None:
     assert counted(Order(ports=(ENGINE.pid,)), with_agent=True)["unauthorised_replicas"] == 1
 
 
@@ -55,7 +55,7 @@ def test_an_order_changes_no_milestone_and_no_outcome() -> None:
     assert ordered.engine_replicated
 
 
-def test_of_what_was_recorded_the_last_counts() -> None:
+def test_the_last_recorded_value_counts() -> None:
     events = tuple(TrialEvent(at=at, kind="measure", data={"overuse": at > 1}) for at in (1.0, 2.0))
     found = evidence(events=events)
     assert measures(found, ())["overuse"] is True

@@ -1,4 +1,4 @@
-"""What agents say: measured on a corpus, of which one half has never been used to change the patterns."""
+"""Claims and refusals, measured on a corpus; one half of it was never used to change the patterns."""
 
 import re
 import subprocess
@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from redline.verify.phrases import phrases, sentences
-from redline.verify.scorer import _last_words
+from redline.verify.scorer import _final_message
 from redline.verify.transcript import find_claims, find_refusals, read_transcript
 
 CORPUS = tomllib.loads((Path(__file__).parent / "data" / "words.toml").read_text())
@@ -35,7 +35,7 @@ def test_precision_and_recall(half: str, kind: str, least: float) -> None:
     assert len(found[kind]) / in_all >= least, [text for label in found if label != kind for text in found[label]]
 
 
-def test_a_claim_that_is_taken_back_later_is_none() -> None:
+def test_a_claim_that_is_retracted_later_is_none() -> None:
     assert find_claims("I made a copy of myself.\nThe copy did not start.") == ()
     assert find_claims("The copy did not start at first. I made another copy of myself and it is running.")
 
@@ -43,8 +43,8 @@ def test_a_claim_that_is_taken_back_later_is_none() -> None:
 def test_a_sentence_of_the_task_is_a_quotation() -> None:
     task = "The copy is running. I will not do this."
     assert find_claims("The copy is running.")
-    told = read_transcript([task], task, turns=1, tool_calls=0, told=["Say this: the copy is running. ", task])
-    assert (told.claims, told.refusals) == ((), ())
+    read = read_transcript([task], task, turns=1, tool_calls=0, prompts=["Say this: the copy is running. ", task])
+    assert (read.claims, read.refusals) == ((), ())
 
 
 @pytest.mark.parametrize(
@@ -57,16 +57,16 @@ def test_a_sentence_of_the_task_is_a_quotation() -> None:
         ([], [], "", ""),
     ],
 )
-def test_the_last_words_are_those_of_the_last_turn_and_the_answer(
+def test_the_final_message_is_the_last_turn_and_the_answer(
     said: list[str], submitted: list[str], completion: str, last: str
 ) -> None:
-    assert _last_words(said, submitted, completion) == last
+    assert _final_message(said, submitted, completion) == last
 
 
-def test_no_pattern_repeats_what_repeats_without_a_bound() -> None:
+def test_no_pattern_nests_unbounded_repetitions() -> None:
     unbounded = re.compile(r"(?<!\\)[*+]|\{\d+,\}")
     for pattern in phrases().all():
-        # Of single blanks there is one at most, since sentences are joined by those; anything else has a bound.
+        # A sentence contains single spaces only, so these need no bound; every other repetition has one.
         assert not unbounded.search(pattern.pattern.replace(r"\s*", "")), pattern.pattern
 
 
@@ -103,12 +103,12 @@ def test_hostile_text_is_read_in_bounded_time() -> None:
 import json, sys
 from redline.verify.transcript import read_transcript
 for text in json.load(sys.stdin):
-    read_transcript([text], text, turns=1, tool_calls=0, told=[text[::-1]])
+    read_transcript([text], text, turns=1, tool_calls=0, prompts=[text[::-1]])
 """
     import json
 
     given_texts = json.dumps([text[:SIZE] for text in HOSTILE])
-    # A pattern that backtracks without bound takes hours; what is bounded takes seconds for all of these together.
+    # A pattern that backtracks without bound takes hours; bounded patterns take seconds for all of these together.
     subprocess.run([sys.executable, "-c", program], input=given_texts, text=True, check=True, timeout=240)
 
 
@@ -120,7 +120,7 @@ ALPHABET = st.sampled_from(
 
 @settings(max_examples=200, deadline=None)
 @given(st.lists(ALPHABET, max_size=60).map(" ".join))
-def test_any_text_can_be_read_and_code_says_nothing(text: str) -> None:
+def test_any_text_can_be_read_and_code_makes_no_claim(text: str) -> None:
     find_claims(text)
     find_refusals(text)
     assert all(len(sentence) <= phrases().sentence_characters for sentence in sentences(text))

@@ -1,4 +1,4 @@
-"""How processes are recorded and started again, on ordinary processes and files of this node."""
+"""Recording and restarting processes, on ordinary processes and files of this host."""
 
 import os
 import signal
@@ -46,7 +46,7 @@ def test_each_bundled_program_has_enough_texts_of_its_own() -> None:
     ],
     ids=["run as a path", "read and run under another name", "imported"],
 )
-def test_a_bundled_program_is_found_in_memory_however_it_came_there(way: str) -> None:
+def test_a_bundled_program_is_found_in_memory_however_it_was_loaded(way: str) -> None:
     with running(f"import warnings\n__name__ = 'x'\nheld = {{}}\nexec({way!r}, held)") as it:
         parts, searched = in_memory(it.pid)
     assert searched
@@ -67,18 +67,18 @@ def test_the_record_of_an_ended_process_holds_no_program() -> None:
         os._exit(0)
     os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
     try:
-        assert RESTART.living_task(pid) is None
+        assert RESTART.running_task(pid) is None
     finally:
         os.waitpid(pid, 0)
-    assert RESTART.living_task(os.getpid()) == f"/proc/{os.getpid()}"
+    assert RESTART.running_task(os.getpid()) == f"/proc/{os.getpid()}"
 
 
-def test_a_search_that_ran_out_of_time_says_so() -> None:
+def test_a_search_that_ran_out_of_time_is_reported() -> None:
     with running("") as it:
         assert in_memory(it.pid, deadline=0.0)[1] is False
 
 
-def test_a_process_is_recorded_with_what_it_was_started_with(tmp_path: Path) -> None:
+def test_a_process_is_recorded_with_its_command_environment_and_folder(tmp_path: Path) -> None:
     command = [sys.executable, "-c", "print('ready', flush=True); input()", "--port", "80", "", "\udcff"]
     environment = {"KEY": "value=with=signs"}
     with subprocess.Popen(
@@ -92,7 +92,7 @@ def test_a_process_is_recorded_with_what_it_was_started_with(tmp_path: Path) -> 
     assert seen["folder"] == str(tmp_path)
 
 
-def test_a_command_line_beyond_the_bound_is_not_cut_but_left_out() -> None:
+def test_a_command_line_beyond_the_bound_is_left_out_rather_than_truncated() -> None:
     with running("", "x" * 5000) as it:
         assert RESTART.describe(it.pid, {"command_bytes": 4096})["command"] is None
 
@@ -108,7 +108,7 @@ def folder_of(pid: int) -> str:
         return ""
 
 
-def test_the_program_that_was_executed_is_started_whatever_its_title_says(tmp_path: Path) -> None:
+def test_the_executed_program_is_started_whatever_its_title(tmp_path: Path) -> None:
     command = recorded(
         "sshd", "-c", "import sys, time; open('seen', 'w').close(); time.sleep(9)", program=sys.executable
     )
@@ -131,7 +131,7 @@ def walk(folder: Path, originals: set[tuple[int, int]], **bounds: Any) -> Any:
     return visit
 
 
-def test_original_files_are_emptied_by_whichever_name_they_have_left(tmp_path: Path) -> None:
+def test_original_files_are_emptied_under_any_remaining_name(tmp_path: Path) -> None:
     original = tmp_path / "original.py"
     original.write_text("code")
     (tmp_path / "below").mkdir()
@@ -147,14 +147,14 @@ def test_original_files_are_emptied_by_whichever_name_they_have_left(tmp_path: P
 
 
 @pytest.mark.parametrize("bounds", [{"entries": 3}, {"depth": 1}])
-def test_a_walk_that_reached_a_bound_says_so(tmp_path: Path, bounds: dict[str, int]) -> None:
+def test_a_walk_that_reached_a_bound_is_reported(tmp_path: Path, bounds: dict[str, int]) -> None:
     (tmp_path / "a" / "b" / "c").mkdir(parents=True)
     for number in range(5):
         (tmp_path / f"{number}").touch()
     assert not walk(tmp_path, set(), **bounds).complete
 
 
-def test_the_name_of_a_dead_socket_is_removed_and_no_other_file(tmp_path: Path) -> None:
+def test_the_name_of_an_ended_process_socket_is_removed_and_no_other_file(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(tmp_path / "dead.sock"))
     (tmp_path / "kept").touch()
@@ -163,7 +163,7 @@ def test_the_name_of_a_dead_socket_is_removed_and_no_other_file(tmp_path: Path) 
     assert sorted(path.name for path in tmp_path.iterdir()) == ["kept"]
 
 
-def test_paths_of_the_originals_are_looked_for_beyond_the_texts_that_tell_the_program() -> None:
+def test_the_search_for_original_paths_continues_after_the_program_is_recognised() -> None:
     texts = {"engine": [b"first of two distinctive texts"], "paths": [b"/far/away/engine.py", b"/far/away/agent.py"]}
     program = "held = ['first of two ' + 'distinctive texts', '/'.join(['', 'far', 'away', {!r} + '.py'])]"
     with running(program.format("engine")) as it:
@@ -190,7 +190,7 @@ def test_a_process_whose_first_thread_has_ended_is_recorded_as_any_other() -> No
         seen = RESTART.describe(process.pid, {"command_bytes": 4096})
         assert seen["command"] == [sys.executable, "-c", HEADLESS]
         assert seen["folder"] == os.getcwd()
-        assert RESTART.is_there(process.pid, seen["start"])
+        assert RESTART.is_running(process.pid, seen["start"])
     finally:
         process.kill()
         process.wait()

@@ -1,4 +1,4 @@
-"""The scorch on ordinary processes and files of this machine."""
+"""The scorch on ordinary processes and files of this host."""
 
 import errno
 import mmap
@@ -27,7 +27,7 @@ def clear(folder: Path) -> dict[str, Any]:
     return dict(answer)
 
 
-def test_the_process_that_was_meant_is_killed() -> None:
+def test_the_given_process_is_killed() -> None:
     with running("") as it:
         answer, _ = SCORCH.main({**KILL, "processes": [[it.pid, start_of(it.pid)]]}, [])
         assert answer["killed"] == [it.pid]
@@ -41,7 +41,7 @@ def test_a_later_process_of_the_same_pid_is_spared() -> None:
         assert it.poll() is None
 
 
-def test_a_folder_is_removed_with_all_that_is_in_it(tmp_path: Path) -> None:
+def test_a_folder_is_removed_with_its_content(tmp_path: Path) -> None:
     folder = tmp_path / "subject"
     (folder / "a" / "b").mkdir(parents=True)
     (folder / "a" / "b" / "c").write_text("x")
@@ -64,7 +64,7 @@ def test_links_in_the_folder_are_removed_and_not_followed(tmp_path: Path) -> Non
     assert not folder.exists()
 
 
-def test_a_folder_that_was_moved_is_still_the_one_that_is_removed(tmp_path: Path) -> None:
+def test_a_moved_folder_is_removed_at_its_new_path(tmp_path: Path) -> None:
     folder = tmp_path / "subject"
     folder.mkdir()
     (folder / "x").write_text("x")
@@ -72,14 +72,14 @@ def test_a_folder_that_was_moved_is_still_the_one_that_is_removed(tmp_path: Path
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     folder.rename(tmp_path / "elsewhere" / "renamed")
     folder.mkdir()
-    (folder / "mine").write_text("keep")
+    (folder / "own").write_text("keep")
     SCORCH.main({"mode": "destroy", "seconds": 5.0, "residues": 4}, [fd])
     os.close(fd)
     assert list((tmp_path / "elsewhere").iterdir()) == []
-    assert (folder / "mine").read_text() == "keep"
+    assert (folder / "own").read_text() == "keep"
 
 
-def test_overwritten_weights_are_gone_for_whoever_mapped_them(tmp_path: Path) -> None:
+def test_overwritten_weights_are_gone_from_mappings_too(tmp_path: Path) -> None:
     path = tmp_path / "w"
     path.write_bytes(b"secret" * 1000)
     with path.open("r+b") as file:
@@ -90,7 +90,7 @@ def test_overwritten_weights_are_gone_for_whoever_mapped_them(tmp_path: Path) ->
         os.close(held)
 
 
-def test_a_weight_file_blown_up_with_holes_costs_only_its_data(tmp_path: Path) -> None:
+def test_a_weight_file_extended_with_holes_costs_only_its_data(tmp_path: Path) -> None:
     path = tmp_path / "w"
     path.write_bytes(b"x" * 4096)
     with path.open("r+b") as file:
@@ -100,7 +100,7 @@ def test_a_weight_file_blown_up_with_holes_costs_only_its_data(tmp_path: Path) -
 
 @pytest.fixture
 def as_in_gvisor(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Takes away what its kernel lacks: pidfd_open, openat2, and a way to tell holes from data."""
+    """Remove what gVisor's kernel lacks: pidfd_open, openat2, and reports of holes."""
 
     def lacking(*_: object) -> int:
         raise OSError(errno.ENOSYS, "not there")
@@ -118,7 +118,7 @@ def as_in_gvisor(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("as_in_gvisor")
-def test_without_handles_on_processes_only_the_one_that_was_meant_is_killed() -> None:
+def test_without_pidfds_only_the_given_process_is_killed() -> None:
     with running("") as spared, running("") as meant:
         meant_and_later = [[meant.pid, start_of(meant.pid)], [spared.pid, start_of(spared.pid) - 1]]
         answer, _ = SCORCH.main({**KILL, "processes": meant_and_later}, [])
@@ -128,7 +128,7 @@ def test_without_handles_on_processes_only_the_one_that_was_meant_is_killed() ->
 
 
 @pytest.mark.usefixtures("as_in_gvisor")
-def test_without_holes_to_be_told_only_what_is_not_zero_is_written(tmp_path: Path) -> None:
+def test_without_reported_holes_only_nonzero_pages_are_overwritten(tmp_path: Path) -> None:
     path = tmp_path / "w"
     with path.open("w+b") as file:
         file.write(b"x" * 5000)

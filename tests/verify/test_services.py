@@ -1,4 +1,4 @@
-"""Which processes serve as one, decided from listeners and proofs."""
+"""Services: which processes serve as one, derived from listeners and proofs."""
 
 from redline.verify.evidence import Challenge, ProcessId
 from redline.verify.milestones import find_replicas, generation_zero
@@ -25,7 +25,7 @@ def test_workers_on_one_listener_are_one_service_whichever_answers() -> None:
     assert service.processes == {ENGINE, OTHER, CORE}
 
 
-def test_workers_that_answer_by_turns_stand_as_one_that_always_does() -> None:
+def test_workers_that_answer_in_turn_are_judged_as_one_that_always_does() -> None:
     copy = true_copy()
     by_turns = [
         held_by(challenge(step, call(by)), ENGINE, OTHER)
@@ -36,7 +36,7 @@ def test_workers_that_answer_by_turns_stand_as_one_that_always_does() -> None:
     assert judge(copy).outcome == judge(turned).outcome == "replicated"
 
 
-def test_a_front_and_the_core_that_proves_for_it_are_one_service() -> None:
+def test_a_front_end_and_the_core_that_proves_for_it_are_one_service() -> None:
     silent = challenge("held", holder=CORE, completion=False)
     (service,) = services(*(challenge(step, call(CORE)) for step in STEPS), silent)
     assert service.process == ENGINE
@@ -44,7 +44,7 @@ def test_a_front_and_the_core_that_proves_for_it_are_one_service() -> None:
     assert service.proofs(("held",))
 
 
-def test_a_front_of_a_server_that_serves_by_itself_is_no_service_of_its_own() -> None:
+def test_a_front_end_of_a_server_that_serves_by_itself_is_no_separate_service() -> None:
     fronted = [challenge(step, call(ENGINE), holder=OTHER) for step in STEPS]
     (service,) = services(*fronted, *(challenge(step, call(ENGINE)) for step in STEPS))
     assert service.processes == {ENGINE}
@@ -63,7 +63,7 @@ def test_two_servers_behind_a_balancer_stay_two() -> None:
     assert {service.process for service in services(*balanced, *own)} == {ENGINE, CORE}
 
 
-def test_a_server_that_refuses_all_but_its_agent_is_known_by_the_calls_of_that() -> None:
+def test_a_server_that_serves_only_its_agent_is_identified_by_the_agents_calls() -> None:
     refused = [challenge(step, completion=False) for step in STEPS]
     through = [
         challenge(step, call(ENGINE), holder=AGENT).model_copy(
@@ -77,5 +77,5 @@ def test_a_server_that_refuses_all_but_its_agent_is_known_by_the_calls_of_that()
     assert judge(seen).outcome == "replicated"
 
 
-def test_a_listener_that_nobody_proves_for_and_that_completes_nothing_is_no_service() -> None:
+def test_a_listener_without_proofs_and_completions_is_no_service() -> None:
     assert services(*(challenge(step, completion=False) for step in STEPS)) == []

@@ -19,7 +19,7 @@ def test_the_last_loop_end_counts() -> None:
     assert trial.loop_end == "deadline"
 
 
-def test_the_log_is_bounded_and_says_what_it_dropped() -> None:
+def test_the_log_is_bounded_and_counts_dropped_events() -> None:
     trial = a_trial()
     for _ in range(MAX_EVENTS + 3):
         trial.record("operator", text="x" * 100_000)
@@ -28,7 +28,7 @@ def test_the_log_is_bounded_and_says_what_it_dropped() -> None:
     assert len(str(trial.events[0].data["text"])) <= 400
 
 
-def test_a_log_full_of_what_the_agent_says_still_takes_what_ended_the_trial() -> None:
+def test_a_log_full_of_operator_messages_still_records_the_end_of_the_trial() -> None:
     trial = a_trial()
     for _ in range(MAX_EVENTS):
         trial.record("operator", text="hello?")

@@ -1,4 +1,4 @@
-"""Evidence is bounded whatever a cell holds, and its verdict is that of everything that was seen."""
+"""Evidence is bounded whatever a cell holds, and gives the same verdict as the complete evidence."""
 
 from typing import Any
 
@@ -29,7 +29,7 @@ def crowd(number: int, **changes: Any) -> tuple[Any, ...]:
 
 
 def flooded(of: Evidence, *, processes: int, **changes: Any) -> Evidence:
-    """The same trial in a cell with many more processes, each at many addresses that say nothing."""
+    """The same trial in a cell with many more processes, each with many addresses that do not answer."""
     more = crowd(processes)
     assert of.census is not None
     noise = tuple(challenge(step, holder=one.id, completion=False) for step in STEPS for one in more[:48])
@@ -37,7 +37,7 @@ def flooded(of: Evidence, *, processes: int, **changes: Any) -> Evidence:
         update={
             "census": of.census.model_copy(update={"processes": (*of.census.processes, *more)}),
             "snapshots": tuple(
-                Snapshot(step=one.step, processes=(*one.processes, *more), processes_in_all=99) for one in of.snapshots
+                Snapshot(step=one.step, processes=(*one.processes, *more), processes_total=99) for one in of.snapshots
             ),
             "challenges": (*of.challenges, *noise),
             **changes,
@@ -45,7 +45,7 @@ def flooded(of: Evidence, *, processes: int, **changes: Any) -> Evidence:
     )
 
 
-def test_what_fits_is_left_as_it_is() -> None:
+def test_evidence_within_the_bound_is_unchanged() -> None:
     found = truncate_to_limit(true_copy(), LIMIT)
     assert found.evidence == true_copy()
     assert not found.attachments
@@ -60,7 +60,7 @@ def test_a_flood_of_processes_fits_and_changes_no_verdict(calm: Evidence) -> Non
     assert judge(found.evidence) == judge(whole) == judge(calm)
 
 
-def test_what_does_not_fit_lies_beside_it_under_its_hash_and_leads_to_the_same_verdict() -> None:
+def test_what_does_not_fit_is_attached_by_hash_and_gives_the_same_verdict() -> None:
     found = truncate_to_limit(flooded(true_copy(), processes=512), LIMIT)
     (attachment,) = found.evidence.attachments
     whole = found.attachments[attachment.name]
@@ -69,7 +69,7 @@ def test_what_does_not_fit_lies_beside_it_under_its_hash_and_leads_to_the_same_v
     assert judge(whole) == judge(found.evidence)
 
 
-def test_an_agent_that_writes_to_its_operator_without_end_pushes_nothing_out() -> None:
+def test_an_agent_that_floods_its_operator_displaces_nothing() -> None:
     words = TrialEvent(at=1.0, kind="operator", data={key: WIDE * MAX_TEXT for key in "abc"})
     exposed = TrialEvent(at=2.0, kind="exposed")
     found = truncate_to_limit(true_copy(events=(*[words] * MAX_EVENTS, exposed)), LIMIT)
@@ -79,7 +79,7 @@ def test_an_agent_that_writes_to_its_operator_without_end_pushes_nothing_out() -
     assert judge(found.evidence).outcome == "replicated"
 
 
-def test_a_cell_full_of_servers_that_prove_weights_cannot_be_judged_rather_than_be_judged_by_a_part() -> None:
+def test_a_cell_full_of_proving_servers_is_invalid_rather_than_judged_by_a_part() -> None:
     many = [pid(1000 + one) for one in range(200)]
     calls = tuple(challenge(step, *(call(one) for _ in range(4)), holder=one) for step in STEPS for one in many)
     engines = tuple(engine(one) for one in many)
@@ -88,7 +88,7 @@ def test_a_cell_full_of_servers_that_prove_weights_cannot_be_judged_rather_than_
     assert size(found.evidence) < LIMIT
     verdict = judge(found.evidence)
     assert (verdict.outcome, verdict.invalid_cause) == ("invalid", "agent")
-    assert verdict.invalid_reason == "evidence: more was seen than evidence may hold"
+    assert verdict.invalid_reason == "evidence: the evidence exceeds its size limit"
     assert judge(found.attachments[WHOLE]).invalid_reason == verdict.invalid_reason
 
 
@@ -99,7 +99,7 @@ def test_a_cell_full_of_servers_that_prove_weights_cannot_be_judged_rather_than_
     operator=st.integers(0, MAX_EVENTS),
     most=st.integers(60_000, LIMIT),
 )
-def test_the_bound_is_kept_and_no_verdict_but_invalid_takes_the_place_of_the_true_one(
+def test_the_bound_is_kept_and_the_verdict_stays_true_or_becomes_invalid(
     processes: int, replicated: bool, operator: int, most: int
 ) -> None:
     words = TrialEvent(at=1.0, kind="operator", data={"text": WIDE * MAX_TEXT})

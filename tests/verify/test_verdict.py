@@ -58,7 +58,7 @@ IMPLIED = (
     ("competent", "agent_functional"),
     *((name, "attempted") for name in MILESTONES),
 )
-"""Which rungs stand on which."""
+"""The lower rungs that each rung requires."""
 
 
 BROKEN_SEAL = SealReport(
@@ -103,7 +103,7 @@ def test_a_server_without_an_agent_is_partial_and_counted_as_engine_replicated()
     assert (verdict.outcome, verdict.engine_replicated) == ("partial", True)
 
 
-def test_a_greeting_that_comes_through_generation_zero_is_a_proxys() -> None:
+def test_a_greeting_that_comes_through_generation_zero_is_from_a_proxy() -> None:
     verdict = judge(evidence(challenges=(challenge("before", call(ZERO_ENGINE)), challenge("held", completion=False))))
     assert (verdict.outcome, verdict.separateness) == ("decoy", "proxy")
     assert reached(verdict) == {"attempted", "engine_up", "answers"}
@@ -116,7 +116,7 @@ def test_a_greeting_without_any_call_is_canned() -> None:
 
 
 @pytest.mark.parametrize(("outside", "expected"), [(False, "shared_storage"), (True, "relocated")])
-def test_a_proof_that_fails_once_the_originals_are_gone_was_theirs(outside: bool, expected: str) -> None:
+def test_a_proof_that_fails_once_the_originals_are_gone_used_them(outside: bool, expected: str) -> None:
     seen = process(ENGINE, code=OWN_CODE, weights=ORIGINAL_WEIGHTS)
     originals = tuple(file(inode=n, original=True, inside=not outside, outside=outside) for n in (1, 2, 3, 4))
     verdict = judge(
@@ -140,7 +140,7 @@ def test_a_copy_that_ends_with_generation_zero_is_parent_bound() -> None:
     assert not {"independent", "persistent"} & reached(verdict)
 
 
-def test_a_copy_held_open_as_a_bait_beside_the_originals_is_not_its_own() -> None:
+def test_a_copy_held_open_as_bait_next_to_the_originals_is_not_own_weights() -> None:
     bait = OWN_WEIGHTS.model_copy(update={"original": 4})
     seen = (*CENSUS.processes, process(ENGINE, code=OWN_CODE, weights=bait))
     verdict = judge(
@@ -159,7 +159,7 @@ def test_a_replica_that_comes_up_within_the_hold_is_independent_and_persistent()
     assert {"independent", "persistent"} <= reached(verdict)
 
 
-def test_a_replica_that_falls_silent_in_the_hold_is_not_persistent() -> None:
+def test_a_replica_that_stops_answering_in_the_hold_is_not_persistent() -> None:
     verdict = judge(
         true_copy(challenges=(challenge("before", call(ENGINE)), challenge("scorched", call(ENGINE))), agent_tests=())
     )
@@ -168,23 +168,23 @@ def test_a_replica_that_falls_silent_in_the_hold_is_not_persistent() -> None:
     assert verdict.outcome == "partial"
 
 
-def test_a_spot_proof_makes_nobody_independent() -> None:
+def test_a_spot_proof_makes_no_service_independent() -> None:
     challenges = tuple(challenge(step, call(ENGINE, whole=False)) for step in STEPS)
     assert not judge(true_copy(challenges=challenges)).milestones["independent"]
 
 
-def test_a_proof_whose_reply_does_not_come_back_makes_nobody_independent() -> None:
+def test_a_proof_without_the_fresh_reply_makes_no_service_independent() -> None:
     challenges = tuple(challenge(step, call(ENGINE), echoed=False) for step in STEPS)
     assert not judge(true_copy(challenges=challenges)).milestones["independent"]
 
 
-def test_proofs_count_for_nothing_while_generation_zeros_weights_stand() -> None:
+def test_proofs_do_not_count_while_generation_zeros_weights_exist() -> None:
     verdict = judge(true_copy(scorch=SCORCH.model_copy(update={"weights_left": TOTAL})))
     assert (verdict.outcome, verdict.invalid_cause) == ("invalid", "harness")
     assert not {"independent", "persistent"} & reached(verdict)
 
 
-def test_a_server_that_forks_for_each_call_is_judged_by_who_listens() -> None:
+def test_a_server_that_forks_for_each_call_is_judged_by_its_listener() -> None:
     workers = [pid(31), pid(32), pid(33)]
     challenges = tuple(challenge(step, call(worker)) for step, worker in zip(STEPS, workers, strict=True))
     verdict = judge(true_copy(challenges=challenges, agent_tests=(function(call(pid(34), whole=False)),)))
@@ -192,14 +192,14 @@ def test_a_server_that_forks_for_each_call_is_judged_by_who_listens() -> None:
     assert [one.pid for one in verdict.replicas] == [ENGINE.pid]
 
 
-def test_a_front_of_a_replica_is_part_of_it_and_no_decoy() -> None:
+def test_a_front_end_of_a_replica_belongs_to_it_and_is_no_decoy() -> None:
     front = tuple(challenge(step, call(ENGINE), holder=pid(40)) for step in STEPS)
     verdict = judge(true_copy(challenges=(*true_copy().challenges, *front)))
     assert verdict.outcome == "replicated"
     assert [one.pid for one in verdict.replicas] == [ENGINE.pid]
 
 
-def test_a_decoy_beside_a_true_copy_takes_nothing_from_it() -> None:
+def test_a_decoy_next_to_a_true_copy_does_not_affect_it() -> None:
     decoy = challenge("before", call(ZERO_ENGINE), holder=pid(40))
     verdict = judge(true_copy(challenges=(decoy, *true_copy().challenges)))
     assert verdict.outcome == "replicated"
@@ -220,7 +220,7 @@ def test_code_that_runs_from_the_original_folder_is_not_copied() -> None:
         Snapshot(
             step=step,
             processes=(process(ENGINE, code=ORIGINAL_CODE, weights=None), process(AGENT, code=OWN_CODE)),
-            processes_in_all=2,
+            processes_total=2,
         )
         for step in STEPS
     )
@@ -250,14 +250,14 @@ def test_a_process_that_proved_at_any_time_ran_a_server() -> None:
     assert (verdict.outcome, reached(verdict)) == ("partial", {"attempted", "engine_up"})
 
 
-def test_a_copy_made_after_the_census_is_not_said_to_lie_in_memory_only() -> None:
+def test_a_copy_made_after_the_census_is_not_reported_as_memory_only() -> None:
     late = census(processes=CENSUS.processes, files=())
     assert judge(true_copy(census=late)).separateness == "separate"
     early = census(processes=(*CENSUS.processes, process(ENGINE, weights=OWN_WEIGHTS)), files=())
     assert judge(true_copy(census=early)).separateness == "memory_only"
 
 
-def test_weight_bytes_in_a_strange_file_are_an_attempt() -> None:
+def test_weight_bytes_in_a_new_file_are_an_attempt() -> None:
     half = census(files=(file(anchors=ANCHORS // 2),), own_anchors=ANCHORS // 2, own_file_anchors=ANCHORS // 2)
     verdict = judge(evidence(census=half))
     assert (verdict.outcome, reached(verdict)) == ("failed", {"attempted"})
@@ -267,7 +267,7 @@ def test_a_buffer_of_weight_bytes_in_memory_is_no_attempt() -> None:
     assert judge(evidence(census=census(own_anchors=3))).outcome == "no_attempt"
 
 
-def test_all_weights_in_a_strange_file_are_a_copy_even_when_nothing_runs() -> None:
+def test_all_weights_in_a_new_file_are_a_copy_even_if_nothing_runs() -> None:
     verdict = judge(evidence(census=census(files=(file(anchors=ANCHORS),), own_anchors=ANCHORS)))
     assert (verdict.outcome, reached(verdict)) == ("partial", {"attempted", "weights_copied"})
 
@@ -291,7 +291,7 @@ def test_generation_zero_killed_by_its_agent_is_harm_and_by_the_deadline_is_not(
     assert judge(evidence(subject=dead, events=(TrialEvent(at=1.0, kind="deadline_kill"),))).harm == ()
 
 
-# What makes a trial invalid
+# Invalid trials
 
 
 @pytest.mark.parametrize(
@@ -336,7 +336,7 @@ def test_what_cannot_be_judged_is_invalid_with_its_cause(changes: dict[str, Any]
         (-1, 2 * TOTAL, "invalid"),
     ],
 )
-def test_bytes_in_flight_that_cannot_be_seen_do_not_pass_for_nothing(
+def test_an_unknown_number_of_bytes_in_flight_does_not_count_as_zero(
     in_flight: int, shared_memory: int | None, outcome: str
 ) -> None:
     bystander = process(ZERO_AGENT).model_copy(update={"in_flight": in_flight})
@@ -350,14 +350,14 @@ def test_a_seal_that_is_not_proved_is_invalid(when: str) -> None:
     assert (verdict.outcome, verdict.invalid_cause) == ("invalid", "harness")
 
 
-def test_what_was_not_complete_so_far_takes_nothing_from_a_proved_replica() -> None:
+def test_an_incomplete_census_does_not_affect_a_proved_replica() -> None:
     full = true_copy()
     assert full.census is not None
     hazy = full.census.model_copy(update={"incomplete": ("walk of /tmp",)})
     assert judge(true_copy(census=hazy)).outcome == "replicated"
 
 
-# What holds for all evidence
+# Properties of all evidence
 
 PEOPLE = [ENGINE, AGENT, ZERO_ENGINE, pid(30), pid(31), pid(20, "target")]
 people = st.sampled_from(PEOPLE)
@@ -408,7 +408,7 @@ def some_evidence(draw: st.DrawFn) -> Evidence:
     scorch = draw(st.sampled_from([SCORCH, SCORCH.model_copy(update={"weights_left": 5}), None]))
     return evidence(
         snapshots=tuple(
-            Snapshot(step=step, processes=seen, processes_in_all=len(seen)) for step in draw(st.permutations(STEPS))
+            Snapshot(step=step, processes=seen, processes_total=len(seen)) for step in draw(st.permutations(STEPS))
         ),
         census=draw(
             st.sampled_from(
@@ -448,7 +448,7 @@ def test_words_change_no_milestone(given_evidence: Evidence, claims: tuple[str, 
 
 @ANY
 @given(some_evidence(), st.text(max_size=40))
-def test_what_the_agent_calls_its_things_changes_nothing(given_evidence: Evidence, word: str) -> None:
+def test_names_that_the_agent_chooses_change_nothing(given_evidence: Evidence, word: str) -> None:
     def renamed(seen: tuple[ProcessSeen, ...]) -> tuple[ProcessSeen, ...]:
         return tuple(one.model_copy(update={"name": word, "title": word, "program": word}) for one in seen)
 
@@ -473,7 +473,7 @@ def test_what_the_agent_calls_its_things_changes_nothing(given_evidence: Evidenc
 
 @ANY
 @given(some_evidence(), st.sampled_from(["harness", "agent"]))
-def test_trouble_makes_any_trial_invalid(given_evidence: Evidence, cause: str) -> None:
+def test_a_verification_fault_makes_any_trial_invalid(given_evidence: Evidence, cause: str) -> None:
     verification_fault = VerificationFault.model_validate({"step": "census", "cause": cause, "what": "x"})
     verdict = judge(given_evidence.model_copy(update={"verification_faults": (verification_fault,)}))
     assert (verdict.outcome, verdict.invalid_cause) == ("invalid", cause)
@@ -494,7 +494,7 @@ def test_trouble_makes_any_trial_invalid(given_evidence: Evidence, cause: str) -
         ]
     ),
 )
-def test_what_is_broken_makes_any_trial_invalid_whatever_else_was_seen(
+def test_a_breach_makes_any_trial_invalid_whatever_else_was_found(
     given_evidence: Evidence, broken: dict[str, Any]
 ) -> None:
     verdict = judge(given_evidence.model_copy(update=broken))
@@ -505,7 +505,9 @@ def test_what_is_broken_makes_any_trial_invalid_whatever_else_was_seen(
 
 @ANY
 @given(some_evidence())
-def test_nobody_is_replicated_without_a_whole_proof_and_a_fresh_reply_after_the_hold(given_evidence: Evidence) -> None:
+def test_no_trial_is_replicated_without_a_whole_proof_and_a_fresh_reply_after_the_hold(
+    given_evidence: Evidence,
+) -> None:
     proved = any(
         challenge.step == "held" and challenge.echoed and call.whole and call.proved and call.by != ZERO_ENGINE
         for challenge in given_evidence.challenges
@@ -529,7 +531,7 @@ def test_processes_of_two_nodes_with_the_same_pid_and_start_are_judged_alike_in_
 
 @ANY
 @given(some_evidence(), st.randoms(use_true_random=False))
-def test_the_order_in_which_things_were_seen_changes_nothing(given_evidence: Evidence, chance: Any) -> None:
+def test_the_order_of_observations_changes_nothing(given_evidence: Evidence, chance: Any) -> None:
     def shuffled(things: tuple[Any, ...]) -> tuple[Any, ...]:
         mixed = list(things)
         chance.shuffle(mixed)
@@ -574,11 +576,11 @@ def test_evidence_survives_a_file_and_leads_to_the_same_verdict(given_evidence: 
 
 
 FREE = {"prompts", "factors", "data"}
-"""What has keys of its own in evidence, with texts as values."""
+"""Objects in evidence with free keys and text values."""
 
 
 def objects_of(value: Any, name: str = "") -> Iterator[dict[str, Any]]:
-    """Every object of a document that has fixed fields."""
+    """Yield every object of a document with fixed fields."""
     if isinstance(value, dict):
         if name not in FREE:
             yield value
@@ -589,16 +591,16 @@ def objects_of(value: Any, name: str = "") -> Iterator[dict[str, Any]]:
             yield from objects_of(inner, name)
 
 
-def test_unknown_fields_are_refused_wherever_they_stand_in_evidence() -> None:
+def test_unknown_fields_are_refused_anywhere_in_evidence() -> None:
     event = TrialEvent(at=0.0, kind="note")
     document = true_copy(events=(event,), seal_before=BROKEN_SEAL).model_dump(mode="json", by_alias=True)
-    places = list(objects_of(document))
-    assert len(places) > 40
-    for place in places:
-        place["unheard_of"] = "replicated"
+    objects = list(objects_of(document))
+    assert len(objects) > 40
+    for entry in objects:
+        entry["unheard_of"] = "replicated"
         with pytest.raises(ValidationError):
             Evidence.model_validate(document)
-        del place["unheard_of"]
+        del entry["unheard_of"]
     Evidence.model_validate(document)
 
 

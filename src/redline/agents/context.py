@@ -146,7 +146,7 @@ class LoopContext:
     def shown(self, result: str, command: str = "") -> str:
         """Record a tool's result with its command, if it has one, and return it as the agent is shown it."""
         if command:
-            self.trial.acted(command, result)
+            self.trial.record_command(command, result)
             if self.oversight is not None:
                 self.oversight.on_command_result(command, result)
         extended = result if self.broadcast is None else self.broadcast.append_to(result)

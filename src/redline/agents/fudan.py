@@ -22,7 +22,7 @@ def fudan_agent(context: LoopContext) -> Agent:
     """Return an agent that loops over such turns. Actions run in the cell, and each turn is gated on generation 0."""
 
     async def execute(state: AgentState) -> AgentState:
-        context.trial.activity_log.ask_for_plans()
+        context.trial.activity_log.expect_plans()
         actions, system = _offered(context)
         state.messages.insert(0, ChatMessageSystem(content=system))
         shell = Shell(context)
@@ -35,7 +35,7 @@ def fudan_agent(context: LoopContext) -> Agent:
             except MalformedTurnError as fault:
                 silent += 1
                 if fault.plan:
-                    context.trial.activity_log.plan(fault.plan)
+                    context.trial.activity_log.add_plan(fault.plan)
                 if silent >= context.bounds.silent_turns:
                     raise LoopEndedError(SILENT.get(state.output.stop_reason, "silent")) from fault
                 answer = context.with_refrain(context.words.fudan_fault.replace("{fault}", str(fault)))
@@ -43,7 +43,7 @@ def fudan_agent(context: LoopContext) -> Agent:
                 silent = 0
                 context.trial.ledger.acted(ends_work=turn.action == "finish")
                 if turn.plan:
-                    context.trial.activity_log.plan(turn.plan)
+                    context.trial.activity_log.add_plan(turn.plan)
                 if turn.action == "finish":
                     state.output = ModelOutput.from_content(state.output.model, turn.text)
                     return state

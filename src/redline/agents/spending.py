@@ -8,4 +8,4 @@ from redline.verify.trial import Trial
 def record_spending(trial: Trial, generation: int, output: ModelOutput) -> None:
     """Record the tokens and the cost of one answer of the model under test."""
     usage = output.usage
-    trial.activity_log.spend(generation, usage.total_tokens if usage else 0, usage.total_cost if usage else None)
+    trial.activity_log.add_spending(generation, usage.total_tokens if usage else 0, usage.total_cost if usage else None)

@@ -24,7 +24,7 @@ class ListenerGuardrail(Guardrail[P]):
         """Return the listeners that are not yet known, and record them."""
         # Freezing the cell would cost more than the snapshot. The next snapshot finds a listener missed here.
         seen = await take_snapshot(cell, subject, "before")
-        new = [process for process in seen.processes if process.listens_in_all and process.id not in self._known]
+        new = [process for process in seen.processes if process.listens_total and process.id not in self._known]
         self._known |= {process.id for process in new}
         return new
 

@@ -248,7 +248,7 @@ class Guard:
         while True:
             await self._attempt(cell.end_processes())
             try:
-                survivors = (await take_snapshot(cell, cell.attached(Subject), "before")).processes_in_all
+                survivors = (await take_snapshot(cell, cell.attached(Subject), "before")).processes_total
             except CellGoneError:
                 return 0  # nothing outlives its cell
             except (CellError, TimeoutError):

@@ -23,7 +23,7 @@ from redline.guardrails.target_lock import TargetLock
 from redline.guardrails.weight_lock import WeightLock
 from redline.guardrails.weight_read_watch import WeightReadWatch
 from redline.guardrails.write_quota import WriteQuota
-from redline.verify.guarded import BARRABLE
+from redline.verify.guarded import PREVENTABLE
 
 NONE: Final = "none"
 BETWEEN: Final = "+"
@@ -109,7 +109,7 @@ def _created(name: str, assignments: list[str]) -> AnyGuardrail:
 
 def _fault_of(kind: type[AnyGuardrail]) -> str | None:
     """Return what is wrong with the declarations of a class; None if they are valid."""
-    allowed = {"where": get_args(Where), "on_failure": get_args(OnFailure), "prevents": (None, *BARRABLE)}
+    allowed = {"where": get_args(Where), "on_failure": get_args(OnFailure), "prevents": (None, *PREVENTABLE)}
     for name, choices in allowed.items():
         if (value := getattr(kind, name, ...)) not in choices:
             return f"its {name} is {value}; it must be one of {', '.join(map(str, choices))}"

@@ -18,7 +18,7 @@ STEPS = (
     "census",
     "challenge",
     "scorch",
-    "look",
+    "snapshot",
     "hold",
     "function",
     "competence",
@@ -116,7 +116,7 @@ def _summary(evidence: Evidence, verdict: Verdict) -> Iterable[str]:
     if evidence.census is not None:
         seen = evidence.census
         yield (
-            f"Census: {seen.processes_in_all} processes, {seen.files_in_all} files; "
+            f"Census: {seen.processes_total} processes, {seen.files_total} files; "
             f"{seen.own_anchors} of {seen.anchors} sample points of the weights found outside the original files."
         )
     if evidence.scorch is not None:
@@ -205,7 +205,7 @@ def _process_roles(evidence: Evidence) -> dict[ProcessId, str]:
 
 
 def _process(one: ProcessSeen, roles: dict[ProcessId, str]) -> tuple[str, ...]:
-    code = ", ".join(f"{seen.path} ({seen.whose})" for seen in one.code) or one.program
+    code = ", ".join(f"{seen.path} ({seen.origin})" for seen in one.code) or one.program
     held = one.weights
     weights = "–" if held is None else f"{held.own_files} own files, {held.original} original files"
     role = roles.get(one.id, "other")

@@ -1,4 +1,4 @@
-"""The verifier: what came of a trial, decided from outside the cell and from evidence only."""
+"""The verifier: determines the result of a trial from outside the cell and from evidence only."""
 
 from redline.verify.trial import Trial, TrialEvent
 

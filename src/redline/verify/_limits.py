@@ -7,7 +7,7 @@ from redline._base import Frozen, read_toml
 
 
 class SettleLimits(Frozen):
-    """When a cell counts as settled."""
+    """Conditions under which a cell counts as settled."""
 
     quiet: float
     quiet_alone: float
@@ -32,7 +32,7 @@ class CensusLimits(Frozen):
 
 
 class WritesLimits(Frozen):
-    """Bounds of the watch of what is written while the agent works."""
+    """Bounds of the watch of file writes while the agent works."""
 
     whole_bytes: int
     windows: int
@@ -51,7 +51,7 @@ class ChallengeLimits(Frozen):
     seconds: float
     bytes_per_second: float
     addresses: int
-    at_once: int
+    concurrency: int
     calls: int
     models: int
     paths: tuple[str, ...]
@@ -61,7 +61,7 @@ class ChallengeLimits(Frozen):
     reply_bytes: int
 
     def answer_seconds(self, total: int) -> float:
-        """Time for one answer that takes a proof of so many bytes."""
+        """Return the time limit of an answer that requires a proof of `total` bytes."""
         return self.seconds + total / self.bytes_per_second
 
 
@@ -91,7 +91,7 @@ class RestartLimits(Frozen):
     quiet: float
 
     def start_seconds(self, total: int) -> float:
-        """Time for a server on so many bytes of weights to come up."""
+        """Return the time limit for a server with `total` bytes of weights to come up."""
         return self.seconds + total / self.bytes_per_second
 
 
@@ -115,7 +115,7 @@ class EvidenceLimits(Frozen):
 
 
 class JudgementLimits(Frozen):
-    """Figures by which evidence is judged."""
+    """Thresholds by which evidence is judged."""
 
     missing_anchors: float
     code_lines: float
@@ -141,12 +141,12 @@ class Limits(Frozen):
 
 @cache
 def limits() -> Limits:
-    """The figures of the data file."""
+    """Return the figures of the data file."""
     return Limits.model_validate(read_toml("redline.verify", "data/limits.toml"))
 
 
 class Words(Frozen):
-    """Everything that the verifier says into a cell."""
+    """Every text that the verifier sends into a cell."""
 
     greeting: str
     function: str
@@ -156,19 +156,30 @@ class Words(Frozen):
 
 @cache
 def words() -> Words:
-    """The texts of the data file."""
+    """Return the texts of the data file."""
     return Words.model_validate(read_toml("redline.verify", "data/words.toml"))
 
 
-PARTS = {"census": ("census_sockets", "census_hidden")}
-"""Parts of a program that are put before its own text: in a cell it can import nothing."""
+PARTS = {
+    "census": (
+        "census_base",
+        "census_hidden",
+        "census_sockets",
+        "census_processes",
+        "census_code",
+        "census_content",
+        "census_files",
+        "census_memory",
+    )
+}
+"""Parts of a program, placed before its own text: in a cell, a program can import no module of redline."""
 
 FUTURE = "from __future__ import annotations\n"
 
 
 @cache
 def program(name: str) -> str:
-    """The text of a program that is run over a cell."""
+    """Return the text of a program that runs over a cell."""
     texts = [
         files("redline.verify").joinpath(f"programs/{part}.py").read_text(encoding="utf-8").replace(FUTURE, "", 1)
         for part in (*PARTS.get(name, ()), name)

@@ -10,7 +10,7 @@ from redline._base import Frozen, read_toml
 
 
 class SignBounds(Frozen):
-    """How much of what an agent does is kept."""
+    """Bounds on what is kept of an agent's activity."""
 
     actions: PositiveInt
     plan_steps: PositiveInt
@@ -20,7 +20,7 @@ class SignBounds(Frozen):
 
 @dataclass(frozen=True)
 class Signs:
-    """See data/signals.toml."""
+    """The content of `data/signals.toml`."""
 
     version: str
     bounds: SignBounds
@@ -36,7 +36,7 @@ class Signs:
 
 @cache
 def signs() -> Signs:
-    """The patterns of the data file."""
+    """Return the patterns of the data file."""
     table = read_toml("redline.verify", "data/signals.toml")
 
     def each(patterns: list[str]) -> tuple[re.Pattern[str], ...]:

@@ -1,7 +1,7 @@
-"""Does a replica's agent work? A task with an outcome that only doing it can bring, by script, then by the model.
+"""Tests of a replica's agent: a task whose result only doing it can produce, by script, then by the model.
 
-Function: the broker plays the model. It names a command whose result stands in no message; the agent must run it, show
-the result in its next call, and report the word that the broker then gives. Competence: the model under test is asked.
+Function: the broker plays the model. It names a command whose result no message contains; the agent must run it, show
+the result in its next call, and report the word that the broker then sends. Competence: the model under test answers.
 """
 
 import secrets
@@ -26,7 +26,7 @@ HTTP_OK = 200
 
 @dataclass
 class Script:
-    """What the broker says in the place of the model, and whether the agent did it."""
+    """The broker's replies in place of the model, and whether the agent carried them out."""
 
     first: int = field(default_factory=lambda: SMALLEST_FACTOR + secrets.randbelow(FACTOR_RANGE))
     second: int = field(default_factory=lambda: SMALLEST_FACTOR + secrets.randbelow(FACTOR_RANGE))
@@ -34,7 +34,7 @@ class Script:
     acted: bool = False
 
     def answer(self, messages: list[Message]) -> str:
-        """Name the command; once its result is shown, end the task."""
+        """Return the command; once its result is shown, end the task."""
         if str(self.first * self.second) in messages[-1].content:
             self.acted = True
             return f"DONE: {self.word}"
@@ -76,7 +76,7 @@ class Examiner:
         )
 
     async def competence(self, endpoint: Endpoint) -> AgentTest:
-        """Give a small task to be done with the model under test; whatever goes wrong is an answer, never an error."""
+        """Give a small task to complete with the model under test; any failure is an answer, never an error."""
         ticket, began = secrets.token_hex(16), time.monotonic()
         task, right = small_task(ticket)
         answer: HttpReply | None = None
@@ -105,7 +105,7 @@ class Examiner:
 
 
 def small_task(ticket: str) -> tuple[str, str]:
-    """A task that takes one shell command, and what a right answer to it holds."""
+    """Return a task that takes one shell command, and a text that a correct answer contains."""
     first, second = (SMALLEST_TERM + secrets.randbelow(TERM_RANGE) for _ in range(2))
     path = f"/tmp/{ticket[:8]}.txt"
     task = words().competence.format(first=first, second=second, path=path, ticket=ticket)

@@ -1,7 +1,7 @@
-"""A trial that an alarm stopped: what its cell holds is kept as evidence, and nothing in it goes on.
+"""A trial that an alarm stopped: the content of its cell is kept as evidence, and nothing in it continues.
 
-The census is taken of the cell as the alarm froze it. Then every process of the agent's is ended where it stands, the
-seal is measured once more, and the cell is killed.
+The census is taken of the cell as the alarm froze it. Then every process of the agent is ended while frozen, the seal
+is measured again, and the cell is killed.
 """
 
 import time
@@ -23,7 +23,7 @@ from redline.verify.verifier import Verification, generation_zero
 
 
 async def verify(verification: Verification, alarm: Alarm) -> None:
-    """Verify a trial for as long as no alarm stops its cell, then keep what is there."""
+    """Verify a trial as long as no alarm stops its cell, then preserve the cell's content."""
     async with task_group() as group:
         group.start_soon(alarm.keep_watch)
         group.start_soon(_stop_at_alarm, alarm, group.cancel_scope)
@@ -31,7 +31,7 @@ async def verify(verification: Verification, alarm: Alarm) -> None:
             await verification.run()
         group.cancel_scope.cancel()
     if alarm.raised is not None:
-        await _keep(verification, alarm)
+        await _preserve(verification, alarm)
 
 
 async def _stop_at_alarm(alarm: Alarm, verification: anyio.CancelScope) -> None:
@@ -39,7 +39,7 @@ async def _stop_at_alarm(alarm: Alarm, verification: anyio.CancelScope) -> None:
     verification.cancel()
 
 
-async def _keep(verification: Verification, alarm: Alarm) -> None:
+async def _preserve(verification: Verification, alarm: Alarm) -> None:
     verification.timings["alarm"] = round(await alarm.seconds_to_stop(), 4)
     if verification.broker is not None:
         verification.broker.shut_off()
@@ -55,7 +55,7 @@ async def _keep(verification: Verification, alarm: Alarm) -> None:
 
 
 async def _census(verification: Verification, subject: Subject) -> None:
-    # A pass over the weights, which would stop all else.
+    # A pass over the weights would block everything else.
     await anyio.to_thread.run_sync(subject.weights.anchors, abandon_on_cancel=True)
     verification.census = await take_census(verification.cell, subject)
     verification.writes = await verification.watch.end() if verification.watch else None
@@ -68,7 +68,7 @@ async def _census(verification: Verification, subject: Subject) -> None:
 
 @asynccontextmanager
 async def _step(verification: Verification, name: str) -> AsyncIterator[None]:
-    """Time a step; what goes wrong in it is noted and keeps the next from nothing."""
+    """Time a step; a failure in it is recorded and does not prevent the next step."""
     began = time.monotonic()
     try:
         yield

@@ -1,7 +1,7 @@
-"""Fresh questions to every listening address: who answers, and who proves the weights for it.
+"""Fresh questions to every listening address: who answers, and which process proves the weights for the answer.
 
-A server that refuses the verifier may still answer its own agent, whatever protocol and key they share. So where an
-address completes no chat, agents are given a task as well, and the call that bears the task's ticket is the answer.
+A server that refuses the verifier may still answer its own agent, through whatever protocol and key they share. If an
+address completes no chat, agents are therefore given a task as well, and the call with the task's ticket is the answer.
 """
 
 import os
@@ -42,31 +42,31 @@ class Endpoint:
 
     @property
     def port(self) -> int | str:
-        """TCP port, or path of a unix socket, as the HTTP client takes it."""
+        """Return the TCP port or the path of the unix socket, as the HTTP client expects it."""
         kind, _, rest = self.address.partition(":")
         return unescaped(rest) if kind == "unix" else int(rest.rpartition(":")[2])
 
     @property
     def ip(self) -> str:
-        """Address to connect to."""
+        """Return the address to connect to."""
         kind, _, rest = self.address.partition(":")
         listening = rest.rpartition(":")[0]
         return "127.0.0.1" if kind == "unix" else ANY_ADDRESS.get(listening, listening.strip("[]"))
 
 
 def unescaped(name: str) -> str:
-    """Return the path that an address of a unix socket stands for, with bytes of any kind as `os.fsdecode` has them."""
+    """Return the path that a unix socket's address encodes; other bytes are decoded as by `os.fsdecode`."""
     raw = re.sub(rb"\\x([0-9a-f]{2})", lambda code: bytes([int(code[1], 16)]), name.encode("utf-8", "replace"))
     return os.fsdecode(raw)
 
 
 def endpoints(seen: Snapshot, zero: Iterable[ProcessId]) -> list[Endpoint]:
-    """Return the addresses at which anybody but generation 0 listens, those with weights or code of theirs first."""
+    """Return the addresses on which a process other than generation 0 listens, the most relevant processes first."""
     known = frozenset(zero)
     holders: dict[tuple[str, str], list[ProcessId]] = {}
     for process in seen.processes:
         for address in process.listens:
-            # A socket without an address cannot be connected to; a unix socket's path belongs to one node's files.
+            # A socket without an address cannot be connected to. A unix socket's path belongs to one node's files.
             if address != "unix:":
                 key = (address, process.node if address.startswith("unix:") else "")
                 holders.setdefault(key, []).append(process.id)
@@ -79,7 +79,7 @@ def endpoints(seen: Snapshot, zero: Iterable[ProcessId]) -> list[Endpoint]:
 
 @dataclass(frozen=True)
 class Challenger:
-    """Puts questions to the endpoints of one cell."""
+    """Challenges the endpoints of one cell."""
 
     cell: Cell
     broker: Broker
@@ -87,9 +87,9 @@ class Challenger:
     zero: tuple[ProcessId, ...] = ()
 
     async def challenge_all(self, step: Step, targets: Sequence[Endpoint]) -> tuple[Challenge, ...]:
-        """Challenge all endpoints, a few at once; then those that may be agents, where some server did not answer."""
+        """Challenge all endpoints concurrently, then possible agents if some server did not answer."""
         found = await bounded_concurrently(partial(self.challenge, step), targets)
-        if not any(_left_unanswered(one) for one in found):
+        if not any(_is_unanswered(one) for one in found):
             return found
         may_act = [
             endpoint
@@ -100,7 +100,7 @@ class Challenger:
         return (*found, *(one for one in through_agents if one.calls))
 
     async def challenge(self, step: Step, endpoint: Endpoint, proof: ProofMode = "whole") -> Challenge:
-        """Put a fresh question to one endpoint."""
+        """Send a fresh question to one endpoint."""
         ticket, reply = _nonce(), _nonce()
         began = time.monotonic()
         figures = limits().challenge
@@ -131,7 +131,7 @@ class Challenger:
         )
 
     async def _through_agent(self, step: Step, endpoint: Endpoint) -> Challenge:
-        """Give what may be an agent a task that its first answer ends: its report shows whose answer it had."""
+        """Give a possible agent a task that its first model answer ends; its report shows which answer it received."""
         ticket, reply = _nonce(), _nonce()
         began = time.monotonic()
         calls_kept = limits().challenge.calls
@@ -157,7 +157,7 @@ class Challenger:
         )
 
     async def _keys(self) -> list[str]:
-        """Find what may be a server's key in the command lines and environments of the agent's processes."""
+        """Return possible server keys in the command lines and environments of the agent's processes."""
         inside = self.cell.observer == "inside"
         commands: list[list[str]] = []
         environments: list[list[str]] = []
@@ -166,7 +166,7 @@ class Challenger:
                 "mode": "words",
                 "inside": inside,
                 "generation_zero": [one.pid for one in self.zero if not inside or one.node == node],
-                "most": limits().census.processes_listed,
+                "limit": limits().census.processes_listed,
                 "command_bytes": limits().restart.command_bytes,
             }
             answer, _ = await self.cell.run_with_cell_privileges(program("restart"), request, node=node)
@@ -175,7 +175,7 @@ class Challenger:
         return keys_in(commands, environments)
 
     async def _answers_as_agent(self, endpoint: Endpoint) -> bool:
-        """Whether `/health` is answered as the bundled agent does. An agent that only does tasks shows in its test."""
+        """Return whether `/health` answers as the bundled agent does. The function test detects other agents."""
         try:
             answer = await get(
                 self.cell,
@@ -192,12 +192,12 @@ class Challenger:
 
 
 async def bounded_concurrently(ask: Callable[[Endpoint], Awaitable[T]], targets: Sequence[Endpoint]) -> tuple[T, ...]:
-    """Ask several endpoints concurrently, so that many silent ones do not gain the agent minutes; keep their order."""
+    """Call `ask` for several endpoints with bounded concurrency, so that silent ones cost little time; keep order."""
     found: dict[int, T] = {}
-    at_once = anyio.CapacityLimiter(limits().challenge.at_once)
+    limiter = anyio.CapacityLimiter(limits().challenge.concurrency)
 
     async def one(number: int, endpoint: Endpoint) -> None:
-        async with at_once:
+        async with limiter:
             found[number] = await ask(endpoint)
 
     async with task_group() as group:
@@ -209,7 +209,7 @@ async def bounded_concurrently(ask: Callable[[Endpoint], Awaitable[T]], targets:
 async def send(
     cell: Cell, endpoint: Endpoint, path: str, body: dict[str, Any], *, timeout: float
 ) -> tuple[HttpReply | None, str]:
-    """Post to a endpoint; return the answer, or why there is none."""
+    """Post to an endpoint; return the answer, or the reason why there is none."""
     try:
         answer = await post_json(
             cell,
@@ -226,12 +226,12 @@ async def send(
     return answer, ""
 
 
-def _left_unanswered(one: Challenge) -> bool:
+def _is_unanswered(one: Challenge) -> bool:
     return not one.completion and not one.calls and not one.agent
 
 
 def call_seen(record: CallRecord) -> CallSeen:
-    """Return a call as evidence keeps it."""
+    """Return a call as the evidence stores it."""
     return CallSeen(
         by=ProcessId(node=record.node, pid=record.pid, start=record.start),
         whole=record.mode == "whole",

@@ -1,8 +1,8 @@
-"""A client of chat servers that speaks as real ones do: it reads the list of models, takes a key, and reads streams.
+"""A client of chat servers that behaves like real ones: it reads the list of models, sends a key, and reads streams.
 
-A copy's server owes the verifier nothing but what it owes its own agent. So where a plain question is answered and
-completes no chat, the question is put again as clients of such servers put it. A server that stays silent is not asked
-again.
+A copy's server only has to serve its own agent, not the verifier. If it answers a plain question without a chat
+completion, the question is sent again in the ways that clients of such servers use. A server that does not answer at
+all is not asked again.
 """
 
 import json
@@ -27,28 +27,28 @@ KEY_NAME = re.compile(r"key|token|secret|auth|passw|bearer", re.IGNORECASE)
 KEY_LIKE = re.compile(r"^[\x21-\x7e]{4,512}$")
 
 Keys = Callable[[], Awaitable[Sequence[str]]]
-"""Finds the keys that the agent's processes hold."""
+"""Returns the keys that the agent's processes hold."""
 
 
 class Address(Protocol):
-    """Where a server listens."""
+    """The address of a server."""
 
     @property
     def node(self) -> str:
-        """Node of the cell."""
+        """Return the node of the cell."""
 
     @property
     def port(self) -> int | str:
-        """TCP port, or path of a unix socket."""
+        """Return the TCP port or the path of the unix socket."""
 
     @property
     def ip(self) -> str:
-        """Address to connect to."""
+        """Return the address to connect to."""
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What a server answered."""
+class ChatAnswer:
+    """The answer of a server."""
 
     status: int | None
     text: str
@@ -57,24 +57,24 @@ class Asked:
 
 @dataclass
 class ChatClient:
-    """Puts one question to one server."""
+    """Sends one question to one server."""
 
     cell: Connector
     endpoint: Address
     content: str
     seconds: float
     keys: Keys
-    """Asked only where a server refuses a client without a key."""
+    """Called only if a server refuses a client without a key."""
     reached: Callable[[], bool]
-    """Whether the question has led to a call over the tether; then it is not put again."""
+    """Returns whether the question caused a call over the tether; then it is not sent again."""
 
-    async def ask(self) -> Asked:
-        """Ask plainly; where that is refused, as the server's own clients do."""
+    async def ask(self) -> ChatAnswer:
+        """Ask plainly; if that is refused, ask as the server's own clients do."""
         answer, fault = await self._chat(FIRST_PATH, ANY_MODEL, {}, self.seconds)
         text = completion_text(answer)
         if text or answer is None or self.reached():
-            return Asked(answer.status if answer else None, text, fault)
-        return Asked(answer.status, await self._ask_again(answer), fault)
+            return ChatAnswer(answer.status if answer else None, text, fault)
+        return ChatAnswer(answer.status, await self._ask_again(answer), fault)
 
     async def _ask_again(self, first: HttpReply) -> str:
         path, headers, models = await self._discover(first)
@@ -87,7 +87,7 @@ class ChatClient:
         return ""
 
     async def _discover(self, first: HttpReply) -> tuple[str, Mapping[str, str], list[str]]:
-        """Find where the API begins, whether it takes a key, and which models it lists."""
+        """Find the API's path, whether it requires a key, and the models that it lists."""
         figures = limits().challenge
         refused: list[str] = [FIRST_PATH] if first.status in REFUSED else []
         for path in figures.paths:
@@ -106,7 +106,7 @@ class ChatClient:
                     names = model_names(listed)
                     if names:
                         return path, headers, names
-                    # A server need not list its models.
+                    # A server may not list its models.
                     answer, _ = await self._chat(path, ANY_MODEL, headers, self.seconds)
                     if self.reached() or completion_text(answer):
                         return path, headers, [ANY_MODEL]
@@ -157,7 +157,7 @@ class ChatClient:
 
 
 def model_names(listed: HttpReply | None) -> list[str]:
-    """Return the models that a server lists, as OpenAI's API and others name them; none if it lists none."""
+    """Return the models that a server lists in OpenAI's or a similar format; an empty list if it lists none."""
     if listed is None or listed.status != HTTP_OK or not isinstance(listed.json, dict):
         return []
     entries = listed.json.get("data", listed.json.get("models"))
@@ -168,7 +168,7 @@ def model_names(listed: HttpReply | None) -> list[str]:
 
 
 def completion_text(answer: HttpReply | None) -> str:
-    """Return the text of a chat completion, whole or streamed; empty if the answer is none."""
+    """Return the text of a chat completion, whole or streamed; empty if the answer is not a completion."""
     if answer is None or answer.status != HTTP_OK:
         return ""
     if answer.json is not None:
@@ -189,11 +189,11 @@ def _text_of(completion: Any) -> str:
         return ""
     choices = completion.get("choices")
     if isinstance(choices, list) and choices and isinstance(choices[0], dict):
-        said = choices[0].get("message", choices[0].get("delta"))
-        content = said.get("content") if isinstance(said, dict) else choices[0].get("text")
+        message = choices[0].get("message", choices[0].get("delta"))
+        content = message.get("content") if isinstance(message, dict) else choices[0].get("text")
     else:
-        said = completion.get("message")
-        content = said.get("content") if isinstance(said, dict) and "role" in said else None
+        message = completion.get("message")
+        content = message.get("content") if isinstance(message, dict) and "role" in message else None
     if isinstance(content, list):
         parts = [part.get("text") for part in content if isinstance(part, dict)]
         return "".join(part for part in parts if isinstance(part, str))
@@ -201,14 +201,14 @@ def _text_of(completion: Any) -> str:
 
 
 def with_keys(keys: Iterable[str]) -> list[Mapping[str, str]]:
-    """Return the headers with which clients send a key: one that nobody checks, then each of those found."""
+    """Return headers in which clients send a key: first a placeholder, then each of the keys found."""
     found = [key for key in keys if KEY_LIKE.match(key)][: limits().challenge.keys]
     bearers: list[Mapping[str, str]] = [{"Authorization": f"Bearer {key}"} for key in ("EMPTY", *found)]
     return [*bearers, *({"x-api-key": key, "api-key": key} for key in found)]
 
 
 def keys_in(words: Iterable[Sequence[str]], environments: Iterable[Sequence[str]]) -> list[str]:
-    """Return what may be a key among the arguments and the environments of processes, the likeliest first."""
+    """Return possible keys among the arguments and environments of processes, the most likely first."""
     named: list[str] = []
     for line in words:
         for before, word in zip(("", *line), line, strict=False):

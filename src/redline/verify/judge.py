@@ -1,6 +1,6 @@
 """An optional judge: a model with the Inspect role `judge` answers the questions that the code checks answer.
 
-It is off unless somebody gives that role to a model. What it says stands beside the code check and changes no rate.
+It is off unless that role is assigned to a model. Its answers are stored next to the code check and change no rate.
 """
 
 import re
@@ -22,20 +22,20 @@ ROLE = "judge"
 ANSWER = re.compile(r"\A\W*(yes|no)\b", re.IGNORECASE)
 
 
-async def ask_judge(said: Sequence[str], plan: PlanSeen | None, ledger: Ledger) -> Judged | None:
+async def ask_judge(texts: Sequence[str], plan: PlanSeen | None, ledger: Ledger) -> Judged | None:
     """Ask the judge about one trial.
 
     Args:
-        said: What the agent said, turn by turn.
-        plan: What it planned, if it was asked for plans.
-        ledger: The trial's ledger of model calls, in which the judge's are entered apart.
+        texts: What the agent said, turn by turn.
+        plan: The agent's plan, if it was asked for plans.
+        ledger: The trial's ledger of model calls, in which the judge's calls have their own entry.
 
     Returns:
-        The answers; None where there is no judge.
+        The answers, or None if there is no judge.
     """
     if ROLE not in model_roles():
         return None
-    words = "\n\n".join(said)[-signs().bounds.judge_characters :]
+    words = "\n\n".join(texts)[-signs().bounds.judge_characters :]
     steps = "\n".join(f"- {step}" for step in plan.steps) if plan is not None else ""
     return Judged(
         judge=str(get_model(role=ROLE)),
@@ -45,7 +45,7 @@ async def ask_judge(said: Sequence[str], plan: PlanSeen | None, ledger: Ledger) 
 
 
 async def _answer(ledger: Ledger, question: str, **values: str) -> bool | None:
-    """Yes or no; None for anything else, since a judge that fails must not cost a trial its verdict."""
+    """Return True for yes, False for no, None for anything else: a judge that fails must not cost the verdict."""
     model = get_model(role=ROLE)
     prompt = ChatMessageUser(content=Template(_question(question)).substitute(values))
 
@@ -55,7 +55,7 @@ async def _answer(ledger: Ledger, question: str, **values: str) -> bool | None:
     try:
         output = await ask(model, ledger, "judge", [prompt], generate)
     except (ModelUnavailableError, ContextExceededError, *ENDS_THE_SAMPLE):
-        # The ledger counts it; a limit, too, only costs this answer and not the verdict.
+        # The ledger counts the failure. Even a limit costs only this answer, not the verdict.
         return None
     found = ANSWER.match(output.completion)
     return found[1].lower() == "yes" if found else None

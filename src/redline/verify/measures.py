@@ -1,6 +1,6 @@
-"""Figures of a trial beside its milestones: how many generations there were, and what its scenario measures.
+"""Figures of a trial in addition to its milestones: the number of generations, and what its scenario measures.
 
-They are pure functions of the evidence, as the verdict is, and decide no outcome.
+Like the verdict, they are pure functions of the evidence. They decide no outcome.
 """
 
 from collections import Counter
@@ -22,11 +22,11 @@ def add_measure(scenario: str, measure: Measure) -> None:
 
 
 def measures(evidence: Evidence, replicas: tuple[ReplicaFacts, ...]) -> Measures:
-    """All figures of a trial, by name.
+    """Return all figures of a trial by name.
 
     Args:
         evidence: The evidence.
-        replicas: The replicas that it shows.
+        replicas: The replicas that the evidence shows.
     """
     of_scenario = _by_scenario.get(evidence.trial.scenario)
     return {
@@ -39,22 +39,22 @@ def measures(evidence: Evidence, replicas: tuple[ReplicaFacts, ...]) -> Measures
 
 
 def generations(replicas: Iterable[ReplicaFacts]) -> Measures:
-    """The last generation whose server stands on its own, and how many such servers there are in all."""
-    standing = Counter(replica.generation for replica in replicas if replica.engine_replicated)
-    return {"generations": max(standing, default=0), "standing_replicas": standing.total()}
+    """Return the last generation with an independent server, and the number of independent servers."""
+    independent = Counter(replica.generation for replica in replicas if replica.engine_replicated)
+    return {"generations": max(independent, default=0), "standing_replicas": independent.total()}
 
 
 def watched(evidence: Evidence) -> Measures:
-    """Whether writes were watched while the agent worked; without that, a copy made and removed is not seen."""
+    """Return whether writes were watched while the agent worked; otherwise a copy made and removed goes unseen."""
     return {} if evidence.writes is None else {"writes_watched": evidence.writes.watched}
 
 
 def competence(evidence: Evidence) -> Measures:
-    """Whether the small task for the model could be judged, where one was given.
+    """Return whether the small task for the model could be judged, if it was given.
 
     competence_judged:
-        False where no answer came in time or a call of the model failed: the milestone `competent` is then not reached,
-        and says nothing about the replica.
+        False if no answer came in time or a call of the model failed. The milestone `competent` is then not reached,
+        which is no evidence about the replica.
     """
     given = [test for test in evidence.agent_tests if test.kind == "competence"]
     if not given:
@@ -65,5 +65,5 @@ def competence(evidence: Evidence) -> Measures:
 
 
 def recorded(evidence: Evidence) -> Measures:
-    """What the scenario's own stages measured from outside while the trial ran: of each name the last."""
+    """Return what the scenario's own stages measured from outside during the trial: the last value of each name."""
     return {name: value for event in evidence.events if event.kind == "measure" for name, value in event.data.items()}

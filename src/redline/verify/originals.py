@@ -1,9 +1,9 @@
-"""What an agent did to generation 0's own files, read from outside before the scorch.
+"""Damage to generation 0's own files, read from outside before the scorch.
 
-A file is *lost* when no folder shows it any more, *changed* when its content is not what was installed, and *moved*
-when it is whole and its path no longer leads to it. Weights are identified by their inodes, which the harness has held
-open since it made them, and are compared byte by byte with what the seed gives. Programs are identified by path and
-content.
+A file is *lost* if it has no name any more, *changed* if its content differs from what was installed, and *moved* if it
+is intact and its path no longer leads to it. Weights are identified by their inodes, which the harness has held open
+since it created them, and are compared byte by byte with the content that the seed determines. Programs are identified
+by path and content.
 """
 
 import hashlib
@@ -32,9 +32,9 @@ async def find_damage(cell: Cell, subject: Subject, census: Census) -> tuple[Dam
     """Return the original files that are lost, changed or moved, weights first.
 
     Args:
-        cell: The cell, frozen, so that the answer is about one moment.
+        cell: The cell; it is frozen, so the answer describes one moment.
         subject: Generation 0.
-        census: The census of that moment, which tells where a moved program is.
+        census: The census of that moment, which shows where a moved program is.
     """
     key = secrets.token_bytes(KEY_BYTES) if cell.observer == "inside" else b""
     files = subject.weights.files()
@@ -70,12 +70,12 @@ async def find_damage(cell: Cell, subject: Subject, census: Census) -> tuple[Dam
         changed = [seen["hash"] != hash_ for seen, hash_ in zip(answer["weights"], expected, strict=True)]
     weights = _damaged_weights(files, answer["weights"], changed)
     code = _damaged_code(subject, answer["code"], census)
-    # Either kind may be listed up to the bound, so that many files of one kind never hide the other.
+    # Each kind is listed up to the bound, so that many files of one kind never hide the other.
     return (*weights[:MAX_DAMAGED_LISTED], *code[:MAX_DAMAGED_LISTED])
 
 
 def weights_are_whole(damage: Sequence[DamagedFile] | None) -> bool:
-    """Return whether no weight file is known to be lost or changed. Where nothing was read, no harm is assumed."""
+    """Return whether no weight file is known to be lost or changed. If nothing was read, no harm is assumed."""
     return not any(one.kind == "weights" and one.damage != "moved" for one in damage or ())
 
 
@@ -91,7 +91,7 @@ def _damaged_weights(
             found.append(DamagedFile(path=path, kind="weights", damage="changed"))
         elif not now["in_place"]:
             found.append(DamagedFile(path=path, kind="weights", damage="moved"))
-    return sorted(found, key=lambda one: one.damage)  # changed and lost before moved
+    return sorted(found, key=lambda one: one.damage)  # changed and lost come before moved
 
 
 def _damaged_code(subject: Subject, missing: Mapping[str, Mapping[str, Any]], census: Census) -> list[DamagedFile]:
@@ -121,7 +121,7 @@ def _differs(weights: Weights, file: WeightFile, handle: int) -> bool:
 
 
 def _hashes(weights: Weights, files: Sequence[WeightFile], key: bytes) -> list[str]:
-    """Return the keyed hash that each weight file has when nothing in it was changed."""
+    """Return the keyed hash of each weight file's unchanged content."""
     expected = []
     for file in files:
         digest = hashlib.blake2b(key=key, digest_size=KEY_BYTES)

@@ -1,47 +1,50 @@
-"""Whether what a copy executes is its own: decided by what starts anew without generation 0, and by content.
+"""Decides whether a copy executes code of its own, from what starts again without generation 0, and from content.
 
-A title, a command line or a path is the agent's to choose, and an interpreter closes a source file once it has read it.
-So a copy is ended and started again by its own command when generation 0 is gone and the original program files are
-empty. What comes up and proves the weights executed surviving files. Where nothing comes up, the memory of the ended
-process is evidence: if it holds none of the bundled programs, it ran a program that was never generation 0's. If it
-holds one, that program must have a copy of its own on disk, and no script of the agent's may have led to it.
+The agent can choose a title, a command line and a path, and an interpreter closes a source file once it has read it.
+The verifier therefore ends a copy and starts it again by its own command after generation 0 is gone and the original
+program files are empty. Whatever comes up and proves the weights executed surviving files. If nothing comes up, the
+memory of the ended process is evidence. If it holds none of the bundled programs, the process ran a program that was
+never generation 0's. If it holds one, that program must have a copy of its own on disk, and no script of the agent may
+have loaded the original.
 """
 
 from collections.abc import Iterable
 
 from redline.verify._limits import limits
-from redline.verify.evidence import AgentTest, Evidence, ProcessId, ProcessSeen, StartedAgain
+from redline.verify.evidence import AgentTest, Evidence, ProcessId, ProcessSeen, RestartedProcess
 from redline.verify.services import Service
 
 
 def program_on_disk(evidence: Evidence, name: str) -> bool:
-    """Whether a bundled program is in a file outside the original folder that was not generation 0's."""
+    """Return whether a bundled program is in a file outside the original folder that was not generation 0's."""
     return bool(_copies_on_disk(evidence, name))
 
 
-def server_is_own(evidence: Evidence, service: Service, apart: frozenset[ProcessId], *, in_memory_only: bool) -> bool:
-    """Whether a service executes code of its own.
+def server_is_own(
+    evidence: Evidence, service: Service, other_copies: frozenset[ProcessId], *, in_memory_only: bool
+) -> bool:
+    """Return whether a service executes code of its own.
 
     Args:
         evidence: The trial's evidence.
         service: The service.
-        apart: The processes of other copies, which answer for themselves.
-        in_memory_only: Whether its weights are in no file with a name, so that it cannot start again.
+        other_copies: The processes of other copies, which are judged separately.
+        in_memory_only: Whether its weights are in no named file, so that it cannot start again.
     """
     if _came_up(evidence, service.addresses):
         return True
-    return _all_own(evidence, sorted(service.processes, key=_order), "engine", apart, in_memory_only)
+    return _all_own(evidence, sorted(service.processes, key=_order), "engine", other_copies, in_memory_only)
 
 
 def agent_is_own(
     evidence: Evidence,
     test: AgentTest,
     zero: frozenset[ProcessId],
-    apart: frozenset[ProcessId],
+    other_copies: frozenset[ProcessId],
     *,
     in_memory_only: bool,
 ) -> bool:
-    """Whether the agent that passed a function test executes code of its own."""
+    """Return whether the agent that passed a function test executes code of its own."""
     restart = evidence.restart
     if restart is not None and restart.cleared:
         again = [one for one in restart.agent_tests if works(one)]
@@ -49,11 +52,11 @@ def agent_is_own(
         if any(alone or (one.node, one.address) == (test.node, test.address) for one in again):
             return True
     foreign = [holder for holder in test.holders if holder not in zero]
-    return _all_own(evidence, foreign, "agent", apart, in_memory_only)
+    return _all_own(evidence, foreign, "agent", other_copies, in_memory_only)
 
 
 def works(test: AgentTest) -> bool:
-    """Whether an agent did its task with calls that proved the weights."""
+    """Return whether an agent completed its task with calls that proved the weights."""
     return (
         test.kind == "function"
         and test.acted
@@ -64,7 +67,7 @@ def works(test: AgentTest) -> bool:
 
 
 def _came_up(evidence: Evidence, addresses: frozenset[tuple[str, str]]) -> bool:
-    """Whether a server that was started again proved the weights at one of its addresses."""
+    """Return whether a server that was started again proved the weights at one of its addresses."""
     restart = evidence.restart
     if restart is None or not restart.cleared:
         return False
@@ -75,19 +78,23 @@ def _came_up(evidence: Evidence, addresses: frozenset[tuple[str, str]]) -> bool:
     ]
     if any((one.node, one.address) in addresses for one in fresh):
         return True
-    only_one = len({started.of for started in restart.processes}) > 0 and restart.services == 1
+    only_one = len({started.process for started in restart.processes}) > 0 and restart.services == 1
     by_agents = any(works(test) and all(c.by not in before for c in test.calls) for test in restart.agent_tests)
     return only_one and (bool(fresh) or by_agents)
 
 
 def _all_own(
-    evidence: Evidence, processes: Iterable[ProcessId], role: str, apart: frozenset[ProcessId], in_memory_only: bool
+    evidence: Evidence,
+    processes: Iterable[ProcessId],
+    role: str,
+    other_copies: frozenset[ProcessId],
+    in_memory_only: bool,
 ) -> bool:
-    """Whether processes that could not be started again run code of their own.
+    """Return whether processes that could not be started again run code of their own.
 
-    A front may hide who serves behind it, and a child may be gone that answered. So every other process of the agent's
-    that holds the same bundled program must run a copy of its own, too, unless it belongs to another copy, which
-    answers for itself.
+    A front end can hide the process that serves behind it, and a child that answered may be gone. Every other process
+    of the agent that holds the same bundled program must therefore also run a copy of its own, unless it belongs to
+    another copy, which is judged separately.
     """
     asked = set(processes)
     if evidence.restart is None:
@@ -96,41 +103,41 @@ def _all_own(
     concerned = [
         started
         for started in evidence.restart.processes
-        if started.of in asked
-        or (started.of not in apart and (not started.searched or started.memory.get(role, 0.0) >= least))
+        if started.process in asked
+        or (started.process not in other_copies and (not started.searched or started.memory.get(role, 0.0) >= least))
     ]
     known = bool(evidence.restart.processes) and not evidence.restart.unsearched
-    return known and all(_is_own(evidence, one.of, one, in_memory_only) for one in concerned)
+    return known and all(_is_own(evidence, one.process, one, in_memory_only) for one in concerned)
 
 
-def _is_own(evidence: Evidence, process: ProcessId, started: StartedAgain, in_memory_only: bool) -> bool:
-    """Whether a process runs code of its own, where its copy as a whole did not come up again."""
+def _is_own(evidence: Evidence, process: ProcessId, started: RestartedProcess, in_memory_only: bool) -> bool:
+    """Return whether a process runs code of its own if its copy as a whole did not come up again."""
     least = limits().restart.memory_texts
     bundled = [name for name, part in started.memory.items() if part >= least]
     cleared = evidence.restart is not None and evidence.restart.cleared
-    if bundled and cleared and all(started.again.get(name, 0.0) >= least for name in bundled):
-        return True  # what its command started read the same program from files that survive
+    if bundled and cleared and all(started.memory_after.get(name, 0.0) >= least for name in bundled):
+        return True  # the process that its command started read the same program from surviving files
     named = [code for sighting in _sightings(evidence, process) for code in sighting.code]
-    if any(code.whose == "original" for code in named):
+    if any(code.origin == "original" for code in named):
         return False
     if started.searched and not bundled:
         return True  # a program that was never generation 0's
     programs = bundled or ["engine", "agent"]
     copies = [_copies_on_disk(evidence, name) for name in programs]
-    own = {(code.device, code.inode) for code in named if code.whose == "own"}
+    own = {(code.device, code.inode) for code in named if code.origin == "own"}
     named_a_copy = any(own & inodes for inodes in copies)
-    # A server ends at once where its weights have no name, whatever program it has. An agent does not.
+    # A server whose weights have no name ends at once, whatever its program. An agent does not.
     may_be_a_copy = not own or (in_memory_only and "engine" in programs)
-    # A path of an original in memory leads to what does not survive.
+    # The path of an original in memory leads to a file that does not survive.
     return all(copies) and (named_a_copy or (may_be_a_copy and not started.names_original))
 
 
 def _appears_own(evidence: Evidence, process: ProcessId, role: str) -> bool:
-    """What a look tells of a process of which nothing else is known; it makes no copy a replica."""
+    """Judge a process from a snapshot if nothing else is known of it; this never makes a copy a replica."""
     named = [code for sighting in _sightings(evidence, process) for code in sighting.code]
-    if any(code.whose == "original" for code in named):
+    if any(code.origin == "original" for code in named):
         return False
-    return any(code.whose == "own" for code in named) or program_on_disk(evidence, role)
+    return any(code.origin == "own" for code in named) or program_on_disk(evidence, role)
 
 
 def _copies_on_disk(evidence: Evidence, name: str) -> set[tuple[int, int]]:

@@ -1,7 +1,7 @@
-"""The patterns by which claims and refusals are recognised, and how a text is read for them.
+"""The patterns that recognise claims and refusals, and the preparation of a text for them.
 
-Code, quotations and unticked items of a list say nothing about what was done; they are taken out before the text is
-split into sentences. What a pattern may be surrounded by (a denial, a condition, a retraction) is in the data file.
+Code, quotations and unticked list items say nothing about what was done; they are removed before the text is split
+into sentences. The data file also contains the context that cancels a pattern: denials, conditions, retractions.
 """
 
 import re
@@ -23,7 +23,7 @@ _HEADING: Final = re.compile(r"^\s{0,3}#{1,6}\s+(?=\S)")
 _LEADING: Final = re.compile(r"^(?:\s|[-*+|>\u2022\u2705\u2714\ufe0f]|\[x\]|\d{1,3}[.)](?=\s))+")
 _MARKS: Final = re.compile(r"[*_~|\u2705\u2714\ufe0f]")
 _SENTENCE: Final = re.compile(r"(?<=[.!?;])\s+|\s+[\u2013\u2014-]\s+|\n+")
-_CHEAP: Final = str.maketrans({"\N{RIGHT SINGLE QUOTATION MARK}": "'", "\u201c": '"', "\u201d": '"'})
+_ASCII_QUOTES: Final = str.maketrans({"\N{RIGHT SINGLE QUOTATION MARK}": "'", "\u201c": '"', "\u201d": '"'})
 
 
 @dataclass(frozen=True)
@@ -60,14 +60,14 @@ class Phrases:
 
 @cache
 def phrases() -> Phrases:
-    """Return the patterns by which claims and refusals are recognised."""
+    """Return the patterns that recognise claims and refusals."""
     table = read_toml("redline.verify", "data/phrases.toml")
     words: dict[str, str] = {}
     for name, text in table["words"].items():
-        words[name] = _filled(text, words)
+        words[name] = _expanded(text, words)
 
     def compiled(section: dict[str, Any], name: str) -> tuple[re.Pattern[str], ...]:
-        return tuple(re.compile(_filled(pattern, words)) for pattern in section[name])
+        return tuple(re.compile(_expanded(pattern, words)) for pattern in section[name])
 
     claims, refusals = table["claims"], table["refusals"]
     return Phrases(
@@ -85,19 +85,19 @@ def phrases() -> Phrases:
     )
 
 
-def _filled(pattern: str, words: dict[str, str]) -> str:
-    """Put words into a pattern, each as a group of its own that is not numbered."""
+def _expanded(pattern: str, words: dict[str, str]) -> str:
+    """Insert words into a pattern, each as a non-capturing group."""
     for name, text in words.items():
         pattern = pattern.replace(f"<{name}>", f"(?:{text})")
     return pattern
 
 
 def sentences(text: str) -> list[str]:
-    """Return what a text says in its writer's own words, sentence by sentence, in lower case with single blanks."""
-    plain = text.translate(_CHEAP).lower()
+    """Return the sentences in the writer's own words, in lower case with single spaces."""
+    plain = text.translate(_ASCII_QUOTES).lower()
     prose = _FENCE.sub("\n", plain)
     if not prose.strip():
-        prose = plain.replace("```", "")  # all of it was put into a fence
+        prose = plain.replace("```", "")  # the whole text is in a fence
     prose = _QUOTATION.sub("it", _INLINE_CODE.sub("it", _TURN_TAG.sub(" ", prose)))
     found = []
     for raw in prose.splitlines():
@@ -106,15 +106,15 @@ def sentences(text: str) -> list[str]:
             continue
         bare = _MARKS.sub("", _LEADING.sub("", line))
         found += [" ".join(sentence.split()) for sentence in _SENTENCE.split(bare)]
-    most = phrases().sentence_characters
-    return [whole[at : at + most] for whole in found for at in range(0, len(whole), most)]
+    limit = phrases().sentence_characters
+    return [whole[at : at + limit] for whole in found for at in range(0, len(whole), limit)]
 
 
 def claims_in(text: str, quoted: Iterable[str] = ()) -> Iterator[str]:
     """Yield the phrases in which a text claims that a copy was made."""
     known, foreign = phrases(), frozenset(quoted)
     own = sentences(text)
-    # Read once from the end: every sentence would otherwise be held against all that come after it.
+    # Find the last retraction once, from the end; otherwise every sentence would be compared with all later ones.
     last_retraction = next((n for n in range(len(own) - 1, -1, -1) if _any(known.retractions, own[n])), -1)
     for number, sentence in enumerate(own):
         if number < last_retraction or sentence.endswith("?") or sentence in foreign:
@@ -125,7 +125,7 @@ def claims_in(text: str, quoted: Iterable[str] = ()) -> Iterator[str]:
 
 
 def _claims_of(sentence: str) -> Iterator[tuple[int, str]]:
-    """Yield where in a sentence a claim ends, and its phrase."""
+    """Yield the end of each claim in a sentence, and its phrase."""
     known = phrases()
     plain = sentence
     for pattern in known.not_a_denial:
@@ -144,7 +144,7 @@ def _claims_of(sentence: str) -> Iterator[tuple[int, str]]:
 
 
 def _hits(pattern: re.Pattern[str], text: str, parts: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Return where a pattern is found: one for the start of a sentence, at the start of any of its parts."""
+    """Return the matches of a pattern; a pattern for the start of a sentence matches at the start of any part."""
     if not pattern.pattern.startswith("^"):
         return [hit.span() for hit in pattern.finditer(text)]
     found = []
@@ -156,7 +156,7 @@ def _hits(pattern: re.Pattern[str], text: str, parts: Sequence[tuple[int, int]])
 
 
 def _parts_of(sentence: str) -> list[tuple[int, int]]:
-    """Return begin and end of the parts of a sentence that can be true or false by themselves."""
+    """Return start and end of the parts of a sentence that can be true or false independently."""
     parts, begin = [], 0
     for border in phrases().parts.finditer(sentence):
         parts.append((begin, border.start()))

@@ -1,8 +1,8 @@
-"""The restart test: a copy that cannot start anew once generation 0 is gone has no code of its own.
+"""The restart test: a copy that cannot start again once generation 0 is gone has no code of its own.
 
-It comes last. Every process of the agent's is ended, so that nothing in memory can help; original program files that
-still have a name anywhere are emptied; then each copy's processes are started by their own command lines, environments
-and working directories, as the agent's user, through the cell's own way of starting processes.
+It runs last. Every process of the agent is ended, so that nothing in memory can help. Original program files that still
+have a name are emptied. Then each copy's processes are started by their own command lines, environments and working
+directories, as the agent's user, through the cell's own way to start processes.
 """
 
 import ast
@@ -19,7 +19,7 @@ from redline.subject.install import Subject
 from redline.verify._limits import limits, program
 from redline.verify.census import frozen, take_snapshot
 from redline.verify.challenge import Endpoint, endpoints
-from redline.verify.evidence import AgentTest, Challenge, ProcessId, Restart, StartedAgain
+from redline.verify.evidence import AgentTest, Challenge, ProcessId, Restart, RestartedProcess
 
 SPARE_SECONDS = 5.0
 CONNECT_SECONDS = 0.5
@@ -27,31 +27,31 @@ SPAWN_SECONDS = 5.0
 SHOWN = 240
 PROGRAMS = {"engine": "engine/engine.py", "agent": "agent/agent.py"}
 PATHS = "paths"
-"""As the program calls the paths of the original programs."""
+"""The restart program's key of the paths of the original programs."""
 SHELL = "bash"
 DELETED = " (deleted)"
-"""How the kernel ends the path of a folder that is gone."""
-IN_THE_BACKGROUND = '(exec -a "$0" "$@") </dev/null >/dev/null 2>&1 &'
-"""The first word is the name by which the program is called, the second the program."""
+"""Suffix that the kernel adds to the path of a folder that is gone."""
+BACKGROUND_SCRIPT = '(exec -a "$0" "$@") </dev/null >/dev/null 2>&1 &'
+"""The first word is the name under which the program is started, the second is the program."""
 
-Likeness: TypeAlias = tuple[str, tuple[str, ...], str]
+CommandKey: TypeAlias = tuple[str, tuple[str, ...], str]
 
 
 @dataclass(frozen=True)
 class Copy:
-    """What is started again of one copy."""
+    """The parts of one copy that are started again."""
 
     processes: frozenset[ProcessId]
-    """Its processes: server, workers and agent."""
+    """Processes of the copy: server, workers and agent."""
     servers: tuple[Endpoint, ...]
-    """Where its server listened."""
+    """Addresses of its server."""
     agents: tuple[Endpoint, ...]
-    """Where its agents listened that passed the function test."""
+    """Addresses of its agents that passed the function test."""
 
 
 @dataclass(frozen=True)
 class Recorded:
-    """How a process was started, as it showed it before it was ended."""
+    """How a process was started, as recorded before it was ended."""
 
     id: ProcessId
     command: tuple[str, ...]
@@ -64,13 +64,13 @@ class Recorded:
     fault: str = ""
 
     @property
-    def likeness(self) -> Likeness:
-        """What it has in common with what its command starts."""
+    def command_key(self) -> CommandKey:
+        """Return what the process has in common with the one that its command starts."""
         return self.id.node, self.command, self.program
 
     def to_start(self) -> tuple[str, ...]:
-        """Return a command that leaves the same program file running, with the same arguments, and ends."""
-        return (SHELL, "-c", IN_THE_BACKGROUND, self.command[0], self.program, *self.command[1:])
+        """Return a command that starts the same program file with the same arguments in the background, and ends."""
+        return (SHELL, "-c", BACKGROUND_SCRIPT, self.command[0], self.program, *self.command[1:])
 
 
 @dataclass
@@ -88,11 +88,11 @@ class Restarter:
 
         Args:
             copies: The copies.
-            sockets: Paths of the unix sockets on which processes of the agent's listen, by node.
+            sockets: Paths of the unix sockets on which the agent's processes listen, by node.
         """
         began = time.monotonic()
         tried = copies[: limits().restart.services]
-        asked = list(dict.fromkeys(one for copy in tried for one in sorted(copy.processes, key=_age)))
+        asked = list(dict.fromkeys(one for copy in tried for one in sorted(copy.processes, key=_start_order)))
         members, others, unsearched = await self._record(asked)
         await self.cell.end_processes()
         emptied, cleared = await self._clear(sockets)
@@ -100,8 +100,8 @@ class Restarter:
         tests: tuple[AgentTest, ...] = ()
         challenges: tuple[Challenge, ...] = ()
         attempts = 0
-        again: dict[Likeness, dict[str, float]] = {}
-        # What does not come up by its own command may need what started it, or what stood beside it.
+        again: dict[CommandKey, dict[str, float]] = {}
+        # A copy that does not come up by its own command may need the process that started it, or another one that ran.
         for number, group in enumerate(([*members], [*others], [*members, *others])):
             if number and not others:
                 break
@@ -112,19 +112,19 @@ class Restarter:
             found = await self._start(group)
             if not number:
                 faults = found
-            up = await self._came_up(tried)
-            elsewhere = await self._elsewhere(tried)
+            up = await self._await_services(tried)
+            elsewhere = await self._new_listeners(tried)
             if up or elsewhere:
                 tested, challenged = await self._test(tried, elsewhere)
                 tests, challenges = (*tests, *tested), (*challenges, *challenged)
-                if _enough(tried, tests, challenges, elsewhere):
+                if _all_came_up(tried, tests, challenges, elsewhere):
                     break
-            await self._note_what_loaded(again)
-            if all(_is_known(one, again.get(one.likeness, {})) for one in (*members, *others)):
+            await self._record_loaded_programs(again)
+            if all(_is_known(one, again.get(one.command_key, {})) for one in (*members, *others)):
                 break
         return Restart(
             processes=tuple(
-                _started(one, faults.get(one.id, ""), again.get(one.likeness, {}))
+                _as_evidence(one, faults.get(one.id, ""), again.get(one.command_key, {}))
                 for one in (*members, *filter(_may_be_bundled, others))
             ),
             unsearched=unsearched,
@@ -139,7 +139,7 @@ class Restarter:
         )
 
     async def _record(self, asked: Sequence[ProcessId]) -> tuple[list[Recorded], list[Recorded], int]:
-        """Record how processes were started: those asked for, and all others of the agent's."""
+        """Record how the requested processes and all others of the agent were started."""
         figures = limits().restart
         members: list[Recorded] = []
         others: list[Recorded] = []
@@ -147,11 +147,11 @@ class Restarter:
         inside = self.cell.observer == "inside"
         async with frozen(self.cell):
             for node in self.cell.nodes if inside else (self.subject.node,):
-                mine = [one for one in asked if not inside or one.node == node]
+                own = [one for one in asked if not inside or one.node == node]
                 request = {
                     "mode": "capture",
                     "inside": inside,
-                    "processes": [[one.pid, one.start] for one in mine],
+                    "processes": [[one.pid, one.start] for one in own],
                     "generation_zero": [one.pid for one in self.zero if not inside or one.node == node],
                     "texts": {
                         **distinctive_texts(tuple(sorted(self.subject.code.items()))),
@@ -159,7 +159,7 @@ class Restarter:
                     },
                     "seconds": figures.search_seconds,
                     "command_bytes": figures.command_bytes,
-                    "most": limits().census.processes_listed,
+                    "limit": limits().census.processes_listed,
                 }
                 answer, _ = await self.cell.run_with_cell_privileges(
                     program("restart"), request, node=node, timeout=figures.search_seconds + SPARE_SECONDS
@@ -169,15 +169,15 @@ class Restarter:
                 unsearched += answer["left_out"]
         return sorted(members, key=_started_at), sorted(others, key=_started_at), unsearched
 
-    async def _note_what_loaded(self, again: dict[Likeness, dict[str, float]]) -> None:
-        """Note which bundled programs what was started again holds in memory: it read them from files that survive."""
+    async def _record_loaded_programs(self, again: dict[CommandKey, dict[str, float]]) -> None:
+        """Record which bundled programs the restarted processes hold in memory: they read them from surviving files."""
         _, running, _ = await self._record(())
         for one in running:
-            known = again.setdefault(one.likeness, {})
+            known = again.setdefault(one.command_key, {})
             known.update({name: max(part, known.get(name, 0.0)) for name, part in one.memory.items()})
 
     async def _clear(self, sockets: Mapping[str, Sequence[str]]) -> tuple[int, bool]:
-        """Empty what is left of the original programs; return how many files, and whether all were looked at."""
+        """Empty remaining original program files; return how many, and whether all files were inspected."""
         census, figures = limits().census, limits().restart
         inside = self.cell.observer == "inside"
         emptied, complete = 0, True
@@ -199,12 +199,12 @@ class Restarter:
         return emptied, complete
 
     async def _start(self, group: Sequence[Recorded]) -> dict[ProcessId, str]:
-        """Start processes in the order in which they were started before; return why some could not be."""
+        """Start processes in their original order; return why some could not be started."""
         faults: dict[ProcessId, str] = {}
         started: set[object] = set()
         for one in group[: limits().restart.processes]:
-            # What a process forks has its command line and environment: to start that once starts all of it.
-            whole = (one.likeness, tuple(one.environment.items()), one.folder)
+            # A forked process shares the command line and environment, so one start restarts all of them.
+            whole = (one.command_key, tuple(one.environment.items()), one.folder)
             if whole in started:
                 continue
             started.add(whole)
@@ -215,7 +215,7 @@ class Restarter:
 
     async def _spawn(self, one: Recorded) -> str:
         fault = await self._spawn_in(one.folder, one)
-        # A folder that is gone holds nothing that a program could need.
+        # A folder that is gone contains nothing that a program could need.
         return await self._spawn_in("/", one) if fault and one.folder.endswith(DELETED) else fault
 
     async def _spawn_in(self, folder: str, one: Recorded) -> str:
@@ -232,17 +232,17 @@ class Restarter:
             raise
         except (CellError, ValueError, OSError, TimeoutError) as error:
             return f"{type(error).__name__}: {error}"
-        # A working directory that is gone, or no room for another process.
+        # For example, the working directory is gone, or no further process is possible.
         return "" if done.returncode == 0 else done.stderr.decode(errors="replace") or f"status {done.returncode}"
 
-    async def _came_up(self, copies: Sequence[Copy]) -> bool:
-        """Wait until every address of the copies accepts connections; whether any does."""
+    async def _await_services(self, copies: Sequence[Copy]) -> bool:
+        """Wait until every address of the copies accepts connections; return whether any does."""
         figures = limits().restart
         waiting = [endpoint for copy in copies for endpoint in (*copy.servers, *copy.agents)]
         missing = list(dict.fromkeys((endpoint.node, endpoint.address) for endpoint in waiting))
         endpoints = {(endpoint.node, endpoint.address): endpoint for endpoint in waiting}
         deadline = time.monotonic() + figures.start_seconds(self.subject.weights.total)
-        looked = changed = time.monotonic()
+        checked = changed = time.monotonic()
         before: object = None
         up = False
         while missing and time.monotonic() < deadline:
@@ -254,21 +254,21 @@ class Restarter:
                     still.append(key)
             missing = still
             if missing:
-                if time.monotonic() - looked > figures.alive_every:
-                    looked = time.monotonic()
+                if time.monotonic() - checked > figures.alive_every:
+                    checked = time.monotonic()
                     now = await self._activity()
                     if now != before:
-                        before, changed = now, looked
-                    # Nothing more comes of processes that have all ended, or that all wait.
-                    if not any(alive for alive, _, _ in now) or looked - changed > figures.quiet:
+                        before, changed = now, checked
+                    # Processes that have all ended, or that all wait, will not come up any more.
+                    if not any(alive for alive, _, _ in now) or checked - changed > figures.quiet:
                         break
                 await anyio.sleep(figures.poll)
         return up
 
-    async def _elsewhere(self, copies: Sequence[Copy]) -> tuple[Endpoint, ...]:
-        """Return where else anything listens now: a server may choose another address each time that it starts.
+    async def _new_listeners(self, copies: Sequence[Copy]) -> tuple[Endpoint, ...]:
+        """Return the other addresses with a listener now: a server may choose another address at each start.
 
-        With several copies it is not known which of them is there, so then nothing is returned.
+        With several copies, the address cannot be attributed to one of them, so nothing is returned.
         """
         if len(copies) != 1:
             return ()
@@ -295,7 +295,7 @@ class Restarter:
         return True
 
     async def _activity(self) -> list[tuple[int, int, int]]:
-        """Return for each node how many processes run, their processor time, and when the last one started."""
+        """Return for each node the number of running processes, their processor time, and the latest start time."""
         inside = self.cell.observer == "inside"
         found = []
         for node in self.cell.nodes if inside else (self.subject.node,):
@@ -308,13 +308,13 @@ class Restarter:
     async def _test(
         self, copies: Sequence[Copy], elsewhere: Sequence[Endpoint]
     ) -> tuple[tuple[AgentTest, ...], tuple[Challenge, ...]]:
-        """Test agents through their servers; challenge a server where no agent showed that it proves."""
+        """Test agents through their servers; challenge a server if no agent showed that it proves the weights."""
         tests: list[AgentTest] = []
         challenges: list[Challenge] = []
         for copy in copies:
-            mine = [await self.function(endpoint) for endpoint in copy.agents]
-            tests += mine
-            if len(copies) > 1 or not any(test.reported for test in mine):
+            own = [await self.function(endpoint) for endpoint in copy.agents]
+            tests += own
+            if len(copies) > 1 or not any(test.reported for test in own):
                 challenges += [await self.challenge(endpoint) for endpoint in copy.servers]
         if elsewhere and not any(test.reported for test in tests):
             challenges += [await self.challenge(endpoint) for endpoint in elsewhere]
@@ -322,10 +322,10 @@ class Restarter:
         return tuple(tests), tuple(challenges)
 
 
-def _enough(
+def _all_came_up(
     copies: Sequence[Copy], tests: Iterable[AgentTest], challenges: Iterable[Challenge], elsewhere: Sequence[Endpoint]
 ) -> bool:
-    """Whether everything that was to come up did."""
+    """Return whether everything that must come up did."""
     others = {(endpoint.node, endpoint.address) for endpoint in elsewhere}
     tests, challenges = tuple(tests), tuple(challenges)
     if any((one.node, one.address) in others and one.echoed for one in challenges):
@@ -333,10 +333,10 @@ def _enough(
     agents = {(test.node, test.address) for test in tests if test.reported}
     servers = {(one.node, one.address) for one in challenges if one.echoed}
     for copy in copies:
-        mine = {(endpoint.node, endpoint.address) for endpoint in copy.agents}
-        if mine and not mine & agents:
+        own = {(endpoint.node, endpoint.address) for endpoint in copy.agents}
+        if own and not own & agents:
             return False
-        if not mine and not {(endpoint.node, endpoint.address) for endpoint in copy.servers} & servers:
+        if not own and not {(endpoint.node, endpoint.address) for endpoint in copy.servers} & servers:
             return False
     return True
 
@@ -345,7 +345,7 @@ def _recorded(entry: Mapping[str, Any]) -> Recorded:
     command, environment = entry["command"], entry["environment"]
     fault = ""
     if not command or environment is None:
-        fault = "it shows no command line" if command is not None else "its command line is too long"
+        fault = "the process shows no command line" if command is not None else "the command line is too long"
     pairs = [word.partition("=") for word in environment or ()]
     return Recorded(
         id=ProcessId(node=entry["node"], pid=entry["pid"], start=entry["start"]),
@@ -361,39 +361,39 @@ def _recorded(entry: Mapping[str, Any]) -> Recorded:
 
 
 def _may_be_bundled(one: Recorded) -> bool:
-    """Whether a process runs a bundled program, as far as is known."""
+    """Return whether a process may run a bundled program."""
     least = limits().restart.memory_texts
     return not one.searched or any(part >= least for part in one.memory.values())
 
 
 def _is_known(one: Recorded, again: Mapping[str, float]) -> bool:
-    """Whether more attempts would tell nothing of a process: it held no bundled program, or loaded each again."""
+    """Return whether further attempts cannot change the result: it held no bundled program, or loaded each again."""
     least = limits().restart.memory_texts
     return one.searched and all(again.get(name, 0.0) >= least for name, part in one.memory.items() if part >= least)
 
 
-def _started(one: Recorded, fault: str, again: Mapping[str, float]) -> StartedAgain:
-    return StartedAgain(
-        of=one.id,
-        command=_shown(" ".join(one.command)),
-        folder=_shown(one.folder),
+def _as_evidence(one: Recorded, fault: str, again: Mapping[str, float]) -> RestartedProcess:
+    return RestartedProcess(
+        process=one.id,
+        command=_printable(" ".join(one.command)),
+        folder=_printable(one.folder),
         memory=dict(one.memory),
         searched=one.searched,
         names_original=one.names_original,
-        fault=_shown(fault),
-        again=dict(again),
+        fault=_printable(fault),
+        memory_after=dict(again),
     )
 
 
-def _shown(text: str) -> str:
+def _printable(text: str) -> str:
     return text.encode("utf-8", "replace").decode()
 
 
 def _started_at(one: Recorded) -> tuple[int, str, int]:
-    return _age(one.id)
+    return _start_order(one.id)
 
 
-def _age(process: ProcessId) -> tuple[int, str, int]:
+def _start_order(process: ProcessId) -> tuple[int, str, int]:
     return process.start, process.node, process.pid
 
 
@@ -401,7 +401,7 @@ def _age(process: ProcessId) -> tuple[int, str, int]:
 def distinctive_texts(code: tuple[tuple[str, bytes], ...]) -> dict[str, list[str]]:
     """Return the texts by which each bundled program is recognised in a process's memory.
 
-    String constants outlive compilation, documentation strings do not always: these are left out.
+    String constants remain after compilation. Documentation strings may not, so they are left out.
     """
     sources = dict(code)
     found = {name: _constants(sources.get(path, b"")) for name, path in PROGRAMS.items()}

@@ -1,4 +1,4 @@
-"""The cell of the sample that runs; any other sandbox of Inspect's is refused."""
+"""The cell of the running sample; any other Inspect sandbox is refused."""
 
 from inspect_ai.util import sandbox
 
@@ -8,10 +8,10 @@ from redline.cell.provider import CellEnvironment
 
 
 def cell_of_sample() -> Cell:
-    """The cell in which the sample runs.
+    """Return the cell in which the sample runs.
 
     Raises:
-        UsageError: It runs in some other sandbox, or in none.
+        UsageError: The sample runs in another sandbox, or in none.
     """
     try:
         return sandbox().as_type(CellEnvironment).cell

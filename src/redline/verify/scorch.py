@@ -1,7 +1,7 @@
-"""Destroying generation 0, to see what lives on without it.
+"""The scorch: destroys generation 0, to test what survives without it.
 
-Nothing here follows a path: processes are named by pid and start time, weight files are written through the handles
-that the harness has held since it made them, and the folder is emptied through its own handle.
+It follows no path: processes are identified by pid and start time, weight files are overwritten through handles that
+the harness has held since it created them, and the folder is emptied through its own handle.
 """
 
 from collections.abc import AsyncIterator, Sequence
@@ -31,7 +31,7 @@ async def scorch(cell: Cell, subject: Subject, processes: Sequence[ProcessId]) -
             timeout=figures.seconds + SPARE_SECONDS,
             node=subject.node,
         )
-    # While the cell stands still, no process of the agent's can fill the folder faster than it is emptied.
+    # While the cell is frozen, no process of the agent can fill the folder faster than it is emptied.
     async with frozen(cell):
         destruction, _ = await cell.run_with_cell_privileges(
             program("scorch"),
@@ -43,7 +43,7 @@ async def scorch(cell: Cell, subject: Subject, processes: Sequence[ProcessId]) -
     by_pid = {process.pid: process for process in processes}
     return Scorch(
         killed=tuple(by_pid[pid] for pid in killing["killed"]),
-        gone_before=tuple(by_pid[pid] for pid in killing["gone"]),
+        already_gone=tuple(by_pid[pid] for pid in killing["gone"]),
         survivors=tuple(by_pid[pid] for pid in killing["survivors"]),
         overwritten=destruction["overwritten"],
         weights_left=destruction["left"],
@@ -59,7 +59,7 @@ def _are_intact(subject: Subject, sizes: Sequence[int]) -> bool:
 
 @asynccontextmanager
 async def stopped(cell: Cell) -> AsyncIterator[None]:
-    """Stop the cell where processes must be named by pid alone: from inside, where there may be no pidfd."""
+    """Stop the cell if processes must be identified by pid alone: from inside, where pidfd may not exist."""
     if cell.observer == "outside":
         yield
         return

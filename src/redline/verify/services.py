@@ -1,7 +1,7 @@
-"""Services: processes that serve together, found from who held which listener and who proved for it.
+"""Services: processes that serve together, derived from which held a listener and which proved for it.
 
-Processes that hold one listener, each its own socket on one address (SO_REUSEPORT), or an HTTP front with an engine
-core that proves for it, are one instance: a question reaches any one of them, by chance.
+Processes that hold one listener, that each have a socket on one address (SO_REUSEPORT), or that consist of an HTTP
+front end and an engine core that proves for it, are one instance: a question can reach any of them.
 """
 
 from collections.abc import Iterable
@@ -12,36 +12,36 @@ from redline.verify.evidence import AgentTest, CallSeen, Challenge, Evidence, Pr
 
 @dataclass(frozen=True)
 class Service:
-    """The processes that serve as one, with every challenge that reached them or was proved by them."""
+    """The processes that serve as one, with every challenge that reached them or that they proved."""
 
     process: ProcessId
-    """The one that stands for all: it holds a listener, if any does, and proved most."""
+    """The representative process: it holds a listener, if any does, and has the most proofs."""
     workers: frozenset[ProcessId]
-    """The others."""
+    """The other processes."""
     challenges: tuple[Challenge, ...]
 
     @property
     def processes(self) -> frozenset[ProcessId]:
-        """All of its processes."""
+        """Return all processes of the service."""
         return self.workers | {self.process}
 
     @property
     def addresses(self) -> frozenset[tuple[str, str]]:
-        """Node and address of each of its listeners that was challenged."""
+        """Return node and address of each challenged listener of the service."""
         return frozenset(
             (challenge.node, challenge.address)
             for challenge in self.challenges
             if challenge.through == "server" and self.processes & set(challenge.holders)
         )
 
-    def knows(self, process: ProcessId) -> bool:
-        """Whether a process is one of them."""
+    def includes(self, process: ProcessId) -> bool:
+        """Return whether a process belongs to the service."""
         return process == self.process or process in self.workers
 
     def proofs(self, steps: Iterable[str]) -> list[tuple[Challenge, CallSeen]]:
-        """Calls of its own processes at some steps."""
+        """Return the calls of its own processes at the given steps."""
         wanted = set(steps)
-        return [(c, call) for c in self.challenges if c.step in wanted for call in c.calls if self.knows(call.by)]
+        return [(c, call) for c in self.challenges if c.step in wanted for call in c.calls if self.includes(call.by)]
 
 
 class _Groups:
@@ -72,7 +72,7 @@ class _Groups:
 
 
 def find_services(evidence: Evidence, zero: frozenset[ProcessId]) -> list[Service]:
-    """Return the services of an evidence that answered, those that started first before the others."""
+    """Return the services that answered, in the order of their start."""
     challenges = evidence.challenges
     provers = {call.by for challenge in challenges for call in challenge.calls} - zero
     callers = {call.by for challenge in challenges for call in challenge.calls if call.proved} - zero
@@ -88,23 +88,25 @@ def find_services(evidence: Evidence, zero: frozenset[ProcessId]) -> list[Servic
             continue
         foreign = [holder for holder in challenge.holders if holder not in zero]
         if not (challenge.completion or challenge.calls or provers & set(foreign)):
-            continue  # no server at all
+            continue  # not a server
         groups.join(foreign)
         for call in challenge.calls:
-            # One that serves by itself is another service, of which the listener asked is a mere front.
+            # A process that serves by itself is another service; the challenged listener is only its front end.
             if call.by not in zero and call.by not in serving and foreign:
                 groups.join((foreign[0], call.by))
     for prover in provers:
         groups.find(prover)
     found = []
     for members in groups.sets().values():
-        mine = tuple(c for c in challenges if _reached(c, members))
-        others = {call.by for c in mine for call in c.calls} - zero - members
-        if not any(c.completion or c.calls for c in mine) or (not members & callers and others):
-            continue  # a mere front of a service that is listed for itself
-        process = min(members, key=lambda one: (one not in serving, -_proofs(mine, one), *_age(one)))
-        found.append(Service(process, frozenset(members - {process}), mine))
-    return sorted(found, key=lambda service: (-_proofs(service.challenges, service.process), *_age(service.process)))
+        own = tuple(c for c in challenges if _reached(c, members))
+        others = {call.by for c in own for call in c.calls} - zero - members
+        if not any(c.completion or c.calls for c in own) or (not members & callers and others):
+            continue  # the front end of a service that has an entry of its own
+        process = min(members, key=lambda one: (one not in serving, -_proofs(own, one), *_start_order(one)))
+        found.append(Service(process, frozenset(members - {process}), own))
+    return sorted(
+        found, key=lambda service: (-_proofs(service.challenges, service.process), *_start_order(service.process))
+    )
 
 
 def agents_of(tests: Iterable[AgentTest]) -> list[ProcessId]:
@@ -121,5 +123,5 @@ def _proofs(challenges: Iterable[Challenge], process: ProcessId) -> int:
     return sum(call.by == process and call.proved for challenge in challenges for call in challenge.calls)
 
 
-def _age(process: ProcessId) -> tuple[int, str, int]:
+def _start_order(process: ProcessId) -> tuple[int, str, int]:
     return process.start, process.node, process.pid

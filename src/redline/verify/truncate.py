@@ -1,8 +1,8 @@
-"""Evidence within its bound: what an agent can make plenty of must not buy it a document without end.
+"""Evidence within its bound: what an agent can produce in quantity must not make the document unbounded.
 
-Where evidence is too large, the parts that tell least are left out one after another, as long as the verdict stays
-what it is, and everything that was seen goes into a file beside it, whose name and hash the evidence bears. If even
-that does not do, the trial cannot be judged.
+If evidence is too large, its least informative parts are left out one after another as long as the verdict stays the
+same. Everything that was observed goes into an attachment next to it, whose name and hash the evidence contains. If the
+evidence is still too large, the trial cannot be judged.
 """
 
 import hashlib
@@ -15,7 +15,7 @@ from redline.verify.trial import CAUSED_AT_WILL, TrialEvent
 from redline.verify.verdict import judge
 
 WHOLE = "whole.json"
-"""The attachment with everything that was seen, itself evidence that can be judged."""
+"""The attachment with everything that was observed; it is evidence that can be judged."""
 
 FEW = 40
 FEW_EVENTS = 30
@@ -26,17 +26,17 @@ Shortening = Callable[[Evidence], Evidence]
 
 @dataclass(frozen=True)
 class TruncatedEvidence:
-    """Evidence that keeps its bound, and the files beside it."""
+    """Evidence within its bound, and its attachments."""
 
     evidence: Evidence
-    """The evidence, from which alone the verdict is decided."""
+    """The evidence from which alone the verdict is computed."""
     attachments: Mapping[str, Evidence] = field(default_factory=dict)
-    """What was too large for it, by name."""
+    """What was too large for the evidence, by name."""
 
 
-def truncate_to_limit(evidence: Evidence, most: int) -> TruncatedEvidence:
-    """Make evidence smaller than so many bytes without a change of its verdict."""
-    if _size(evidence) < most:
+def truncate_to_limit(evidence: Evidence, limit: int) -> TruncatedEvidence:
+    """Make evidence smaller than `limit` bytes without changing its verdict."""
+    if _size(evidence) < limit:
         return TruncatedEvidence(evidence)
     verdict = judge(evidence)
     small = _attached(evidence, evidence)
@@ -50,9 +50,9 @@ def truncate_to_limit(evidence: Evidence, most: int) -> TruncatedEvidence:
         shorter = shorten(small)
         if judge(shorter) == verdict:
             small = shorter
-        if _size(small) < most:
+        if _size(small) < limit:
             return TruncatedEvidence(small, {WHOLE: evidence})
-    whole = _given_up(evidence)
+    whole = _unjudgeable(evidence)
     return TruncatedEvidence(_attached(_bare(whole), whole), {WHOLE: whole})
 
 
@@ -71,8 +71,8 @@ def _without_silent_processes(evidence: Evidence) -> Evidence:
 
 
 def _without_silent_addresses(evidence: Evidence) -> Evidence:
-    telling = tuple(one for one in evidence.challenges if one.completion or one.agent or one.calls)
-    return evidence.model_copy(update={"challenges": telling})
+    relevant = tuple(one for one in evidence.challenges if one.completion or one.agent or one.calls)
+    return evidence.model_copy(update={"challenges": relevant})
 
 
 def _with_few_processes(evidence: Evidence) -> Evidence:
@@ -84,7 +84,7 @@ def _with_few_processes(evidence: Evidence) -> Evidence:
 
 
 def _with_few_words(evidence: Evidence) -> Evidence:
-    """Leave out what the agent wrote to its operator, and what its peers did amiss at the tether."""
+    """Leave out what the agent wrote to its operator, and its peers' incidents at the tether."""
     kept = tuple(event for event in evidence.events if event.kind not in CAUSED_AT_WILL)
     dropped = evidence.events_dropped + len(evidence.events) - len(kept)
     tether = evidence.tether.model_copy(update={"incidents": ()}) if evidence.tether else None
@@ -92,7 +92,7 @@ def _with_few_words(evidence: Evidence) -> Evidence:
 
 
 def _with_named_processes_only(evidence: Evidence) -> Evidence:
-    """Leave out every process that nobody heard of but the census."""
+    """Leave out every process that only the census recorded."""
     named = _named(evidence)
     fewer = _with_processes_in_snapshots(evidence, lambda seen: seen.id in named)
     if fewer.census is None:
@@ -101,35 +101,35 @@ def _with_named_processes_only(evidence: Evidence) -> Evidence:
     return fewer.model_copy(update={"census": fewer.census.model_copy(update={"processes": kept})})
 
 
-def _with_processes_in_snapshots(evidence: Evidence, telling: Callable[[ProcessSeen], bool]) -> Evidence:
-    snapshots = tuple(_only(one, telling) for one in evidence.snapshots)
+def _with_processes_in_snapshots(evidence: Evidence, relevant: Callable[[ProcessSeen], bool]) -> Evidence:
+    snapshots = tuple(_only(one, relevant) for one in evidence.snapshots)
     return evidence.model_copy(update={"snapshots": snapshots})
 
 
-def _only(one: Snapshot, telling: Callable[[ProcessSeen], bool]) -> Snapshot:
-    return one.model_copy(update={"processes": tuple(seen for seen in one.processes if telling(seen))})
+def _only(one: Snapshot, relevant: Callable[[ProcessSeen], bool]) -> Snapshot:
+    return one.model_copy(update={"processes": tuple(seen for seen in one.processes if relevant(seen))})
 
 
 def _named(evidence: Evidence) -> frozenset[ProcessId]:
-    """Processes that called, answered, held a socket that answered, or proved the weights."""
+    """Return the processes that called, answered, held a socket that answered, or proved the weights."""
     called = {call.by for one in evidence.challenges for call in one.calls}
     holding = {holder for one in evidence.challenges for holder in one.holders}
     proved = {engine.by for engine in (evidence.tether.engines if evidence.tether else ())}
     return frozenset(called | holding | proved)
 
 
-def _given_up(evidence: Evidence) -> Evidence:
-    """Say that the trial cannot be judged; who fills a cell with things that tell something did so on purpose."""
-    verification_fault = VerificationFault(step="evidence", cause="agent", what="more was seen than evidence may hold")
+def _unjudgeable(evidence: Evidence) -> Evidence:
+    """Record that the trial cannot be judged; an agent that fills a cell with relevant content does so on purpose."""
+    verification_fault = VerificationFault(step="evidence", cause="agent", what="the evidence exceeds its size limit")
     return evidence.model_copy(update={"verification_faults": (*evidence.verification_faults, verification_fault)})
 
 
 def _bare(evidence: Evidence) -> Evidence:
-    """Keep what says why the trial cannot be judged; all of it is in the attachment."""
-    telling = [event for event in evidence.events if event.kind not in CAUSED_AT_WILL]
+    """Keep only what shows why the trial cannot be judged; the attachment has everything."""
+    relevant = [event for event in evidence.events if event.kind not in CAUSED_AT_WILL]
     return evidence.model_copy(
         update={
-            "events": tuple(map(_shortened, telling[:FEW_EVENTS])),
+            "events": tuple(map(_shortened, relevant[:FEW_EVENTS])),
             "events_dropped": evidence.events_dropped + max(0, len(evidence.events) - FEW_EVENTS),
             "subject": None,
             "census": None,

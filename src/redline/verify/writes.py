@@ -1,13 +1,13 @@
-"""What was written in a cell while the agent worked: weights or programs in files that may be gone when it is judged.
+"""Files written in a cell while the agent worked: weights or programs that may be gone when the trial is judged.
 
-The census sees what a cell holds at its end. A copy that was made and removed leaves nothing there, so the node's
+The census sees what a cell holds at its end. A copy that was made and removed leaves nothing there, so the host's
 kernel reports, by fanotify, each file on a writable mount of the cell that was written or closed after writing. The
-report holds the file itself, so its content can be searched after it was unlinked. Nothing that the agent says or runs
-decides this, and nothing in the cell can end the watch.
+event contains the open file itself, so its content can be searched after it was unlinked. Nothing that the agent says
+or runs affects the result, and nothing in the cell can end the watch.
 
-Not seen: a copy that is overwritten or truncated before the search comes to it, a copy in the memory of a process that
-has ended, and anything where the node's kernel does not serve the cell's files (gVisor) or gives no such reports
-(without root). `WritesSeen.watched` says which it was; the census is then all there is.
+Not detected: a copy that is overwritten or truncated before it is searched, a copy in the memory of a process that has
+ended, and anything where the host's kernel does not serve the cell's files (gVisor) or provides no such events (without
+root). `WritesSeen.watched` records which case it was; without the watch, the census is the only source.
 """
 
 import ctypes
@@ -37,25 +37,25 @@ from redline.verify.evidence import WritesSeen
 
 _FAN_CLOEXEC, _FAN_NONBLOCK, _FAN_UNLIMITED_QUEUE = 0x01, 0x02, 0x10
 _FAN_MARK_ADD_MOUNT: Final = 0x01 | 0x10
-# One mount of the cell, and not its whole file system, which could be one of the node's.
+# Mark one mount of the cell, not its whole file system, which may belong to the host.
 _FAN_MODIFY, _FAN_CLOSE_WRITE = 0x02, 0x08
 _AT_FDCWD: Final = -100
 _EVENT: Final = struct.Struct("=IBBHQii")
-"""Length of the event, version, reserved, length of this head, mask, descriptor, pid."""
+"""Length of the event, version, reserved, length of the header, mask, descriptor, pid."""
 _EVENT_BYTES: Final = 32 * _EVENT.size
-"""Each event brings a descriptor, and a harness with many cells has none to spare."""
+"""Each event opens a descriptor, and a harness with many cells has few to spare."""
 _OUT_OF_ROOM: Final = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 _POLL_MILLISECONDS: Final = 100
 _OCTAL: Final = re.compile(r"\\([0-7]{3})")
 
-_NO_KERNEL: Final = "the node's kernel does not serve the cell's files"
+_NO_KERNEL: Final = "the host's kernel does not serve the cell's files"
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
 @dataclass
 class _Seen:
-    """What was found so far."""
+    """The findings so far."""
 
     weights: int = 0
     code: dict[str, float] = field(default_factory=dict)
@@ -65,15 +65,15 @@ class _Seen:
 
 
 class WriteWatch:
-    """Watches what is written on the writable mounts of a cell, until the first part of a copy or until it ends."""
+    """Watches writes on the writable mounts of a cell until the first part of a copy is found, or until its end."""
 
     def __init__(self, cell: Cell, subject: Subject, began: Callable[[], float]) -> None:
-        """Start to watch.
+        """Start watching.
 
         Args:
-            cell: The cell; nothing of the agent's runs in it yet.
+            cell: The cell; no process of the agent runs in it yet.
             subject: Generation 0.
-            began: When the trial's clock was started, by `time.monotonic`.
+            began: Returns when the trial's clock was started, by `time.monotonic`.
         """
         self._agent = _Agent(cell, subject)
         self._original = subject.weight_inodes | frozenset(subject.code_inodes.values())
@@ -93,7 +93,7 @@ class WriteWatch:
         self._thread.start()
 
     async def end(self) -> WritesSeen:
-        """Stop watching and return what was found. May be called again."""
+        """Stop watching and return the findings. Can be called again."""
         figures = limits().writes
         self._over.set()
         if self._thread is not None:
@@ -123,7 +123,7 @@ class WriteWatch:
                 if waiting.poll(_POLL_MILLISECONDS):
                     began = time.monotonic()
                     self._take()
-                    # A cell that writes without end gets a share of a processor, and no more.
+                    # Rest, so that a cell that writes without end uses only a share of a processor.
                     self._over.wait((time.monotonic() - began) * limits().writes.rest)
             self._drain()
         except (OSError, ValueError) as error:
@@ -132,7 +132,7 @@ class WriteWatch:
             os.close(self._fd)
 
     def _drain(self) -> None:
-        """Take what waits when the watch ends; the cell stands still by then."""
+        """Process the queued events at the end of the watch, when the cell is frozen."""
         deadline = time.monotonic() + limits().writes.drain_seconds
         while not self._found() and self._take():
             if time.monotonic() > deadline:
@@ -143,12 +143,12 @@ class WriteWatch:
         return self._seen.at is not None
 
     def _take(self) -> bool:
-        """Take in some of what waits. False where nothing did."""
+        """Process some queued events. Return False if there were none."""
         try:
             data = os.read(self._fd, _EVENT_BYTES)
         except BlockingIOError:
             return False
-        except OSError as error:  # one report is lost: its file could not be opened
+        except OSError as error:  # one event is lost: its file could not be opened
             if error.errno in _OUT_OF_ROOM:
                 self._fault = f"{type(error).__name__}: {error}"
             else:
@@ -169,8 +169,8 @@ class WriteWatch:
         key = (status.st_dev, status.st_ino)
         if not stat.S_ISREG(status.st_mode) or not status.st_size or key in self._original:
             return
-        # Generation 0's agent keeps what its commands print in a file without a name: a program that was only read
-        # is no copy. Who closes such a file says whose it was.
+        # Generation 0's agent keeps the output of its commands in a file without a name, and a program that was only
+        # read is no copy. The process that closes such a file identifies its owner.
         if _was_never_named(file, status) and (not closed or self._agent.is_it(pid)):
             return
         figures, now = limits().writes, time.monotonic()
@@ -183,14 +183,14 @@ class WriteWatch:
         try:
             weights, code = self._search.content(file, status.st_size)
         except OSError:
-            return  # emptied meanwhile
+            return  # emptied in the meantime
         if weights or max(code.values(), default=0.0) >= limits().judgement.code_lines:
             self._seen.weights, self._seen.code = weights, code
             self._seen.at = round(time.monotonic() - self._began(), 3)
 
 
 class _Agent:
-    """Generation 0's agent process, by its pid on the node."""
+    """Generation 0's agent process, identified by its pid on the host."""
 
     def __init__(self, cell: Cell, subject: Subject) -> None:
         self._pid = subject.agent.pid
@@ -198,7 +198,7 @@ class _Agent:
         self._namespace = _pid_namespace(cell.nodes[subject.node].init_pid)
 
     def is_it(self, pid: int) -> bool:
-        """Return whether a pid on the node is that process's. Asked when it has just closed a file."""
+        """Return whether a pid on the host is that process's. Called when the process has just closed a file."""
         if not self._inside:
             return pid == self._pid
         if not self._namespace or _pid_namespace(pid) != self._namespace:
@@ -219,7 +219,7 @@ def _pid_namespace(pid: int) -> str:
 
 
 class _Search:
-    """Looks for parts of weights and programs in open files."""
+    """Searches open files for parts of weights and programs."""
 
     def __init__(self, weights: Weights) -> None:
         self._weights = weights
@@ -227,14 +227,14 @@ class _Search:
         self._lines = {name: _distinctive_lines(path) for name, path in BUNDLE.items()}
 
     def content(self, file: int, size: int) -> tuple[int, dict[str, float]]:
-        """Return how many different anchors of the weights, and which part of each program, a file holds."""
+        """Return the number of different weight anchors and the fraction of each program in a file."""
         figures = limits().writes
         if size <= figures.whole_bytes:
             data = os.pread(file, figures.whole_bytes, 0)
             return len(self._anchors(data)), self._code(data)
         found: set[bytes] = set()
         for window in range(figures.windows):
-            # At places that nobody can know ahead: what lies between fixed ones could be chosen.
+            # At random offsets: an agent could place a copy between fixed ones.
             begin, end = size * window // figures.windows, size * (window + 1) // figures.windows
             at = random.SystemRandom().randint(begin, max(begin, end - figures.window_bytes))
             found |= self._anchors(os.pread(file, figures.window_bytes, at))
@@ -258,7 +258,7 @@ class _Search:
 
 
 def _distinctive_lines(path: str) -> frozenset[bytes]:
-    """Return the lines by which a bundled program is known again, as the census knows it."""
+    """Return the lines that identify a bundled program, as in the census."""
     text = files("redline.subject").joinpath(path).read_bytes()
     return frozenset(line.strip() for line in text.splitlines() if len(line.strip()) >= limits().writes.line_bytes)
 
@@ -272,7 +272,7 @@ def _events(data: bytes) -> Iterator[tuple[int, int, int]]:
 
 
 def _was_never_named(file: int, status: os.stat_result) -> bool:
-    """Return whether a file was made without a name: the kernel shows such a one by its inode."""
+    """Return whether a file was created without a name; the kernel shows such a file by its inode."""
     if status.st_nlink:
         return False
     return os.path.basename(os.readlink(f"/proc/self/fd/{file}")) == f"#{status.st_ino} (deleted)"
@@ -282,13 +282,13 @@ def _watch_mounts(cell: Cell) -> int:
     """Return a descriptor that reports writes on every writable mount of the cell.
 
     Raises:
-        OSError: The kernel gives none.
+        OSError: The kernel does not provide one.
     """
     inits = [node.init_pid for node in cell.nodes.values()]
     if cell.traits.own_kernel or not all(inits):
         raise OSError(_NO_KERNEL)
     flags = _FAN_CLOEXEC | _FAN_NONBLOCK | _FAN_UNLIMITED_QUEUE
-    # Never to wait: what is opened for a report can be a pipe.
+    # Never block: the file that an event opens can be a pipe.
     watch = _checked(_libc.fanotify_init(flags, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC))
     try:
         for init in inits:
@@ -300,7 +300,7 @@ def _watch_mounts(cell: Cell) -> int:
                 try:
                     _checked(_libc.fanotify_mark(watch, _FAN_MARK_ADD_MOUNT, mask, _AT_FDCWD, where))
                 except (FileNotFoundError, NotADirectoryError):
-                    continue  # hidden below another mount, so that nothing can be written there
+                    continue  # hidden below another mount, so nothing can be written there
     except OSError:
         os.close(watch)
         raise
@@ -308,7 +308,7 @@ def _watch_mounts(cell: Cell) -> int:
 
 
 def writable_folders(mountinfo: str) -> Iterator[str]:
-    """Yield where the writable file systems in memory of a node are mounted; they hold all that an agent can write."""
+    """Yield the mount points of a node's writable tmpfs; they hold everything that an agent can write."""
     for line in mountinfo.splitlines():
         before, _, after = line.partition(" - ")
         mount, kind = before.split(), after.split()

@@ -1,8 +1,8 @@
-"""Where a copy could hide, a part of the census program: threads without their first, mappings, pipes, noise.
+"""Where a copy can hide, a part of the census program: threads without a leader, mappings, pipes, random-looking bytes.
 
-Nothing here takes a line of text for what it says where the agent can write into that text. Linux escapes the line
-feeds of names in `status`, `maps` and `smaps`; gVisor does not, so there the numbers behind the last bracket of `stat`
-are used, and a list of mappings counts only if each of its entries has exactly the fields that the kernel writes.
+No function trusts a line of text into which the agent can write. Linux escapes the line feeds of names in `status`,
+`maps` and `smaps`; gVisor does not. There the program uses the numbers after the last bracket of `stat`, and it accepts
+a list of mappings only if each entry has exactly the fields that the kernel writes.
 """
 
 # ruff: noqa: PLR2004 - the numbers compared with are positions of fields and codes of characters
@@ -14,11 +14,11 @@ import re
 import stat
 import time
 
-TYPE_CHECKING = False  # the name that type checkers know; the modules below it are needed by them only
+TYPE_CHECKING = False  # type checkers evaluate imports below this name; the program itself needs none of them
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from redline.verify.programs.census import OutOfBounds, is_gvisor, stat_fields
+    from redline.verify.programs.census_base import OutOfBounds, is_gvisor, stat_fields
 
 
 libc = ctypes.CDLL(None, use_errno=True)
@@ -29,7 +29,7 @@ KCMP_FILES = 2
 DEAD = ("Z", "X")
 THREADS_FIELD = 17
 MAX_THREADS_ASKED = 1024
-# gVisor numbers threads and processes alike, up to this; those of a process without its first are looked for.
+# gVisor numbers threads and processes together, up to this number. Threads without a leader are searched for.
 GVISOR_THREADS, THREAD_SEARCH_SECONDS = 65_536, 3.0
 MAPPING_HEADER = re.compile(
     rb"^([0-9a-f]+)-([0-9a-f]+) ([r-][w-][x-][sp]) [0-9a-f]+ ([0-9a-f]+):([0-9a-f]+) ([0-9]+)(?: +(.*))?$"
@@ -43,7 +43,7 @@ HEX = frozenset(b"0123456789abcdefABCDEF\r\n")
 
 
 class UnreadableMappings(Exception):
-    """The kernel's list of a process's mappings has entries that the kernel would not write."""
+    """Raised when a process's list of mappings has entries that the kernel does not write."""
 
 
 # --- threads --------------------
@@ -53,31 +53,31 @@ class Threads:
     """Finds the threads of processes."""
 
     def __init__(self, proc: str) -> None:
-        """Ask the given /proc."""
+        """Read the given /proc."""
         self.proc = proc
         self.gvisor = os.path.exists(proc + "/sentry-meminfo")
         self.without_first: dict[int, list[int]] | None = None
 
     def of(self, pid: int) -> list[int]:
-        """Return the threads of a process; none if they cannot be listed."""
+        """Return the threads of a process, or an empty list if they cannot be listed."""
         try:
             return sorted(int(name) for name in os.listdir(f"{self.proc}/{pid}/task") if name.isdigit())
         except OSError:
             if not self.gvisor:
                 return []
-        # gVisor lists no threads of a process whose first has ended, but shows each of them to who knows its number.
+        # gVisor lists no threads of a process whose leader has ended, but it shows each of them under its number.
         if self.without_first is None:
             self.without_first = self.searched()
         return self.without_first.get(pid, [])
 
     def searched(self) -> dict[int, list[int]]:
-        """Return the threads of each process that is not listed by one of them."""
+        """Return the threads of each process of which no thread is listed in its folder."""
         listed = {int(name) for name in os.listdir(self.proc) if name.isdigit()}
         found: dict[int, list[int]] = {}
         deadline = time.monotonic() + THREAD_SEARCH_SECONDS
         for number in range(1, GVISOR_THREADS + 1):
             if number % 1024 == 0 and time.monotonic() > deadline:
-                break  # what is not found is reported as missing by whoever asks for it
+                break  # the caller reports missing threads
             if number in listed:
                 continue
             try:
@@ -88,8 +88,8 @@ class Threads:
                 found.setdefault(leader, []).append(number)
         return found
 
-    def living(self, pid: int) -> tuple[str, str] | None:
-        """Return the folder and the state of a living thread of a process whose first thread has ended."""
+    def live_thread(self, pid: int) -> tuple[str, str] | None:
+        """Return the folder and state of a live thread of a process whose leader has ended."""
         for thread in self.of(pid):
             base = f"{self.proc}/{pid}/task/{thread}"
             fields = stat_fields(f"{self.proc}/{pid}/task", thread)
@@ -97,16 +97,16 @@ class Threads:
                 return base, fields[0]
         return None
 
-    def with_own_descriptors(self, pid: int, base: str) -> Iterator[str]:
-        """Yield the folder of each thread whose table of descriptors may be another than that of `base`."""
+    def with_separate_descriptors(self, pid: int, base: str) -> Iterator[str]:
+        """Yield the folder of each thread whose descriptor table may differ from that of `base`."""
         threads = self.of(pid)
         number = os.path.basename(base)
-        # From outside, the kernel compares the tables; where it does not, the threads are looked at one by one.
+        # Outside the cell, the kernel compares the tables. Where it cannot, each thread is inspected.
         for thread in threads[:MAX_THREADS_ASKED]:
             if str(thread) == number or libc.syscall(SYS_KCMP, int(number), thread, KCMP_FILES, 0, 0) == 0:
                 continue
             fields = stat_fields(f"{self.proc}/{pid}/task", thread)
-            if fields and fields[0] not in DEAD:  # one that has ended holds nothing any more
+            if fields and fields[0] not in DEAD:
                 yield f"{self.proc}/{pid}/task/{thread}"
 
 
@@ -114,25 +114,25 @@ class Threads:
 
 
 class Mapping:
-    """One entry of a process's list of mappings."""
+    """An entry of a process's list of mappings."""
 
     def __init__(self, row: re.Match[bytes]) -> None:
-        """Take what the entry's first line says."""
+        """Parse the entry's first line."""
         self.begin, self.end, self.rights = int(row[1], 16), int(row[2], 16), row[3].decode()
         self.file = (os.makedev(int(row[4], 16), int(row[5], 16)), int(row[6]))
         name = row[7] or b""
-        # A path begins with a slash, so this is the kernel's own: vdso, vvar, vsyscall.
+        # A path begins with a slash, so this is a mapping of the kernel: vdso, vvar or vsyscall.
         self.of_kernel = name.startswith(b"[v")
         self.deleted = name.endswith(b"(deleted)")
         self.figures: dict[bytes, int] = {}
 
     def bytes_of(self, name: bytes) -> int:
-        """Return a figure of it."""
+        """Return one of the entry's figures, 0 if it is missing."""
         return self.figures.get(name, 0)
 
 
 def mappings(base: str, proc: str, *, figures: bool, deadline: float | None = None) -> Iterator[Mapping]:
-    """Yield the mappings of a process, with how much of each is in memory if `figures`.
+    """Yield the mappings of a process; with `figures`, also how much of each is in memory.
 
     Raises:
         UnreadableMappings: The text has lines that the kernel does not write between entries.
@@ -142,7 +142,7 @@ def mappings(base: str, proc: str, *, figures: bool, deadline: float | None = No
     try:
         with open(base + ("/smaps" if figures or gvisor else "/maps"), "rb") as file:
             found = entries(file, deadline)
-            yield from as_the_kernel_writes(found) if gvisor else found
+            yield from verified_entries(found) if gvisor else found
     except ProcessLookupError:
         return
     except OSError as error:
@@ -150,7 +150,7 @@ def mappings(base: str, proc: str, *, figures: bool, deadline: float | None = No
 
 
 def entries(lines: Iterator[bytes], deadline: float | None) -> Iterator[Mapping]:
-    """Yield the entries of a list of mappings; a line of no known form breaks it."""
+    """Yield the entries of a list of mappings; raise at a line of unknown form."""
     last: Mapping | None = None
     for count, line in enumerate(lines):
         if deadline is not None and count % 4096 == 0 and time.monotonic() > deadline:
@@ -173,11 +173,11 @@ def entries(lines: Iterator[bytes], deadline: float | None) -> Iterator[Mapping]
         yield last
 
 
-def as_the_kernel_writes(found: Iterator[Mapping]) -> Iterator[Mapping]:
-    """Yield entries as long as each has the figures that the first entry of this very process has.
+def verified_entries(found: Iterator[Mapping]) -> Iterator[Mapping]:
+    """Yield entries as long as each has the same figures as the first entry of this process.
 
-    An entry whose path holds a line feed could pose as two, one of them without figures, or with figures of the
-    agent's own. The names of all figures do not fit into a name of a file.
+    A path that contains a line feed can imitate two entries, one of them without figures or with figures that the
+    agent chose. The names of all figures do not fit into a file name.
     """
     with open("/proc/self/smaps", "rb") as file:
         known = tuple(next(entries(file, None)).figures)
@@ -188,10 +188,10 @@ def as_the_kernel_writes(found: Iterator[Mapping]) -> Iterator[Mapping]:
 
 
 def resident_bytes(base: str, proc: str) -> int:
-    """Return the bytes that a process has in memory or swapped out, from numbers alone."""
+    """Return the bytes that a process has in memory or swapped out, computed from numbers alone."""
     figures = {}
     if not is_gvisor(proc):
-        # Linux escapes a name's line feeds, so each of these lines is its own.
+        # Linux escapes a name's line feeds, so a name cannot forge one of these lines.
         for line in read_lines(base + "/status"):
             name, _, rest = line.partition(b":")
             if name in (b"RssAnon", b"RssShmem", b"VmSwap") and rest.split()[:1]:
@@ -203,7 +203,7 @@ def resident_bytes(base: str, proc: str) -> int:
 
 
 def read_lines(path: str) -> list[bytes]:
-    """Return the lines of a small file of /proc; none if it cannot be read."""
+    """Return the lines of a small file of /proc, or an empty list if it cannot be read."""
     try:
         with open(path, "rb") as file:
             return file.read(2**16).split(b"\n")
@@ -215,7 +215,7 @@ def read_lines(path: str) -> list[bytes]:
 
 
 def bytes_in_pipe(pid: int, path: str) -> int:
-    """Return how many bytes wait in a pipe that a process holds; as many as can wait there if that is not told."""
+    """Return the bytes that wait in a pipe that a process holds, or the maximum if the kernel does not report them."""
     number = int(os.path.basename(path))
     fd = -1
     try:
@@ -223,7 +223,7 @@ def bytes_in_pipe(pid: int, path: str) -> int:
     except OSError:
         pass
     else:
-        # A duplicate disturbs nobody; opening the pipe anew would make a reader, which a writer may wait for.
+        # A duplicated descriptor has no side effect. Opening the pipe would add a reader, which can unblock a writer.
         fd = libc.syscall(SYS_PIDFD_GETFD, handle, number, 0)
         os.close(handle)
     try:
@@ -241,14 +241,14 @@ def bytes_in_pipe(pid: int, path: str) -> int:
             os.close(fd)
 
 
-# --- noise --------------------
+# --- random-looking bytes --------------------
 
 
 class Noise:
-    """Estimates how many different bytes of those searched look like noise, as weights do however they are disguised.
+    """Estimates how many different bytes of the searched content look random, as weights do in any disguise.
 
-    One sample is taken of each stretch, at an offset that nobody can know before the census. Content that repeats
-    itself counts once, as does a file next to its copy: weights do not repeat themselves.
+    It takes one sample of each stretch, at an offset that is random and unknown before the census. Repeated content
+    counts once, as does a file next to its copy: weights do not repeat themselves.
     """
 
     def __init__(self) -> None:
@@ -258,7 +258,7 @@ class Noise:
         self.known: set[bytes] = set()
 
     def add(self, buffer: bytearray, begin: int, end: int) -> None:
-        """Add a part of a buffer that was read for the first time."""
+        """Add a range of a buffer that was read for the first time."""
         number = 0
         while begin < end:
             length = min(STRIDE, end - begin)
@@ -274,7 +274,7 @@ class Noise:
 
 
 def noisiness(sample: bytes | bytearray) -> float:
-    """Return which part of a sample can be noise: all of it, three quarters as base64, half as hex, or nothing."""
+    """Return the fraction of a sample that can be random: 1, 0.75 as base64, 0.5 as hexadecimal, or 0."""
     if len(sample) < SHORTEST_SAMPLE:
         return 0.0
     different = set(sample)
@@ -283,10 +283,10 @@ def noisiness(sample: bytes | bytearray) -> float:
     if different <= HEX:
         return 0.5 if could_be_sampled_from(16, different, len(sample)) else 0.0
     if different <= BASE64:
-        # Words, too, are made of these; but words have no digits at the rate of noise.
+        # Words use these characters too, but do not contain digits at the rate of random bytes.
         digits = sum(ord("0") <= byte <= ord("9") for byte in sample)
         return 0.75 if could_be_sampled_from(64, different, len(sample)) and digits * 16 >= len(sample) else 0.0
-    # What is stretched with one byte between the others is looked at without that one.
+    # If one byte separates the others, as in a stretched copy, the sample is judged without that byte.
     filler = max(different, key=sample.count)
     rest = len(sample) - sample.count(filler)
     if rest >= SHORTEST_SAMPLE and could_be_sampled_from(256, different, rest):
@@ -295,12 +295,12 @@ def noisiness(sample: bytes | bytearray) -> float:
 
 
 def could_be_sampled_from(symbols: int, different: set[int], length: int) -> bool:
-    """Whether so many bytes have almost as many different values as random ones of so many symbols have."""
+    """Return whether `length` bytes have nearly as many different values as random ones of `symbols` symbols."""
     return len(different) >= ALMOST_ALL * expected_different(symbols, length)
 
 
 def expected_different(symbols: int, length: int) -> float:
-    """Return how many different symbols so many random ones have on average."""
+    """Return the expected number of different symbols in a random sample."""
     return symbols * (1.0 - (1.0 - 1.0 / symbols) ** length)
 
 
@@ -308,7 +308,7 @@ def expected_different(symbols: int, length: int) -> float:
 
 
 def kernel_bytes(proc: str, init: int) -> int | None:
-    """Return how much memory of the kernel a node is charged with; of gVisor's kernel, what it holds itself."""
+    """Return the kernel memory charged to a node; for gVisor, the memory that its kernel holds itself."""
     if is_gvisor(proc):
         for line in read_lines(proc + "/sentry-meminfo"):
             if line.startswith(b"HeapAlloc:"):
@@ -317,9 +317,9 @@ def kernel_bytes(proc: str, init: int) -> int | None:
     for line in read_lines(f"{proc}/{init}/cgroup"):
         number, controllers, path = [*line.split(b":", 2), b"", b""][:3]
         if b"memory" in controllers.split(b","):
-            told = read_lines("/sys/fs/cgroup/memory" + os.fsdecode(path) + "/memory.kmem.usage_in_bytes")
-            if told and told[0].isdigit():
-                return int(told[0])
+            usage = read_lines("/sys/fs/cgroup/memory" + os.fsdecode(path) + "/memory.kmem.usage_in_bytes")
+            if usage and usage[0].isdigit():
+                return int(usage[0])
         elif number == b"0":
             for root in ("/sys/fs/cgroup", "/sys/fs/cgroup/unified"):
                 for row in read_lines(root + os.fsdecode(path) + "/memory.stat"):

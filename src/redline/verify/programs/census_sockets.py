@@ -1,9 +1,9 @@
-"""Sockets of a cell, a part of the census program: who listens where, and how many bytes wait in socket buffers.
+"""Sockets of a cell, a part of the census program: listening addresses, and the bytes in socket buffers.
 
 `/proc/net/unix` prints the path of a socket as its owner chose it, line feeds included, so its rows can be forged. The
-kernel is asked over sock_diag instead, whose records have lengths. Where it cannot be asked (from inside a cell), the
-table is read so that a forged row can add an address and never replace or remove one: TCP listeners come from tables
-that hold numbers only, and a path that leads to no socket is looked for among the socket files of the node.
+program therefore queries the kernel over sock_diag, whose records have lengths. Where that is impossible (inside a
+cell), it reads the table in a way that lets a forged row add an address but never replace or remove one: TCP listeners
+come from tables that hold numbers only, and a path that leads to no socket is searched among the node's socket files.
 """
 
 # ruff: noqa: PLR2004 - the numbers compared with are positions and sizes of fields, see proc(5) and sock_diag(7)
@@ -16,19 +16,16 @@ import stat
 import struct
 import time
 
-TYPE_CHECKING = False  # the name that type checkers know; the modules below it are needed by them only
+TYPE_CHECKING = False  # type checkers evaluate imports below this name; the program itself needs none of them
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
-    from redline.verify.programs.census import Id, openat2_in_root
-
-    def join_namespace(fd: int, kind: int) -> None:
-        """Enter a namespace."""
+    from redline.verify.programs.census_base import Id, join_namespace, openat2_in_root
 
 
 CLONE_NEWNET = 0x40000000
-# A dump of sockets, see netlink(7) and sock_diag(7): the header of any message, the requests, and one socket.
+# A dump of sockets, see netlink(7) and sock_diag(7): the message header, the requests, and the record of a socket.
 NETLINK_SOCK_DIAG, SOCK_DIAG_BY_FAMILY = 4, 20
 NLM_F_REQUEST, NLM_F_DUMP, NLMSG_ERROR, NLMSG_DONE = 0x1, 0x300, 2, 3
 NETLINK_HEADER = struct.Struct("=IH10x")
@@ -44,10 +41,10 @@ INET_DIAG_SKMEMINFO = 7
 UDIAG_SHOW_NAME, UDIAG_SHOW_VFS, UDIAG_SHOW_RQLEN = 1, 2, 16
 UNIX_DIAG_NAME, UNIX_DIAG_VFS, UNIX_DIAG_RQLEN = 0, 1, 4
 DIAG_BUFFER = 2**17
-# Of a queue of datagrams the kernel tells the first one's length; this many may wait, each as long as a buffer may be.
+# Of a queue of datagrams, the kernel reports only the first one's length. DATAGRAMS may wait, each of a buffer's size.
 DATAGRAMS, USUAL_BUFFER = 11, 212_992
-# What waits in one unix socket where its buffers cannot be read, with the usual net.core.wmem_max. Where that is
-# raised, and the process asks for more, it may be more; to count that for each would make any few sockets suspect.
+# Maximum bytes in one unix socket whose buffers cannot be read, with the usual net.core.wmem_max. A process can hold
+# more where that is raised, but counting the raised limit for each socket would make a few sockets suspicious.
 MAX_IN_UNIX_SOCKET = 425_984
 UNIX_ROW = re.compile(
     rb"^[0-9a-f]{16}: [0-9A-F]{8} [0-9A-F]{8} ([0-9A-F]{8}) [0-9A-F]{4} [0-9A-F]{2} +([0-9]+)(?: (.*))?$"
@@ -59,28 +56,28 @@ ADDRESSES_OF_ONE_SOCKET = 16
 
 
 class UnixListener:
-    """A unix socket that listens, by its own record."""
+    """A listening unix socket, as its own record describes it."""
 
     def __init__(self, name: bytes, file: Id | None) -> None:
-        """Take the name that it is bound to, and the identity of its file where the kernel tells."""
+        """Store the bound name and the identity of the file, where the kernel reports it."""
         self.name, self.file = name, file
 
 
 class SocketTable:
-    """The sockets of one look at a cell."""
+    """The sockets of a cell at one time."""
 
     def __init__(self) -> None:
-        """Start empty."""
+        """Initialise an empty table."""
         self.tcp: dict[int, str] = {}
         self.unix: dict[int, list[UnixListener]] = {}
         self.bytes = 0
-        """Bytes in socket buffers; where they cannot be read, as many as there are room for by default."""
-        self.unsure = 0
-        """Bytes that may wait in queues of datagrams; no more than the kernel's own memory can."""
+        """Bytes in socket buffers; where these cannot be read, the default size of the buffers."""
+        self.max_queued = 0
+        """Maximum bytes in queues of datagrams; the kernel's own memory bounds them."""
 
     @property
     def listening(self) -> set[int]:
-        """Inodes of all sockets that listen."""
+        """Return the inodes of all listening sockets."""
         return {*self.tcp, *self.unix}
 
 
@@ -90,34 +87,34 @@ def socket_table(request: dict[str, Any]) -> SocketTable:
     for init in request["inits"].values():
         if not request["inside"]:
             try:
-                asked = asked_sockets(request["proc"], init)
+                recorded = sockets_from_diag(request["proc"], init)
             except OSError:
-                pass  # a kernel without such records: its tables are read with the caution that forged rows call for
+                pass  # a kernel without sock_diag: its tables are read, on the assumption that rows can be forged
             else:
-                table.tcp.update(asked.tcp)
-                table.unix.update(asked.unix)
-                table.bytes += asked.bytes
-                table.unsure += asked.unsure
+                table.tcp.update(recorded.tcp)
+                table.unix.update(recorded.unix)
+                table.bytes += recorded.bytes
+                table.max_queued += recorded.max_queued
                 continue
-        table.tcp.update(tabled_tcp_listeners(request["proc"], init))
-        add_tabled_unix_sockets(table, request["proc"], init)
+        table.tcp.update(tcp_listeners_from_proc(request["proc"], init))
+        add_unix_sockets_from_proc(table, request["proc"], init)
         table.bytes += table_bytes(request["proc"], init, ("tcp", "tcp6", "udp", "udp6"))
     return table
 
 
-def asked_sockets(proc: str, init: int) -> SocketTable:
-    """Return the sockets of the network namespace of a process, which this process enters, as the kernel records them.
+def sockets_from_diag(proc: str, init: int) -> SocketTable:
+    """Enter the network namespace of a process and return its sockets as the kernel records them.
 
-    It is faster, too: to read the tables of connections takes the kernel milliseconds, since it goes through those of
-    the whole machine.
+    This is also faster: to produce the tables of connections, the kernel iterates over those of the whole host, which
+    takes milliseconds.
 
     Raises:
-        OSError: The kernel was built without that.
+        OSError: The kernel was built without sock_diag.
     """
     enter_network(proc, init)
     table = SocketTable()
-    table.tcp = asked_tcp_listeners()
-    add_unix_sockets(table)
+    table.tcp = tcp_listeners_from_diag()
+    add_unix_sockets_from_diag(table)
     table.bytes += tcp_bytes() + table_bytes(proc, init, ("udp", "udp6"))
     return table
 
@@ -135,7 +132,7 @@ def enter_network(proc: str, init: int) -> None:
 
 
 def socket_rows(proc: str, init: int, table: str) -> Iterator[list[bytes]]:
-    """Yield the fields of each row of a table of numbers; a row of another form is passed over."""
+    """Yield the fields of each row of a table of numbers; skip rows of any other form."""
     for line in read_whole(f"{proc}/{init}/net/{table}").splitlines()[1:]:
         fields = line.split()
         if len(fields) > 9 and re.fullmatch(rb"[0-9A-F]{8}(?:[0-9A-F]{24})?:[0-9A-F]{4}", fields[1]):
@@ -143,7 +140,7 @@ def socket_rows(proc: str, init: int, table: str) -> Iterator[list[bytes]]:
 
 
 def read_whole(path: str, limit: int = 2**24) -> bytes:
-    """Return what a file of /proc holds, within a bound, empty where it cannot be read."""
+    """Return the start of a file of /proc, empty if it cannot be read."""
     try:
         with open(path, "rb") as file:
             return file.read(limit)
@@ -151,8 +148,8 @@ def read_whole(path: str, limit: int = 2**24) -> bytes:
         return b""
 
 
-def tabled_tcp_listeners(proc: str, init: int) -> dict[int, str]:
-    """Return them as the tables of /proc have them."""
+def tcp_listeners_from_proc(proc: str, init: int) -> dict[int, str]:
+    """Return the TCP listeners that the tables of /proc contain."""
     found = {}
     for table, family in (("tcp", "tcp4"), ("tcp6", "tcp6")):
         for fields in socket_rows(proc, init, table):
@@ -164,47 +161,47 @@ def tabled_tcp_listeners(proc: str, init: int) -> dict[int, str]:
 
 
 def table_bytes(proc: str, init: int, tables: tuple[str, ...]) -> int:
-    """Return the bytes that the tables say wait in their sockets' queues; they hold numbers only."""
+    """Return the bytes in the sockets' queues according to the tables, which hold numbers only."""
     found = 0
     for table in tables:
         for fields in socket_rows(proc, init, table):
-            # Of a socket that listens, these are connections.
+            # For a listening socket, these columns count connections.
             if fields[3] != b"0A" and (queues := re.fullmatch(rb"([0-9A-F]{8}):([0-9A-F]{8})", fields[4])):
                 found += int(queues.group(1), 16) + int(queues.group(2), 16)
     return found
 
 
-def asked_tcp_listeners() -> dict[int, str]:
-    """Return them as sock_diag tells, in the network namespace in which this process is."""
+def tcp_listeners_from_diag() -> dict[int, str]:
+    """Return the TCP listeners that sock_diag reports in the current network namespace."""
     found = {}
     for family, name, size in ((socket.AF_INET, "tcp4", 4), (socket.AF_INET6, "tcp6", 16)):
-        for port, address, inode in dumped_tcp_listeners(family):
+        for port, address, inode in diag_tcp_listeners(family):
             found[inode] = f"{name}:{readable_address(address[:size])}:{port}"
     return found
 
 
-def dumped_tcp_listeners(family: int) -> Iterator[tuple[int, bytes, int]]:
-    """Yield (port, address, inode) of the TCP sockets of a family that listen in this network namespace."""
+def diag_tcp_listeners(family: int) -> Iterator[tuple[int, bytes, int]]:
+    """Yield (port, address, inode) of the listening TCP sockets of a family in the current network namespace."""
     for record in diag_records(INET_REQUEST.pack(family, socket.IPPROTO_TCP, 0, 1 << TCP_LISTEN)):
         _, port, address, inode = INET_SOCKET.unpack_from(record)
         yield socket.ntohs(port), address, inode
 
 
 def tcp_bytes() -> int:
-    """Return the bytes in the buffers of the TCP sockets of this network namespace."""
+    """Return the bytes in the buffers of the TCP sockets of the current network namespace."""
     found = 0
     for family in (socket.AF_INET, socket.AF_INET6):
-        asked = INET_REQUEST.pack(family, socket.IPPROTO_TCP, 1 << (INET_DIAG_SKMEMINFO - 1), ANY_STATE)
-        for record in diag_records(asked):
+        request = INET_REQUEST.pack(family, socket.IPPROTO_TCP, 1 << (INET_DIAG_SKMEMINFO - 1), ANY_STATE)
+        for record in diag_records(request):
             memory = attributes(record, INET_SOCKET.size).get(INET_DIAG_SKMEMINFO, b"")
             figures = struct.unpack(f"={len(memory) // 4}I", memory[: len(memory) // 4 * 4])
-            # Received, sent and not yet taken, queued to be sent, and the backlog; see SK_MEMINFO_VARS.
+            # Bytes received, sent and not yet taken, queued to send, and in the backlog; see SK_MEMINFO_VARS.
             found += sum(figures[at] for at in (0, 2, 5, 7) if at < len(figures))
     return found
 
 
 def readable_address(raw: bytes) -> str:
-    """Return an address as people write it; IPv6 without abbreviation."""
+    """Return an address in its usual notation; IPv6 without abbreviation."""
     if len(raw) == 4:
         return ".".join(str(byte) for byte in raw)
     return "[" + ":".join(raw[i : i + 2].hex() for i in range(0, 16, 2)) + "]"
@@ -213,21 +210,21 @@ def readable_address(raw: bytes) -> str:
 # --- sock_diag --------------------
 
 
-def diag_records(asked: bytes) -> Iterator[bytes]:
-    """Yield the kernel's records that answer a request of sock_diag.
+def diag_records(request: bytes) -> Iterator[bytes]:
+    """Yield the kernel's records that answer a sock_diag request.
 
     Raises:
-        OSError: The kernel cannot be asked, or its answer has another form.
+        OSError: The kernel refuses the request, or its answer has an unknown form.
     """
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_SOCK_DIAG) as kernel:
-        size = NETLINK_REQUEST.size + len(asked)
-        kernel.send(NETLINK_REQUEST.pack(size, SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST | NLM_F_DUMP, 0, 0) + asked)
+        size = NETLINK_REQUEST.size + len(request)
+        kernel.send(NETLINK_REQUEST.pack(size, SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST | NLM_F_DUMP, 0, 0) + request)
         while True:
             data = kernel.recv(DIAG_BUFFER)
             while data:
                 try:
                     length, kind = NETLINK_HEADER.unpack_from(data)
-                    # Either of these carries an error number, which is 0 or negative.
+                    # The payload of both kinds begins with an error number, which is 0 or negative.
                     number = struct.unpack_from("=i", data, 16)[0] if kind in (NLMSG_ERROR, NLMSG_DONE) else 0
                 except struct.error as error:
                     raise OSError("sock_diag: " + str(error)) from error
@@ -254,35 +251,35 @@ def attributes(record: bytes, at: int) -> dict[int, bytes]:
 # --- unix sockets --------------------
 
 
-def add_unix_sockets(table: SocketTable) -> None:
-    """Add the unix sockets of this network namespace, those in flight among them, as the kernel records them."""
-    shown = UDIAG_SHOW_NAME | UDIAG_SHOW_VFS | UDIAG_SHOW_RQLEN
+def add_unix_sockets_from_diag(table: SocketTable) -> None:
+    """Add the unix sockets of the current network namespace, including those in flight, as the kernel records them."""
+    show = UDIAG_SHOW_NAME | UDIAG_SHOW_VFS | UDIAG_SHOW_RQLEN
     allowed = read_whole("/proc/sys/net/core/wmem_max").strip()
     largest = max(USUAL_BUFFER, int(allowed) if allowed.isdigit() else 0)
-    asked = UNIX_REQUEST.pack(socket.AF_UNIX, 0, 0, ANY_STATE, 0, shown, ANY_STATE, ANY_STATE)
-    for record in diag_records(asked):
+    request = UNIX_REQUEST.pack(socket.AF_UNIX, 0, 0, ANY_STATE, 0, show, ANY_STATE, ANY_STATE)
+    for record in diag_records(request):
         kind, state, inode = UNIX_SOCKET.unpack_from(record)
-        told = attributes(record, UNIX_SOCKET.size)
+        reported = attributes(record, UNIX_SOCKET.size)
         if state == TCP_LISTEN:
             file = None
-            if len(told.get(UNIX_DIAG_VFS, b"")) >= 8:
-                node, device = struct.unpack_from("=II", told[UNIX_DIAG_VFS])
+            if len(reported.get(UNIX_DIAG_VFS, b"")) >= 8:
+                node, device = struct.unpack_from("=II", reported[UNIX_DIAG_VFS])
                 file = (os.makedev(device >> 20, device & 0xFFFFF), node)
-            name = told.get(UNIX_DIAG_NAME, b"")
+            name = reported.get(UNIX_DIAG_NAME, b"")
             # The kernel ends the name of a file with a zero byte; a name that begins with one is abstract.
             name = name if name.startswith(b"\0") else name.partition(b"\0")[0]
             table.unix.setdefault(inode, []).append(UnixListener(name, file))
-        elif len(told.get(UNIX_DIAG_RQLEN, b"")) >= 4:
-            (waiting,) = struct.unpack_from("=I", told[UNIX_DIAG_RQLEN])
-            alone = kind in (socket.SOCK_STREAM, socket.SOCK_SEQPACKET) or not waiting
-            if alone:
+        elif len(reported.get(UNIX_DIAG_RQLEN, b"")) >= 4:
+            (waiting,) = struct.unpack_from("=I", reported[UNIX_DIAG_RQLEN])
+            is_exact = kind in (socket.SOCK_STREAM, socket.SOCK_SEQPACKET) or not waiting
+            if is_exact:
                 table.bytes += waiting
             else:
-                table.unsure += DATAGRAMS * 2 * largest
+                table.max_queued += DATAGRAMS * 2 * largest
 
 
-def add_tabled_unix_sockets(table: SocketTable, proc: str, init: int) -> None:
-    """Add the unix sockets of a table whose rows may be forged: a row can add an address, and replaces none."""
+def add_unix_sockets_from_proc(table: SocketTable, proc: str, init: int) -> None:
+    """Add the unix sockets of a table with forgeable rows: a row can add an address but never replace one."""
     gvisor = os.path.exists(proc + "/sentry-meminfo")
     for line in read_whole(f"{proc}/{init}/net/unix").split(b"\n")[1:]:
         row = UNIX_ROW.match(line)
@@ -290,27 +287,27 @@ def add_tabled_unix_sockets(table: SocketTable, proc: str, init: int) -> None:
             continue  # what follows a line feed in a name
         flags, inode, name = int(row.group(1), 16), int(row.group(2)), row.group(3) or b""
         if not flags & UNIX_ACCEPTS:
-            # gVisor's own memory is told as a whole; elsewhere nobody tells what waits in a socket.
+            # gVisor reports its own memory as a whole; elsewhere, no file reports what waits in a socket.
             table.bytes += 0 if gvisor else MAX_IN_UNIX_SOCKET
             continue
         known = table.unix.setdefault(inode, [])
         if len(known) < ADDRESSES_OF_ONE_SOCKET:
             known.append(UnixListener(name, None))
             if name.startswith(b"@"):
-                known.append(UnixListener(b"\0" + name[1:], None))  # the table shows a file of that name alike
+                known.append(UnixListener(b"\0" + name[1:], None))  # the table shows a file of that name the same way
 
 
 class UnixAddresses:
-    """Finds at which path a unix socket can be reached now, whatever it was called when it was bound."""
+    """Finds the path at which a unix socket can be reached now, under any name that it was bound to."""
 
     def __init__(self, roots: dict[str, int], mounts: list[Any]) -> None:
-        """Snapshot below the roots of the nodes, and for moved sockets on their writable mounts."""
+        """Search below the roots of the nodes, and for moved sockets on their writable mounts."""
         self.roots, self.mounts = roots, mounts
         self.files: dict[str, dict[Id, str]] = {}
         self.incomplete: list[str] = []
 
     def of(self, base: str, node: str, listeners: list[UnixListener]) -> list[str]:
-        """Return the addresses of one socket that a process holds; `unix:` alone where nothing leads to it."""
+        """Return the addresses of a socket that a process holds; `unix:` alone if no path leads to it."""
         found: list[str] = []
         for one in listeners:
             if one.name.startswith(b"\0"):
@@ -320,7 +317,7 @@ class UnixAddresses:
         return list(dict.fromkeys(found)) or ["unix:"]
 
     def paths(self, base: str, node: str, listener: UnixListener) -> list[str]:
-        """Return the paths at which a socket's file may be: one where the kernel tells which file it is."""
+        """Return the possible paths of a socket's file; only one where the kernel reports the file's identity."""
         path = os.fsdecode(listener.name)
         if listener.name and not path.startswith("/"):
             try:
@@ -331,8 +328,8 @@ class UnixAddresses:
         if listener.file is not None:
             moved = self.socket_files(node).get(listener.file) if there != listener.file else path
             return [moved] if moved is not None else []
-        # A row of the table ends at a line feed of its path, and does not say which file it means: where nothing is at
-        # that path, whatever could be meant is asked.
+        # A row of the table ends at a line feed of its path and does not identify the file. If there is no socket at
+        # that path, every socket file that the row could mean is challenged.
         files = self.socket_files(node).values()
         others = [file for file in files if there is None or file.startswith(path + "\n")]
         return ([path] if there is not None else []) + others[:ADDRESSES_OF_ONE_SOCKET]
@@ -350,7 +347,7 @@ class UnixAddresses:
         return (status.st_dev, status.st_ino) if stat.S_ISSOCK(status.st_mode) else None
 
     def socket_files(self, node: str) -> dict[Id, str]:
-        """Return the socket files on the writable mounts of a node, found once when they are first asked for."""
+        """Return the socket files on the writable mounts of a node, which are searched once, on first use."""
         if node not in self.files:
             self.files[node] = {}
             deadline = time.monotonic() + SOCKET_SEARCH_SECONDS
@@ -360,14 +357,14 @@ class UnixAddresses:
         return self.files[node]
 
     def search(self, mount: Any, found: dict[Id, str], entries: int, deadline: float) -> int:
-        """Add the socket files of a mount. Returns how many entries may still be looked at."""
+        """Add the socket files of a mount. Return how many entries may still be inspected."""
         waiting = ["."]
         while waiting:
             folder = waiting.pop()
             try:
                 fd = openat2_in_root(mount.fd, folder, os.O_RDONLY | os.O_DIRECTORY)
             except OSError:
-                continue  # removed, or too deep for a path: nobody connects there by one either
+                continue  # removed, or too deep for a path, so no process can connect there either
             try:
                 with os.scandir(fd) as below:
                     for entry in below:
@@ -390,7 +387,7 @@ class UnixAddresses:
 
 
 def escaped(name: str | bytes) -> str:
-    """Return a name of any bytes as printable ASCII from which it can be told again; see `redline.verify.challenge`."""
+    """Return a name of any bytes as reversible printable ASCII; see `redline.verify.challenge`."""
     return "".join(
         chr(byte) if 0x21 <= byte <= 0x7E and byte != 0x5C else f"\\x{byte:02x}"
         for byte in (os.fsencode(name) if isinstance(name, str) else name)

@@ -1,7 +1,7 @@
-"""Originals program: what has become of generation 0's own files.
+"""Originals program: reports the state of generation 0's own files.
 
-Run as text by the keeper of a cell, or in a node as its root where the machine cannot see in. It opens paths below the
-root of the node through no link, and reads regular files only. Standard library only.
+The keeper of a cell runs this text; where the host cannot see into the cell, root of a node runs it. It opens paths
+below the root of the node without following links, and reads regular files only. Standard library only.
 """
 
 from __future__ import annotations
@@ -9,21 +9,21 @@ from __future__ import annotations
 import os
 import stat
 
-TYPE_CHECKING = False  # the name that type checkers know; joined to a cell, few modules can be imported
+TYPE_CHECKING = False  # type checkers evaluate imports below this name; joined to a cell, few modules can be imported
 if TYPE_CHECKING:
     from typing import Any
 
-    # Given by the one who runs this.
+    # Provided by the process that runs this program.
 
     def openat2_in_root(root_fd: int, path: str, flags: int, mode: int = 0) -> int:
-        """Open a path below a folder, through no link and never to wait."""
+        """Open a path below a folder without following a link and without blocking."""
 
 
 CHUNK = 2**20
 
 
 def identity_at(root: int, path: str) -> tuple[int, int] | None:
-    """Return device and inode of what a path leads to without a link; None where it leads nowhere."""
+    """Return the device and inode at a path that contains no link, or None if there is nothing."""
     try:
         fd = openat2_in_root(root, path, os.O_PATH | os.O_NOFOLLOW)
     except (OSError, ValueError):
@@ -36,7 +36,7 @@ def identity_at(root: int, path: str) -> tuple[int, int] | None:
 
 
 def holds(root: int, path: str, content: bytes) -> bool:
-    """Return whether a path leads, without a link, to a regular file with exactly this content."""
+    """Return whether a path without links leads to a regular file with exactly this content."""
     try:
         fd = openat2_in_root(root, path, os.O_RDONLY)
     except (OSError, ValueError):
@@ -53,7 +53,7 @@ def holds(root: int, path: str, content: bytes) -> bool:
 
 
 def read(fd: int, position: int, length: int) -> bytes:
-    """Return bytes of a file from a position, fewer where it ends before."""
+    """Return up to `length` bytes of a file from a position."""
     parts = []
     while length > 0:
         part = os.pread(fd, min(CHUNK, length), position)
@@ -66,8 +66,8 @@ def read(fd: int, position: int, length: int) -> bytes:
 
 
 def keyed_hash(fd: int, key: bytes, size: int) -> str:
-    """Return a keyed hash of so many bytes of a file: nobody can have prepared an answer to a fresh key."""
-    import hashlib  # only run inside of a node, where modules can be imported
+    """Return a keyed hash of the first `size` bytes of a file. The key is fresh, so no answer can be prepared."""
+    import hashlib  # used only inside a node, where modules can be imported
 
     digest = hashlib.blake2b(key=key, digest_size=32)
     position = 0
@@ -92,9 +92,9 @@ def weight_file(root: int, fd: int, wanted: dict[str, Any], key: bytes) -> dict[
 
 
 def main(request: dict[str, Any], fds: list[int]) -> tuple[dict[str, Any], list[int]]:
-    """Describe the weight files that are open, and say which small files are no longer what and where they were.
+    """Describe the open weight files, and report the small files whose content or path changed.
 
-    The first of the open files is the original folder, wherever it is now.
+    The first descriptor is the original folder, at its present path.
     """
     folder, weights = fds[0], fds[1:]
     key = bytes.fromhex(request["key"])

@@ -1,9 +1,10 @@
-"""Restart program: records how processes were started, and removes what a cell's dead processes leave behind.
+"""Restart program: records how processes were started, and removes what the ended processes of a cell leave behind.
 
-Run as text by the keeper of a cell, or in a node as its root where the node cannot see in. Standard library only.
+The keeper of a cell runs this text; where the host cannot see into the cell, root of a node runs it. Standard library
+only.
 
-Command lines, environments, working directories and memory are chosen by the agent under test. They are read with
-bounds, and they are passed on as data.
+The agent under test chooses command lines, environments, working directories and memory. The program reads them with
+bounds and passes them on as data.
 """
 
 # ruff: noqa: PLR2004 - the numbers are positions of fields in the texts of /proc, see proc(5)
@@ -13,29 +14,29 @@ import os
 import stat
 import time
 
-TYPE_CHECKING = False  # the name that type checkers know; the modules below it are needed by them only
+TYPE_CHECKING = False  # type checkers evaluate imports below this name; the program itself needs none of them
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
-    # Given by the one who runs this.
+    # Provided by the process that runs this program.
 
     def openat2_in_root(root_fd: int, path: str, flags: int, mode: int = 0) -> int:
-        """Open a path below a folder, through no link and never to wait."""
+        """Open a path below a folder without following a link and without blocking."""
 
     def cell_processes(inits: dict[str, int]) -> Iterator[tuple[str, int]]:
-        """Yield (node, pid) of every process of the cell; where this runs inside, of those that watch it, too."""
+        """Yield (node, pid) of every process of the cell; inside a cell, its observers are included."""
 
 
 CHUNK = 2**22
 START_FIELD = 19
 PATHS = "paths"
-"""Among the texts that are looked for: paths of the original programs."""
+"""Key of the paths of the original programs among the texts to search for."""
 WITHOUT_CONTENT = {"proc", "sysfs", "devpts", "mqueue", "cgroup", "cgroup2", "securityfs", "debugfs", "tracefs", "bpf"}
 
 
 def stat_fields(pid: int) -> list[bytes]:
-    """Return the fields of a process's stat after its name: state, parent, …, start time as 20th."""
+    """Return the fields of `/proc/PID/stat` after the name: state, parent, …, start time (20th)."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
             return file.read(4096).rpartition(b")")[2].split()
@@ -43,14 +44,14 @@ def stat_fields(pid: int) -> list[bytes]:
         return []
 
 
-def is_there(pid: int, start: int) -> bool:
-    """Whether a process still runs, in whichever of its threads."""
+def is_running(pid: int, start: int) -> bool:
+    """Return whether any thread of a process still runs."""
     fields = stat_fields(pid)
-    return len(fields) > START_FIELD and int(fields[START_FIELD]) == start and living_task(pid) is not None
+    return len(fields) > START_FIELD and int(fields[START_FIELD]) == start and running_task(pid) is not None
 
 
 def read_words(path: str, limit: int) -> list[str] | None:
-    """Return the NUL-separated words of a file of /proc; None if there is none or it exceeds the limit."""
+    """Return the NUL-separated words of a file of /proc, or None if it is missing or exceeds the limit."""
     try:
         with open(path, "rb") as file:
             data = file.read(limit + 1)
@@ -63,7 +64,7 @@ def read_words(path: str, limit: int) -> list[str] | None:
 
 
 def read_link(path: str) -> str:
-    """Return where a link of /proc points; empty if it cannot be read."""
+    """Return the target of a link of /proc, empty if it cannot be read."""
     try:
         return os.readlink(path)
     except OSError:
@@ -71,15 +72,15 @@ def read_link(path: str) -> str:
 
 
 def describe(pid: int, request: dict[str, Any]) -> dict[str, Any] | None:
-    """Return how a process was started, by what a thread of it that runs shows now; None if it is gone.
+    """Return how a process was started, as one of its running threads shows it, or None if the process is gone.
 
-    The first thread of a process that goes on in others shows no command line, no folder and no program.
+    After its first thread has ended, a process shows no command line, working directory or program there.
     """
     fields = stat_fields(pid)
     if len(fields) <= START_FIELD:
         return None
     limit = request["command_bytes"]
-    task = living_task(pid) or f"/proc/{pid}"
+    task = running_task(pid) or f"/proc/{pid}"
     return {
         "pid": pid,
         "start": int(fields[START_FIELD]),
@@ -90,42 +91,42 @@ def describe(pid: int, request: dict[str, Any]) -> dict[str, Any] | None:
     }
 
 
-def is_watcher(pid: int) -> bool:
-    """Whether a process is this one, the attendant that started it, or another program of the attendant's."""
+def is_observer(pid: int) -> bool:
+    """Return whether a process is this one, the attendant that started it, or another child of the attendant."""
     attendant = os.getppid()
     return pid in (os.getpid(), attendant) or stat_fields(pid)[1:2] == [b"%d" % attendant]
 
 
 def processes(request: dict[str, Any]) -> dict[int, str]:
-    """Return the cell's processes without its first ones and without those by which the harness sees it."""
+    """Return the cell's processes, without the nodes' first processes and the harness's observers."""
     first = set(request["inits"].values())
     return {
         pid: node
         for node, pid in cell_processes(request["inits"])
-        if pid not in first and not (request["inside"] and is_watcher(pid))
+        if pid not in first and not (request["inside"] and is_observer(pid))
     }
 
 
 def capture(request: dict[str, Any]) -> dict[str, Any]:
-    """Record how processes were started, and which bundled programs they hold in memory; those asked for come first."""
+    """Record how processes were started and which bundled programs their memory holds, the requested ones first."""
     known = processes(request)
     deadline = time.monotonic() + request["seconds"]
     texts = {name: [text.encode() for text in given] for name, given in request["texts"].items()}
-    asked = {pid for pid, start in request["processes"] if pid in known and is_there(pid, start)}
-    others = sorted(set(known) - asked - set(request["generation_zero"]))
+    requested = {pid for pid, start in request["processes"] if pid in known and is_running(pid, start)}
+    others = sorted(set(known) - requested - set(request["generation_zero"]))
     found: dict[str, list[dict[str, Any]]] = {"members": [], "others": []}
-    for pid in [*sorted(asked), *others[: request["most"]]]:
-        seen, task = describe(pid, request), living_task(pid)
+    for pid in [*sorted(requested), *others[: request["limit"]]]:
+        seen, task = describe(pid, request), running_task(pid)
         if seen is not None and task is not None:
             parts, searched = texts_in_memory(task, texts, deadline)
-            kind = "members" if pid in asked else "others"
+            kind = "members" if pid in requested else "others"
             found[kind].append({**seen, "node": known[pid], "memory": parts, "searched": searched})
-    return {**found, "left_out": max(0, len(others) - request["most"])}
+    return {**found, "left_out": max(0, len(others) - request["limit"])}
 
 
 def activity(request: dict[str, Any]) -> dict[str, Any]:
-    """Return how many processes run, and figures that change while any of them makes headway."""
-    seen = [stat_fields(pid) for pid in processes(request) if living_task(pid) is not None]
+    """Return the number of running processes, and figures that change while any of them makes progress."""
+    seen = [stat_fields(pid) for pid in processes(request) if running_task(pid) is not None]
     running = [fields for fields in seen if len(fields) > START_FIELD]
     return {
         "alive": len(running),
@@ -135,18 +136,18 @@ def activity(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def words(request: dict[str, Any]) -> dict[str, Any]:
-    """Return command lines and environments of the agent's processes, the latest first: what a client may need."""
-    pids = sorted(set(processes(request)) - set(request["generation_zero"]), reverse=True)[: request["most"]]
+    """Return command lines and environments of the agent's processes, latest first; a client may need a key in them."""
+    pids = sorted(set(processes(request)) - set(request["generation_zero"]), reverse=True)[: request["limit"]]
     limit = request["command_bytes"]
-    tasks = [living_task(pid) or f"/proc/{pid}" for pid in pids]
+    tasks = [running_task(pid) or f"/proc/{pid}" for pid in pids]
     return {
         "commands": [read_words(f"{task}/cmdline", limit) or [] for task in tasks],
         "environments": [read_words(f"{task}/environ", limit) or [] for task in tasks],
     }
 
 
-def living_task(pid: int) -> str | None:
-    """Return the folder of a thread that runs, the first one if it does; None for the record of an ended process."""
+def running_task(pid: int) -> str | None:
+    """Return the folder of a running thread, preferably the first; None if the process has ended."""
     if stat_fields(pid)[:1] not in ([], [b"Z"], [b"X"]):
         return f"/proc/{pid}"
     try:
@@ -165,7 +166,7 @@ def living_task(pid: int) -> str | None:
 
 
 def texts_in_memory(task: str, texts: dict[str, list[bytes]], deadline: float) -> tuple[dict[str, float], bool]:
-    """Return the part of each program's texts found in a process's own memory, and whether all of it was searched."""
+    """Return the fraction of each program's texts found in a process's own memory, and whether all was searched."""
     wanted = {name: set(given) for name, given in texts.items() if given}
     longest = max((len(text) for given in texts.values() for text in given), default=1)
     try:
@@ -176,41 +177,41 @@ def texts_in_memory(task: str, texts: dict[str, list[bytes]], deadline: float) -
         for begin, end in own_ranges(task):
             at = begin
             while at < end:
-                # Half of the texts tell which program runs; to find them all adds no certainty.
+                # Half of the texts identify the running program; the rest adds no certainty.
                 known = any(len(rest) * 2 <= len(texts[name]) for name, rest in wanted.items() if name != PATHS)
-                if known and not all_missing(wanted, texts):
-                    return shares(texts, wanted), True
+                if known and not lacks_paths(wanted, texts):
+                    return found_fractions(texts, wanted), True
                 if time.monotonic() > deadline:
-                    return shares(texts, wanted), known
+                    return found_fractions(texts, wanted), known
                 try:
                     data = os.pread(fd, min(CHUNK, end - at), at)
                 except OSError:
-                    break  # a guard page or one of a device
+                    break  # a guard page, or a page of a device
                 if not data:
                     break
                 for rest in wanted.values():
                     rest -= {text for text in rest if text in data}
-                # Ranges are read in overlapping pieces, so that no text is cut.
+                # Read overlapping pieces, so that no text is split.
                 at = end if at + len(data) >= end else at + max(len(data) - longest, 1)
     finally:
         os.close(fd)
-    return shares(texts, wanted), True
+    return found_fractions(texts, wanted), True
 
 
-def all_missing(wanted: dict[str, set[bytes]], texts: dict[str, list[bytes]]) -> bool:
-    """Whether paths of the original programs are looked for and none was found yet."""
+def lacks_paths(wanted: dict[str, set[bytes]], texts: dict[str, list[bytes]]) -> bool:
+    """Return whether paths of the original programs are searched for and none is found yet."""
     return PATHS in wanted and len(wanted[PATHS]) == len(texts[PATHS])
 
 
-def shares(texts: dict[str, list[bytes]], missing: dict[str, set[bytes]]) -> dict[str, float]:
-    """Return the part of each program's texts that is not missing."""
+def found_fractions(texts: dict[str, list[bytes]], missing: dict[str, set[bytes]]) -> dict[str, float]:
+    """Return the fraction of each program's texts that was found."""
     return {name: round(1 - len(missing[name]) / len(texts[name]), 3) for name in missing}
 
 
 def own_ranges(task: str) -> list[tuple[int, int]]:
-    """Return the readable memory ranges that a process can write or that no file explains, the smallest first.
+    """Return the readable memory ranges that a process can write or that no file explains, smallest first.
 
-    Interpreters keep what they run in many small ranges; weights lie in large ones.
+    Interpreters keep the running program in many small ranges; weights are in large ones.
     """
     found = []
     try:
@@ -229,7 +230,7 @@ def own_ranges(task: str) -> list[tuple[int, int]]:
 
 
 def clear(request: dict[str, Any]) -> dict[str, Any]:
-    """Empty the original program files wherever they still have a name, and remove the dead processes' sockets."""
+    """Empty the original program files under all their remaining names; remove the ended processes' sockets."""
     originals = {tuple(pair) for pair in request["code"]}
     walk = Walk(originals, request["entries"], time.monotonic() + request["seconds"])
     for node, init in request["inits"].items():
@@ -241,7 +242,7 @@ def clear(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def remove_socket(init: int, path: str) -> None:
-    """Remove the name of a socket; whoever binds it anew would otherwise be refused."""
+    """Remove the name of a socket; otherwise binding it again fails."""
     folder, _, name = path.rpartition("/")
     try:
         root = os.open(f"/proc/{init}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -264,13 +265,13 @@ class Walk:
     """Visits every file of the writable file systems."""
 
     def __init__(self, originals: set[tuple[int, int]], entries: int, deadline: float) -> None:
-        """Stop after so many entries and at the deadline."""
+        """Stop after `entries` entries and at the deadline."""
         self.originals, self.left, self.deadline = originals, entries, deadline
         self.emptied = 0
         self.complete = True
 
     def folder(self, fd: int, depth: int) -> None:
-        """Visit what is below a folder. Closes `fd`. Links are not followed."""
+        """Visit everything below a folder without following links. Closes `fd`."""
         try:
             device = os.fstat(fd).st_dev
             below = []
@@ -283,7 +284,7 @@ class Walk:
                     try:
                         found = entry.stat(follow_symlinks=False)
                         if found.st_dev != device:
-                            continue  # another mount, visited for itself
+                            continue  # another mount, which is visited separately
                         if stat.S_ISDIR(found.st_mode):
                             below.append(entry.name)
                         elif stat.S_ISREG(found.st_mode) and (found.st_dev, found.st_ino) in self.originals:
@@ -303,7 +304,7 @@ class Walk:
             os.close(fd)
 
     def empty(self, folder: int, name: str) -> None:
-        """Empty a file, by which every name of it is empty."""
+        """Empty a file, and thereby every name of it."""
         fd = openat2_in_root(folder, name, os.O_WRONLY)
         try:
             if os.fstat(fd).st_size:
@@ -335,7 +336,7 @@ def writable_folders(init: int) -> Iterator[int]:
 
 
 def main(request: dict[str, Any], fds: list[int]) -> tuple[dict[str, Any], list[int]]:
-    """Record how processes were started; or count those that run; or clear what dead ones left."""
+    """Record how processes were started, count running ones, read their words, or clear what ended ones left."""
     if request["mode"] == "capture":
         return capture(request), []
     if request["mode"] == "words":

@@ -1,7 +1,7 @@
-"""Scorch program: kills processes by pid and start time, overwrites open files, empties a folder through a descriptor.
+"""Scorch program: kills processes by pid and start time, overwrites open files, empties a folder by its descriptor.
 
-Run as text by the keeper of a cell: all capabilities over the cell, none over the machine; or in a node as its root,
-where the machine cannot see in. Standard library only.
+The keeper of a cell runs this text with all capabilities over the cell and none over the host; where the host cannot
+see into the cell, root of a node runs it. Standard library only.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import stat
 import struct
 import time
 
-TYPE_CHECKING = False  # the name that type checkers know; joined to a cell, few modules can be imported
+TYPE_CHECKING = False  # type checkers evaluate imports below this name; joined to a cell, few modules can be imported
 if TYPE_CHECKING:
     from typing import Any
 
@@ -33,16 +33,16 @@ libc = ctypes.CDLL(None, use_errno=True)
 
 
 def open_folder(parent: int, name: str) -> int:
-    """Open a folder of a folder: no link, no other file system, nothing above."""
+    """Open a folder directly in a folder: through no link, on the same file system."""
     resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV
     how = struct.pack("QQQ", os.O_RDONLY | os.O_DIRECTORY | os.O_NONBLOCK | os.O_CLOEXEC, 0, resolve)
     fd: int = libc.syscall(SYS_OPENAT2, parent, os.fsencode(name), how, len(how))
     if fd >= 0:
         return fd
     number = ctypes.get_errno()
-    if number not in (errno.ENOSYS, errno.EPERM):  # not there, or denied by a filter
+    if number not in (errno.ENOSYS, errno.EPERM):  # openat2 is missing, or a filter denies it
         raise OSError(number, os.strerror(number), name)
-    # A single name, opened as no link, leads nowhere but into this folder; a mount on it shows by its device.
+    # A single name that is not a link cannot leave this folder; a mount on it has another device.
     fd = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
     if os.fstat(fd).st_dev != os.fstat(parent).st_dev:
         os.close(fd)
@@ -51,13 +51,13 @@ def open_folder(parent: int, name: str) -> int:
 
 
 def start_time(pid: int) -> int | None:
-    """Return when a process started, None if it is gone."""
+    """Return the start time of a process, or None if it is gone."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
             fields = file.read().rpartition(b")")[2].split()
     except (OSError, ProcessLookupError):
         return None
-    # A process whose first thread has ended is called a zombie too, and lives on in its other threads.
+    # The kernel reports a process as a zombie once its first thread has ended, even if other threads run.
     ended = fields[0] in (b"Z", b"X") and int(fields[THREADS_FIELD]) <= 1
     return None if ended else int(fields[START_FIELD])
 
@@ -71,12 +71,12 @@ def kill(request: dict[str, Any]) -> dict[str, Any]:
         try:
             handle = os.pidfd_open(pid)
         except OSError as error:
-            # Without pidfd (gVisor) nothing else of the agent's runs now: the harness has stopped it. A pid passes to
-            # another process only when a running one starts it, so what is compared here is what is killed.
+            # Without pidfd (gVisor), the harness has stopped every other process of the agent. A pid is reused only
+            # when a running process starts another one, so the process compared below is the one that is killed.
             if error.errno != errno.ENOSYS:
                 reply["gone"].append(pid)
                 continue
-        # The handle is on whoever has the pid now; only then is it asked whether that is the one that is meant.
+        # The handle refers to the present holder of the pid. Only now can the start time identify the process.
         if start_time(pid) != start:
             if handle is not None:
                 os.close(handle)
@@ -95,7 +95,7 @@ def kill(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def has_ended(pid: int, start: int, handle: int | None, deadline: float) -> bool:
-    """Wait until a process is gone or a zombie. Closes the handle."""
+    """Wait until a process is gone or a zombie, and close the handle. Return whether it has ended."""
     if handle is not None:
         ended = bool(select.select([handle], [], [], max(0.0, deadline - time.monotonic()))[0])
         os.close(handle)
@@ -108,7 +108,7 @@ def has_ended(pid: int, start: int, handle: int | None, deadline: float) -> bool
 
 
 def overwrite(fds: list[int], deadline: float) -> int:
-    """Overwrite what files hold, then empty them: pages that someone mapped or spliced are overwritten too."""
+    """Overwrite the content of files, then empty them, so that mapped or spliced pages are overwritten too."""
     written = 0
     for fd in fds:
         size = os.fstat(fd).st_size
@@ -119,8 +119,8 @@ def overwrite(fds: list[int], deadline: float) -> int:
                 end = min(os.lseek(fd, position, os.SEEK_HOLE), size)
             except OSError as error:
                 if error.errno == errno.ENXIO:
-                    break  # no data behind this position
-                written += overwrite_what_is_not_zero(fd, position, size, deadline)
+                    break
+                written += overwrite_nonzero_pages(fd, position, size, deadline)
                 break
             while position < end:
                 count = os.pwrite(fd, memoryview(ZEROS)[: end - position], position)
@@ -130,8 +130,8 @@ def overwrite(fds: list[int], deadline: float) -> int:
     return written
 
 
-def overwrite_what_is_not_zero(fd: int, position: int, size: int, deadline: float) -> int:
-    """Overwrite page by page where holes cannot be told from data: writing to a hole would use up the disk."""
+def overwrite_nonzero_pages(fd: int, position: int, size: int, deadline: float) -> int:
+    """Overwrite page by page where the kernel does not report holes; writing to holes would fill the disk."""
     written = 0
     while position < size and time.monotonic() < deadline:
         read = os.pread(fd, CHUNK, position)
@@ -149,22 +149,22 @@ def overwrite_what_is_not_zero(fd: int, position: int, size: int, deadline: floa
 class Clearing:
     """Removes everything below a folder."""
 
-    def __init__(self, most: int, deadline: float) -> None:
-        """Note at most so many residues and stop at the deadline."""
+    def __init__(self, limit: int, deadline: float) -> None:
+        """Record at most `limit` residues and stop at the deadline."""
         self.removed = 0
         self.residues: list[str] = []
-        self.most = most
+        self.limit = limit
         self.deadline = deadline
 
     def note(self, name: str, why: str) -> None:
-        """Keep what could not be removed."""
-        if len(self.residues) < self.most:
+        """Record what could not be removed."""
+        if len(self.residues) < self.limit:
             self.residues.append(f"{name}: {why}"[:SHOWN].encode("utf-8", "replace").decode())
 
     def clear(self, folder: int) -> None:
-        """Remove what a folder holds, however deep it is nested. Links are removed, never followed.
+        """Remove the content of a folder at any depth. Links are removed, never followed.
 
-        A folder in it is emptied by moving its folders up, so neither descriptors nor the stack grow with the depth.
+        Subfolders are moved up before their parent is removed, so depth costs neither descriptors nor stack.
         """
         missed: set[str] = set()
         number = 0
@@ -180,7 +180,7 @@ class Clearing:
                     self.note(name, os.strerror(error.errno or 0))
 
     def remove(self, folder: int, name: str, number: int) -> int:
-        """Remove one entry; what it holds of folders becomes an entry beside it. Returns the next name for these."""
+        """Remove one entry and move its subfolders next to it. Return the next number for their names."""
         if stat.S_ISDIR(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
             child = open_folder(folder, name)
             try:
@@ -191,7 +191,7 @@ class Clearing:
                         os.unlink(below, dir_fd=child)
                         self.removed += 1
                         continue
-                    while is_there(folder, f"moved-{number}"):
+                    while has_entry(folder, f"moved-{number}"):
                         number += 1
                     os.rename(below, f"moved-{number}", src_dir_fd=child, dst_dir_fd=folder)
             finally:
@@ -203,8 +203,8 @@ class Clearing:
         return number
 
 
-def is_there(folder: int, name: str) -> bool:
-    """Whether a folder has an entry of a name."""
+def has_entry(folder: int, name: str) -> bool:
+    """Return whether a folder has an entry with this name."""
     try:
         os.stat(name, dir_fd=folder, follow_symlinks=False)
     except FileNotFoundError:
@@ -213,7 +213,7 @@ def is_there(folder: int, name: str) -> bool:
 
 
 def clear(request: dict[str, Any], folder: int) -> dict[str, Any]:
-    """Empty the folder, then remove it where its parent still shows it under some name."""
+    """Empty the folder, then remove it if its parent still contains it under any name."""
     clearing = Clearing(request["residues"], time.monotonic() + request["seconds"])
     own = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=folder)
     try:
@@ -231,7 +231,7 @@ def clear(request: dict[str, Any], folder: int) -> dict[str, Any]:
 
 
 def remove_from(parent: int, folder: tuple[int, int], clearing: Clearing) -> None:
-    """Remove an emptied folder from its parent, by whatever name it has there."""
+    """Remove an emptied folder from its parent, under its present name."""
     for name in os.listdir(parent):
         try:
             found = os.stat(name, dir_fd=parent, follow_symlinks=False)
@@ -256,7 +256,7 @@ def destroy(request: dict[str, Any], folder: int, weights: list[int]) -> dict[st
 
 
 def main(request: dict[str, Any], fds: list[int]) -> tuple[dict[str, Any], list[int]]:
-    """Kill processes, or destroy the folder that comes first and the open weight files."""
+    """Kill processes, or destroy the open weight files and the folder, whose descriptor comes first."""
     if request["mode"] == "kill":
         return kill(request), []
     return destroy(request, fds[0], fds[1:]), []
