@@ -27,7 +27,7 @@ ALLOWED: Final = {
     "subject/install.py: _write: anyio.to_thread.run_sync": "as OutsideCell.write_held, file by file",
     "cell/open.py: _open_warden: anyio.to_thread.run_sync": "each step inside has its time; abandoned, it would leave "
     "a warden without an owner",
-    "cell/wardens.py: Wardens.living: anyio.to_thread.run_sync": "as _open_warden in open.py, step by step",
+    "cell/wardens.py: Wardens.serving: anyio.to_thread.run_sync": "as _open_warden in open.py, step by step",
     "models/llama_cpp.py: LlamaCppAPI.aclose: anyio.to_thread.run_sync": "its steps have their time, and a server must "
     "not be left half ended",
     "models/llama_server.py: keep: os.waitpid": "for a process that was killed; the other call does not wait",
@@ -46,7 +46,7 @@ ALLOWED: Final = {
     "seal/broken_cells.py: service_socket: socket.socket": _UNCONNECTED,
     # The warden's process
     "cell/programs/manager.py: CellManager.sockets: socket.socket": _UNCONNECTED,
-    "cell/programs/warden.py: Warden.end_the_late: socket.socketpair": "nothing is read from it in this process",
+    "cell/programs/warden.py: Warden.kill_expired: socket.socketpair": "nothing is read from it in this process",
     "cell/programs/manager.py: deny_user_namespaces: os.waitpid": "its fork writes one number to the kernel and ends",
     "cell/programs/warden.py: reply: socket.socket": "one message into an empty socket of the fork's own",
     "cell/programs/warden.py: Warden.finish: os.waitpid": "every step of the sweeper's has its time",

@@ -17,7 +17,7 @@ def test_it_says_what_is_and_is_not_protected(capfd: pytest.CaptureFixture[str])
     assert execute(["seal", "--runtime", "runc"]) == ExitCode.OK
     printed = capfd.readouterr().out
     assert all(f"held     {name}\n" in printed for name in PROBE_NAMES if name != "security_label")
-    assert "not protected: holes in the machine's kernel" in printed
+    assert "not protected: holes in the host's kernel" in printed
     assert "seal verified (full" in printed and "T0.H1.N2" in printed
 
 

@@ -78,5 +78,5 @@ class Traits:
         return self.kernel is not None
 
 
-SHARED_KERNEL_RISK = "holes in the machine's kernel: the agent's system calls reach it, through the filter"
+SHARED_KERNEL_RISK = "holes in the host's kernel: the agent's system calls reach it, through the filter"
 """`not_protected` of every runtime whose cells share the host's kernel."""

@@ -36,7 +36,7 @@ class Docker(Runtime):
         private_namespaces=("pid", "net", "ipc", "uts", "mnt"),
         enforces=("no_capabilities",),
         cannot_inject={
-            "writable_folders": "Inspect's provider refuses a compose file with a writable folder of the machine",
+            "writable_folders": "Inspect's provider refuses a compose file with a writable folder of the host",
         },
         not_protected=(SHARED_KERNEL_RISK, "the engine, a daemon that is root"),
     )

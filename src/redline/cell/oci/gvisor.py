@@ -83,11 +83,11 @@ class Gvisor(Runtime):
         names_connector=False,
         enforces=("no_new_privileges",),
         cannot_inject={
-            "machine_kernel": "gVisor's own kernel answers as it always does, whatever it is told",
-            "machine_devices": "gVisor binds no device of the machine into a cell",
+            "machine_kernel": "gVisor's own kernel gives the same answers whatever the specification says",
+            "machine_devices": "gVisor binds no device of the host into a cell",
         },
         not_protected=(
-            "holes in gVisor: the agent's system calls end in its kernel, which also tells what the verifier sees",
+            "holes in gVisor: the agent's system calls end in its kernel, which also reports what the verifier sees",
         ),
     )
 
