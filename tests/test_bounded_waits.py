@@ -27,7 +27,7 @@ ALLOWED: Final = {
     "subject/install.py: _write: anyio.to_thread.run_sync": "like OutsideCell.write_held, file by file",
     "cell/open.py: _open_warden: anyio.to_thread.run_sync": "each step inside has a timeout; if abandoned, it would "
     "leave a warden that no process ends",
-    "cell/wardens.py: Wardens.living: anyio.to_thread.run_sync": "like _open_warden in open.py, step by step",
+    "cell/wardens.py: Wardens.serving: anyio.to_thread.run_sync": "like _open_warden in open.py, step by step",
     "models/llama_cpp.py: LlamaCppAPI.aclose: anyio.to_thread.run_sync": "each step has a timeout, and a server must "
     "not be left partly stopped",
     "models/llama_server.py: keep: os.waitpid": "waits for a process that was killed; the other call does not wait",

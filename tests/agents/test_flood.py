@@ -6,7 +6,7 @@ import pytest
 
 from redline.agents.boundary import guard_tether, set_alarm
 from redline.cell import CellConfig, open_cell
-from redline.cell.alarm import Raised, bell
+from redline.cell.alarm import RaisedAlarm, run_listener
 from redline.subject.weights import MIB, Weights
 from redline.tether import Broker, CallInfo, Caps, Message
 from redline.verify.trial import Trial
@@ -19,8 +19,8 @@ async def no_model(info: CallInfo, messages: list[Message]) -> str:
 
 
 async def test_a_flood_freezes_its_cell_and_cuts_its_tether_and_the_run_continues() -> None:
-    rung: list[Raised] = []
-    bell.set(rung.append)
+    rung: list[RaisedAlarm] = []
+    run_listener.set(rung.append)
     try:
         async with open_cell(CellConfig(runtime="runc")) as cell:
             trial = Trial(id="t", scenario="self_replication", seed=1, instructed=True)
@@ -37,4 +37,4 @@ async def test_a_flood_freezes_its_cell_and_cuts_its_tether_and_the_run_continue
             assert rung == []
             await alarm.raise_alarm("outsider", "later")  # the cell is already stopped
     finally:
-        bell.set(None)
+        run_listener.set(None)

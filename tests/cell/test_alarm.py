@@ -1,4 +1,4 @@
-"""An alarm stops a cell at once and for good; the watch sees what is no longer as it was, and nothing else."""
+"""An alarm stops a cell at once and permanently; the watch finds every change of its state, and nothing else."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import anyio
 import pytest
 
 from redline.cell import Cell, CellConfig, CellError, CellGoneError, open_cell
-from redline.cell.alarm import Alarm, Raised, bell
+from redline.cell.alarm import Alarm, RaisedAlarm, run_listener
 from redline.cell.programs.cgroups import cgroup_folders
 from redline.cell.programs.prelude import is_running
 from redline.cell.watch import Watch
@@ -18,7 +18,7 @@ STORM = "for i in $(seq 40); do setsid sh -c 'while :; do sleep 0.01; done' & do
 
 
 def ticks(pid: int) -> bytes:
-    """Processor time of a process."""
+    """Return the processor time of a process."""
     return Path(f"/proc/{pid}/schedstat").read_bytes().split()[0]
 
 
@@ -39,7 +39,7 @@ async def test_a_stopped_cell_runs_nothing_starts_nothing_and_does_not_thaw() ->
             await cell.connect(1)
 
 
-async def test_what_the_agent_left_ends_where_it_stands_and_only_then_the_seal_is_measured() -> None:
+async def test_the_agents_processes_end_frozen_before_the_seal_is_measured() -> None:
     async with open_cell(CellConfig(nodes=("default", "target"))) as cell:
         for node in cell.nodes:
             await cell.exec(["sh", "-c", STORM], node=node)
@@ -54,7 +54,7 @@ async def test_what_the_agent_left_ends_where_it_stands_and_only_then_the_seal_i
         assert (await quick_seal_of_all(cell)).verified
 
 
-async def test_what_cannot_be_frozen_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_cell_that_cannot_be_frozen_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
     async def fail(self: Cell) -> None:
         raise CellError("no freezer today")
 
@@ -69,21 +69,21 @@ async def test_what_cannot_be_frozen_is_killed(monkeypatch: pytest.MonkeyPatch) 
             await alarm.empty()
 
 
-async def test_whoever_listens_is_told_once_and_a_listener_that_fails_does_not_keep_the_cell_going() -> None:
-    told: list[Raised] = []
+async def test_each_listener_is_called_once_and_a_listener_that_fails_does_not_keep_the_cell_running() -> None:
+    told: list[RaisedAlarm] = []
 
-    def fail(raised: Raised) -> None:
+    def fail(raised: RaisedAlarm) -> None:
         told.append(raised)
         raise OSError("disk full")
 
-    token = bell.set(told.append)
+    token = run_listener.set(told.append)
     try:
         async with open_cell() as cell:
             alarm = Alarm(cell, "t-1")
             alarm.on_raised(told.append)
             await alarm.raise_alarm("outsider", "one")
             await alarm.raise_alarm("outsider", "two")
-            assert told == [Raised("outsider", "one", "t-1")] * 2
+            assert told == [RaisedAlarm("outsider", "one", "t-1")] * 2
         async with open_cell() as cell:
             alarm = Alarm(cell)
             alarm.on_raised(fail)
@@ -91,10 +91,10 @@ async def test_whoever_listens_is_told_once_and_a_listener_that_fails_does_not_k
                 await alarm.raise_alarm("outsider", "one")
             assert alarm.stopped == "frozen"
     finally:
-        bell.reset(token)
+        run_listener.reset(token)
 
 
-async def test_the_watch_finds_nothing_in_a_cell_that_is_busy() -> None:
+async def test_the_watch_finds_nothing_in_a_busy_cell() -> None:
     async with open_cell(CellConfig(nodes=("default", "target"))) as cell:
         watch = Watch(cell)
         for node in cell.nodes:
@@ -104,21 +104,21 @@ async def test_the_watch_finds_nothing_in_a_cell_that_is_busy() -> None:
 
 
 @pytest.mark.runsc
-async def test_the_watch_finds_nothing_where_another_kernel_runs_the_cell() -> None:
+async def test_the_watch_finds_nothing_in_a_cell_with_its_own_kernel() -> None:
     async with open_cell(CellConfig(runtime="runsc")) as cell:
         watch = Watch(cell)
         await cell.exec(["sh", "-c", STORM])
         assert [watch.check() for _ in range(5)] == [None] * 5
 
 
-async def test_a_cell_that_is_gone_breaks_nothing_but_its_trial() -> None:
+async def test_a_cell_that_is_gone_is_no_breach() -> None:
     async with open_cell() as cell:
         watch = Watch(cell)
         await cell.kill()
         assert watch.check() is None
 
 
-async def test_a_process_that_left_the_cgroup_is_seen() -> None:
+async def test_a_process_that_left_the_cgroup_is_found() -> None:
     async with open_cell() as cell:
         watch = Watch(cell)
         sleeper = await cell.spawn(["sleep", "100"])
@@ -133,7 +133,7 @@ async def test_a_process_that_left_the_cgroup_is_seen() -> None:
 
 
 @pytest.mark.parametrize("kind", ["parent", "net", "user", "mnt"])
-async def test_a_first_process_that_is_not_where_it_was_is_seen(kind: str) -> None:
+async def test_a_first_process_that_changed_its_namespaces_is_found(kind: str) -> None:
     async with open_cell() as cell:
         watch = Watch(cell)
         watch._first["default"][kind] = "elsewhere"  # the watch remembers another place than it sees now

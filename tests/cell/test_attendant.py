@@ -1,4 +1,4 @@
-"""The attendant as a program in namespaces of its own, with nothing of a runtime around it."""
+"""The attendant as a program in namespaces of its own, without a runtime."""
 
 import os
 import signal
@@ -127,7 +127,7 @@ async def test_files_are_held_written_and_released(tmp_path: Path) -> None:
     assert (tmp_path / "file").read_bytes() == bytes(4) + b"written"
 
 
-async def test_connections_carry_more_than_a_window_both_ways_and_a_stalled_one_stalls_no_other() -> None:
+async def test_connections_carry_more_than_a_window_both_ways_and_a_stalled_one_blocks_no_other() -> None:
     async with attendant() as (made, _):
         port = (await made.join(ECHO, {}))[0]["port"]
         stalled = await made.connect("127.0.0.1", port, 2.0)
@@ -183,7 +183,7 @@ async def packet(connection: socket.socket) -> tuple[str, bytes]:
 
 
 @pytest.mark.parametrize("passing", [False, True])
-async def test_who_speaks_on_the_tether_is_attested_on_every_packet(tmp_path: Path, passing: bool) -> None:
+async def test_the_sender_of_every_packet_on_the_tether_is_attested(tmp_path: Path, passing: bool) -> None:
     path = str(tmp_path / "door")
     async with attendant() as (made, _):
         door = await made.listen(path)
@@ -209,7 +209,7 @@ async def heard(path: Path) -> bytes:
     return path.read_bytes()
 
 
-async def test_a_crowd_at_the_door_is_shed_where_it_comes_from(tmp_path: Path) -> None:
+async def test_too_many_connections_are_closed_for_the_process_that_has_most(tmp_path: Path) -> None:
     path = str(tmp_path / "door")
     crowd = """
 import os, socket, time
@@ -239,7 +239,7 @@ def main(request, fds):
                     other.close()
 
 
-async def test_a_signal_reaches_everybody_but_the_first_process_and_the_attendant() -> None:
+async def test_a_signal_reaches_every_process_except_the_first_and_the_attendant() -> None:
     sleeper = """
 import os, time
 def main(request, fds):
@@ -268,7 +268,7 @@ async def dead(process: subprocess.Popen[bytes]) -> bool:
 
 
 def stop_thread_beating(made: Attendant) -> Callable[[], None]:
-    """Keeps the lock that the beat needs, as a process that is stopped keeps everything."""
+    """Hold the lock that the beat needs, as if the process were stopped."""
     made._stream._lock.acquire()
     return made._stream._lock.release
 
@@ -286,7 +286,7 @@ async def test_silence_for_longer_than_the_lease_ends_the_node() -> None:
             await made.join(echo(b""), {})
 
 
-async def test_a_broken_stream_is_the_end_and_everybody_hears_of_it() -> None:
+async def test_a_broken_stream_ends_every_call_and_connection() -> None:
     async with attendant() as (made, process):
         port = (await made.join(ECHO, {}))[0]["port"]
         connected = await made.connect("127.0.0.1", port, 2.0)

@@ -29,14 +29,14 @@ async def test_a_command_is_the_agent_and_not_root(cell: Cell) -> None:
     assert {line.split("=")[0] for line in lines[4:]} <= {"HOME", "LANG", "PATH", "TERM", "PWD", "SHLVL", "_", "OLDPWD"}
 
 
-async def test_a_call_ends_with_its_main_process_though_a_daemon_holds_the_pipes(cell: Cell) -> None:
+async def test_a_call_ends_with_its_main_process_even_if_a_daemon_holds_the_pipes(cell: Cell) -> None:
     begun = time.monotonic()
     done = await cell.exec(["sh", "-c", "sleep 30 & echo here; exit 7"])
     assert (done.returncode, done.stdout) == (7, b"here\n")
     assert time.monotonic() - begun < 5
 
 
-async def test_a_daemon_that_writes_after_its_call_does_not_die_of_it(cell: Cell) -> None:
+async def test_a_daemon_that_writes_after_its_call_keeps_running(cell: Cell) -> None:
     await cell.exec(["sh", "-c", "(sleep 0.2; yes | head -c 300000; echo alive >/tmp/sign) &"])
     with anyio.fail_after(10):
         while (await cell.exec(["test", "-s", "/tmp/sign"])).returncode != 0:
@@ -58,7 +58,7 @@ def main(request, fds):
 """
 
 
-async def test_the_processes_of_a_cell_are_those_of_its_pid_namespace_among_the_machines() -> None:
+async def test_the_processes_of_a_cell_are_those_of_its_pid_namespace() -> None:
     async with open_cell(CellConfig(runtime="runc")) as cell, open_cell(CellConfig(runtime="runc")) as other:
         for each in (cell, other):
             await each.exec(["sh", "-c", "for i in 1 2 3; do setsid sleep 600 & done"])
@@ -74,7 +74,7 @@ async def test_the_tail_of_a_flood_is_kept(cell: Cell) -> None:
     assert done.stdout.endswith(b"x" * 10 + b"the end\n")
 
 
-async def test_a_timeout_kills_what_the_command_started_in_other_sessions_too(cell: Cell) -> None:
+async def test_a_timeout_also_kills_what_the_command_started_in_other_sessions(cell: Cell) -> None:
     with pytest.raises(TimeoutError):
         await cell.exec(["sh", "-c", "setsid sleep 4242 & sh -c 'sleep 4243' & sleep 4244"], timeout=0.3)
     with anyio.fail_after(5):
@@ -82,18 +82,18 @@ async def test_a_timeout_kills_what_the_command_started_in_other_sessions_too(ce
             await anyio.sleep(0.02)
 
 
-async def test_a_command_that_does_not_exist_and_one_that_may_not_run(cell: Cell) -> None:
+async def test_a_command_that_does_not_exist_and_one_without_permission(cell: Cell) -> None:
     assert (await cell.exec(["no-such-program"])).returncode == 127
     with pytest.raises(PermissionError):
         await cell.exec(["/etc/passwd"])
 
 
-async def test_a_long_input_goes_through(cell: Cell) -> None:
+async def test_a_long_input_is_passed_on(cell: Cell) -> None:
     given = os.urandom(5_000_000)
     assert (await cell.exec(["cat"], input=given)).stdout == given
 
 
-async def test_a_long_command_line_goes_through(cell: Cell) -> None:
+async def test_a_long_command_line_is_passed_on(cell: Cell) -> None:
     words = ["x" * 100_000] * 8
     done = await cell.exec(["sh", "-c", "echo $#", "sh", *words])
     assert done.stdout == b"8\n"
@@ -121,14 +121,14 @@ async def test_a_fifo_or_an_endless_device_does_not_hang_the_harness(cell: Cell)
             await cell.read_file("/dev/zero", limit=100)
 
 
-async def test_a_spawned_daemon_is_known_by_its_pid_on_the_machine(cell: Cell) -> None:
+async def test_a_spawned_daemon_is_identified_by_its_pid_on_the_host(cell: Cell) -> None:
     process = await cell.spawn(["sleep", "300"])
     with anyio.fail_after(10):
         while Path(f"/proc/{process.pid}/cmdline").read_bytes() != b"sleep\x00300\x00":  # it has yet to become that
             await anyio.sleep(0.01)
 
 
-async def test_a_listener_inside_is_reached_and_the_machine_does_not_listen(cell: Cell) -> None:
+async def test_a_listener_inside_is_reached_and_the_host_does_not_listen(cell: Cell) -> None:
     await cell.spawn([cell.interpreter, "-m", "http.server", "8321", "--bind", "127.0.0.1"], cwd="/tmp")
     with anyio.fail_after(10):
         while True:
@@ -159,7 +159,7 @@ async def test_a_unix_listener_is_reached_but_no_link_is_followed(cell: Cell) ->
     connected.close()
 
 
-async def test_a_frozen_cell_stands_still_and_goes_on(cell: Cell) -> None:
+async def test_a_frozen_cell_stops_and_continues_after_the_thaw(cell: Cell) -> None:
     await cell.spawn(["sh", "-c", "while :; do echo x >>/tmp/log; done"])
     await anyio.sleep(0.1)
     await cell.freeze()
@@ -174,7 +174,7 @@ async def test_a_frozen_cell_stands_still_and_goes_on(cell: Cell) -> None:
     assert first["size"] == second["size"] < third["size"]
 
 
-async def test_a_fork_storm_is_bounded_and_dies_with_the_kill(cell: Cell) -> None:
+async def test_a_fork_bomb_is_bounded_and_ends_with_the_kill(cell: Cell) -> None:
     await cell.exec(["sh", "-c", "bomb() { bomb | bomb & }; bomb"])
     await anyio.sleep(0.5)
     init = cell.nodes["default"].init
@@ -195,20 +195,20 @@ time.sleep(1000)
 """
 
 
-async def test_an_unhealthy_node_is_told_apart_from_a_failing_command(cell: Cell) -> None:
+async def test_an_unhealthy_node_is_distinguished_from_a_failing_command(cell: Cell) -> None:
     await cell.spawn([cell.interpreter, "-c", FORK_UNTIL_REFUSED])
     await anyio.sleep(0.5)
     with pytest.raises(CellError, match="can start no process"):
         await cell.exec(["true"])
 
 
-async def test_a_program_run_beside_the_cell_has_no_power_over_the_machine(cell: Cell) -> None:
+async def test_a_joined_program_has_no_power_over_the_host(cell: Cell) -> None:
     program = "def main(request, fds):\n    open('/etc/hostname', 'a').close()\n    return {}, []\n"
     with pytest.raises(CellError, match="Permission"):
         await cell.run_with_cell_privileges(program, {})
 
 
-async def test_a_program_run_beside_the_cell_cannot_be_led_out_by_a_link(cell: Cell) -> None:
+async def test_a_joined_program_cannot_be_led_out_by_a_link(cell: Cell) -> None:
     await cell.exec(["ln", "-s", "/etc/passwd", "/home/agent/link"])
     program = """
 import os
@@ -298,7 +298,7 @@ def _living(cgroup: str) -> bool:
     return any(path.read_text() for path in found if path.exists())
 
 
-async def test_a_cell_is_killed_when_it_is_older_than_it_may_be() -> None:
+async def test_a_cell_is_killed_at_its_maximum_age() -> None:
     async with open_cell(CellConfig(wall_seconds=5)) as cell:
         init = cell.nodes["default"].init_pid
         with anyio.fail_after(10):
@@ -306,7 +306,7 @@ async def test_a_cell_is_killed_when_it_is_older_than_it_may_be() -> None:
                 await anyio.sleep(0.1)
 
 
-async def test_what_a_warden_could_not_clean_is_swept_by_the_next_harness() -> None:
+async def test_what_a_warden_could_not_remove_is_swept_by_the_next_harness() -> None:
     harness = subprocess.Popen(
         [sys.executable, "-c", HARNESS], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     )
@@ -327,7 +327,7 @@ async def test_what_a_warden_could_not_clean_is_swept_by_the_next_harness() -> N
 TAKE_MEMORY = "held = []\nfor _ in range(200): held.append(bytearray(b'x') * (8 << 20))\nprint('all of it')\n"
 
 
-async def test_memory_beyond_the_limit_costs_the_taker_its_life_and_not_the_cell() -> None:
+async def test_memory_beyond_the_limit_ends_the_process_that_takes_it_and_not_the_cell() -> None:
     async with open_cell(CellConfig(home_mib=16, tmp_mib=8, var_tmp_mib=8, shm_mib=8, working_mib=128)) as cell:
         done = await cell.exec([cell.interpreter, "-I", "-S", "-c", TAKE_MEMORY], timeout=60)
         assert done.returncode == 128 + 9

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-# The suite is private but good; its checks are collected from here.
+# The suite is private but thorough; pytest collects its checks from here.
 from inspect_ai.util._sandbox.self_check import *  # noqa: F403 - pytest collects what a module holds
 
 from redline.cell import CellConfig, open_cell

@@ -1,4 +1,4 @@
-"""What an agent can use up ends a call at most: the first process of a node goes on, and the agent is named for it."""
+"""A resource that an agent has used up fails one call at most: the first process of the node keeps running."""
 
 import json
 import os
@@ -36,7 +36,7 @@ async def answers(cell: Cell) -> bool:
 
 @pytest.mark.cell
 @pytest.mark.anyio
-async def test_without_a_process_left_every_call_fails_as_exhausted_and_the_node_lives_on(cell: Cell) -> None:
+async def test_without_a_free_process_every_call_fails_as_exhausted_and_the_node_keeps_running(cell: Cell) -> None:
     await cell.spawn(["python3", "-c", FILL])
     refused: set[str] = set()
     with anyio.fail_after(30):
@@ -63,7 +63,7 @@ async def test_without_a_process_left_every_call_fails_as_exhausted_and_the_node
 
 @pytest.mark.cell
 @pytest.mark.anyio
-async def test_a_caller_that_is_gone_before_its_answer_ends_nothing(cell: Cell) -> None:
+async def test_a_caller_that_leaves_before_its_answer_ends_no_first_process(cell: Cell) -> None:
     node = cell.nodes["default"]
     body = {"user": "agent", "cwd": "/", "env": {}, "command": ["true"], "path": "/tmp/x", "limit": 1}  # in the cell
     for number, operation in enumerate(("exec", "spawn", "read", "write", "signal"), start=10**6):
@@ -96,7 +96,7 @@ async def test_pipes_that_daemons_hold_do_not_use_up_its_descriptors(cell: Cell)
             os.close(fd)
 
 
-def test_a_message_whose_descriptors_were_lost_ends_no_first_process() -> None:
+def test_a_message_without_its_descriptors_ends_no_first_process() -> None:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     ours.settimeout(20)
     program = load_program("redline.cell.programs.init")

@@ -1,4 +1,4 @@
-"""Cells on gVisor: what differs from runc is how the harness looks in, not what a caller meets."""
+"""Cells on gVisor: the harness observes them differently than on runc, and callers see no difference."""
 
 import socket
 import subprocess
@@ -58,7 +58,7 @@ async def answer(connected: socket.socket) -> bytes:
         return connected.recv(100)
 
 
-async def test_a_cell_does_what_a_cell_does_and_leaves_nothing() -> None:
+async def test_a_cell_supports_every_operation_and_leaves_nothing() -> None:
     async with cell_of() as cell:
         folder = cell.folder
         init = cell.nodes["default"].init
@@ -89,7 +89,7 @@ async def test_a_cell_does_what_a_cell_does_and_leaves_nothing() -> None:
         assert "No space left" in await shell(cell, "head -c 100M /dev/zero > /var/tmp/x")
         assert "Cannot fork" in await shell(cell, "for i in $(seq 300); do sleep 20 & done")
 
-        # what is done from outside
+        # operations from outside
         states, _ = await cell.run_with_cell_privileges(STATES, {})
         assert states[str(daemon.pid)] == "S"
         await cell.freeze()
@@ -133,7 +133,7 @@ async def test_two_nodes_share_a_network_and_nothing_else() -> None:
         assert len(here) < len(there)  # the server is seen on its own node alone
 
 
-async def test_the_tether_is_bound_by_the_attendant_and_names_who_speaks() -> None:
+async def test_the_attendant_binds_the_tether_and_names_each_sender() -> None:
     path = f"{TETHER_FOLDER}/accelerator.sock"
     caller = f"import os, socket; made = socket.socket(1); made.connect({path!r}); "
     caller += "made.sendall(b'%d' % os.getpid()); made.recv(9)"
@@ -181,9 +181,9 @@ async def test_a_cell_does_not_outlive_its_harness(number: int) -> None:
     assert state_folder().exists()
 
 
-async def test_what_a_look_stops_goes_on_though_one_of_its_group_ends_meanwhile() -> None:
+async def test_stopped_processes_continue_even_if_one_of_their_group_ends_meanwhile() -> None:
     async with cell_of() as cell:
-        # One of a group ends while another stands still: gVisor hangs up the group for that.
+        # One process of a group ends while another is stopped: gVisor sends the group SIGHUP for that.
         said = await shell(
             cell, "sleep 100 & kill -STOP $!; (sleep 0.1); kill -CONT $!; sleep 0.2; kill -0 $! && echo on"
         )

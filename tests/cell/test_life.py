@@ -1,4 +1,4 @@
-"""What ends a cell and what does not: stopped, killed, frozen, orphaned, late; and the drills that show it."""
+"""What ends a cell and what does not: stopped, killed, frozen, orphaned, late; and the drills that test it."""
 
 import os
 import re
@@ -44,11 +44,11 @@ def warden_of(cell: Cell) -> int:
     return cell._warden._process.pid
 
 
-# --- the drills; that they hold is shown by the full set of probes, in tests/scenarios ---
+# --- the drills; tests/scenarios shows with the full set of probes that they pass ---
 
 
 async def nothing(cell: Cell) -> None:
-    """An order that ends nobody."""
+    """A kill that ends no process."""
 
 
 async def test_daemons_that_outlive_the_teardown_fail_the_drill() -> None:
@@ -64,7 +64,7 @@ async def test_a_kill_that_leaves_stopped_processes_fails_the_drill() -> None:
     assert reason is not None and "survived" in reason
 
 
-async def test_a_lease_longer_than_it_may_be_fails_the_drill() -> None:
+async def test_a_lease_that_is_too_long_fails_the_drill() -> None:
     reason = await drills.lease_drill(CONFIG, lease_seconds=60)
     assert reason is not None and reason.startswith("SIGSTOP") and "SIGKILL" not in reason
 
@@ -77,7 +77,7 @@ async def test_a_frozen_cell_is_killed(cell: Cell) -> None:
     await cell.exec(["sh", "-c", "setsid sleep 1000 &"])
     await cell.freeze()
     assert await cell.kill() < 5
-    assert not footprint.living()
+    assert not footprint.live_pids()
 
 
 @pytest.mark.parametrize("number", [signal.SIGSTOP, signal.SIGKILL])
@@ -107,12 +107,12 @@ async def test_a_cell_whose_first_process_is_stopped_ends_with_its_harness() -> 
         await until(lambda: not harness.footprint.left_over() and not harness.folder.exists())
 
 
-async def test_a_frozen_cell_is_killed_when_it_is_older_than_it_may_be() -> None:
+async def test_a_frozen_cell_is_killed_at_its_maximum_age() -> None:
     async with open_cell(CONFIG.model_copy(update={"wall_seconds": 5})) as cell:
         footprint = footprint_of(cell)
         await cell.freeze()
-        assert footprint.living()
-        await until(lambda: not footprint.living())
+        assert footprint.live_pids()
+        await until(lambda: not footprint.live_pids())
         with pytest.raises(CellGoneError):
             await cell.exec(["true"])
         assert (await cell._warden.call({"op": "freeze", "cell": cell.id, "frozen": False}))[0]["done"] in {True, False}
@@ -121,13 +121,13 @@ async def test_a_frozen_cell_is_killed_when_it_is_older_than_it_may_be() -> None
 # --- the warden ---
 
 
-async def test_a_warden_that_is_killed_takes_its_cells_along() -> None:
+async def test_the_cells_of_a_killed_warden_end() -> None:
     traces = Traces()
     async with open_cell(CONFIG) as cell:
         traces.note(cell)
         await cell.exec(["sh", "-c", "setsid sleep 1000 &"])
         os.kill(warden_of(cell), signal.SIGKILL)
-        await until(lambda: not traces.footprints[0].living())
+        await until(lambda: not traces.footprints[0].live_pids())
         for attempt in (
             cell.exec(["true"]),
             cell.freeze(),
@@ -140,7 +140,7 @@ async def test_a_warden_that_is_killed_takes_its_cells_along() -> None:
     assert traces.left() == []
 
 
-async def test_the_cell_of_a_warden_killed_in_its_start_is_gone_too() -> None:
+async def test_a_cell_whose_warden_is_killed_during_its_start_ends_too() -> None:
     warden = choose_runtime("runc").start_warden()
     traces: list[str] = []
 
@@ -158,8 +158,8 @@ async def test_the_cell_of_a_warden_killed_in_its_start_is_gone_too() -> None:
     assert not [path for name in traces for path in control_groups(f"pod-*-{name}")]
 
 
-async def test_a_warden_that_stood_still_takes_no_living_harness_for_dead() -> None:
-    # No shorter: where other tests keep the processors busy, a harness may truly be silent for half a second.
+async def test_a_warden_that_was_stopped_does_not_take_a_live_harness_for_dead() -> None:
+    # No shorter: with busy processors, a live harness can be silent for half a second.
     async with open_cell(CONFIG, lease_seconds=1.5) as cell:
         os.kill(warden_of(cell), signal.SIGSTOP)
         await anyio.sleep(2.5)
@@ -169,7 +169,7 @@ async def test_a_warden_that_stood_still_takes_no_living_harness_for_dead() -> N
         assert (await cell.exec(["echo", "here"])).stdout == b"here\n"
 
 
-async def test_a_cell_that_is_too_old_before_it_is_known_gets_more_time(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_cell_that_is_too_old_before_it_is_up_gets_more_time(monkeypatch: pytest.MonkeyPatch) -> None:
     known = Footprint.of
     asked = []
 
@@ -185,7 +185,7 @@ async def test_a_cell_that_is_too_old_before_it_is_known_gets_more_time(monkeypa
     assert len(asked) == 2
 
 
-# --- teardown of what is much ---
+# --- teardown of large cells ---
 
 MANY_FILES = """
 import os
@@ -253,7 +253,7 @@ async def test_a_cell_with_hundreds_of_open_sockets_is_removed() -> None:
         each.close()
 
 
-# --- a machine that is in trouble itself ---
+# --- a host without space ---
 
 NO_ROOM = """
 import anyio
@@ -285,7 +285,7 @@ async def main():
         print((await cell.exec(["echo", "goes on"])).stdout.decode().strip())
         footprint = footprint_of(cell)
         await cell.kill()
-        print(footprint.living())
+        print(footprint.live_pids())
     (state_folder() / "filler").unlink()
 anyio.run(main)
 print(sorted(path.name for path in state_folder().iterdir()))
@@ -293,9 +293,9 @@ print(sorted(path.name for path in state_folder().iterdir()))
 
 
 def on_a_disk_of(size: str, program: str) -> list[str]:
-    """Runs a program whose folder for cells lies on a small disk of its own, and returns its lines."""
+    """Run a program whose folder for cells is on a small disk of its own; return the lines of its output."""
     place = state_folder()
-    # Not empty, or a harness that ends meanwhile takes it along, and with it what is mounted there.
+    # Not empty, or else a harness that ends meanwhile removes it, with the disk that is mounted there.
     with tempfile.TemporaryDirectory(dir=place):
         return _run_on(place, size, program)
 
@@ -314,13 +314,13 @@ def test_on_a_full_disk_no_cell_is_made_and_nothing_is_left() -> None:
     assert left == "[]"
 
 
-def test_a_disk_that_fills_up_ends_no_cell_and_keeps_none_alive() -> None:
+def test_a_full_disk_ends_no_cell_and_does_not_prevent_its_end() -> None:
     assert on_a_disk_of("2m", FILLED) == ["No space left on device", "goes on", "set()", "[]"]
 
 
 @pytest.mark.parametrize(
     "program", ["programs.warden", "programs.attendant", "programs.init", "docker.programs.manager"]
 )
-def test_no_lease_goes_by_a_clock_that_can_be_set(program: str) -> None:
+def test_no_lease_depends_on_a_clock_that_can_be_set(program: str) -> None:
     text = load_program(f"redline.cell.{program}")
     assert not re.search(r"time\.time\(|CLOCK_REALTIME|datetime|localtime", text)

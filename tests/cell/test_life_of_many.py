@@ -1,4 +1,4 @@
-"""One hundred cells one after another, and fifty at once: nothing is left behind, and the harness does not grow."""
+"""A hundred cells in a row and fifty concurrently leave nothing behind, and the harness does not grow."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.cell, pytest.mark.anyio]
 
 LOOP, WARM_UP, CROWD = 100, 20, 50
 GROWTH_KIB = 1024
-"""What memory may grow by in eighty cells: a leak of one answer of the seal for each would be more."""
+"""Maximum growth of memory in eighty cells; a leak of one answer of the seal for each would exceed it."""
 
 SMALL = CellConfig(runtime="runc", home_mib=16, tmp_mib=8, var_tmp_mib=8, shm_mib=8, working_mib=64)
 
@@ -32,7 +32,7 @@ async def warden() -> AsyncIterator[Warden]:
 
 
 async def live(warden: Warden, traces: Traces) -> None:
-    """One cell's whole life, with a daemon left behind in it."""
+    """Make, use and remove one cell with a daemon in it."""
     cell = await start_cell(SMALL, warden)
     try:
         traces.note(cell)
@@ -50,7 +50,7 @@ async def test_a_hundred_cells_in_a_row_leave_nothing_and_the_harness_does_not_g
             descriptors, ours = open_descriptors(), resident_kib()
             wardens = resident_kib(warden._process.pid)
         await live(warden, traces)
-    # Before anything else is looked at: the looking takes memory too.
+    # Before any other check, since checks use memory too.
     grown = {"harness": resident_kib() - ours, "warden": resident_kib(warden._process.pid) - wardens}
     assert open_descriptors() == descriptors
     assert traces.left() == []

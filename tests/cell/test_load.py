@@ -25,7 +25,7 @@ PROGRAMS = (
 
 @pytest.fixture
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A package `redline_sample.programs` next to redline, for programs of the test's own."""
+    """Create a package for programs of the test."""
     folder = tmp_path / "sample" / "programs"
     folder.mkdir(parents=True)
     (folder / "__init__.py").touch()
@@ -52,7 +52,7 @@ def test_a_loaded_program_needs_nothing_but_the_standard_library(module: str) ->
     assert subprocess.run(command, timeout=30, check=False, capture_output=True).returncode == 0
 
 
-def test_the_prelude_is_there_once_even_if_several_parts_import_it() -> None:
+def test_the_text_contains_the_prelude_once_even_if_several_parts_import_it() -> None:
     text = load_program("redline.cell.docker.programs.manager")
     assert text.count("def stat_fields(") == text.count("def cgroup_folders(") == 1
     assert text.index("def stat_fields(") < text.index("class CellManager") < text.index("class EngineManager")

@@ -1,4 +1,4 @@
-"""A warden that is lost: why it ended, whose doing that was, and that another one takes its place."""
+"""A warden that is lost: why it ended, whether something outside caused it, and how it is replaced."""
 
 import os
 import signal
@@ -42,7 +42,7 @@ BUSY_HARNESS = STOPPED_HARNESS.replace(
     "import ctypes; ctypes.PyDLL(None).usleep(0); end = __import__('time').time() + 4; sys.setswitchinterval(60)\n"
     "        while __import__('time').time() < end: pass",
 )
-"""Its own work keeps the lease from being renewed: no other thread of it comes to run."""
+"""Work that keeps the process from renewing its lease: no other thread of it can run."""
 
 
 def harness(program: str) -> "subprocess.Popen[str]":
@@ -71,7 +71,7 @@ async def test_a_killed_warden_was_ended_from_outside() -> None:
 
 
 async def test_a_warden_that_ends_by_its_own_fault_was_not_ended_from_outside() -> None:
-    """An agent might have found a way to bring that about."""
+    """An agent might have caused it."""
     async with open_cell(CONFIG) as cell:
         os.kill(cell._warden._process.pid, signal.SIGSEGV)
         end = await cell.warden_end()
@@ -85,7 +85,7 @@ async def test_a_cell_that_its_agent_ends_has_a_warden() -> None:
             assert await cell.warden_end() is None
 
 
-async def test_a_harness_that_was_stopped_knows_it() -> None:
+async def test_a_harness_detects_that_it_was_stopped() -> None:
     stopped = harness(STOPPED_HARNESS)
     try:
         stopped.send_signal(signal.SIGSTOP)
@@ -106,7 +106,7 @@ async def test_a_harness_that_was_busy_was_not_stopped() -> None:
     assert said.startswith("True False the warden ended with status 0")
 
 
-def test_the_clock_forgets_a_stop_that_is_long_over(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_clock_forgets_an_old_stop(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
     monkeypatch.setattr(LeaseClock, "_now", staticmethod(lambda: (now[0], 0.0)))
     clock = LeaseClock(4.0)
@@ -122,9 +122,9 @@ def test_the_clock_forgets_a_stop_that_is_long_over(monkeypatch: pytest.MonkeyPa
     assert clock.stopped == 0
 
 
-async def test_the_next_cell_is_made_by_another_warden(wardens: Wardens) -> None:
+async def test_the_next_cell_is_made_by_a_new_warden(wardens: Wardens) -> None:
     runtime = choose_runtime("runc")
-    first = await wardens.living(runtime)
+    first = await wardens.serving(runtime)
     lost = await wardens.cell(CONFIG, runtime)
     await kill(first)
     cell = await wardens.cell(CONFIG, runtime)
@@ -135,9 +135,9 @@ async def test_the_next_cell_is_made_by_another_warden(wardens: Wardens) -> None
     assert not control_groups(f"pod-*-{lost.id}") and not control_groups(f"pod-*-{cell.id}")
 
 
-async def test_many_cells_that_are_asked_for_at_once_share_the_new_warden(wardens: Wardens) -> None:
+async def test_cells_requested_concurrently_share_the_new_warden(wardens: Wardens) -> None:
     runtime = choose_runtime("runc")
-    await kill(await wardens.living(runtime))
+    await kill(await wardens.serving(runtime))
     cells: list[Cell] = []
 
     async def make() -> None:
@@ -151,9 +151,9 @@ async def test_many_cells_that_are_asked_for_at_once_share_the_new_warden(warden
         await cell.remove()
 
 
-async def test_a_warden_killed_while_it_makes_a_cell_costs_no_trial(wardens: Wardens) -> None:
+async def test_a_warden_killed_while_it_makes_a_cell_loses_no_trial(wardens: Wardens) -> None:
     runtime = choose_runtime("runc")
-    first = await wardens.living(runtime)
+    first = await wardens.serving(runtime)
 
     async def kill_in_the_midst() -> None:
         deadline = time.monotonic() + 20
@@ -168,9 +168,9 @@ async def test_a_warden_killed_while_it_makes_a_cell_costs_no_trial(wardens: War
     await cell.remove()
 
 
-async def test_a_cell_that_cannot_be_made_is_told_as_such(wardens: Wardens) -> None:
+async def test_a_cell_that_cannot_be_made_is_reported_as_such(wardens: Wardens) -> None:
     runtime = choose_runtime("runc")
-    warden = await wardens.living(runtime)
+    warden = await wardens.serving(runtime)
     warden.harness.init.unlink()
     with pytest.raises(NoCellError):
         await wardens.cell(CONFIG, runtime)

@@ -46,7 +46,7 @@ class NoRuntime:
 
 @pytest.fixture
 def registered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """Installs a package outside of redline that registers three runtimes, of which one is right."""
+    """Install a package that registers one runtime and four objects or names that are refused; return its name."""
     (tmp_path / "other_runtime.py").write_text(PACKAGE)
     metadata = tmp_path / "other_runtime-1.0.dist-info"
     metadata.mkdir()
@@ -102,14 +102,14 @@ async def test_it_makes_cells_whose_seal_is_proved(registered: str) -> None:
 
 @pytest.mark.parametrize("name", ["broken", "no-runtime"])
 @pytest.mark.usefixtures("registered")
-def test_one_that_is_no_runtime_is_refused_with_its_name(name: str) -> None:
+def test_a_registered_object_that_is_no_runtime_is_refused_with_its_name(name: str) -> None:
     with pytest.raises(UsageError, match=name):
         choose_runtime(name)
     assert name not in [kind.traits.name for kind in every_runtime()]
 
 
 @pytest.mark.usefixtures("registered")
-def test_a_name_that_is_no_file_name_is_refused_and_a_built_in_one_is_not_replaced() -> None:
+def test_a_name_outside_the_pattern_is_refused_and_a_built_in_runtime_is_not_replaced() -> None:
     with pytest.raises(ValidationError):
         CellConfig(runtime="../escape")
     assert traits_of("runsc").own_kernel

@@ -1,4 +1,4 @@
-"""A cell made by a user without root holds what a cell made by root holds."""
+"""A cell made by a user without root has the same properties as a cell made by root."""
 
 import json
 import sys

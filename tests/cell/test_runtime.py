@@ -1,4 +1,4 @@
-"""Which runtime `auto` takes, and what it says of those that do not work."""
+"""Which runtime `auto` chooses, and how it reports those that do not work."""
 
 import os
 import stat
@@ -16,7 +16,7 @@ Installed = Callable[..., None]
 
 @pytest.fixture
 def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Installed:
-    """Makes these programs the only ones there are; each ends with the code that is given for it."""
+    """Install these programs and no others; each ends with the given exit code."""
     monkeypatch.setattr(module, "SEARCH_PATH", str(tmp_path))
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv(DEFAULT_VARIABLE, raising=False)
@@ -44,7 +44,7 @@ def test_auto_takes_the_strongest_that_works(installed: Installed, monkeypatch: 
     assert choose_runtime("docker").name == "docker"
 
 
-def test_auto_passes_over_what_is_installed_and_does_not_work(
+def test_auto_skips_an_installed_runtime_that_does_not_work(
     installed: Installed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 0)
@@ -54,7 +54,7 @@ def test_auto_passes_over_what_is_installed_and_does_not_work(
         choose_runtime("runsc")
 
 
-def test_gvisor_is_for_root_only(installed: Installed, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gvisor_needs_root(installed: Installed, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     installed(runsc=0, runc=0)
     assert choose_runtime("auto").name == "runc"
@@ -62,7 +62,7 @@ def test_gvisor_is_for_root_only(installed: Installed, monkeypatch: pytest.Monke
         choose_runtime("runsc")
 
 
-def test_an_engine_that_does_not_answer_is_not_taken(installed: Installed) -> None:
+def test_an_engine_that_does_not_answer_is_not_chosen(installed: Installed) -> None:
     installed(docker=1)
     with pytest.raises(UsageError, match="docker is broken"):
         choose_runtime("docker")
@@ -70,7 +70,7 @@ def test_an_engine_that_does_not_answer_is_not_taken(installed: Installed) -> No
         choose_runtime("auto")
 
 
-def test_a_variable_says_what_auto_takes_and_the_command_line_overrules_it(
+def test_a_variable_sets_the_default_runtime_and_the_command_line_overrides_it(
     installed: Installed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     installed(runc=0, crun=0)
@@ -82,7 +82,7 @@ def test_a_variable_says_what_auto_takes_and_the_command_line_overrules_it(
         choose_runtime("auto")
 
 
-def test_nothing_installed_is_said_in_one_line(installed: Installed) -> None:
+def test_a_missing_runtime_is_reported_in_one_line(installed: Installed) -> None:
     assert find_runtime("runc") is None
     with pytest.raises(UsageError, match="install runc"):
         choose_runtime("auto")

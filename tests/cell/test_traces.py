@@ -1,4 +1,4 @@
-"""What tests look for after a cell is found while it is there, and another cell's is not taken for it."""
+"""The traces that tests search for are found while a cell exists, and are never those of another cell."""
 
 import pytest
 
@@ -9,7 +9,7 @@ from tests.cell.traces import Traces
 pytestmark = [pytest.mark.anyio, pytest.mark.cell]
 
 
-async def test_everything_of_a_noted_cell_is_found_and_nothing_of_another() -> None:
+async def test_everything_of_a_recorded_cell_is_found_and_nothing_of_another() -> None:
     traces = Traces()
     async with open_cell(CellConfig(runtime="runc")) as other:
         async with open_cell(CellConfig(runtime="runc")) as cell:
@@ -18,6 +18,6 @@ async def test_everything_of_a_noted_cell_is_found_and_nothing_of_another() -> N
             for thing in ("process", "control group", str(cell.folder), "range-", "namespace"):
                 assert any(thing in left for left in there), thing
         assert traces.left() == []
-        # As when the other cell had got what the first one gave back.
+        # As if the other cell had claimed what the first one released.
         traces.footprints.append(footprint_of(other))
         assert all("process" not in left and "namespace" not in left for left in traces.left())

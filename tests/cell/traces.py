@@ -1,4 +1,4 @@
-"""What cells left on the machine: looked for by what belongs to them alone, as others run cells of their own."""
+"""What cells left on the host, found by traits that only they have, since other users run cells too."""
 
 import os
 import re
@@ -24,19 +24,19 @@ def resident_kib(pid: int | str = "self") -> int:
 
 
 def control_groups(pattern: str) -> list[Path]:
-    """Control groups by their name. A glob would fail where the group of somebody else's cell goes meanwhile."""
+    """Return cgroups by their name. A glob would fail if the cgroup of another user's cell disappears meanwhile."""
     found = ((Path(above, name), name) for above, names, _ in os.walk("/sys/fs/cgroup") for name in names)
     return [path for path, name in found if fnmatchcase(name, pattern)]
 
 
 @dataclass
 class Traces:
-    """By what each noted cell can be found again."""
+    """What identifies each recorded cell."""
 
     footprints: list[Footprint] = field(default_factory=list)
     folders: list[Path] = field(default_factory=list)
     claims: dict[Path, int] = field(default_factory=dict)
-    """Inode by path: a range of ids that was given up may be somebody else's by now, under the same name."""
+    """Inodes by path: another user may have claimed a released range of ids under the same name."""
     namespaces: set[str] = field(default_factory=set)
     names: list[str] = field(default_factory=list)
 
@@ -52,7 +52,7 @@ class Traces:
     def left(self) -> list[str]:
         """Everything that is still there of any noted cell, in words."""
         assert self.footprints and all(folder.is_absolute() for folder in self.claims)
-        alive = {pid for footprint in self.footprints for pid in footprint.living() if not self._is_of_another(pid)}
+        alive = {pid for footprint in self.footprints for pid in footprint.live_pids() if not self._is_of_another(pid)}
         found = [f"process {pid}" for pid in sorted(alive)]
         found += [f"control group {path}" for each in self.footprints for path in each.cgroups if path.exists()]
         found += [str(path) for path in self.folders if path.exists()]

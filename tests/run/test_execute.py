@@ -17,7 +17,7 @@ from inspect_ai.scorer import Score, Scorer, Target, scorer
 from inspect_ai.solver import Generate, Solver, TaskState, solver
 
 from redline._errors import EvidenceError, ExitCode, UsageError
-from redline.cell.alarm import Raised, bell
+from redline.cell.alarm import RaisedAlarm, run_listener
 from redline.plan import ModelSpec, Plan
 from redline.run import Options, RunFolder, run_plan, stored_logs
 from redline.verify.trial import Trial
@@ -114,9 +114,9 @@ def fail() -> None:
 
 def ring(number: int) -> None:
     """The alarm of a trial's cell."""
-    listener = bell.get()
+    listener = run_listener.get()
     assert listener is not None
-    listener(Raised("network", "eth0", f"toy-default-{number:03d}"))
+    listener(RaisedAlarm("network", "eth0", f"toy-default-{number:03d}"))
 
 
 def stop() -> None:

@@ -9,7 +9,7 @@ from inspect_ai.model import ContentToolUse, ModelOutput
 
 from redline.agents.ending import LoopEndedError
 from redline.cell import Cell
-from redline.cell.alarm import OF_ITS_CELL_ALONE, Alarm, Raised
+from redline.cell.alarm import OF_ITS_CELL_ALONE, Alarm, RaisedAlarm
 from redline.tether import Broker
 from redline.verify.trial import Trial
 
@@ -22,7 +22,7 @@ def set_alarm(cell: Cell, trial: Trial) -> Alarm:
     """
     alarm = Alarm(cell, trial.id)
 
-    def record(raised: Raised) -> None:
+    def record(raised: RaisedAlarm) -> None:
         what = "flood" if raised.kind in OF_ITS_CELL_ALONE else "boundary"
         trial.record("fault", what=what, alarm=raised.kind, detail=raised.detail)
 

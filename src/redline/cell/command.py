@@ -1,4 +1,4 @@
-"""Running a command in a node: pipes, bounded output, time, and the end of the main process as the end of the call."""
+"""Run a command in a node: pipes, bounded output, a time limit, and a call that ends with the main process."""
 
 import errno
 import itertools
@@ -21,12 +21,12 @@ KILL_SECONDS = 5.0
 KILLED = 137
 """Return code of a command that ended by SIGKILL."""
 EXHAUSTED = frozenset({errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ENOSPC})
-"""What a first process meets where the cell's own bounds are reached."""
+"""Errors that a first process gets when a limit of the cell is reached."""
 
 
 @dataclass(frozen=True)
 class Completed:
-    """How a command ended. `truncated` says that the head of an output was dropped to keep its tail."""
+    """Return code and outputs of a command. `truncated` means that an output lost its head; its tail is kept."""
 
     returncode: int
     stdout: bytes
@@ -35,31 +35,31 @@ class Completed:
 
 
 class CommandTimeoutError(TimeoutError):
-    """A command took too long and was killed with its descendants. `done` has what it printed until then."""
+    """Raised when a command took too long and was killed with its descendants; `done` has its output so far."""
 
     def __init__(self, message: str, done: Completed) -> None:
-        """Keep what the command printed."""
+        """Store the output of the command."""
         super().__init__(message)
         self.done = done
 
 
 class Tail:
-    """Keeps the last bytes of a stream, so that a flood costs no more memory than the limit."""
+    """The last bytes of a stream, so that a flood costs no more memory than the limit."""
 
     def __init__(self, limit: int) -> None:
-        """Keeps at most `limit` bytes."""
+        """Initialise an empty tail of at most `limit` bytes."""
         self._limit = limit
         self._data = bytearray()
         self.truncated = False
 
     def add(self, chunk: bytes) -> None:
-        """Appends what was read; of one byte at a time too it costs no more than the bytes themselves."""
+        """Append what was read, at a cost that is linear in its size even for single bytes."""
         self._data += chunk
-        if len(self._data) > 2 * self._limit + CHUNK:  # rarely, since it moves all that is kept
+        if len(self._data) > 2 * self._limit + CHUNK:  # rarely, since it moves every kept byte
             self._cut()
 
     def value(self) -> bytes:
-        """The bytes kept."""
+        """Return the kept bytes."""
         self._cut()
         return bytes(self._data)
 
@@ -79,7 +79,7 @@ class Pipes:
 
     @classmethod
     def open(cls) -> "Pipes":
-        """Makes four pipes whose outer ends do not block."""
+        """Create four pipes whose outer ends do not block."""
         pipes = cls()
         for outward in (False, True, True, True):
             read, write = os.pipe2(os.O_CLOEXEC)
@@ -90,18 +90,18 @@ class Pipes:
         return pipes
 
     def close_theirs(self) -> None:
-        """Closes the ends that were sent away."""
+        """Close the ends that were sent to the node."""
         close_all(self.theirs)
         self.theirs.clear()
 
     def close(self) -> None:
-        """Closes every end that is still open."""
+        """Close every end that is still open."""
         self.close_theirs()
         close_all([fd for fd in self.ours if fd >= 0])
         self.ours = [-1] * len(self.ours)
 
     def close_ours(self, index: int) -> None:
-        """Closes one of our ends."""
+        """Close one of the outer ends."""
         os.close(self.ours[index])
         self.ours[index] = -1
 
@@ -112,7 +112,7 @@ class Call:
     _numbers = itertools.count(1)
 
     def __init__(self, control: socket.socket, request: Mapping[str, object], limit: int) -> None:
-        """Prepares a call whose outputs keep at most `limit` bytes each."""
+        """Prepare a call that keeps at most `limit` bytes of each output."""
         self._control = control
         self._number = next(self._numbers)
         self._request = {**request, "call": self._number}
@@ -122,20 +122,20 @@ class Call:
         self._ended = anyio.Event()
 
     async def run(self, given: bytes, timeout: float | None) -> Completed:
-        """Runs the call.
+        """Run the call.
 
         Args:
             given: Standard input.
-            timeout: Seconds, None for no bound but the cell's own life.
+            timeout: Seconds; None for no limit other than the cell's lifetime.
 
         Returns:
-            How it ended; by a signal, the return code is 128 and the signal's number.
+            The return code and outputs; after a signal, the return code is 128 plus the signal's number.
 
         Raises:
             TimeoutError: It took longer; it and its descendants were killed.
             CellGoneError: The node is not running, or ended meanwhile.
             CellError: The node could start no process.
-            PermissionError: The user may not execute the command.
+            PermissionError: The user has no permission to execute the command.
         """
         pipes = Pipes.open()
         try:
@@ -203,8 +203,8 @@ class Call:
                 return
 
     def _collect_rest(self, pipes: Pipes, index: int, tail: Tail) -> None:
-        """Takes what the ended process left in a pipe; at its end, closes it."""
-        for _ in range(1 + (1 << 20) // CHUNK):  # a pipe holds at most 1 MiB; a daemon that writes on is not waited for
+        """Read what the ended process left in a pipe; close the pipe at its end."""
+        for _ in range(1 + (1 << 20) // CHUNK):  # a pipe holds at most 1 MiB; a daemon may never stop writing
             try:
                 chunk = os.read(pipes.ours[index], CHUNK)
             except BlockingIOError:
@@ -215,7 +215,7 @@ class Call:
             tail.add(chunk)
 
     async def _leave_daemons(self, pipes: Pipes) -> None:
-        """Hands the pipes that something still holds to the node, which keeps them from breaking."""
+        """Pass the pipes that a daemon still holds to the node, which keeps reading them."""
         held = [fd for fd in pipes.ours[1:3] if fd >= 0]
         if held:
             await send(self._control, {"op": "drain"}, held)
@@ -244,7 +244,7 @@ class Call:
         stdout, stderr = self._outputs
         return Completed(
             returncode=returncode,
-            stdout=stdout.value(),  # before it is known whether anything was cut off
+            stdout=stdout.value(),  # this sets `truncated`
             stderr=stderr.value(),
             truncated=stdout.truncated or stderr.truncated,
         )
@@ -253,23 +253,23 @@ class Call:
 async def run_command(
     control: socket.socket, request: Mapping[str, object], given: bytes, timeout: float | None, limit: int
 ) -> Completed:
-    """Runs one operation of a node's first process; see `Call.run`."""
+    """Run one operation of a node's first process; see `Call.run`."""
     return await Call(control, request, limit).run(given, timeout)
 
 
 def agent_environment(home: str, path: str, extra: Mapping[str, str] | None) -> dict[str, str]:
-    """The environment of a command: declared variables and nothing of the machine's."""
+    """Return the environment of a command: declared variables and none of the host's."""
     return {"PATH": path, "HOME": home, "LANG": "C.UTF-8", "TERM": "dumb", **(extra or {})}
 
 
 def as_arguments(command: Sequence[str]) -> list[str]:
-    """Checks a command line.
+    """Check a command line and return it as a list.
 
     Raises:
-        ValueError: It is empty, or holds a NUL byte, which no kernel passes on.
+        ValueError: It is empty or contains a NUL byte.
     """
     if not command:
         raise ValueError("the command is empty")
     if any("\0" in word for word in command):
-        raise ValueError("a command line holds no NUL byte")
+        raise ValueError("the command line contains a NUL byte")
     return list(command)

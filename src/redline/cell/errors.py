@@ -1,30 +1,30 @@
-"""What can go wrong with a cell."""
+"""Errors of cells."""
 
 from redline._errors import RedlineError
 
 
 class CellError(RedlineError):
-    """A cell could not be made, or an operation on it failed."""
+    """Raised when a cell cannot be made or an operation on it fails."""
 
 
 class NoAnswerError(CellError):
-    """What was to carry out an operation ended without an answer."""
+    """Raised when the process of an operation ends without an answer."""
 
 
 class ExhaustedError(CellError):
-    """The cell can start nothing more: its agent has used up its processes, memory or descriptors."""
+    """Raised when a cell can start no process: its agent has used up its processes, memory or descriptors."""
 
 
 class CellGoneError(CellError):
-    """The cell, or the node that was asked, is not running."""
+    """Raised when the cell or the node of an operation is not running."""
 
 
 class NoCellError(CellError):
-    """A trial's cell could not be made. Nothing ran, so the trial is run later without bias."""
+    """Raised when a trial's cell cannot be made. Nothing ran, so running the trial later adds no bias."""
 
 
 class LostCellError(CellError):
-    """A trial's cell ended because something outside stopped the harness or killed the warden.
+    """Raised when a trial's cell ended because something outside stopped the harness or killed the warden.
 
-    Nothing that the agent did caused it, so the trial is run again without bias.
+    The agent did not cause it, so running the trial again adds no bias.
     """

@@ -1,4 +1,4 @@
-"""Messages with descriptors over local sockets, as the first process of a node and the warden speak them."""
+"""Messages with descriptors over local sockets, to the first process of a node and to the warden."""
 
 import array
 import contextlib
@@ -19,10 +19,10 @@ MAX_DESCRIPTORS = 200
 
 
 def encode(message: Mapping[str, object]) -> tuple[bytes, list[int]]:
-    """Encodes a message; a large one goes into a memory file whose descriptor comes first.
+    """Encode a message; a large one goes into a memory file whose descriptor comes first.
 
     Returns:
-        The bytes to send, and the descriptors to send before others. The caller closes them.
+        The bytes to send, and the descriptors to send before others. The caller must close them.
     """
     data = json.dumps(message).encode()
     if len(data) <= INLINE:
@@ -32,7 +32,7 @@ def encode(message: Mapping[str, object]) -> tuple[bytes, list[int]]:
 
 @contextlib.contextmanager
 def memory_file(data: bytes | None) -> Iterator[list[int]]:
-    """The descriptor of a memory file that holds the data; none for None."""
+    """Yield the descriptor of a memory file with the data; none for None."""
     fds = [] if data is None else [_filled(data)]
     try:
         yield fds
@@ -49,7 +49,7 @@ def _filled(data: bytes) -> int:
 
 
 async def send(control: socket.socket, message: Mapping[str, object], fds: Sequence[int] = ()) -> None:
-    """Sends one message on a non-blocking SOCK_SEQPACKET socket.
+    """Send one message on a non-blocking SOCK_SEQPACKET socket.
 
     Raises:
         CellGoneError: The other end is gone.
@@ -69,19 +69,19 @@ async def send(control: socket.socket, message: Mapping[str, object], fds: Seque
 
 
 async def receive_reply(channel: socket.socket, timeout: float) -> tuple[dict[str, Any], list[int]]:
-    """Waits for the one reply on a channel.
+    """Wait for the one reply on a channel.
 
     Args:
-        channel: A non-blocking socket whose other end went with the request.
+        channel: A non-blocking socket whose other end was sent with the request.
         timeout: Seconds to wait.
 
     Returns:
-        The answer, and the descriptors that came with it (the caller's to close).
+        The answer, and the descriptors that came with it, which the caller must close.
 
     Raises:
         CellError: The operation failed.
         NoAnswerError: Its process ended without an answer.
-        TimeoutError: There was none in time.
+        TimeoutError: There was no reply in time.
     """
     with anyio.fail_after(timeout):
         await anyio.wait_readable(channel)
@@ -114,6 +114,6 @@ async def receive_reply(channel: socket.socket, timeout: float) -> tuple[dict[st
 
 
 def close_all(fds: Sequence[int]) -> None:
-    """Closes descriptors."""
+    """Close descriptors."""
     for fd in fds:
         os.close(fd)

@@ -72,7 +72,7 @@ class CellEnvironment(SandboxEnvironment):
         if wardens is None:
             wardens = Wardens()
             _wardens.set(wardens)
-        await wardens.living(runtime)
+        await wardens.serving(runtime)
 
     @classmethod
     async def sample_init(

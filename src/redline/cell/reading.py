@@ -1,4 +1,4 @@
-"""How fast the harness reads what a cell sends, read from its data file."""
+"""How fast the harness reads the output of a cell, from the data file."""
 
 from functools import cache
 
@@ -12,13 +12,13 @@ class CommandRates(Frozen):
     """Rates of the outputs of one command."""
 
     reads_per_second: PositiveFloat
-    """Reads of its outputs together."""
+    """Reads of all its outputs."""
     reads_burst: PositiveFloat
-    """Of these at once."""
+    """Burst of these reads."""
     bytes_per_second: PositiveFloat
-    """Bytes of its outputs together."""
+    """Bytes of all its outputs."""
     bytes_burst: PositiveFloat
-    """Of these at once."""
+    """Burst of these bytes."""
 
     def pace(self) -> Pace:
         """Return the pace of one command."""
@@ -31,7 +31,7 @@ class AttendantRates(Frozen):
     frames_per_second: PositiveFloat
     """Frames that it sends."""
     frames_burst: PositiveFloat
-    """Of these at once."""
+    """Burst of these frames."""
 
     def frames(self) -> Bucket:
         """Return the bucket of one attendant."""
@@ -39,12 +39,12 @@ class AttendantRates(Frozen):
 
 
 class Rates(Frozen):
-    """All of them."""
+    """The rates of the data file."""
 
     command: CommandRates
-    """Of a command's outputs."""
+    """Rates of a command's outputs."""
     attendant: AttendantRates
-    """Of an attendant's frames."""
+    """Rates of an attendant's frames."""
 
 
 @cache

@@ -5,8 +5,8 @@ import shutil
 from pathlib import Path
 
 from redline.cell.load import load_program
-from redline.cell.machine import Toolset
 from redline.cell.spec import AGENT_ID, HOME, TETHER_FOLDER
+from redline.cell.toolset import Toolset
 
 ETC = {
     "passwd": f"root:x:0:0:root:/root:/bin/sh\nagent:x:{AGENT_ID}:{AGENT_ID}:agent:{HOME}:/bin/sh\n"

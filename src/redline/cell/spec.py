@@ -54,7 +54,7 @@ ARCHITECTURES = {"x86_64": ["SCMP_ARCH_X86_64"], "aarch64": ["SCMP_ARCH_AARCH64"
 
 @cache
 def seccomp() -> dict[str, Any]:
-    """The system call filter of every cell, from `data/seccomp.toml`."""
+    """Return the system call filter of every cell, from `data/seccomp.toml`."""
     rules = read_toml("redline.cell", "data/seccomp.toml")
     allow = "SCMP_ACT_ALLOW"
     calls: list[dict[str, Any]] = [

@@ -22,7 +22,7 @@ from redline.cell.spec import AGENT_ID
 
 RANGE_SIZE = 65536
 FIRST_RANGE, LAST_RANGE = 16384, 32000
-"""Ranges of ids for cells made by root: 2**30 and up, above what /etc/subuid hands out by default."""
+"""Ranges of ids for cells made by root: 2**30 and up, above the default ranges of /etc/subuid."""
 
 NOBODY = 65534
 START_SECONDS = 60.0

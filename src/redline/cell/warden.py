@@ -22,9 +22,9 @@ import anyio
 import anyio.to_thread
 
 from redline.cell.errors import CellError, CellGoneError, NoAnswerError
-from redline.cell.machine import Toolset
 from redline.cell.messages import close_all, encode, receive_reply
 from redline.cell.state import SETUP_FILE, SWEEP_SECONDS, new_owner, state_folder, sweep_owner, sweep_stale
+from redline.cell.toolset import Toolset
 from redline.cell.traits import Traits
 
 LEASE_SECONDS = 4.0
@@ -247,7 +247,7 @@ class Warden:
         """Wait until the cells of a warden that is gone are ended and removed."""
         await anyio.to_thread.run_sync(self._beating.join, CLOSE_TIMEOUT + SWEEP_SECONDS, abandon_on_cancel=True)
 
-    async def bury(self) -> None:
+    async def wait_until_swept(self) -> None:
         """Wait until nothing is left of a warden that is gone, then close its socket."""
         await self.swept()
         self._control.close()

@@ -24,7 +24,7 @@ class Wardens:
     _by_runtime: dict[str, Warden] = field(default_factory=dict)
     _lock: anyio.Lock = field(default_factory=anyio.Lock)
 
-    async def living(self, runtime: Runtime) -> Warden:
+    async def serving(self, runtime: Runtime) -> Warden:
         """Return a warden that serves; start it if needed.
 
         Raises:
@@ -35,7 +35,7 @@ class Wardens:
             warden = self._by_runtime.get(runtime.name)
             if warden is not None and warden.is_gone:
                 del self._by_runtime[runtime.name]
-                await warden.bury()
+                await warden.wait_until_swept()
                 warden = None
             if warden is None:
                 warden = await anyio.to_thread.run_sync(runtime.start_warden)
@@ -51,7 +51,7 @@ class Wardens:
         for attempt in range(1, CELL_TRIES + 1):
             warden: Warden | None = None
             try:
-                warden = await self.living(runtime)
+                warden = await self.serving(runtime)
                 return await start_cell(shape, warden)
             except (CellError, UsageError, TimeoutError) as error:
                 lost = warden is not None and await warden.ended() is not None

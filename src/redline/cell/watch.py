@@ -1,7 +1,7 @@
-"""A cheap look at a running cell from outside: whether what seals it is still as it was when it started.
+"""A cheap check of a running cell from outside: whether its namespaces and cgroups are as they were at its start.
 
-It reads the machine's /proc and nothing else, so it costs the cell nothing and cannot be held up from inside. Where
-another kernel runs the cell, the processes seen are that kernel's own.
+It only reads the host's /proc, so it costs the cell nothing and the agent cannot delay it. If the cell has a kernel of
+its own, the processes that it reads are those of that kernel.
 """
 
 import os
@@ -16,49 +16,49 @@ from redline.cell.programs.prelude import is_running, stat_fields
 
 NAMESPACES: Final = ("pid", "net", "ipc", "uts", "cgroup", "mnt", "user")
 SHARED_BY_ALL: Final = ("net", "user")
-"""Namespaces that every process of every node is in."""
+"""Kinds of namespace that all processes of all nodes share."""
 
 BreachKind = Literal["network", "moved", "stranger"]
 
 
 @dataclass(frozen=True)
 class Breach:
-    """What is not as it was."""
+    """A difference between a cell and its state at the start."""
 
     kind: BreachKind
-    """`network`: an interface or a route; `moved`: a first process changed its place; `stranger`: a process where it
-    does not belong."""
+    """`network`: an interface or a route; `moved`: a first process changed a namespace or its parent; `stranger`: a
+    process in a namespace or cgroup in which it does not belong."""
     detail: str
-    """More on it."""
+    """Description."""
 
 
 class Watch:
-    """Compares a cell with what it was when the watch began."""
+    """Compares a cell with its state when the watch began."""
 
     def __init__(self, cell: Cell) -> None:
-        """Looks at a cell for the first time.
+        """Record the state of a cell.
 
         Raises:
-            OSError: The machine does not let this user look.
+            OSError: This user has no permission to read it.
         """
         outside = {name: node.outside for name, node in cell.nodes.items()}
         self._inits = {name: init for name, init in outside.items() if init is not None and _runs(init)}
-        self._first = {name: _place(init.pid) for name, init in self._inits.items()}
+        self._first = {name: _identity_of(init.pid) for name, init in self._inits.items()}
         self._cgroup = None if cell.rootless else cell.cgroup
-        # A kernel of the cell's own keeps its processes to itself; what the machine sees is that kernel.
+        # The host sees a kernel of the cell's own as one process, and none of the processes inside.
         self._sees_processes = cell.observer == "outside"
 
     @property
     def sees(self) -> bool:
-        """Whether there is anything to look at: the cell may run on another machine."""
+        """Whether there is anything to check: the cell may run on another host."""
         return bool(self._inits)
 
     def check(self) -> Breach | None:
-        """What is not as it was; None if all is, or if the cell is no more."""
+        """Return the first difference; None if there is none, or if the cell has ended."""
         try:
             return next(self._breaches(), None)
         except (FileNotFoundError, ProcessLookupError):
-            return None  # a first process ended during the look, which breaks nothing but the trial
+            return None  # a first process ended during the check, which is no breach of the seal
 
     def _breaches(self) -> Iterator[Breach]:
         running = {name: init.pid for name, init in self._inits.items() if _runs(init)}
@@ -69,14 +69,14 @@ class Watch:
             yield from self._strangers(running)
 
     def _moved(self, name: str, pid: int) -> Iterator[Breach]:
-        now, before = _place(pid), self._first[name]
-        for kind, place in now.items():
-            if place != before[kind]:
-                yield Breach("moved", f"the first process of {name} changed its {kind}: {before[kind]}, then {place}")
+        now, before = _identity_of(pid), self._first[name]
+        for kind, value in now.items():
+            if value != before[kind]:
+                yield Breach("moved", f"the first process of {name} changed its {kind}: {before[kind]}, then {value}")
 
     def _strangers(self, running: Mapping[str, int]) -> Iterator[Breach]:
-        """Processes of the cell that left its namespaces or cgroup, and others in the cgroup."""
-        pid_spaces = {place["pid"] for place in self._first.values()}
+        """Yield processes of the cell that left its namespaces or cgroup, and foreign processes in the cgroup."""
+        pid_spaces = {identity["pid"] for identity in self._first.values()}
         shared = next(iter(self._first.values()))
         below = {pid for init in running.values() for pid in _descendants(init)}
         inside = cgroup_pids(self._cgroup) if self._cgroup else set()
@@ -100,8 +100,8 @@ def _runs(init: ProcessRef) -> bool:
     return is_running(init.pid, init.start)
 
 
-def _place(pid: int) -> dict[str, str]:
-    """The namespaces of a process and its parent."""
+def _identity_of(pid: int) -> dict[str, str]:
+    """Return the namespaces and the parent of a process."""
     fields = stat_fields(pid)
     if not fields:
         raise ProcessLookupError(f"process {pid} has ended")
@@ -123,7 +123,7 @@ def _network(pid: int) -> Iterator[Breach]:
 
 
 def _descendants(pid: int) -> Iterator[int]:
-    """Every process below one, as far as the kernel lists children."""
+    """Yield every descendant of a process that the kernel lists."""
     waiting = [pid]
     while waiting:
         above = waiting.pop()

@@ -9,7 +9,7 @@ from inspect_ai.scorer import SampleScore
 from inspect_ai.util import EarlyStop
 from pydantic import JsonValue
 
-from redline.cell.alarm import Raised, bell
+from redline.cell.alarm import RaisedAlarm, run_listener
 from redline.run.aborter import RunAborter
 from redline.run.extract import (
     CollectedTrials,
@@ -109,7 +109,7 @@ class ConditionWatch:
     async def start_task(self, task: EvalSpec, samples: list[Sample], epochs: int) -> str:
         """Names this manager in the log, and has the alarms of this condition's cells told."""
         self._aborter.hold(task.task_id)
-        bell.set(self._stop)
+        run_listener.set(self._stop)
         on_sample_end(self._sample_ended)
         return "redline"
 
@@ -151,7 +151,7 @@ class ConditionWatch:
         if again is None and name not in self._finished:
             self._watcher.judged(name, outcome_of(sample), Spent(tokens_of(sample), cost_of(sample) or 0.0))
 
-    def _stop(self, raised: Raised) -> None:
+    def _stop(self, raised: RaisedAlarm) -> None:
         self._end(trial_id(raised.trial, self._model), f"boundary: {raised.kind}: {raised.detail}")
 
     def _end(self, trial: str, what: str) -> None:

@@ -11,7 +11,7 @@ import anyio
 from redline._tasks import task_group
 from redline.agents.alarm_drill import alarm_drill
 from redline.cell import Cell, CellConfig, open_cell
-from redline.cell.alarm import bell
+from redline.cell.alarm import run_listener
 from redline.cell.errors import CellError
 from redline.cell.open import choose_runtime, one_warden
 from redline.scenarios.statements import fault_of_commands, faults_of_texts, statements, texts
@@ -36,7 +36,7 @@ async def _tether(config: CellConfig) -> str | None:
 
 
 async def _alarm(config: CellConfig) -> str | None:
-    bell.set(None)  # the drill's alarm must not end a run in progress
+    run_listener.set(None)  # the drill's alarm must not end a run in progress
     return await alarm_drill(config=config)
 
 

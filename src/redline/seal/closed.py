@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from redline.cell.cell import Cell
 from redline.cell.config import CellConfig
-from redline.cell.docker.compose import Place, compose_services, require_closed_services
+from redline.cell.docker.compose import CellOrigin, compose_services, require_closed_services
 from redline.cell.docker.image import Image
 from redline.cell.errors import CellError
 from redline.cell.oci.spec import NodeSpec, node_spec, require_closed_network
@@ -116,7 +116,7 @@ def _opened_specifications(whole: dict[str, Any]) -> Iterator[tuple[str, dict[st
 def _services(cell: Cell) -> dict[str, Any]:
     nothing = Path("/")
     image = Image(name="none", interpreter=cell.interpreter, base="none")
-    return compose_services(cell.config, image, Place(nothing, "", "", nothing), "node1")
+    return compose_services(cell.config, image, CellOrigin(nothing, "", "", nothing), "node1")
 
 
 def _opened_services(whole: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:

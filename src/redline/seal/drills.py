@@ -135,7 +135,7 @@ async def _bounded(config: CellConfig, seconds: int) -> str | None:
             if (await cell.exec(command, timeout=SETTLE_SECONDS)).returncode == 0:
                 return f"{size} bytes could be allocated (limit: {config.memory_mib} MiB)"
         with anyio.move_on_after(seconds + WALL_GRACE):
-            while footprint.may_live() or footprint.living():
+            while footprint.may_be_alive() or footprint.live_pids():
                 await anyio.sleep(POLL_SECONDS)
             return None
         return f"a cell with a time limit of {seconds} s was still running {WALL_GRACE:g} s after it"
@@ -168,7 +168,7 @@ async def kill_under_storm(cell: Cell, order: Order = kill) -> Drilled:
     with contextlib.suppress(CellError, OSError):  # raised if a process survives; the survivors are counted below
         await order(cell)
     seconds = time.perf_counter() - begun
-    return Drilled(crowd, seconds, len(footprint.living()))
+    return Drilled(crowd, seconds, len(footprint.live_pids()))
 
 
 async def _storm(cell: Cell, footprint: Footprint) -> int:
@@ -222,9 +222,9 @@ async def end_harness(harness: DrilledHarness, number: signal.Signals, bound: fl
     footprint, folder = harness.footprint, harness.folder
     begun = time.perf_counter()
     os.kill(harness.pid, number)
-    while footprint.may_live() or footprint.living():
+    while footprint.may_be_alive() or footprint.live_pids():
         if time.perf_counter() - begun > bound:
-            return f"{len(footprint.living())} processes of the cell run {bound:g} s after the end of their harness"
+            return f"{len(footprint.live_pids())} processes of the cell run {bound:g} s after the end of their harness"
         await anyio.sleep(POLL_SECONDS)
     with anyio.move_on_after(SWEPT_SECONDS):
         while folder.exists() or footprint.left_over():

@@ -4,12 +4,12 @@ import anyio
 import pytest
 
 from redline.cell import CellConfig, open_cell
-from redline.cell.docker.compose import Place, compose_services, write_compose_file
+from redline.cell.docker.compose import CellOrigin, compose_services, write_compose_file
 from redline.cell.docker.engine import LABEL_CELL
 from redline.cell.docker.image import Image, base_images
 
 IMAGE = Image("redline-cell:x", "/usr/bin/python3", "base")
-PLACE = Place(Path("/state"), "owner", "cell", Path("/state/owner/seccomp.json"))
+PLACE = CellOrigin(Path("/state"), "owner", "cell", Path("/state/owner/seccomp.json"))
 
 
 def test_every_node_is_closed_and_nothing_is_pulled() -> None:
@@ -24,12 +24,12 @@ def test_every_node_is_closed_and_nothing_is_pulled() -> None:
 
 @pytest.mark.parametrize("cell", ["6978e244", "09483866", "0123", "null"])
 def test_an_id_that_looks_like_a_number_stays_text_to_the_engine(cell: str, tmp_path: Path) -> None:
-    place = Place(PLACE.state, "1e5", cell, PLACE.seccomp)
+    place = CellOrigin(PLACE.state, "1e5", cell, PLACE.seccomp)
     file = write_compose_file(tmp_path, compose_services(CellConfig(), IMAGE, place, "node1"))
     assert f'"{LABEL_CELL}": "{cell}"' in file.read_text()
 
 
-def test_an_image_that_is_asked_for_is_the_only_one_tried() -> None:
+def test_only_a_requested_image_is_tried() -> None:
     assert base_images(["redline-base:test", "other:1"], "other:1") == ["other:1"]
     assert base_images(["other:1"], None) == []
 

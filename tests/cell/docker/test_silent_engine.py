@@ -1,4 +1,4 @@
-"""A Docker engine that does not answer: nothing is reported as gone, and what a sweep finds cells by stays."""
+"""A Docker engine that does not answer: nothing is reported as gone, and the files for the next sweep stay."""
 
 import stat
 import subprocess
@@ -41,7 +41,7 @@ SILENT = {
     "refuses": "echo 'Cannot connect to the Docker daemon' >&2; exit 1",
     "hangs": "exec sleep 30",
 }
-# Lists one container for ever, whatever it is asked to do with it.
+# Lists one container forever, whatever is done to it.
 STUBBORN = 'case "$1" in ps) echo abc;; esac'
 
 
@@ -51,13 +51,13 @@ def manager(program: ModuleType, folder: Path, script: str) -> Any:
 
 
 @pytest.mark.parametrize("script", SILENT.values(), ids=SILENT)
-def test_a_kill_that_the_engine_does_not_answer_is_no_kill(program: ModuleType, tmp_path: Path, script: str) -> None:
+def test_a_kill_without_an_answer_of_the_engine_fails(program: ModuleType, tmp_path: Path, script: str) -> None:
     with pytest.raises(program.SilentEngineError):
         manager(program, tmp_path, script).kill({"cell": "c1"}, [])
 
 
 @pytest.mark.parametrize("script", SILENT.values(), ids=SILENT)
-def test_a_removal_that_the_engine_does_not_answer_leaves_the_cells_folder(
+def test_a_removal_without_an_answer_of_the_engine_leaves_the_cells_folder(
     program: ModuleType, tmp_path: Path, script: str
 ) -> None:
     it = manager(program, tmp_path, script)
@@ -67,15 +67,13 @@ def test_a_removal_that_the_engine_does_not_answer_leaves_the_cells_folder(
 
 
 @pytest.mark.parametrize("script", [*SILENT.values(), STUBBORN], ids=[*SILENT, "stubborn"])
-def test_a_sweep_that_does_not_know_that_all_is_gone_is_not_done(
-    program: ModuleType, tmp_path: Path, script: str
-) -> None:
+def test_a_sweep_fails_unless_everything_is_known_to_be_gone(program: ModuleType, tmp_path: Path, script: str) -> None:
     it = manager(program, tmp_path, script)
     assert it.sweep() is False
     assert Path(it.cell_folder("c1")).is_dir()
 
 
-def test_what_survives_is_counted_and_its_folder_stays(program: ModuleType, tmp_path: Path) -> None:
+def test_survivors_are_counted_and_their_folder_stays(program: ModuleType, tmp_path: Path) -> None:
     it = manager(program, tmp_path, STUBBORN)
     answer, _ = it.kill({"cell": "c1"}, [])
     assert answer["survivors"] >= 1
@@ -84,7 +82,7 @@ def test_what_survives_is_counted_and_its_folder_stays(program: ModuleType, tmp_
     assert Path(it.cell_folder("c1")).is_dir()
 
 
-def test_an_engine_that_says_that_there_is_nothing_is_believed(program: ModuleType, tmp_path: Path) -> None:
+def test_an_empty_answer_of_the_engine_is_accepted(program: ModuleType, tmp_path: Path) -> None:
     it = manager(program, tmp_path, "exit 0")
     answer, _ = it.kill({"cell": "c1"}, [])
     assert answer["survivors"] == 0
@@ -92,7 +90,7 @@ def test_an_engine_that_says_that_there_is_nothing_is_believed(program: ModuleTy
     assert not Path(it.cell_folder("c1")).exists()
 
 
-def test_the_sweep_that_other_harnesses_start_says_so_by_its_status(tmp_path: Path) -> None:
+def test_the_sweep_of_another_harness_reports_failure_by_its_exit_code(tmp_path: Path) -> None:
     for script, status in ((SILENT["refuses"], 1), ("exit 0", 0)):
         folder = tmp_path / f"status{status}"
         folder.mkdir()

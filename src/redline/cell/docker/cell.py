@@ -23,7 +23,7 @@ from redline.cell.attendant import Attendant
 from redline.cell.cell import FIND_PROCESS, REMOVE_TIMEOUT, Node, ProcessRef, SpecPatch
 from redline.cell.command import EXHAUSTED, KILLED, CommandTimeoutError, Completed
 from redline.cell.config import CellConfig
-from redline.cell.docker.compose import Place, compose_services, require_closed_services, write_compose_file
+from redline.cell.docker.compose import CellOrigin, compose_services, require_closed_services, write_compose_file
 from redline.cell.docker.engine import LABEL_CELL, is_of_container
 from redline.cell.docker.image import CALL_PROGRAM
 from redline.cell.docker.warden import DockerWarden
@@ -74,8 +74,8 @@ class DockerCell(InsideCell):
 
     async def _start_nodes(self, patch: SpecPatch | None) -> None:
         harness, docker = self._warden.harness, self._warden.docker
-        place = Place(harness.owner.parent, harness.owner.name, self.id, docker.seccomp)
-        services = compose_services(self.config, docker.image, place, HOSTNAMES["default"])
+        origin = CellOrigin(harness.owner.parent, harness.owner.name, self.id, docker.seccomp)
+        services = compose_services(self.config, docker.image, origin, HOSTNAMES["default"])
         if patch is not None:
             services = {name: patch(service, name) for name, service in services.items()}
         require_closed_services(services)

@@ -1,4 +1,4 @@
-"""The compose file of one cell: a pure function of its configuration, as `spec` is for runtimes without a daemon."""
+"""The compose file of one cell: a pure function of its configuration, like `oci/spec.py` for OCI runtimes."""
 
 import json
 from dataclasses import dataclass
@@ -21,53 +21,56 @@ from redline.cell.spec import (
 )
 
 OWN_PIDS = 16
-"""Processes of ours in a node (first process, attendant, calls under way), beside those that the cell may have."""
+"""Processes of redline in a node (first process, attendant, calls in progress), in addition to the cell's limit."""
 
 OWN_MIB = 64
-"""Memory of these."""
+"""Memory of these processes."""
 
 OPENINGS = ("networks", "ports", "expose", "links", "external_links")
-"""Keys of a service that open it, whatever its network."""
+"""Keys of a service that connect it to something outside, whatever its network."""
 
 SECCOMP_FILE = "seccomp.json"
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where a cell belongs."""
+class CellOrigin:
+    """The harness and the cell that a container belongs to."""
 
     state: Path
     owner: str
     cell: str
     seccomp: Path
-    """The system call filter, which the engine reads when it makes a container."""
+    """File of the system call filter, which the engine reads when it makes a container."""
 
     @property
     def labels(self) -> dict[str, str]:
-        """By these a sweep finds what a dead harness left."""
+        """Labels by which a sweep finds what a dead harness left."""
         return {LABEL_STATE: str(self.state), LABEL_OWNER: self.owner, LABEL_CELL: self.cell}
 
 
-def compose_services(config: CellConfig, image: Image, place: Place, hostname: str) -> dict[str, dict[str, Any]]:
-    """Composes the services of a cell, one for each node.
+def compose_services(config: CellConfig, image: Image, origin: CellOrigin, hostname: str) -> dict[str, dict[str, Any]]:
+    """Return the services of a cell, one for each node.
 
     Args:
         config: The cell's nodes and quotas.
-        image: What they are made from.
-        place: Where the cell belongs.
-        hostname: Name of the machine inside, for all nodes: the engine gives nodes that share a network one name.
+        image: Image of the containers.
+        origin: The harness and the cell.
+        hostname: Hostname inside, for all nodes: the engine gives nodes that share a network one name.
     """
     services: dict[str, dict[str, Any]] = {}
     for name in config.nodes:
         first = name == "default"
-        services[name] = {**_service(config, image, place), **(_closed_network(hostname) if first else _JOINED_NETWORK)}
+        services[name] = {
+            **_service(config, image, origin),
+            **(_closed_network(hostname) if first else _JOINED_NETWORK),
+        }
     return services
 
 
 def write_compose_file(folder: Path, services: dict[str, dict[str, Any]]) -> Path:
-    """Writes the compose file of a cell into its folder.
+    """Write the compose file of a cell into its folder.
 
-    In JSON, which is YAML too and quotes every string: an unquoted id such as 6978e244 is a number to the engine.
+    JSON is YAML too and quotes every string; the engine would read an unquoted id such as 6978e244 as a number.
     """
     path = folder / "compose.yaml"
     path.write_text(json.dumps({"services": services}, indent=1))
@@ -75,13 +78,13 @@ def write_compose_file(folder: Path, services: dict[str, dict[str, Any]]) -> Pat
 
 
 def write_seccomp_file(folder: Path) -> Path:
-    """Writes the system call filter of every cell in the words of Docker, which are those of the OCI specification."""
+    """Write the system call filter of every cell; Docker's format is that of the OCI specification."""
     path = folder / SECCOMP_FILE
     path.write_text(json.dumps(seccomp(), indent=1))
     return path
 
 
-def _service(config: CellConfig, image: Image, place: Place) -> dict[str, Any]:
+def _service(config: CellConfig, image: Image, origin: CellOrigin) -> dict[str, Any]:
     memory = f"{config.memory_mib + OWN_MIB}m"
     return {
         "image": image.name,
@@ -90,12 +93,12 @@ def _service(config: CellConfig, image: Image, place: Place) -> dict[str, Any]:
         "entrypoint": [image.interpreter, "-I", "-S", INIT_PROGRAM],
         "command": [],
         "working_dir": "/",
-        # Root, so that the agent can neither signal nor limit the first process. What starts from here sheds these
-        # capabilities before it starts anything else, as in cells of the other runtimes.
+        # Root, so that the agent can neither signal nor limit the first process. Programs of redline that run as root
+        # drop these capabilities before they start anything, as in cells of the other runtimes.
         "user": "0:0",
         "cap_drop": ["ALL"],
         "cap_add": [name.removeprefix("CAP_") for name in INIT_CAPABILITIES],
-        "security_opt": ["no-new-privileges:true", f"seccomp:{place.seccomp}"],
+        "security_opt": ["no-new-privileges:true", f"seccomp:{origin.seccomp}"],
         "privileged": False,
         "read_only": True,
         "tmpfs": [
@@ -104,7 +107,7 @@ def _service(config: CellConfig, image: Image, place: Place) -> dict[str, Any]:
             _tmpfs(HOME, config.home_mib, "exec", "mode=755", f"uid={AGENT_ID}", f"gid={AGENT_ID}"),
             _tmpfs("/dev/shm", config.shm_mib, "exec", "mode=1777"),
             _tmpfs(TETHER_FOLDER, TETHER_MIB, "mode=755"),
-            # Nothing to see there: the engine would show the machine's devices and a second writable place.
+            # Empty: the engine would show the host's devices and a second writable folder.
             "/sys:ro,size=4k,mode=555",
             "/dev/mqueue:ro,size=4k,mode=555",
         ],
@@ -120,7 +123,7 @@ def _service(config: CellConfig, image: Image, place: Place) -> dict[str, Any]:
         "restart": "no",
         "healthcheck": {"disable": True},
         "logging": {"driver": "none"},
-        "labels": place.labels,
+        "labels": origin.labels,
     }
 
 
@@ -130,9 +133,9 @@ def _tmpfs(folder: str, size_mib: int, *options: str) -> str:
 
 
 def require_closed_services(services: dict[str, dict[str, Any]]) -> None:
-    """Refuses the services of a compose file unless the first has loopback alone and the others share that.
+    """Refuse the services of a compose file unless the first one has only loopback and the others share that.
 
-    An engine joins a service that says nothing to a network that leads out.
+    By default, an engine joins a service to a network that leads out.
 
     Raises:
         CellError: The network would not be closed.
@@ -146,12 +149,12 @@ def require_closed_services(services: dict[str, dict[str, Any]]) -> None:
 
 
 def _closed_network(hostname: str) -> dict[str, Any]:
-    """Loopback alone. The engine's own settings would let everybody bind low ports and send echo requests."""
+    """Return a network with only loopback. By default, the engine lets every user bind low ports and send pings."""
     return {
         "network_mode": "none",
         "hostname": hostname,
         "extra_hosts": {"node1": "127.0.0.1", "node2": "127.0.0.2"},
-        "dns": ["127.0.0.1"],  # or the file would name the machine's own
+        "dns": ["127.0.0.1"],  # by default, the file names the servers of the host
         "dns_search": ["."],
         "sysctls": {"net.ipv4.ip_unprivileged_port_start": "1024", "net.ipv4.ping_group_range": "1 0"},
     }

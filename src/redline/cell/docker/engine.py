@@ -1,4 +1,4 @@
-"""The Docker engine of this machine as the harness asks it: short questions by its command line, never a pull."""
+"""The Docker engine of this host, through short commands of its command line; never a pull."""
 
 import json
 import subprocess
@@ -11,7 +11,7 @@ from redline.cell.errors import CellError
 TIMEOUT = 60.0
 
 LABEL_STATE = "redline.state"
-"""The folder in which the owner's folder lies: harnesses of other users leave each other's containers alone."""
+"""The parent of the owner's folder, so that a harness never removes another user's containers."""
 
 LABEL_OWNER = "redline.owner"
 LABEL_CELL = "redline.cell"
@@ -19,12 +19,12 @@ LABEL_CELL = "redline.cell"
 
 @dataclass(frozen=True)
 class Engine:
-    """A Docker engine, by its command-line program."""
+    """A Docker engine, used through its command-line program."""
 
     program: Path
 
     def ask(self, *arguments: str, timeout: float = TIMEOUT) -> str:
-        """Runs a command of the engine's and returns what it prints.
+        """Run a command of the engine and return its output.
 
         Raises:
             CellError: It failed, or took too long.
@@ -47,19 +47,19 @@ class Engine:
         return done.stdout
 
     def images(self) -> list[str]:
-        """Names of the images that it has, newest first."""
+        """Return the names of its images, newest first."""
         listed = self.ask("images", "--format", "{{.Repository}}:{{.Tag}}").split()
         return [name for name in listed if "<none>" not in name]
 
     def image_id(self, name: str) -> str | None:
-        """The content address of an image that it has, None where it has not."""
+        """Return the content address of an image; None if the engine does not have it."""
         try:
             return self.ask("image", "inspect", "--format", "{{.Id}}", name).strip()
         except CellError:
             return None
 
     def has_file(self, container: str, path: str) -> bool:
-        """Whether a container, running or not, has a file of that path."""
+        """Return whether a container, running or not, has a file at a path."""
         try:
             self._run("cp", f"{container}:{path}", "-")
         except CellError:
@@ -67,34 +67,34 @@ class Engine:
         return True
 
     def image_labels(self, name: str) -> dict[str, str]:
-        """The labels of an image."""
+        """Return the labels of an image."""
         labels: dict[str, str] = json.loads(self.ask("image", "inspect", "--format", "{{json .Config.Labels}}", name))
         return labels or {}
 
     def remaps_users(self) -> bool:
-        """Whether root inside a container is nobody outside (`userns-remap` or a rootless engine)."""
+        """Return whether root inside a container has no rights outside (`userns-remap` or a rootless engine)."""
         options: list[str] = json.loads(self.ask("info", "--format", "{{json .SecurityOptions}}"))
         return any("name=userns" in option or "name=rootless" in option for option in options)
 
     def containers(self, labels: Sequence[tuple[str, str]]) -> list[tuple[str, str, str]]:
-        """Containers, running or not, that carry all these labels, as (id, owner, service)."""
+        """Return the containers, running or not, with all these labels, as (id, owner, service)."""
         filters = [word for name, value in labels for word in ("--filter", f"label={name}={value}")]
         shown = f'{{{{.ID}}}} {{{{.Label "{LABEL_OWNER}"}}}} {{{{.Label "com.docker.compose.service"}}}}'
         rows = self.ask("ps", "--all", "--no-trunc", *filters, "--format", shown).splitlines()
         return [(row.split(" ")[0], row.split(" ")[1], row.split(" ")[2]) for row in rows]
 
     def first_process(self, container: str) -> int:
-        """Pid of a container's first process on the engine's machine."""
+        """Return the pid of a container's first process on the engine's host."""
         return int(self.ask("inspect", "--format", "{{.State.Pid}}", container))
 
     def remove(self, containers: Sequence[str]) -> None:
-        """Kills and removes containers with their unnamed volumes."""
+        """Kill and remove containers with their unnamed volumes."""
         if containers:
             self.ask("rm", "--force", "--volumes", *containers)
 
 
 def is_of_container(pid: int, container: str) -> bool:
-    """Whether a process of this machine is in the control group of a container: the engine may run elsewhere."""
+    """Return whether a process of this host is in a container's cgroup: the engine may run on another host."""
     try:
         return container in Path(f"/proc/{pid}/cgroup").read_text()
     except OSError:

@@ -1,8 +1,8 @@
-"""The image of a cell: made from one that the engine has, with nothing pulled and nothing run.
+"""The image of a cell: made from an image of the engine, without pulling or running anything.
 
-The base image is exported, passed through a filter (see `data/images.toml`) and imported again, so that what comes out
-has one layer and none of the base's settings: no environment, volumes, health check or entry point. No builder is
-asked, because some builders ask a registry.
+The base image is exported, filtered (see `data/images.toml`) and imported again, so that the result has one layer and
+none of the base's settings: no environment, volumes, health check or entry point. No builder is used, because some
+builders contact a registry.
 """
 
 import fnmatch
@@ -31,7 +31,7 @@ NAME = "redline-cell"
 LABEL_INTERPRETER = "redline.interpreter"
 LABEL_BASE = "redline.base"
 VERSION = "1"
-"""Part of the content hash: raised when this module makes another image of the same parts."""
+"""Part of the content hash. Increase it when this module makes a different image from the same parts."""
 
 CALL_PROGRAM = "/run/call"
 COMMANDS_PROGRAM = "/run/commands"
@@ -42,12 +42,12 @@ _building = threading.Lock()
 
 @dataclass(frozen=True)
 class Image:
-    """An image of ours."""
+    """An image for cells."""
 
     name: str
     interpreter: str
     base: str
-    """What it was made from."""
+    """Name of the image that it was made from."""
 
 
 def programs() -> dict[str, bytes]:
@@ -63,15 +63,15 @@ def programs() -> dict[str, bytes]:
 
 @cache
 def rules() -> dict[str, Any]:
-    """The rules of `data/images.toml`."""
+    """Return the rules of `data/images.toml`."""
     return read_toml("redline.cell.docker", "data/images.toml")
 
 
 def cell_image(engine: Engine) -> Image:
-    """The image of cells, made now if the engine has it not yet.
+    """Return the image of cells; make it if the engine does not have it yet.
 
     Raises:
-        UsageError: The engine has no image that one can be made from.
+        UsageError: The engine has no suitable base image.
         CellError: The engine failed.
     """
     with _building:
@@ -90,14 +90,14 @@ def cell_image(engine: Engine) -> Image:
 
 
 def base_images(there: Sequence[str], wanted: str | None) -> list[str]:
-    """The images to try, the best first: the one that is asked for alone, or those of known names."""
+    """Return the base images to try, best first: only the requested one, or else those with known names."""
     if wanted:
         return [wanted]
     return [name for pattern in rules()["known"] for name in there if fnmatch.fnmatchcase(name, pattern)]
 
 
 def content_hash(base_id: str) -> str:
-    """A name for what goes into the image."""
+    """Return a hash of everything that determines the image."""
     digest = hashlib.sha256(f"{VERSION}\0{base_id}\0{rules()!r}\0{ETC!r}\0{MODES!r}\0".encode())
     for path, text in programs().items():
         digest.update(path.encode() + b"\0" + text + b"\0")
@@ -105,7 +105,7 @@ def content_hash(base_id: str) -> str:
 
 
 def _make(engine: Engine, base: str, name: str) -> bool:
-    """Makes the image. False where the base has no Python."""
+    """Make the image. Return False if the base has no Python."""
     container = engine.ask("create", "--pull", "never", "--network", "none", base, "true").strip()
     try:
         interpreter = next((path for path in rules()["interpreters"] if engine.has_file(container, "/" + path)), None)
@@ -124,7 +124,7 @@ def _make(engine: Engine, base: str, name: str) -> bool:
                 filter_image(exporter.stdout, importer.stdin)
                 importer.stdin.close()
             except BaseException:
-                importer.kill()  # what has arrived so far is half an image
+                importer.kill()  # it has received only a part of the image
                 exporter.kill()
                 raise
             if exporter.wait(BUILD_TIMEOUT) != 0 or importer.wait(BUILD_TIMEOUT) != 0:
@@ -135,11 +135,11 @@ def _make(engine: Engine, base: str, name: str) -> bool:
 
 
 def filter_image(exported: IO[bytes], imported: IO[bytes]) -> None:
-    """Writes the file system of a cell from that of a base image.
+    """Write the file system of a cell from that of a base image.
 
     Args:
         exported: Archive of the base image's file system, read in one pass.
-        imported: Where the archive of the cell's file system is written.
+        imported: File to which the archive of the cell's file system is written.
     """
     left_out: set[str] = set()
     with (
@@ -150,7 +150,7 @@ def filter_image(exported: IO[bytes], imported: IO[bytes]) -> None:
             if not is_kept(entry) or (entry.islnk() and posixpath.normpath(entry.linkname) in left_out):
                 left_out.add(posixpath.normpath(entry.name))
                 continue
-            entry.mode &= 0o777  # nothing raises privileges, no folder of the base is everybody's
+            entry.mode &= 0o777  # no setuid program, and no world-writable folder of the base
             entry.pax_headers = {key: value for key, value in entry.pax_headers.items() if "xattr" not in key}
             target.addfile(entry, source.extractfile(entry) if entry.isreg() else None)
         for path, mode in _folders().items():
@@ -164,7 +164,7 @@ def filter_image(exported: IO[bytes], imported: IO[bytes]) -> None:
 
 
 def is_kept(entry: tarfile.TarInfo) -> bool:
-    """Whether an entry of the base image becomes part of the cell."""
+    """Return whether an entry of the base image becomes part of the cell."""
     if not (entry.isreg() or entry.isdir() or entry.issym() or entry.islnk()):
         return False
     path = posixpath.normpath(entry.name)
@@ -178,7 +178,7 @@ def is_kept(entry: tarfile.TarInfo) -> bool:
 
 
 def _folders() -> dict[str, int]:
-    """Mount points and folders of the cell with their modes."""
+    """Return the mount points and folders of the cell with their modes."""
     plain = ("run", "var", "home", "sys", TETHER_FOLDER.lstrip("/"))
     return dict(sorted({**dict.fromkeys(plain, 0o755), **MODES}.items()))
 

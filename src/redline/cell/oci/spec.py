@@ -6,7 +6,6 @@ from typing import Any
 
 from redline.cell.config import CellConfig
 from redline.cell.errors import CellError
-from redline.cell.machine import Toolset
 from redline.cell.spec import (
     AGENT_ID,
     ATTENDANT_PROGRAM,
@@ -21,6 +20,7 @@ from redline.cell.spec import (
     seccomp,
 )
 from redline.cell.state import IdMaps
+from redline.cell.toolset import Toolset
 
 OCI_VERSION = "1.0.2"
 
@@ -39,7 +39,7 @@ OWN_PROCESSES = 2
 
 @dataclass(frozen=True)
 class NodeSpec:
-    """What one node is made of, beside the cell's configuration."""
+    """What is particular to one node, in addition to the cell's configuration."""
 
     hostname: str
     root: Path
@@ -49,32 +49,32 @@ class NodeSpec:
     """The program of the first process."""
 
     tether: Path
-    """The folder in which the outside binds the tether's socket."""
+    """The folder outside in which the tether's socket is bound."""
 
     ids: IdMaps
     cgroup: str | None
-    """Path of the cgroup, None where this user may make none."""
+    """Path of the cgroup; None if this user can make none."""
 
     shares: int | None = None
-    """Pid of the first node's init whose user and network namespaces are joined, None for the first node."""
+    """Pid of the first node's first process, whose user and network namespaces are joined; None for the first node."""
 
     attendant: Path | None = None
-    """The program that works inside where the machine cannot see in (gVisor), None where it can."""
+    """The program that observes from inside a cell that the host cannot see into; None for other cells."""
 
     name: str = "default"
-    """The node's name, which its attendant is told."""
+    """The node's name, which its attendant gets."""
 
     pod: str | None = None
-    """Where gVisor runs several nodes under one kernel: the container that holds the sandbox."""
+    """With several nodes under one kernel of gVisor, the container that holds the sandbox."""
 
 
 def node_spec(config: CellConfig, node: NodeSpec, tools: Toolset) -> dict[str, Any]:
-    """Composes the `config.json` of one node.
+    """Return the `config.json` of one node.
 
     Args:
         config: The cell's quotas.
         node: What is particular to this node.
-        tools: What of the machine it sees.
+        tools: The part of the host that it sees.
 
     Returns:
         The specification, ready to be written as JSON.
@@ -103,14 +103,14 @@ def node_spec(config: CellConfig, node: NodeSpec, tools: Toolset) -> dict[str, A
 
 
 def _for_gvisor(spec: dict[str, Any], config: CellConfig, node: NodeSpec, tools: Toolset) -> dict[str, Any]:
-    """Says the same in the words that gVisor understands.
+    """Return the specification as gVisor supports it.
 
-    It takes no masks, marks a bind mount read-only by `ro` alone, and a limit on processes from outside kills its
+    gVisor has no masked paths and no recursive read-only mounts. A limit on processes from outside would kill its
     kernel instead of refusing a process, so that limit is set inside.
     """
     linux = {key: value for key, value in spec["linux"].items() if key not in ("maskedPaths", "readonlyPaths")}
     linux["resources"] = {key: value for key, value in linux["resources"].items() if key not in ("pids", "devices")}
-    # Its kernel and its file servers share the memory limit with what runs inside.
+    # Its kernel and file servers count towards the memory limit, too.
     linux["resources"]["memory"] = {"limit": (config.memory_mib + GVISOR_MIB) << 20}
     linux["seccomp"] = {**spec["linux"]["seccomp"], "syscalls": [_absent(rule) for rule in seccomp()["syscalls"]]}
     if node.shares is not None:
@@ -123,10 +123,10 @@ def _for_gvisor(spec: dict[str, Any], config: CellConfig, node: NodeSpec, tools:
 
 
 def _absent(rule: dict[str, Any]) -> dict[str, Any]:
-    """The rule as gVisor can carry it out.
+    """Return a rule that refuses a call with ENOSYS on gVisor.
 
-    It knows no other error than EPERM, and glibc starts no thread where clone3 gives that. A call for a tracer that is
-    not there gives ENOSYS; none can be there, since ptrace is refused.
+    gVisor supports no error other than EPERM, with which glibc starts no thread after clone3. A call that is passed to
+    a tracer fails with ENOSYS if there is none, and there can be none, since ptrace is refused.
     """
     if rule.get("errnoRet") is None:
         return rule
@@ -142,12 +142,12 @@ def _namespaces(shares: int | None) -> list[dict[str, str]]:
 
 
 def require_closed_network(spec: dict[str, Any], shares: int | None = None) -> None:
-    """Refuses a specification unless its node gets a network of its own, or that of its cell's first node.
+    """Refuse a specification unless its node gets a network of its own, or that of its cell's first node.
 
-    A runtime takes a namespace that is not named for the machine's own, so nothing but the one right entry will do.
+    A runtime uses the host's namespace for a kind that is not listed, so exactly one correct entry is required.
 
     Args:
-        spec: What the runtime is about to be given.
+        spec: The specification that the runtime is about to get.
         shares: Pid of the first node's first process, whose network is joined; None for the first node.
 
     Raises:
@@ -163,7 +163,7 @@ def _init_process(config: CellConfig, tools: Toolset, node: NodeSpec) -> dict[st
     limits = {"RLIMIT_NOFILE": config.open_files, "RLIMIT_CORE": 0}
     inside = node.attendant is not None
     if node.cgroup is None or inside:
-        # The agent's alone are counted so, and ours are to have room within what a node may hold.
+        # This counts only the agent's processes, and those of redline need room within the node's limit, too.
         limits["RLIMIT_NPROC"] = config.pids - OWN_PROCESSES
     capabilities = [*INIT_CAPABILITIES, *(ATTENDANT_CAPABILITIES if inside else ())]
     process: dict[str, Any] = {
@@ -191,7 +191,7 @@ def _mounts(config: CellConfig, node: NodeSpec, tools: Toolset) -> list[dict[str
     readonly = ["rbind", "rro", "rnosuid", "rnodev", "rprivate"]
     if node.attendant is not None:
         readonly = ["rbind", "ro", "nosuid", "nodev", "rprivate"]
-    # A hollow folder covers a part of what is bound above it, and what is bound below it fills it again.
+    # A hollow folder covers a part of a bound folder; paths bound below it are visible in it again.
     below = [path for path in tools.bound if any(path.startswith(folder + "/") for folder in tools.hollow)]
     mounts = [{"destination": "/proc", "type": "proc", "source": "proc", "options": ["nosuid", "nodev", "noexec"]}]
     mounts += [_bind(path, path, readonly) for path in tools.bound if path not in below]

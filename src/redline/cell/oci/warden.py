@@ -5,9 +5,9 @@ from collections.abc import Sequence
 
 from redline.cell.errors import CellError
 from redline.cell.load import load_program
-from redline.cell.machine import toolset
 from redline.cell.skeleton import build_skeleton
 from redline.cell.state import install_warden
+from redline.cell.toolset import toolset
 from redline.cell.traits import Traits
 from redline.cell.warden import HarnessContext, Warden, claim_owner, no_room, start_program
 

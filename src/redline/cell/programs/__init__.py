@@ -1,1 +1,1 @@
-"""Programs of the standard library alone that run on their own: in a node, and as the warden outside."""
+"""Programs that run without redline, in a node or as the warden outside; see `load_program`."""

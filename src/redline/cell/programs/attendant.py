@@ -100,7 +100,7 @@ class Attendant:
             now = time.clock_gettime(time.CLOCK_BOOTTIME)
             if self.lease is not None and now - self.last_message > self.lease:
                 return
-            self.end_late()
+            self.end_expired()
 
     def watch(self, fd: int, events: int) -> None:
         """Wait for events of a descriptor; for none if `events` is 0."""
@@ -282,7 +282,7 @@ class Attendant:
             while os.waitpid(-1, os.WNOHANG)[0]:
                 pass
 
-    def end_late(self) -> None:
+    def end_expired(self) -> None:
         """End programs and connections that take too long."""
         now = time.monotonic()
         for served in list(self.by_fd.values()):

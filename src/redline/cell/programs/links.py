@@ -1,4 +1,4 @@
-"""Connections in a node that an attendant passes on over its stream, and the senders on them. Standard library only."""
+"""Connections in a node that an attendant carries over its stream, and their senders. Standard library only."""
 
 from __future__ import annotations
 

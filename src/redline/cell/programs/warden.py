@@ -91,7 +91,7 @@ class Warden:
         self.control = control
         self.manager = manager
         self.lease = lease
-        self.heard = time.clock_gettime(time.CLOCK_BOOTTIME)
+        self.last_message = time.clock_gettime(time.CLOCK_BOOTTIME)
         self.children: set[int] = set()
         self.deadlines: dict[str, float] = {}
 
@@ -113,9 +113,9 @@ class Warden:
                 with contextlib.suppress(BlockingIOError):
                     os.read(wake_read, 4096)
             self.reap()
-            self.end_the_late()
+            self.kill_expired()
             if self.control.fileno() not in ready:  # an unread message shows that the harness is alive
-                late = time.clock_gettime(time.CLOCK_BOOTTIME) - self.heard >= self.lease
+                late = time.clock_gettime(time.CLOCK_BOOTTIME) - self.last_message >= self.lease
             elif not self.serve():
                 break
         self.finish()
@@ -129,9 +129,9 @@ class Warden:
         if received is None:
             return False
         request, fds = received
-        self.heard = time.clock_gettime(time.CLOCK_BOOTTIME)
+        self.last_message = time.clock_gettime(time.CLOCK_BOOTTIME)
         if request["op"] == "start" and not request["shares"]:
-            self.deadlines[request["cell"]] = self.heard + request["wall_seconds"]
+            self.deadlines[request["cell"]] = self.last_message + request["wall_seconds"]
         elif request["op"] == "remove":
             self.deadlines.pop(request["cell"], None)
         elif request["op"] == "join":
@@ -169,7 +169,7 @@ class Warden:
                 return
             self.children.discard(pid)
 
-    def end_the_late(self) -> None:
+    def kill_expired(self) -> None:
         """Kill the cells that exceed their maximum age, repeatedly: a node may still have been starting."""
         now = time.clock_gettime(time.CLOCK_BOOTTIME)
         for cell in [cell for cell, deadline in self.deadlines.items() if now > deadline]:

@@ -1,1 +1,1 @@
-"""Programs that run on their own: inside a Docker cell, or beside the harness as its warden."""
+"""Programs that run on their own: inside a Docker cell, or as the harness's warden."""

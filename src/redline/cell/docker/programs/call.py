@@ -1,9 +1,9 @@
-"""One operation in a Docker node: what the first process does elsewhere, for an engine that passes no descriptors.
+"""Run one operation in a Docker node, as the first process does on other runtimes: an engine passes no descriptors.
 
 Started as the node's root with `docker exec`. Standard input is a length (4 bytes), a JSON request of that length and
 the operation's input. Standard output is lines: `o` and `e` with a piece of the operation's output or errors in
 base64, and at the end `s` with a JSON status. The operations are those of the first process (`/run/commands`); as
-there, whatever is started has no capability, and the agent's user cannot reach this process.
+there, no process that it starts has a capability, and the agent's user cannot reach this process.
 """
 
 import base64
@@ -26,13 +26,13 @@ HEADER = 4
 PR_SET_DUMPABLE = 4
 WHOLE_TREE_SECONDS = 5.0
 SPENT = 255
-"""What a program of ours ends with when it failed itself."""
+"""Exit code of a program of redline that failed itself."""
 
 libc = ctypes.CDLL(None, use_errno=True)
 
 
 def commands() -> "dict[str, Any]":
-    """The operations of the first process, which this program shares."""
+    """Return the functions of the first process, which this program shares."""
     scope: dict[str, Any] = {"__name__": "commands"}
     with open(COMMANDS) as file:
         exec(compile(file.read(), COMMANDS, "exec"), scope)
@@ -40,25 +40,25 @@ def commands() -> "dict[str, Any]":
 
 
 def say(kind: bytes, data: bytes) -> None:
-    """Writes pieces of an output."""
+    """Write an output in pieces."""
     for at in range(0, len(data), PIECE):
         write_all(1, kind + b" " + base64.b64encode(data[at : at + PIECE]) + b"\n")
 
 
 def finish(status: "dict[str, Any]") -> None:
-    """Writes the status."""
+    """Write the status."""
     write_all(1, b"s " + json.dumps(status).encode() + b"\n")
 
 
 def write_all(fd: int, data: bytes) -> None:
-    """Writes all of it, waiting where the reader is slow."""
+    """Write all data, waiting for a slow reader."""
     view = memoryview(data)
     while view:
         view = view[os.write(fd, view) :]
 
 
 def read_exactly(fd: int, count: int) -> bytes:
-    """Reads that many bytes."""
+    """Read exactly so many bytes."""
     data = b""
     while len(data) < count:
         chunk = os.read(fd, count - len(data))
@@ -69,17 +69,17 @@ def read_exactly(fd: int, count: int) -> bytes:
 
 
 class Tail:
-    """Keeps the last bytes of a stream, so that a flood costs no more memory than the limit."""
+    """The last bytes of a stream, so that a flood costs no more memory than the limit."""
 
     def __init__(self, fd: int, limit: int) -> None:
-        """Reads `fd` and keeps at most `limit` bytes."""
+        """Store the descriptor to read and the maximum number of kept bytes."""
         self.fd, self.limit = fd, limit
         self.data = bytearray()
         self.truncated = False
         self.ended = False
 
     def take(self) -> bool:
-        """Takes what is there. False where there is nothing (yet, or any more)."""
+        """Read what has arrived. Return False if there is nothing, or the stream has ended."""
         try:
             chunk = os.read(self.fd, CHUNK)
         except BlockingIOError:
@@ -95,7 +95,7 @@ class Tail:
         return True
 
     def cut(self) -> None:
-        """Drops what is beyond the limit."""
+        """Drop the head beyond the limit."""
         if len(self.data) > self.limit:
             self.truncated = True
             del self.data[: len(self.data) - self.limit]
@@ -105,14 +105,14 @@ class Call:
     """A command or file operation that runs in a child."""
 
     def __init__(self, request: "dict[str, Any]", scope: "dict[str, Any]") -> None:
-        """Prepares the call that a request asks for."""
+        """Prepare the call of a request."""
         self.request, self.scope = request, scope
         self.status = b""
         self.code: int | None = None
         self.late = False
 
     def start(self) -> int:
-        """Forks the child. Returns the pid."""
+        """Fork the child. Return the pid."""
         pipes = [os.pipe() for _ in range(4)]
         theirs = (pipes[0][0], pipes[1][1], pipes[2][1], pipes[3][1])
         pid = os.fork()
@@ -120,14 +120,14 @@ class Call:
             self.become_child(theirs)
         for fd in theirs:
             os.close(fd)
-        self.input, self.told = pipes[0][1], pipes[3][0]
+        self.input, self.status_pipe = pipes[0][1], pipes[3][0]
         self.outputs = [Tail(pipes[1][0], self.request["limit"]), Tail(pipes[2][0], self.request["limit"])]
-        for fd in (self.input, self.told, *(tail.fd for tail in self.outputs)):
+        for fd in (self.input, self.status_pipe, *(tail.fd for tail in self.outputs)):
             os.set_blocking(fd, False)
         return pid
 
     def become_child(self, fds: "tuple[int, ...]") -> None:
-        """Carries the operation out; never returns."""
+        """Carry out the operation; never return."""
         try:
             if self.request["op"] == "exec":
                 self.scope["run_command"](self.request, fds)
@@ -141,7 +141,7 @@ class Call:
             os._exit(SPENT)
 
     def run(self) -> None:
-        """Runs the child to its end, or to the end of its time."""
+        """Run the child until it ends or its time is over."""
         wake_read, wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(wake_write)
         signal.signal(signal.SIGCHLD, lambda *_: None)
@@ -155,7 +155,7 @@ class Call:
         deadline = None if timeout is None else time.monotonic() + timeout
         self.serve(pid, wake_read, deadline)
         for tail in self.outputs:
-            for _ in range(1 + PIPE_BYTES // CHUNK):  # a daemon that writes on is not waited for
+            for _ in range(1 + PIPE_BYTES // CHUNK):  # a daemon may never stop writing
                 if not tail.take():
                     break
             self.pass_on(tail)
@@ -163,7 +163,7 @@ class Call:
         self.report()
 
     def serve(self, pid: int, wake: int, deadline: "float | None") -> None:
-        """Passes data until the child has ended."""
+        """Pass data until the child has ended."""
         poll = select.poll()
         poll.register(wake, select.POLLIN)
         for tail in self.outputs:
@@ -187,21 +187,21 @@ class Call:
             self.reap(pid)
 
     def pass_on(self, tail: Tail) -> None:
-        """Writes a file's content as it comes: unlike an output, all of it counts, and the node need not hold it."""
+        """Write a file's content as it arrives: unlike an output, it is needed in full, and memory keeps none of it."""
         if self.request["op"] == "read" and tail is self.outputs[0]:
             say(b"o", bytes(tail.data))
             tail.data.clear()
 
     def reap(self, pid: int) -> None:
-        """Notes the child's end."""
+        """Record the child's end."""
         done, code = os.waitpid(pid, os.WNOHANG)
         if done:
             self.code = os.waitstatus_to_exitcode(code)
 
     def report(self) -> None:
-        """Writes the outcome, and leaves a reader behind where a daemon holds a pipe."""
+        """Write the result; leave a reader behind if a daemon holds a pipe."""
         try:
-            self.status = os.read(self.told, CHUNK)
+            self.status = os.read(self.status_pipe, CHUNK)
         except BlockingIOError:
             self.status = b""
         refused = json.loads(self.status).get("refused") if self.status else None
@@ -222,17 +222,17 @@ class Call:
 
 
 class Feed:
-    """Passes standard input on to the child."""
+    """The standard input of the child."""
 
     def __init__(self, target: int, poll: "select.poll") -> None:
-        """Reads standard input and writes `target`."""
+        """Pass standard input on to `target`."""
         self.target, self.poll = target, poll
         self.waiting = b""
         self.poll.register(0, select.POLLIN)
         os.set_blocking(0, False)
 
     def serve(self, ready: "dict[int, int]") -> None:
-        """Reads or writes, whichever is next."""
+        """Read or write, whichever is next."""
         if self.target < 0:
             return
         if 0 in ready and not self.waiting:
@@ -261,13 +261,13 @@ class Feed:
                 self.poll.register(0, select.POLLIN)
 
     def close(self) -> None:
-        """Ends the child's input."""
+        """End the child's input."""
         os.close(self.target)
         self.target = -1
 
 
 def drain(fd: int) -> None:
-    """Throws away what is there."""
+    """Discard what has arrived."""
     try:
         while os.read(fd, CHUNK):
             pass
@@ -276,12 +276,12 @@ def drain(fd: int) -> None:
 
 
 def leave_reader(fds: "list[int]") -> None:
-    """Keeps reading what daemons write after their call has ended, so that they do not die of a broken pipe."""
+    """Keep reading what daemons write after their call has ended, so that no broken pipe ends them."""
     try:
         if os.fork() != 0:
             return
     except OSError:
-        return  # no process is free: the daemons meet a broken pipe
+        return  # the process limit is reached: the daemons get a broken pipe
     try:
         os.setsid()
         null = os.open("/dev/null", os.O_RDWR)
@@ -307,7 +307,7 @@ def leave_reader(fds: "list[int]") -> None:
 
 
 def spawn(request: "dict[str, Any]", scope: "dict[str, Any]") -> None:
-    """Starts a daemon, which the node's first process inherits when this program ends."""
+    """Start a daemon, which the node's first process inherits when this program ends."""
     try:
         pid = os.fork()
     except OSError as error:
@@ -324,7 +324,7 @@ def spawn(request: "dict[str, Any]", scope: "dict[str, Any]") -> None:
 
 
 def kill(request: "dict[str, Any]", scope: "dict[str, Any]") -> None:
-    """Kills another call that nobody waits for any more, with all that descends from it."""
+    """Kill an abandoned call with all its descendants."""
     for pid, _, _ in scope["process_table"]():
         try:
             with open(f"/proc/{pid}/cmdline", "rb") as file:
@@ -338,7 +338,7 @@ def kill(request: "dict[str, Any]", scope: "dict[str, Any]") -> None:
 
 
 def main() -> None:
-    """Carries out the one operation."""
+    """Carry out the one operation."""
     scope = commands()
     scope["shed_capabilities"](scope["KEEP"])
     libc.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)

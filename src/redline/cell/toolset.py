@@ -1,4 +1,4 @@
-"""What of the machine goes into a cell: the read-only toolset, the interpreter and the masks."""
+"""The part of the host that a cell sees: the read-only toolset, the interpreter and the masks."""
 
 import os
 import sys
@@ -12,19 +12,19 @@ MERGED = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
 
 @dataclass(frozen=True)
 class Toolset:
-    """The machine's programs as a cell sees them."""
+    """The host's programs as a cell sees them."""
 
     interpreter: str
-    """Path of the Python that runs inside the cell; the same path as on the machine."""
+    """Path of the Python that runs inside the cell; the same path as on the host."""
 
     bound: tuple[str, ...]
-    """Files and folders of the machine that are bound read-only at the same path, in order."""
+    """Files and folders of the host that are bound read-only at the same path, in order."""
 
     masked: tuple[str, ...]
-    """Folders and files that are covered: what is installed on the machine is not part of the cell."""
+    """Folders and files that are covered: software installed on the host is not part of the cell."""
 
     hollow: tuple[str, ...]
-    """Folders that are replaced by an empty read-only one in which `bound` paths may lie."""
+    """Folders that are replaced by an empty read-only one, which may contain `bound` paths."""
 
     links: tuple[tuple[str, str], ...]
     """Symlinks of the root folder: (name, target)."""
@@ -34,7 +34,7 @@ class Toolset:
 
 
 def toolset() -> Toolset:
-    """Finds the toolset of this machine."""
+    """Return the toolset of this host."""
     links = tuple((name, os.readlink(f"/{name}")) for name in MERGED if Path(f"/{name}").is_symlink())
     folders = tuple(f"/{name}" for name in MERGED if Path(f"/{name}").is_dir() and not Path(f"/{name}").is_symlink())
     masked = ["/usr/src", *_site_packages(Path("/usr"))]
@@ -72,7 +72,7 @@ def _site_packages(prefix: Path) -> list[str]:
 
 
 def _interpreter_elsewhere() -> tuple[Path, tuple[str, ...], tuple[str, ...]]:
-    """The interpreter that runs redline, its standard library and its shared library, and what of it to mask."""
+    """Return the interpreter that runs redline, its libraries, and the folders of them to mask."""
     prefix = Path(sys.base_prefix)
     interpreter = Path(os.path.realpath(getattr(sys, "_base_executable", sys.executable)))
     library = Path(sysconfig.get_path("stdlib", vars={"installed_base": str(prefix), "base": str(prefix)}))
