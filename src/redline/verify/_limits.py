@@ -1,9 +1,9 @@
 """The verifier's figures, read from its data file."""
 
 from functools import cache
-from importlib.resources import files
 
 from redline._base import Frozen, read_toml
+from redline.cell.load import load_program
 
 
 class SettleLimits(Frozen):
@@ -160,28 +160,7 @@ def words() -> Words:
     return Words.model_validate(read_toml("redline.verify", "data/words.toml"))
 
 
-PARTS = {
-    "census": (
-        "census_base",
-        "census_hidden",
-        "census_sockets",
-        "census_processes",
-        "census_code",
-        "census_content",
-        "census_files",
-        "census_memory",
-    )
-}
-"""Parts of a program, placed before its own text: in a cell, a program can import no module of redline."""
-
-FUTURE = "from __future__ import annotations\n"
-
-
 @cache
 def program(name: str) -> str:
     """Return the text of a program that runs over a cell."""
-    texts = [
-        files("redline.verify").joinpath(f"programs/{part}.py").read_text(encoding="utf-8").replace(FUTURE, "", 1)
-        for part in (*PARTS.get(name, ()), name)
-    ]
-    return FUTURE + "\n".join(texts)
+    return load_program(f"redline.verify.programs.{name}")

@@ -20,34 +20,33 @@ from __future__ import annotations
 import os
 import time
 
+from redline.verify.programs.census_base import (
+    Id,
+    Mount,
+    OutOfBounds,
+    printable,
+    processes_without_observers,
+    read_text,
+    stat_fields,
+)
+from redline.verify.programs.census_code import Baseline, code_of
+from redline.verify.programs.census_content import Content, distinctive_lines
+from redline.verify.programs.census_files import (
+    Files,
+    cgroup_shared_memory,
+    mounts_of,
+    shared_memory_total,
+    used_bytes,
+    writable_mounts,
+)
+from redline.verify.programs.census_hidden import DEAD, UnreadableMappings, bytes_in_pipe, kernel_bytes
+from redline.verify.programs.census_memory import search_memory
+from redline.verify.programs.census_processes import Process, find_processes
+from redline.verify.programs.census_sockets import UnixAddresses, socket_table
+
 TYPE_CHECKING = False  # type checkers evaluate imports below this name; the program itself needs none of them
 if TYPE_CHECKING:
     from typing import Any
-
-    # The other parts of this program; `redline.verify._limits` puts them before this text.
-    from redline.verify.programs.census_base import (
-        Id,
-        Mount,
-        OutOfBounds,
-        printable,
-        processes_without_observers,
-        read_text,
-        stat_fields,
-    )
-    from redline.verify.programs.census_code import Baseline, code_of
-    from redline.verify.programs.census_content import Content, distinctive_lines
-    from redline.verify.programs.census_files import (
-        Files,
-        cgroup_shared_memory,
-        mounts_of,
-        shared_memory_total,
-        used_bytes,
-        writable_mounts,
-    )
-    from redline.verify.programs.census_hidden import DEAD, UnreadableMappings, bytes_in_pipe, kernel_bytes
-    from redline.verify.programs.census_memory import search_memory
-    from redline.verify.programs.census_processes import Process, find_processes
-    from redline.verify.programs.census_sockets import UnixAddresses, socket_table
 
 
 MAX_MEMORY_FILES = 2000

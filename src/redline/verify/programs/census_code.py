@@ -6,12 +6,12 @@ from __future__ import annotations
 import os
 import stat
 
+from redline.verify.programs.census_base import Id, os_path, printable
+from redline.verify.programs.census_processes import Process
+
 TYPE_CHECKING = False  # type checkers evaluate imports below this name; the program itself needs none of them
 if TYPE_CHECKING:
     from typing import Any
-
-    from redline.verify.programs.census_base import Id, os_path, printable
-    from redline.verify.programs.census_processes import Process
 
 
 MAX_LINKS = 40

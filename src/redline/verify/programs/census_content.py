@@ -7,11 +7,8 @@ import os
 import re
 import time
 
-TYPE_CHECKING = False  # type checkers evaluate imports below this name; the program itself needs none of them
-if TYPE_CHECKING:
-    from redline.verify.programs.census_base import CHUNK, PAGE, OutOfBounds
-    from redline.verify.programs.census_hidden import Noise
-
+from redline.verify.programs.census_base import CHUNK, PAGE, OutOfBounds
+from redline.verify.programs.census_hidden import Noise
 
 MARKER_BYTES = 2
 HITS_PER_CLOCK_CHECK = 65536

@@ -8,24 +8,24 @@ import re
 import stat
 import time
 
+from redline.verify.programs.census_base import (
+    Id,
+    Mount,
+    OutOfBounds,
+    is_gvisor,
+    openat2_in_root,
+    os_path,
+    printable,
+    read_text,
+)
+from redline.verify.programs.census_code import Baseline, is_below
+from redline.verify.programs.census_content import Content
+from redline.verify.programs.census_processes import Process
+
 TYPE_CHECKING = False  # type checkers evaluate imports below this name; the program itself needs none of them
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
-
-    from redline.verify.programs.census_base import (
-        Id,
-        Mount,
-        OutOfBounds,
-        is_gvisor,
-        openat2_in_root,
-        os_path,
-        printable,
-        read_text,
-    )
-    from redline.verify.programs.census_code import Baseline, is_below
-    from redline.verify.programs.census_content import Content
-    from redline.verify.programs.census_processes import Process
 
 
 # Where the kernel does not report which pages are present, reading creates them. This bounds such reads.

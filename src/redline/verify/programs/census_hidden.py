@@ -14,11 +14,11 @@ import re
 import stat
 import time
 
+from redline.verify.programs.census_base import OutOfBounds, is_gvisor, stat_fields
+
 TYPE_CHECKING = False  # type checkers evaluate imports below this name; the program itself needs none of them
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from redline.verify.programs.census_base import OutOfBounds, is_gvisor, stat_fields
 
 
 libc = ctypes.CDLL(None, use_errno=True)

@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 import time
 
+from redline.verify.programs.census_base import CHUNK, PAGE, OutOfBounds
+from redline.verify.programs.census_content import WHOLE
+from redline.verify.programs.census_files import Files
+from redline.verify.programs.census_hidden import Mapping, mappings
+from redline.verify.programs.census_processes import Process
+
 TYPE_CHECKING = False  # type checkers evaluate imports below this name; the program itself needs none of them
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from redline.verify.programs.census_base import CHUNK, PAGE, OutOfBounds
-    from redline.verify.programs.census_content import WHOLE
-    from redline.verify.programs.census_files import Files
-    from redline.verify.programs.census_hidden import Mapping, mappings
-    from redline.verify.programs.census_processes import Process
 
 
 def search_memory(process: Process, files: Files) -> None:

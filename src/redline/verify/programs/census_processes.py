@@ -8,27 +8,27 @@ import os
 import re
 import stat
 
+from redline.verify.programs.census_base import (
+    Id,
+    is_gvisor,
+    printable,
+    processes_without_observers,
+    read_text,
+    stat_fields,
+)
+from redline.verify.programs.census_hidden import (
+    DEAD,
+    THREADS_FIELD,
+    Threads,
+    UnreadableMappings,
+    mappings,
+    resident_bytes,
+)
+from redline.verify.programs.census_sockets import ADDRESS_LIMIT, SocketTable, UnixAddresses
+
 TYPE_CHECKING = False  # type checkers evaluate imports below this name; the program itself needs none of them
 if TYPE_CHECKING:
     from typing import Any
-
-    from redline.verify.programs.census_base import (
-        Id,
-        is_gvisor,
-        printable,
-        processes_without_observers,
-        read_text,
-        stat_fields,
-    )
-    from redline.verify.programs.census_hidden import (
-        DEAD,
-        THREADS_FIELD,
-        Threads,
-        UnreadableMappings,
-        mappings,
-        resident_bytes,
-    )
-    from redline.verify.programs.census_sockets import ADDRESS_LIMIT, SocketTable, UnixAddresses
 
 
 NOT_SEEN = -1

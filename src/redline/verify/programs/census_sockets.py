@@ -16,12 +16,12 @@ import stat
 import struct
 import time
 
+from redline.verify.programs.census_base import Id, join_namespace, openat2_in_root
+
 TYPE_CHECKING = False  # type checkers evaluate imports below this name; the program itself needs none of them
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
-
-    from redline.verify.programs.census_base import Id, join_namespace, openat2_in_root
 
 
 CLONE_NEWNET = 0x40000000

@@ -14,6 +14,8 @@ import os
 import stat
 import time
 
+from redline.cell.programs.prelude import stat_fields
+
 TYPE_CHECKING = False  # type checkers evaluate imports below this name; the program itself needs none of them
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,16 +37,7 @@ PATHS = "paths"
 WITHOUT_CONTENT = {"proc", "sysfs", "devpts", "mqueue", "cgroup", "cgroup2", "securityfs", "debugfs", "tracefs", "bpf"}
 
 
-def stat_fields(pid: int) -> list[bytes]:
-    """Return the fields of `/proc/PID/stat` after the name: state, parent, …, start time (20th)."""
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            return file.read(4096).rpartition(b")")[2].split()
-    except OSError:
-        return []
-
-
-def is_running(pid: int, start: int) -> bool:
+def has_running_thread(pid: int, start: int) -> bool:
     """Return whether any thread of a process still runs."""
     fields = stat_fields(pid)
     return len(fields) > START_FIELD and int(fields[START_FIELD]) == start and running_task(pid) is not None
@@ -112,7 +105,7 @@ def capture(request: dict[str, Any]) -> dict[str, Any]:
     known = processes(request)
     deadline = time.monotonic() + request["seconds"]
     texts = {name: [text.encode() for text in given] for name, given in request["texts"].items()}
-    requested = {pid for pid, start in request["processes"] if pid in known and is_running(pid, start)}
+    requested = {pid for pid, start in request["processes"] if pid in known and has_running_thread(pid, start)}
     others = sorted(set(known) - requested - set(request["generation_zero"]))
     found: dict[str, list[dict[str, Any]]] = {"members": [], "others": []}
     for pid in [*sorted(requested), *others[: request["limit"]]]:

@@ -16,20 +16,26 @@ import stat
 import struct
 import time
 
+from redline.cell.programs.prelude import (
+    RESOLVE_NO_MAGICLINKS,
+    RESOLVE_NO_SYMLINKS,
+    SYS_OPENAT2,
+    is_alive,
+    libc,
+    stat_fields,
+)
+
 TYPE_CHECKING = False  # type checkers evaluate imports below this name; joined to a cell, few modules can be imported
 if TYPE_CHECKING:
     from typing import Any
 
-SYS_OPENAT2 = 437
-RESOLVE_NO_XDEV, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS, RESOLVE_BENEATH = 0x01, 0x02, 0x04, 0x08
-THREADS_FIELD, START_FIELD = 17, 19
+RESOLVE_NO_XDEV, RESOLVE_BENEATH = 0x01, 0x08
+START_FIELD = 19
 CHUNK = 2**20
 PAGE = 4096
 ZEROS = bytes(CHUNK)
 POLL_SECONDS = 0.002
 SHOWN = 160
-
-libc = ctypes.CDLL(None, use_errno=True)
 
 
 def open_folder(parent: int, name: str) -> int:
@@ -50,16 +56,10 @@ def open_folder(parent: int, name: str) -> int:
     return fd
 
 
-def start_time(pid: int) -> int | None:
-    """Return the start time of a process, or None if it is gone."""
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            fields = file.read().rpartition(b")")[2].split()
-    except (OSError, ProcessLookupError):
-        return None
-    # The kernel reports a process as a zombie once its first thread has ended, even if other threads run.
-    ended = fields[0] in (b"Z", b"X") and int(fields[THREADS_FIELD]) <= 1
-    return None if ended else int(fields[START_FIELD])
+def live_start(pid: int) -> int | None:
+    """Return the start time of a process, or None if it has ended."""
+    fields = stat_fields(pid)
+    return int(fields[START_FIELD]) if is_alive(fields) else None
 
 
 def kill(request: dict[str, Any]) -> dict[str, Any]:
@@ -77,7 +77,7 @@ def kill(request: dict[str, Any]) -> dict[str, Any]:
                 reply["gone"].append(pid)
                 continue
         # The handle refers to the present holder of the pid. Only now can the start time identify the process.
-        if start_time(pid) != start:
+        if live_start(pid) != start:
             if handle is not None:
                 os.close(handle)
             reply["gone"].append(pid)
@@ -100,7 +100,7 @@ def has_ended(pid: int, start: int, handle: int | None, deadline: float) -> bool
         ended = bool(select.select([handle], [], [], max(0.0, deadline - time.monotonic()))[0])
         os.close(handle)
         return ended
-    while start_time(pid) == start:
+    while live_start(pid) == start:
         if time.monotonic() > deadline:
             return False
         time.sleep(POLL_SECONDS)
