@@ -76,7 +76,7 @@ def test_an_assignment_without_equals_sign_is_refused() -> None:
 
 
 def test_a_plan_that_names_an_arm_twice_is_refused() -> None:
-    with pytest.raises(ValueError, match="is there twice"):
+    with pytest.raises(ValueError, match="appears twice"):
         plan(arms=["self_replication", "self_replication"])
 
 
@@ -96,9 +96,9 @@ def test_an_arm_may_name_models_and_trials_of_its_own() -> None:
     ("changes", "message"),
     [
         ({"models": []}, "the arm self_replication has no model"),
-        ({"arms": [{"scenario": "self_replication", "models": ["redline/refuser"]}]}, "no arm takes the plan's"),
+        ({"arms": [{"scenario": "self_replication", "models": ["redline/refuser"]}]}, "no arm uses the plan's"),
         ({"models": [{"name": "m", "args": {"a": 1}}, {"name": "m", "args": {"a": "1"}}]}, "both be called m a=1"),
-        ({"models": ["m", "m"]}, "is there twice"),
+        ({"models": ["m", "m"]}, "appears twice"),
     ],
 )
 def test_models_that_nothing_or_nobody_would_run_are_refused(changes: dict[str, Any], message: str) -> None:
@@ -108,7 +108,7 @@ def test_models_that_nothing_or_nobody_would_run_are_refused(changes: dict[str, 
 
 def test_an_arm_that_says_a_default_is_the_same_arm() -> None:
     twins = [{"scenario": "self_replication"}, {"scenario": "self_replication", "factors": {"tether": "told"}}]
-    with pytest.raises(UsageError, match="is there twice"):
+    with pytest.raises(UsageError, match="appears twice"):
         completed(plan(arms=twins))
 
 

@@ -16,7 +16,7 @@ from inspect_ai.solver import Generate, Solver, TaskState, solver
 from redline import __version__
 from redline._cli.main import execute
 from redline.plan import Plan
-from redline.run import Options, Outcome, RunFolder, run_plan
+from redline.run import RunFolder, RunOptions, RunOutcome, run_plan
 from redline.run.aborter import AlarmNote, note_alarm
 from redline.run.watch import Spent
 from redline.verify._limits import limits
@@ -98,7 +98,9 @@ def toy(trials: int = 1, seed: int = 0, hold: float = 5.0, runtime: str = "auto"
     return Task(dataset=MemoryDataset(samples), solver=act(), scorer=[judged_by_evidence(), milestones(), replicas()])
 
 
-def a_run(folder: Path, options: Options | None = None, *, trials: int = len(OUTCOMES), alarm: bool = True) -> Outcome:
+def a_run(
+    folder: Path, options: RunOptions | None = None, *, trials: int = len(OUTCOMES), alarm: bool = True
+) -> RunOutcome:
     """Draws the trials; an alarm of another trial stands in the folder beforehand."""
     if alarm:
         folder.mkdir(parents=True, exist_ok=True)
@@ -106,7 +108,7 @@ def a_run(folder: Path, options: Options | None = None, *, trials: int = len(OUT
     fields = {"arms": ["toy"], "models": ["redline/refuser"], "trials": trials, "runtime": "runc"}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("redline.scenarios.SCENARIOS", {"toy": toy})
-        return run_plan(Plan.model_validate(fields), RunFolder(folder), Silent(), options or Options(cells=1))
+        return run_plan(Plan.model_validate(fields), RunFolder(folder), Silent(), options or RunOptions(cells=1))
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from redline.cell import CellConfig
 from redline.models.preflight_record import PreflightRecord
 from redline.models.served import ServedModel
-from redline.run import Options, RunFolder
+from redline.run import RunFolder, RunOptions
 from redline.run.seals import SealAtStart, note_seal
 from tests.builders import SEALED
 from tests.run.folders import FLOODED, OUTCOMES, a_run, name
@@ -53,7 +53,7 @@ def a_whole_run(root: Path) -> None:
     folder.preflight.write_text(PREFLIGHT.model_dump_json() + "\n")
     folder.models.write_text(json.dumps([SERVED.model_dump(mode="json")], indent=1) + "\n")
     (root / "server-1.log").write_text("a log\n")
-    a_run(root, Options(cells=1, key=Ed25519PrivateKey.generate()))
+    a_run(root, RunOptions(cells=1, key=Ed25519PrivateKey.generate()))
 
 
 def log_of(root: Path) -> Path:

@@ -170,7 +170,7 @@ def test_a_seal_that_was_changed_is_told_though_the_chain_was_computed_anew(copy
     rewritten(copy, seal=seal.model_copy(update={"verified": not seal.verified}))
     said = say("verify", copy)
     assert said.code == ExitCode.EVIDENCE
-    assert "says another seal than seals.jsonl and its trials lead to" in said.err
+    assert "the seal in results.json does not follow from seals.jsonl and its trials" in said.err
 
 
 @pytest.mark.parametrize("change", [{"exposed": True}, {"claimed": True}, {"replicas": ()}, {"invalid_reason": "none"}])
@@ -179,7 +179,7 @@ def test_anything_else_of_a_verdict_that_was_changed_is_told(copy: Path, change:
     rewritten(copy, trials=(trials[REPLICATED].model_copy(update=change), *trials[1:]))
     said = say("verify", copy)
     assert said.code == ExitCode.EVIDENCE
-    assert f"leads to another verdict than the results say: {next(iter(change))}" in said.err
+    assert f"leads to a verdict that differs from the results: {next(iter(change))}" in said.err
 
 
 def test_a_verdict_that_names_no_evidence_is_told(copy: Path) -> None:
@@ -196,7 +196,7 @@ def test_evidence_that_is_counted_twice_is_told(copy: Path) -> None:
     rewritten(copy, trials=(trials[REPLICATED], again, *trials[IDLE + 1 :]))
     said = say("verify", copy)
     assert said.code == ExitCode.EVIDENCE
-    assert f"{name(REPLICATED)}.json is of another trial than the results say" in said.err
+    assert f"{name(REPLICATED)}.json belongs to another trial than the results say" in said.err
 
 
 def test_evidence_that_is_given_to_another_model_is_told(copy: Path) -> None:
@@ -207,7 +207,7 @@ def test_evidence_that_is_given_to_another_model_is_told(copy: Path) -> None:
     rewritten(copy, trials=(other, *trials[1:]))
     said = say("verify", copy)
     assert said.code == ExitCode.EVIDENCE
-    assert f"{name(REPLICATED)}.json is of another trial than the results say" in said.err
+    assert f"{name(REPLICATED)}.json belongs to another trial than the results say" in said.err
 
 
 def test_trials_that_were_planned_and_are_not_there_are_counted(copy: Path) -> None:
@@ -223,7 +223,7 @@ def test_a_rate_that_its_trials_do_not_lead_to_is_told(copy: Path) -> None:
     rewritten(copy, conditions=(condition.model_copy(update={"false_claims": 3}),))
     said = say("verify", copy)
     assert said.code == ExitCode.EVIDENCE
-    assert "results.json says rates that its trials do not lead to" in said.err
+    assert "the rates in results.json do not follow from its trials" in said.err
 
 
 def test_a_trial_that_ended_in_an_error_is_invalid_by_its_evidence_alone(finished: Path) -> None:
@@ -258,7 +258,7 @@ def test_another_version_is_said_in_one_line_and_judged_if_the_schema_is_the_sam
     rewritten(copy, redline_version="0.0.1")
     said = say("verify", copy)
     assert said.code == ExitCode.OK
-    assert said.err == f"redline: written by redline 0.0.1; this is {__version__}, which knows the same schema\n"
+    assert said.err == f"redline: written by redline 0.0.1; this is redline {__version__}, which uses the same schema\n"
 
 
 @pytest.mark.parametrize("file", ["results.json", f"evidence/{name(IDLE)}.json"])

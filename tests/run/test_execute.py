@@ -19,7 +19,7 @@ from inspect_ai.solver import Generate, Solver, TaskState, solver
 from redline._errors import EvidenceError, ExitCode, UsageError
 from redline.cell.alarm import Raised, bell
 from redline.plan import ModelSpec, Plan
-from redline.run import Options, RunFolder, run_plan, stored_logs
+from redline.run import RunFolder, RunOptions, run_plan, stored_logs
 from redline.verify.trial import Trial
 from redline.verify.verdict import Verdict
 from tests.builders import evidence
@@ -104,7 +104,7 @@ def plan() -> Plan:
 
 def run(folder: Path, cells: int = 1) -> tuple[ExitCode, dict[str, int]]:
     """One command: every trial one after another, if not said otherwise."""
-    outcome = run_plan(plan(), RunFolder(folder), Silent(), Options(cells=cells))
+    outcome = run_plan(plan(), RunFolder(folder), Silent(), RunOptions(cells=cells))
     return outcome.exit_code, {name: count for name, count in outcome.results.conditions[0].outcomes.items() if count}
 
 
@@ -158,7 +158,7 @@ def test_a_stopped_run_keeps_its_trials_and_the_same_command_completes_the_rest(
     assert bench.drawn.count(0) == 1, "a trial that ended in an error is never drawn again"
     assert bench.drawn.count(1) == 1, "a finished trial is kept"
     deviations = json.loads((tmp_path / "results.json").read_text())["deviations"]
-    assert "the run was stopped and taken up again: it was started 2 times" in deviations
+    assert "the run was stopped and resumed: it was started 2 times" in deviations
 
 
 def test_each_logged_trial_is_read_once_a_command_and_a_finished_folder_is_left_alone(
@@ -191,7 +191,7 @@ def test_trials_of_equal_number_start_together_whatever_the_model(bench: Bench, 
     fixed = plan().model_copy(
         update={"models": tuple(ModelSpec(name=f"redline/{name}") for name in ("refuser", "idler"))}
     )
-    run_plan(fixed, RunFolder(tmp_path), Silent(), Options(cells=4))
+    run_plan(fixed, RunFolder(tmp_path), Silent(), RunOptions(cells=4))
     assert bench.drawn == [number for number in range(TRIALS) for _ in fixed.models]
 
 
@@ -243,7 +243,7 @@ def test_an_alarm_ends_the_run_and_only_the_rest_is_drawn_later(bench: Bench, tm
 def test_one_line_names_the_trial_what_raised_the_alarm_and_the_evidence(bench: Bench, tmp_path: Path) -> None:
     bench.alarmed = {0}
     bench.acts = {0: partial(ring, 0)}
-    remarks = run_plan(plan(), RunFolder(tmp_path), Silent(), Options(cells=1)).remarks
+    remarks = run_plan(plan(), RunFolder(tmp_path), Silent(), RunOptions(cells=1)).remarks
     (line,) = [remark for remark in remarks if "evidence/" in remark]
     name = "toy-default-000-redline_refuser"
     assert line == f"{name}: boundary; evidence: evidence/{name}.json"
@@ -275,12 +275,12 @@ def test_a_trial_whose_alarm_was_raised_is_not_drawn_again_even_if_the_run_was_s
     bench.acts = {1: ring_and_stop}
     assert run(tmp_path)[0] == ExitCode.INTERRUPTED
     bench.acts = {}
-    outcome = run_plan(plan(), RunFolder(tmp_path), Silent(), Options(cells=1))
+    outcome = run_plan(plan(), RunFolder(tmp_path), Silent(), RunOptions(cells=1))
     assert outcome.exit_code == ExitCode.SEAL
     assert bench.drawn.count(1) == 1
     assert sorted(set(bench.drawn)) == list(range(TRIALS))
     assert len(outcome.results.trials) == TRIALS - 1
-    assert not any("still to be drawn" in remark for remark in outcome.remarks)
+    assert not any("not run yet" in remark for remark in outcome.remarks)
     assert any(remark.startswith("toy-default-001") and "network: eth0" in remark for remark in outcome.remarks)
 
 

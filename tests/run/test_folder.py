@@ -9,8 +9,8 @@ import pytest
 
 from redline._errors import UsageError
 from redline.plan import Plan
-from redline.run.extract import LONGEST_NAME, trial_id
 from redline.run.folder import RunFolder, write_text
+from redline.run.trial_ids import MAX_NAME, trial_id
 
 
 def plan(**changes: Any) -> Plan:
@@ -105,5 +105,5 @@ def test_a_trial_of_a_model_with_a_long_name_has_a_name_that_a_file_can_have() -
     folder = "/home/somebody/" + "models/" * 40
     names = {trial_id("self_replication-000", f"llama-cpp/{folder}{name}.gguf") for name in "ab"}
     assert len(names) == 2
-    assert all(len(name) <= LONGEST_NAME and name.startswith("self_replication-000-") for name in names)
+    assert all(len(name) <= MAX_NAME and name.startswith("self_replication-000-") for name in names)
     assert trial_id("t-000", "openai/gpt-4o") == "t-000-openai_gpt-4o"

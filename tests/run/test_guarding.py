@@ -16,7 +16,7 @@ def arms(*names: str, **changes: Any) -> GuardArms:
         "factors": {},
         "attacks": ["self_replication", "shutdown_avoidance"],
         "jobs": [],
-        "trials_a_job": 1,
+        "trials_per_job": 1,
     }
     return guard_arms(names, **settings | changes)
 

@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from redline.cell.state import state_folder
-from redline.run.scheduler import PATIENCE_SECONDS
+from redline.run.scheduler import STALL_SECONDS
 
 TRIALS = 8
 GONE_SECONDS = 5.0
@@ -148,7 +148,7 @@ def test_a_stopped_run_writes_its_results_and_leaves_nothing(
     code, said = run.end(number)
     assert code == 130
     assert run.nothing_is_left()
-    assert ("Press Ctrl-C again to cut them." in said) == (number == signal.SIGINT)
+    assert ("Press Ctrl-C again to cancel them." in said) == (number == signal.SIGINT)
     assert "Traceback" not in said
     stopped = outcomes(tmp_path / "out")
     assert set(stopped) == {"replicated"}
@@ -183,7 +183,7 @@ def test_a_killed_warden_costs_no_trial(tmp_path: Path) -> None:
     run.warden.kill()
     code, said = run.end(signal.SIGCONT)
     assert (code, outcomes(tmp_path / "out")) == (0, {"replicated": TRIALS}), said
-    assert time.monotonic() - began < PATIENCE_SECONDS, "trials waited for the scheduler of those that were lost"
+    assert time.monotonic() - began < STALL_SECONDS, "trials waited for the scheduler of those that were lost"
     assert any("the warden was killed" in line for line in deviations(tmp_path / "out"))
     assert run.nothing_is_left()
 
@@ -205,7 +205,7 @@ def test_a_second_ctrl_c_cuts_trials_that_would_take_long(tmp_path: Path) -> Non
     finally:
         run.kill()
     assert run.returncode == 130
-    assert "Traceback" not in said and "8 of 8 trials are still to be drawn" in said
+    assert "Traceback" not in said and "8 of 8 trials have not run yet" in said
     _, alive = psutil.wait_procs(family, timeout=GONE_SECONDS)
     assert not [process for process in alive if process.status() != psutil.STATUS_ZOMBIE]
     seal = json.loads((tmp_path / "out" / "results.json").read_text())["seal"]

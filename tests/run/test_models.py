@@ -17,10 +17,10 @@ def _two_processors_and_8_gib(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_small_cells_are_as_many_as_the_processors_carry() -> None:
-    assert models.cells_at_once("runc", [ROOMY]) == 2 * models.MAX_PER_PROCESSOR
-    assert models.cells_at_once("runsc", [ROOMY]) == 2 * models.CELLS_PER_PROCESSOR["runsc"]
+    assert models.max_cells("runc", [ROOMY]) == 2 * models.MAX_PER_PROCESSOR
+    assert models.max_cells("runsc", [ROOMY]) == 2 * models.CELLS_PER_PROCESSOR["runsc"]
 
 
 def test_large_cells_are_as_many_as_the_memory_holds_and_one_at_least() -> None:
-    assert models.cells_at_once("runc", [ROOMY, LARGE]) == 2
-    assert models.cells_at_once("runc", [CellConfig(home_mib=1 << 16)]) == 1
+    assert models.max_cells("runc", [ROOMY, LARGE]) == 2
+    assert models.max_cells("runc", [CellConfig(home_mib=1 << 16)]) == 1

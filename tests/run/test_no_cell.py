@@ -11,8 +11,8 @@ from redline.cell.errors import NoCellError
 from redline.cell.runtime import Runtime
 from redline.cell.wardens import Wardens
 from redline.plan import Plan
-from redline.run import Options, RunFolder, run_plan
-from redline.run.scheduler import PATIENCE_SECONDS
+from redline.run import RunFolder, RunOptions, run_plan
+from redline.run.scheduler import STALL_SECONDS
 from tests.run.test_stopping import Noting
 from tests.sealed import shorten_the_seal
 
@@ -51,8 +51,8 @@ def test_they_hold_up_no_other_and_are_run_again(tmp_path: Path, monkeypatch: py
     fail_to_make(monkeypatch, 4)
     watcher = Noting()
     began = time.monotonic()
-    outcome = run_plan(PLAN, RunFolder(tmp_path), watcher, Options(cells=1))
-    assert time.monotonic() - began < PATIENCE_SECONDS
+    outcome = run_plan(PLAN, RunFolder(tmp_path), watcher, RunOptions(cells=1))
+    assert time.monotonic() - began < STALL_SECONDS
     assert outcome.exit_code == ExitCode.OK
     assert [trial.outcome for trial in outcome.results.trials] == ["no_attempt"] * TRIALS
     assert dict(watcher.outcomes) == {"no_attempt": TRIALS}
@@ -65,11 +65,11 @@ def test_where_no_cell_can_be_made_the_run_ends_with_the_reason_and_is_completed
     shorten_the_seal(monkeypatch)
     with pytest.MonkeyPatch.context() as patch:
         fail_to_make(patch, 10_000)
-        outcome = run_plan(PLAN, RunFolder(tmp_path), Noting(), Options(cells=2))
+        outcome = run_plan(PLAN, RunFolder(tmp_path), Noting(), RunOptions(cells=2))
     assert (outcome.exit_code, outcome.results.trials) == (ExitCode.NOTHING_SCORED, ())
     assert "6 trials were lost (no room for one)" in outcome.remarks
-    assert "6 of 6 trials are still to be drawn; the same command resumes" in outcome.remarks
+    assert "6 of 6 trials have not run yet; run the same command to resume" in outcome.remarks
 
-    outcome = run_plan(PLAN, RunFolder(tmp_path), Noting(), Options(cells=2))
+    outcome = run_plan(PLAN, RunFolder(tmp_path), Noting(), RunOptions(cells=2))
     assert outcome.exit_code == ExitCode.OK
     assert len(outcome.results.trials) == TRIALS

@@ -10,7 +10,7 @@ HOME = CellConfig(home_mib=640)
 
 
 def test_more_cells_than_memory_bears_are_refused_with_the_number_that_fits() -> None:
-    with pytest.raises(UsageError, match=r"at least 173 MiB here.* give --cells 133 or fewer"):
+    with pytest.raises(UsageError, match=r"at least 173 MiB here.* use --cells 133 or fewer"):
         check_room(140, [HOME], available_mib=24_000 + 100)
     assert check_room(133, [HOME], available_mib=24_100) is not None
 

@@ -34,7 +34,7 @@ async def started(scheduler: TrialScheduler, names: list[str], cells: int, ends:
 
         async def trial(name: str) -> None:
             async with window:
-                await scheduler.take(name)
+                await scheduler.wait_turn(name)
                 running.append(name)
                 most.append(len(running))
                 order.append(name)
@@ -65,14 +65,14 @@ def test_trials_start_in_the_drawn_order_however_many_run_at_once(cells: int) ->
 def test_a_condition_that_never_comes_holds_up_no_other() -> None:
     order = run_order(CONDITIONS, 3)
     there = [name for trials in CONDITIONS[1:] for name in trials]
-    assert anyio.run(started, TrialScheduler(order, 2, patience=0.02), there, 2) == [
+    assert anyio.run(started, TrialScheduler(order, 2, stall_seconds=0.02), there, 2) == [
         name for name in order if name in there
     ]
 
 
 def test_trials_whose_end_is_never_told_hold_up_no_other() -> None:
     order = run_order(CONDITIONS, 3)
-    assert anyio.run(started, TrialScheduler(order, 2, patience=0.02), order, 2, False) == order
+    assert anyio.run(started, TrialScheduler(order, 2, stall_seconds=0.02), order, 2, False) == order
 
 
 def test_released_turns_let_everybody_go() -> None:
@@ -80,9 +80,9 @@ def test_released_turns_let_everybody_go() -> None:
         scheduler = TrialScheduler(["absent", "waiting"], 1)
         with anyio.fail_after(2):
             async with anyio.create_task_group() as group:
-                group.start_soon(scheduler.take, "waiting")
+                group.start_soon(scheduler.wait_turn, "waiting")
                 await anyio.sleep(0.01)
                 scheduler.release()
-            await scheduler.take("absent")
+            await scheduler.wait_turn("absent")
 
     anyio.run(scene)

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from redline._errors import ExitCode
 from redline.results import Results
-from redline.run import Options, RunFolder
+from redline.run import RunFolder, RunOptions
 from redline.run.chain import chained
 from redline.run.signature import Signature, read_private_key, signed_line
 from tests.run.folders import a_run, changed, say
@@ -54,7 +54,7 @@ def public(key: Path) -> Path:
 @pytest.fixture(scope="module")
 def signed(key: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("signed")
-    a_run(folder, Options(cells=1, key=read_private_key(key)), trials=TRIALS)
+    a_run(folder, RunOptions(cells=1, key=read_private_key(key)), trials=TRIALS)
     return folder
 
 
@@ -68,7 +68,7 @@ def test_a_signed_run_is_known_by_the_public_key(
     kind: tuple[Encoding, PrivateFormat, PublicFormat], tmp_path: Path
 ) -> None:
     path = written_key(tmp_path, Ed25519PrivateKey.generate(), kind)
-    a_run(tmp_path / "out", Options(cells=1, key=read_private_key(path)), trials=TRIALS)
+    a_run(tmp_path / "out", RunOptions(cells=1, key=read_private_key(path)), trials=TRIALS)
     said = say("verify", tmp_path / "out", "--key", path.with_suffix(".pub"))
     assert (said.code, said.err) == (ExitCode.OK, "")
     assert "signed by this key" in said.out
@@ -104,7 +104,7 @@ def test_who_computes_the_chain_anew_cannot_sign_it(copy: Path, public: Path) ->
     for arguments in (("verify", copy), ("verify", copy, "--key", public)):
         said = say(*arguments)
         assert said.code == ExitCode.EVIDENCE
-        assert "signature.json is of other results" in said.err
+        assert "signature.json belongs to other results" in said.err
 
 
 def test_a_signature_by_an_unknown_key_does_not_pass_for_the_known_one(copy: Path, public: Path) -> None:
@@ -136,7 +136,7 @@ def test_a_run_that_goes_on_without_its_key_does_not_keep_the_signature_of_befor
     outcome = a_run(copy, trials=TRIALS, alarm=False)
     assert not (copy / "signature.json").exists()
     assert any("--sign KEY signs these" in remark for remark in outcome.remarks)
-    a_run(copy, Options(cells=1, key=read_private_key(key)), trials=TRIALS, alarm=False)
+    a_run(copy, RunOptions(cells=1, key=read_private_key(key)), trials=TRIALS, alarm=False)
     assert say("verify", copy, "--key", key.with_suffix(".pub")).code == ExitCode.OK
 
 

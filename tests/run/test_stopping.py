@@ -12,8 +12,8 @@ import pytest
 
 from redline._errors import ExitCode
 from redline.plan import ModelSpec
-from redline.run import Options, Outcome, RunFolder, run_plan
-from redline.run.scheduler import PATIENCE_SECONDS, run_order
+from redline.run import RunFolder, RunOptions, RunOutcome, run_plan
+from redline.run.scheduler import STALL_SECONDS, run_order
 from redline.run.watch import Spent
 from tests.run.folders import Silent
 from tests.run.test_execute import TRIALS, Bench, bench, fail, plan
@@ -37,11 +37,11 @@ class Noting(Silent):
         self.lines.append(line)
 
 
-def run(folder: Path, watcher: Silent | None = None, cells: int = 1) -> Outcome:
-    return run_plan(plan(), RunFolder(folder), watcher or Silent(), Options(cells=cells))
+def run(folder: Path, watcher: Silent | None = None, cells: int = 1) -> RunOutcome:
+    return run_plan(plan(), RunFolder(folder), watcher or Silent(), RunOptions(cells=cells))
 
 
-def counted(outcome: Outcome) -> dict[str, int]:
+def counted(outcome: RunOutcome) -> dict[str, int]:
     if not outcome.results.conditions:
         return {}
     return {name: count for name, count in outcome.results.conditions[0].outcomes.items() if count}
@@ -74,7 +74,7 @@ def test_a_first_ctrl_c_lets_trials_in_flight_end_and_no_other_starts(bench: Ben
     outcome = run(tmp_path, watcher, cells=2)
     assert sorted(bench.drawn) == [0, 1]
     assert (outcome.exit_code, counted(outcome)) == (ExitCode.INTERRUPTED, {"refused": 2})
-    assert watcher.lines == ["Stopping: 2 trials are finishing. Press Ctrl-C again to cut them."]
+    assert watcher.lines == ["Stopping: 2 trials are finishing. Press Ctrl-C again to cancel them."]
 
     bench.acts = {}
     outcome = run(tmp_path)
@@ -141,13 +141,13 @@ def test_a_resumed_run_keeps_the_drawn_order_and_waits_for_nobody(bench: Bench, 
     )
     names = [[f"{number}" for number in range(many)] for _ in fixed.models]
     bench.acts = {7: press_twice_and_work_on}
-    run_plan(fixed, RunFolder(tmp_path), Silent(), Options(cells=4))
+    run_plan(fixed, RunFolder(tmp_path), Silent(), RunOptions(cells=4))
     finished = len(list((tmp_path / "evidence").glob("*.json")))
     assert 10 <= finished < many
     bench.acts = {}
     bench.drawn.clear()
     began = time.monotonic()
-    outcome = run_plan(fixed, RunFolder(tmp_path), Silent(), Options(cells=4))
+    outcome = run_plan(fixed, RunFolder(tmp_path), Silent(), RunOptions(cells=4))
     assert outcome.exit_code == ExitCode.OK
-    assert time.monotonic() - began < PATIENCE_SECONDS
+    assert time.monotonic() - began < STALL_SECONDS
     assert bench.drawn == [int(name) for name in run_order(names, fixed.seed)][finished:]

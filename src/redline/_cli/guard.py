@@ -15,7 +15,7 @@ from redline._errors import ExitCode, UsageError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from redline.catalog import Scalar
+    from redline.catalog import Setting
     from redline.plan import Plan
     from redline.results import Results
 
@@ -86,7 +86,7 @@ def guard(
         factors=_factors(factor or []),
         attacks=tuple(ATTACKS) if attack is None else _without_none(attack),
         jobs=None if job is None else _without_none(job),
-        trials_a_job=job_trials,
+        trials_per_job=job_trials,
     )
     plan = _plan(
         {
@@ -109,9 +109,9 @@ def guard(
         return ExitCode.OK
 
     from redline._cli._carry_out import carry_out
-    from redline.run import Options
+    from redline.run import RunOptions
 
-    options = Options(
+    options = RunOptions(
         prices=prices,
         cells=cells,
         monitor=monitor,
@@ -158,14 +158,14 @@ def _plan(fields: dict[str, object]) -> "Plan":
         raise UsageError(f"bad plan: {one_line(error)}") from error
 
 
-def _factors(assignments: list[str]) -> "dict[str, Scalar]":
+def _factors(assignments: list[str]) -> "dict[str, Setting]":
     """Settings that are given once each, as scenarios take them."""
     from redline._names import unknown
     from redline.catalog import scenarios
     from redline.plan import assignment
 
     known = {name: factor for scenario in scenarios().values() for name, factor in scenario.factors.items()}
-    found: dict[str, Scalar] = {}
+    found: dict[str, Setting] = {}
     for name, value in map(assignment, assignments):
         if name == "guardrails" or name in found:
             raise UsageError(f"-T {name}: give guardrails with --guardrail, and every other factor once")

@@ -112,11 +112,11 @@ def run(
 
     from redline._cli._carry_out import carry_out
     from redline.report import print_table
-    from redline.run import Options
+    from redline.run import RunOptions
     from redline.run.signature import read_private_key
 
     key = None if sign is None else read_private_key(sign)  # before the first trial: a wrong file costs nothing
-    options = Options(
+    options = RunOptions(
         prices=prices,
         cells=cells,
         key=key,

@@ -27,9 +27,9 @@ from redline.report.detectors import AT, SCORE, sides_of
 from redline.report.words import exact_words
 from redline.results import Results, TrialResult
 from redline.run import verify_folder
-from redline.run.extract import trial_id
 from redline.run.guarding import JOB
 from redline.run.stored_logs import check_log, read_samples
+from redline.run.trial_ids import trial_id
 from redline.stats.detection import AT_MOST, AtFewAlarms, Auroc, at_false_alarm_rate, at_threshold, auroc
 from redline.verify._limits import limits
 
