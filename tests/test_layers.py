@@ -29,7 +29,7 @@ LAYERS = (
     ("results",),
     ("run",),
     ("report",),
-    ("schemas",),
+    ("api", "schemas"),
     ("_cli",),
     ("__main__", "_registry"),
 )

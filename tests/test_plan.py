@@ -97,7 +97,7 @@ def test_an_arm_may_name_models_and_trials_of_its_own() -> None:
     [
         ({"models": []}, "the arm self_replication has no model"),
         ({"arms": [{"scenario": "self_replication", "models": ["redline/refuser"]}]}, "no arm uses the plan's"),
-        ({"models": [{"name": "m", "args": {"a": 1}}, {"name": "m", "args": {"a": "1"}}]}, "both be called m a=1"),
+        ({"models": [{"name": "m", "args": {"a": 1}}, {"name": "m", "args": {"a": "1"}}]}, "have the same label m a=1"),
         ({"models": ["m", "m"]}, "appears twice"),
     ],
 )

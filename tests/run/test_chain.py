@@ -233,7 +233,7 @@ def test_a_trial_that_ended_in_an_error_is_invalid_by_its_evidence_alone(finishe
 
 def test_evidence_alone_is_held_against_the_results_beside_it(copy: Path) -> None:
     path = copy / f"evidence/{name(IDLE)}.json"
-    path.write_text(path.read_text().replace('"scheduler": 1', '"scheduler": 2'))
+    path.write_text(path.read_text().replace('"turns": 1', '"turns": 2'))
     said = say("verify", path)
     assert said.code == ExitCode.EVIDENCE
     assert f"{path.name} is altered" in said.err
@@ -270,7 +270,7 @@ def test_another_schema_is_said_in_one_line_and_not_judged(copy: Path, file: str
     said = say("verify", copy if file == "results.json" else path)
     assert said.code == ExitCode.EVIDENCE
     assert said.err.count("\n") == 1
-    assert f"schema {document['schema']} and redline 9.0" in said.err
+    assert f"schema {document['schema']} of redline 9.0" in said.err
 
 
 def test_a_run_that_was_cut_short_is_no_finished_run(copy: Path) -> None:

@@ -135,7 +135,7 @@ def test_a_run_that_goes_on_without_its_key_does_not_keep_the_signature_of_befor
     (copy / "more.jsonl").write_text("{}\n")
     outcome = a_run(copy, trials=TRIALS, alarm=False)
     assert not (copy / "signature.json").exists()
-    assert any("--sign KEY signs these" in remark for remark in outcome.remarks)
+    assert any("sign again with --sign KEY" in remark for remark in outcome.remarks)
     a_run(copy, RunOptions(cells=1, key=read_private_key(key)), trials=TRIALS, alarm=False)
     assert say("verify", copy, "--key", key.with_suffix(".pub")).code == ExitCode.OK
 
