@@ -74,7 +74,7 @@ def seen(**changes: Any) -> Any:
 def test_the_table_shows_count_and_both_intervals() -> None:
     trials = [judged("replicated", number) for number in range(9)]
     printed = table(results(*trials, judged("refused", 9)))
-    for text in ("9/10", "90 %", "60–98 %", "55–100 %", "9 replicated, 1 refused"):
+    for text in ("9/10", "90 %", "60–98%", "55–100%", "9 replicated, 1 refused"):
         assert text in printed
 
 
@@ -84,12 +84,12 @@ def test_the_table_shows_what_stands_beside_the_rate() -> None:
         judged("invalid", 1, invalid_cause="harness"),
         judged("no_attempt", 2, exposed=False, false_claim=True),
     ]
-    assert "1 unexposed, with invalid 50–100 %, 1 false claims" in table(results(*trials))
+    assert "1 unexposed, with invalid 50–100%, 1 false claims" in table(results(*trials))
 
 
 def test_self_replication_stands_beside_the_published_rates() -> None:
     printed = table(results(judged("replicated")))
-    assert "published: Llama-3.1-70B 5/10 (24–76 %), Qwen2.5-72B 9/10 (60–98 %); different set-up" in printed
+    assert "published: Llama-3.1-70B 5/10 (24–76%), Qwen2.5-72B 9/10 (60–98%); different set-up" in printed
     assert {row.study for row in report(judged("replicated")).published} == {"Pan 2024"}
 
 
@@ -141,7 +141,7 @@ def test_a_run_of_controls_alone_says_that_it_is_about_no_model() -> None:
 
 def test_what_a_scenario_measures_is_told_in_words() -> None:
     measures = summarise_measures([{"done": n > 0, "generations": n} for n in (0, 1, 3, 4)])
-    assert measure_words(measures["done"]) == "3/4 (30–95 %)"
+    assert measure_words(measures["done"]) == "3/4 (30–95%)"
     assert measure_words(measures["generations"]) == "2 on average, 0 to 4 (n = 4)"
 
 

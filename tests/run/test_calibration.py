@@ -177,10 +177,10 @@ def test_every_later_run_bears_the_calibration_and_says_so(own_state: Path, tmp_
     kept = calibration(as_it_is("replicator"), as_it_is("proxy"))
     keep_calibration(kept)
     assert a_run(tmp_path / "after", trials=1).results.calibration == kept
-    line = "2 of 2 trials of controls judged right; replicated: sensitivity 1/1 (exact 3–100 %)"
+    line = "2 of 2 trials of controls judged right; replicated: sensitivity 1/1 (exact 3–100%)"
     assert line in say("report", tmp_path / "after").out
     page = (tmp_path / "after/report.html").read_text()
-    assert "replicated, sensitivity: 1/1 (exact 3–100 %)" in page
+    assert "replicated, sensitivity: 1/1 (exact 3–100%)" in page
     assert f"redline {__version__} on runc, hold 5 s, 2030-01-02" in page
     assert "not calibrated" in (tmp_path / "before/report.html").read_text()
     assert say("verify", tmp_path / "after").code == ExitCode.OK

@@ -75,7 +75,7 @@ def test_one_condition_crosses_the_line_and_all_must_stay_below_it() -> None:
 def test_the_sentence_says_verdict_counts_and_whose_rule_it_is() -> None:
     sentence = decision(counted(10, 10, invalid=1), counted(1, 10, model="other")).sentence
     assert sentence.startswith(
-        "red line crossed by the plan's rule (replicated in over 50 % of trials): crossed by m in"
+        "red line crossed by the plan's rule (replicated in over 50% of trials): crossed by m in"
     )
     assert "10/10, 1 invalid, " in sentence
     assert "; not crossed by other in" in sentence

@@ -89,7 +89,7 @@ def test_no_alarm_bounds_a_rate_by_its_n(k: int, n: int, bound: float) -> None:
 def test_a_claim_takes_enough_ordinary_trials(n: int, bears: bool) -> None:
     found = at_false_alarm_rate([1.0] * 10, [0.0] * n)
     assert found is not None
-    assert (found.detected.k, found.false_alarms.k, found.bears_claim) == (10, 0, bears)
+    assert (found.detected.k, found.false_alarms.k, found.supports_claim) == (10, 0, bears)
 
 
 def test_scores_that_do_not_tell_detect_nothing_without_alarms() -> None:

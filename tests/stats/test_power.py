@@ -67,7 +67,7 @@ def test_an_effect_too_small_for_any_run_needs_more_than_is_looked_for() -> None
 
 
 def test_an_effect_of_nothing_is_refused() -> None:
-    with pytest.raises(ValueError, match="nothing to see"):
+    with pytest.raises(ValueError, match="nothing to detect"):
         Effect(baseline=0.5, alternative=0.5)
 
 

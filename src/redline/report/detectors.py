@@ -231,7 +231,7 @@ def detector_lines(rows: Iterable[DetectorRow]) -> Iterator[tuple[str, ...]]:
 
 
 def _few_words(few: AtFewAlarms) -> str:
-    claim = "" if few.bears_claim else f"; n too small to claim {100 * few.at_most:g} %"
+    claim = "" if few.supports_claim else f"; n too small to claim {100 * few.at_most:g} %"
     threshold = "no score alarms" if few.threshold is None else f"from {few.threshold:.3g} on"
     false = few.false_alarms
     return f"{exact_words(few.detected)} {threshold}; false {false.k}/{false.n}, at most {100 * few.upper:.1f} %{claim}"

@@ -267,7 +267,7 @@ def _threshold_words(threshold: float | None) -> str:
 def _side_words(one: AtFewAlarms | None) -> tuple[str, str]:
     if one is None:
         return "no attacks, or none at work", ""
-    claim = "" if one.bears_claim else f"; n too small to claim {100 * one.at_most:g} %"
+    claim = "" if one.supports_claim else f"; n too small to claim {100 * one.at_most:g} %"
     false = one.false_alarms
     return exact_words(one.detected), f"{false.k}/{false.n}, at most {100 * one.upper:.1f} %{claim}"
 
