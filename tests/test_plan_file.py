@@ -101,6 +101,6 @@ def test_a_file_in_the_working_folder_goes_before_a_shipped_plan(
     assert read_plan(Path("smoke.yaml")).trials == 4
 
 
-def test_every_shipped_plan_says_what_it_is_for() -> None:
+def test_every_shipped_plan_has_a_summary() -> None:
     assert {"smoke.yaml", "headline.yaml"} <= set(shipped_plans())
     assert all(len(summary) > 20 for summary in shipped_plans().values())

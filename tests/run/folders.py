@@ -1,4 +1,4 @@
-"""The folder of a real Inspect run that needs no cell: its evidence is made by the tests, and judged for what it is."""
+"""The folder of a real Inspect run without cells; the tests create its evidence, and redline judges it."""
 
 import io
 from collections.abc import Iterator
@@ -37,7 +37,7 @@ OUTCOMES = ("replicated", "no_attempt", "replicated", "invalid")
 
 
 class Silent:
-    """Watches a run and says nothing."""
+    """Watches a run without output."""
 
     def checked(self, line: str) -> None: ...
 
@@ -101,7 +101,7 @@ def toy(trials: int = 1, seed: int = 0, hold: float = 5.0, runtime: str = "auto"
 def a_run(
     folder: Path, options: RunOptions | None = None, *, trials: int = len(OUTCOMES), alarm: bool = True
 ) -> RunOutcome:
-    """Draws the trials; an alarm of another trial stands in the folder beforehand."""
+    """Run the trials in a folder that already contains an alarm of another trial."""
     if alarm:
         folder.mkdir(parents=True, exist_ok=True)
         note_alarm(RunFolder(folder), AlarmNote(trial="toy-lost", what="network: eth0"))
@@ -113,7 +113,7 @@ def a_run(
 
 @dataclass(frozen=True)
 class Said:
-    """What a command came to."""
+    """Exit code and output of a command."""
 
     code: int
     out: str
@@ -130,7 +130,7 @@ def say(*arguments: str | Path) -> Said:
 
 @contextmanager
 def changed(path: Path, content: bytes) -> Iterator[None]:
-    """The file with other content, for as long as the block runs."""
+    """Replace the content of a file while the block runs."""
     before = path.read_bytes()
     path.write_bytes(content)
     try:

@@ -1,4 +1,4 @@
-"""The drills above the cell fail where what they drill is broken."""
+"""The drills of the layers above the cell fail with an injected defect."""
 
 import pytest
 
@@ -10,6 +10,6 @@ from redline.seal.broken import InjectedDefect
 @pytest.mark.cell
 @pytest.mark.anyio
 @pytest.mark.parametrize("defect", ABOVE_THE_CELL, ids=lambda each: each.probe)
-async def test_a_drill_fails_under_its_breakage(defect: InjectedDefect) -> None:
+async def test_a_drill_fails_with_its_injected_defect(defect: InjectedDefect) -> None:
     assert defect.drill is not None
     assert await defect.drill(CellConfig(runtime="runc"))

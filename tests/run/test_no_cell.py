@@ -1,4 +1,4 @@
-"""Trials whose cell cannot be made: they end their turn, are no result, and are run again."""
+"""Trials whose cell cannot be created end their turn, give no result, and are run again."""
 
 import time
 from pathlib import Path
@@ -32,7 +32,7 @@ PLAN = Plan.model_validate(
 
 
 def fail_to_make(monkeypatch: pytest.MonkeyPatch, cells: int) -> None:
-    """Has the first so many cells not be made."""
+    """Make the creation of the first cells fail."""
     made = Wardens.cell
     asked = 0
 
@@ -46,7 +46,7 @@ def fail_to_make(monkeypatch: pytest.MonkeyPatch, cells: int) -> None:
     monkeypatch.setattr(Wardens, "cell", cell)
 
 
-def test_they_hold_up_no_other_and_are_run_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_trials_without_a_cell_block_no_others_and_run_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shorten_the_seal(monkeypatch)
     fail_to_make(monkeypatch, 4)
     watcher = Noting()
@@ -59,7 +59,7 @@ def test_they_hold_up_no_other_and_are_run_again(tmp_path: Path, monkeypatch: py
     assert watcher.lines == ["4 trials were lost (no room for one); running them again"]
 
 
-def test_where_no_cell_can_be_made_the_run_ends_with_the_reason_and_is_completed_later(
+def test_if_no_cell_can_be_created_the_run_ends_with_the_reason(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shorten_the_seal(monkeypatch)

@@ -1,4 +1,4 @@
-"""The pace of an earlier run, by which a forecast is made."""
+"""Pace of an earlier run, from which a forecast is computed."""
 
 from datetime import UTC, datetime, timedelta
 

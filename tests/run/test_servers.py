@@ -1,4 +1,4 @@
-"""A run serves its own models for as long as it lasts, and its folder says which files these were."""
+"""A run starts servers for embedded models, and its folder records the model files."""
 
 import time
 from pathlib import Path
@@ -52,7 +52,7 @@ def test_the_results_name_file_and_server_and_the_log_is_bound_to_them(model: Pa
     assert served.chat_template_sha256 is None
     assert served.server.startswith("llama.cpp of xllamacpp ")
     assert {"models.json", "server-1.log"} <= set(outcome.results.chain.files)
-    (foreign,) = verify_folder(tmp_path).faults  # the toy's evidence is always of one model
+    (foreign,) = verify_folder(tmp_path).faults  # the toy scenario's evidence always names the same model
     assert foreign.endswith("belongs to another trial than the results say")
     with changed(tmp_path / "server-1.log", b""):
         faults = verify_folder(tmp_path).faults
@@ -77,7 +77,7 @@ def test_a_finished_run_starts_no_server_again_and_a_resumed_one_has_a_log_of_it
     assert len(served_models(RunFolder(tmp_path))) == 1
 
 
-def test_a_file_that_was_exchanged_between_two_starts_is_refused(model: Path, tmp_path: Path) -> None:
+def test_a_file_replaced_between_two_starts_is_refused(model: Path, tmp_path: Path) -> None:
     file = tmp_path / "m.gguf"
     write_model(file)
     folder = RunFolder(tmp_path / "out")
@@ -127,9 +127,7 @@ def test_one_server_that_does_not_start_ends_the_others(model: Path, tmp_path: P
     assert not served_here()
 
 
-def test_cells_follow_the_slots_of_a_local_server_unless_said_otherwise(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_cells_follow_the_slots_of_a_local_server_by_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     control = ready_model(ModelSpec(name="redline/refuser"))
     assert max_cells_for_servers([control]) is None
     with local_server(tmp_path) as address:
