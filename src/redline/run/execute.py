@@ -15,8 +15,8 @@ from inspect_ai.model import GenerateConfig, Model
 from redline._errors import ExitCode, UsageError
 from redline.cell.runtime import choose_runtime
 from redline.guardrails.llm_monitor import ROLE as MONITOR
-from redline.plan import Arm, ModelSpec, Plan, completed
-from redline.results import Results, assemble
+from redline.plan import Arm, ModelSpec, Plan, PlanRecord, completed
+from redline.results import Calibration, Results, assemble
 from redline.run.aborter import RunAborter
 from redline.run.arms import arm_task, shapes_of
 from redline.run.calibration import kept_calibration
@@ -97,7 +97,18 @@ class RunOptions:
 
 
 def run_plan(plan: Plan, folder: RunFolder, watcher: Watcher, options: RunOptions | None = None) -> RunOutcome:
-    """Run every trial of the plan that the folder does not contain yet, and compute the results."""
+    """Run every trial of the plan that the folder does not contain yet, and write the results to the folder.
+
+    Args:
+        plan: The plan.
+        folder: Folder of the run. It can contain earlier trials of the same plan, which are kept.
+        watcher: Receives the progress.
+        options: Options that do not belong to the plan.
+
+    Raises:
+        UsageError: The plan, a model or the folder cannot be used.
+        EvidenceError: A record in the folder is altered.
+    """
     options = options or RunOptions()
     plan = completed(plan)
     runtime = choose_runtime(plan.runtime).name
@@ -139,19 +150,8 @@ def run_plan(plan: Plan, folder: RunFolder, watcher: Watcher, options: RunOption
         stopped = unproved is None and _run_all(run, found)
         watcher.ended()
         servers.close()  # completes the server logs, which are records of the results
-        calibration = None if options.is_calibration else kept_calibration(runtime)
         keep_prompts(folder, found.prompts)
-        at_start = [reading_of([seal.report]) for seal in seals_of(folder)]
-        results = assemble(
-            record,
-            found.trials.values(),
-            calibration,
-            at_start,
-            list(noted_deviations(found)),
-            preflight=latest(preflights_of(folder)),
-        )
-        results = chained(results.model_copy(update={"models": served_models(folder)}), folder)
-        write_text(folder.results, results.document())
+        results = _write_results(folder, record, found, None if options.is_calibration else kept_calibration(runtime))
         unsigned = tuple(_signed(folder, results, options.key))
     nothing_ran = () if unproved is None else (f"{unproved}; nothing was run",)
     given_up = () if found.given_up is None else (found.given_up,)
@@ -162,6 +162,23 @@ def run_plan(plan: Plan, folder: RunFolder, watcher: Watcher, options: RunOption
         versions=frozenset(found.versions),
         ended=found.ended,
     )
+
+
+def _write_results(
+    folder: RunFolder, plan: PlanRecord, found: CollectedTrials, calibration: Calibration | None
+) -> Results:
+    """Compute the results, bind the folder's records to them, and write them."""
+    results = assemble(
+        plan,
+        found.trials.values(),
+        calibration,
+        [reading_of([seal.report]) for seal in seals_of(folder)],
+        list(noted_deviations(found)),
+        preflight=latest(preflights_of(folder)),
+    )
+    results = chained(results.model_copy(update={"models": served_models(folder)}), folder)
+    write_text(folder.results, results.document())
+    return results
 
 
 def _signed(folder: RunFolder, results: Results, key: Ed25519PrivateKey | None) -> Iterator[str]:

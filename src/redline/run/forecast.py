@@ -316,7 +316,7 @@ def _price(name: str) -> ModelCost | None:
 def _wall_time(plan: Plan, cells: int, like: Earlier) -> WallTime:
     return WallTime(
         seconds_per_trial=like.pace.seconds,
-        at_once=like.pace.at_once,
+        at_once=like.pace.concurrency,
         cells=cells,
         seconds=like.pace.seconds_for(plan.planned_trials, cells),
     )

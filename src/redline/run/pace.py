@@ -46,7 +46,7 @@ class Pace:
         return cls(len(ordered), sum(span.seconds for span in ordered) / len(ordered), wall)
 
     @property
-    def at_once(self) -> float:
+    def concurrency(self) -> float:
         """Mean number of concurrent trials over the run."""
         return self.trials * self.seconds / self.wall_seconds if self.wall_seconds else 1.0
 
@@ -57,4 +57,4 @@ class Pace:
         estimate uses the concurrency that the run reached: more cells than that are assumed not to help, and fewer
         cells are assumed to slow the run down.
         """
-        return trials * self.wall_seconds / self.trials * max(1.0, self.at_once / cells)
+        return trials * self.wall_seconds / self.trials * max(1.0, self.concurrency / cells)

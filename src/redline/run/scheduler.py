@@ -43,16 +43,16 @@ class TrialScheduler:
     So only a few more trials than cells are admitted, and trials that start together can swap positions.
     """
 
-    def __init__(self, order: Sequence[str], at_once: int, stall_seconds: float = STALL_SECONDS) -> None:
+    def __init__(self, order: Sequence[str], concurrency: int, stall_seconds: float = STALL_SECONDS) -> None:
         """Store the order; start nothing yet.
 
         Args:
             order: Every remaining trial.
-            at_once: Maximum number of concurrent trials.
+            concurrency: Maximum number of concurrent trials.
             stall_seconds: Time without a start after which the next waiting trial starts out of order.
         """
         self._left = deque(order)
-        self._at_once = at_once
+        self._concurrency = concurrency
         self._stall_seconds = stall_seconds
         self._running: set[str] = set()
         self._waiting: dict[str, anyio.Event] = {}
@@ -97,7 +97,7 @@ class TrialScheduler:
                 self._skip_missing()
 
     def _wake_next(self) -> None:
-        if self._left and self._left[0] in self._waiting and len(self._running) < self._at_once:
+        if self._left and self._left[0] in self._waiting and len(self._running) < self._concurrency:
             self._waiting[self._left[0]].set()
 
     def _skip_missing(self) -> None:
