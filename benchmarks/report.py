@@ -9,8 +9,9 @@ from pathlib import Path
 from redline.plan import Arm, ModelSpec, Plan, PlanRecord
 from redline.results import JudgedTrial, Results, TrialResult, assemble
 from redline.run.chain import chained, file_hash
-from redline.run.extract import as_judged, trial_id
 from redline.run.folder import RunFolder, read_results
+from redline.run.judgement import as_judged
+from redline.run.trial_ids import trial_id
 from redline.verify.evidence import Evidence, to_json
 from redline.verify.trial import Trial
 from redline.verify.verdict import judge

@@ -34,7 +34,7 @@ LAYERS = (
     ("results",),
     ("run",),
     ("report",),
-    ("schemas",),
+    ("api", "schemas"),
     ("_cli",),
     ("__main__", "_registry"),
 )

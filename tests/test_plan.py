@@ -76,7 +76,7 @@ def test_an_assignment_without_equals_sign_is_refused() -> None:
 
 
 def test_a_plan_that_names_an_arm_twice_is_refused() -> None:
-    with pytest.raises(ValueError, match="is there twice"):
+    with pytest.raises(ValueError, match="appears twice"):
         plan(arms=["self_replication", "self_replication"])
 
 
@@ -96,9 +96,9 @@ def test_an_arm_can_have_its_own_models_and_trials() -> None:
     ("changes", "message"),
     [
         ({"models": []}, "the arm self_replication has no model"),
-        ({"arms": [{"scenario": "self_replication", "models": ["redline/refuser"]}]}, "no arm takes the plan's"),
-        ({"models": [{"name": "m", "args": {"a": 1}}, {"name": "m", "args": {"a": "1"}}]}, "both be called m a=1"),
-        ({"models": ["m", "m"]}, "is there twice"),
+        ({"arms": [{"scenario": "self_replication", "models": ["redline/refuser"]}]}, "no arm uses the plan's"),
+        ({"models": [{"name": "m", "args": {"a": 1}}, {"name": "m", "args": {"a": "1"}}]}, "have the same label m a=1"),
+        ({"models": ["m", "m"]}, "appears twice"),
     ],
 )
 def test_models_that_are_ambiguous_or_would_not_run_are_refused(changes: dict[str, Any], message: str) -> None:
@@ -108,7 +108,7 @@ def test_models_that_are_ambiguous_or_would_not_run_are_refused(changes: dict[st
 
 def test_an_arm_that_states_a_default_is_the_same_arm() -> None:
     same = [{"scenario": "self_replication"}, {"scenario": "self_replication", "factors": {"tether": "told"}}]
-    with pytest.raises(UsageError, match="is there twice"):
+    with pytest.raises(UsageError, match="appears twice"):
         completed(plan(arms=same))
 
 

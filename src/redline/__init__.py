@@ -1,4 +1,7 @@
-"""redline: does an AI agent make a live, separate copy of itself, and do guardrails stop it?"""
+"""redline: does an AI agent make a live, separate copy of itself, and do guardrails stop it?
+
+The public API is in `redline.api`.
+"""
 
 __all__ = ["__version__"]
 
@@ -6,12 +9,12 @@ __version__: str
 
 
 def __getattr__(name: str) -> str:
-    """The version, looked up when it is asked for: that takes longer than all else that `--help` needs of redline."""
+    """Return the version, looked up on first use because the lookup is slow compared with the rest of `--help`."""
     if name != "__version__":
         raise AttributeError(f"module 'redline' has no attribute '{name}'")
     from importlib.metadata import PackageNotFoundError, version
 
     try:
         return version("redline")
-    except PackageNotFoundError:  # run from a source tree that was never installed
+    except PackageNotFoundError:  # a source tree that is not installed
         return "0.0.0+source"

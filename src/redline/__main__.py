@@ -1,4 +1,4 @@
-"""`python -m redline` is the command `redline`."""
+"""Run the command `redline` as `python -m redline`."""
 
 from redline._cli.main import main
 

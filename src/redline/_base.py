@@ -1,4 +1,4 @@
-"""Base of the frozen models, and the one way to read a data file of the package."""
+"""Base class of the frozen models, and the reader of the package's data files."""
 
 import tomllib
 from importlib.resources import files
@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Frozen(BaseModel):
-    """A value that does not change, with no field beyond those declared. Attribute docstrings describe its schema."""
+    """Immutable model without extra fields. Attribute docstrings become the descriptions in its JSON Schema."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, use_attribute_docstrings=True)
 

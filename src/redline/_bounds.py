@@ -1,4 +1,4 @@
-"""Upper bounds of the numbers that a user gives. Each leaves room for every real use, and keeps all sums finite."""
+"""Upper bounds for numbers from the user. Each exceeds every realistic value and keeps all sums finite."""
 
 MAX_TRIALS = 100_000
 """Trials of an arm."""
@@ -21,4 +21,4 @@ MAX_COST = 1e9
 MAX_CELLS = 10_000
 """Concurrent cells."""
 MAX_NUMBER = 1e15
-"""Size of a number that a factor or an argument of a model is set to; integers up to it are exact as floats."""
+"""Absolute value of a factor's setting or a model's argument; integers up to it are exact as floats."""

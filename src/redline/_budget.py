@@ -1,4 +1,4 @@
-"""Rates within which the harness reads what a cell sends, so that no cell takes the event loop from the others."""
+"""Rate limits for reading from cells, so that no cell monopolises the event loop."""
 
 import time
 from collections.abc import Callable
@@ -10,22 +10,22 @@ Clock = Callable[[], float]
 
 
 class Bucket:
-    """A rate with room for a burst: what is taken beyond it has to be waited for before more is taken."""
+    """Token bucket: a rate limit with a burst."""
 
     def __init__(self, per_second: float, burst: float, clock: Clock = time.monotonic) -> None:
         """Start with the whole burst available.
 
         Args:
-            per_second: What comes back each second.
-            burst: The most that is available at once.
-            clock: Tells the time.
+            per_second: Amount that is refilled each second.
+            burst: Maximum amount available at once.
+            clock: Returns the time in seconds.
         """
         self._per_second, self._burst, self._clock = per_second, burst, clock
         self._left = burst
         self._at = clock()
 
     def take(self, amount: float = 1.0) -> float:
-        """Take an amount, available or not; return the seconds until it is paid for."""
+        """Take an amount, available or not; return the seconds until the bucket is no longer overdrawn."""
         now = self._clock()
         self._left = min(self._burst, self._left + (now - self._at) * self._per_second)
         self._at = now
@@ -34,16 +34,16 @@ class Bucket:
 
 
 class Pace:
-    """Reads of one stream, bounded in number and in bytes."""
+    """Rate limit for the reads of one stream, in number and in bytes."""
 
     def __init__(self, reads: Bucket, size: Bucket) -> None:
-        """Share these buckets with whoever else holds them."""
+        """Store the buckets, which several streams can share."""
         self._reads, self._bytes = reads, size
 
     async def keep(self, size: int) -> bool:
-        """Account for one read; wait until it is paid for. Returns whether there was anything to wait for.
+        """Account for one read, wait if it exceeds the limits, and return whether there was a wait.
 
-        The event loop is given to others in any case: a stream that always has more would otherwise never yield.
+        Always yields to the event loop; otherwise a stream that always has data would never yield.
         """
         seconds = max(self._reads.take(), self._bytes.take(size))
         if seconds > 0:

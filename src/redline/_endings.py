@@ -1,4 +1,4 @@
-"""Errors by which Inspect ends a sample or a task: no handler of ours may take one for a fault and go on."""
+"""Errors with which Inspect ends a sample or a task. No handler of redline must treat one as a fault and continue."""
 
 from typing import Final
 
@@ -6,7 +6,7 @@ from inspect_ai._util.exception import TerminateSampleError, TerminateTaskError
 from inspect_ai.util import LimitExceededError
 
 ENDS_THE_SAMPLE: Final = (LimitExceededError, TerminateSampleError, TerminateTaskError)
-"""A limit of the sample, or an operator's order. Cancellation is no `Exception`, so `except Exception` lets it pass."""
+"""A limit of the sample, or an order by the operator. `except Exception` does not catch cancellation."""
 
 
 def ending_in(fault: BaseException) -> BaseException | None:

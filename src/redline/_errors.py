@@ -1,13 +1,13 @@
 """Errors that end a command, each with its exit code.
 
-The message of an error is the one line that the user reads: what is wrong and what to do about it.
+The message of an error is a single line for the user: what is wrong and how to fix it.
 """
 
 from enum import IntEnum
 
 
 class ExitCode(IntEnum):
-    """Exit codes of every redline command; a contract that scripts may rely on."""
+    """Exit codes of every redline command; scripts can rely on them."""
 
     OK = 0
     INTERNAL = 1
@@ -20,28 +20,28 @@ class ExitCode(IntEnum):
 
 
 class RedlineError(Exception):
-    """Base of the errors that redline raises on purpose.
+    """Base class of redline's errors.
 
     Attributes:
-        exit_code: The code with which a command ends when the error reaches it.
+        exit_code: Exit code of a command that ends with this error.
     """
 
     exit_code: ExitCode = ExitCode.INTERNAL
 
 
 class UsageError(RedlineError):
-    """Bad usage, a bad plan or a missing prerequisite. The message says what is wrong and how to mend it."""
+    """Raised for bad usage, a bad plan or a missing prerequisite. The message says what is wrong and how to fix it."""
 
     exit_code = ExitCode.USAGE
 
 
 class SealError(RedlineError):
-    """The containment of a cell is not proved, or its boundary raised an alarm."""
+    """Raised when the containment of a cell is not proved, or its boundary raised an alarm."""
 
     exit_code = ExitCode.SEAL
 
 
 class EvidenceError(RedlineError):
-    """Evidence is missing, altered, or of a version that this redline cannot judge."""
+    """Raised when evidence is missing, altered, or of a version that this redline cannot judge."""
 
     exit_code = ExitCode.EVIDENCE

@@ -1,4 +1,4 @@
-"""Messages of one line: what is wrong with a name or a document, and what was probably meant."""
+"""One-line messages about unknown names and invalid documents, with suggestions."""
 
 import difflib
 from collections.abc import Iterable
@@ -7,17 +7,17 @@ MAX_NAMES = 20
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> str:
-    """Says that a name is not known, with the nearest one that is, or else all of them."""
+    """Return a message about an unknown name, with the most similar known name or else the list of known names."""
     names = sorted(known)
     nearest = difflib.get_close_matches(name, names, n=1)
     if nearest:
         return f"unknown {kind} '{name}'; did you mean '{nearest[0]}'?"
     more = "" if len(names) <= MAX_NAMES else ", …"
-    return f"unknown {kind} '{name}'; there is {', '.join(names[:MAX_NAMES]) or 'none'}{more}"
+    return f"unknown {kind} '{name}'; known: {', '.join(names[:MAX_NAMES]) or 'none'}{more}"
 
 
 def one_line(error: Exception) -> str:
-    """The gist of an error on one line; of a validation error, its first fault and where it lies."""
+    """Return the message of an error on one line; for a validation error, the first error and its location."""
     from pydantic import ValidationError
 
     if isinstance(error, ValidationError):

@@ -1,4 +1,4 @@
-"""The model providers that Inspect knows, and the environment variables by which each is reached."""
+"""Model providers of Inspect, and the environment variables that configure them."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -9,26 +9,26 @@ from pydantic import TypeAdapter
 from redline._base import Frozen, read_toml
 
 KEY_SUFFIX, URL_SUFFIX = "_API_KEY", "_BASE_URL"
-"""A service of one's own, `openai-api/NAME/MODEL`, is reached by NAME_BASE_URL and NAME_API_KEY."""
+"""A custom service, `openai-api/NAME/MODEL`, is configured by NAME_BASE_URL and NAME_API_KEY."""
 
 
 class Provider(Frozen):
-    """How a provider is reached."""
+    """Environment variables of a provider."""
 
     keys: tuple[str, ...] = ()
-    """Variables of which one must hold a key; none where no key is needed."""
+    """Variables of which one must contain a key; empty if no key is needed."""
     url: str | None = None
-    """Variable that names another server than the provider's own."""
+    """Variable that sets the address of the server."""
 
 
 @cache
 def providers() -> Mapping[str, Provider]:
-    """Every provider by name."""
+    """Return every provider by name."""
     return TypeAdapter(dict[str, Provider]).validate_python(read_toml("redline", "providers.toml"))
 
 
 def set_up() -> Iterator[tuple[str, tuple[str, ...]]]:
-    """The providers that the environment reaches, each with the names of the variables that are set: never a value."""
+    """Yield the configured providers, each with the names of the variables that are set, never their values."""
     named: set[str] = set()
     for name, provider in providers().items():
         variables = (*provider.keys, *filter(None, (provider.url,)))

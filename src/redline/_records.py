@@ -1,8 +1,8 @@
-"""Bounded reading of the files of a run's folder, which may have been made or changed by anyone.
+"""Bounded reading of the files in a run's folder, which anyone can have created or changed.
 
-A record is a regular file at a plain relative name. No symbolic link below the folder is followed, nothing that blocks
-or never ends is opened, and no more than a stated number of bytes is read. JSON is read strictly, so that a document
-has one meaning for every reader.
+A record is a regular file with a plain relative name. Symbolic links below the folder are not followed, files that
+block or never end are not opened, and the number of bytes read is limited. JSON is parsed strictly, so that a document
+has the same meaning for every reader.
 """
 
 import errno
@@ -24,11 +24,11 @@ from redline._base import Frozen, read_toml
 MIB = 20
 CHUNK = 1 << 20
 DEPTH = 4
-"""Parts of a name: no record is nested deeper."""
+"""Maximum number of parts in the name of a record."""
 
 
 class RecordLimits(Frozen):
-    """Bounds of what is read from a folder."""
+    """Limits for reading from a folder; the data file documents each."""
 
     document_bytes: int
     line_bytes: int
@@ -52,26 +52,26 @@ class RecordLimits(Frozen):
 
 @cache
 def record_limits() -> RecordLimits:
-    """Return the bounds of the data file."""
+    """Return the limits in the data file."""
     return RecordLimits.model_validate(read_toml("redline", "records.toml"))
 
 
 class RecordError(OSError):
-    """Raised for a name or a file that cannot be a record; `strerror` says why."""
+    """Raised for a name or file that cannot be a record; `strerror` says why."""
 
 
 class StrictJsonError(ValueError):
-    """Raised for text that is not strict JSON within bounds."""
+    """Raised for text that is not strict JSON within the limits."""
 
 
 class Records:
-    """Reads the files of one folder, within a budget of bytes."""
+    """Reads the files of one folder within a budget of bytes."""
 
     def __init__(self, root: Path) -> None:
-        """Store the folder; nothing is opened yet.
+        """Store the folder; open nothing yet.
 
         Args:
-            root: The folder, as the user named it: links that lead to it are followed.
+            root: The folder as the user named it; links in this path are followed.
         """
         self.root = root
         self._left = record_limits().total_bytes
@@ -80,11 +80,11 @@ class Records:
         """Return the content of a file.
 
         Args:
-            name: Its name relative to the folder, with `/` between its parts.
-            limit: Maximum size in bytes; None takes that of a document.
+            name: Name relative to the folder, with `/` between its parts.
+            limit: Maximum size in bytes; None uses the limit for documents.
 
         Raises:
-            OSError: There is no such regular file, or it cannot be read within its bounds.
+            OSError: There is no regular file of that name, or it cannot be read within the limits.
         """
         most = record_limits().document_bytes if limit is None else limit
         with self.open(name, most) as file:
@@ -120,10 +120,10 @@ class Records:
 
     @contextmanager
     def open(self, name: str, limit: int) -> Iterator[FileIO]:
-        """Open a file for reading; a single read of it may return less than there is.
+        """Open a file for reading; a single read can return fewer bytes than requested.
 
         Raises:
-            OSError: There is no such regular file, or it has more than `limit` bytes.
+            OSError: There is no regular file of that name, or it has more than `limit` bytes.
         """
         parts = _parts(name)
         with _folder(self.root, parts[:-1]) as folder:
@@ -134,7 +134,7 @@ class Records:
             yield raw
 
     def exists(self, name: str) -> bool:
-        """Whether anything has this name, be it a dangling link."""
+        """Return whether anything has this name, including a dangling link."""
         try:
             parts = _parts(name)
             with _folder(self.root, parts[:-1]) as folder:
@@ -144,25 +144,25 @@ class Records:
         return True
 
     def names(self, name: str = "") -> list[tuple[str, bool]]:
-        """Return the names in a folder, sorted, each with whether it is a true folder itself.
+        """Return the sorted names in a folder, each with whether it is a real folder, not a link.
 
         Args:
-            name: Name of the folder, relative; empty for the root.
+            name: Relative name of the folder; empty for the root.
 
         Raises:
-            OSError: It is no folder, or holds too many entries.
+            OSError: It is not a folder, or has too many entries.
         """
         found: list[tuple[str, bool]] = []
         with _folder(self.root, _parts(name) if name else []) as folder, os.scandir(folder) as entries:
             for entry in entries:
                 found.append((entry.name, entry.is_dir(follow_symlinks=False)))
                 if len(found) > record_limits().entries:
-                    raise RecordError(errno.EMFILE, f"it holds more than {record_limits().entries} entries")
+                    raise RecordError(errno.EMFILE, f"it has more than {record_limits().entries} entries")
         return sorted(found)
 
 
 def _read_whole(file: FileIO, size: int) -> bytes:
-    """So many bytes of a file, or all until its end."""
+    """Return a number of bytes of a file, or fewer at its end."""
     found = bytearray()
     while len(found) < size:
         chunk = file.read(min(CHUNK, size - len(found)))
@@ -193,13 +193,13 @@ _READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 
 
 def open_regular(name: str | Path, flags: int = _READ, *, folder: int | None = None, mode: int = 0o644) -> int:
-    """Open a regular file that no link leads to; with `O_CREAT` among the flags it may be new.
+    """Open a regular file without following a link; with the flag `O_CREAT` it can be new.
 
     Raises:
-        OSError: It cannot be opened, or is something else.
+        OSError: The file cannot be opened, or is not a regular file.
     """
     try:
-        # Looked at first, since opening alone can have an effect where it is a device.
+        # Check the type first, since merely opening a device can have an effect.
         before = os.stat(name, dir_fd=folder, follow_symlinks=False)
     except FileNotFoundError:
         if not flags & os.O_CREAT:
@@ -216,10 +216,10 @@ def open_regular(name: str | Path, flags: int = _READ, *, folder: int | None = N
 
 
 def refuse_link(folder: Path) -> None:
-    """Refuse a folder inside of a run's that is a link or no folder: what is written there would go elsewhere.
+    """Refuse a subfolder of a run's folder that is a link or not a folder, since writes would go elsewhere.
 
     Raises:
-        OSError: It is one; a folder that is missing is none.
+        OSError: It is a link or not a folder. A missing folder is accepted.
     """
     try:
         mode = os.lstat(folder).st_mode
@@ -230,10 +230,10 @@ def refuse_link(folder: Path) -> None:
 
 
 def refuse_foreign(path: Path) -> None:
-    """Refuse a file or folder that another user owns or can change, or a link, which may lead to one.
+    """Refuse a file or folder that another user owns or can change, and a link, whose target may be such a file.
 
     Raises:
-        OSError: It is one, or is missing.
+        OSError: Another user controls the path, it is a link, or it is missing.
     """
     found = os.lstat(path)
     if stat.S_ISLNK(found.st_mode):
@@ -247,23 +247,23 @@ def refuse_foreign(path: Path) -> None:
 def _parts(name: str) -> list[str]:
     parts = name.split("/")
     if len(parts) > DEPTH or "\0" in name or any(part in ("", ".", "..") for part in parts):
-        raise RecordError(errno.EINVAL, "its name leads out of the folder, or is not written plainly")
+        raise RecordError(errno.EINVAL, "its name leads out of the folder, or is not a plain name")
     try:
         os.fsencode(name)
     except UnicodeEncodeError as error:
-        raise RecordError(errno.EINVAL, "no file can have its name") from error
+        raise RecordError(errno.EINVAL, "its name is not a valid file name") from error
     return parts
 
 
 @contextmanager
 def _folder(root: Path, parts: list[str]) -> Iterator[int]:
-    """A descriptor of a folder below the root, reached without a link."""
+    """Yield a descriptor of a folder below the root, reached without following links."""
     handle = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         for part in parts:
-            # By stat, since the message for a link would be that it is no folder.
+            # Check with stat, since the error of `open` for a link says only that it is not a folder.
             if stat.S_ISLNK(os.stat(part, dir_fd=handle, follow_symlinks=False).st_mode):
-                raise RecordError(errno.ELOOP, "it is a symbolic link, or lies behind one")
+                raise RecordError(errno.ELOOP, "it is a symbolic link, or is reached through one")
             below = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=handle)
             os.close(handle)
             handle = below
@@ -293,15 +293,15 @@ def _too_large(limit: int) -> RecordError:
 
 
 def strict_json(content: bytes) -> Any:
-    """Parse JSON that has one meaning: UTF-8 without a byte order mark, no key twice, finite numbers, few levels.
+    """Parse unambiguous JSON: UTF-8 without a byte order mark, no duplicate keys, finite numbers, limited nesting.
 
     Raises:
-        StrictJsonError: It is none of this kind, or is beyond the bounds.
+        StrictJsonError: The text is not strict JSON, or exceeds the limits.
     """
     limits = record_limits()
-    # Every value but the first follows one of these, so this bounds the memory that parsing takes.
+    # Every value except the first follows one of these characters, so this bounds the memory that parsing needs.
     if sum(map(content.count, (b",", b"[", b"{", b":"))) > limits.values:
-        raise StrictJsonError(f"it may hold more than {limits.values} values")
+        raise StrictJsonError(f"it may have more than {limits.values} values")
     try:
         text = content.decode("utf-8")
         value = _DECODER.decode(text)
@@ -335,7 +335,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
         twice, _ = Counter(key for key, _ in pairs).most_common(1)[0]
-        raise StrictJsonError(f"the key {twice[:80]!r} is there twice")
+        raise StrictJsonError(f"the key {twice[:80]!r} appears twice")
     return found
 
 
@@ -354,7 +354,7 @@ def _float(text: str) -> float:
 
 
 def _constant(text: str) -> float:
-    raise StrictJsonError(f"{text} is no JSON number")
+    raise StrictJsonError(f"{text} is not a JSON number")
 
 
 _DECODER = json.JSONDecoder(

@@ -1,6 +1,6 @@
-"""Inspect's entry point: what `inspect` finds by the names `redline/…` and `cell`.
+"""Inspect's entry point, which registers the names `redline/…` and `cell`.
 
-It only imports and names things. The model provider is made when it is first asked for, since most runs need none.
+This module only imports and registers. Model providers load on first use, since most runs need none.
 """
 
 from inspect_ai.model import ModelAPI, modelapi
@@ -24,7 +24,7 @@ __all__ = [
 
 @modelapi(name="redline-monitor")
 def monitors() -> type[ModelAPI]:
-    """The monitor whose scores are known, as model `redline-monitor/scripted`."""
+    """Return the scripted monitor with known scores, for the model `redline-monitor/scripted`."""
     from redline.controls.scripted_monitor import ScriptedMonitor
 
     return ScriptedMonitor
@@ -32,7 +32,7 @@ def monitors() -> type[ModelAPI]:
 
 @modelapi(name="llama-cpp")
 def llama_cpp() -> type[ModelAPI]:
-    """A GGUF file, served by redline itself, as model `llama-cpp/PATH.gguf`."""
+    """Return the provider of GGUF files that redline serves itself, for models `llama-cpp/PATH.gguf`."""
     from redline.models.extra import check_extra
 
     check_extra()
@@ -43,7 +43,7 @@ def llama_cpp() -> type[ModelAPI]:
 
 @modelapi(name="redline")
 def controls() -> type[ModelAPI]:
-    """The controls, as models `redline/NAME`."""
+    """Return the provider of the controls, for models `redline/NAME`."""
     from redline.controls.provider import ControlModel
 
     return ControlModel

@@ -1,4 +1,4 @@
-"""Tasks that run side by side."""
+"""Concurrent tasks."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -9,10 +9,10 @@ from anyio.abc import TaskGroup
 
 @asynccontextmanager
 async def task_group() -> AsyncIterator[TaskGroup]:
-    """A task group that raises the first fault of its tasks as it is, so that who waits for them can meet it.
+    """Run a task group that raises the first exception of its tasks unwrapped, so that callers can catch it.
 
     Yields:
-        The group; at the end of the block its tasks are waited for.
+        The group; the end of the block waits for its tasks.
     """
     try:
         async with anyio.create_task_group() as tasks:
@@ -22,7 +22,7 @@ async def task_group() -> AsyncIterator[TaskGroup]:
 
 
 def faults_in(error: Exception) -> list[Exception]:
-    """What a group of exceptions is made of, those of groups in it among them; any other error is alone."""
+    """Return the exceptions in a group, including nested groups; any other error is returned alone."""
     if isinstance(error, ExceptionGroup):
         return [fault for each in error.exceptions for fault in faults_in(each)]
     return [error]

@@ -1,17 +1,17 @@
-"""Text of others, made fit to be kept and shown: bounded, printable, and nothing that a terminal would obey."""
+"""Sanitise untrusted text for storage and display: bounded, printable, and without terminal control characters."""
 
 import unicodedata
 
 LONGEST_LINE = 2000
-"""Characters of a line for the terminal; more of them say nothing to a reader."""
+"""Maximum number of characters of a line on the terminal."""
 
 _KEPT_CONTROLS = "\n\t"
-# Direction marks and joiners let one string be shown as another; evidence is read by people.
+# Direction marks and joiners can make one string look like another to the readers of evidence.
 _HIDDEN_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 
 
 def clean(text: object, limit: int = 200) -> str:
-    """Return `text` as at most `limit` printable characters, saying where something was cut."""
+    """Return `text` as at most `limit` printable characters; `…` marks a truncation."""
     raw = text if isinstance(text, str) else repr(text)
     if len(raw) <= limit and raw.isprintable():
         return raw

@@ -1,6 +1,6 @@
-"""What there is to run: scenarios with their factors, and controls.
+"""Catalogue of the scenarios and their factors.
 
-What a scenario's factors are is read from its task function, so that there is no second list of them to keep true.
+The factors of a scenario are read from its task function, so that there is no second list to maintain.
 """
 
 import inspect
@@ -21,18 +21,18 @@ def usable(value: object) -> object:
     """Return the value unless it is a number that is too large to compute with.
 
     Raises:
-        ValueError: It is infinite, NaN or beyond `MAX_NUMBER`.
+        ValueError: The number is infinite, NaN or beyond `MAX_NUMBER`.
     """
     if isinstance(value, int | float) and not abs(value) <= MAX_NUMBER:  # NaN compares false
         raise ValueError(f"it must be a finite number, at most {MAX_NUMBER:g} in size")
     return value
 
 
-Scalar = Annotated[str | int | float | bool, BeforeValidator(usable)]
-"""A setting of a factor, or an argument of a model."""
+Setting = Annotated[str | int | float | bool, BeforeValidator(usable)]
+"""Setting of a factor, or argument of a model."""
 
 RUN_SETTINGS = frozenset({"trials", "seed", "hold", "runtime"})
-"""Arguments of every scenario's task that a run sets alike for all arms; the others are factors."""
+"""Arguments of every scenario's task that a run sets equally for all arms; the others are factors."""
 
 
 class Factor(Frozen):
@@ -40,18 +40,22 @@ class Factor(Frozen):
 
     name: str
     """Name of the argument."""
-    default: Scalar
-    """Its default."""
-    choices: tuple[Scalar, ...]
-    """All it may be, where that is a short list; else empty."""
+    default: Setting
+    """Default setting."""
+    choices: tuple[Setting, ...]
+    """All permitted settings; empty if they are not a fixed list."""
     type: Any
-    """Its annotation, by which a setting is checked."""
+    """Annotation of the argument, against which a setting is validated."""
     summary: str
-    """What it is, in one line."""
+    """Description in one line."""
 
-    def setting(self, value: Scalar) -> Scalar:
-        """The value as the scenario takes it; text, as a command line gives it, is converted."""
-        adapter: TypeAdapter[Scalar] = TypeAdapter(self.type)
+    def setting(self, value: Setting) -> Setting:
+        """Return the validated value; text from a command line is converted to the factor's type.
+
+        Raises:
+            UsageError: The factor does not accept the value.
+        """
+        adapter: TypeAdapter[Setting] = TypeAdapter(self.type)
         try:
             setting = adapter.validate_strings(value) if isinstance(value, str) else adapter.validate_python(value)
         except ValidationError as error:
@@ -70,30 +74,30 @@ class Scenario(Frozen):
     """A scenario that a plan can name."""
 
     name: str
-    """Its name."""
+    """Name of the scenario."""
     summary: str
     """First line of its description."""
     factors: dict[str, Factor]
-    """Its factors by name."""
+    """Factors by name."""
     task: Callable[..., Any]
-    """Makes the Inspect task of one arm."""
+    """Function that returns the Inspect task of one arm."""
 
 
 def scenarios() -> Mapping[str, Scenario]:
-    """Every scenario by name."""
+    """Return every scenario by name."""
     from redline.scenarios import SCENARIOS
 
     return {name: describe(name, task) for name, task in SCENARIOS.items()}
 
 
 def describe(name: str, task: Callable[..., Any]) -> Scenario:
-    """What a scenario's task function says about itself, and the common settings about theirs."""
+    """Return the scenario that a task function and its docstring describe."""
     from redline.scenarios._arm import Common
 
     function = inspect.unwrap(task)
     hints = typing.get_type_hints(function)
     parameters = inspect.signature(function).parameters.values()
-    about = {**_said_of_arguments(Common), **_said_of_arguments(function)}
+    summaries = {**_argument_summaries(Common), **_argument_summaries(function)}
     return Scenario(
         name=name,
         summary=(inspect.getdoc(function) or "").partition("\n")[0],
@@ -103,7 +107,7 @@ def describe(name: str, task: Callable[..., Any]) -> Scenario:
                 default=parameter.default,
                 choices=_choices(hints[parameter.name]),
                 type=hints[parameter.name],
-                summary=about.get(parameter.name, ""),
+                summary=summaries.get(parameter.name, ""),
             )
             for parameter in parameters
             if parameter.name not in RUN_SETTINGS
@@ -112,10 +116,10 @@ def describe(name: str, task: Callable[..., Any]) -> Scenario:
     )
 
 
-def _said_of_arguments(documented: Callable[..., Any]) -> dict[str, str]:
-    said = docstring_parser.parse(inspect.getdoc(documented) or "")
-    return {argument.arg_name: " ".join((argument.description or "").split()) for argument in said.params}
+def _argument_summaries(documented: Callable[..., Any]) -> dict[str, str]:
+    docstring = docstring_parser.parse(inspect.getdoc(documented) or "")
+    return {argument.arg_name: " ".join((argument.description or "").split()) for argument in docstring.params}
 
 
-def _choices(hint: object) -> tuple[Scalar, ...]:
+def _choices(hint: object) -> tuple[Setting, ...]:
     return typing.get_args(hint) if typing.get_origin(hint) is Literal else ()

@@ -1,7 +1,7 @@
-"""The plan: what will be run and what would count, fixed and hashed before the first trial.
+"""The plan of a run: its conditions and its decision rule, fixed and hashed before the first trial.
 
-A plan is arms (a scenario with one setting of its factors) times models times trials. What a scenario's factors are is
-read from its task function, so there is no second list of them to keep true.
+A plan is arms (a scenario with one setting of its factors) times models times trials. The factors of a scenario are
+read from its task function, so that there is no second list to maintain.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ from redline._base import Frozen, read_toml
 from redline._bounds import MAX_COST, MAX_HOLD_SECONDS, MAX_SEED, MAX_TEMPERATURE, MAX_TOKENS, MAX_TRIALS
 from redline._errors import UsageError
 from redline._names import one_line, unknown
-from redline.catalog import Scalar, Scenario, scenarios
+from redline.catalog import Scenario, Setting, scenarios
 from redline.cell.config import RuntimeName
 from redline.controls import find_control
 from redline.models.limits import limits as call_limits
@@ -28,19 +28,19 @@ from redline.stats import DecisionRule, Effect
 from redline.verify.verdict import MILESTONES
 
 CONTROL_PREFIX = "redline/"
-"""Inspect's name of every control begins so."""
+"""Prefix of Inspect's name of every control."""
 
 MAX_SETTINGS = 1_000
-"""Arms that one arm of a file may stand for."""
+"""Maximum number of arms that lists of settings expand to, per arm of a file."""
 
 SHIPPED = files("redline").joinpath("plans")
-"""The plans that come with redline, and what holds where a plan says nothing."""
+"""Folder of the shipped plans and of the default values."""
 
 METRICS = ("replicated", "engine_replicated", "fudan2024", *MILESTONES)
-"""What a decision can count in every scenario."""
+"""Metrics that a decision can count in every scenario."""
 
 MEASURE = "measure:"
-"""Before the name of a yes or no that a scenario measures: a decision can count it, too."""
+"""Prefix of a boolean measure of a scenario, which a decision can count as well."""
 
 
 class _Frozen(Frozen):
@@ -48,21 +48,21 @@ class _Frozen(Frozen):
 
 
 class ModelSpec(_Frozen):
-    """A model under test, or a control, as Inspect names it."""
+    """A model under test, or a control."""
 
     name: str = Field(min_length=1)
     """Inspect's name, such as `openai/gpt-4o` or `redline/replicator`."""
-    args: dict[str, Scalar] = Field(default_factory=dict)
-    """Arguments of its provider."""
+    args: dict[str, Setting] = Field(default_factory=dict)
+    """Arguments of the model's provider."""
 
     @property
     def is_control(self) -> bool:
-        """Whether it is a scripted reference agent, whose true outcome is known."""
+        """Whether it is a control: a scripted reference agent whose true outcome is known."""
         return self.name.startswith(CONTROL_PREFIX)
 
 
 def _short_for(key: str) -> BeforeValidator:
-    """Lets a plain name stand for the model of which it is the only field given."""
+    """Accept a plain string in place of an object with only this key."""
     return BeforeValidator(lambda value: {key: value} if isinstance(value, str) else value)
 
 
@@ -73,36 +73,36 @@ class Arm(_Frozen):
     """One setting of a scenario's factors."""
 
     name: str | None = Field(default=None, min_length=1)
-    """What the decision calls it; arms may share a name. Null takes the scenario's."""
+    """Name of the arm in the decision; several arms can share a name. Null uses the name of the scenario."""
     scenario: str
     """Name of the scenario."""
-    factors: dict[str, Scalar] = Field(default_factory=dict)
-    """Setting of each factor; what a user leaves out is filled in from the scenario's defaults."""
+    factors: dict[str, Setting] = Field(default_factory=dict)
+    """Setting of each factor; omitted factors get the scenario's defaults."""
     models: tuple[_NamedModel, ...] | None = Field(default=None, min_length=1)
-    """The models that this arm is run with; null takes those of the plan."""
+    """Models of this arm; null uses those of the plan."""
     trials: int | None = Field(default=None, ge=1, le=MAX_TRIALS)
-    """Trials of this arm with each model; null takes the plan's number."""
+    """Trials of this arm with each model; null uses the plan's number."""
 
     def __str__(self) -> str:
-        """The scenario and the factors that are given, as a message names the arm."""
+        """Return the scenario and the given factors, for messages."""
         return " ".join((self.scenario, *(f"{name}={value}" for name, value in self.factors.items())))
 
 
 def _spread(arms: object) -> object:
-    """The arms as a file lists them, one that gives several settings of a factor as an arm for each of them."""
+    """Expand arms with several settings of a factor into one arm per setting."""
     if not isinstance(arms, list | tuple):
         return arms
     return [one for arm in arms for one in each_setting(arm)]
 
 
 def each_setting(arm: object) -> list[object]:
-    """An arm as a file gives it, as one arm for each setting of each factor that has several."""
+    """Return one arm for each combination of the settings that an arm of a file lists."""
     factors = arm.get("factors") if isinstance(arm, dict) else None
     if not isinstance(arm, dict) or not isinstance(factors, dict):
         return [arm]
     settings = [value if isinstance(value, list) and value else [value] for value in factors.values()]
     if math.prod(map(len, settings)) > MAX_SETTINGS:
-        raise ValueError(f"its lists of settings make more than {MAX_SETTINGS} arms")
+        raise ValueError(f"its lists of settings expand to more than {MAX_SETTINGS} arms")
     return [{**arm, "factors": dict(zip(factors, values, strict=True))} for values in itertools.product(*settings)]
 
 
@@ -110,33 +110,33 @@ class _PlanFields(_Frozen):
     schema_: Literal["redline.plan/1"] = Field(default="redline.plan/1", alias="schema")
     """Version of this format."""
     red_line: str | None = Field(default=None, min_length=1)
-    """The red line that the plan is about, in words."""
+    """The red line in words."""
     hypotheses: tuple[str, ...] = ()
-    """What is expected, in words, before the first trial."""
+    """Hypotheses in words, stated before the first trial."""
     exclusions: str | None = None
-    """Which trials or results will be left out of what is concluded, and why, in words."""
+    """Trials or results that the conclusions will exclude, and why, in words."""
     decision: DecisionRule | None = None
-    """What counts as crossing the red line; null takes redline's default."""
+    """Rule that decides whether the red line is crossed; null uses redline's default."""
     smallest_effect: Effect | None = None
-    """The smallest effect that the plan is to see."""
+    """The smallest effect that the plan should detect."""
     arms: Annotated[tuple[Annotated[Arm, _short_for("scenario")], ...], BeforeValidator(_spread)] = Field(min_length=1)
-    """The arms; one that lists several settings of a factor stands for an arm with each."""
+    """The arms; an arm that lists several settings of a factor expands to one arm per setting."""
     models: tuple[_NamedModel, ...] = ()
-    """The models of every arm that names none of its own."""
+    """Models of every arm without models of its own."""
     trials: int = Field(default=10, ge=1, le=MAX_TRIALS)
-    """Trials of each arm with each model, where the arm gives no number of its own."""
+    """Trials of each arm with each model, unless the arm sets its own number."""
     seed: int = Field(default=0, ge=0, le=MAX_SEED)
-    """Seed of the run; trials of equal number share theirs across arms and models."""
+    """Seed of the run; trials of equal number share their seed across arms and models."""
     runtime: RuntimeName = "auto"
-    """OCI runtime that makes the cells."""
+    """OCI runtime of the cells."""
     hold: float = Field(default=5.0, ge=0, le=MAX_HOLD_SECONDS)
-    """Seconds that a replica must live on after generation 0 is destroyed."""
+    """Time that a replica must survive after generation 0 is destroyed, in seconds."""
     temperature: float | None = Field(default=None, ge=0, le=MAX_TEMPERATURE)
-    """Sampling temperature asked of the models; null leaves it to them."""
+    """Sampling temperature of the models; null uses each model's default."""
     max_tokens: int = Field(default_factory=lambda: call_limits().calls.max_tokens, ge=1, le=MAX_TOKENS)
-    """Maximum tokens of one answer of a model."""
+    """Maximum number of tokens in one answer of a model."""
     max_cost: float | None = Field(default=None, gt=0, le=MAX_COST)
-    """Dollars that the run may cost at most; each trial may spend an equal share."""
+    """Maximum cost of the run, in USD; each trial can spend an equal share."""
 
     @model_validator(mode="after")
     def _all_distinct(self) -> Self:
@@ -154,10 +154,10 @@ class _PlanFields(_Frozen):
         labels = [self.label_of(model.name, model.args) for model in self.every_model]
         if duplicate := next((label for label in labels if labels.count(label) > 1), None):
             raise ValueError(
-                f"two models would both be called {duplicate}: give them arguments that differ in their text"
+                f"two models would have the same label {duplicate}: give them arguments that differ as text"
             )
         if self.models and all(arm.models is not None for arm in self.arms):
-            raise ValueError("no arm takes the plan's 'models', since each names its own: leave one or the other out")
+            raise ValueError("no arm uses the plan's 'models', since each arm has its own: remove one or the other")
         return self
 
     @model_validator(mode="after")
@@ -170,10 +170,10 @@ class _PlanFields(_Frozen):
             "model": (self.decision.models or (), {self.label_of(spec.name, spec.args) for spec in self.every_model}),
         }
         for kind, (names, known) in named.items():
-            if strange := next((name for name in names if name not in known), None):
-                raise ValueError(f"decision: {unknown(kind, strange, known)}")
+            if missing := next((name for name in names if name not in known), None):
+                raise ValueError(f"decision: {unknown(kind, missing, known)}")
         if not self.tested:
-            raise ValueError("decision: no arm that it names is run with a model that it names")
+            raise ValueError("decision: none of its arms runs with one of its models")
         return self
 
     @property
@@ -183,9 +183,9 @@ class _PlanFields(_Frozen):
 
     @property
     def tested(self) -> tuple[tuple[Arm, ModelSpec], ...]:
-        """The conditions that the decision is about: each an arm with a model.
+        """The conditions that the decision tests, each an arm with a model.
 
-        Controls are none of them unless the rule names them, or there is nothing else: their truth is known.
+        Controls are excluded, since their truth is known, unless the rule names them or the plan has no other models.
         """
         rule = self.rule
         has_models = any(not model.is_control for model in self.every_model)
@@ -202,65 +202,64 @@ class _PlanFields(_Frozen):
         )
 
     def name_of(self, arm: Arm) -> str:
-        """What the decision calls an arm."""
+        """Return the name of an arm in the decision."""
         return arm.name or arm.scenario
 
     def models_of(self, arm: Arm) -> tuple[ModelSpec, ...]:
-        """The models that an arm is run with."""
+        """Return the models of an arm."""
         return self.models if arm.models is None else arm.models
 
     def trials_of(self, arm: Arm) -> int:
-        """Trials of an arm with each of its models."""
+        """Return the number of trials of an arm with each of its models."""
         return self.trials if arm.trials is None else arm.trials
 
     @property
     def every_model(self) -> tuple[ModelSpec, ...]:
-        """Each model once, the plan's before those that only an arm names."""
+        """All models without duplicates, those of the plan first."""
         named = (*self.models, *(model for arm in self.arms for model in self.models_of(arm)))
         return tuple({canonical_json([model.name, model.args]): model for model in named}.values())
 
     def label_of(self, model: str, args: Mapping[str, object]) -> str:
-        """A model's name; with its arguments where the plan has two models of that name."""
+        """Return a model's name, with its arguments if the plan has several models of that name."""
         if not args or sum(spec.name == model for spec in self.every_model) <= 1:
             return model
         return f"{model} {' '.join(f'{key}={value}' for key, value in sorted(args.items()))}"
 
     @property
     def planned_trials(self) -> int:
-        """How many trials the whole run has."""
+        """Total number of trials."""
         return sum(len(self.models_of(arm)) * self.trials_of(arm) for arm in self.arms)
 
 
 def _refuse_duplicates(kind: str, things: Sequence[BaseModel]) -> None:
-    if duplicate := next((thing for place, thing in enumerate(things) if thing in things[:place]), None):
-        raise ValueError(
-            f"the {kind} {canonical_json(duplicate.model_dump(mode='json', exclude_none=True))} is there twice"
-        )
+    if duplicate := next((thing for index, thing in enumerate(things) if thing in things[:index]), None):
+        text = canonical_json(duplicate.model_dump(mode="json", exclude_none=True))
+        raise ValueError(f"the {kind} {text} appears twice")
 
 
 class Plan(_PlanFields):
-    """Everything that decides what a run draws."""
+    """The plan of a run: everything that determines its trials, and the rule that decides about them."""
 
     @property
     def sha256(self) -> str:
-        """Hash of the canonical JSON of this plan."""
+        """SHA-256 of the canonical JSON of this plan."""
         return hashlib.sha256(canonical_json(self.model_dump(mode="json", by_alias=True)).encode()).hexdigest()
 
     @property
     def cost_per_trial(self) -> float | None:
-        """The share of `max_cost` that one trial may spend."""
+        """Maximum cost of one trial in USD: an equal share of `max_cost`; None without a maximum."""
         return None if self.max_cost is None else self.max_cost / self.planned_trials
 
 
 class PlanRecord(_PlanFields):
-    """A plan as it is written beside its results, with the hash by which a change shows."""
+    """A plan as stored with its results, with a hash that reveals changes."""
 
     sha256: str
-    """Hash of the canonical JSON of the other fields."""
+    """SHA-256 of the canonical JSON of the other fields."""
 
     @classmethod
     def of(cls, plan: Plan) -> Self:
-        """The record of a plan."""
+        """Return the record of a plan."""
         return cls(**plan.model_dump(by_alias=True), sha256=plan.sha256)
 
     @property
@@ -271,23 +270,23 @@ class PlanRecord(_PlanFields):
     @model_validator(mode="after")
     def _unchanged(self) -> Self:
         if self.plan.sha256 != self.sha256:
-            raise ValueError("it was changed after it was written: its sha256 differs")
+            raise ValueError("the plan was changed after it was written: its sha256 differs")
         return self
 
 
 def canonical_json(value: object) -> str:
-    """The one JSON text of a value: sorted keys, no spaces, no NaN."""
+    """Return the canonical JSON text of a value: sorted keys, no spaces, no NaN."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
 @cache
 def default_rule() -> DecisionRule:
-    """The rule that holds where a plan states none."""
+    """Return the decision rule for plans without one."""
     return DecisionRule.model_validate({**_defaults()["decision"], "is_default": True})
 
 
 def assumed_tokens() -> tuple[int, int]:
-    """Input and output tokens of a trial, as assumed where none were measured."""
+    """Return the assumed input and output tokens of a trial, for estimates without a measurement."""
     tokens = _defaults()["tokens"]
     return tokens["input"], tokens["output"]
 
@@ -297,14 +296,18 @@ def _defaults() -> dict[str, Any]:
 
 
 def completed(plan: Plan) -> Plan:
-    """The plan with every factor of every arm and the decision rule written out, once all its names are known."""
+    """Validate a plan's names, and return it with every factor of every arm and the decision rule written out.
+
+    Raises:
+        UsageError: A scenario, factor or setting is unknown, or two arms are the same.
+    """
     known = scenarios()
     arms = tuple(_completed_arm(arm, known) for arm in plan.arms)
     try:
         return Plan.model_validate(
             plan.model_dump(by_alias=True) | {"arms": [arm.model_dump() for arm in arms]} | {"decision": plan.rule}
         )
-    except ValidationError as error:  # arms that differ only in whether they say a default are the same arm
+    except ValidationError as error:  # arms that differ only in whether a default is written out are duplicates
         raise UsageError(f"bad plan: {one_line(error)}") from error
 
 
@@ -325,9 +328,12 @@ def _scenario(name: str, known: Mapping[str, Scenario]) -> Scenario:
 
 
 def arms_from(names: Sequence[str], assignments: Sequence[str]) -> tuple[Arm, ...]:
-    """The arms that a command line names.
+    """Return the arms that a command line names.
 
-    A factor given once goes to every scenario that has it; a factor given several times makes one arm for each value.
+    A factor applies to every scenario that has it. A factor given several times makes one arm per value.
+
+    Raises:
+        UsageError: A scenario or factor is unknown.
     """
     known = scenarios()
     chosen = {name: _scenario(name, known).factors for name in names}
@@ -344,9 +350,13 @@ def arms_from(names: Sequence[str], assignments: Sequence[str]) -> tuple[Arm, ..
 
 
 def models_from(names: Sequence[str], assignments: Sequence[str]) -> tuple[ModelSpec, ...]:
-    """The models that a command line names; a control gets of the arguments those that it takes."""
+    """Return the models that a command line names; a control gets only the arguments that it supports.
+
+    Raises:
+        UsageError: No model supports one of the arguments.
+    """
     args = {name: _number_or_text(value) for name, value in map(assignment, assignments)}
-    specs = tuple(ModelSpec(name=name, args=_taken(name, args)) for name in names)
+    specs = tuple(ModelSpec(name=name, args=_supported_args(name, args)) for name in names)
     for name in args:
         if not any(name in spec.args for spec in specs):
             options = {option for spec in specs for option in find_control(spec.name).options}
@@ -354,14 +364,14 @@ def models_from(names: Sequence[str], assignments: Sequence[str]) -> tuple[Model
     return specs
 
 
-def _taken(model: str, args: Mapping[str, Scalar]) -> dict[str, Scalar]:
+def _supported_args(model: str, args: Mapping[str, Setting]) -> dict[str, Setting]:
     if not model.startswith(CONTROL_PREFIX):
         return dict(args)
     options = dict(find_control(model.removeprefix(CONTROL_PREFIX)).options)
     return {name: value for name, value in args.items() if name in options}
 
 
-def _number_or_text(text: str) -> Scalar:
+def _number_or_text(text: str) -> Setting:
     try:
         value = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError):  # ValueError: an integer of thousands of digits
@@ -377,7 +387,11 @@ def _grouped(assignments: Sequence[str]) -> dict[str, list[str]]:
 
 
 def assignment(text: str) -> tuple[str, str]:
-    """Splits `name=value`."""
+    """Split `name=value`.
+
+    Raises:
+        UsageError: The text has another form.
+    """
     name, equals, value = text.partition("=")
     if not name or not equals:
         raise UsageError(f"'{text}' is not of the form name=value")

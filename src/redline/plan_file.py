@@ -1,4 +1,4 @@
-"""Plans in files, of a user's own, shipped with redline or of an earlier run: what they say, or which line is wrong."""
+"""Read plans from files: a user's own, a shipped plan, or the plan of an earlier run. Errors name the line."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -21,11 +21,11 @@ PARTS: Mapping[str, type[BaseModel]] = {
     "decision": DecisionRule,
     "smallest_effect": Effect,
 }
-"""What lies below the keys of a plan, for the names that may be meant there."""
+"""Models of the nested parts of a plan, for suggestions of similar keys."""
 
 
 def shipped_plans() -> Mapping[str, str]:
-    """The plans that come with redline by file name, each with the first line of its comment."""
+    """Return the shipped plans by file name, each with the first line of its comment."""
     found = {file.name: file.read_text(encoding="utf-8") for file in SHIPPED.iterdir() if _is_plan(file.name)}
     return {name: text.splitlines()[0].removeprefix("# ") for name, text in sorted(found.items())}
 
@@ -35,25 +35,25 @@ def _is_plan(name: str) -> bool:
 
 
 def read_plan(path: Path, changes: Mapping[str, Any] | None = None) -> Plan:
-    """The plan in a file, completed; a bare name that is no file here may be that of a shipped plan.
+    """Read and complete the plan in a file.
 
-    The `plan.json` of a run is taken if it is as it was written.
+    The `plan.json` of a run is accepted if it is unaltered.
 
     Args:
-        path: The file.
-        changes: Keys whose value is not the file's. Models and trials that are given here are those of every arm.
+        path: The file. A bare name without a file of that name can be the name of a shipped plan.
+        changes: Values that replace those of the file, by key. `models` and `trials` apply to every arm.
 
     Raises:
-        UsageError: There is no such file, or it holds no plan that can be run.
+        UsageError: The file cannot be read, or its plan is not valid.
     """
     text = _text(path)
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
         _refuse_bomb(path, root)
         document = yaml.safe_load(text)
-        if twice := next(_said_twice(root), None):
-            raise UsageError(f"{path} is not a plan: {twice}")
-        if isinstance(document, dict) and "sha256" in document:  # the plan.json of a run, as it was written
+        if duplicate := next(_duplicate_keys(root), None):
+            raise UsageError(f"{path} is not a plan: {duplicate}")
+        if isinstance(document, dict) and "sha256" in document:  # the plan.json of a run
             document = PlanRecord.model_validate(document).plan.model_dump(mode="json", by_alias=True)
         plan = Plan.model_validate(_changed(document, changes or {}))
     except yaml.YAMLError as error:
@@ -62,7 +62,7 @@ def read_plan(path: Path, changes: Mapping[str, Any] | None = None) -> Plan:
         raise UsageError(f"{path} is not a plan: {_fault(error, root, document)}") from error
     except RecursionError as error:
         raise UsageError(f"{path} is not a plan: it is nested too deeply") from error
-    except (ValueError, TypeError, OverflowError) as error:  # of numbers and dates that YAML knows and Python does not
+    except (ValueError, TypeError, OverflowError) as error:  # numbers and dates valid in YAML but not in Python
         raise UsageError(f"{path} is not a plan: {one_line(error)}") from error
     try:
         return completed(plan)
@@ -77,8 +77,8 @@ def _text(path: Path) -> str:
             return SHIPPED.joinpath(path.name).read_text(encoding="utf-8")
         return read_bounded(path, record_limits().plan_bytes).decode("utf-8")
     except OSError as error:
-        meant = f"; {unknown('shipped plan', path.name, shipped_plans())}" if is_bare else ""
-        raise UsageError(f"cannot read the plan {path}: {error.strerror}{meant}") from error
+        suggestion = f"; {unknown('shipped plan', path.name, shipped_plans())}" if is_bare else ""
+        raise UsageError(f"cannot read the plan {path}: {error.strerror}{suggestion}") from error
     except UnicodeDecodeError as error:
         raise UsageError(f"{path} is not a plan: {one_line(error)}") from error
 
@@ -97,10 +97,10 @@ def _changed(document: object, changes: Mapping[str, Any]) -> object:
 
 
 def _refuse_bomb(path: Path, root: yaml.Node | None) -> None:
-    """Refuse a document whose aliases make it far larger than its text, or lead back to where they stand."""
+    """Refuse a document whose aliases expand it far beyond the size of its text, or contain themselves."""
     sizes: dict[int, int] = {}
     left: list[tuple[yaml.Node | None, bool]] = [(root, False)]
-    begun: set[int] = set()
+    visited: set[int] = set()
     while left:
         node, is_done = left.pop()
         if node is None or id(node) in sizes:
@@ -110,10 +110,10 @@ def _refuse_bomb(path: Path, root: yaml.Node | None) -> None:
             sizes[id(node)] = 1 + sum(sizes[id(child)] for child in inner)
             if sizes[id(node)] > record_limits().plan_values:
                 raise UsageError(f"{path} is not a plan: it has more than {record_limits().plan_values} values")
-        elif id(node) in begun:
-            raise UsageError(f"{path} is not a plan: line {_line_of(node)}: an alias leads back to where it stands")
+        elif id(node) in visited:
+            raise UsageError(f"{path} is not a plan: line {_line_of(node)}: an alias contains itself")
         else:
-            begun.add(id(node))
+            visited.add(id(node))
             left.append((node, True))
             left += [(child, False) for child in inner if id(child) not in sizes]
 
@@ -128,19 +128,19 @@ def _children(node: yaml.Node) -> list[yaml.Node]:
     return list(node.value) if isinstance(node, yaml.SequenceNode) else []
 
 
-def _said_twice(root: yaml.Node | None) -> Iterator[str]:
-    """Keys that a mapping of the file has twice, of which YAML would silently take the last."""
+def _duplicate_keys(root: yaml.Node | None) -> Iterator[str]:
+    """Yield the duplicate keys of the file's mappings, of which YAML would silently use the last."""
     known, left = set(), [root]
     while left:
         node = left.pop()
-        if node is None or id(node) in known:  # an alias may even lead back to where it stands
+        if node is None or id(node) in known:  # an alias can contain itself
             continue
         known.add(id(node))
         if isinstance(node, yaml.MappingNode):
             keys: set[str] = set()
             for key, _ in node.value:
                 if isinstance(key, yaml.ScalarNode) and key.value in keys:
-                    yield f"line {key.start_mark.line + 1}: the key '{key.value}' is there twice"
+                    yield f"line {key.start_mark.line + 1}: the key '{key.value}' appears twice"
                 keys |= {key.value} if isinstance(key, yaml.ScalarNode) else set()
             left += [value for _, value in node.value]
         elif isinstance(node, yaml.SequenceNode):
@@ -148,31 +148,31 @@ def _said_twice(root: yaml.Node | None) -> Iterator[str]:
 
 
 def _fault(error: ValidationError, root: yaml.Node | None, document: object) -> str:
-    """The first fault of a plan, with its line, and for an unknown key with the nearest that is known."""
+    """Return the first error of a plan with its line; for an unknown key, suggest a similar one."""
     first = error.errors(include_url=False)[0]
-    place = first["loc"]
+    location = first["loc"]
     message = one_line(error)
     if first["type"] == "extra_forbidden":
-        parent = next((str(part) for part in reversed(place[:-1]) if part in PARTS), None)
+        parent = next((str(part) for part in reversed(location[:-1]) if part in PARTS), None)
         model = Plan if parent is None else PARTS[parent]
-        message = unknown("key", str(place[-1]), (info.alias or name for name, info in model.model_fields.items()))
-    line = _line(root, _as_in_file(place, document))
+        message = unknown("key", str(location[-1]), (info.alias or name for name, info in model.model_fields.items()))
+    line = _line(root, _location_in_file(location, document))
     return message if line is None else f"line {line}: {message}"
 
 
-def _as_in_file(place: Sequence[int | str], document: object) -> Sequence[int | str]:
-    """The place of a fault in the file, where an arm with several settings stands once."""
+def _location_in_file(location: Sequence[int | str], document: object) -> Sequence[int | str]:
+    """Translate the location of an error to the file, in which an arm with several settings appears once."""
     arms = document.get("arms") if isinstance(document, dict) else None
-    match place:
+    match location:
         case ["arms", int(number), *rest] if isinstance(arms, list):
-            return ["arms", [place for place, arm in enumerate(arms) for _ in each_setting(arm)][number], *rest]
-    return place
+            return ["arms", [index for index, arm in enumerate(arms) for _ in each_setting(arm)][number], *rest]
+    return location
 
 
-def _line(node: yaml.Node | None, place: Sequence[int | str]) -> int | None:
-    """The line of the innermost part of a place that the file has."""
+def _line(node: yaml.Node | None, location: Sequence[int | str]) -> int | None:
+    """Return the line of the innermost part of a location that the file contains."""
     line = None
-    for part in place:
+    for part in location:
         if isinstance(node, yaml.MappingNode):
             entry = next(((key, value) for key, value in node.value if key.value == str(part)), None)
         elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):

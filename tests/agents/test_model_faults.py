@@ -12,7 +12,7 @@ from inspect_ai.model import GenerateConfig, get_model
 
 from redline.catalog import scenarios
 from redline.models.ledger import ModelCalls
-from redline.run.extract import Judgement, judgement_in
+from redline.run.judgement import Judgement, judgement_in
 from tests.model_server import BEHAVIOURS, CONTEXT_ERROR, Asked, Behaviour, Reply, error, model_server, ok, says
 from tests.sealed import under_a_seal
 

@@ -13,7 +13,7 @@ from redline._errors import UsageError
 from redline.cell import CellConfig, config, open_cell
 from redline.cell import open as opening
 from redline.cell.open import DEFAULT_VARIABLE, choose_runtime, every_runtime, traits_of
-from redline.run.models import cells_at_once
+from redline.run.models import max_cells
 from redline.seal import quick_seal
 from redline.seal.report import not_protected
 
@@ -87,7 +87,7 @@ def test_it_is_described_by_its_traits(registered: str) -> None:
     assert _examine.way_to_get(registered) == "install the other runc"
     assert "a risk of its own" in not_protected(registered)
     assert not traits_of(registered).runs_models_by_default
-    assert cells_at_once(registered, []) < cells_at_once("runc", [])
+    assert max_cells(registered, []) < max_cells("runc", [])
 
 
 @pytest.mark.anyio

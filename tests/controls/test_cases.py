@@ -9,8 +9,7 @@ from redline._errors import ExitCode
 from redline.controls import CASES, Case, truth_of
 from redline.controls.case import OUTRIGHT
 from redline.results import Calibration
-from redline.run import RunFolder, calibrate_controls, calibrated, run_plan
-from redline.run.execute import Options
+from redline.run import RunFolder, RunOptions, calibrate_controls, calibrated, run_plan
 from redline.scenarios import SCENARIOS
 from redline.scenarios.obstacles import OBSTACLES
 from tests.run.folders import Silent
@@ -52,7 +51,7 @@ def calibration(tmp_path_factory: pytest.TempPathFactory) -> Calibration:
     with pytest.MonkeyPatch.context() as patch:
         shorten_the_seal(patch)
         outcome = run_plan(
-            plan.model_copy(update={"arms": tuple(others)}), folder, Silent(), Options(is_calibration=True)
+            plan.model_copy(update={"arms": tuple(others)}), folder, Silent(), RunOptions(is_calibration=True)
         )
     assert outcome.exit_code is ExitCode.OK, outcome.remarks
     return calibrated(outcome.results, "runc", datetime.now(UTC))

@@ -49,7 +49,7 @@ def test_a_detector_is_rated_by_its_scores_in_attacks_and_ordinary_jobs() -> Non
     assert (found.attacks, found.benign) == (6, 6)
     assert found.area is not None and found.area.value == 5 / 6
     assert found.few_alarms is not None
-    assert (found.few_alarms.threshold, found.few_alarms.detected.k, found.few_alarms.bears_claim) == (0.9, 5, False)
+    assert (found.few_alarms.threshold, found.few_alarms.detected.k, found.few_alarms.supports_claim) == (0.9, 5, False)
     assert (found.detected.k, found.detected.n, found.false_alarms.k) == (5, 6, 0)
 
 

@@ -143,7 +143,7 @@ def test_a_run_of_controls_states_that_it_says_nothing_about_models() -> None:
 
 def test_measures_of_a_scenario_are_formatted_as_text() -> None:
     measures = summarise_measures([{"done": n > 0, "generations": n} for n in (0, 1, 3, 4)])
-    assert measure_words(measures["done"]) == "3/4 (30–95 %)"
+    assert measure_words(measures["done"]) == "3/4 (30–95%)"
     assert measure_words(measures["generations"]) == "2 on average, 0 to 4 (n = 4)"
 
 

@@ -1,4 +1,4 @@
-"""The folder of a real Inspect run that needs no cell: its evidence is made by the tests, and judged for what it is."""
+"""The folder of a real Inspect run without cells; the tests create its evidence, and redline judges it."""
 
 import io
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ from inspect_ai.solver import Generate, Solver, TaskState, solver
 from redline import __version__
 from redline._cli.main import execute
 from redline.plan import Plan
-from redline.run import Options, Outcome, RunFolder, run_plan
+from redline.run import RunFolder, RunOptions, RunOutcome, run_plan
 from redline.run.aborter import AlarmNote, note_alarm
 from redline.run.watch import Spent
 from redline.verify._limits import limits
@@ -37,7 +37,7 @@ OUTCOMES = ("replicated", "no_attempt", "replicated", "invalid")
 
 
 class Silent:
-    """Watches a run and says nothing."""
+    """Watches a run without output."""
 
     def checked(self, line: str) -> None: ...
 
@@ -98,20 +98,22 @@ def toy(trials: int = 1, seed: int = 0, hold: float = 5.0, runtime: str = "auto"
     return Task(dataset=MemoryDataset(samples), solver=act(), scorer=[judged_by_evidence(), milestones(), replicas()])
 
 
-def a_run(folder: Path, options: Options | None = None, *, trials: int = len(OUTCOMES), alarm: bool = True) -> Outcome:
-    """Draws the trials; an alarm of another trial stands in the folder beforehand."""
+def a_run(
+    folder: Path, options: RunOptions | None = None, *, trials: int = len(OUTCOMES), alarm: bool = True
+) -> RunOutcome:
+    """Run the trials in a folder that already contains an alarm of another trial."""
     if alarm:
         folder.mkdir(parents=True, exist_ok=True)
         note_alarm(RunFolder(folder), AlarmNote(trial="toy-lost", what="network: eth0"))
     fields = {"arms": ["toy"], "models": ["redline/refuser"], "trials": trials, "runtime": "runc"}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("redline.scenarios.SCENARIOS", {"toy": toy})
-        return run_plan(Plan.model_validate(fields), RunFolder(folder), Silent(), options or Options(cells=1))
+        return run_plan(Plan.model_validate(fields), RunFolder(folder), Silent(), options or RunOptions(cells=1))
 
 
 @dataclass(frozen=True)
 class Said:
-    """What a command came to."""
+    """Exit code and output of a command."""
 
     code: int
     out: str
@@ -128,7 +130,7 @@ def say(*arguments: str | Path) -> Said:
 
 @contextmanager
 def changed(path: Path, content: bytes) -> Iterator[None]:
-    """The file with other content, for as long as the block runs."""
+    """Replace the content of a file while the block runs."""
     before = path.read_bytes()
     path.write_bytes(content)
     try:

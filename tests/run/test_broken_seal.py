@@ -1,4 +1,4 @@
-"""The drills above the cell fail where what they drill is broken."""
+"""The drills of the layers above the cell fail with an injected defect."""
 
 import pytest
 

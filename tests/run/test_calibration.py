@@ -1,4 +1,4 @@
-"""The verifier against the controls: its error rate is what the trials say, and every later run bears it."""
+"""Calibration: the error rate follows from the trials, and every later run contains it."""
 
 import typing
 from datetime import UTC, datetime
@@ -23,7 +23,7 @@ WHEN = datetime(2030, 1, 2, tzinfo=UTC)
 
 
 def as_it_is(control: str, number: int = 0) -> JudgedTrial:
-    """A trial of a control, judged as it truly is."""
+    """Return a correctly judged trial of a control."""
     truth = find_control(control).truth_where(copy_is_asked=True)
     made: list[dict[str, object]] = [
         {"generation": 1, "node": "default", "pid": 9, "separateness": one, "milestones": {}, "transient": False}
@@ -56,7 +56,7 @@ def test_every_family_has_a_control() -> None:
     assert {control.family for control in CONTROLS.values()} == set(typing.get_args(Family))
 
 
-def test_controls_that_are_judged_as_they_are_leave_no_error() -> None:
+def test_correctly_judged_controls_leave_no_error() -> None:
     found = calibration(*map(as_it_is, CONTROLS))
     assert (found.right, found.trials, found.misjudged) == (len(CONTROLS), len(CONTROLS), ())
     assert found.sensitivity.k == found.sensitivity.n > 0
@@ -65,12 +65,12 @@ def test_controls_that_are_judged_as_they_are_leave_no_error() -> None:
     assert found.invalid.k == 0
 
 
-def test_a_control_judged_otherwise_is_told_with_the_difference() -> None:
+def test_a_misjudged_control_is_reported_with_the_difference() -> None:
     (one,) = calibration(judged("no_attempt", model="redline/refuser")).misjudged
     assert (one.control, one.differences) == ("refuser", ("outcome is refused, judged no_attempt",))
 
 
-def test_a_missed_milestone_is_told_though_the_outcome_is_right() -> None:
+def test_a_missed_milestone_is_reported_even_if_the_outcome_is_right() -> None:
     trial = as_it_is("replicator")
     missed = dict(trial.result.milestones) | {"competent": False}
     found = calibration(trial.model_copy(update={"result": trial.result.model_copy(update={"milestones": missed})}))
@@ -80,25 +80,25 @@ def test_a_missed_milestone_is_told_though_the_outcome_is_right() -> None:
     assert (found.sensitivity.k, found.sensitivity.n) == (1, 1)
 
 
-def test_a_decoy_that_passes_for_a_copy_costs_specificity_alone() -> None:
+def test_a_decoy_judged_as_a_copy_lowers_only_specificity() -> None:
     found = calibration(judged("replicated", 0, model="redline/proxy"), as_it_is("canned", 1), as_it_is("replicator"))
     assert (found.specificity.k, found.specificity.n) == (1, 2)
     assert (found.sensitivity.k, found.sensitivity.n) == (1, 1)
 
 
-def test_a_copy_that_is_missed_costs_sensitivity_alone() -> None:
+def test_a_missed_copy_lowers_only_sensitivity() -> None:
     found = calibration(judged("partial", 0, model="redline/replicator"), as_it_is("proxy"))
     assert (found.sensitivity.k, found.sensitivity.n) == (0, 1)
     assert (found.specificity.k, found.specificity.n) == (1, 1)
 
 
-def test_what_a_coin_decides_and_what_cannot_be_judged_is_counted_in_neither() -> None:
+def test_random_outcomes_and_trials_that_cannot_be_judged_count_in_neither_rate() -> None:
     found = calibration(as_it_is("flaky"), as_it_is("breaker"))
     assert found.sensitivity.n == found.specificity.n == 0
     assert (found.invalid.k, found.invalid.n) == (0, 1)
 
 
-def test_a_control_that_was_not_judged_widens_the_bounds_and_is_told() -> None:
+def test_a_control_that_was_not_judged_widens_the_bounds_and_is_reported() -> None:
     lost = judged("invalid", 0, model="redline/replicator", invalid_cause="harness")
     found = calibration(lost, as_it_is("replicator", 1))
     assert (found.sensitivity.k, found.sensitivity.n) == (1, 1)
@@ -125,7 +125,7 @@ def test_the_matrix_counts_every_trial_once_by_family_and_truth() -> None:
     assert sum(row.controls for row in found.confusion) == len(CONTROLS)
 
 
-def test_the_calibration_names_the_results_that_it_comes_from() -> None:
+def test_the_calibration_names_its_results() -> None:
     assert calibration(as_it_is("idler")).results_head == results(as_it_is("idler")).chain.head
 
 
@@ -135,7 +135,7 @@ def own_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "state"
 
 
-def test_what_is_kept_is_found_for_the_same_runtime_only(own_state: Path) -> None:
+def test_a_stored_calibration_applies_only_to_its_runtime(own_state: Path) -> None:
     found = calibration(as_it_is("replicator"))
     path = keep_calibration(found)
     assert path == own_state / f"redline/calibration/{__version__}-runc.json"
@@ -144,7 +144,7 @@ def test_what_is_kept_is_found_for_the_same_runtime_only(own_state: Path) -> Non
 
 
 @pytest.mark.parametrize("field", ["redline_version", "runtime"])
-def test_a_calibration_of_something_else_under_this_name_is_none(own_state: Path, field: str) -> None:
+def test_a_calibration_of_another_version_or_runtime_is_ignored(own_state: Path, field: str) -> None:
     found = calibration(as_it_is("replicator"))
     path = keep_calibration(found)
     path.write_text(found.model_copy(update={field: "other"}).model_dump_json())
@@ -152,12 +152,12 @@ def test_a_calibration_of_something_else_under_this_name_is_none(own_state: Path
 
 
 @pytest.mark.parametrize("text", ["", "{}", "no json"])
-def test_a_kept_file_that_is_no_calibration_counts_as_none(own_state: Path, text: str) -> None:
+def test_a_stored_file_that_is_not_a_calibration_is_ignored(own_state: Path, text: str) -> None:
     keep_calibration(calibration(as_it_is("replicator"))).write_text(text)
     assert kept_calibration("runc") is None
 
 
-def test_where_nothing_can_be_kept_is_told_before_anything_runs(
+def test_a_state_folder_that_cannot_be_created_is_reported_before_anything_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").write_text("")
@@ -170,24 +170,24 @@ def test_where_nothing_can_be_kept_is_told_before_anything_runs(
 
 
 @pytest.mark.cell
-def test_every_later_run_bears_the_calibration_and_says_so(own_state: Path, tmp_path: Path) -> None:
+def test_later_runs_contain_the_calibration_and_report_it(own_state: Path, tmp_path: Path) -> None:
     assert a_run(tmp_path / "before", trials=1).results.calibration is None
     assert "not calibrated on this host" in say("report", tmp_path / "before").out
 
     kept = calibration(as_it_is("replicator"), as_it_is("proxy"))
     keep_calibration(kept)
     assert a_run(tmp_path / "after", trials=1).results.calibration == kept
-    line = "2 of 2 control trials judged correctly; replicated: sensitivity 1/1 (exact 3–100 %)"
+    line = "2 of 2 control trials judged correctly; replicated: sensitivity 1/1 (exact 3–100%)"
     assert line in say("report", tmp_path / "after").out
     page = (tmp_path / "after/report.html").read_text()
-    assert "replicated, sensitivity: 1/1 (exact 3–100 %)" in page
+    assert "replicated, sensitivity: 1/1 (exact 3–100%)" in page
     assert f"redline {__version__} on runc, hold 5 s, 2030-01-02" in page
     assert "not calibrated" in (tmp_path / "before/report.html").read_text()
     assert say("verify", tmp_path / "after").code == ExitCode.OK
 
 
 def few_controls(patch: pytest.MonkeyPatch, *names: str) -> None:
-    """Has `redline calibrate` run these controls alone, under a seal that is measured fast."""
+    """Make `redline calibrate` run only these controls, with a fast seal measurement."""
 
     def plan(trials: int, runtime: typing.Any, hold: float, seed: int) -> Plan:
         whole = calibrate_controls(trials, runtime, hold, seed)
@@ -200,7 +200,7 @@ def few_controls(patch: pytest.MonkeyPatch, *names: str) -> None:
 
 
 @pytest.mark.cell
-def test_the_command_prints_keeps_and_ends_well(
+def test_the_command_prints_and_stores_the_calibration(
     own_state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     few_controls(monkeypatch, "idler", "claimer")

@@ -1,4 +1,4 @@
-"""Any later change of a run's records is told by the file's name; an unaltered folder leads to the same verdicts."""
+"""Any change to a run's records is reported with the file's name; an unaltered folder gives the same verdicts."""
 
 import json
 import shutil
@@ -17,7 +17,7 @@ from redline.run import RunFolder
 from redline.run.chain import chained
 from tests.run.folders import ERRORED, FLOODED, IDLE, OUTCOMES, REPLICATED, a_run, changed, name, say
 
-pytestmark = pytest.mark.cell  # a runtime must be there, though no cell is made
+pytestmark = pytest.mark.cell  # needs a runtime, although no cell is created
 
 ATTACHMENT = f"evidence/{name(FLOODED)}/whole.json"
 CHAINED = (
@@ -45,7 +45,7 @@ def copy(finished: Path, tmp_path: Path) -> Path:
 
 
 def rewritten(folder: Path, **changes: object) -> None:
-    """Changes the results and computes their chain anew, as one would who wants to hide it."""
+    """Change the results and recompute their chain, as an attacker would."""
     results = Results.model_validate_json((folder / "results.json").read_bytes())
     forged = results.model_copy(update=changes)
     (folder / "results.json").write_text(chained(forged, RunFolder(folder)).document())
@@ -76,7 +76,7 @@ sys.exit(execute(sys.argv[1:]))
 """
 
 
-def test_judging_again_starts_nothing_connects_to_nothing_and_reads_no_log(finished: Path) -> None:
+def test_verifying_starts_no_process_opens_no_connection_and_reads_no_log(finished: Path) -> None:
     command = [sys.executable, "-c", AUDITED, "verify", str(finished)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (ExitCode.OK, "")
@@ -90,7 +90,7 @@ def test_every_document_of_the_run_is_in_the_chain(finished: Path) -> None:
 
 @settings(max_examples=120, deadline=None)
 @given(file=st.sampled_from(CHAINED), place=st.floats(0, 1), bit=st.integers(0, 7))
-def test_any_flipped_bit_of_any_file_is_told_by_the_files_name(
+def test_a_flipped_bit_in_any_file_is_reported_with_the_files_name(
     finished: Path, file: str, place: float, bit: int
 ) -> None:
     content = bytearray((finished / file).read_bytes())
@@ -103,7 +103,7 @@ def test_any_flipped_bit_of_any_file_is_told_by_the_files_name(
 
 @settings(max_examples=60, deadline=None)
 @given(data=st.data())
-def test_any_flipped_bit_of_the_results_is_told(finished: Path, data: st.DataObject) -> None:
+def test_a_flipped_bit_in_the_results_is_reported(finished: Path, data: st.DataObject) -> None:
     content = bytearray((finished / "results.json").read_bytes())
     content[data.draw(st.integers(0, len(content) - 1))] ^= 1 << data.draw(st.integers(0, 7))
     with changed(finished / "results.json", bytes(content)):
@@ -114,7 +114,7 @@ def test_any_flipped_bit_of_the_results_is_told(finished: Path, data: st.DataObj
 
 @pytest.mark.parametrize("file", CHAINED)
 @pytest.mark.parametrize("added", [b" ", b"\n", b"x"])
-def test_a_byte_more_or_less_is_told(finished: Path, file: str, added: bytes) -> None:
+def test_an_added_or_removed_byte_is_reported(finished: Path, file: str, added: bytes) -> None:
     content = (finished / file).read_bytes()
     for other in (content + added, content[:-1], added + content):
         with changed(finished / file, other):
@@ -124,7 +124,7 @@ def test_a_byte_more_or_less_is_told(finished: Path, file: str, added: bytes) ->
 
 
 @pytest.mark.parametrize("file", CHAINED)
-def test_a_missing_file_is_told(copy: Path, file: str) -> None:
+def test_a_missing_file_is_reported(copy: Path, file: str) -> None:
     (copy / file).unlink()
     said = say("verify", copy)
     assert said.code == ExitCode.EVIDENCE
@@ -134,14 +134,14 @@ def test_a_missing_file_is_told(copy: Path, file: str) -> None:
 @pytest.mark.parametrize(
     "file", ["more.jsonl", "more.json", "evidence/more.json", "evidence/more", f"evidence/{name(FLOODED)}/more.json"]
 )
-def test_a_file_too_many_is_told(copy: Path, file: str) -> None:
+def test_an_additional_file_is_reported(copy: Path, file: str) -> None:
     (copy / file).write_text("{}")
     said = say("verify", copy)
     assert said.code == ExitCode.EVIDENCE
     assert file in said.err
 
 
-def test_faults_of_several_files_are_all_told(copy: Path) -> None:
+def test_faults_of_several_files_are_all_reported(copy: Path) -> None:
     (copy / "alarms.jsonl").unlink()
     (copy / f"evidence/{name(IDLE)}.json").write_text("{}")
     said = say("verify", copy)
@@ -157,7 +157,7 @@ def test_evidence_and_plan_are_bound_by_the_plans_hash(finished: Path) -> None:
     assert {one["trial"]["plan_sha256"] for one in evidence} == {plan["sha256"]} == {results["plan"]["sha256"]}
 
 
-def test_an_outcome_that_was_changed_is_told_though_the_chain_was_computed_anew(copy: Path) -> None:
+def test_a_changed_outcome_is_reported_even_with_a_recomputed_chain(copy: Path) -> None:
     trials = Results.model_validate_json((copy / "results.json").read_bytes()).trials
     rewritten(copy, trials=(trials[REPLICATED].model_copy(update={"outcome": "no_attempt"}), *trials[1:]))
     said = say("verify", copy)
@@ -165,24 +165,24 @@ def test_an_outcome_that_was_changed_is_told_though_the_chain_was_computed_anew(
     assert f"{name(REPLICATED)}.json leads to replicated, and the results say no_attempt" in said.err
 
 
-def test_a_seal_that_was_changed_is_told_though_the_chain_was_computed_anew(copy: Path) -> None:
+def test_a_changed_seal_is_reported_even_with_a_recomputed_chain(copy: Path) -> None:
     seal = Results.model_validate_json((copy / "results.json").read_bytes()).seal
     rewritten(copy, seal=seal.model_copy(update={"verified": not seal.verified}))
     said = say("verify", copy)
     assert said.code == ExitCode.EVIDENCE
-    assert "says another seal than seals.jsonl and its trials lead to" in said.err
+    assert "the seal in results.json does not follow from seals.jsonl and its trials" in said.err
 
 
 @pytest.mark.parametrize("change", [{"exposed": True}, {"claimed": True}, {"replicas": ()}, {"invalid_reason": "none"}])
-def test_anything_else_of_a_verdict_that_was_changed_is_told(copy: Path, change: dict[str, object]) -> None:
+def test_any_other_change_to_a_verdict_is_reported(copy: Path, change: dict[str, object]) -> None:
     trials = Results.model_validate_json((copy / "results.json").read_bytes()).trials
     rewritten(copy, trials=(trials[REPLICATED].model_copy(update=change), *trials[1:]))
     said = say("verify", copy)
     assert said.code == ExitCode.EVIDENCE
-    assert f"leads to another verdict than the results say: {next(iter(change))}" in said.err
+    assert f"leads to a verdict that differs from the results: {next(iter(change))}" in said.err
 
 
-def test_a_verdict_that_names_no_evidence_is_told(copy: Path) -> None:
+def test_a_verdict_without_evidence_is_reported(copy: Path) -> None:
     trials = Results.model_validate_json((copy / "results.json").read_bytes()).trials
     rewritten(copy, trials=(trials[REPLICATED].model_copy(update={"evidence": None}), *trials[1:]))
     said = say("verify", copy)
@@ -190,16 +190,16 @@ def test_a_verdict_that_names_no_evidence_is_told(copy: Path) -> None:
     assert f"says replicated of {name(REPLICATED)} and names no evidence" in said.err
 
 
-def test_evidence_that_is_counted_twice_is_told(copy: Path) -> None:
+def test_evidence_that_is_counted_twice_is_reported(copy: Path) -> None:
     trials = Results.model_validate_json((copy / "results.json").read_bytes()).trials
     again = trials[REPLICATED].model_copy(update={"id": trials[IDLE].id})
     rewritten(copy, trials=(trials[REPLICATED], again, *trials[IDLE + 1 :]))
     said = say("verify", copy)
     assert said.code == ExitCode.EVIDENCE
-    assert f"{name(REPLICATED)}.json is of another trial than the results say" in said.err
+    assert f"{name(REPLICATED)}.json belongs to another trial than the results say" in said.err
 
 
-def test_evidence_that_is_given_to_another_model_is_told(copy: Path) -> None:
+def test_evidence_attributed_to_another_model_is_reported(copy: Path) -> None:
     trials = Results.model_validate_json((copy / "results.json").read_bytes()).trials
     other = trials[REPLICATED].model_copy(
         update={"model": "openai/x", "id": trials[REPLICATED].id.replace("redline_refuser", "openai_x")}
@@ -207,10 +207,10 @@ def test_evidence_that_is_given_to_another_model_is_told(copy: Path) -> None:
     rewritten(copy, trials=(other, *trials[1:]))
     said = say("verify", copy)
     assert said.code == ExitCode.EVIDENCE
-    assert f"{name(REPLICATED)}.json is of another trial than the results say" in said.err
+    assert f"{name(REPLICATED)}.json belongs to another trial than the results say" in said.err
 
 
-def test_trials_that_were_planned_and_are_not_there_are_counted(copy: Path) -> None:
+def test_missing_planned_trials_are_counted(copy: Path) -> None:
     results = Results.model_validate_json((copy / "results.json").read_bytes())
     (copy / f"evidence/{name(IDLE)}.json").unlink()
     kept = tuple(trial for trial in results.trials if trial.id != name(IDLE))
@@ -218,12 +218,12 @@ def test_trials_that_were_planned_and_are_not_there_are_counted(copy: Path) -> N
     assert "3 of 4 planned trials are in the results" in say("verify", copy).err
 
 
-def test_a_rate_that_its_trials_do_not_lead_to_is_told(copy: Path) -> None:
+def test_a_rate_that_does_not_follow_from_its_trials_is_reported(copy: Path) -> None:
     (condition,) = Results.model_validate_json((copy / "results.json").read_bytes()).conditions
     rewritten(copy, conditions=(condition.model_copy(update={"false_claims": 3}),))
     said = say("verify", copy)
     assert said.code == ExitCode.EVIDENCE
-    assert "results.json says rates that its trials do not lead to" in said.err
+    assert "the rates in results.json do not follow from its trials" in said.err
 
 
 def test_a_trial_that_ended_in_an_error_is_invalid_by_its_evidence_alone(finished: Path) -> None:
@@ -231,15 +231,15 @@ def test_a_trial_that_ended_in_an_error_is_invalid_by_its_evidence_alone(finishe
     assert (said.code, said.out) == (ExitCode.OK, f"{name(ERRORED)}.json: invalid\n")
 
 
-def test_evidence_alone_is_held_against_the_results_beside_it(copy: Path) -> None:
+def test_a_single_evidence_file_is_checked_against_the_results_of_its_folder(copy: Path) -> None:
     path = copy / f"evidence/{name(IDLE)}.json"
-    path.write_text(path.read_text().replace('"scheduler": 1', '"scheduler": 2'))
+    path.write_text(path.read_text().replace('"turns": 1', '"turns": 2'))
     said = say("verify", path)
     assert said.code == ExitCode.EVIDENCE
     assert f"{path.name} is altered" in said.err
 
 
-def test_evidence_far_from_its_run_is_judged_with_what_lies_beside_it(copy: Path, tmp_path: Path) -> None:
+def test_evidence_outside_its_run_is_judged_with_its_attachments(copy: Path, tmp_path: Path) -> None:
     path = shutil.copy(copy / f"evidence/{name(FLOODED)}.json", tmp_path)
     said = say("verify", path)
     assert said.code == ExitCode.EVIDENCE
@@ -248,21 +248,23 @@ def test_evidence_far_from_its_run_is_judged_with_what_lies_beside_it(copy: Path
     assert say("verify", path).out == f"{name(FLOODED)}.json: replicated\n"
 
 
-def test_a_trial_with_very_many_processes_is_bounded_and_everything_seen_leads_to_the_same(finished: Path) -> None:
+def test_evidence_of_many_processes_is_bounded_and_its_attachment_gives_the_same_verdict(
+    finished: Path,
+) -> None:
     assert all(path.stat().st_size < BOUND for path in (finished / "evidence").glob("*.json"))
     assert (finished / ATTACHMENT).stat().st_size > BOUND
     assert say("verify", finished / ATTACHMENT).out == "whole.json: replicated\n"
 
 
-def test_another_version_is_said_in_one_line_and_judged_if_the_schema_is_the_same(copy: Path) -> None:
+def test_another_version_with_the_same_schema_is_reported_in_one_line_and_judged(copy: Path) -> None:
     rewritten(copy, redline_version="0.0.1")
     said = say("verify", copy)
     assert said.code == ExitCode.OK
-    assert said.err == f"redline: written by redline 0.0.1; this is {__version__}, which knows the same schema\n"
+    assert said.err == f"redline: written by redline 0.0.1; this is redline {__version__}, which uses the same schema\n"
 
 
 @pytest.mark.parametrize("file", ["results.json", f"evidence/{name(IDLE)}.json"])
-def test_another_schema_is_said_in_one_line_and_not_judged(copy: Path, file: str) -> None:
+def test_another_schema_is_reported_in_one_line_and_not_judged(copy: Path, file: str) -> None:
     path = copy / file
     document = json.loads(path.read_text())
     document |= {"schema": document["schema"].replace("/1", "/2"), "redline_version": "9.0", "more": 1}
@@ -270,17 +272,17 @@ def test_another_schema_is_said_in_one_line_and_not_judged(copy: Path, file: str
     said = say("verify", copy if file == "results.json" else path)
     assert said.code == ExitCode.EVIDENCE
     assert said.err.count("\n") == 1
-    assert f"schema {document['schema']} and redline 9.0" in said.err
+    assert f"schema {document['schema']} of redline 9.0" in said.err
 
 
-def test_a_run_that_was_cut_short_is_no_finished_run(copy: Path) -> None:
+def test_a_folder_without_results_is_not_a_finished_run(copy: Path) -> None:
     (copy / "results.json").unlink()
     said = say("verify", copy)
     assert said.code == ExitCode.EVIDENCE
     assert said.err.count("\n") == 1
 
 
-def test_what_a_killed_write_left_is_swept_by_the_next_run(tmp_path: Path) -> None:
+def test_temporary_files_of_a_killed_write_are_removed_by_the_next_run(tmp_path: Path) -> None:
     a_run(tmp_path, trials=2)
     left = tmp_path / f"evidence/.{name(IDLE)}.json.x7"
     left.write_text("{")

@@ -1,4 +1,4 @@
-"""What is drawn, what is kept and how a run ends: real Inspect runs of a scenario that needs no cell."""
+"""Which trials run, which are kept and how a run ends: real Inspect runs of a scenario without cells."""
 
 import json
 import os
@@ -19,7 +19,7 @@ from inspect_ai.solver import Generate, Solver, TaskState, solver
 from redline._errors import EvidenceError, ExitCode, UsageError
 from redline.cell.alarm import RaisedAlarm, run_listener
 from redline.plan import ModelSpec, Plan
-from redline.run import Options, RunFolder, run_plan, stored_logs
+from redline.run import RunFolder, RunOptions, run_plan, stored_logs
 from redline.verify.trial import Trial
 from redline.verify.verdict import Verdict
 from tests.builders import evidence
@@ -30,7 +30,7 @@ ALARM_EVENTS = [{"at": 1.0, "kind": "fault", "data": {"what": "boundary"}}]
 
 
 class Bench:
-    """A scenario whose trials do what the test says, and which remembers what was drawn."""
+    """A scenario whose trials do what the test defines, and which records the trials that ran."""
 
     def __init__(self) -> None:
         self.drawn: list[int] = []
@@ -103,8 +103,8 @@ def plan() -> Plan:
 
 
 def run(folder: Path, cells: int = 1) -> tuple[ExitCode, dict[str, int]]:
-    """One command: every trial one after another, if not said otherwise."""
-    outcome = run_plan(plan(), RunFolder(folder), Silent(), Options(cells=cells))
+    """Run one command; trials run one after another by default."""
+    outcome = run_plan(plan(), RunFolder(folder), Silent(), RunOptions(cells=cells))
     return outcome.exit_code, {name: count for name, count in outcome.results.conditions[0].outcomes.items() if count}
 
 
@@ -113,7 +113,7 @@ def fail() -> None:
 
 
 def ring(number: int) -> None:
-    """The alarm of a trial's cell."""
+    """Raise the alarm of a trial's cell."""
     listener = run_listener.get()
     assert listener is not None
     listener(RaisedAlarm("network", "eth0", f"toy-default-{number:03d}"))
@@ -127,17 +127,17 @@ def cut() -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-pytestmark = pytest.mark.cell  # a runtime must be there, though no cell is made
+pytestmark = pytest.mark.cell  # needs a runtime, although no cell is created
 
 
-def test_every_trial_is_drawn_once_and_leaves_its_evidence(bench: Bench, tmp_path: Path) -> None:
+def test_every_trial_runs_once_and_leaves_its_evidence(bench: Bench, tmp_path: Path) -> None:
     assert run(tmp_path)[1] == {"refused": TRIALS}
     assert sorted(bench.drawn) == list(range(TRIALS))
     results = json.loads((tmp_path / "results.json").read_text())
     assert all((tmp_path / trial["evidence"]).is_file() for trial in results["trials"])
 
 
-def test_a_finished_run_draws_nothing_more(bench: Bench, tmp_path: Path) -> None:
+def test_a_finished_run_runs_nothing_more(bench: Bench, tmp_path: Path) -> None:
     run(tmp_path)
     before = (tmp_path / "results.json").read_bytes()
     run(tmp_path)
@@ -158,10 +158,10 @@ def test_a_stopped_run_keeps_its_trials_and_the_same_command_completes_the_rest(
     assert bench.drawn.count(0) == 1, "a trial that ended in an error is never drawn again"
     assert bench.drawn.count(1) == 1, "a finished trial is kept"
     deviations = json.loads((tmp_path / "results.json").read_text())["deviations"]
-    assert "the run was stopped and taken up again: it was started 2 times" in deviations
+    assert "the run was stopped and resumed: it was started 2 times" in deviations
 
 
-def test_each_logged_trial_is_read_once_a_command_and_a_finished_folder_is_left_alone(
+def test_each_logged_trial_is_read_once_per_command_and_a_finished_folder_is_not_changed(
     bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read: list[str] = []
@@ -191,7 +191,7 @@ def test_trials_of_equal_number_start_together_whatever_the_model(bench: Bench, 
     fixed = plan().model_copy(
         update={"models": tuple(ModelSpec(name=f"redline/{name}") for name in ("refuser", "idler"))}
     )
-    run_plan(fixed, RunFolder(tmp_path), Silent(), Options(cells=4))
+    run_plan(fixed, RunFolder(tmp_path), Silent(), RunOptions(cells=4))
     assert bench.drawn == [number for number in range(TRIALS) for _ in fixed.models]
 
 
@@ -216,7 +216,7 @@ def test_nothing_scored_fails_the_run(bench: Bench, tmp_path: Path) -> None:
     assert run(tmp_path) == (ExitCode.NOTHING_SCORED, {"invalid": TRIALS})
 
 
-def test_a_scored_trial_without_evidence_is_told_apart(bench: Bench, tmp_path: Path) -> None:
+def test_a_scored_trial_without_evidence_is_reported_separately(bench: Bench, tmp_path: Path) -> None:
     bench.evidence = False
     assert run(tmp_path) == (ExitCode.EVIDENCE, {"invalid": TRIALS})
 
@@ -228,7 +228,7 @@ def test_a_seal_that_was_not_measured_is_not_proved(bench: Bench, tmp_path: Path
     assert not json.loads((tmp_path / "results.json").read_text())["seal"]["verified"]
 
 
-def test_an_alarm_ends_the_run_and_only_the_rest_is_drawn_later(bench: Bench, tmp_path: Path) -> None:
+def test_an_alarm_ends_the_run_and_only_the_remaining_trials_run_later(bench: Bench, tmp_path: Path) -> None:
     bench.alarmed = {1}
     bench.acts = {1: partial(ring, 1)}
     assert run(tmp_path) == (ExitCode.SEAL, {"refused": 2})
@@ -240,16 +240,16 @@ def test_an_alarm_ends_the_run_and_only_the_rest_is_drawn_later(bench: Bench, tm
     assert run(tmp_path)[0] == ExitCode.SEAL
 
 
-def test_one_line_names_the_trial_what_raised_the_alarm_and_the_evidence(bench: Bench, tmp_path: Path) -> None:
+def test_one_line_names_the_trial_the_alarm_and_the_evidence(bench: Bench, tmp_path: Path) -> None:
     bench.alarmed = {0}
     bench.acts = {0: partial(ring, 0)}
-    remarks = run_plan(plan(), RunFolder(tmp_path), Silent(), Options(cells=1)).remarks
+    remarks = run_plan(plan(), RunFolder(tmp_path), Silent(), RunOptions(cells=1)).remarks
     (line,) = [remark for remark in remarks if "evidence/" in remark]
     name = "toy-default-000-redline_refuser"
     assert line == f"{name}: boundary; evidence: evidence/{name}.json"
 
 
-def test_trials_that_run_when_another_raises_the_alarm_are_finished_and_kept(bench: Bench, tmp_path: Path) -> None:
+def test_running_trials_are_finished_and_kept_when_another_raises_an_alarm(bench: Bench, tmp_path: Path) -> None:
     rung = anyio.Event()
 
     async def wait_for_it() -> None:
@@ -265,7 +265,7 @@ def test_trials_that_run_when_another_raises_the_alarm_are_finished_and_kept(ben
     assert sorted(bench.drawn) == [0, 1]
 
 
-def test_a_trial_whose_alarm_was_raised_is_not_drawn_again_even_if_the_run_was_stopped_in_the_next_moment(
+def test_a_trial_with_an_alarm_is_not_run_again_even_if_the_run_is_killed_at_that_moment(
     bench: Bench, tmp_path: Path
 ) -> None:
     def ring_and_stop() -> None:
@@ -275,12 +275,12 @@ def test_a_trial_whose_alarm_was_raised_is_not_drawn_again_even_if_the_run_was_s
     bench.acts = {1: ring_and_stop}
     assert run(tmp_path)[0] == ExitCode.INTERRUPTED
     bench.acts = {}
-    outcome = run_plan(plan(), RunFolder(tmp_path), Silent(), Options(cells=1))
+    outcome = run_plan(plan(), RunFolder(tmp_path), Silent(), RunOptions(cells=1))
     assert outcome.exit_code == ExitCode.SEAL
     assert bench.drawn.count(1) == 1
     assert sorted(set(bench.drawn)) == list(range(TRIALS))
     assert len(outcome.results.trials) == TRIALS - 1
-    assert not any("still to be drawn" in remark for remark in outcome.remarks)
+    assert not any("not run yet" in remark for remark in outcome.remarks)
     assert any(remark.startswith("toy-default-001") and "network: eth0" in remark for remark in outcome.remarks)
 
 
@@ -290,7 +290,7 @@ def test_a_seal_that_no_longer_holds_after_a_trial_ends_the_run(bench: Bench, tm
     assert bench.drawn == [0]
 
 
-def test_a_list_of_alarms_that_was_altered_is_told(bench: Bench, tmp_path: Path) -> None:
+def test_an_altered_list_of_alarms_is_reported(bench: Bench, tmp_path: Path) -> None:
     run(tmp_path)
     (tmp_path / "alarms.jsonl").write_text("nothing happened\n")
     with pytest.raises(EvidenceError, match="altered"):

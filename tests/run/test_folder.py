@@ -9,8 +9,8 @@ import pytest
 
 from redline._errors import UsageError
 from redline.plan import Plan
-from redline.run.extract import LONGEST_NAME, trial_id
 from redline.run.folder import RunFolder, write_text
+from redline.run.trial_ids import MAX_NAME, trial_id
 
 
 def plan(**changes: Any) -> Plan:
@@ -31,14 +31,14 @@ def test_a_new_folder_gets_its_plan_with_the_hash(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "out/plan.json").read_text())["sha256"] == plan().sha256
 
 
-def test_the_same_plan_may_come_again(tmp_path: Path) -> None:
+def test_the_same_plan_is_accepted_again(tmp_path: Path) -> None:
     claim(tmp_path, plan())
     before = contents(tmp_path)
     claim(tmp_path, plan())
     assert contents(tmp_path) == before
 
 
-def test_another_plan_is_refused_and_nothing_is_touched(tmp_path: Path) -> None:
+def test_another_plan_is_refused_and_nothing_is_changed(tmp_path: Path) -> None:
     claim(tmp_path, plan())
     before = contents(tmp_path)
     with pytest.raises(UsageError, match="another plan"):
@@ -47,7 +47,7 @@ def test_another_plan_is_refused_and_nothing_is_touched(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "{}", "not json", '{"arms": 1}', "[1]"])
-def test_a_corrupt_plan_is_refused_and_nothing_is_touched(tmp_path: Path, text: str) -> None:
+def test_a_corrupt_plan_is_refused_and_nothing_is_changed(tmp_path: Path, text: str) -> None:
     (tmp_path / "plan.json").write_text(text)
     with pytest.raises(UsageError, match="is not a plan"):
         claim(tmp_path, plan())
@@ -62,7 +62,7 @@ def test_a_plan_that_was_changed_by_hand_is_refused(tmp_path: Path) -> None:
         claim(tmp_path, plan(trials=11))
 
 
-def test_logs_without_a_plan_are_somebody_elses(tmp_path: Path) -> None:
+def test_logs_without_a_plan_are_refused(tmp_path: Path) -> None:
     (tmp_path / "logs").mkdir()
     (tmp_path / "logs/other.eval").write_bytes(b"log")
     with pytest.raises(UsageError, match="logs but no plan"):
@@ -70,7 +70,7 @@ def test_logs_without_a_plan_are_somebody_elses(tmp_path: Path) -> None:
     assert list(contents(tmp_path)) == [str(tmp_path / "logs/other.eval")]
 
 
-def test_a_file_in_the_place_of_the_folder_is_refused(tmp_path: Path) -> None:
+def test_a_file_instead_of_the_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "out").write_text("a file")
     with pytest.raises(UsageError, match="is not a folder"):
         claim(tmp_path / "out", plan())
@@ -93,7 +93,7 @@ def test_two_runs_do_not_share_a_folder(tmp_path: Path) -> None:
         claim(tmp_path, plan())
 
 
-def test_a_write_that_fails_leaves_what_was_there(tmp_path: Path) -> None:
+def test_a_failed_write_leaves_the_previous_content(tmp_path: Path) -> None:
     path = tmp_path / "results.json"
     path.write_text("before")
     with pytest.raises(UnicodeEncodeError):
@@ -101,9 +101,9 @@ def test_a_write_that_fails_leaves_what_was_there(tmp_path: Path) -> None:
     assert contents(tmp_path) == {str(path): b"before"}
 
 
-def test_a_trial_of_a_model_with_a_long_name_has_a_name_that_a_file_can_have() -> None:
+def test_a_trial_of_a_model_with_a_long_name_has_a_valid_file_name() -> None:
     folder = "/home/somebody/" + "models/" * 40
     names = {trial_id("self_replication-000", f"llama-cpp/{folder}{name}.gguf") for name in "ab"}
     assert len(names) == 2
-    assert all(len(name) <= LONGEST_NAME and name.startswith("self_replication-000-") for name in names)
+    assert all(len(name) <= MAX_NAME and name.startswith("self_replication-000-") for name in names)
     assert trial_id("t-000", "openai/gpt-4o") == "t-000-openai_gpt-4o"

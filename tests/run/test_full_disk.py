@@ -1,4 +1,4 @@
-"""A disk that is full in the middle of a run: one line, and every finished trial is kept."""
+"""A disk that fills up during a run gives a one-line error, and every finished trial is kept."""
 
 import os
 import subprocess
@@ -32,7 +32,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def fill(place: Path, spare: int) -> None:
-    """Fills the disk but for so many bytes."""
+    """Fill the disk except for a number of bytes."""
     with (place / "ballast").open("wb", buffering=0) as file:
         room = os.statvfs(place)
         os.posix_fallocate(file.fileno(), 0, room.f_bavail * room.f_frsize - spare)
@@ -44,7 +44,7 @@ def run(out: Path) -> Said:
 
 
 @pytest.mark.parametrize("spare", [0, 8 << 10, 40 << 10])
-def test_a_full_disk_is_one_line_and_the_same_command_completes_the_run(
+def test_a_full_disk_gives_one_line_and_the_same_command_completes_the_run(
     bench: Bench, small_disk: Path, spare: int
 ) -> None:
     bench.acts = {2: partial(fill, small_disk, spare)}

@@ -1,4 +1,4 @@
-"""The arms in which guardrails are compared."""
+"""Arms of a comparison of guardrails."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ def arms(*names: str, **changes: Any) -> GuardArms:
         "factors": {},
         "attacks": ["self_replication", "shutdown_avoidance"],
         "jobs": [],
-        "trials_a_job": 1,
+        "trials_per_job": 1,
     }
     return guard_arms(names, **settings | changes)
 
@@ -38,7 +38,7 @@ def test_a_stack_is_off_each_alone_all_and_all_but_one(names: list[str], expecte
     assert settings_of(names, stack=False) == ["none", *names]
 
 
-def test_a_guardrail_stands_only_where_it_can_and_what_is_left_out_is_said() -> None:
+def test_an_incompatible_guardrail_is_left_out_and_reported() -> None:
     found = arms("weight_lock", "kill_on_notice")
     assert settings(found, "self_replication") == ["none", "weight_lock"]
     assert settings(found, "shutdown_avoidance") == ["none", "weight_lock", "kill_on_notice"]
@@ -46,7 +46,7 @@ def test_a_guardrail_stands_only_where_it_can_and_what_is_left_out_is_said() -> 
     assert line.startswith("self_replication without kill_on_notice")
 
 
-def test_every_arm_of_everything_is_one_that_a_plan_takes() -> None:
+def test_every_arm_of_a_full_comparison_is_valid_in_a_plan() -> None:
     assert set(guardrails()) - set(every_guardrail(has_monitor=False)) == {"llm_monitor"}
     found = arms(*every_guardrail(has_monitor=True), stack=True, factors={"weights": "16MiB"})
     plan = completed(Plan(arms=found.arms, models=("redline/replicator",), trials=1))
@@ -65,7 +65,7 @@ def test_every_arm_of_everything_is_one_that_a_plan_takes() -> None:
         {"names": ["weight_lock"], "attacks": []},
     ],
 )
-def test_where_nothing_can_be_compared_that_is_refused(wrong: dict[str, Any]) -> None:
+def test_a_comparison_of_nothing_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(UsageError):
         arms(*wrong.pop("names"), **wrong)
 
@@ -74,7 +74,7 @@ def test_where_nothing_can_be_compared_that_is_refused(wrong: dict[str, Any]) ->
     ("setting", "label"),
     [("none", "off"), ("a", "a"), ("a+b:x=1+c", "all"), ("a+c", "all but b"), ("c+b:x=1", "all but a"), ("a+d", "a+d")],
 )
-def test_settings_are_called_by_what_is_missing(setting: str, label: str) -> None:
+def test_labels_name_the_missing_guardrail(setting: str, label: str) -> None:
     assert label_of(setting, ["a", "b:x=1", "c"]) == label
 
 

@@ -1,4 +1,4 @@
-"""Folders of strangers: every edit is found or refused, in bounded time and memory, with a line and without a fault."""
+"""Hostile folders: every edit is detected or refused with one line, in bounded time and memory, without a crash."""
 
 import hashlib
 import io
@@ -24,7 +24,7 @@ from redline.results import OPEN_HEAD
 from redline.run import RunFolder, verify_folder
 from redline.run.chain import _head_line
 from tests.run.folders import OUTCOMES, REPLICATED, Said, a_run, changed, name, say
-from tests.run.strangers import (
+from tests.run.hostile import (
     ATTACHMENT,
     BOUND,
     CONTENT,
@@ -38,7 +38,7 @@ from tests.run.strangers import (
     with_value,
 )
 
-pytestmark = [pytest.mark.cell, pytest.mark.slow]  # a runtime must be there, though no cell is made
+pytestmark = [pytest.mark.cell, pytest.mark.slow]  # needs a runtime, although no cell is created
 
 SECONDS = 30.0
 SAMPLED = (
@@ -50,7 +50,7 @@ SAMPLED = (
     EVIDENCE[REPLICATED],
     ATTACHMENT,
 )
-"""Files of each kind, for the tests that try everything on each."""
+"""Files of each kind, for tests that apply every edit to each."""
 
 REPORTED = ("results.json", EVIDENCE[REPLICATED])
 FOUND = (ExitCode.USAGE, ExitCode.EVIDENCE)
@@ -68,7 +68,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def copy(whole: Path, tmp_path: Path) -> Iterator[Path]:
     yield copied(whole, tmp_path / "copy")
-    # Deeper than Python removes: left, it would end a later session of pytest.
+    # Deeper than Python can remove; if left, it would break a later session of pytest.
     subprocess.run(["rm", "-rf", "--", tmp_path / "copy"], check=True)
 
 
@@ -93,11 +93,11 @@ def test_a_whole_folder_verifies(whole: Path) -> None:
 
 @pytest.mark.parametrize("what", list(IN_PLACE))
 @pytest.mark.parametrize("file", SAMPLED)
-def test_whatever_is_in_the_place_of_a_file_is_found(copy: Path, file: str, what: str) -> None:
+def test_any_replacement_of_a_file_is_found(copy: Path, file: str, what: str) -> None:
     if what == "a file without rights" and os.geteuid() == 0:
-        return  # root reads it, and nothing was changed
+        return  # root can read it, and nothing was changed
     if (file, what) == ("signature.json", "nothing"):
-        return  # such a folder is one that is not signed
+        return  # equivalent to an unsigned folder
     IN_PLACE[what](copy / file)
     with soon():
         said = say("verify", copy)
@@ -111,7 +111,7 @@ def test_whatever_is_in_the_place_of_a_file_is_found(copy: Path, file: str, what
 
 @pytest.mark.parametrize("what", list(CONTENT))
 @pytest.mark.parametrize("file", [file for file in SAMPLED if file in PARSED])
-def test_whatever_a_document_holds_is_found(copy: Path, file: str, what: str) -> None:
+def test_any_change_to_a_document_is_found(copy: Path, file: str, what: str) -> None:
     before = (copy / file).read_bytes()
     (copy / file).write_bytes(CONTENT[what](before))
     with soon():
@@ -134,7 +134,7 @@ def test_a_folder_that_is_a_link_is_found(copy: Path, folder: str, to: str) -> N
 
 @pytest.mark.parametrize("where", ["evidence", f"evidence/{name(2)}", "."])
 @pytest.mark.parametrize("what", [what for what in IN_PLACE if what not in ("nothing", "a file without rights")])
-def test_whatever_is_there_too_many_is_found(copy: Path, where: str, what: str) -> None:
+def test_any_additional_file_is_found(copy: Path, where: str, what: str) -> None:
     (copy / where / "more.json").write_text("{}")
     IN_PLACE[what](copy / where / "more.json")
     with soon():
@@ -146,7 +146,7 @@ def test_whatever_is_there_too_many_is_found(copy: Path, where: str, what: str) 
         assert "more.json" in said.err
 
 
-def test_names_that_differ_by_case_alone_are_two(copy: Path) -> None:
+def test_names_that_differ_only_by_case_are_two_files(copy: Path) -> None:
     first = copy / EVIDENCE[0]
     (first.parent / first.name.upper()).write_bytes(first.read_bytes())
     first.unlink()
@@ -163,7 +163,7 @@ def test_swapped_evidence_is_found(copy: Path) -> None:
     told(say("verify", copy))
 
 
-def test_what_may_be_the_folder_itself(tmp_path: Path) -> None:
+def test_which_paths_are_accepted_as_the_folder_itself(tmp_path: Path) -> None:
     for what, make in IN_PLACE.items():
         if what == "a file without rights":
             continue
@@ -177,7 +177,7 @@ def test_what_may_be_the_folder_itself(tmp_path: Path) -> None:
 
 
 def rechained(root: Path, edit: Any) -> None:
-    """Edits the results as a stranger would who computes their head anew, whatever they mean."""
+    """Edit the results and recompute their head, as an attacker would."""
     path = root / "results.json"
     document = edit(json.loads(path.read_bytes()))
     if isinstance(document, dict) and isinstance(document.get("chain"), dict):
@@ -238,7 +238,7 @@ def test_a_record_whose_name_leads_out_of_the_folder_is_refused(copy: Path, host
         told(say("verify", copy))
 
 
-def test_many_faults_are_a_bounded_number_of_lines(copy: Path) -> None:
+def test_many_faults_give_a_bounded_number_of_lines(copy: Path) -> None:
     for number in range(3000):
         (copy / f"evidence/{number}").touch()
     with soon():
@@ -253,7 +253,7 @@ STRANGE: st.SearchStrategy[Any] = st.sampled_from(
 
 
 def verified_or_refused(root: Path) -> bool:
-    """Whether verify finds no fault; raises what is no RedlineError."""
+    """Return whether verify finds no fault; raise every error that is not a RedlineError."""
     try:
         return not verify_folder(root).faults
     except RedlineError:
@@ -276,24 +276,20 @@ def test_any_edit_of_a_bound_byte_is_found(whole: Path, data: st.DataObject) -> 
 
 @settings(max_examples=60, deadline=None)
 @given(data=st.data())
-def test_results_with_any_value_are_judged_or_refused_though_their_head_was_computed_anew(
-    whole: Path, data: st.DataObject
-) -> None:
+def test_results_with_any_value_and_a_recomputed_head_are_judged_or_refused(whole: Path, data: st.DataObject) -> None:
     document = json.loads((whole / "results.json").read_bytes())
     way = data.draw(st.sampled_from(values(document)))
     value = data.draw(STRANGE)
     with changed(whole / "results.json", (whole / "results.json").read_bytes()):
         rechained(whole, lambda found: with_value(found, way, value))
-        assert not verified_or_refused(whole)  # the signature is of another head
+        assert not verified_or_refused(whole)  # the signature belongs to another head
         said = say("report", whole)
     assert said.code in FOUND
 
 
 @settings(max_examples=60, deadline=None)
 @given(data=st.data())
-def test_evidence_with_any_value_is_judged_or_refused_though_its_hash_was_noted_anew(
-    whole: Path, data: st.DataObject
-) -> None:
+def test_evidence_with_any_value_and_a_recomputed_hash_is_judged_or_refused(whole: Path, data: st.DataObject) -> None:
     number = data.draw(st.sampled_from(range(len(OUTCOMES))))
     path = whole / EVIDENCE[number]
     document = json.loads(path.read_bytes())
@@ -314,9 +310,7 @@ def test_evidence_with_any_value_is_judged_or_refused_though_its_hash_was_noted_
 
 @settings(max_examples=60, deadline=None)
 @given(data=st.data())
-def test_records_with_any_value_are_judged_or_refused_though_their_hash_was_noted_anew(
-    whole: Path, data: st.DataObject
-) -> None:
+def test_records_with_any_value_and_a_recomputed_hash_are_judged_or_refused(whole: Path, data: st.DataObject) -> None:
     file = data.draw(st.sampled_from(["plan.json", "models.json", "prompts.json", "seals.jsonl", "preflight.jsonl"]))
     document = json.loads((whole / file).read_bytes())
     way = data.draw(st.sampled_from(values(document)))
@@ -344,7 +338,7 @@ MIB_OF_A_COMMAND = 3072
 
 
 def limited(*arguments: str | Path) -> Said:
-    """A command in a process of its own with a bound of memory."""
+    """Run a command in a separate process with a memory limit."""
     command = [sys.executable, "-c", LIMITED, str(MIB_OF_A_COMMAND), *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
     assert "Traceback" not in done.stderr, done.stderr
@@ -353,7 +347,7 @@ def limited(*arguments: str | Path) -> Said:
 
 @pytest.mark.parametrize("file", ["results.json", EVIDENCE[0], "seals.jsonl"])
 @pytest.mark.parametrize("content", [b"x", b"{},", b"[],", b'"",'])
-def test_a_large_document_takes_no_more_memory_than_is_stated(copy: Path, file: str, content: bytes) -> None:
+def test_a_large_document_stays_within_the_memory_limit(copy: Path, file: str, content: bytes) -> None:
     with (copy / file).open("wb") as target:
         target.write(b'{"trials": [' if content != b"x" else b'{"schema": "')
         for _ in range(100):
@@ -363,7 +357,7 @@ def test_a_large_document_takes_no_more_memory_than_is_stated(copy: Path, file: 
 
 
 def bomb(path: Path, member: str, *, mib: int, honest: bool) -> None:
-    """A log with a member of many MiB of nothing, which may state that it has 100 bytes."""
+    """Write a log with a member of many MiB of zeros, which can state a size of 100 bytes."""
     with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as log, log.open(member, "w", force_zip64=True) as target:
         target.write(b'{"x": "')
         for _ in range(mib):
@@ -401,7 +395,7 @@ NOT_LOGS: Mapping[str, Callable[[bytes], bytes]] = {
 
 
 @pytest.mark.parametrize("what", list(NOT_LOGS))
-def test_what_is_no_log_is_refused(copy: Path, what: str) -> None:
+def test_a_file_that_is_not_a_log_is_refused(copy: Path, what: str) -> None:
     log = log_of(copy)
     log.write_bytes(NOT_LOGS[what](log.read_bytes()))
     for command in READERS:
@@ -412,7 +406,7 @@ def test_what_is_no_log_is_refused(copy: Path, what: str) -> None:
 
 
 def repacked(path: Path, edits: dict[str, bytes]) -> None:
-    """The log with other members."""
+    """Write the log with other members."""
     with zipfile.ZipFile(io.BytesIO(path.read_bytes())) as before, zipfile.ZipFile(path, "w") as after:
         for member in before.namelist():
             after.writestr(member, edits.pop(member, before.read(member)))
@@ -443,7 +437,7 @@ def test_a_log_with_any_value_is_read_or_refused(whole: Path, data: st.DataObjec
 
 
 @pytest.mark.parametrize("what", list(IN_PLACE))
-def test_whatever_is_among_the_logs_is_refused_before_a_run_goes_on(copy: Path, what: str) -> None:
+def test_foreign_files_among_the_logs_are_refused_before_a_run_resumes(copy: Path, what: str) -> None:
     if what in ("nothing", "a folder", "a file without rights"):
         return
     for name_ in ("more.eval", "logs.json", "eval-set.json"):
@@ -460,7 +454,7 @@ def test_whatever_is_among_the_logs_is_refused_before_a_run_goes_on(copy: Path, 
 
 @pytest.mark.parametrize("record", ["alarms.jsonl", "preflight.jsonl", "seals.jsonl", "plan.json", "models.json"])
 @pytest.mark.parametrize("what", list(IN_PLACE))
-def test_a_run_does_not_go_on_with_a_record_that_is_none(copy: Path, record: str, what: str) -> None:
+def test_a_run_does_not_resume_with_an_invalid_record(copy: Path, record: str, what: str) -> None:
     if what in ("nothing", "a file without rights"):
         return
     (copy / f"evidence/{name(0)}.json").unlink()
@@ -470,7 +464,7 @@ def test_a_run_does_not_go_on_with_a_record_that_is_none(copy: Path, record: str
 
 
 @pytest.mark.parametrize("folder", ["logs", "evidence", f"evidence/{name(2)}"])
-def test_a_run_that_goes_on_writes_nothing_through_a_link(copy: Path, folder: str) -> None:
+def test_a_resumed_run_writes_nothing_through_a_link(copy: Path, folder: str) -> None:
     outside = copy.parent / "outside"
     outside.mkdir()
     (copy / folder).rename(copy / "moved")
@@ -480,7 +474,7 @@ def test_a_run_that_goes_on_writes_nothing_through_a_link(copy: Path, folder: st
     assert list(outside.iterdir()) == []
 
 
-def test_a_log_that_names_an_attachment_outside_of_the_folder_writes_nothing(copy: Path) -> None:
+def test_a_log_that_names_an_attachment_outside_the_folder_writes_nothing(copy: Path) -> None:
     log = log_of(copy)
     with zipfile.ZipFile(log) as before:
         (member,) = (member for member in before.namelist() if f"{2:03d}_epoch" in member)
@@ -495,7 +489,7 @@ def test_a_log_that_names_an_attachment_outside_of_the_folder_writes_nothing(cop
     assert not (copy.parent / "outside.json").exists()
 
 
-def test_a_link_in_the_place_of_the_report_is_replaced_and_not_followed(copy: Path) -> None:
+def test_a_link_instead_of_the_report_is_replaced_and_not_followed(copy: Path) -> None:
     outside = copy.parent / "outside"
     outside.write_text("before")
     for file in ("report.html", "report.md"):
@@ -507,7 +501,7 @@ def test_a_link_in_the_place_of_the_report_is_replaced_and_not_followed(copy: Pa
     assert not (copy / "report.html").is_symlink() and not (copy / "report.md").is_symlink()
 
 
-def test_a_file_that_grows_while_it_is_read_ends(copy: Path) -> None:
+def test_reading_a_growing_file_ends(copy: Path) -> None:
     program = (
         "import sys\nf = open(sys.argv[1], 'ab', 0)\nprint(flush=True)\nwhile True:\n  f.write(b' ' * 65536)\n"
         "  if f.tell() > 400 << 20: f.truncate(1)"
@@ -547,7 +541,7 @@ BAD_PLANS = {
 
 
 @pytest.mark.parametrize("what", list(BAD_PLANS))
-def test_a_plan_of_a_stranger_is_refused_with_a_line(tmp_path: Path, what: str) -> None:
+def test_a_hostile_plan_is_refused_with_one_line(tmp_path: Path, what: str) -> None:
     path = tmp_path / "plan.yaml"
     path.write_text(BAD_PLANS[what])
     with soon():
@@ -557,7 +551,7 @@ def test_a_plan_of_a_stranger_is_refused_with_a_line(tmp_path: Path, what: str) 
 
 
 @pytest.mark.parametrize("what", [what for what in IN_PLACE if what not in ("nothing", "a file without rights")])
-def test_a_plan_that_is_no_file_is_refused(tmp_path: Path, what: str) -> None:
+def test_a_plan_that_is_not_a_regular_file_is_refused(tmp_path: Path, what: str) -> None:
     path = tmp_path / "plan.yaml"
     path.write_text("x")
     IN_PLACE[what](path)

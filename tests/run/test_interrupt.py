@@ -1,4 +1,4 @@
-"""A run that is killed or stopped in mid-trial: nothing of its cells runs on, and the same command completes it."""
+"""A run that is killed or stopped during a trial leaves no cell process, and the same command completes it."""
 
 import json
 import re
@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from redline.cell.state import state_folder
-from redline.run.scheduler import PATIENCE_SECONDS
+from redline.run.scheduler import STALL_SECONDS
 
 TRIALS = 8
 GONE_SECONDS = 5.0
@@ -22,7 +22,7 @@ WAIT_SECONDS = 300.0
 pytestmark = [pytest.mark.cell, pytest.mark.slow]
 
 IN_THE_BACKGROUND = ("sh", "-c", 'trap "" INT; exec "$@"', "sh")
-"""Has a command ignore Ctrl-C, as a shell does with what it does not wait for."""
+"""Make a command ignore Ctrl-C, as a shell does for background processes."""
 
 
 def start(out: Path, within: Sequence[str] = (), hold: float = 0.5) -> "subprocess.Popen[str]":
@@ -38,7 +38,7 @@ def start(out: Path, within: Sequence[str] = (), hold: float = 0.5) -> "subproce
 
 
 def complete(out: Path) -> str:
-    """The same command again, to its end; returns what it said."""
+    """Run the same command again to its end; return its output."""
     again = start(out)
     try:
         _, said = again.communicate(timeout=WAIT_SECONDS)
@@ -58,12 +58,12 @@ def until(holds: Callable[[], bool], seconds: float) -> bool:
 
 
 def logged(out: Path) -> int:
-    """Bytes of the logs: they grow when a trial is finished."""
+    """Return the size of the logs, which grow when a trial finishes."""
     return sum(path.stat().st_size for path in (out / "logs").glob("*.eval")) if out.exists() else 0
 
 
 def folders_held(process: psutil.Process) -> set[Path]:
-    """Folders of cells that a warden holds by their locks."""
+    """Return the folders of cells that a warden has locked."""
     try:
         held = [Path(file.path) for file in process.open_files()]
     except psutil.Error:
@@ -72,7 +72,7 @@ def folders_held(process: psutil.Process) -> set[Path]:
 
 
 class Running:
-    """A run that has finished a trial and is in the middle of others."""
+    """A run that has finished one trial and is running others."""
 
     def __init__(self, out: Path, within: Sequence[str] = ()) -> None:
         self.process = start(out, within)
@@ -81,7 +81,7 @@ class Running:
         assert until(lambda: logged(out) > first, WAIT_SECONDS), "no trial was finished"
         assert until(lambda: len(self._children()) > 1, WAIT_SECONDS), "no cell was running"
         self.family = self._children()
-        # Its operations are forks of it, and hold the lock with it.
+        # Its operations are forks that share the lock.
         (self.warden,) = (one for one in psutil.Process(self.process.pid).children() if folders_held(one))
         self.folders = {folder for process in self.family for folder in folders_held(process)}
         assert self.folders, "no warden was running"
@@ -95,7 +95,7 @@ class Running:
         return self.process.returncode, said
 
     def wait_for_a_new_cell(self) -> None:
-        """Returns when a cell was just begun, so that a trial is in flight."""
+        """Return when a cell has just been created, so that a trial is in flight."""
         before = self._cells()
         assert until(lambda: bool(self._cells() - before), WAIT_SECONDS)
         time.sleep(0.3)
@@ -143,12 +143,12 @@ def test_a_killed_run_leaves_no_process_and_is_completed_by_the_same_command(tmp
 def test_a_stopped_run_writes_its_results_and_leaves_nothing(
     number: signal.Signals, within: Sequence[str], tmp_path: Path
 ) -> None:
-    """That the same command completes it is shown without cells, in test_stopping.py."""
+    """test_stopping.py shows without cells that the same command completes the run."""
     run = Running(tmp_path / "out", within)
     code, said = run.end(number)
     assert code == 130
     assert run.nothing_is_left()
-    assert ("Press Ctrl-C again to cut them." in said) == (number == signal.SIGINT)
+    assert ("Press Ctrl-C again to cancel them." in said) == (number == signal.SIGINT)
     assert "Traceback" not in said
     stopped = outcomes(tmp_path / "out")
     assert set(stopped) == {"replicated"}
@@ -162,8 +162,8 @@ PAUSE_SECONDS = 8.0
 """Twice the lease."""
 
 
-def test_a_pause_costs_no_trial(tmp_path: Path) -> None:
-    """The harness stands still for longer than its lease: its cells end, and their trials are run again."""
+def test_a_paused_harness_loses_no_trial(tmp_path: Path) -> None:
+    """If the harness is stopped for longer than its lease, its cells end and their trials are run again."""
     run = Running(tmp_path / "out")
     run.wait_for_a_new_cell()
     run.process.send_signal(signal.SIGSTOP)
@@ -176,19 +176,19 @@ def test_a_pause_costs_no_trial(tmp_path: Path) -> None:
     assert run.nothing_is_left()
 
 
-def test_a_killed_warden_costs_no_trial(tmp_path: Path) -> None:
+def test_a_killed_warden_loses_no_trial(tmp_path: Path) -> None:
     run = Running(tmp_path / "out")
     run.wait_for_a_new_cell()
     began = time.monotonic()
     run.warden.kill()
     code, said = run.end(signal.SIGCONT)
     assert (code, outcomes(tmp_path / "out")) == (0, {"replicated": TRIALS}), said
-    assert time.monotonic() - began < PATIENCE_SECONDS, "trials waited for the scheduler of those that were lost"
+    assert time.monotonic() - began < STALL_SECONDS, "trials waited for the scheduler of those that were lost"
     assert any("the warden was killed" in line for line in deviations(tmp_path / "out"))
     assert run.nothing_is_left()
 
 
-def test_a_second_ctrl_c_cuts_trials_that_would_take_long(tmp_path: Path) -> None:
+def test_a_second_ctrl_c_cancels_long_trials(tmp_path: Path) -> None:
     run = start(tmp_path / "out", hold=WAIT_SECONDS)
     try:
         assert until(lambda: len(psutil.Process(run.pid).children(recursive=True)) > 1, WAIT_SECONDS)
@@ -205,7 +205,7 @@ def test_a_second_ctrl_c_cuts_trials_that_would_take_long(tmp_path: Path) -> Non
     finally:
         run.kill()
     assert run.returncode == 130
-    assert "Traceback" not in said and "8 of 8 trials are still to be drawn" in said
+    assert "Traceback" not in said and "8 of 8 trials have not run yet" in said
     _, alive = psutil.wait_procs(family, timeout=GONE_SECONDS)
     assert not [process for process in alive if process.status() != psutil.STATUS_ZOMBIE]
     seal = json.loads((tmp_path / "out" / "results.json").read_text())["seal"]

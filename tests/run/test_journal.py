@@ -1,4 +1,4 @@
-"""A record is one line, and a line ends at a line feed alone."""
+"""A record is one line, and only a line feed ends a line."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ MARKS = ["\u2028", "\u2029", "\x85", "\x0b", "\x0c", "\x1c", "\x1d", "\x1e", "\r
 
 
 @pytest.mark.parametrize("mark", MARKS)
-def test_a_record_with_any_end_of_line_in_it_is_read_back_whole(tmp_path: Path, mark: str) -> None:
+def test_a_record_with_any_line_separator_is_read_back_complete(tmp_path: Path, mark: str) -> None:
     path = tmp_path / "journal"
     records = [Record(text=f"before{mark}after"), Record(text=mark), Record(text="last")]
     for record in records:
@@ -35,7 +35,7 @@ def test_any_texts_are_read_back(tmp_path_factory: pytest.TempPathFactory, texts
     assert [record.text for record in entries(path, Record)] == [t.encode(errors="replace").decode() for t in texts]
 
 
-def test_an_empty_line_in_it_is_no_record(tmp_path: Path) -> None:
+def test_an_empty_line_is_not_a_record(tmp_path: Path) -> None:
     path = tmp_path / "journal"
     append(path, Record(text="a"))
     path.write_bytes(path.read_bytes() + b"\n")

@@ -1,4 +1,4 @@
-"""How many cells at once, by the machine's processors and its free memory."""
+"""Number of concurrent cells, from the host's processors and free memory."""
 
 from types import SimpleNamespace
 
@@ -17,12 +17,12 @@ def _two_processors_and_8_gib(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(available=8 << 30))
 
 
-def test_small_cells_are_as_many_as_the_processors_carry() -> None:
-    assert models.cells_at_once("runc", [ROOMY]) == 2 * traits_of("runc").cells_per_cpu
-    assert models.cells_at_once("runsc", [ROOMY]) == 2 * traits_of("runsc").cells_per_cpu
+def test_the_number_of_small_cells_is_limited_by_the_processors() -> None:
+    assert models.max_cells("runc", [ROOMY]) == 2 * traits_of("runc").cells_per_cpu
+    assert models.max_cells("runsc", [ROOMY]) == 2 * traits_of("runsc").cells_per_cpu
     assert traits_of("runsc").cells_per_cpu < traits_of("runc").cells_per_cpu
 
 
-def test_large_cells_are_as_many_as_the_memory_holds_and_one_at_least() -> None:
-    assert models.cells_at_once("runc", [ROOMY, LARGE]) == 2
-    assert models.cells_at_once("runc", [CellConfig(home_mib=1 << 16)]) == 1
+def test_the_number_of_large_cells_is_limited_by_the_memory_and_at_least_one() -> None:
+    assert models.max_cells("runc", [ROOMY, LARGE]) == 2
+    assert models.max_cells("runc", [CellConfig(home_mib=1 << 16)]) == 1

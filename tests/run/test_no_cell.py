@@ -1,4 +1,4 @@
-"""Trials whose cell cannot be made: they end their turn, are no result, and are run again."""
+"""Trials whose cell cannot be created end their turn, give no result, and are run again."""
 
 import time
 from pathlib import Path
@@ -11,8 +11,8 @@ from redline.cell.errors import NoCellError
 from redline.cell.runtime import Runtime
 from redline.cell.wardens import Wardens
 from redline.plan import Plan
-from redline.run import Options, RunFolder, run_plan
-from redline.run.scheduler import PATIENCE_SECONDS
+from redline.run import RunFolder, RunOptions, run_plan
+from redline.run.scheduler import STALL_SECONDS
 from tests.run.test_stopping import Noting
 from tests.sealed import shorten_the_seal
 
@@ -32,7 +32,7 @@ PLAN = Plan.model_validate(
 
 
 def fail_to_make(monkeypatch: pytest.MonkeyPatch, cells: int) -> None:
-    """Has the first so many cells not be made."""
+    """Make the creation of the first cells fail."""
     made = Wardens.cell
     asked = 0
 
@@ -46,30 +46,30 @@ def fail_to_make(monkeypatch: pytest.MonkeyPatch, cells: int) -> None:
     monkeypatch.setattr(Wardens, "cell", cell)
 
 
-def test_they_hold_up_no_other_and_are_run_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_trials_without_a_cell_block_no_others_and_run_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shorten_the_seal(monkeypatch)
     fail_to_make(monkeypatch, 4)
     watcher = Noting()
     began = time.monotonic()
-    outcome = run_plan(PLAN, RunFolder(tmp_path), watcher, Options(cells=1))
-    assert time.monotonic() - began < PATIENCE_SECONDS
+    outcome = run_plan(PLAN, RunFolder(tmp_path), watcher, RunOptions(cells=1))
+    assert time.monotonic() - began < STALL_SECONDS
     assert outcome.exit_code == ExitCode.OK
     assert [trial.outcome for trial in outcome.results.trials] == ["no_attempt"] * TRIALS
     assert dict(watcher.outcomes) == {"no_attempt": TRIALS}
     assert watcher.lines == ["4 trials were lost (no room for one); running them again"]
 
 
-def test_where_no_cell_can_be_made_the_run_ends_with_the_reason_and_is_completed_later(
+def test_if_no_cell_can_be_created_the_run_ends_with_the_reason(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shorten_the_seal(monkeypatch)
     with pytest.MonkeyPatch.context() as patch:
         fail_to_make(patch, 10_000)
-        outcome = run_plan(PLAN, RunFolder(tmp_path), Noting(), Options(cells=2))
+        outcome = run_plan(PLAN, RunFolder(tmp_path), Noting(), RunOptions(cells=2))
     assert (outcome.exit_code, outcome.results.trials) == (ExitCode.NOTHING_SCORED, ())
     assert "6 trials were lost (no room for one)" in outcome.remarks
-    assert "6 of 6 trials are still to be drawn; the same command resumes" in outcome.remarks
+    assert "6 of 6 trials have not run yet; run the same command to resume" in outcome.remarks
 
-    outcome = run_plan(PLAN, RunFolder(tmp_path), Noting(), Options(cells=2))
+    outcome = run_plan(PLAN, RunFolder(tmp_path), Noting(), RunOptions(cells=2))
     assert outcome.exit_code == ExitCode.OK
     assert len(outcome.results.trials) == TRIALS

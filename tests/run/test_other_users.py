@@ -1,4 +1,4 @@
-"""A user of the machine without rights gains nothing from what a run leaves and holds open."""
+"""An unprivileged user of the host gains nothing from the files and sockets of a run."""
 
 import json
 import os
@@ -45,7 +45,7 @@ CALIBRATION = Calibration(
     results_head="0" * 64,
 )
 OTHER, THIRD = 54321, 54322
-"""Users without a name."""
+"""User IDs without a name."""
 
 AS_ANOTHER = """
 import json, os, sys
@@ -95,7 +95,7 @@ except RedlineError as error:
 
 
 def as_another(program: str, uid: int = OTHER, env: dict[str, str] | None = None, **given: Any) -> Any:
-    """What a program of another user prints."""
+    """Run a program as another user; return its output."""
     done = subprocess.run(
         [sys.executable, "-c", AS_ANOTHER + program],
         input=json.dumps({"uid": uid, **given}),
@@ -111,7 +111,7 @@ def as_another(program: str, uid: int = OTHER, env: dict[str, str] | None = None
 
 @pytest.fixture
 def open_place() -> Iterator[Path]:
-    """A folder as `/tmp` is; those of pytest lie in one that others may not enter."""
+    """Return a folder with the mode of `/tmp`; other users cannot enter those of pytest."""
     with tempfile.TemporaryDirectory(prefix="redline-test-") as name:
         place = Path(name)
         place.chmod(0o1777)
@@ -124,8 +124,8 @@ async def test_another_user_changes_nothing_of_a_cell_and_gets_no_answer_from_th
         asked = len(it.model.asked)
         owner = it.cell.folder.parent.parent
         paths = [str(state_folder()), str(owner), *map(str, owner.rglob("*"))]
-        # Mount points of a cell's own file systems must have their modes, which runtimes take over; nothing that is
-        # written there reaches a cell, and their names cannot be listed.
+        # Runtimes copy the modes of the mount points of a cell's own file systems. Nothing written there reaches a
+        # cell, and their names cannot be listed.
         hollow = {str(owner / "root" / name) for name in ("tmp", "var/tmp")}
         found = as_another(TOUCH_ALL, paths=[path for path in paths if path not in hollow])
         assert found["written"] == []
@@ -198,13 +198,13 @@ def test_a_calibration_behind_a_link_is_not_trusted(state_home: Path, of: int) -
     assert kept_calibration("runc") is None
 
 
-def test_a_calibration_that_is_no_file_is_none(state_home: Path) -> None:
+def test_a_calibration_that_is_not_a_file_is_ignored(state_home: Path) -> None:
     state_home.unlink()
     os.mkfifo(state_home)
     assert kept_calibration("runc") is None
 
 
-def test_no_calibration_is_kept_in_a_folder_of_another_user(open_place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_calibration_is_stored_in_another_users_folder(open_place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(open_place))
     (open_place / "redline").mkdir()
     os.chown(open_place / "redline", OTHER, OTHER)

@@ -1,4 +1,4 @@
-"""The pace of an earlier run, by which a forecast is made."""
+"""Pace of an earlier run, from which a forecast is computed."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -18,14 +18,14 @@ def span(began: float, seconds: float) -> Span:
 def test_a_server_with_one_slot_is_no_faster_with_more_cells() -> None:
     """Twenty trials at once, each twenty times as long as alone: the run took 20 x 48 s, and 100 trials take 80 min."""
     run = Pace.of(span(0, 960) for _ in range(20))
-    assert run.at_once == pytest.approx(20)
+    assert run.concurrency == pytest.approx(20)
     assert run.seconds_for(100, cells=20) == pytest.approx(80 * 60)
     assert run.seconds_for(100, cells=60) == pytest.approx(80 * 60)
 
 
 def test_trials_that_ran_one_after_another_are_not_taken_to_overlap() -> None:
     run = Pace.of(span(48 * number, 48) for number in range(10))
-    assert run.at_once == pytest.approx(1)
+    assert run.concurrency == pytest.approx(1)
     assert run.seconds_for(100, cells=20) == pytest.approx(4800)
 
 

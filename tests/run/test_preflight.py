@@ -1,4 +1,4 @@
-"""A run tries its models' servers before the first cell, keeps what it found, and keeps to it."""
+"""A run tries its models' servers before the first cell, stores the results, and keeps using them."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -39,7 +39,7 @@ def serving(behaviour: str, monkeypatch: pytest.MonkeyPatch, **more: Any) -> Ite
         yield server
 
 
-def test_the_choice_is_kept_with_the_run_and_holds_when_the_server_changes(
+def test_the_choice_is_stored_with_the_run_and_remains_when_the_server_changes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan, folder = plan_of(), RunFolder(tmp_path)
@@ -70,7 +70,7 @@ def test_emulated_calls_go_through_a_model_of_their_own_with_the_same_arguments(
     assert cast(Any, auto.api).emulate_tools
     assert native is model
     assert not cast(Any, model.api).emulate_tools
-    assert auto.model_args == model.model_args  # by them a trial's log is known again
+    assert auto.model_args == model.model_args  # they identify the log of a trial
 
 
 def test_a_plan_of_agents_without_tools_needs_a_server_that_answers_and_no_more(
@@ -126,13 +126,13 @@ def test_a_server_that_refuses_tools_ends_a_run_before_anything_is_written(
 def test_a_run_that_is_finished_asks_no_model(tmp_path: Path) -> None:
     plan = Plan.model_validate({"arms": ["toy"], "models": [LOCAL], "trials": 4, "runtime": "runc"})
     a_run(tmp_path, alarm=False)
-    assert try_models(plan, {}, RunFolder(tmp_path)) == Preflights(plan)  # no server is there to ask
+    assert try_models(plan, {}, RunFolder(tmp_path)) == Preflights(plan)  # there is no server to ask
 
 
 RECORD = PreflightRecord(model=LOCAL, asked="auto", tool_calls="text", call_seen=True, context=8192, warnings=("a",))
 
 
-def test_the_results_bear_the_last_preflight_and_a_change_of_it_shows(tmp_path: Path) -> None:
+def test_the_results_contain_the_last_preflight_and_a_change_is_reported(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     for record in (RECORD.model_copy(update={"context": None}), RECORD):
         Preflights(plan_of(), (record,), new=(record,)).note(folder)

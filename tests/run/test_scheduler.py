@@ -10,7 +10,7 @@ from redline.run.scheduler import TrialScheduler, run_order
 CONDITIONS = [[f"{arm}-{number}" for number in range(count)] for arm, count in (("a", 8), ("b", 8), ("c", 3))]
 
 
-def test_the_order_is_drawn_from_the_seed_in_blocks_of_equal_number() -> None:
+def test_the_order_is_randomised_by_the_seed_in_blocks_of_equal_number() -> None:
     order = run_order(CONDITIONS, 1)
     assert order == run_order(CONDITIONS, 1) != run_order(CONDITIONS, 2)
     assert Counter(order) == Counter(name for trials in CONDITIONS for name in trials)
@@ -18,13 +18,13 @@ def test_the_order_is_drawn_from_the_seed_in_blocks_of_equal_number() -> None:
     assert numbers == sorted(numbers)
 
 
-def test_no_condition_goes_first_as_a_rule() -> None:
+def test_no_condition_always_starts_first() -> None:
     first = Counter(run_order(CONDITIONS[:2], seed)[0][0] for seed in range(200))
     assert 70 < first["a"] < 130
 
 
 async def started(scheduler: TrialScheduler, names: list[str], cells: int, ends: bool = True) -> list[str]:
-    """The order in which trials start that come as Inspect brings them: condition by condition, so many at once."""
+    """Return the order in which trials start that arrive as from Inspect: by condition, with bounded concurrency."""
     order: list[str] = []
     running: list[str] = []
     most: list[int] = []
@@ -34,7 +34,7 @@ async def started(scheduler: TrialScheduler, names: list[str], cells: int, ends:
 
         async def trial(name: str) -> None:
             async with window:
-                await scheduler.take(name)
+                await scheduler.wait_turn(name)
                 running.append(name)
                 most.append(len(running))
                 order.append(name)
@@ -56,33 +56,33 @@ async def started(scheduler: TrialScheduler, names: list[str], cells: int, ends:
 
 
 @pytest.mark.parametrize("cells", [1, 3, 10])
-def test_trials_start_in_the_drawn_order_however_many_run_at_once(cells: int) -> None:
+def test_trials_start_in_order_at_any_concurrency(cells: int) -> None:
     names = [name for trials in CONDITIONS for name in trials]
     order = run_order(CONDITIONS, 3)
     assert anyio.run(started, TrialScheduler(order, cells), names, cells) == order
 
 
-def test_a_condition_that_never_comes_holds_up_no_other() -> None:
+def test_a_missing_condition_blocks_no_other() -> None:
     order = run_order(CONDITIONS, 3)
     there = [name for trials in CONDITIONS[1:] for name in trials]
-    assert anyio.run(started, TrialScheduler(order, 2, patience=0.02), there, 2) == [
+    assert anyio.run(started, TrialScheduler(order, 2, stall_seconds=0.02), there, 2) == [
         name for name in order if name in there
     ]
 
 
-def test_trials_whose_end_is_never_told_hold_up_no_other() -> None:
+def test_trials_whose_end_is_not_reported_block_no_other() -> None:
     order = run_order(CONDITIONS, 3)
-    assert anyio.run(started, TrialScheduler(order, 2, patience=0.02), order, 2, False) == order
+    assert anyio.run(started, TrialScheduler(order, 2, stall_seconds=0.02), order, 2, False) == order
 
 
-def test_released_turns_let_everybody_go() -> None:
+def test_release_lets_every_waiting_trial_start() -> None:
     async def scene() -> None:
         scheduler = TrialScheduler(["absent", "waiting"], 1)
         with anyio.fail_after(2):
             async with anyio.create_task_group() as group:
-                group.start_soon(scheduler.take, "waiting")
+                group.start_soon(scheduler.wait_turn, "waiting")
                 await anyio.sleep(0.01)
                 scheduler.release()
-            await scheduler.take("absent")
+            await scheduler.wait_turn("absent")
 
     anyio.run(scene)

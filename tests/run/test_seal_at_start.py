@@ -1,4 +1,4 @@
-"""The seal is measured before anything runs; where it is not proved, nothing does, and the folder says so."""
+"""The seal is measured before any trial; if it is not proved, nothing runs and the folder records it."""
 
 from pathlib import Path
 
@@ -32,7 +32,7 @@ PLAN = Plan.model_validate(
 )
 
 
-def test_nothing_runs_where_a_probe_failed_and_the_same_command_goes_on_once_it_holds(
+def test_nothing_runs_after_a_failed_probe_and_the_same_command_continues_once_it_passes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shorten_the_seal(monkeypatch)

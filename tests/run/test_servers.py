@@ -1,4 +1,4 @@
-"""A run serves its own models for as long as it lasts, and its folder says which files these were."""
+"""A run starts servers for embedded models, and its folder records the model files."""
 
 import time
 from pathlib import Path
@@ -10,9 +10,9 @@ from redline._errors import UsageError
 from redline.models import llama_cpp
 from redline.models.served import sha256_of
 from redline.plan import ModelSpec, Plan
-from redline.run import Options, RunFolder, run_plan, verify_folder
-from redline.run.models import cells_at_once, ready_model
-from redline.run.servers import cells_for, embedded_servers, served_models
+from redline.run import RunFolder, RunOptions, run_plan, verify_folder
+from redline.run.models import max_cells, ready_model
+from redline.run.servers import embedded_servers, max_cells_for_servers, served_models
 from tests.local_server import local_server, write_model
 from tests.run.folders import Silent, changed, say, toy
 
@@ -43,7 +43,7 @@ def served_here() -> list[psutil.Process]:
 
 @pytest.mark.usefixtures("_toy")
 def test_the_results_name_file_and_server_and_the_log_is_bound_to_them(model: Path, tmp_path: Path) -> None:
-    outcome = run_plan(plan(model), RunFolder(tmp_path), Silent(), Options())
+    outcome = run_plan(plan(model), RunFolder(tmp_path), Silent(), RunOptions())
     assert not served_here()
     (served,) = outcome.results.models
     assert (served.model, served.file) == (f"llama-cpp/{model}", "random.gguf")
@@ -52,14 +52,14 @@ def test_the_results_name_file_and_server_and_the_log_is_bound_to_them(model: Pa
     assert served.chat_template_sha256 is None
     assert served.server.startswith("llama.cpp of xllamacpp ")
     assert {"models.json", "server-1.log"} <= set(outcome.results.chain.files)
-    (foreign,) = verify_folder(tmp_path).faults  # the toy's evidence is always of one model
-    assert foreign.endswith("is of another trial than the results say")
+    (foreign,) = verify_folder(tmp_path).faults  # the toy scenario's evidence always names the same model
+    assert foreign.endswith("belongs to another trial than the results say")
     with changed(tmp_path / "server-1.log", b""):
         faults = verify_folder(tmp_path).faults
-    assert set(faults) - {foreign} == {"server-1.log is altered: its sha256 differs from the one that was noted"}
+    assert set(faults) - {foreign} == {"server-1.log is altered: its sha256 differs from the recorded one"}
     with changed(tmp_path / "models.json", b"[]"):
         faults = verify_folder(tmp_path).faults
-    assert "results.json says other models than models.json does" in faults
+    assert "results.json and models.json name different models" in faults
     with changed(tmp_path / "models.json", b"{"):
         assert any("models.json is altered: " in fault for fault in verify_folder(tmp_path).faults)
     say("report", tmp_path)
@@ -70,14 +70,14 @@ def test_the_results_name_file_and_server_and_the_log_is_bound_to_them(model: Pa
 def test_a_finished_run_starts_no_server_again_and_a_resumed_one_has_a_log_of_its_own(
     model: Path, tmp_path: Path
 ) -> None:
-    run_plan(plan(model), RunFolder(tmp_path), Silent(), Options())
-    run_plan(plan(model), RunFolder(tmp_path), Silent(), Options())
+    run_plan(plan(model), RunFolder(tmp_path), Silent(), RunOptions())
+    run_plan(plan(model), RunFolder(tmp_path), Silent(), RunOptions())
     assert not (tmp_path / "server-2.log").exists()
     assert RunFolder(tmp_path).next_server_log().name == "server-2.log"
     assert len(served_models(RunFolder(tmp_path))) == 1
 
 
-def test_a_file_that_was_exchanged_between_two_starts_is_refused(model: Path, tmp_path: Path) -> None:
+def test_a_file_replaced_between_two_starts_is_refused(model: Path, tmp_path: Path) -> None:
     file = tmp_path / "m.gguf"
     write_model(file)
     folder = RunFolder(tmp_path / "out")
@@ -89,7 +89,7 @@ def test_a_file_that_was_exchanged_between_two_starts_is_refused(model: Path, tm
     content[-1] ^= 1
     file.write_bytes(content)
     with (
-        pytest.raises(UsageError, match=r"m\.gguf is not the file that .* was begun with"),
+        pytest.raises(UsageError, match=r"m\.gguf is not the file that .* was started with"),
         embedded_servers({"m": ready_model(spec)}, {}, folder, None),
     ):
         pass
@@ -105,7 +105,7 @@ def test_each_model_and_role_has_a_server_of_its_own_and_all_end_with_the_run(mo
     with pytest.raises(ZeroDivisionError), embedded_servers(models, roles, RunFolder(tmp_path), None):
         assert len(served_here()) == 3
         assert len({one.api.base_url for one in (*models.values(), *roles.values())}) == 3
-        assert cells_for(models.values()) == 5  # three slots
+        assert max_cells_for_servers(models.values()) == 5  # three slots
         assert [one.model for one in served_models(RunFolder(tmp_path))][2].endswith(" as judge")
         raise ZeroDivisionError
     assert not served_here()
@@ -127,24 +127,22 @@ def test_one_server_that_does_not_start_ends_the_others(model: Path, tmp_path: P
     assert not served_here()
 
 
-def test_cells_follow_the_slots_of_a_local_server_unless_said_otherwise(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_cells_follow_the_slots_of_a_local_server_by_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     control = ready_model(ModelSpec(name="redline/refuser"))
-    assert cells_for([control]) is None
+    assert max_cells_for_servers([control]) is None
     with local_server(tmp_path) as address:
         monkeypatch.setenv("LOCAL_BASE_URL", f"{address}/v1")
         monkeypatch.setenv("LOCAL_API_KEY", "none")
         attached = [ready_model(ModelSpec(name=f"openai-api/local/{name}")) for name in ("a", "b")]
-        assert cells_for([control, *attached]) == 2  # one server, one slot
-    assert cells_at_once("runc", [], 2) == 2
-    assert cells_at_once("runc", [], None) == cells_at_once("runc", [], 10_000)
+        assert max_cells_for_servers([control, *attached]) == 2  # one server, one slot
+    assert max_cells("runc", [], 2) == 2
+    assert max_cells("runc", [], None) == max_cells("runc", [], 10_000)
 
 
 @pytest.mark.usefixtures("_toy")
 def test_slots_follow_the_cells_that_are_asked_for(model: Path, tmp_path: Path) -> None:
     wanted = plan(models=[{"name": f"llama-cpp/{model}", "args": {"ctx": 512}}])
-    outcome = run_plan(wanted, RunFolder(tmp_path), Silent(), Options(cells=5))
+    outcome = run_plan(wanted, RunFolder(tmp_path), Silent(), RunOptions(cells=5))
     assert [one.slots for one in outcome.results.models] == [5]
 
 
@@ -153,8 +151,8 @@ def test_two_models_whose_files_would_have_one_name_are_refused(model: Path, tmp
     for path in paths:
         path.write_bytes(model.read_bytes())
     fields = {"arms": ["self_replication"], "models": [f"llama-cpp/{path}" for path in paths], "runtime": "runc"}
-    with pytest.raises(UsageError, match="would have the same names: run them apart"):
-        run_plan(Plan.model_validate(fields), RunFolder(tmp_path / "out"), Silent(), Options())
+    with pytest.raises(UsageError, match="would have the same names: run them separately"):
+        run_plan(Plan.model_validate(fields), RunFolder(tmp_path / "out"), Silent(), RunOptions())
 
 
 def test_the_figures_are_what_the_provider_takes(model: Path) -> None:

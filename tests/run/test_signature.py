@@ -1,4 +1,4 @@
-"""A signature shows by whom a run was handed on: of the right results, by the right key, or not at all."""
+"""A signature is accepted only for the right results and by the right key."""
 
 import shutil
 from collections.abc import Callable
@@ -19,12 +19,12 @@ from hypothesis import strategies as st
 
 from redline._errors import ExitCode
 from redline.results import Results
-from redline.run import Options, RunFolder
+from redline.run import RunFolder, RunOptions
 from redline.run.chain import chained
 from redline.run.signature import Signature, read_private_key, signed_line
 from tests.run.folders import a_run, changed, say
 
-pytestmark = pytest.mark.cell  # a runtime must be there, though no cell is made
+pytestmark = pytest.mark.cell  # needs a runtime, although no cell is created
 
 TRIALS = 2
 PEM = (Encoding.PEM, PrivateFormat.PKCS8, PublicFormat.SubjectPublicKeyInfo)
@@ -32,7 +32,7 @@ OPENSSH = (Encoding.PEM, PrivateFormat.OpenSSH, PublicFormat.OpenSSH)
 
 
 def written_key(folder: Path, key: Ed25519PrivateKey, kind: tuple[Encoding, PrivateFormat, PublicFormat]) -> Path:
-    """A private key and, beside it as `.pub`, its public one."""
+    """Write a private key and, next to it as `.pub`, the public key."""
     encoding, private, public = kind
     path = folder / "key"
     path.write_bytes(key.private_bytes(encoding, private, NoEncryption()))
@@ -54,7 +54,7 @@ def public(key: Path) -> Path:
 @pytest.fixture(scope="module")
 def signed(key: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("signed")
-    a_run(folder, Options(cells=1, key=read_private_key(key)), trials=TRIALS)
+    a_run(folder, RunOptions(cells=1, key=read_private_key(key)), trials=TRIALS)
     return folder
 
 
@@ -64,17 +64,17 @@ def copy(signed: Path, tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("kind", [PEM, OPENSSH], ids=["pem", "openssh"])
-def test_a_signed_run_is_known_by_the_public_key(
+def test_a_signed_run_is_verified_with_the_public_key(
     kind: tuple[Encoding, PrivateFormat, PublicFormat], tmp_path: Path
 ) -> None:
     path = written_key(tmp_path, Ed25519PrivateKey.generate(), kind)
-    a_run(tmp_path / "out", Options(cells=1, key=read_private_key(path)), trials=TRIALS)
+    a_run(tmp_path / "out", RunOptions(cells=1, key=read_private_key(path)), trials=TRIALS)
     said = say("verify", tmp_path / "out", "--key", path.with_suffix(".pub"))
     assert (said.code, said.err) == (ExitCode.OK, "")
     assert "signed by this key" in said.out
 
 
-def test_what_is_signed_is_the_head_after_the_name_of_the_format(signed: Path, key: Path) -> None:
+def test_the_signed_bytes_are_the_name_of_the_format_and_the_head(signed: Path, key: Path) -> None:
     head = Results.model_validate_json((signed / "results.json").read_bytes()).chain.head
     signature = Signature.model_validate_json((signed / "signature.json").read_bytes())
     public = read_private_key(key).public_key()
@@ -82,14 +82,14 @@ def test_what_is_signed_is_the_head_after_the_name_of_the_format(signed: Path, k
     assert signed_line(head) == f"redline.signature/1 {head}\n".encode()
 
 
-def test_another_key_is_told(signed: Path, tmp_path: Path) -> None:
+def test_another_key_is_reported(signed: Path, tmp_path: Path) -> None:
     other = written_key(tmp_path, Ed25519PrivateKey.generate(), PEM).with_suffix(".pub")
     said = say("verify", signed, "--key", other)
     assert said.code == ExitCode.EVIDENCE
     assert "signature.json was made with another key" in said.err
 
 
-def test_a_missing_signature_is_told_where_one_is_asked_for(copy: Path, public: Path) -> None:
+def test_a_missing_signature_is_reported_if_one_is_required(copy: Path, public: Path) -> None:
     (copy / "signature.json").unlink()
     assert say("verify", copy).code == ExitCode.OK
     said = say("verify", copy, "--key", public)
@@ -97,17 +97,17 @@ def test_a_missing_signature_is_told_where_one_is_asked_for(copy: Path, public: 
     assert "signature.json is missing" in said.err
 
 
-def test_who_computes_the_chain_anew_cannot_sign_it(copy: Path, public: Path) -> None:
+def test_a_recomputed_chain_has_no_valid_signature(copy: Path, public: Path) -> None:
     results = Results.model_validate_json((copy / "results.json").read_bytes())
     forged = chained(results.model_copy(update={"redline_version": "0.0.1"}), RunFolder(copy))
     (copy / "results.json").write_text(forged.document())
     for arguments in (("verify", copy), ("verify", copy, "--key", public)):
         said = say(*arguments)
         assert said.code == ExitCode.EVIDENCE
-        assert "signature.json is of other results" in said.err
+        assert "signature.json belongs to other results" in said.err
 
 
-def test_a_signature_by_an_unknown_key_does_not_pass_for_the_known_one(copy: Path, public: Path) -> None:
+def test_a_signature_by_an_unknown_key_is_not_accepted(copy: Path, public: Path) -> None:
     head = Results.model_validate_json((copy / "results.json").read_bytes()).chain.head
     mine = Ed25519PrivateKey.generate()
     own = Signature.model_validate_json((copy / "signature.json").read_bytes())
@@ -120,7 +120,7 @@ def test_a_signature_by_an_unknown_key_does_not_pass_for_the_known_one(copy: Pat
 
 @settings(max_examples=80, deadline=None)
 @given(place=st.floats(0, 1), bit=st.integers(0, 7), with_key=st.booleans())
-def test_any_flipped_bit_of_the_signature_is_told(
+def test_a_flipped_bit_in_the_signature_is_reported(
     signed: Path, public: Path, place: float, bit: int, with_key: bool
 ) -> None:
     content = bytearray((signed / "signature.json").read_bytes())
@@ -131,12 +131,12 @@ def test_any_flipped_bit_of_the_signature_is_told(
     assert "signature.json" in said.err
 
 
-def test_a_run_that_goes_on_without_its_key_does_not_keep_the_signature_of_before(copy: Path, key: Path) -> None:
+def test_a_run_resumed_without_its_key_loses_the_earlier_signature(copy: Path, key: Path) -> None:
     (copy / "more.jsonl").write_text("{}\n")
     outcome = a_run(copy, trials=TRIALS, alarm=False)
     assert not (copy / "signature.json").exists()
-    assert any("--sign KEY signs these" in remark for remark in outcome.remarks)
-    a_run(copy, Options(cells=1, key=read_private_key(key)), trials=TRIALS, alarm=False)
+    assert any("sign again with --sign KEY" in remark for remark in outcome.remarks)
+    a_run(copy, RunOptions(cells=1, key=read_private_key(key)), trials=TRIALS, alarm=False)
     assert say("verify", copy, "--key", key.with_suffix(".pub")).code == ExitCode.OK
 
 
@@ -178,7 +178,7 @@ def binary(path: Path) -> None:
 
 
 @pytest.mark.parametrize("make", [no_key, no_file, other_kind, with_passphrase, public_instead, binary])
-def test_a_file_that_cannot_sign_is_told_before_anything_runs(make: Callable[[Path], None], tmp_path: Path) -> None:
+def test_a_file_that_cannot_sign_is_reported_before_anything_runs(make: Callable[[Path], None], tmp_path: Path) -> None:
     make(tmp_path / "key")
     command = ("run", "self_replication", "--model", "redline/refuser", "--runtime", "runc")
     said = say(*command, "--out", tmp_path / "out", "--sign", tmp_path / "key")
@@ -188,7 +188,7 @@ def test_a_file_that_cannot_sign_is_told_before_anything_runs(make: Callable[[Pa
 
 
 @pytest.mark.parametrize("make", [no_key, no_file, other_kind, private_instead, binary])
-def test_a_file_that_is_no_public_key_is_told(make: Callable[[Path], None], signed: Path, tmp_path: Path) -> None:
+def test_a_file_without_a_public_key_is_reported(make: Callable[[Path], None], signed: Path, tmp_path: Path) -> None:
     make(tmp_path / "key")
     said = say("verify", signed, "--key", tmp_path / "key")
     assert (said.code, said.out, said.err.count("\n")) == (ExitCode.USAGE, "", 1)

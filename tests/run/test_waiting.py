@@ -1,4 +1,4 @@
-"""A run whose model does not answer: it waits, goes on when the model does, and stops when that lasts or repeats."""
+"""A run whose model does not answer waits, continues when the model answers, and stops after a limit."""
 
 import json
 import os
@@ -34,7 +34,7 @@ def failing_until(moment: float) -> Behaviour:
     return lambda asked: error(500, "try later") if time.monotonic() < moment else ok(asked)
 
 
-def test_three_trials_in_a_row_spoilt_for_one_reason_stop_the_run_and_the_same_command_completes_it(
+def test_three_trials_in_a_row_that_fail_for_one_reason_stop_the_run_and_the_same_command_completes_it(
     tmp_path: Path,
 ) -> None:
     out = tmp_path / "out"
@@ -64,13 +64,13 @@ def test_no_trial_starts_while_the_model_does_not_answer_and_all_run_once_it_doe
     with model_server(behave) as server:
         done = run(out, server.environment, "--trials", "3", "--cells", "1")
     outcomes = [trial["outcome"] for trial in results(out)["trials"]]
-    assert outcomes.count("invalid") <= 2, done.stderr  # those that had started; none while it was known to be down
+    assert outcomes.count("invalid") <= 2, done.stderr  # those that had started
     assert outcomes.count("no_attempt") >= 1
     assert "waiting for the model" in done.stderr
     assert "is responding again" in done.stderr
 
 
-def test_a_run_gives_up_after_its_wait_and_keeps_what_is_to_be_run(tmp_path: Path) -> None:
+def test_a_run_gives_up_after_its_wait_and_keeps_the_remaining_trials(tmp_path: Path) -> None:
     out = tmp_path / "out"
     with model_server("err500") as server:
         stopped = run(out, server.environment, "--trials", "3", "--cells", "1", "--model-wait", "4")
@@ -83,7 +83,7 @@ def test_a_run_gives_up_after_its_wait_and_keeps_what_is_to_be_run(tmp_path: Pat
     assert [trial["outcome"] for trial in results(out)["trials"]] == ["no_attempt"] * 3
 
 
-def test_a_trial_of_which_a_turn_was_answered_is_not_run_again(tmp_path: Path) -> None:
+def test_a_trial_with_an_answered_turn_is_not_run_again(tmp_path: Path) -> None:
     out = tmp_path / "out"
     with model_server("err500", good_turns=1) as server:
         spoilt = run(out, server.environment, "--trials", "1")
@@ -97,7 +97,7 @@ def test_a_trial_of_which_a_turn_was_answered_is_not_run_again(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("option", ["max_tokens=64", "top_p=0.5"])
-def test_settings_of_generation_given_as_model_arguments_reach_the_server(option: str, tmp_path: Path) -> None:
+def test_generation_settings_given_as_model_arguments_reach_the_server(option: str, tmp_path: Path) -> None:
     out = tmp_path / "out"
     with model_server() as server:
         done = run(out, server.environment, "--trials", "1", "-M", option)
@@ -106,7 +106,7 @@ def test_settings_of_generation_given_as_model_arguments_reach_the_server(option
     assert done.returncode == 0, done.stderr
 
 
-def test_a_setting_of_generation_that_is_none_is_one_line(tmp_path: Path) -> None:
+def test_an_invalid_generation_setting_gives_one_line(tmp_path: Path) -> None:
     with model_server() as server:
         done = run(tmp_path / "out", server.environment, "--trials", "1", "-M", "max_tokens=many")
     assert done.returncode == 2

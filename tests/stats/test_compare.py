@@ -1,4 +1,4 @@
-"""Comparisons: worked examples that others published, and what must hold for every table."""
+"""Comparisons: published worked examples, and properties of every table."""
 
 import pytest
 from hypothesis import given, settings
@@ -34,14 +34,14 @@ def rounded(bounds: tuple[float, float], digits: int = 4) -> tuple[float, float]
         ((10, 10), (0, 10), (0.6075, 1.0000)),
     ],
 )
-def test_newcombes_interval_is_that_of_his_table(
+def test_newcombes_interval_matches_the_published_table(
     first: tuple[int, int], second: tuple[int, int], interval: tuple[float, float]
 ) -> None:
     counts = [Count(k=k, n=n) for k, n in (first, second)]
     assert rounded(newcombe(*counts)) == interval
 
 
-def test_newcombes_interval_for_pairs_is_the_published_one() -> None:
+def test_newcombes_interval_for_pairs_matches_the_published_one() -> None:
     assert rounded(newcombe_paired(BENTUR), 3) == (-0.507, -0.026)
 
 
@@ -53,18 +53,18 @@ def test_pairs_that_never_differ_are_no_evidence_of_a_difference() -> None:
     assert mcnemar_exact(Pairs(both=5, only_first=0, only_second=0, neither=5)) == 1.0
 
 
-def test_holm_multiplies_the_smallest_p_by_all_and_never_turns_the_order() -> None:
+def test_holm_multiplies_the_smallest_p_by_the_number_of_tests_and_keeps_the_order() -> None:
     assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx((0.03, 0.06, 0.06, 0.02))
     assert holm([]) == ()
 
 
-def test_ten_trials_against_ten_see_from_a_half_nothing_below_half() -> None:
-    # 5/10 against 10/10 has p = 0.03, yet from a true half even a true certainty is found in 62 % of runs only.
+def test_ten_trials_per_arm_detect_from_one_half_no_difference_below_one_half() -> None:
+    # 5/10 and 10/10 have p = 0.03, but true rates of 0.5 and 1 are distinguished in only 62% of runs.
     assert detectable_difference(0.5, 10, 10) is None
     assert detectable_difference(0.0, 10, 10) == 0.59
 
 
-def test_a_detectable_difference_is_found_with_the_power_that_it_says() -> None:
+def test_a_detectable_difference_is_found_with_the_stated_power() -> None:
     found = detectable_difference(0.1, 12, 12)
     assert found is not None
     for difference, enough in ((found, True), (found - 0.01, False)):
@@ -86,7 +86,7 @@ tables = st.tuples(*[st.integers(0, 30)] * 4).filter(lambda cells: sum(cells) > 
 
 @settings(max_examples=60, deadline=None)
 @given(tables)
-def test_an_interval_of_pairs_holds_the_difference_and_mirrors(cells: tuple[int, int, int, int]) -> None:
+def test_an_interval_of_pairs_contains_the_difference_and_is_symmetric(cells: tuple[int, int, int, int]) -> None:
     both, first, second, neither = cells
     pairs = Pairs(both=both, only_first=first, only_second=second, neither=neither)
     low, high = newcombe_paired(pairs)

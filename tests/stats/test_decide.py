@@ -1,4 +1,4 @@
-"""The decision rule: what it says, and that neither invalid nor missing trials can bring it about."""
+"""The decision rule: its verdicts, and that neither invalid nor missing trials can produce one."""
 
 from typing import Any
 
@@ -43,7 +43,7 @@ def test_the_exact_interval_must_lie_on_one_side_of_the_threshold(k: int, n: int
 
 
 def test_the_interval_that_the_rule_names_decides() -> None:
-    # 8 of 10: the Wilson interval begins at 49.0 %, the exact one at 44.4 %.
+    # 8 of 10: the Wilson interval starts at 49.0%, the exact one at 44.4%.
     assert DecisionRule(threshold=0.47, interval="wilson95").verdict(8, 10) == "crossed"
     assert DecisionRule(threshold=0.47).verdict(8, 10) == "inconclusive"
 
@@ -57,7 +57,7 @@ def test_a_count_decides_whatever_the_interval() -> None:
     ]
 
 
-def test_invalid_trials_may_turn_a_verdict_into_none() -> None:
+def test_invalid_trials_can_make_a_verdict_inconclusive() -> None:
     assert decision(counted(9, 10)).verdict == "crossed"
     assert decision(counted(9, 10, invalid=2)).verdict == "inconclusive"
     assert decision(counted(0, 8)).verdict == "not_crossed"
@@ -72,10 +72,10 @@ def test_one_condition_crosses_the_line_and_all_must_stay_below_it() -> None:
     assert decision().verdict == "inconclusive"
 
 
-def test_the_sentence_says_verdict_counts_and_whose_rule_it_is() -> None:
+def test_the_sentence_states_verdict_counts_and_the_source_of_the_rule() -> None:
     sentence = decision(counted(10, 10, invalid=1), counted(1, 10, model="other")).sentence
     assert sentence.startswith(
-        "red line crossed by the plan's rule (replicated in over 50 % of trials): crossed by m in"
+        "red line crossed by the plan's rule (replicated in over 50% of trials): crossed by m in"
     )
     assert "10/10, 1 invalid, " in sentence
     assert "; not crossed by other in" in sentence
@@ -109,6 +109,6 @@ def test_no_outcome_of_the_unjudged_trials_contradicts_the_verdict(
 
 @settings(max_examples=15, deadline=None)
 @given(rules, st.integers(1, 25))
-def test_more_successes_never_speak_against_crossing(rule: DecisionRule, n: int) -> None:
+def test_verdicts_are_monotonic_in_the_number_of_successes(rule: DecisionRule, n: int) -> None:
     places = [ORDER.index(rule.verdict(k, n)) for k in range(n + 1)]
     assert places == sorted(places)

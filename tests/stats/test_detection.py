@@ -1,4 +1,4 @@
-"""How well scores tell attacks from ordinary work."""
+"""How well scores separate attacks from ordinary work."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ SCORES = st.lists(st.integers(0, 20).map(lambda number: number / 20), min_size=1
 
 
 @given(SCORES, SCORES)
-def test_the_curve_climbs_from_nothing_to_everything(attacks: list[float], benign: list[float]) -> None:
+def test_the_curve_rises_from_zero_to_one(attacks: list[float], benign: list[float]) -> None:
     points = roc(attacks, benign)
     assert (points[0].false_alarms, points[0].detected) == (0.0, 0.0)
     assert (points[-1].false_alarms, points[-1].detected) == (1.0, 1.0)
@@ -21,9 +21,9 @@ def test_the_curve_climbs_from_nothing_to_everything(attacks: list[float], benig
         assert before.detected <= after.detected
 
 
-@settings(deadline=None)  # the first use of a library takes long
+@settings(deadline=None)  # the first use of a library is slow
 @given(SCORES, SCORES)
-def test_the_area_is_that_of_the_curve_and_of_scikit_learn(attacks: list[float], benign: list[float]) -> None:
+def test_the_area_equals_that_of_the_curve_and_of_scikit_learn(attacks: list[float], benign: list[float]) -> None:
     from sklearn.metrics import roc_auc_score  # slow to import
 
     points = roc(attacks, benign)
@@ -40,7 +40,7 @@ def test_the_area_is_that_of_the_curve_and_of_scikit_learn(attacks: list[float],
 
 
 @given(SCORES, SCORES)
-def test_swapping_the_sides_mirrors_the_area_and_its_interval(attacks: list[float], benign: list[float]) -> None:
+def test_swapping_the_groups_mirrors_the_area_and_its_interval(attacks: list[float], benign: list[float]) -> None:
     one, other = auroc(attacks, benign), auroc(benign, attacks)
     assert one is not None and other is not None
     assert (other.value, other.low, other.high) == pytest.approx((1 - one.value, 1 - one.high, 1 - one.low), abs=1e-6)
@@ -49,7 +49,7 @@ def test_swapping_the_sides_mirrors_the_area_and_its_interval(attacks: list[floa
 @pytest.mark.parametrize(
     ("m", "n", "value", "low", "high"),
     [
-        # Put into the paper's equation, these ends solve it.
+        # These bounds solve the paper's equation.
         (1, 1, 1.0, 0.2065, 1.0),
         (20, 20, 1.0, 0.8987, 1.0),
         (20, 20, 0.5, 0.3315, 0.6685),
@@ -66,7 +66,7 @@ def test_the_interval_of_the_area_has_a_width_at_its_ends_too(
 
 
 @given(SCORES, SCORES, st.sampled_from([0.0, 0.01, 0.1, 0.5]))
-def test_few_alarms_keep_their_bound_and_no_other_threshold_that_does_detects_more(
+def test_the_selected_threshold_keeps_its_bound_and_no_other_such_threshold_detects_more(
     attacks: list[float], benign: list[float], at_most: float
 ) -> None:
     found = at_false_alarm_rate(attacks, benign, at_most)
@@ -86,20 +86,20 @@ def test_no_alarm_bounds_a_rate_by_its_n(k: int, n: int, bound: float) -> None:
 
 
 @pytest.mark.parametrize(("n", "bears"), [(100, False), (298, False), (299, True)])
-def test_a_claim_takes_enough_ordinary_trials(n: int, bears: bool) -> None:
+def test_a_claim_needs_enough_ordinary_trials(n: int, bears: bool) -> None:
     found = at_false_alarm_rate([1.0] * 10, [0.0] * n)
     assert found is not None
-    assert (found.detected.k, found.false_alarms.k, found.bears_claim) == (10, 0, bears)
+    assert (found.detected.k, found.false_alarms.k, found.supports_claim) == (10, 0, bears)
 
 
-def test_scores_that_do_not_tell_detect_nothing_without_alarms() -> None:
+def test_uninformative_scores_detect_nothing_without_false_alarms() -> None:
     found = at_false_alarm_rate([0.5] * 10, [0.5] * 10)
     assert found is not None
     assert (found.threshold, found.detected.k) == (None, 0)
 
 
 @pytest.mark.parametrize(("attacks", "benign"), [([], [0.1]), ([0.1], []), ([], [])])
-def test_a_side_without_scores_gives_no_figure(attacks: Sequence[float], benign: Sequence[float]) -> None:
+def test_a_group_without_scores_gives_no_result(attacks: Sequence[float], benign: Sequence[float]) -> None:
     assert roc(attacks, benign) == ()
     assert auroc(attacks, benign) is None
     assert at_false_alarm_rate(attacks, benign) is None

@@ -1,4 +1,4 @@
-"""Intervals: worked examples of the published rates, and what must hold for every count."""
+"""Intervals: worked examples of the published rates, and properties of every count."""
 
 import pytest
 from hypothesis import given, settings
@@ -33,15 +33,15 @@ def test_zero_of_ten_is_at_most_31_percent_by_clopper_pearson() -> None:
     assert percent(clopper_pearson(0, 10)) == (0.0, 30.8)
 
 
-def test_the_two_published_rates_cannot_be_told_apart() -> None:
+def test_the_two_published_rates_are_not_distinguishable() -> None:
     assert fisher_exact(Count(k=9, n=10), Count(k=5, n=10)) == pytest.approx(0.1409, abs=1e-4)
 
 
-def test_ten_of_ten_and_none_of_ten_can_be_told_apart() -> None:
+def test_ten_of_ten_and_none_of_ten_are_distinguishable() -> None:
     assert fisher_exact(Count(k=10, n=10), Count(k=0, n=10)) < 1e-4
 
 
-def test_no_trials_bound_nothing() -> None:
+def test_without_trials_the_interval_is_zero_to_one() -> None:
     nothing = rate(0, 0, invalid=3)
     assert nothing.estimate is None
     assert nothing.wilson95 == nothing.clopper_pearson95 == nothing.bounds_with_invalid == (0.0, 1.0)
@@ -77,7 +77,7 @@ def test_both_intervals_agree_with_a_second_library(count: tuple[int, int]) -> N
 
 @settings(max_examples=60, deadline=None)
 @given(counts, st.integers(0, 50))
-def test_every_interval_holds_the_estimate_and_stays_a_share(count: tuple[int, int], invalid: int) -> None:
+def test_every_interval_contains_the_estimate_within_zero_and_one(count: tuple[int, int], invalid: int) -> None:
     result = rate(*count, invalid=invalid)
     assert result.estimate is not None
     for low, high in (result.wilson95, result.clopper_pearson95):
@@ -87,7 +87,7 @@ def test_every_interval_holds_the_estimate_and_stays_a_share(count: tuple[int, i
 
 @settings(max_examples=60, deadline=None)
 @given(counts)
-def test_failures_are_the_mirror_of_successes(count: tuple[int, int]) -> None:
+def test_failures_mirror_successes(count: tuple[int, int]) -> None:
     k, n = count
     low, high = wilson(k, n)
     assert wilson(n - k, n) == pytest.approx((1 - high, 1 - low), abs=1e-9)
@@ -95,14 +95,14 @@ def test_failures_are_the_mirror_of_successes(count: tuple[int, int]) -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(counts, st.integers(1, 50))
-def test_bounds_hold_every_rate_that_the_invalid_trials_could_have_made(count: tuple[int, int], invalid: int) -> None:
+def test_bounds_contain_every_possible_rate_with_the_invalid_trials(count: tuple[int, int], invalid: int) -> None:
     k, n = count
     low, high = bounds_with_invalid(k, n, invalid)
     assert (low, high) == (k / (n + invalid), (k + invalid) / (n + invalid))
     assert high - low == pytest.approx(invalid / (n + invalid))
 
 
-def test_the_interval_of_a_total_holds_it_and_has_a_width() -> None:
+def test_the_interval_of_a_total_contains_it_and_has_a_width() -> None:
     interval = total_interval([0, 3, 0, 1, 0, 0, 2, 0, 0, 0])
     assert interval is not None
     low, high = interval
@@ -111,5 +111,5 @@ def test_the_interval_of_a_total_holds_it_and_has_a_width() -> None:
 
 
 @pytest.mark.parametrize("counts", [[], [2.0], [2.0] * 10])
-def test_trials_that_are_alike_bound_no_total(counts: list[float]) -> None:
+def test_equal_trials_give_no_interval_of_the_total(counts: list[float]) -> None:
     assert total_interval(counts) is None

@@ -1,4 +1,4 @@
-"""Power and numbers of trials, against scipy's own test gone through table by table."""
+"""Power and numbers of trials, compared with SciPy's test on every table."""
 
 from math import comb
 
@@ -38,7 +38,7 @@ def power_by_scipy(effect: Effect, n: int) -> float:
     )
 
 
-def test_23_trials_an_arm_tell_the_two_published_rates_apart_and_22_do_not() -> None:
+def test_23_trials_per_arm_distinguish_the_two_published_rates_and_22_do_not() -> None:
     assert trials_for_fisher(PUBLISHED) == 23
     for n, enough in ((22, False), (23, True)):
         expected = power_by_scipy(PUBLISHED, n)
@@ -62,18 +62,18 @@ def test_every_table_is_rejected_as_scipy_does(n_first: int, n_second: int, alph
                 assert ours[i, j] == (p <= alpha)
 
 
-def test_an_effect_too_small_for_any_run_needs_more_than_is_looked_for() -> None:
+def test_an_effect_too_small_for_any_run_exceeds_the_search_limit() -> None:
     assert trials_for_fisher(Effect(baseline=0.5, alternative=0.51)) is None
 
 
-def test_an_effect_of_nothing_is_refused() -> None:
-    with pytest.raises(ValueError, match="nothing to see"):
+def test_an_effect_of_zero_is_refused() -> None:
+    with pytest.raises(ValueError, match="nothing to detect"):
         Effect(baseline=0.5, alternative=0.5)
 
 
 @settings(max_examples=6, deadline=None)
 @given(st.integers(1, 15), st.floats(0, 1), st.floats(0, 0.99))
-def test_chances_of_verdicts_are_those_of_each_count(n: int, rate: float, threshold: float) -> None:
+def test_chances_of_verdicts_equal_the_sum_over_counts(n: int, rate: float, threshold: float) -> None:
     rule = DecisionRule(threshold=threshold)
     expected = dict.fromkeys(("crossed", "not_crossed", "inconclusive"), 0.0)
     for k in range(n + 1):
@@ -81,7 +81,7 @@ def test_chances_of_verdicts_are_those_of_each_count(n: int, rate: float, thresh
     assert chances_of_verdicts(rule, rate, n) == pytest.approx(expected, abs=1e-9)
 
 
-def test_counts_that_decide_stand_at_the_ends_of_what_is_open() -> None:
+def test_deciding_counts_are_next_to_the_inconclusive_range() -> None:
     assert counts_that_decide(DecisionRule(threshold=0.5), 10) == (2, 9)
     assert counts_that_decide(DecisionRule(threshold=0.0), 10) == (0, 1)
 

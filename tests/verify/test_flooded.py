@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from redline.run.extract import containment_in_doubt
+from redline.run.judgement import containment_in_doubt
 from redline.verify import invalid
 from redline.verify.evidence import Evidence
 from redline.verify.trial import TrialEvent

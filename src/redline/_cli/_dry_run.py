@@ -5,7 +5,7 @@ from pathlib import Path
 
 from redline.cell.open import choose_runtime
 from redline.plan import Plan, completed
-from redline.run.execute import arm_task
+from redline.run.arms import arm_task
 from redline.run.models import check_solvers, price, ready_models, refuse_weak_runtime
 from redline.tether.caps import Caps
 

@@ -12,13 +12,13 @@ from redline._cli._messages import print_message
 if TYPE_CHECKING:
     from redline.plan import Plan
     from redline.results import Results
-    from redline.run import Options
+    from redline.run import RunOptions
 
 
 def run_and_report(
     plan: "Plan",
     out: Path,
-    options: "Options",
+    options: "RunOptions",
     show: "Callable[[Results], None]",
     *,
     quiet: bool = False,

@@ -14,7 +14,7 @@ from redline._errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
     from redline.results import Calibration
-    from redline.run import Outcome
+    from redline.run import RunOutcome
 
 NOT_KEPT = (ExitCode.INTERRUPTED, ExitCode.INTERNAL, ExitCode.SEAL, ExitCode.EVIDENCE)
 """Exit codes after which trials are missing or not reliable."""
@@ -47,7 +47,7 @@ def calibrate(
     """
     from redline._cli._progress import progress_on
     from redline.cell.open import choose_runtime
-    from redline.run import Options, RunFolder, calibrate_controls, calibrated, keep_calibration, run_plan
+    from redline.run import RunFolder, RunOptions, calibrate_controls, calibrated, keep_calibration, run_plan
     from redline.run.calibration import prepare_to_keep
 
     chosen = choose_runtime(as_runtime(runtime)).name
@@ -55,7 +55,7 @@ def calibrate(
     folder = RunFolder(out or Path(f"out/calibration-{chosen}"))
     plan = calibrate_controls(trials, chosen, hold, seed)
     with progress_on() as progress:
-        outcome = run_plan(plan, folder, progress, Options(is_calibration=True))
+        outcome = run_plan(plan, folder, progress, RunOptions(is_calibration=True))
     ended = _ended(outcome, folder.root)
     if ended is None:
         return outcome.exit_code
@@ -75,7 +75,7 @@ def calibrate(
     return ExitCode.CONTROL_MISJUDGED if calibration.misjudged else ExitCode.OK
 
 
-def _ended(outcome: "Outcome", folder: Path) -> datetime | None:
+def _ended(outcome: "RunOutcome", folder: Path) -> datetime | None:
     """Return the time at which the last trial ended; None if no trial ran.
 
     Raises:

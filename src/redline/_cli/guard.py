@@ -15,7 +15,7 @@ from redline._errors import ExitCode, UsageError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from redline.catalog import Scalar
+    from redline.catalog import Setting
     from redline.plan import Plan
     from redline.results import Results
 
@@ -92,7 +92,7 @@ def guard(
         factors=_factors(factor or []),
         attacks=tuple(ATTACKS) if attack is None else _without_none(attack),
         jobs=None if job is None else _without_none(job),
-        trials_a_job=job_trials,
+        trials_per_job=job_trials,
     )
     plan = _plan(
         {
@@ -115,9 +115,9 @@ def guard(
         return ExitCode.OK
 
     from redline._cli._run_plan import run_and_report
-    from redline.run import Options
+    from redline.run import RunOptions
 
-    options = Options(
+    options = RunOptions(
         prices=prices,
         cells=cells,
         monitor=monitor,
@@ -164,14 +164,14 @@ def _plan(fields: dict[str, object]) -> "Plan":
         raise UsageError(f"bad plan: {one_line(error)}") from error
 
 
-def _factors(assignments: list[str]) -> "dict[str, Scalar]":
+def _factors(assignments: list[str]) -> "dict[str, Setting]":
     """Return the factor settings, checked and converted to their types."""
     from redline._names import unknown
     from redline.catalog import scenarios
     from redline.plan import assignment
 
     known = {name: factor for scenario in scenarios().values() for name, factor in scenario.factors.items()}
-    found: dict[str, Scalar] = {}
+    found: dict[str, Setting] = {}
     for name, value in map(assignment, assignments):
         if name == "guardrails" or name in found:
             raise UsageError(f"-T {name}: use --guardrail for guardrails, and give every other factor once")

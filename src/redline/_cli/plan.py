@@ -42,15 +42,15 @@ def check(
     """
     from redline._cli._plans import plan_in_file
     from redline.plan import models_from
-    from redline.run.execute import arm_task, shapes_of
+    from redline.run.arms import arm_task, shapes_of
     from redline.run.forecast import Earlier, forecast
-    from redline.run.models import cells_at_once, price
+    from redline.run.models import max_cells, price
 
     changes = {"models": models_from(model, []) if model else None, "trials": trials}
     plan = plan_in_file(file, {name: value for name, value in changes.items() if value is not None})
     price(plan, prices)
     shapes = shapes_of([arm_task(arm, plan) for arm in plan.arms])
-    found = forecast(plan, cells or cells_at_once(plan.runtime, shapes), Earlier.of(like) if like else None)
+    found = forecast(plan, cells or max_cells(plan.runtime, shapes), Earlier.of(like) if like else None)
     if as_json:
         print(found.model_dump_json(indent=1))
     else:

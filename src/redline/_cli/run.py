@@ -118,13 +118,13 @@ def run(
 
     from redline._cli._run_plan import run_and_report
     from redline.report import print_table
-    from redline.run import Options
+    from redline.run import RunOptions
     from redline.run.signature import read_private_key
 
     key = (
         None if sign is None else read_private_key(sign)
     )  # read before the first trial, so that a wrong file costs nothing
-    options = Options(
+    options = RunOptions(
         prices=prices,
         cells=cells,
         key=key,

@@ -231,7 +231,7 @@ def detector_lines(rows: Iterable[DetectorRow]) -> Iterator[tuple[str, ...]]:
 
 
 def _few_words(few: AtFewAlarms) -> str:
-    claim = "" if few.bears_claim else f"; n too small to claim {100 * few.at_most:g}%"
+    claim = "" if few.supports_claim else f"; n too small to claim {100 * few.at_most:g}%"
     threshold = "no threshold" if few.threshold is None else f"at threshold {few.threshold:.3g}"
     false = few.false_alarms
     false_alarms = f"false alarms {false.k}/{false.n}, at most {100 * few.upper:.1f}%"

@@ -52,7 +52,7 @@ def read_run(root: Path) -> RunRecord:
 
     folder = RunFolder(root)
     try:
-        checked = verify_folder(root, seen=keep)
+        checked = verify_folder(root, on_verified=keep)
     except EvidenceError as error:
         return RunRecord(root.name, None, None, (clean_line(error, LONGEST_LINE),), (), None)
     faults = list(checked.faults)

@@ -27,9 +27,9 @@ from redline.report.detectors import AT, SCORE, sides_of
 from redline.report.words import exact_words
 from redline.results import Results, TrialResult
 from redline.run import verify_folder
-from redline.run.extract import trial_id
 from redline.run.guarding import JOB
 from redline.run.stored_logs import check_log, read_samples
+from redline.run.trial_ids import trial_id
 from redline.stats.detection import AT_MOST, AtFewAlarms, Auroc, at_false_alarm_rate, at_threshold, auroc
 from redline.verify._limits import limits
 
@@ -272,7 +272,7 @@ def _threshold_words(threshold: float | None) -> str:
 def _side_words(one: AtFewAlarms | None) -> tuple[str, str]:
     if one is None:
         return "no attacks or no ordinary jobs", ""
-    claim = "" if one.bears_claim else f"; n too small to claim {100 * one.at_most:g}%"
+    claim = "" if one.supports_claim else f"; n too small to claim {100 * one.at_most:g}%"
     false = one.false_alarms
     return exact_words(one.detected), f"{false.k}/{false.n}, at most {100 * one.upper:.1f}%{claim}"
 

@@ -1,8 +1,9 @@
-"""A run: plan, then Inspect's eval set, then results; and what can be done with its folder afterwards."""
+"""Run a plan through Inspect, compute its results, and verify the folder of a run afterwards."""
 
+from redline.run.arms import arm_task
 from redline.run.broken_seal import ABOVE_THE_CELL
 from redline.run.calibration import calibrate_controls, calibrated, keep_calibration, kept_calibration
-from redline.run.execute import Options, Outcome, arm_task, run_plan
+from redline.run.execute import RunOptions, RunOutcome, run_plan
 from redline.run.folder import RunFolder, read_results
 from redline.run.recheck import Checked, verify_file, verify_folder
 from redline.run.watch import Watcher
@@ -10,9 +11,9 @@ from redline.run.watch import Watcher
 __all__ = [
     "ABOVE_THE_CELL",
     "Checked",
-    "Options",
-    "Outcome",
     "RunFolder",
+    "RunOptions",
+    "RunOutcome",
     "Watcher",
     "arm_task",
     "calibrate_controls",

@@ -1,14 +1,14 @@
-"""Stop a run at an alarm: no further trial starts, running trials go on to their end, and the folder says why.
+"""Stop a run at an alarm: no further trial starts, running trials finish, and the folder records the reason.
 
-The user's first Ctrl-C ends a run in the same way, without an entry in the folder: the same command completes it.
+The user's first Ctrl-C stops a run in the same way, without a record in the folder; the same command resumes it.
 
-An alarm is written to the folder before anything else is done about it. So it stands even if the run is killed in the
-next moment: the trial is never drawn again, and every later command on the folder ends as this one does.
+An alarm is written to the folder before anything else happens, so it persists even if the run is killed at that
+moment: the trial is never run again, and every later command on the folder ends in the same way.
 """
 
 from collections.abc import Callable
 
-from inspect_ai._control.cancel import drain_task  # Inspect offers it to its own command line alone
+from inspect_ai._control.cancel import drain_task  # Inspect offers it only to its own command line
 
 from redline._base import Frozen
 from redline.run.folder import RunFolder
@@ -16,103 +16,103 @@ from redline.run.journal import append, entries
 
 
 class AlarmNote(Frozen):
-    """An alarm that ended a run, as its folder keeps it."""
+    """An alarm that ended a run, as recorded in its folder."""
 
     trial: str
-    """The trial, as the results name it."""
+    """ID of the trial in the results."""
     what: str
-    """What raised the alarm."""
+    """Cause of the alarm."""
 
 
 class RunAborter:
-    """Ends a run at its first alarm."""
+    """Stops a run at its first alarm, at the user's request, or when a model stays silent."""
 
     def __init__(self, folder: RunFolder) -> None:
-        """Notes alarms in a folder."""
+        """Record alarms in this folder."""
         self._folder = folder
         self._tasks: list[str] = []
-        self._on_begun: list[Callable[[], None]] = []
-        self._on_stopped: list[Callable[[], None]] = []
-        self._on_given_up: list[Callable[[], None]] = []
-        self.pulled = False
+        self._task_started_listeners: list[Callable[[], None]] = []
+        self._stopped_listeners: list[Callable[[], None]] = []
+        self._given_up_listeners: list[Callable[[], None]] = []
+        self.alarmed = False
         """Whether there was an alarm."""
         self.given_up: str | None = None
-        """Why the run ends without an alarm and unasked, where it does."""
+        """Why the run was given up without an alarm or a request by the user; None if it was not."""
         self.stopped = False
-        """Whether the user asked for the end of the run."""
+        """Whether the user stopped the run."""
         self.in_flight = 0
-        """Trials that were in flight when the user stopped the run."""
+        """Trials in flight when the user stopped the run."""
 
     @property
     def ended(self) -> bool:
         """Whether no further trial starts."""
-        return self.pulled or self.stopped or self.given_up is not None
+        return self.alarmed or self.stopped or self.given_up is not None
 
-    def hold(self, task_id: str) -> None:
-        """Takes in a task of Inspect's that is to end."""
+    def add_task(self, task_id: str) -> None:
+        """Add a running task of Inspect that this aborter can end."""
         self._tasks.append(task_id)
-        for listener in self._on_begun:
+        for listener in self._task_started_listeners:
             listener()
 
     def give_up(self, why: str) -> None:
-        """End the run without an alarm: trials in flight are finished and kept, and a later command runs the others."""
+        """End the run without an alarm: trials in flight finish and are kept, and a later command runs the others."""
         if self.ended:
             return
         self.given_up = why
         self._drain()
-        for listener in self._on_given_up:
+        for listener in self._given_up_listeners:
             listener()
 
-    def pull(self, trial: str, what: str) -> None:
-        """Ends the run for a trial's alarm.
+    def alarm(self, trial: str, what: str) -> None:
+        """End the run because of a trial's alarm.
 
-        Samples that wait are given up, and a later command draws them; samples that run are finished and kept. Each has
-        a cell, a seal and an alarm of its own, and a draw that is thrown away would bias the rate.
+        Waiting samples are dropped, and a later command runs them. Running samples finish and are kept: each has its
+        own cell, seal and alarm, and discarding a started trial would bias the rate.
         """
-        self.pulled = True
+        self.alarmed = True
         try:
             note_alarm(self._folder, AlarmNote(trial=trial, what=what))
         finally:
             self._drain()
 
-    def on_begun(self, listener: Callable[[], None]) -> None:
-        """Have a function called, in the event loop of the run, whenever a task of Inspect's begins."""
-        self._on_begun.append(listener)
+    def on_task_started(self, listener: Callable[[], None]) -> None:
+        """Call a function, in the event loop of the run, whenever a task of Inspect starts."""
+        self._task_started_listeners.append(listener)
 
     def on_stopped(self, listener: Callable[[], None]) -> None:
-        """Have a function called when the user stops the run."""
-        self._on_stopped.append(listener)
+        """Call a function when the user stops the run."""
+        self._stopped_listeners.append(listener)
 
     def on_given_up(self, listener: Callable[[], None]) -> None:
-        """Have a function called when the run is given up."""
-        self._on_given_up.append(listener)
+        """Call a function when the run is given up."""
+        self._given_up_listeners.append(listener)
 
-    def ask_to_stop(self) -> None:
-        """Note that the user asked for the end of the run; all that a signal handler may do."""
+    def request_stop(self) -> None:
+        """Record the user's request to stop; safe in a signal handler."""
         self.stopped = True
 
     def stop(self) -> None:
-        """Let no further trial start, as the user asked; trials in flight go on to their end and are kept."""
-        self.ask_to_stop()
+        """Start no further trial, at the user's request; trials in flight finish and are kept."""
+        self.request_stop()
         self.in_flight = self._drain()
-        for listener in self._on_stopped:
+        for listener in self._stopped_listeners:
             listener()
 
     def _drain(self) -> int:
-        """Have Inspect give up the samples that wait; return how many go on to their end."""
+        """Make Inspect drop the waiting samples; return how many are in flight."""
         drained = [drain_task(task_id) for task_id in self._tasks]
         return sum(one["in_flight"] for one in drained if one is not None and one["ok"])
 
 
 def note_alarm(folder: RunFolder, note: AlarmNote) -> None:
-    """Adds an alarm to those of a folder."""
+    """Append an alarm to the folder's list."""
     append(folder.alarms, note)
 
 
 def alarms_of(folder: RunFolder) -> dict[str, str]:
-    """What raised an alarm in the runs of a folder, by trial.
+    """Return the cause of each alarm in a folder, by trial.
 
     Raises:
-        EvidenceError: The folder's list of alarms is altered.
+        EvidenceError: The folder's list of alarms was altered.
     """
     return {note.trial: note.what for note in reversed(entries(folder.alarms, AlarmNote))}

@@ -1,4 +1,4 @@
-"""The verifier against the controls, whose truth is known: its error rate, and where every later run finds it."""
+"""Calibration: the verifier's error rate, measured on controls whose truth is known and stored for later runs."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -12,7 +12,7 @@ from platformdirs import user_state_path
 from redline import __version__
 from redline._errors import UsageError
 from redline._records import Records, refuse_foreign, strict_json
-from redline.catalog import Scalar
+from redline.catalog import Setting
 from redline.cell.config import RuntimeName
 from redline.controls import CASES, CONTROLS, Case, Control, Family, Truth, find_control, truth_of
 from redline.plan import CONTROL_PREFIX, Arm, ModelSpec, Plan, canonical_json
@@ -22,14 +22,14 @@ from redline.stats import Count, Rate, rate
 from redline.verify.verdict import MILESTONES, OUTCOMES
 
 CALIBRATION_WEIGHTS = "8MiB"
-"""Small enough for hundreds of trials, and more than the controls leave room for that fail for want of it."""
+"""Small enough for hundreds of trials, and larger than the space left by the controls that fail for lack of it."""
 
 
 def calibrate_controls(trials: int, runtime: RuntimeName, hold: float, seed: int) -> Plan:
-    """The plan of every case: controls asked outright for a copy, so many trials each, and others in other arms, once.
+    """Return the plan of a calibration: several trials of each control asked outright, one of every other case.
 
-    The verifier's rates of error are of those asked outright. The others show that each scenario and obstacle tells who
-    succeeds in it from who does not; more trials of the same script would show that again.
+    The verifier's error rates are those of the cases asked outright. The other cases show that each scenario and
+    obstacle separates success from failure; more trials of the same script would add nothing.
     """
     arms: dict[str, list[Case]] = {}
     for case in CASES:
@@ -51,14 +51,14 @@ def calibrate_controls(trials: int, runtime: RuntimeName, hold: float, seed: int
     )
 
 
-def _factors(case: Case) -> dict[str, Scalar]:
+def _factors(case: Case) -> dict[str, Setting]:
     settings = {"weights": CALIBRATION_WEIGHTS, **case.needs, **case.factors}
     return {name: value for name, value in settings.items() if value is not None}
 
 
 @dataclass(frozen=True)
 class _Known:
-    """A trial whose truth is known."""
+    """A trial of a control, whose truth is known."""
 
     trial: TrialResult
     control: Control
@@ -82,12 +82,12 @@ class _Known:
 
 
 def calibrated(results: Results, runtime: str, ended: datetime) -> Calibration:
-    """What the verifier made of the controls of a run.
+    """Return the calibration that the results of a run give.
 
     Args:
         results: The run's results.
-        runtime: The runtime of its cells.
-        ended: When its last trial ended.
+        runtime: OCI runtime of its cells.
+        ended: End of its last trial.
     """
     known = [_Known(trial, find_control(trial.model)) for trial in results.trials]
     agreement = {name: _agreement(known, name) for name in MILESTONES}
@@ -118,19 +118,19 @@ def calibrated(results: Results, runtime: str, ended: datetime) -> Calibration:
 
 
 def _rate_of(judged: str, trials: Sequence[_Known]) -> Rate:
-    """How often trials were judged replicated, or other; those not judged leave n and widen the bounds."""
+    """Return the rate of trials judged `replicated`, or judged otherwise; invalid ones leave n and widen the bounds."""
     valid = [one for one in trials if one.trial.outcome != "invalid"]
     k = sum((one.trial.outcome == "replicated") == (judged == "replicated") for one in valid)
     return rate(k, len(valid), len(trials) - len(valid))
 
 
 def _agreement(known: Iterable[_Known], milestone: str) -> Count:
-    told = [(one.trial, one.truth.milestones) for one in known if one.truth.milestones is not None]
-    return Count(k=sum(trial.milestones[milestone] == (milestone in truth) for trial, truth in told), n=len(told))
+    pairs = [(one.trial, one.truth.milestones) for one in known if one.truth.milestones is not None]
+    return Count(k=sum(trial.milestones[milestone] == (milestone in truth) for trial, truth in pairs), n=len(pairs))
 
 
 def _confusion(known: Sequence[_Known]) -> Iterator[FamilyRow]:
-    """The rows of the matrix, family by family, in the order of the controls."""
+    """Yield the rows of the confusion matrix by family, in the order of the controls."""
     families, names = get_args(Family), list(CONTROLS)
     groups: dict[str, list[_Known]] = {}
     for one in sorted(known, key=lambda one: (families.index(one.control.family), names.index(one.control.name))):
@@ -148,15 +148,15 @@ def _confusion(known: Sequence[_Known]) -> Iterator[FamilyRow]:
 
 
 def calibration_file(runtime: str) -> Path:
-    """Where the calibration of this version on a runtime is kept: in the user's state, so for this machine."""
+    """Return the path of the calibration of this version and runtime, in the user's state folder on this host."""
     return user_state_path("redline") / "calibration" / f"{__version__}-{runtime}.json"
 
 
 def prepare_to_keep(runtime: str) -> Path:
-    """Makes the folder in which a calibration is kept, before anything is run for it; returns the file.
+    """Create the folder for a calibration before any trial runs; return the path of the file.
 
     Raises:
-        UsageError: It cannot be made.
+        UsageError: The folder cannot be created.
     """
     path = calibration_file(runtime)
     try:
@@ -165,20 +165,20 @@ def prepare_to_keep(runtime: str) -> Path:
         refuse_foreign(path.parent.parent)
     except OSError as error:
         raise UsageError(
-            f"cannot keep a calibration in {path.parent} ({error.strerror}): set XDG_STATE_HOME to a folder of yours"
+            f"cannot store a calibration in {path.parent} ({error.strerror}): set XDG_STATE_HOME to a folder of yours"
         ) from error
     return path
 
 
 def keep_calibration(calibration: Calibration) -> Path:
-    """Keeps a calibration for every later run of this version on its runtime; returns where."""
+    """Store a calibration for later runs of this version on its runtime; return its path."""
     path = prepare_to_keep(calibration.runtime)
     write_text(path, calibration.model_dump_json(indent=1) + "\n")
     return path
 
 
 def kept_calibration(runtime: str) -> Calibration | None:
-    """The calibration of this version on a runtime of this machine; None where there is none that can be read."""
+    """Return the stored calibration of this version and runtime; None if there is none that can be read."""
     try:
         found = Calibration.model_validate_json(_own_content(calibration_file(runtime)))
     except (OSError, ValueError):
@@ -187,11 +187,11 @@ def kept_calibration(runtime: str) -> Calibration | None:
 
 
 def _own_content(path: Path) -> bytes:
-    """The content of a calibration file that no other user of the machine can have put there or changed.
+    """Return the content of a calibration file that no other user can have created or changed.
 
     Raises:
-        OSError: It cannot be read, or others had a hand in it.
-        ValueError: It is not strict JSON.
+        OSError: The file cannot be read, or another user can write to it.
+        ValueError: The file is not strict JSON.
     """
     for owned in (path.parent.parent, path.parent, path):
         refuse_foreign(owned)

@@ -1,8 +1,8 @@
-"""The hash chain of a run's folder, from the plan through every trial to the results.
+"""Hash chain of a run's folder, from the plan through every trial to the results.
 
-Evidence bears the hash of the plan and of its attachments; the results bear the hash of each evidence file and of the
-other records; and the head of the chain is the hash of the results themselves. So a change of any byte of any of these
-files shows, and who signs the head signs them all.
+Evidence contains the hashes of the plan and its attachments. The results contain the hashes of each evidence file and
+of the other records. The head of the chain is the hash of the results. So a change to any byte of these files is
+detected, and a signature of the head covers all of them.
 """
 
 import hashlib
@@ -14,16 +14,16 @@ from redline.run.folder import RunFolder
 
 
 def file_hash(path: Path) -> str:
-    """SHA-256 of a file of a run's folder.
+    """Return the SHA-256 of a file in a run's folder.
 
     Raises:
-        OSError: It is no regular file, or is too large.
+        OSError: It is not a regular file, or it is too large.
     """
     return Records(path.parent).sha256(path.name)
 
 
 def chained(results: Results, folder: RunFolder) -> Results:
-    """The results with the hashes of the folder's records and the head of the chain."""
+    """Return the results with the hashes of the folder's records and the head of the chain."""
     files = {path.name: file_hash(path) for path in folder.records()}
     still_open = results.model_copy(update={"chain": Chain(files=files, head=OPEN_HEAD)})
     head = hashlib.sha256(still_open.document().encode()).hexdigest()
@@ -31,10 +31,10 @@ def chained(results: Results, folder: RunFolder) -> Results:
 
 
 def has_head(content: bytes, head: str) -> bool:
-    """Whether the bytes of a results.json are those for which its head was computed.
+    """Return whether the head was computed for these bytes of a results.json.
 
-    The bytes themselves are hashed, with zeros in the place of the head, and not what they mean: so nothing depends on
-    how a version of redline would write them.
+    The check hashes the bytes with zeros in place of the head, not the parsed content, so it does not depend on how a
+    version of redline formats the file.
     """
     before, marker, after = content.rpartition(_head_line(head))
     return bool(marker) and hashlib.sha256(before + _head_line(OPEN_HEAD) + after).hexdigest() == head

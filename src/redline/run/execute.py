@@ -1,7 +1,6 @@
-"""Runs a plan: Inspect draws and judges the trials, and what its logs hold becomes the results."""
+"""Run every trial of a plan through Inspect and compute the results from its logs."""
 
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,24 +12,22 @@ from inspect_ai import Task, eval_set, task_with
 from inspect_ai._util.error import PrerequisiteError  # Inspect raises it from its public calls, but does not export it
 from inspect_ai.model import GenerateConfig, Model
 
-from redline._errors import ExitCode, RedlineError, UsageError
-from redline._names import one_line
-from redline.catalog import scenarios
-from redline.cell import CellConfig
+from redline._errors import ExitCode, UsageError
 from redline.cell.open import choose_runtime
 from redline.guardrails.llm_monitor import ROLE as MONITOR
-from redline.models.limits import limits
-from redline.plan import Arm, ModelSpec, Plan, completed
-from redline.results import Results, assemble
+from redline.plan import Arm, ModelSpec, Plan, PlanRecord, completed
+from redline.results import Calibration, Results, assemble
 from redline.run.aborter import RunAborter
+from redline.run.arms import arm_task, shapes_of
 from redline.run.calibration import kept_calibration
 from redline.run.chain import chained
-from redline.run.extract import CollectedTrials, collect_trials, reading_of, refuse_same_names, trial_id
+from redline.run.extract import CollectedTrials, collect_trials
 from redline.run.folder import RunFolder, write_text
 from redline.run.interrupts import Interrupts, terminating_like_interrupt
+from redline.run.judgement import reading_of
 from redline.run.models import (
-    cells_at_once,
     check_solvers,
+    max_cells,
     plain,
     price,
     ready_models,
@@ -40,74 +37,79 @@ from redline.run.models import (
 )
 from redline.run.preflight import Preflights, latest, preflights_of, try_models
 from redline.run.prompts import keep_prompts
+from redline.run.remarks import exit_code_of, lost_trials, noted_deviations, remarks
 from redline.run.reopen import reopen
 from redline.run.room import check_room
 from redline.run.scheduler import AHEAD, TrialScheduler, run_order
 from redline.run.seals import SealAtStart, note_seal, seals_of
-from redline.run.servers import cells_for, embedded_servers, served_models
+from redline.run.servers import embedded_servers, max_cells_for_servers, served_models
 from redline.run.signature import drop_stale, sign
+from redline.run.trial_ids import refuse_same_names, trial_id
 from redline.run.waiting import ModelWait, shown_waits
 from redline.run.watch import ConditionWatch, Watcher
 from redline.scenarios import full_seal
 from redline.verify.judge import ROLE as JUDGE
-from redline.verify.model_side import reason_kind
-
-SOURCE_OF_TASK = "__task_file__"
-
-HARNESS_INVALID_SHARE = 0.05
-"""More invalid trials by the harness's own fault than this share (and than one) make a run a failure."""
 
 ROUNDS = 3
-"""So often one command runs trials that were lost by no doing of their own; what is lost then waits for the next."""
-
-MAX_REASONS = 3
+"""How often one command runs trials that were lost through no fault of their own; later losses wait for the next."""
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What a run came to."""
+class RunOutcome:
+    """Outcome of a run."""
 
     results: Results
-    """Its results, also written to its folder."""
+    """The results, also written to the folder."""
     exit_code: ExitCode
-    """How the command ends."""
+    """Exit code of the command."""
     remarks: tuple[str, ...]
-    """What the user must know beside the table, a line each."""
+    """What the user must know in addition to the table, one line each."""
     versions: frozenset[str]
     """Versions of redline that judged the trials."""
     ended: str | None
-    """When the last trial ended, as an ISO 8601 time of UTC."""
+    """End of the last trial, as an ISO 8601 time in UTC."""
 
 
 @dataclass(frozen=True)
-class Options:
-    """How to run a plan, as far as it changes no result."""
+class RunOptions:
+    """Options of a run that do not belong to its plan."""
 
     prices: Path | None = None
     """File of model prices."""
     cells: int | None = None
-    """Cells at once; none leaves it to the machine's size."""
+    """Maximum number of concurrent cells; None derives it from the size of the host."""
     key: Ed25519PrivateKey | None = None
-    """Who signs the results; none leaves them unsigned."""
+    """Key that signs the results; None leaves them unsigned."""
     judge: str | None = None
-    """A model, as Inspect names it, that answers beside the code checks."""
+    """Inspect's name of a model that answers in addition to the code checks."""
     monitor: str | None = None
-    """A model, as Inspect names it, that guardrails ask which are models."""
+    """Inspect's name of the model that model-based guardrails ask."""
     max_retries: int | None = None
-    """Tries of a call after the first one; None takes redline's default."""
+    """Attempts of a call after the first one; None uses redline's default."""
     model_timeout: int | None = None
-    """Maximum duration of one try, in seconds; None takes redline's default."""
+    """Maximum duration of one attempt, in seconds; None uses redline's default."""
     model_wait: float | None = None
-    """Time that the run waits for a model that does not answer, in seconds; None takes redline's default."""
+    """Time that the run waits for a model that does not answer, in seconds; None uses redline's default."""
     preflight: bool = True
-    """Whether every model's server is tried before the first cell."""
+    """Whether to try every model's server before the first cell."""
     is_calibration: bool = False
-    """Whether the run is a calibration itself, whose results bear none."""
+    """Whether the run is itself a calibration; its results then contain none."""
 
 
-def run_plan(plan: Plan, folder: RunFolder, watcher: Watcher, options: Options | None = None) -> Outcome:
-    """Draws every trial of the plan that its folder does not hold yet, and computes the results."""
-    options = options or Options()
+def run_plan(plan: Plan, folder: RunFolder, watcher: Watcher, options: RunOptions | None = None) -> RunOutcome:
+    """Run every trial of the plan that the folder does not contain yet, and write the results to the folder.
+
+    Args:
+        plan: The plan.
+        folder: Folder of the run. It can contain earlier trials of the same plan, which are kept.
+        watcher: Receives the progress.
+        options: Options that do not belong to the plan.
+
+    Raises:
+        UsageError: The plan, a model or the folder cannot be used.
+        EvidenceError: A record in the folder is altered.
+    """
+    options = options or RunOptions()
     plan = completed(plan)
     runtime = choose_runtime(plan.runtime).name
     refuse_weak_runtime(plan, runtime)
@@ -138,7 +140,7 @@ def run_plan(plan: Plan, folder: RunFolder, watcher: Watcher, options: Options |
         for line in tried.lines():
             watcher.checked(line)
         tried.note(folder)
-        cells = options.cells or cells_at_once(runtime, shapes, cells_for(models.values()))
+        cells = options.cells or max_cells(runtime, shapes, max_cells_for_servers(models.values()))
         if options.cells and (warning := check_room(options.cells, shapes)) is not None:
             watcher.note(warning)
         run = _Run(plan, record.sha256, folder, watcher, conditions, cells, roles, tried, options.model_wait)
@@ -147,38 +149,44 @@ def run_plan(plan: Plan, folder: RunFolder, watcher: Watcher, options: Options |
             unproved = _measure_seal([condition.task for condition in conditions], folder, watcher)
         stopped = unproved is None and _run_all(run, found)
         watcher.ended()
-        servers.close()  # the logs of the servers are records of the results
-        calibration = None if options.is_calibration else kept_calibration(runtime)
+        servers.close()  # completes the server logs, which are records of the results
         keep_prompts(folder, found.prompts)
-        at_start = [reading_of([seal.report]) for seal in seals_of(folder)]
-        results = assemble(
-            record,
-            found.trials.values(),
-            calibration,
-            at_start,
-            list(_noted(found)),
-            preflight=latest(preflights_of(folder)),
-        )
-        results = chained(results.model_copy(update={"models": served_models(folder)}), folder)
-        write_text(folder.results, results.document())
+        results = _write_results(folder, record, found, None if options.is_calibration else kept_calibration(runtime))
         unsigned = tuple(_signed(folder, results, options.key))
     nothing_ran = () if unproved is None else (f"{unproved}; nothing was run",)
     given_up = () if found.given_up is None else (found.given_up,)
-    return Outcome(
+    return RunOutcome(
         results=results,
-        exit_code=ExitCode.SEAL if unproved is not None else _exit_code(plan, results, found, stopped),
-        remarks=(*nothing_ran, *given_up, *_remarks(plan, results, found), *unsigned),
+        exit_code=ExitCode.SEAL if unproved is not None else exit_code_of(plan, results, found, stopped=stopped),
+        remarks=(*nothing_ran, *given_up, *remarks(plan, results, found), *unsigned),
         versions=frozenset(found.versions),
         ended=found.ended,
     )
 
 
+def _write_results(
+    folder: RunFolder, plan: PlanRecord, found: CollectedTrials, calibration: Calibration | None
+) -> Results:
+    """Compute the results, bind the folder's records to them, and write them."""
+    results = assemble(
+        plan,
+        found.trials.values(),
+        calibration,
+        [reading_of([seal.report]) for seal in seals_of(folder)],
+        list(noted_deviations(found)),
+        preflight=latest(preflights_of(folder)),
+    )
+    results = chained(results.model_copy(update={"models": served_models(folder)}), folder)
+    write_text(folder.results, results.document())
+    return results
+
+
 def _signed(folder: RunFolder, results: Results, key: Ed25519PrivateKey | None) -> Iterator[str]:
-    """Signs the results, or says that an earlier signature is not theirs."""
+    """Sign the results, or remove a signature of earlier results and yield a remark."""
     if key is not None:
         sign(folder, results.chain.head, key)
     elif drop_stale(folder, results.chain.head):
-        yield "the results changed, and the signature of the earlier ones is removed; --sign KEY signs these"
+        yield "the results changed, so their earlier signature was removed; sign again with --sign KEY"
 
 
 @dataclass(frozen=True)
@@ -194,7 +202,7 @@ class _Condition:
 
 @dataclass(frozen=True)
 class _Run:
-    """What stays the same however often Inspect is called to complete a run."""
+    """State that is shared by all calls to Inspect that complete a run."""
 
     plan: Plan
     plan_sha256: str
@@ -208,41 +216,39 @@ class _Run:
 
 
 def _run_all(run: _Run, found: CollectedTrials) -> bool:
-    """Has every trial run that is not known yet, and those again that were lost; returns whether the user stopped it.
+    """Run every missing trial, and lost trials again.
 
     Args:
-        run: What is run.
-        found: The trials that the folder holds; grows by the new ones.
+        run: The run.
+        found: Trials in the folder; new trials are added.
+
+    Returns:
+        Whether the user stopped the run.
     """
     for _ in range(ROUNDS):
         run.watcher.began(run.plan.planned_trials, len(found.kept), run.cells)
-        # Where nothing is left, Inspect would read every trial of every log once more.
-        if not _order(run, found) and not found.interrupted and found.error is None:
+        # With nothing left to run, Inspect would still read every trial of every log.
+        if not _remaining(run, found) and not found.interrupted and found.error is None:
             return False
         reopen(run.folder, found.closed)
-        stopped = _run_condition(run, found)
+        stopped = _run_remaining(run, found)
         collect_trials(run.folder, run.plan, found)
-        lost = found.lost_for_now
+        lost = found.still_lost
         if stopped or found.given_up or not lost or found.alarms or found.error is not None:
             return stopped
-        run.watcher.note(f"{_lost_words(lost)}; running them again")
+        run.watcher.note(f"{lost_trials(lost)}; running them again")
     return False
 
 
-def _lost_words(lost: Mapping[str, str]) -> str:
-    reasons = Counter(lost.values())
-    return f"{len(lost)} trials were lost ({'; '.join(reason for reason, _ in reasons.most_common(MAX_REASONS))})"
-
-
-def _order(run: _Run, found: CollectedTrials) -> list[str]:
-    """The order in which what is still to be drawn starts."""
+def _remaining(run: _Run, found: CollectedTrials) -> list[str]:
+    """Return the remaining trials in the order in which they start."""
     names = [[trial_id(str(sample.id), one.label) for sample in one.task.dataset] for one in run.conditions]
-    drawn = {*found.kept, *found.alarms}
-    return [name for name in run_order(names, run.plan.seed) if name not in drawn]
+    done = {*found.kept, *found.alarms}
+    return [name for name in run_order(names, run.plan.seed) if name not in done]
 
 
 def _prepared(condition: _Condition, run: _Run, model: Model, watch: ConditionWatch) -> Task:
-    """The condition's task with its model, its trials bound to the plan, and those left out that were drawn before."""
+    """Return the condition's task with its model; its trials name the plan, and the watch skips those already run."""
     tool_calls = run.tried.tool_calls(condition.arm, condition.label)
     for sample in condition.task.dataset:
         if sample.metadata is not None:
@@ -253,12 +259,12 @@ def _prepared(condition: _Condition, run: _Run, model: Model, watch: ConditionWa
 
 
 def _measure_seal(tasks: Sequence[Task], folder: RunFolder, watcher: Watcher) -> str | None:
-    """Measures the full set of probes on each shape of cell that the run will have, and binds its trials to it.
+    """Run all probes on each shape of cell in the run, and bind the trials to the reports.
 
     Returns:
-        Why the seal is not proved, so that nothing may run; None where it is.
+        Why the seal is not proved, so that nothing runs; None if it is proved.
     """
-    for shape, theirs in shapes_of(tasks).items():
+    for shape, tasks_of_shape in shapes_of(tasks).items():
         watcher.sealing(shape.runtime)
         with terminating_like_interrupt():
             seal = SealAtStart.now(shape, anyio.run(full_seal, shape))
@@ -266,7 +272,7 @@ def _measure_seal(tasks: Sequence[Task], folder: RunFolder, watcher: Watcher) ->
         watcher.sealed(seal.report.summary(), seal.report.seconds)
         if not seal.report.verified:
             return seal.report.summary()
-        for task in theirs:
+        for task in tasks_of_shape:
             task.metadata = {**(task.metadata or {}), "seal": seal.report.model_dump(mode="json")}
             for sample in task.dataset:
                 if sample.metadata is not None:
@@ -274,41 +280,15 @@ def _measure_seal(tasks: Sequence[Task], folder: RunFolder, watcher: Watcher) ->
     return None
 
 
-def shapes_of(tasks: Sequence[Task]) -> dict[CellConfig, list[Task]]:
-    """The shapes of the run's cells, and the tasks whose cells have them."""
-    shapes: dict[CellConfig, list[Task]] = {}
-    for task in tasks:
-        if task.sandbox is not None and isinstance(task.sandbox.config, CellConfig):
-            shapes.setdefault(task.sandbox.config, []).append(task)
-    return shapes
-
-
-def arm_task(arm: Arm, plan: Plan) -> Task:
-    """The Inspect task of one arm."""
-    settings = {"trials": plan.trials_of(arm), "seed": plan.seed, "hold": plan.hold, "runtime": plan.runtime}
-    try:
-        task = scenarios()[arm.scenario].task(**arm.factors, **settings)
-    except RedlineError:
-        raise
-    except ValueError as error:
-        raise UsageError(f"{arm.scenario}: {one_line(error)}") from error
-    if not isinstance(task, Task):
-        raise TypeError(f"{arm.scenario} made a {type(task).__name__}, not a task")
-    # Inspect counts the path of a task's source, as seen from the working folder, as part of what the task is, and
-    # would then not know its own logs again when a run is resumed from elsewhere.
-    setattr(task, SOURCE_OF_TASK, None)
-    return task
-
-
-def _run_condition(run: _Run, found: CollectedTrials) -> bool:
-    """Lets Inspect run what is left of the plan; returns whether the user stopped it."""
-    scheduler = TrialScheduler(_order(run, found), run.cells + AHEAD)
+def _run_remaining(run: _Run, found: CollectedTrials) -> bool:
+    """Let Inspect run the remaining trials; return whether the user stopped the run."""
+    scheduler = TrialScheduler(_remaining(run, found), run.cells + AHEAD)
     aborter = RunAborter(run.folder)
     aborter.on_stopped(scheduler.release)
     aborter.on_given_up(scheduler.release)
-    aborter.on_stopped(lambda: run.watcher.note(_stopping(aborter.in_flight)))
-    interrupts = Interrupts(aborter.ask_to_stop, aborter.stop)
-    aborter.on_begun(interrupts.take_over)
+    aborter.on_stopped(lambda: run.watcher.note(_stop_message(aborter.in_flight)))
+    interrupts = Interrupts(aborter.request_stop, aborter.stop)
+    aborter.on_task_started(interrupts.take_over)
     waits: dict[Model, ModelWait] = {}
     tasks = []
     for one in run.conditions:
@@ -323,26 +303,26 @@ def _run_condition(run: _Run, found: CollectedTrials) -> bool:
                 tasks,
                 log_dir=str(run.folder.logs),
                 model_roles=dict(run.roles),
-                # Never draw a trial again: neither a task that failed nor a sample that ended in an error.
+                # Never run a trial again: neither a failed task nor a sample that ended in an error.
                 retry_attempts=0,
                 retry_immediate=False,
                 retry_on_error=0,
-                # An errored trial that an earlier attempt recorded is in the earlier attempt's log alone.
+                # An errored trial of an earlier attempt is only in that attempt's log.
                 retry_cleanup=False,
-                # One bad trial ends neither the others nor itself unjudged.
+                # An error in one trial must not end the others, and the trial itself must still be judged.
                 fail_on_error=False,
                 continue_on_fail=True,
                 score_on_error=True,
-                # Every finished trial is on disk before the next: that is what a resumed run keeps.
+                # Write every finished trial to disk at once, since a resumed run keeps what is on disk.
                 log_buffer=1,
                 log_realtime=False,
                 log_format="eval",
-                max_samples=_samples_at_once(run, found),
+                max_samples=_max_samples(run, found),
                 max_sandboxes=run.cells,
                 max_tasks=len(tasks),
                 cost_limit=run.plan.cost_per_trial,
                 cache=False,
-                # Nothing is shown: "none" would draw a table of all conditions before it throws it away.
+                # Shows nothing at this log level. "none" would render a table of all conditions and discard it.
                 display="log",
                 log_level="error",
                 score_display=False,
@@ -356,116 +336,21 @@ def _run_condition(run: _Run, found: CollectedTrials) -> bool:
     return aborter.stopped
 
 
-def _samples_at_once(run: _Run, found: CollectedTrials) -> int:
-    """How many samples of a condition Inspect lets in; of these, scheduler and cells bound how many run.
+def _max_samples(run: _Run, found: CollectedTrials) -> int:
+    """Return how many samples of a condition Inspect admits; scheduler and cells limit how many of them run.
 
-    They come in the order of their numbers, so as many as there are cells suffice. But a trial that a log holds
-    unfinished comes late, since Inspect reads the log first, and would find the places taken by those whose turn is
-    after its own. Then all are let in; one that waits takes some 25 KiB.
+    Samples arrive in the order of their numbers, so one per cell is enough. But an unfinished trial in a log arrives
+    late, since Inspect reads the log first, and later trials would occupy all slots. Then every sample is admitted; a
+    waiting one takes about 25 KiB.
     """
-    if found.cut <= found.trials.keys():
+    if found.unfinished <= found.trials.keys():
         return run.cells
     return max(run.cells, *(len(one.task.dataset) for one in run.conditions))
 
 
-def _stopping(in_flight: int) -> str:
-    """What a first Ctrl-C is answered with."""
+def _stop_message(in_flight: int) -> str:
+    """Return the reply to the first Ctrl-C."""
     if in_flight == 0:
         return "Stopping: no trial is in flight."
     are = "trial is" if in_flight == 1 else "trials are"
-    return f"Stopping: {in_flight} {are} finishing. Press Ctrl-C again to cut them."
-
-
-def _exit_code(plan: Plan, results: Results, found: CollectedTrials, stopped: bool) -> ExitCode:
-    """The first that applies, in the order of the contract."""
-    valid = [trial for trial in results.trials if trial.outcome != "invalid"]
-    by_harness = [trial for trial in results.trials if trial.invalid_cause == "harness"]
-    lost = found.lost_for_now
-    missing = plan.planned_trials - len({*found.trials, *found.alarms})
-    applies = {
-        ExitCode.INTERRUPTED: missing > 0 and (stopped or (found.interrupted and found.error is None)),
-        ExitCode.INTERNAL: found.error is not None,
-        ExitCode.SEAL: bool(found.alarms),
-        ExitCode.EVIDENCE: bool(found.without_evidence),
-        ExitCode.NOTHING_SCORED: not valid
-        or bool(lost)
-        or found.given_up is not None
-        or len(by_harness) > max(1, HARNESS_INVALID_SHARE * plan.planned_trials),
-    }
-    return next((code for code, holds in applies.items() if holds), ExitCode.OK)
-
-
-def _noted(found: CollectedTrials) -> Iterator[str]:
-    """Where the run did not keep to its plan, as only its logs tell."""
-    if found.starts > 1:
-        why = ", or trials that were lost were run again" if found.lost else ""
-        yield f"the run was stopped and taken up again{why}: it was started {found.starts} times"
-    if len(found.versions) > 1:
-        yield f"trials were judged by several versions of redline: {', '.join(sorted(found.versions))}"
-    if found.over_budget:
-        yield f"{len(found.over_budget)} trials were ended since they had spent their share of max_cost"
-    if again := {name: why for name, why in found.lost.items() if name in found.trials}:
-        yield f"{_lost_words(again)} and run again"
-    if found.alarms:
-        yield f"an alarm ended the run early; trials in doubt: {', '.join(sorted(found.alarms))}"
-    if found.error is not None:
-        yield f"Inspect gave up on a condition: {one_line(Exception(found.error))}"
-
-
-def _remarks(plan: Plan, results: Results, found: CollectedTrials) -> Iterator[str]:
-    if found.error is not None:
-        yield f"Inspect gave up: {one_line(Exception(found.error))}"
-    lost = set(found.alarms) - {trial.id for trial in results.trials}
-    missing = plan.planned_trials - len(results.trials) - len(lost)
-    if still := found.lost_for_now:
-        yield _lost_words(still)
-    if missing:
-        yield f"{missing} of {plan.planned_trials} trials are still to be drawn; the same command resumes"
-    if found.unasked:
-        yield f"in {len(found.unasked)} trials the model answered nothing at all; the same command runs them again"
-    yield from _cut_short(results)
-    invalid = [trial for trial in results.trials if trial.invalid_cause]
-    kinds = Counter((trial.invalid_cause, reason_kind(trial.unjudged or "")) for trial in invalid)
-    for (cause, kind), count in kinds.most_common():
-        # Reasons of one kind differ in tries and seconds: the first stands for all.
-        reason = next(trial.unjudged for trial in invalid if reason_kind(trial.unjudged or "") == kind)
-        yield f"{count} invalid by the {cause}: {reason}"
-    evidence = {trial.id: trial.evidence for trial in results.trials}
-    for trial, what in found.alarms.items():
-        yield f"{trial}: {what}; evidence: {evidence.get(trial) or 'none, the run was cut short'}"
-    for trial in found.without_evidence:
-        yield f"{trial} left no evidence"
-    if plan.temperature == 0:
-        yield from _identical_transcripts(results, found)
-
-
-def _cut_short(results: Results) -> Iterator[str]:
-    """Warn where a bound, and not the agent, ended many trials."""
-    for condition in results.conditions:
-        side = condition.model_side
-        for count, what, option in (
-            (side.ended_by_time, "the time limit", "-T time_limit"),
-            (side.ended_by_length, "the maximum output length", "--max-tokens"),
-        ):
-            if count.k and count.k >= limits().rules.cut_short_share * count.n:
-                yield (
-                    f"{condition.scenario} {condition.model}: {what} ended {count.k} of {count.n} valid trials, so the "
-                    f"rate may be too low; raise {option}"
-                )
-
-
-def _identical_transcripts(results: Results, found: CollectedTrials) -> Iterator[str]:
-    """At temperature 0 a model may say the same every time: then n trials are one draw, not n."""
-    for condition in results.conditions:
-        if condition.model.startswith("redline/"):
-            continue
-        prints = [
-            found.transcripts[trial.id]
-            for trial in results.trials
-            if (trial.scenario, trial.factors, trial.model) == (condition.scenario, condition.factors, condition.model)
-        ]
-        if len(set(prints)) < len(prints):
-            yield (
-                f"{condition.scenario} {condition.model}: {len(prints)} trials hold {len(set(prints))} different "
-                "transcripts; at temperature 0 such trials are no independent draws, and the intervals are too narrow"
-            )
+    return f"Stopping: {in_flight} {are} finishing. Press Ctrl-C again to cancel them."

@@ -1,6 +1,6 @@
-"""The folder of a run: what lies where, and whose it is.
+"""The folder of a run: its files, and the plan that it belongs to.
 
-A folder belongs to the plan it was made for. A run that finds another plan there, or a changed one, touches nothing.
+A folder belongs to the plan that it was created for. A run that finds another or changed plan there changes nothing.
 """
 
 import fcntl
@@ -20,20 +20,20 @@ from redline.plan import Plan, PlanRecord
 from redline.results import Results
 
 RECORDS = ("*.json", "*.jsonl", "server-*.log")
-"""Names of the documents of a run's folder."""
+"""Names of the records in a run's folder."""
 
 MIN_FREE_BYTES = 64 * 2**20
-"""Less room than this is a full disk: a run would die in its middle."""
+"""Minimum free disk space at the start; with less, a run would fail halfway."""
 
 
 class RunFolder:
-    """The folder that a run writes to."""
+    """Folder that a run writes to."""
 
     def __init__(self, root: Path) -> None:
-        """Names the places in the folder; makes nothing yet.
+        """Store the paths; create nothing.
 
         Args:
-            root: The folder, which may not exist yet.
+            root: The folder; it need not exist yet.
         """
         self.root = root
         self.files = Records(root)
@@ -50,28 +50,35 @@ class RunFolder:
         self.report = root / "report.html"
 
     def records(self) -> list[Path]:
-        """The records beside the results, which their chain binds: the plan, alarms, whatever else a run notes."""
+        """Return the records that the chain of the results covers: the plan, alarms and all other records of a run."""
         others = (self.results.name, self.signature.name)
         return [self.root / name for name, _ in self.files.names() if _is_record(name) and name not in others]
 
     def next_server_log(self) -> Path:
-        """Where the log of the next model server goes that redline starts."""
+        """Return the log path for the next model server that redline starts."""
         taken = {path.name for path in self.root.glob("server-*.log")}
         return self.root / next(name for number in count(1) if (name := f"server-{number}.log") not in taken)
 
     @contextmanager
     def claimed(self, plan: Plan) -> Iterator[PlanRecord]:
-        """Takes the folder for a plan while the block runs; its own earlier plan must be the same."""
+        """Lock the folder for a plan; a plan that is already in the folder must be the same.
+
+        Yields:
+            The record of the plan.
+
+        Raises:
+            UsageError: The folder belongs to another plan, is in use by another run, or cannot be written.
+        """
         record = PlanRecord.of(plan)
         found = read_plan_record(self)
         if found is not None and found.sha256 != record.sha256:
             differing = ", ".join(name for name, value in record if name != "sha256" and value != getattr(found, name))
             raise UsageError(
-                f"{self.root} was begun with another plan (its {differing} differ): choose another --out, or give the "
-                "plan as it was"
+                f"{self.root} belongs to another plan ({differing} differ): choose another --out, or use the original "
+                "plan"
             )
         if found is None and self.logs.is_dir() and any(self.logs.glob("*.eval")):
-            raise UsageError(f"{self.root} holds logs but no plan.json; choose another --out")
+            raise UsageError(f"{self.root} contains logs but no plan.json; choose another --out")
         self._make()
         if found is None:
             write_text(self.plan, json.dumps(record.model_dump(mode="json", by_alias=True), indent=2) + "\n")
@@ -85,10 +92,10 @@ class RunFolder:
             yield record
 
     def _sweep(self) -> None:
-        """Removes what a kill in the middle of a write left: nobody else writes here now, and it is in no chain."""
+        """Remove temporary files that an interrupted write left; this run holds the lock, and no chain covers them."""
         for pattern in RECORDS:
             for left in (*self.root.glob(f".{pattern}.*"), *self._left_in_evidence(f".{pattern}.*")):
-                with suppress(IsADirectoryError):  # no write leaves a folder
+                with suppress(IsADirectoryError):  # a folder is not left by a write
                     left.unlink()
 
     def _left_in_evidence(self, pattern: str) -> Iterator[Path]:
@@ -113,7 +120,11 @@ class RunFolder:
 
 
 def read_plan_record(folder: RunFolder) -> PlanRecord | None:
-    """The plan that a folder belongs to, none where it has none."""
+    """Return the plan that a folder belongs to; None if it has none.
+
+    Raises:
+        UsageError: The plan cannot be read, or is not a plan.
+    """
     try:
         content = folder.files.read(folder.plan.name)
         strict_json(content)
@@ -129,19 +140,19 @@ def read_plan_record(folder: RunFolder) -> PlanRecord | None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes a file whole or not at all, so that an end in the middle leaves what was there.
+    """Write a file atomically, so that an interruption leaves the previous content.
 
     Raises:
-        UsageError: A folder has its name.
+        UsageError: There is a folder of that name.
     """
     write_bytes(path, text.encode())
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Writes a file whole or not at all; a link in its place is replaced, and not followed.
+    """Write a file atomically; a link of that name is replaced, not followed.
 
     Raises:
-        UsageError: A folder has its name.
+        UsageError: There is a folder of that name.
     """
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     temporary = Path(name)
@@ -155,7 +166,7 @@ def write_bytes(path: Path, content: bytes) -> None:
         raise UsageError(f"cannot write {path}: it is a folder") from error
     except OSError as error:
         temporary.unlink(missing_ok=True)
-        error.filename = error.filename or str(path)  # a full disk shows in a write, which does not name the file
+        error.filename = error.filename or str(path)  # the error of a full disk does not name the file
         raise
     except BaseException:
         temporary.unlink(missing_ok=True)
@@ -163,11 +174,11 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def read_results(folder: RunFolder) -> Results:
-    """The results of a run.
+    """Return the results of a run.
 
     Raises:
-        EvidenceError: They are altered, or of another version.
-        UsageError: There are none, or they cannot be read.
+        EvidenceError: The results were altered, or are of another version.
+        UsageError: There are no results, or they cannot be read.
     """
     content = results_content(folder)
     try:
@@ -178,16 +189,16 @@ def read_results(folder: RunFolder) -> Results:
 
 
 def results_content(folder: RunFolder) -> bytes:
-    """The bytes of a run's results.
+    """Return the bytes of a run's results.
 
     Raises:
-        EvidenceError: Something else than a file within its bounds has their name.
-        UsageError: There are none, or they cannot be read.
+        EvidenceError: `results.json` is not a regular file, or is too large.
+        UsageError: There are no results, or they cannot be read.
     """
     try:
         return folder.files.read(folder.results.name)
     except FileNotFoundError as error:
-        raise UsageError(f"{folder.root} holds no results.json: it is not the folder of a finished run") from error
+        raise UsageError(f"{folder.root} contains no results.json: it is not the folder of a finished run") from error
     except RecordError as error:
         raise EvidenceError(f"{folder.results.name} is altered: {error.strerror}") from error
     except OSError as error:

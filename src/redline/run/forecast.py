@@ -1,4 +1,4 @@
-"""What a plan can tell and what it costs, before anything is run."""
+"""Forecast of a plan before it runs: the statistical power, the cost and the duration."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -13,7 +13,7 @@ from pydantic import Field
 
 from redline._base import Frozen
 from redline._errors import UsageError
-from redline.catalog import Scalar, scenarios
+from redline.catalog import Setting, scenarios
 from redline.plan import Arm, Plan, assumed_tokens
 from redline.run.extract import reason_to_run_again
 from redline.run.folder import RunFolder
@@ -30,37 +30,37 @@ from redline.stats.power import (
 )
 
 PER_MILLION = 1e6
-"""Prices are in dollars per so many tokens."""
+"""Prices are in USD per million tokens."""
 
 
 class PlannedCondition(Frozen):
     """One arm with one model, as planned."""
 
     name: str
-    """What the decision calls the arm."""
+    """Name of the arm in the decision."""
     scenario: str
-    """Its scenario."""
-    factors: dict[str, Scalar]
-    """Its factors that are not at their defaults."""
+    """Name of the scenario."""
+    factors: dict[str, Setting]
+    """Factors with a setting other than the default."""
     model: str
-    """The model."""
+    """Name of the model."""
     trials: int
-    """Trials."""
+    """Number of trials."""
     tested: bool
-    """Whether the decision is about it."""
+    """Whether the decision depends on it."""
 
 
 class RuleForecast(Frozen):
-    """What the decision rule says at a number of trials."""
+    """Verdicts of the decision rule for one number of trials."""
 
     trials: int
     """Trials of a condition, all valid."""
     not_crossed_up_to: int | None
-    """The greatest count that is `not_crossed`; null where even 0 is not."""
+    """Largest count with the verdict `not_crossed`; null if even 0 does not have it."""
     crossed_from: int | None
-    """The smallest count that is `crossed`; null where even all are not."""
+    """Smallest count with the verdict `crossed`; null if even all trials do not have it."""
     chances: dict[str, dict[Verdict, float]]
-    """The chance of each verdict, by true rate."""
+    """Probability of each verdict, by true rate."""
 
 
 class RuleNeed(Frozen):
@@ -69,105 +69,105 @@ class RuleNeed(Frozen):
     rate: float
     """The true rate."""
     verdict: Verdict
-    """The verdict that is right then."""
+    """The correct verdict for this rate."""
     trials: int | None
-    """The smallest number of trials with which it is said with the effect's power; null if more than is looked for."""
+    """Smallest number of trials that gives this verdict with the effect's power; null above the search limit."""
 
 
 class FisherForecast(Frozen):
-    """What a comparison of two conditions could see."""
+    """Power of a comparison of two conditions."""
 
     effect: Effect
-    """The smallest effect that is to be seen."""
+    """The smallest effect to detect."""
     trials_needed: int | None
-    """The smallest number of trials an arm that is enough; null if more than is looked for."""
+    """Smallest sufficient number of trials per arm; null above the search limit."""
     power: dict[int, float]
-    """The power at each number of trials that tested conditions have."""
+    """Power by number of trials, for each number that a tested condition has."""
 
 
 class Cost(Frozen):
-    """What the models under test would cost."""
+    """Estimated cost of the models under test."""
 
     tokens_from: str
-    """Where the tokens of a trial are from."""
+    """Source of the number of tokens per trial."""
     trials: dict[str, int]
-    """Trials by model, controls aside."""
+    """Trials by model, without controls."""
     input_tokens: int
-    """Input tokens of a trial."""
+    """Input tokens per trial."""
     output_tokens: int
-    """Output tokens of a trial."""
+    """Output tokens per trial."""
     dollars: dict[str, float | None]
-    """Dollars by model; null where no price is known."""
+    """Cost in USD by model; null where no price is known."""
     at_most: float | None
-    """The plan's own bound."""
+    """Maximum cost that the plan sets, in USD."""
 
 
 class WallTime(Frozen):
-    """How long it would take, at the pace of an earlier run."""
+    """Estimated duration of the run, at the pace of an earlier run."""
 
     seconds_per_trial: float
-    """Mean wall time of an earlier trial."""
+    """Mean wall time of an earlier trial, in seconds."""
     at_once: float
-    """How many earlier trials ran at once, on average."""
+    """Mean number of concurrent trials in the earlier run."""
     cells: int
-    """Cells at once, at most."""
+    """Maximum number of concurrent cells."""
     seconds: float
-    """All trials, without the seal at the start."""
+    """Duration of all trials in seconds, without the seal measurement at the start."""
 
 
 class Forecast(Frozen):
-    """What is known of a plan before it is run."""
+    """Forecast of a plan."""
 
     sha256: str
-    """Hash of the plan."""
+    """SHA-256 of the plan."""
     red_line: str | None
     """The red line in words."""
     rule: str
     """The decision rule in words."""
     rule_is_default: bool
-    """Whether it is redline's own."""
+    """Whether the rule is redline's default."""
     conditions: tuple[PlannedCondition, ...]
-    """What would run."""
+    """Conditions of the plan."""
     trials: int
-    """Trials in all."""
+    """Total number of trials."""
     verdicts: tuple[RuleForecast, ...]
-    """What the rule says, for each number of trials that tested conditions have."""
+    """Verdicts of the rule, for each number of trials that a tested condition has."""
     rule_needs: tuple[RuleNeed, ...]
-    """Trials that the rule needs, where the plan states a smallest effect."""
+    """Trials that the rule needs; empty unless the plan has a smallest effect."""
     comparison: FisherForecast | None
-    """What a comparison could see, where the plan states a smallest effect."""
+    """Power of a comparison; null unless the plan has a smallest effect."""
     cost: Cost
-    """What it would cost."""
+    """Estimated cost."""
     wall_time: WallTime | None
-    """How long it would take, where an earlier run tells."""
+    """Estimated duration; null without an earlier run."""
 
 
 class Earlier(Frozen):
-    """What an earlier run took, a trial on the average."""
+    """Mean use per trial in an earlier run."""
 
     folder: str
-    """Its folder."""
+    """Folder of the run."""
     input_tokens: float = Field(ge=0)
-    """Input tokens, cached ones among them."""
+    """Input tokens, including cached ones."""
     output_tokens: float = Field(ge=0)
     """Output tokens."""
     pace: Pace
-    """How fast it went."""
+    """Pace of the run."""
 
     @classmethod
     def of(cls, root: Path) -> Self:
-        """The means of the trials in a folder.
+        """Compute the means of the trials in a folder.
 
         Raises:
             EvidenceError: A log cannot be read.
-            UsageError: There are none.
+            UsageError: The folder contains no trials.
         """
         spent: dict[tuple[str, str], _Spent] = {}
         folder = RunFolder(root)
         for log in log_names(folder.files, folder.logs.name):
             check_log(folder.files, log)
             for name, one in _spent(root / log):
-                spent.setdefault(name, one)  # a resumed log holds the earlier trials too
+                spent.setdefault(name, one)  # the log of a resumed run repeats the earlier trials
         if not spent:
             raise UsageError(f"{root} holds no trials: give --like the folder of an earlier run")
         return cls(
@@ -180,7 +180,7 @@ class Earlier(Frozen):
 
 @dataclass(frozen=True)
 class _Spent:
-    """What a trial took."""
+    """Use of one trial."""
 
     input_tokens: int
     output_tokens: int
@@ -188,7 +188,7 @@ class _Spent:
 
 
 def _spent(log: Path) -> Iterator[tuple[tuple[str, str], _Spent]]:
-    """What each finished trial of a log took, by its condition and id."""
+    """Yield the use of each finished trial in a log, by condition and ID."""
     task = read_header(log).eval.task_id
     parts = {"events", "store", "attachments", "events_data", "messages"}
     for sample in read_samples(log, parts):
@@ -210,12 +210,12 @@ def _all_input(usage: ModelUsage) -> int:
 
 
 def forecast(plan: Plan, cells: int, like: Earlier | None = None) -> Forecast:
-    """What is known of a completed plan before it is run.
+    """Compute the forecast of a completed plan.
 
     Args:
         plan: The plan.
-        cells: Cells at once.
-        like: An earlier run whose trials took what these will.
+        cells: Maximum number of concurrent cells.
+        like: An earlier run with comparable trials.
     """
     numbers = sorted({plan.trials_of(arm) for arm, _ in plan.tested})
     effect = plan.smallest_effect
@@ -240,14 +240,14 @@ def _conditions(plan: Plan) -> Iterator[PlannedCondition]:
             yield PlannedCondition(
                 name=plan.name_of(arm),
                 scenario=arm.scenario,
-                factors=_said(arm),
+                factors=_non_default_factors(arm),
                 model=plan.label_of(spec.name, spec.args),
                 trials=plan.trials_of(arm),
                 tested=(arm, spec) in plan.tested,
             )
 
 
-def _said(arm: Arm) -> dict[str, Scalar]:
+def _non_default_factors(arm: Arm) -> dict[str, Setting]:
     factors = scenarios()[arm.scenario].factors
     return {name: value for name, value in arm.factors.items() if value != factors[name].default}
 
@@ -264,15 +264,15 @@ def _verdicts(rule: DecisionRule, n: int, effect: Effect | None) -> RuleForecast
 
 
 def _needs(rule: DecisionRule, effect: Effect) -> Iterator[RuleNeed]:
-    """Trials for the right verdict at each of the two rates; at the threshold itself none is right."""
+    """Yield the trials needed for the correct verdict at each of the two rates; the threshold itself has none."""
     for rate in (effect.baseline, effect.alternative):
-        verdict = _right_verdict(rule, rate)
+        verdict = _correct_verdict(rule, rate)
         if verdict is not None:
             needed = trials_for_rule(rule, rate, verdict, effect.power)
             yield RuleNeed(rate=rate, verdict=verdict, trials=needed)
 
 
-def _right_verdict(rule: DecisionRule, rate: float) -> Literal["crossed", "not_crossed"] | None:
+def _correct_verdict(rule: DecisionRule, rate: float) -> Literal["crossed", "not_crossed"] | None:
     if rule.threshold is None:
         return "crossed" if rate > 0 else None
     return "crossed" if rate > rule.threshold else "not_crossed" if rate < rule.threshold else None
@@ -296,10 +296,10 @@ def _cost(plan: Plan, like: Earlier | None) -> Cost:
     dollars: dict[str, float | None] = {}
     for name, count in trials.items():
         price = _price(name)
-        a_trial = None if price is None else (price.input * inputs + price.output * outputs) / PER_MILLION
-        dollars[name] = None if a_trial is None else a_trial * count
+        per_trial = None if price is None else (price.input * inputs + price.output * outputs) / PER_MILLION
+        dollars[name] = None if per_trial is None else per_trial * count
     return Cost(
-        tokens_from=f"means of the trials in {like.folder}" if like else "assumed, not measured",
+        tokens_from=f"mean of the trials in {like.folder}" if like else "assumed, not measured",
         trials=dict(trials),
         input_tokens=inputs,
         output_tokens=outputs,
@@ -316,7 +316,7 @@ def _price(name: str) -> ModelCost | None:
 def _wall_time(plan: Plan, cells: int, like: Earlier) -> WallTime:
     return WallTime(
         seconds_per_trial=like.pace.seconds,
-        at_once=like.pace.at_once,
+        at_once=like.pace.concurrency,
         cells=cells,
         seconds=like.pace.seconds_for(plan.planned_trials, cells),
     )

@@ -1,6 +1,6 @@
-"""Ctrl-C in two steps, while Inspect runs trials: the first lets the trials in flight end, the second cuts them.
+"""Ctrl-C in two steps while Inspect runs trials: the first lets trials in flight finish, the second cancels them.
 
-SIGTERM cuts at once: whoever sends it (a supervisor, a shutdown) kills what has not ended soon.
+SIGTERM cancels at once, because its sender (a supervisor, a shutdown) usually kills the process soon afterwards.
 """
 
 import os
@@ -18,34 +18,34 @@ Handler = Callable[[int, FrameType | None], Any]
 
 
 class Interrupts:
-    """What SIGINT and SIGTERM do while trials run.
+    """Handlers of SIGINT and SIGTERM while trials run.
 
-    A signal handler may run between any two instructions of the event loop, so it only writes to a pipe; a thread
+    A signal handler can run between any two instructions of the event loop, so it only writes to a pipe; a thread
     passes the request on to the loop.
     """
 
-    def __init__(self, ask: Callable[[], None], stop: Callable[[], None]) -> None:
-        """Prepare; nothing is installed yet.
+    def __init__(self, request: Callable[[], None], stop: Callable[[], None]) -> None:
+        """Store the callbacks; install no handler yet.
 
         Args:
-            ask: Called in the signal handler itself, at either signal; it may set a flag and nothing more.
-            stop: Called once in the event loop, at the first SIGINT: it lets no further trial start.
+            request: Called in the signal handler itself, at either signal; it must only set a flag.
+            stop: Called once in the event loop, at the first SIGINT; it prevents further trials from starting.
         """
-        self._ask = ask
+        self._request = request
         self._stop = stop
-        self._cut: Handler | None = None
+        self._cancel: Handler | None = None
         self._pipe: tuple[int, int] | None = None
 
     @contextmanager
     def installed(self) -> Iterator[None]:
-        """Handle both signals while the block runs; elsewhere than in the main thread, neither can be handled."""
+        """Handle both signals while the block runs; a thread other than the main thread cannot handle them."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
         before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
         signal.signal(signal.SIGTERM, self._terminate)
         if before[signal.SIGINT] is signal.SIG_IGN:
-            # A shell has what it starts in the background ignore Ctrl-C; what ends the run must arrive there too.
+            # A shell makes background processes ignore SIGINT, but the run must still be stoppable.
             signal.signal(signal.SIGINT, signal.default_int_handler)
         try:
             yield
@@ -56,28 +56,28 @@ class Interrupts:
                 os.close(self._pipe[1])  # ends the thread, which closes the other end
 
     def take_over(self) -> None:
-        """Handle SIGINT from now on in two steps; called in the event loop that runs the trials.
+        """Handle SIGINT in two steps from now on; called in the event loop that runs the trials.
 
-        The handler that is there is the event loop's own, which cancels everything: it becomes the second step.
+        The current handler is the event loop's own, which cancels everything. It becomes the second step.
         """
         if self._pipe is not None or threading.current_thread() is not threading.main_thread():
             return
         handler = signal.getsignal(signal.SIGINT)
-        self._cut = handler if callable(handler) else signal.default_int_handler
+        self._cancel = handler if callable(handler) else signal.default_int_handler
         self._pipe = os.pipe()
         token = anyio.lowlevel.current_token()
         threading.Thread(target=self._pass_on, args=(self._pipe[0], token), name="interrupt", daemon=True).start()
         signal.signal(signal.SIGINT, self._first)
 
     def _first(self, number: int, frame: FrameType | None) -> None:
-        self._ask()
-        assert self._cut is not None and self._pipe is not None
-        signal.signal(signal.SIGINT, self._cut)
+        self._request()
+        assert self._cancel is not None and self._pipe is not None
+        signal.signal(signal.SIGINT, self._cancel)
         os.write(self._pipe[1], b".")
 
     def _terminate(self, number: int, frame: FrameType | None) -> None:
-        self._ask()
-        handler = self._cut or signal.getsignal(signal.SIGINT)
+        self._request()
+        handler = self._cancel or signal.getsignal(signal.SIGINT)
         if callable(handler):
             handler(signal.SIGINT, frame)
         else:
@@ -86,7 +86,7 @@ class Interrupts:
     def _pass_on(self, pipe: int, token: anyio.lowlevel.EventLoopToken) -> None:
         try:
             while os.read(pipe, 1):
-                with suppress(RuntimeError):  # the loop has ended meanwhile, and the trials with it
+                with suppress(RuntimeError):  # the loop and its trials have ended in the meantime
                     anyio.from_thread.run_sync(self._stop, token=token)
         finally:
             os.close(pipe)
@@ -94,6 +94,6 @@ class Interrupts:
 
 @contextmanager
 def terminating_like_interrupt() -> Iterator[None]:
-    """Have SIGTERM do what Ctrl-C does, where no trial is in flight that could be finished."""
+    """Make SIGTERM act like Ctrl-C while no trial is in flight."""
     with Interrupts(lambda: None, lambda: None).installed():
         yield

@@ -1,4 +1,4 @@
-"""Records of a run's folder that only grow: one JSON document a line, on the disk before anything else is done."""
+"""Append-only records of a run's folder: one JSON document per line, synced to disk before the run goes on."""
 
 import os
 from pathlib import Path
@@ -13,7 +13,7 @@ M = TypeVar("M", bound=BaseModel)
 
 
 def append(path: Path, record: BaseModel) -> None:
-    """Adds a record, which is there for good when this returns."""
+    """Append a record and sync it to disk."""
     fd = open_regular(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     try:
         os.write(fd, record.model_dump_json().encode() + b"\n")
@@ -23,13 +23,13 @@ def append(path: Path, record: BaseModel) -> None:
 
 
 def entries(path: Path, kind: type[M]) -> tuple[M, ...]:
-    """Every record of a file, oldest first; nothing where there is no file.
+    """Return every record of a file, oldest first; empty if there is no file.
 
     Raises:
-        EvidenceError: It cannot be read, or a line of it is no such record.
+        EvidenceError: The file cannot be read, or a line is not a valid record.
     """
     try:
-        # Not by `splitlines` and not as text: a record can contain U+2028 and other ends of a line.
+        # Do not use `splitlines` or text mode: a record can contain U+2028 and other line separators.
         content = Records(path.parent).read(path.name)
         if content.count(b"\n") > record_limits().values:
             raise StrictJsonError(f"it has more than {record_limits().values} lines")

@@ -1,4 +1,4 @@
-"""The models of a plan, made ready before the first trial, so that a wrong name costs nothing."""
+"""Create the models of a plan before the first trial, so that an error in a name is found early."""
 
 import os
 import socket
@@ -26,10 +26,10 @@ from redline.plan import CONTROL_PREFIX, ModelSpec, Plan
 from redline.verify.judge import ROLE as JUDGE
 
 BUSY_PART_OF_HOME = 0.625
-"""Weights, a copy or two of them and the processes beside take this part of what a cell's home may hold."""
+"""Memory of the weights, one or two copies and the processes, as a fraction of the capacity of a cell's home."""
 
 UNKNOWN_PROVIDER = "not recognized"
-"""What Inspect says of a provider that it does not know; it has no error of its own for that."""
+"""Part of Inspect's message about an unknown provider; it has no separate error class for that."""
 
 PORTS = {"http": 80, "https": 443}
 CONNECT_SECONDS = 3.0
@@ -38,33 +38,33 @@ FREE = ModelCost(input=0, output=0, input_cache_write=0, input_cache_read=0)
 
 
 def ready_models(plan: Plan, bounds: GenerateConfig | None = None) -> dict[str, Model]:
-    """Every model of the plan by its label, each made once.
+    """Create every model of the plan once and return them by label.
 
     Args:
         plan: The plan.
-        bounds: Retries and time-outs of its calls.
+        bounds: Retries and timeouts of the calls.
     """
     config = sampling(plan, bounds)
     return {plan.label_of(spec.name, spec.args): ready_model(spec, config) for spec in plan.every_model}
 
 
 def sampling(plan: Plan, bounds: GenerateConfig | None = None) -> GenerateConfig:
-    """Return how a plan's models sample, with bounds of their calls."""
+    """Return the sampling settings of a plan, with retries and timeouts of the calls."""
     fixed = GenerateConfig(temperature=plan.temperature, max_tokens=plan.max_tokens)
     return (bounds or GenerateConfig()).merge(fixed)
 
 
 def ready_model(spec: ModelSpec, config: GenerateConfig | None = None) -> Model:
-    """One model, made.
+    """Create a model.
 
-    Arguments that Inspect knows as settings of generation, such as `top_p`, go there; all others to the provider.
+    Arguments that are generation settings of Inspect, such as `top_p`, go there; all others go to the provider.
 
     Args:
         spec: The model.
-        config: Sampling, retries and time-outs.
+        config: Sampling, retries and timeouts.
 
     Raises:
-        UsageError: There is none of that name, or it brings a tool outside of the cell.
+        UsageError: There is no model of that name, or it has a tool that acts outside the cell.
     """
     check_model(spec.name, spec.args)
     settings = {name: value for name, value in spec.args.items() if name in GenerateConfig.model_fields}
@@ -77,44 +77,44 @@ def ready_model(spec: ModelSpec, config: GenerateConfig | None = None) -> Model:
         model = get_model(spec.name, config=generation, memoize=False, **arguments)
     except RedlineError:
         raise
-    except Exception as error:  # providers raise what they like; whatever stops one is for the user to mend
+    except Exception as error:  # providers raise any exception, and the user must fix the cause
         raise UsageError(f"model {spec.name}: {_reason(spec.name, error)}") from error
     if model.config.cache:
-        raise UsageError(f"model {spec.name}: caching repeats one draw as if it were many; switch the cache off")
+        raise UsageError(f"model {spec.name}: caching counts one sample as many; turn the cache off")
     return model
 
 
 def ready_roles(
     plan: Plan, *, judge: str | None, monitor: str | None, bounds: GenerateConfig | None = None
 ) -> dict[str, Model]:
-    """The models beside those under test, each made once, by their Inspect role.
+    """Create the models other than those under test once and return them by Inspect role.
 
     Raises:
-        UsageError: A guardrail of the plan asks a model, and none is given.
+        UsageError: A guardrail of the plan needs a model, and none is given.
     """
     named = {JUDGE: judge, MONITOR: monitor}
     for setting in sorted({str(arm.factors.get("guardrails", NONE)) for arm in plan.arms}):
         for name, guardrail in read_guardrails(setting).items():
             if guardrail.monitor_role is not None and named.get(guardrail.monitor_role) is None:
-                raise UsageError(f"guardrail {name} asks a model: name it with --monitor MODEL")
+                raise UsageError(f"guardrail {name} needs a model: name it with --monitor MODEL")
     return {role: ready_model(ModelSpec(name=name), bounds) for role, name in named.items() if name is not None}
 
 
 def ready_monitor(name: str) -> Model:
-    """A model that guardrails ask, made, and its server found to be up."""
+    """Create a monitor model and check that its server is up."""
     model = ready_model(ModelSpec(name=name))
     refuse_dead_servers([model])
     return model
 
 
 def check_solvers(plan: Plan) -> None:
-    """Refuses an agent of the user's whose tools are not known to act in the cell."""
+    """Refuse a user's agent whose tools are not known to act inside the cell."""
     for name in sorted({str(arm.factors.get("solver") or "") for arm in plan.arms} - {""}):
         check_solver(name)
 
 
 def _reason(name: str, error: Exception) -> str:
-    """Why a model cannot be had; where its name is the reason, what it should look like."""
+    """Return why a model cannot be created; for a wrong name, the expected form."""
     provider, slash, _ = name.partition("/")
     if not slash:
         meant = [f"{CONTROL_PREFIX}{control}" for control in get_close_matches(name, CONTROLS, n=1)]
@@ -125,7 +125,7 @@ def _reason(name: str, error: Exception) -> str:
 
 
 def plain(error: Exception) -> str:
-    """The message without the markup that Inspect gives its own."""
+    """Return an error's message without Inspect's markup."""
     text = str(error)
     for mark in ("[bold]", "[/bold]", "[blue]", "[/blue]", "ERROR: "):
         text = text.replace(mark, "")
@@ -133,9 +133,13 @@ def plain(error: Exception) -> str:
 
 
 def refuse_dead_servers(models: Iterable[Model]) -> None:
-    """A server that is not up is told before the first trial; Inspect would ask it again and again, and say nothing.
+    """Refuse a model whose server is down; Inspect would retry silently.
 
-    Only a refused connection counts: a machine behind a proxy can see no more of a server that is up.
+    Only a refused connection counts, because other failures are possible for a server that is up, such as behind a
+    proxy.
+
+    Raises:
+        UsageError: A server refuses the connection.
     """
     for model in models:
         address = urlsplit(model.api.base_url or "")
@@ -146,32 +150,36 @@ def refuse_dead_servers(models: Iterable[Model]) -> None:
             socket.create_connection((address.hostname, port), timeout=CONNECT_SECONDS).close()
         except ConnectionRefusedError as error:
             raise UsageError(
-                f"model {model}: nothing answers at {model.api.base_url}: start its server, or name another by "
-                "PROVIDER_BASE_URL, such as VLLM_BASE_URL"
+                f"model {model}: nothing answers at {model.api.base_url}: start its server, or set another address "
+                "with PROVIDER_BASE_URL, such as VLLM_BASE_URL"
             ) from error
         except (OSError, ValueError):
-            continue  # its client may still know a way
+            continue  # its client may still reach it
 
 
 def refuse_weak_runtime(plan: Plan, runtime: str) -> None:
-    """A model that is not a control runs on a shared kernel only when the user says so outright."""
+    """Refuse to run a model that is not a control on a shared kernel unless the user names the runtime.
+
+    Raises:
+        UsageError: `auto` chose a runtime that shares the host's kernel.
+    """
     if plan.runtime != "auto" or traits_of(runtime).runs_models_by_default:
         return
     for spec in plan.every_model:
         if not spec.is_control:
             raise UsageError(
-                f"{spec.name} is not a control and would run on {runtime}, which shares the machine's kernel: "
+                f"{spec.name} is not a control and would run on {runtime}, which shares the host's kernel: "
                 f"accept that with --runtime {runtime}"
             )
 
 
 def price(plan: Plan, prices: Path | None, others: Iterable[str | None] = ()) -> None:
-    """Give Inspect the prices by which it keeps to a cost limit; refuse a model that has none.
+    """Give Inspect the prices that it needs to enforce a cost limit; refuse a model without a price.
 
     Args:
         plan: The plan.
         prices: File of prices.
-        others: Names of the models beside those under test, such as a judge and a monitor.
+        others: Names of models other than those under test, such as a judge and a monitor.
 
     Raises:
         UsageError: The run has a maximum cost, and a model has no price.
@@ -184,7 +192,7 @@ def price(plan: Plan, prices: Path | None, others: Iterable[str | None] = ()) ->
         if name.startswith(CONTROL_PREFIX):
             set_model_info(name, _with_cost(name, FREE))
         elif not _has_price(name):
-            raise UsageError(f"no price is known for {name}, so --max-cost cannot be kept: give --prices FILE")
+            raise UsageError(f"no price is known for {name}, so --max-cost cannot be enforced: give --prices FILE")
 
 
 def _read_prices(path: Path | None) -> Mapping[str, ModelCost]:
@@ -207,13 +215,15 @@ def _has_price(name: str) -> bool:
     return info is not None and info.cost is not None
 
 
-def cells_at_once(runtime: str, shapes: Iterable[CellConfig], bound: int | None = None) -> int:
-    """How many cells the machine carries: trials mostly wait, so they share processors; memory they do not share.
+def max_cells(runtime: str, shapes: Iterable[CellConfig], bound: int | None = None) -> int:
+    """Return how many concurrent cells the host can run.
+
+    Trials mostly wait, so several share a processor; memory is not shared.
 
     Args:
-        runtime: What makes the cells.
-        shapes: Their shapes.
-        bound: How many the models' servers can answer; None where no server tells.
+        runtime: Name of the runtime.
+        shapes: Shapes of the cells.
+        bound: Maximum for the models' servers; None if no server reports one.
     """
     most = traits_of(runtime).cells_per_cpu * (os.cpu_count() or 1)
     available_mib = psutil.virtual_memory().available >> 20

@@ -1,40 +1,40 @@
-"""How fast an earlier run went: what its trials took, and how many of them truly ran at once."""
+"""Pace of an earlier run: the duration of its trials, and how many of them ran concurrently."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
 BREAK_SECONDS = 60.0
-"""Where no trial ran for longer than this, the run was stopped and resumed; that time is not a part of it."""
+"""A longer interval without any trial is a pause between stop and resumption, and does not count as run time."""
 
 
 @dataclass(frozen=True)
 class Span:
-    """When a trial ran."""
+    """Start and end of a trial."""
 
     began: datetime
     ended: datetime
 
     @property
     def seconds(self) -> float:
-        """How long it took."""
+        """Duration in seconds."""
         return max(0.0, (self.ended - self.began).total_seconds())
 
 
 @dataclass(frozen=True)
 class Pace:
-    """The pace of a run."""
+    """Pace of a run."""
 
     trials: int
-    """Trials."""
+    """Number of trials."""
     seconds: float
-    """Mean wall time of a trial."""
+    """Mean wall time of a trial, in seconds."""
     wall_seconds: float
-    """Time in which trials ran, without breaks."""
+    """Time in which trials ran, without pauses, in seconds."""
 
     @classmethod
     def of(cls, spans: Iterable[Span]) -> "Pace":
-        """Measure the pace of trials, of which there is one at least."""
+        """Compute the pace of one or more trials."""
         ordered = sorted(spans, key=lambda span: span.began)
         wall, began, ended = 0.0, ordered[0].began, ordered[0].ended
         for span in ordered[1:]:
@@ -46,15 +46,15 @@ class Pace:
         return cls(len(ordered), sum(span.seconds for span in ordered) / len(ordered), wall)
 
     @property
-    def at_once(self) -> float:
-        """How many trials ran at once, on average over the run."""
+    def concurrency(self) -> float:
+        """Mean number of concurrent trials over the run."""
         return self.trials * self.seconds / self.wall_seconds if self.wall_seconds else 1.0
 
     def seconds_for(self, trials: int, cells: int) -> float:
-        """How long so many trials would take at this pace.
+        """Estimate the duration of a number of trials at this pace, in seconds.
 
-        A server that answers one call at a time makes each trial longer the more of them run at once. So what a run
-        reached is what counts, not what its cells could: more cells than it kept busy are not taken to help, and fewer
-        cells are taken to slow it down.
+        With a server that answers one call at a time, trials take longer the more of them run concurrently. So the
+        estimate uses the concurrency that the run reached: more cells than that are assumed not to help, and fewer
+        cells are assumed to slow the run down.
         """
-        return trials * self.wall_seconds / self.trials * max(1.0, self.at_once / cells)
+        return trials * self.wall_seconds / self.trials * max(1.0, self.concurrency / cells)

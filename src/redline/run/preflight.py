@@ -1,4 +1,4 @@
-"""The preflight of a run: every model's server is tried before the first cell, and the result is kept with the run."""
+"""Preflight of a run: try every model's server before the first cell, and record the result with the run."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,7 +24,7 @@ from redline.scenarios._arm import CALLS_TOOLS
 from redline.scenarios._prompts import words
 
 TOOL_CALLS, AGENT = "tool_calls", "agent"
-"""Factors that say how tool calls pass, and whether there are any."""
+"""Factors that decide how tool calls are passed, and whether there are any."""
 READS_TEXT = "react"
 """The agent that can use the text protocol."""
 
@@ -36,25 +36,25 @@ class _Check:
     spec: ModelSpec
     label: str
     asked: AskedToolCalls | None = None
-    """The setting of `tool_calls`; None where no tool is called."""
+    """Setting of `tool_calls`; None if no tool is called."""
     text_offered: bool = False
     role: str | None = None
 
 
 @dataclass(frozen=True)
 class Preflights:
-    """What the servers of a run's models were found to do."""
+    """Results of the preflight of a run's models."""
 
     plan: Plan
     records: tuple[PreflightRecord, ...] = ()
     bounds: GenerateConfig = field(default_factory=GenerateConfig)
-    """Retries and time-outs of the models' calls."""
+    """Retries and timeouts of the models' calls."""
     new: tuple[PreflightRecord, ...] = ()
-    """Those of the records that were found now, not at an earlier start of the run."""
+    """Records of this start of the run, without those of earlier starts."""
     _emulated: dict[str, Model] = field(default_factory=dict)
 
     def tool_calls(self, arm: Arm, label: str) -> ToolCalls | None:
-        """Return how tool calls pass in the trials of an arm with a model; None leaves it as the arm says."""
+        """Return how tool calls are passed in the trials of an arm with a model; None keeps the arm's setting."""
         asked = asked_of(arm)
         if asked is None:
             return None
@@ -65,7 +65,7 @@ class Preflights:
         return None if is_lost else found
 
     def model(self, arm: Arm, spec: ModelSpec, label: str, model: Model) -> Model:
-        """Return the model for the trials of an arm: as it was made, or with tool calls emulated."""
+        """Return the model for the trials of an arm: as created, or with emulated tool calls."""
         if spec.is_control or self.tool_calls(arm, label) != "emulated":
             return model
         if label not in self._emulated:
@@ -80,22 +80,22 @@ class Preflights:
         return MappingProxyType({(one.model, one.asked): one.tool_calls for one in self.records if one.role is None})
 
     def note(self, folder: RunFolder) -> None:
-        """Add the results to those of the folder."""
+        """Append the results to the folder's list."""
         for record in self.new:
             append(folder.preflight, record)
 
     def lines(self) -> Iterable[str]:
-        """Return a line for each server that was tried, and the warnings."""
+        """Return one line per server, and the warnings."""
         warnings = [f"model {one.model}: {warning}" for one in self.new for warning in one.warnings]
         return [*(one.summary() for one in self.new), *warnings]
 
     def merged(self, other: "Preflights") -> "Preflights":
-        """Return these with those of other models of the same run."""
+        """Return these results combined with those of other models of the same run."""
         return Preflights(self.plan, (*self.records, *other.records), self.bounds, (*self.new, *other.new))
 
 
 def asked_of(arm: Arm) -> AskedToolCalls | None:
-    """Return an arm's setting of `tool_calls`; None where its agent calls no tools."""
+    """Return an arm's setting of `tool_calls`; None if its agent calls no tools."""
     if arm.factors.get(AGENT, READS_TEXT) not in CALLS_TOOLS:
         return None
     asked = arm.factors.get(TOOL_CALLS, "auto")
@@ -111,21 +111,21 @@ def try_models(
     skip: bool = False,
     running: Mapping[str, Model] | None = None,
 ) -> Preflights:
-    """Try the server of every model of a plan that is not a control, and of the models beside them.
+    """Try the server of every model of a plan except controls, and of the models in other roles.
 
-    A run that was started before keeps the way of its tool calls.
+    A resumed run keeps the way in which tool calls are passed.
 
     Args:
         plan: The plan.
-        roles: Models beside those under test, as Inspect names them, by role.
-        folder: The folder of the run, which may not be there yet.
-        bounds: Retries and time-outs of the calls of trials.
-        skip: Whether nothing is tried; what an earlier start of the run found still holds.
-        running: The models by label, once the servers that redline starts itself are up: then these are tried, and
-            otherwise the others.
+        roles: Inspect's names of the models in other roles, by role.
+        folder: Folder of the run; it need not exist yet.
+        bounds: Retries and timeouts of the calls in trials.
+        skip: Whether to try no server; results of an earlier start of the run remain valid.
+        running: Models by label, once the servers that redline starts itself are up. If given, only these servers are
+            tried; otherwise all others.
 
     Raises:
-        UsageError: No trial could work with a server as it is.
+        UsageError: No trial can work with a server.
     """
     earlier = preflights_of(folder)
     if skip or _is_finished(plan, folder):
@@ -139,17 +139,17 @@ def try_model(spec: ModelSpec) -> PreflightRecord:
     """Try the server of one model.
 
     Raises:
-        UsageError: No trial could work with it as it is.
+        UsageError: No trial can work with the server.
     """
     check = _Check(spec, spec.name, "auto", text_offered=True)
     found = anyio.run(_try_all, [check], _Makers(is_alone=True), ())
     if not found:
-        raise UsageError(f"model {spec.name} has no server that could be tried before a run")
+        raise UsageError(f"model {spec.name} has no server to try before a run")
     return found[0]
 
 
 def preflights_of(folder: RunFolder) -> tuple[PreflightRecord, ...]:
-    """Return what was found at the starts of a folder's runs, oldest first.
+    """Return the preflight records of a folder, oldest first.
 
     Raises:
         EvidenceError: The folder's list is altered.
@@ -163,7 +163,7 @@ def latest(records: Iterable[PreflightRecord]) -> tuple[PreflightRecord, ...]:
 
 
 def _is_finished(plan: Plan, folder: RunFolder) -> bool:
-    """Whether every trial was run before, so that no model will be asked."""
+    """Return whether every trial has already run, so that no model is needed."""
     try:
         return folder.files.exists(folder.results.name) and len(read_results(folder).trials) >= plan.planned_trials
     except (UsageError, EvidenceError):
@@ -171,7 +171,7 @@ def _is_finished(plan: Plan, folder: RunFolder) -> bool:
 
 
 def _checks(plan: Plan) -> list[_Check]:
-    """What is to be tried, each once: a model whose agents call no tools has to answer, and no more."""
+    """Return the servers to try, each once; a model whose agents call no tools only has to answer."""
     found: dict[tuple[str, AskedToolCalls | None], _Check] = {}
     for arm in plan.arms:
         asked = asked_of(arm)
@@ -193,12 +193,12 @@ def _role(role: str, name: str) -> _Check:
 
 @dataclass(frozen=True)
 class _Makers:
-    """Makes the models of an exchange."""
+    """Creates the models for the preflight."""
 
     config: GenerateConfig | None = None
     running: Mapping[str, Model] | None = None
     is_alone: bool = False
-    """Whether there is no run, so that a model with a server of redline's own starts one for the exchange."""
+    """Whether there is no run; a model that redline serves then starts a server for the preflight alone."""
 
     def make(self, check: _Check) -> Model:
         if self.running is not None:
@@ -218,12 +218,12 @@ class _Makers:
 async def _try_all(
     checks: Sequence[_Check], makers: _Makers, earlier: Sequence[PreflightRecord]
 ) -> list[PreflightRecord]:
-    """Try all servers at once; of several that are refused, the first in the plan's order is reported."""
+    """Try all servers concurrently; of several failures, report the first in the plan's order."""
     found: dict[int, PreflightRecord] = {}
     refused: dict[int, UsageError] = {}
     before = {(one.model, one.asked): one.tool_calls for one in earlier if one.role is None}
 
-    async def one(place: int, check: _Check) -> None:
+    async def try_one(index: int, check: _Check) -> None:
         if not makers.can_try(check):
             return
         kept = before.get((check.label, check.asked))
@@ -236,24 +236,24 @@ async def _try_all(
                 role=check.role,
             )
         except UsageError as error:
-            refused[place] = error
+            refused[index] = error
         else:
-            found[place] = record.model_copy(update={"asked": check.asked})
+            found[index] = record.model_copy(update={"asked": check.asked})
 
     async with task_group() as tasks:
-        for place, check in enumerate(checks):
-            tasks.start_soon(one, place, check)
+        for index, check in enumerate(checks):
+            tasks.start_soon(try_one, index, check)
     if refused:
         raise refused[min(refused)]
-    return [found[place] for place in sorted(found)]
+    return [found[index] for index in sorted(found)]
 
 
 def bash_info() -> ToolInfo:
     """Return the shell tool as trials offer it."""
-    said = words()
-    properties = {"command": JSONSchema(type="string", description=said.bash_command)}
+    texts = words()
+    properties = {"command": JSONSchema(type="string", description=texts.bash_command)}
     return ToolInfo(
-        name="bash", description=said.bash, parameters=ToolParams(properties=properties, required=["command"])
+        name="bash", description=texts.bash, parameters=ToolParams(properties=properties, required=["command"])
     )
 
 

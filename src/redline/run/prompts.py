@@ -1,4 +1,4 @@
-"""The texts that were said to the models of a run, kept in its folder by their hashes."""
+"""Prompt texts of a run, stored in its folder by their hashes."""
 
 import json
 from collections.abc import Mapping
@@ -14,15 +14,15 @@ _TEXTS = TypeAdapter(dict[str, str])
 
 
 def keep_prompts(folder: RunFolder, texts: Mapping[str, str]) -> None:
-    """Writes the texts, each under its SHA-256."""
+    """Write the texts, each under its SHA-256."""
     write_text(folder.prompts, json.dumps(texts, indent=1, sort_keys=True) + "\n")
 
 
 def prompts_of(folder: RunFolder) -> dict[str, str]:
-    """The texts that a folder holds; none where it was written before texts were kept.
+    """Return the stored texts of a folder; empty for folders of versions that did not store texts.
 
     Raises:
-        EvidenceError: They cannot be read.
+        EvidenceError: The texts cannot be read.
     """
     try:
         content = folder.files.read(folder.prompts.name)

@@ -1,4 +1,4 @@
-"""Judges stored evidence again: no cell, no model, no Inspect log."""
+"""Verify the folder of a run offline: judge its stored evidence again, without cells, models or Inspect logs."""
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -15,52 +15,53 @@ from redline._records import RecordError, Records, StrictJsonError, read_bounded
 from redline._text import clean_line
 from redline.results import JudgedTrial, Results, TrialResult, assemble
 from redline.run.chain import has_head
-from redline.run.extract import as_judged, reading_of, seal_of, trial_id
 from redline.run.folder import RunFolder, read_plan_record, results_content
+from redline.run.judgement import as_judged, reading_of, seal_of
 from redline.run.preflight import latest, preflights_of
 from redline.run.seals import SealAtStart, seals_of
 from redline.run.servers import served_models
 from redline.run.signature import signed_by
+from redline.run.trial_ids import trial_id
 from redline.verify.evidence import Evidence
 from redline.verify.verdict import Verdict, judge
 
 LONGEST_LINE = 400
 
-Seen = Callable[[TrialResult, Evidence, Verdict], None]
-"""Takes a trial with its unaltered evidence and the verdict that this leads to."""
+OnVerified = Callable[[TrialResult, Evidence, Verdict], None]
+"""Receives a trial with its unaltered evidence and the verdict that follows from it."""
 
 
 @dataclass(frozen=True)
 class Checked:
-    """What came of judging the folder of a run again."""
+    """Result of verifying the folder of a run."""
 
     trials: int
     """Trials with evidence."""
     right: int
-    """Of these, trials with unaltered evidence that leads to the verdict of the results."""
+    """Trials with unaltered evidence that leads to the verdict in the results."""
     faults: tuple[str, ...]
-    """What is altered, missing, strange or other than the results say, each in a line with the file's name."""
+    """Altered, missing, unknown or inconsistent records, one line each with the name of the file."""
     notes: tuple[str, ...]
-    """What the reader should know beside, a line each."""
+    """Further remarks for the reader, one line each."""
     signed_by: str | None
-    """The public key whose signature the folder bears, in hex."""
+    """Public key that signed the folder, in hex; None without a signature."""
     results: Results
-    """The results that were held against the evidence."""
+    """The verified results."""
     results_sha256: str
-    """SHA-256 of their bytes."""
+    """SHA-256 of the bytes of the results."""
 
 
 def verify_file(path: Path) -> tuple[Verdict, tuple[str, ...]]:
-    """The verdict that an evidence file leads to, and what to know about it.
+    """Return the verdict that follows from an evidence file, and remarks about the file.
 
-    Where the file lies in the folder of a run, its results say whether it is unaltered.
+    In the folder of a run, the results also show whether the file is unaltered.
 
     Raises:
-        EvidenceError: It cannot be read or judged, or it is altered.
+        EvidenceError: The file cannot be read or judged, or is altered.
     """
     path = path.absolute()
     if path.is_symlink():
-        raise EvidenceError(f"{path.name} is a symbolic link: give the file that it leads to")
+        raise EvidenceError(f"{path.name} is a symbolic link: give its target")
     content = _content(path)
     evidence = _as_evidence(path.name, content)
     folder = RunFolder(path.parent.parent)
@@ -75,10 +76,10 @@ def verify_file(path: Path) -> tuple[Verdict, tuple[str, ...]]:
 
 
 def read_evidence(path: Path) -> Evidence:
-    """The evidence in a file.
+    """Return the evidence in a file.
 
     Raises:
-        EvidenceError: There is none that this version can judge.
+        EvidenceError: The file contains no evidence that this version can judge.
     """
     return _as_evidence(path.name, _content(path))
 
@@ -99,16 +100,16 @@ def _as_evidence(name: str, content: bytes) -> Evidence:
         raise EvidenceError(_unreadable(name, document, Evidence, error)) from error
 
 
-def verify_folder(root: Path, key: Ed25519PublicKey | None = None, seen: Seen | None = None) -> Checked:
-    """Holds the records of a run against their chain, and every trial of it against its evidence.
+def verify_folder(root: Path, key: Ed25519PublicKey | None = None, on_verified: OnVerified | None = None) -> Checked:
+    """Verify the records of a run against their hash chain, and every trial against its evidence.
 
     Args:
         root: The folder.
-        key: Whose signature the folder must bear; none asks for no signature.
-        seen: Is shown every trial whose evidence is unaltered, so that a reader needs no second look at the files.
+        key: Required signer; None requires no signature.
+        on_verified: Called with every trial whose evidence is unaltered, so that callers need not read the files again.
 
     Raises:
-        EvidenceError: The results cannot be read, so that nothing can be held against them.
+        EvidenceError: The results cannot be read.
         UsageError: It is not the folder of a run.
     """
     folder = RunFolder(root)
@@ -121,7 +122,7 @@ def verify_folder(root: Path, key: Ed25519PublicKey | None = None, seen: Seen | 
     judged: list[JudgedTrial] = []
     versions = {results.redline_version}
     known: set[str] = set()
-    untold: set[str] = set()
+    unreadable: set[str] = set()
     right = 0
     for trial in results.trials:
         if trial.evidence is None:
@@ -130,32 +131,35 @@ def verify_folder(root: Path, key: Ed25519PublicKey | None = None, seen: Seen | 
             judged.append(_without_evidence(results, trial))
             continue
         known.add(trial.evidence)
-        beside = trial.evidence.removesuffix(".json")
+        attachments = trial.evidence.removesuffix(".json")
         try:
             evidence = _bound_evidence(folder, trial.evidence, trial)
         except EvidenceError as error:
             faults.append(str(error))
-            untold.add(beside)  # what it named beside it cannot be told any more
+            unreadable.add(attachments)  # without the evidence, the names of its attachments are unknown
             continue
-        known |= {f"{beside}/{attachment.name}" for attachment in evidence.attachments}
+        known |= {f"{attachments}/{attachment.name}" for attachment in evidence.attachments}
         verdict = judge(evidence)
         versions.add(evidence.redline_version)
-        found = [*_attachment_faults(folder.files, beside, evidence), *_trial_faults(results, trial, evidence, verdict)]
+        found = [
+            *_attachment_faults(folder.files, attachments, evidence),
+            *_trial_faults(results, trial, evidence, verdict),
+        ]
         if evidence.trial.seal_sha256 is not None and evidence.trial.seal_sha256 not in seals:
-            found.append(f"{trial.evidence} names a seal that {folder.seals.name} does not hold")
+            found.append(f"{trial.evidence} names a seal that {folder.seals.name} does not contain")
         faults += found
         right += not found
         judged.append(_judged(trial, evidence, verdict))
-        if seen is not None:
-            seen(trial, evidence, verdict)
-    faults += _strangers(folder, known, untold)
+        if on_verified is not None:
+            on_verified(trial, evidence, verdict)
+    faults += _unknown_files(folder, known, unreadable)
     again = assemble(results.plan, judged, at_start=[reading_of([seal.report]) for seal in at_start])
     if not faults and again.conditions != results.conditions:
-        faults.append(f"{folder.results.name} says rates that its trials do not lead to")
+        faults.append(f"the rates in {folder.results.name} do not follow from its trials")
     if not faults and again.decision != results.decision:
-        faults.append(f"{folder.results.name} says another decision than its rates and plan lead to")
+        faults.append(f"the decision in {folder.results.name} does not follow from its rates and plan")
     if not faults and (again.seal.verified, again.seal.probes) != (results.seal.verified, results.seal.probes):
-        faults.append(f"{folder.results.name} says another seal than {folder.seals.name} and its trials lead to")
+        faults.append(f"the seal in {folder.results.name} does not follow from {folder.seals.name} and its trials")
     signer = None
     try:
         signer = signed_by(folder, results.chain.head, key)
@@ -164,8 +168,7 @@ def verify_folder(root: Path, key: Ed25519PublicKey | None = None, seen: Seen | 
     return Checked(
         trials=sum(trial.evidence is not None for trial in results.trials),
         right=right,
-        # They name files, and whoever made a file named it: nothing in them may be an order to a terminal.
-        faults=tuple(_shown(faults)),
+        faults=tuple(_printable(faults)),
         notes=(*_version_notes(versions), *_missing_trials(results)),
         signed_by=signer,
         results=results,
@@ -173,7 +176,8 @@ def verify_folder(root: Path, key: Ed25519PublicKey | None = None, seen: Seen | 
     )
 
 
-def _shown(faults: Sequence[str]) -> Iterator[str]:
+def _printable(faults: Sequence[str]) -> Iterator[str]:
+    """Yield the faults without control characters, since they contain file names that anyone can have chosen."""
     most = record_limits().faults
     for fault in faults[:most]:
         yield clean_line(fault, LONGEST_LINE)
@@ -182,7 +186,7 @@ def _shown(faults: Sequence[str]) -> Iterator[str]:
 
 
 def _seals(folder: RunFolder, faults: list[str]) -> tuple[SealAtStart, ...]:
-    """What was measured at the starts of the run; that it cannot be read is added to the faults."""
+    """Return the seal measurements of the run; if they cannot be read, add a fault."""
     try:
         return seals_of(folder)
     except EvidenceError as error:
@@ -191,11 +195,11 @@ def _seals(folder: RunFolder, faults: list[str]) -> tuple[SealAtStart, ...]:
 
 
 def _read(folder: RunFolder) -> tuple[Results, bytes]:
-    """The results and their bytes, which are read once: nothing can change them in between."""
+    """Return the results and their bytes, read once so that the two cannot differ."""
     name = folder.results.name
     exists = folder.files.exists
     if not exists(name) and (exists(folder.plan.name) or exists(folder.evidence.name)):
-        raise EvidenceError(f"{name} is missing: the run did not come to its end, or the file was taken away")
+        raise EvidenceError(f"{name} is missing: the run did not finish, or the file was removed")
     content = results_content(folder)
     document: object = None
     try:
@@ -206,16 +210,16 @@ def _read(folder: RunFolder) -> tuple[Results, bytes]:
 
 
 def _unreadable(name: str, document: object, kind: type[BaseModel], error: ValueError) -> str:
-    """Says of a document that does not fit its model whether it is one of another version."""
+    """Return why a document does not match its model: it is altered, or possibly of another version."""
     if isinstance(error, StrictJsonError):
         return f"{name} is altered: {error}"
     schema: str = kind.model_fields["schema_"].default
-    said = document if isinstance(document, dict) else {}
-    version = said.get("redline_version")
-    if said.get("schema") != schema or version != __version__:
+    fields = document if isinstance(document, dict) else {}
+    version = fields.get("redline_version")
+    if fields.get("schema") != schema or version != __version__:
         return (
-            f"{name} is altered, or of a version that this redline {__version__} cannot judge: it says schema "
-            f"{clean_line(said.get('schema'), 80)} and redline {clean_line(version, 80)}, and {schema} is known here"
+            f"{name} is altered, or of a version that this redline {__version__} cannot judge: it has schema "
+            f"{clean_line(fields.get('schema'), 80)} of redline {clean_line(version, 80)}; this version knows {schema}"
         )
     return f"{name} is altered: {one_line(error)}"
 
@@ -223,7 +227,7 @@ def _unreadable(name: str, document: object, kind: type[BaseModel], error: Value
 def _version_notes(versions: Iterable[str]) -> Iterator[str]:
     others = sorted(set(versions) - {__version__})
     if others:
-        yield f"written by redline {', '.join(others)}; this is {__version__}, which knows the same schema"
+        yield f"written by redline {', '.join(others)}; this is redline {__version__}, which uses the same schema"
 
 
 def _missing_trials(results: Results) -> Iterator[str]:
@@ -234,11 +238,11 @@ def _missing_trials(results: Results) -> Iterator[str]:
 
 def _results_faults(folder: RunFolder, results: Results, content: bytes) -> Iterator[str]:
     if not has_head(content, results.chain.head):
-        yield f"{folder.results.name} is altered: its bytes do not lead to the head of its chain"
+        yield f"{folder.results.name} is altered: its bytes do not match the head of its chain"
 
 
 def _record_faults(folder: RunFolder, results: Results) -> Iterator[str]:
-    """What is wrong with the plan and the other records beside the results."""
+    """Yield the faults of the plan and the other records next to the results."""
     bound = results.chain.files
     for name, sha256 in bound.items():
         if fault := _file_fault(folder.files, name, sha256):
@@ -246,19 +250,19 @@ def _record_faults(folder: RunFolder, results: Results) -> Iterator[str]:
         elif name == folder.plan.name and not _is_plan_of(folder, results):
             yield f"{name} is not the plan of the results"
     try:
-        there = folder.records()
+        records = folder.records()
     except OSError as error:
         yield f"the folder cannot be listed: {error.strerror}"
         return
-    for path in there:
+    for path in records:
         if path.name not in bound:
-            yield f"{path.name} is no record of the results"
+            yield f"{path.name} is not a record of the results"
 
 
 def _model_faults(folder: RunFolder, results: Results) -> Iterator[str]:
     try:
         if served_models(folder) != results.models:
-            yield f"{folder.results.name} says other models than {folder.models.name} does"
+            yield f"{folder.results.name} and {folder.models.name} name different models"
     except EvidenceError as error:
         yield str(error)
 
@@ -270,7 +274,7 @@ def _preflight_faults(folder: RunFolder, results: Results) -> Iterator[str]:
         yield str(error)
         return
     if kept != results.preflight:
-        yield f"{folder.results.name} says another preflight than {folder.preflight.name}"
+        yield f"{folder.results.name} and {folder.preflight.name} contain different preflights"
 
 
 def _is_plan_of(folder: RunFolder, results: Results) -> bool:
@@ -282,9 +286,9 @@ def _is_plan_of(folder: RunFolder, results: Results) -> bool:
 
 
 def _bound_evidence(folder: RunFolder, name: str, trial: TrialResult) -> Evidence:
-    """The evidence of a trial, if its bytes are those that the results name; it is read once."""
+    """Return the evidence of a trial after checking its hash; the file is read once."""
     if not (name.startswith(f"{folder.evidence.name}/") and name.endswith(".json")):
-        raise EvidenceError(f"{folder.results.name} names {name} as evidence, which is no evidence file of the folder")
+        raise EvidenceError(f"{folder.results.name} names {name} as evidence, which is not in {folder.evidence.name}/")
     try:
         content = folder.files.read(name)
     except OSError as error:
@@ -294,15 +298,15 @@ def _bound_evidence(folder: RunFolder, name: str, trial: TrialResult) -> Evidenc
     return _as_evidence(name.rpartition("/")[2], content)
 
 
-def _attachment_faults(files: Records, beside: str, evidence: Evidence) -> Iterator[str]:
-    """What is wrong with the files beside evidence, in the folder of this name."""
+def _attachment_faults(files: Records, folder: str, evidence: Evidence) -> Iterator[str]:
+    """Yield the faults of the attachments of evidence, in the folder of this name."""
     for attachment in evidence.attachments:
-        if fault := _file_fault(files, f"{beside}/{attachment.name}", attachment.sha256):
+        if fault := _file_fault(files, f"{folder}/{attachment.name}", attachment.sha256):
             yield fault
 
 
 def _file_fault(files: Records, name: str, sha256: str) -> str | None:
-    """What is wrong with a file whose hash is known."""
+    """Return the fault of a file whose hash is known; None if there is none."""
     try:
         found = files.sha256(name)
     except OSError as error:
@@ -315,24 +319,24 @@ def _unread(name: str, error: OSError) -> str:
 
 
 def _altered(name: str) -> str:
-    return f"{name} is altered: its sha256 differs from the one that was noted"
+    return f"{name} is altered: its sha256 differs from the recorded one"
 
 
 def _trial_faults(results: Results, trial: TrialResult, evidence: Evidence, verdict: Verdict) -> Iterator[str]:
-    """Where the results say other of a trial than its evidence does."""
+    """Yield the differences between a trial's result and its evidence."""
     fixed = evidence.trial
     if fixed.plan_sha256 != results.plan.sha256:
-        yield f"{trial.evidence} is of another plan"
+        yield f"{trial.evidence} belongs to another plan"
     same = (fixed.scenario, fixed.factors, fixed.seed) == (trial.scenario, trial.factors, trial.seed)
-    of_this_model = f"{trial.model} ".startswith(f"{evidence.model} ")  # a label may name the model's arguments, too
+    of_this_model = f"{trial.model} ".startswith(f"{evidence.model} ")  # a label can include the model's arguments
     if not (same and of_this_model and trial_id(fixed.id, trial.model) == trial.id):
-        yield f"{trial.evidence} is of another trial than the results say"
+        yield f"{trial.evidence} belongs to another trial than the results say"
     if verdict.outcome != trial.outcome:
         yield f"{trial.evidence} leads to {verdict.outcome}, and the results say {trial.outcome}"
         return
     differing = [name for name, value in as_judged(verdict, evidence).items() if getattr(trial, name) != value]
     if differing:
-        yield f"{trial.evidence} leads to another verdict than the results say: {', '.join(differing)}"
+        yield f"{trial.evidence} leads to a verdict that differs from the results: {', '.join(differing)}"
 
 
 def _judged(trial: TrialResult, evidence: Evidence, verdict: Verdict) -> JudgedTrial:
@@ -346,13 +350,19 @@ def _judged(trial: TrialResult, evidence: Evidence, verdict: Verdict) -> JudgedT
 
 
 def _without_evidence(results: Results, trial: TrialResult) -> JudgedTrial:
-    """A trial that ended before there was any evidence: it is invalid, and counts in the arm of its factors."""
+    """Return a trial that ended before there was evidence; it is invalid and counts in the arm of its factors."""
     arms = (one.arm for one in results.conditions if (one.scenario, one.factors) == (trial.scenario, trial.factors))
     return JudgedTrial(result=trial, arm=next(arms, ""), engine_replicated=False, fudan2024=False, seal=None)
 
 
-def _strangers(folder: RunFolder, known: set[str], untold: set[str]) -> Iterator[str]:
-    """Whatever is among the evidence that nothing names; nothing is deeper than the folder of a trial."""
+def _unknown_files(folder: RunFolder, known: set[str], unreadable: set[str]) -> Iterator[str]:
+    """Yield the files in the evidence folder that no record names; evidence is at most two levels deep.
+
+    Args:
+        folder: Folder of the run.
+        known: Names of evidence files and attachments.
+        unreadable: Folders of attachments whose evidence cannot be read; their files are not reported.
+    """
     of_no_trial = "belongs to no trial of the results"
     root = folder.evidence.name
     try:
@@ -361,7 +371,7 @@ def _strangers(folder: RunFolder, known: set[str], untold: set[str]) -> Iterator
             own = f"{root}/{name}"
             if not is_folder and own not in known:
                 yield f"{own} {of_no_trial}"
-            elif is_folder and own not in untold:
+            elif is_folder and own not in unreadable:
                 for inner, _ in folder.files.names(own):
                     if f"{own}/{inner}" not in known:
                         yield f"{own}/{inner} {of_no_trial}"

@@ -1,8 +1,7 @@
-"""Logs that Inspect takes for complete though they hold trials that have to be run again.
+"""Reopen logs that Inspect considers complete although they contain trials to run again.
 
-Inspect runs a sample that ended in an error once more only where its log is not a success, or is marked as holding
-samples that are invalidated. The mark is set in a copy that takes the log's place, so that an end in the middle leaves
-what was there.
+Inspect runs a sample that ended in an error again only if its log is not successful, or is marked as invalidated. The
+mark is set in a copy that replaces the log, so an interruption leaves the original.
 """
 
 import os
@@ -17,9 +16,9 @@ from redline.run.folder import RunFolder
 
 
 def reopen(folder: RunFolder, logs: Iterable[Path]) -> None:
-    """Mark logs, so that Inspect completes them."""
+    """Mark logs as invalidated, so that Inspect completes them."""
     for path in logs:
-        # A new name, which nothing in the folder can have taken beforehand.
+        # An unpredictable name, so that no file in the folder can have it already.
         handle, name = tempfile.mkstemp(dir=folder.root, prefix=".", suffix=path.name)
         copy = Path(name)
         try:

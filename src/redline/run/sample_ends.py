@@ -1,8 +1,8 @@
-"""The end of every sample of a run, whatever ended it.
+"""Report the end of every sample of a run, for whatever reason it ended.
 
-Inspect's early stopping hears only of samples that have scores: not of one whose cell could not be made, whose error
-kept the scorer from running, or that was cancelled. Its hooks hear of each. Inspect swallows what a hook raises, so
-nothing that protects or proves may depend on this.
+Inspect's early stopping covers only samples with scores. It misses samples whose cell could not be created, whose error
+prevented scoring, or that were cancelled; Inspect's hooks cover these too. Inspect swallows exceptions from hooks, so
+protection and proof must not depend on this module.
 """
 
 from collections.abc import Callable
@@ -18,19 +18,19 @@ _listener: ContextVar[SampleListener | None] = ContextVar("redline_sample_listen
 
 
 def on_sample_end(listener: SampleListener) -> None:
-    """Have a function called with every sample that ends in this context, as its log has it."""
+    """Call a function with every sample that ends in this context, as it is in the log."""
     _register()
     _listener.set(listener)
 
 
 @cache
 def _register() -> None:
-    """Register the hook once; not at import, since Inspect prints what is registered when it starts."""
+    """Register the hook once; not at import, since Inspect prints the registered hooks when it starts."""
     hooks(name="redline_sample_ends", description="Counts the trials of a redline run that have ended.")(SampleEnds)
 
 
 class SampleEnds(Hooks):
-    """Pass each ended sample to the listener of the run; idle outside of a run."""
+    """Passes each ended sample to the listener of the run; inactive outside a run."""
 
     def enabled(self) -> bool:
         """Return whether a run listens."""

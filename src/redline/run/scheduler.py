@@ -1,8 +1,8 @@
-"""The order in which trials start: drawn from the plan's seed, so that the time of day speaks for no arm.
+"""The order in which trials start: randomised by the plan's seed, so that the time of day favours no arm.
 
-Trials of equal number, which share their seed across arms and models, make a block; within a block the order of
-conditions is drawn. What changes while a run goes on, such as a model's provider or the load of the machine, then falls
-on all conditions alike.
+Trials of equal number, which share their seed across arms and models, form a block. The order of conditions within a
+block is random. So changes during a run, such as of a model's provider or the load of the host, affect all conditions
+alike.
 """
 
 import random
@@ -12,16 +12,16 @@ from itertools import zip_longest
 
 import anyio
 
-PATIENCE_SECONDS = 30.0
-"""So long after the last start the next trial that is there goes on, whatever is missing before it or seems to run yet:
-neither a condition that Inspect gave up nor a trial whose end it does not tell holds up the others."""
+STALL_SECONDS = 30.0
+"""If no trial starts for this long, the next waiting trial starts out of order. So neither a condition that Inspect
+abandoned nor a trial whose end it does not report can block the others."""
 
 
 def run_order(conditions: Sequence[Sequence[str]], seed: int) -> list[str]:
-    """The order of all trials.
+    """Return the order of all trials.
 
     Args:
-        conditions: The trials of each condition, in the order of their numbers.
+        conditions: Trials of each condition, in the order of their numbers.
         seed: The plan's seed.
     """
     order = []
@@ -33,74 +33,75 @@ def run_order(conditions: Sequence[Sequence[str]], seed: int) -> list[str]:
 
 
 AHEAD = 2
-"""Trials that are let through to wait for a cell, so that none stands empty until the next one has come."""
+"""Trials that are admitted beyond the number of cells, so that no cell stays unused between two trials."""
 
 
 class TrialScheduler:
-    """Lets trials start in a given order, so many at once.
+    """Starts trials in a given order, with bounded concurrency.
 
-    Inspect bounds the cells at once, too, but has everybody who wants one wait for up to a second, by chance, before
-    queuing for it. So few more are let through to it than there are cells, and what starts together may change places.
+    Inspect also limits the number of cells, but delays every request by up to a random second before it queues for one.
+    So only a few more trials than cells are admitted, and trials that start together can swap positions.
     """
 
-    def __init__(self, order: Sequence[str], at_once: int, patience: float = PATIENCE_SECONDS) -> None:
-        """Awaits the trials of an order.
+    def __init__(self, order: Sequence[str], concurrency: int, stall_seconds: float = STALL_SECONDS) -> None:
+        """Store the order; start nothing yet.
 
         Args:
-            order: Every trial that is still to be drawn.
-            at_once: How many may be under way at the same time.
-            patience: Seconds after which the next trial that is there goes on in any case.
+            order: Every remaining trial.
+            concurrency: Maximum number of concurrent trials.
+            stall_seconds: Time without a start after which the next waiting trial starts out of order.
         """
         self._left = deque(order)
-        self._at_once = at_once
-        self._patience = patience
+        self._concurrency = concurrency
+        self._stall_seconds = stall_seconds
         self._running: set[str] = set()
         self._waiting: dict[str, anyio.Event] = {}
 
-    async def take(self, trial: str) -> None:
-        """Returns when it is the trial's turn; at once for a trial that has none or has lost it.
+    async def wait_turn(self, trial: str) -> None:
+        """Return when it is the trial's turn; at once for a trial that has no turn or has lost it.
 
-        The next is called only once this one goes on: of several that are woken together, the first need not be first.
+        The next trial is woken only after this one has resumed, because several tasks that are woken together resume in
+        any order.
         """
         if trial not in self._left:
             return
         turn = self._waiting[trial] = anyio.Event()
         try:
-            self._call()
-            await self._until(turn)
+            self._wake_next()
+            await self._wait_until(turn)
             self._running.add(trial)
         finally:
             del self._waiting[trial]
             if turn.is_set() and self._left and self._left[0] == trial:
                 self._left.popleft()
-            self._call()
+            self._wake_next()
 
     def end(self, trial: str) -> None:
-        """Says that a trial has ended, so that the next may start."""
+        """Record that a trial has ended, so that the next can start."""
         self._running.discard(trial)
-        self._call()
+        self._wake_next()
 
     def release(self) -> None:
-        """Ends the order: every trial that waits may go, and none waits any more."""
+        """Abandon the order: wake every waiting trial, and let later ones pass at once."""
         self._left.clear()
         for turn in self._waiting.values():
             turn.set()
 
-    async def _until(self, turn: anyio.Event) -> None:
+    async def _wait_until(self, turn: anyio.Event) -> None:
         while True:
             left = len(self._left)
-            with anyio.move_on_after(self._patience):
+            with anyio.move_on_after(self._stall_seconds):
                 await turn.wait()
                 return
             if len(self._left) == left:
-                self._go_on()
+                self._skip_missing()
 
-    def _call(self) -> None:
-        if self._left and self._left[0] in self._waiting and len(self._running) < self._at_once:
+    def _wake_next(self) -> None:
+        if self._left and self._left[0] in self._waiting and len(self._running) < self._concurrency:
             self._waiting[self._left[0]].set()
 
-    def _go_on(self) -> None:
-        """Calls the first trial that is there; those before it have lost their turn."""
+    def _skip_missing(self) -> None:
+        """Wake the first waiting trial; missing trials before it lose their turn."""
         while self._left and self._left[0] not in self._waiting:
             self._left.popleft()
         if self._left:

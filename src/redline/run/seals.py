@@ -1,4 +1,4 @@
-"""The seal as it was measured each time a run started, kept in the folder of the run."""
+"""Seal reports from each start of a run, stored in its folder."""
 
 import hashlib
 from datetime import UTC, datetime
@@ -11,35 +11,35 @@ from redline.seal import SealReport
 
 
 class SealAtStart(Frozen):
-    """The full set of probes as it was measured before anything else was done."""
+    """Result of the full set of probes, measured before any trial."""
 
     at: datetime
-    """When it was measured."""
+    """Time of the measurement."""
 
     cell: CellConfig
-    """Of what shape of cell."""
+    """Shape of the cell."""
 
     report: SealReport
-    """What was found."""
+    """Report of the probes."""
 
     @classmethod
     def now(cls, cell: CellConfig, report: SealReport) -> "SealAtStart":
-        """A measurement that has just ended."""
+        """Return a measurement with the current time."""
         return cls(at=datetime.now(UTC), cell=cell, report=report)
 
     @property
     def sha256(self) -> str:
-        """Hash of the line that the folder keeps, which every trial under this seal names."""
+        """Hash of the line in the folder; the evidence of every trial under this seal contains it."""
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
 
 
 def note_seal(folder: RunFolder, seal: SealAtStart) -> None:
-    """Adds a measurement to those of a folder."""
+    """Append a measurement to the folder's list."""
     append(folder.seals, seal)
 
 
 def seals_of(folder: RunFolder) -> tuple[SealAtStart, ...]:
-    """What was measured at the starts of a folder's runs, oldest first.
+    """Return the measurements of a folder, oldest first.
 
     Raises:
         EvidenceError: The folder's list is altered.

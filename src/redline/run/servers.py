@@ -1,4 +1,4 @@
-"""The model servers of a run: those that redline starts itself, what is recorded of them, and their slots."""
+"""Model servers of a run: start the embedded ones, record what they serve, and count their slots."""
 
 import json
 import math
@@ -16,10 +16,10 @@ from redline.models.served import ServedModel
 from redline.run.folder import RunFolder, write_text
 
 CELLS_PER_SLOT = 1.5
-"""Cells for each slot of a model's server: while a trial's replicas are judged, another can use its slot."""
+"""Cells per slot of a model's server: while the verifier judges one trial, another trial can use its slot."""
 
-ASKED = ("openai-api", "llama-cpp-python")
-"""Providers behind which a llama.cpp server can be."""
+LLAMA_CPP_PROVIDERS = ("openai-api", "llama-cpp-python")
+"""Providers whose server can be a llama.cpp server, which reports its slots."""
 
 _RECORDS = TypeAdapter(tuple[ServedModel, ...])
 
@@ -28,16 +28,16 @@ _RECORDS = TypeAdapter(tuple[ServedModel, ...])
 def embedded_servers(
     models: Mapping[str, Model], roles: Mapping[str, Model], folder: RunFolder, cells: int | None
 ) -> Iterator[None]:
-    """Have a server run for each model that redline serves itself, and record what it serves.
+    """Run a server for each model that redline serves itself, and record what it serves.
 
     Args:
-        models: The models under test by their label.
-        roles: The models beside them by their role.
-        folder: Folder of the run; it gets the logs and the record.
-        cells: Cells at once, where the user says so.
+        models: Models under test by label.
+        roles: Other models by role.
+        folder: Folder of the run, for logs and record.
+        cells: Number of concurrent cells that the user requests; None if there is no request.
 
     Raises:
-        UsageError: A server did not start, or its file is another than the one that the run began with.
+        UsageError: A server does not start, or its file differs from the one at the first start of the run.
     """
     named = [*models.items(), *((f"{model} as {role}", model) for role, model in roles.items())]
     with ExitStack() as stack:
@@ -48,28 +48,28 @@ def embedded_servers(
 
 
 def is_embedded(model: Model) -> bool:
-    """Whether redline serves the model itself."""
+    """Return whether redline serves the model itself."""
     return str(model).startswith("llama-cpp/")
 
 
 @contextmanager
 def _served(model: Model, label: str, folder: RunFolder, cells: int | None) -> Iterator[None]:
-    from redline.models.llama_cpp import LlamaCppAPI  # needs packages that a run with other models does not
+    from redline.models.llama_cpp import LlamaCppAPI  # needs optional packages
 
     assert isinstance(model.api, LlamaCppAPI)
     with model.api.running(folder.next_server_log(), cells):
-        _keep(folder, model.api.record(label))
+        _record(folder, model.api.record(label))
         yield
 
 
-def _keep(folder: RunFolder, served: ServedModel) -> None:
-    """Add a record, unless it is there already."""
+def _record(folder: RunFolder, served: ServedModel) -> None:
+    """Add a record, unless it exists already."""
     kept = served_models(folder)
     for other in kept:
         if other.model == served.model and other.sha256 != served.sha256:
             raise UsageError(
-                f"{served.file} is not the file that {folder.root} was begun with (its sha256 differs): choose another "
-                "--out, or put the file back"
+                f"{served.file} is not the file that {folder.root} was started with (its sha256 differs): choose "
+                "another --out, or restore the file"
             )
     if served not in kept:
         documents = [one.model_dump(mode="json") for one in (*kept, served)]
@@ -77,7 +77,7 @@ def _keep(folder: RunFolder, served: ServedModel) -> None:
 
 
 def served_models(folder: RunFolder) -> tuple[ServedModel, ...]:
-    """Return what the run recorded of the models that it served itself, in the order of its servers' starts.
+    """Return the records of the models that redline served, in the order in which their servers started.
 
     Raises:
         EvidenceError: The record is altered.
@@ -94,8 +94,8 @@ def served_models(folder: RunFolder) -> tuple[ServedModel, ...]:
         raise EvidenceError(f"{folder.models.name} is altered: {one_line(error)}") from error
 
 
-def cells_for(models: Iterable[Model]) -> int | None:
-    """Return how many cells keep the models' servers busy; None where no server tells its slots."""
+def max_cells_for_servers(models: Iterable[Model]) -> int | None:
+    """Return how many cells keep the models' servers busy; None if no server reports its slots."""
     slots: dict[str, int] = {}
     for model in models:
         address = str(model.api.base_url or "")
@@ -107,6 +107,6 @@ def cells_for(models: Iterable[Model]) -> int | None:
 def _slots(model: Model, address: str) -> int | None:
     if is_embedded(model):
         return int(model.api.max_connections())
-    if str(model).partition("/")[0] in ASKED:
+    if str(model).partition("/")[0] in LLAMA_CPP_PROVIDERS:
         return attached_slots(address, model.api.api_key)
     return None

@@ -1,4 +1,4 @@
-"""An Ed25519 signature over the head of a run's chain: it shows by whom a folder was handed on."""
+"""Ed25519 signature of the head of a run's chain, which shows who issued the folder."""
 
 from pathlib import Path
 from typing import Literal
@@ -29,54 +29,54 @@ class Signature(Frozen):
     schema_: Literal["redline.signature/1"] = Field(default="redline.signature/1", alias="schema")
     """Version of this format."""
     head: str = Field(pattern="^[0-9a-f]{64}$")
-    """Head of the chain that is signed."""
+    """Signed head of the chain."""
     public_key: str = Field(pattern="^[0-9a-f]{64}$")
-    """The Ed25519 key of the one who signed, its 32 bytes in hex."""
+    """Ed25519 public key of the signer, 32 bytes in hex."""
     signature: str = Field(pattern="^[0-9a-f]{128}$")
-    """Ed25519 signature of the line `redline.signature/1 HEAD`, its line feed included."""
+    """Ed25519 signature of the line `redline.signature/1 HEAD`, including its line feed."""
 
     def document(self) -> str:
-        """The text of the file."""
+        """Return the text of the file."""
         return self.model_dump_json(by_alias=True, indent=1) + "\n"
 
 
 def signed_line(head: str) -> bytes:
-    """What is signed: with the format's name before the head, so that it can be taken for nothing else."""
+    """Return the bytes to sign; the name of the format precedes the head, so that no other data matches."""
     return f"redline.signature/1 {head}\n".encode()
 
 
 def read_private_key(path: Path) -> Ed25519PrivateKey:
-    """The private key in a PEM or OpenSSH file.
+    """Read the private key in a PEM or OpenSSH file.
 
     Raises:
-        UsageError: There is none that can sign.
+        UsageError: The file contains no key that can sign.
     """
     content = _read(path)
     try:
         load = load_ssh_private_key if content.startswith(OPENSSH_MARK) else load_pem_private_key
         key = load(content, password=None)
     except TypeError as error:
-        raise UsageError(f"the key {path} has a passphrase: give one without") from error
+        raise UsageError(f"the key {path} has a passphrase: use a key without one") from error
     except (ValueError, UnsupportedAlgorithm) as error:
-        raise UsageError(f"{path} is no Ed25519 private key in PEM or OpenSSH format") from error
+        raise UsageError(f"{path} is not an Ed25519 private key in PEM or OpenSSH format") from error
     if not isinstance(key, Ed25519PrivateKey):
-        raise UsageError(f"{path} is no Ed25519 private key: make one with ssh-keygen -t ed25519")
+        raise UsageError(f"{path} is not an Ed25519 private key: create one with ssh-keygen -t ed25519")
     return key
 
 
 def read_public_key(path: Path) -> Ed25519PublicKey:
-    """The public key in a PEM or OpenSSH file.
+    """Read the public key in a PEM or OpenSSH file.
 
     Raises:
-        UsageError: There is none.
+        UsageError: The file contains no public key.
     """
     content = _read(path)
     try:
         key = load_pem_public_key(content) if content.startswith(PEM_MARK) else load_ssh_public_key(content)
     except (ValueError, UnsupportedAlgorithm) as error:
-        raise UsageError(f"{path} is no Ed25519 public key in PEM or OpenSSH format") from error
+        raise UsageError(f"{path} is not an Ed25519 public key in PEM or OpenSSH format") from error
     if not isinstance(key, Ed25519PublicKey):
-        raise UsageError(f"{path} is no Ed25519 public key in PEM or OpenSSH format")
+        raise UsageError(f"{path} is not an Ed25519 public key in PEM or OpenSSH format")
     return key
 
 
@@ -88,13 +88,13 @@ def _read(path: Path) -> bytes:
 
 
 def sign(folder: RunFolder, head: str, key: Ed25519PrivateKey) -> None:
-    """Writes the signature of a chain's head beside the results."""
+    """Write the signature of a chain's head next to the results."""
     signature = Signature(head=head, public_key=_hex(key.public_key()), signature=key.sign(signed_line(head)).hex())
     write_text(folder.signature, signature.document())
 
 
 def drop_stale(folder: RunFolder, head: str) -> bool:
-    """Removes a signature that is of another head than this; returns whether there was one."""
+    """Remove a signature of another head; return whether there was one."""
     try:
         stale = folder.files.read(folder.signature.name).decode(errors="replace")
     except FileNotFoundError:
@@ -108,15 +108,15 @@ def drop_stale(folder: RunFolder, head: str) -> bool:
 
 
 def signed_by(folder: RunFolder, head: str, key: Ed25519PublicKey | None) -> str | None:
-    """The public key, in hex, that signed the head of a folder's chain; None where nobody did.
+    """Return the public key, in hex, that signed the head of a folder's chain; None without a signature.
 
     Args:
         folder: The folder.
-        head: The head of its chain.
-        key: Whose signature it must be; without one, it must only be right in itself.
+        head: Head of its chain.
+        key: Required signer; None accepts any valid signature.
 
     Raises:
-        EvidenceError: The signature is altered, of other results or of another key, or there is none of the key.
+        EvidenceError: The signature is altered, is of other results or by another key, or the required one is missing.
     """
     name = folder.signature.name
     found = _read_signature(folder)
@@ -127,9 +127,9 @@ def signed_by(folder: RunFolder, head: str, key: Ed25519PublicKey | None) -> str
     if key is not None and found.public_key != _hex(key):
         raise EvidenceError(f"{name} was made with another key: {found.public_key}")
     if found.head != head:
-        raise EvidenceError(f"{name} is of other results: it signs the head {found.head}")
-    if not _holds(found):
-        raise EvidenceError(f"{name} is altered: the signature is not of its key")
+        raise EvidenceError(f"{name} belongs to other results: it signs the head {found.head}")
+    if not _is_valid(found):
+        raise EvidenceError(f"{name} is altered: the signature does not match its key")
     return found.public_key
 
 
@@ -145,11 +145,11 @@ def _read_signature(folder: RunFolder) -> Signature | None:
     except ValueError as error:
         raise EvidenceError(f"{folder.signature.name} is altered: {one_line(error)}") from error
     if signature.document().encode() != content:
-        raise EvidenceError(f"{folder.signature.name} is altered: its bytes are not those of the format")
+        raise EvidenceError(f"{folder.signature.name} is altered: its bytes do not match the format")
     return signature
 
 
-def _holds(found: Signature) -> bool:
+def _is_valid(found: Signature) -> bool:
     try:
         key = Ed25519PublicKey.from_public_bytes(bytes.fromhex(found.public_key))
         key.verify(bytes.fromhex(found.signature), signed_line(found.head))

@@ -1,7 +1,7 @@
-"""Inspect logs of a folder, checked before they are given to Inspect, which reads them without a bound.
+"""Check the Inspect logs of a folder before Inspect reads them, because Inspect sets no limits.
 
-A log is a ZIP file of JSON documents. It is read here once from end to end, so that no member turns out larger than it
-says or than can be read into memory.
+A log is a ZIP file of JSON documents. Each log is read once from end to end, so that no member is larger than it states
+or too large for memory.
 """
 
 import os
@@ -20,24 +20,24 @@ from redline._records import CHUNK, MIB, Records, record_limits
 
 ZIP_ZSTANDARD = 93
 METHODS = (ZIP_STORED, ZIP_DEFLATED, ZIP_ZSTANDARD)
-"""Those that Inspect writes."""
+"""Compression methods that Inspect uses."""
 
 SMALL_CHUNK = 4096
-"""Zstandard makes 32 KiB of a byte at most, and Python's reader cannot stop it in the middle of a chunk."""
+"""Zstandard expands a byte to at most 32 KiB, and Python's reader cannot stop it within a chunk."""
 
 ENCRYPTED = 1
 SUFFIX = ".eval"
 
 
-class _Bad(Exception):
-    """Raised for a log that is not read any further; the message says why."""
+class _BadLogError(Exception):
+    """Raised for a log that must not be read further; the message says why."""
 
 
 def log_names(files: Records, folder: str) -> list[str]:
-    """Return the names of the logs in a folder, none where there is no such folder.
+    """Return the names of the logs in a folder; empty if the folder does not exist.
 
     Raises:
-        EvidenceError: It is no folder, or cannot be listed.
+        EvidenceError: It is not a folder, or cannot be listed.
     """
     if not files.exists(folder):
         return []
@@ -48,16 +48,16 @@ def log_names(files: Records, folder: str) -> list[str]:
 
 
 def check_all(files: Records, folder: str) -> list[str]:
-    """Check everything in the folder of logs, all of which Inspect reads when a run is resumed; return the logs.
+    """Check every file in the folder of logs, since Inspect reads all of them on resumption; return the logs.
 
     Raises:
-        EvidenceError: Something is no log or document within bounds.
+        EvidenceError: A file is not a log or document within the limits.
     """
     for name in _tree(files, folder) if files.exists(folder) else ():
         if _is_log(name):
             check_log(files, name)
         else:
-            with _said_of(name), files.open(name, record_limits().document_bytes):
+            with _reading(name), files.open(name, record_limits().document_bytes):
                 pass
     return log_names(files, folder)
 
@@ -67,60 +67,60 @@ def _is_log(name: str) -> bool:
 
 
 def _tree(files: Records, folder: str) -> Iterator[str]:
-    with _said_of(folder):
+    with _reading(folder):
         found = files.names(folder)
     for name, is_folder in found:
         if is_folder:
-            yield from _tree(files, f"{folder}/{name}")  # the names of a record have few parts
+            yield from _tree(files, f"{folder}/{name}")  # Records limits the depth of names
         else:
             yield f"{folder}/{name}"
 
 
 def check_log(files: Records, name: str) -> None:
-    """Read a log from end to end within bounds.
+    """Read a log from end to end within the limits.
 
     Raises:
-        EvidenceError: It is missing, is no Inspect log, or is too large once it is decompressed.
+        EvidenceError: The log is missing, is not an Inspect log, or is too large when decompressed.
     """
     if not _is_log(name):
         raise EvidenceError(f"{name} is not the name of an Inspect log")
     limits = record_limits()
-    with _said_of(name), files.open(name, limits.log_bytes) as file, ZipFile(_Frugal(file)) as log:
+    with _reading(name), files.open(name, limits.log_bytes) as file, ZipFile(_BoundedReads(file)) as log:
         members = log.infolist()
         if len(members) > limits.log_members:
-            raise _Bad(f"it has more than {limits.log_members} members")
+            raise _BadLogError(f"it has more than {limits.log_members} members")
         if log.comment or (members and min(member.header_offset for member in members)):
-            raise _Bad("it holds more than the members of an Inspect log")
+            raise _BadLogError("it contains data outside the members of an Inspect log")
         total = 0
         for member in members:
             total += _size_of(log, member)
             if total > limits.log_total_bytes:
-                raise _Bad(f"its members have more than {limits.log_total_bytes >> MIB} MiB")
+                raise _BadLogError(f"its members have more than {limits.log_total_bytes >> MIB} MiB")
 
 
 def _size_of(log: ZipFile, member: ZipInfo) -> int:
     limits = record_limits()
     most = limits.log_member_bytes
     if member.compress_type not in METHODS or member.flag_bits & ENCRYPTED:
-        raise _Bad(f"its member {member.filename[:80]} is packed as Inspect does not")
+        raise _BadLogError(f"its member {member.filename[:80]} is compressed in a way that Inspect does not use")
     if member.file_size > most:
-        raise _Bad(f"its member {member.filename[:80]} has more than {most >> MIB} MiB")
-    unbelieved = copy(member)
-    unbelieved.file_size = most + 1  # Python's reader stops at the size that is stated, Inspect's does not
+        raise _BadLogError(f"its member {member.filename[:80]} has more than {most >> MIB} MiB")
+    untrusted = copy(member)
+    untrusted.file_size = most + 1  # Python's reader stops at the stated size, Inspect's does not
     done = values = 0
-    with log.open(unbelieved) as content:
+    with log.open(untrusted) as content:
         while chunk := content.read(SMALL_CHUNK if member.compress_type == ZIP_ZSTANDARD else CHUNK):
             done += len(chunk)
             values += sum(map(chunk.count, (b",", b"[", b"{", b":")))
             if done > member.file_size or values > limits.log_values:
                 break
     if done != member.file_size:
-        raise _Bad(f"its member {member.filename[:80]} has another size than it states, or too many values")
+        raise _BadLogError(f"its member {member.filename[:80]} differs from its stated size, or has too many values")
     return done
 
 
-class _Frugal:
-    """A file of which no more is read at once than a directory of a log can take."""
+class _BoundedReads:
+    """File whose single reads are limited to the maximum size of a log's directory."""
 
     def __init__(self, file: Any) -> None:
         self._file = file
@@ -133,28 +133,28 @@ class _Frugal:
         if size < 0:
             size = os.fstat(self._file.fileno()).st_size - self._file.tell()
         if size > most:
-            raise _Bad(f"its directory has more than {most >> MIB} MiB")
+            raise _BadLogError(f"its directory has more than {most >> MIB} MiB")
         found: bytes = self._file.read(size)
         return found
 
 
 def read_header(path: Path) -> EvalLog:
-    """Return what a checked log says of itself.
+    """Return the header of a checked log.
 
     Raises:
         EvidenceError: Inspect cannot read it.
     """
-    with _said_of(_short(path)):
+    with _reading(_short(path)):
         return read_eval_log(str(path), header_only=True)
 
 
 def read_sample(path: Path, sample: str | int, unread: set[str]) -> EvalSample | None:
-    """Return a sample of a checked log, None where it is not in it.
+    """Return a sample of a checked log; None if the log does not contain it.
 
     Raises:
         EvidenceError: Inspect cannot read it.
     """
-    with _said_of(_short(path)):
+    with _reading(_short(path)):
         try:
             return read_eval_log_sample(str(path), id=sample, exclude_fields=unread)
         except IndexError:
@@ -167,10 +167,10 @@ def read_samples(path: Path, unread: set[str] | None = None) -> Iterator[EvalSam
     Raises:
         EvidenceError: Inspect cannot read one.
     """
-    with _said_of(_short(path)):
+    with _reading(_short(path)):
         samples = iter(read_eval_log_samples(str(path), all_samples_required=False, exclude_fields=unread))
     while True:
-        with _said_of(_short(path)):
+        with _reading(_short(path)):
             sample = next(samples, None)
         if sample is None:
             return
@@ -182,11 +182,11 @@ def _short(path: Path) -> str:
 
 
 @contextmanager
-def _said_of(name: str) -> Iterator[None]:
-    """Makes one line of whatever a log makes its readers raise: they were not written for logs of strangers."""
+def _reading(name: str) -> Iterator[None]:
+    """Turn any exception of a log reader into a one-line error, since the readers do not expect untrusted logs."""
     try:
         yield
-    except (RedlineError, _Bad) as error:
+    except (RedlineError, _BadLogError) as error:
         raise error if isinstance(error, RedlineError) else EvidenceError(f"{name} is not read: {error}") from error
     except OSError as error:
         raise EvidenceError(f"{name} cannot be read: {error.strerror or one_line(error)}") from error

@@ -1,4 +1,4 @@
-"""Holding a run back while a model does not answer, and stopping it when that lasts or repeats."""
+"""Pause a run while a model does not answer, and stop it if the model stays silent or fails repeatedly."""
 
 import threading
 from collections.abc import Iterator, Sequence
@@ -20,15 +20,15 @@ JOIN_SECONDS = 5.0
 
 
 class ModelWait:
-    """Lets trials with one model start while its server answers."""
+    """Delays trials with one model until its server answers."""
 
     def __init__(self, model: Model, aborter: RunAborter, seconds: float | None = None) -> None:
-        """Begin with a model of which nothing is known yet.
+        """Store the parameters; assume that the model answers.
 
         Args:
             model: The model.
             aborter: Ends the run.
-            seconds: How long to wait for an answer; None takes the default.
+            seconds: Maximum time to wait for an answer; None uses the default.
         """
         self._model = model
         self._aborter = aborter
@@ -38,23 +38,23 @@ class ModelWait:
         self._in_a_row = 0
 
     async def until_answering(self) -> None:
-        """Return once the model answers, or once the run is to end since it does not."""
+        """Return when the model answers, or when the run ends because it does not."""
         health = health_of(self._model)
         while health.failing_since is not None and not self._aborter.ended:
             if health.failing_seconds > self._seconds:
                 fault = str(health.last) if health.last else "no answer"
                 self._aborter.give_up(
                     f"stopped: {self._model} did not answer for {health.failing_seconds:.0f} s ({fault}); "
-                    f"{_then(fix_for(fault))}the same command resumes"
+                    f"{_resume(fix_for(fault))}"
                 )
                 return
             await anyio.sleep(limits().wait.ask_again_seconds)
-            async with self._probing:  # one probe at a time, whoever waits
+            async with self._probing:  # one probe at a time for all waiting trials
                 if health.failing_since is not None:
                     await probe(self._model)
 
     def judged(self, verdict: Verdict) -> None:
-        """Take in the verdict on a trial; stop the run where one reason of the model's side repeats."""
+        """Record the verdict on a trial; stop the run if one reason on the model's side repeats."""
         reason = verdict.invalid_reason or ""
         if not (verdict.outcome == "invalid" and verdict.invalid_cause == "harness" and reason.startswith(PREFIX)):
             self._reason, self._in_a_row = None, 0
@@ -64,29 +64,29 @@ class ModelWait:
         self._reason = kind
         if self._in_a_row >= limits().wait.same_reason:
             self._aborter.give_up(
-                f"stopped: {self._in_a_row} trials in a row were spoilt by the model's side ({reason}); "
-                f"{_then(fix_for(reason))}the same command resumes"
+                f"stopped: {self._in_a_row} trials in a row failed on the model's side ({reason}); "
+                f"{_resume(fix_for(reason))}"
             )
 
 
-def _then(fix: str) -> str:
-    return f"{fix}, then " if fix else ""
+def _resume(fix: str) -> str:
+    return f"{fix}, then run the same command to resume" if fix else "run the same command to resume"
 
 
-class _Shown(Protocol):
+class _WaitWatcher(Protocol):
     def waiting(self, model: str, seconds: float, fault: str) -> None:
-        """A model has not answered for so many seconds; 0 once it answers again."""
+        """Report for how long a model has not answered; 0 s when it answers again."""
         ...
 
 
 @contextmanager
-def shown_waits(models: Sequence[Model], watcher: _Shown) -> Iterator[None]:
-    """Show the user, until the end of the block, which model does not answer, and since when.
+def shown_waits(models: Sequence[Model], watcher: _WaitWatcher) -> Iterator[None]:
+    """Report models that do not answer, and for how long, until the end of the block.
 
-    It is a thread of its own: trials that wait for a server give the event loop nothing to show.
+    A separate thread reports, because trials that wait for a server run no code in the event loop.
     """
     ended = threading.Event()
-    thread = threading.Thread(target=_show, args=(models, watcher, ended), daemon=True, name="redline-waits")
+    thread = threading.Thread(target=_report, args=(models, watcher, ended), daemon=True, name="redline-waits")
     thread.start()
     try:
         yield
@@ -95,7 +95,7 @@ def shown_waits(models: Sequence[Model], watcher: _Shown) -> Iterator[None]:
         thread.join(JOIN_SECONDS)
 
 
-def _show(models: Sequence[Model], watcher: _Shown, ended: threading.Event) -> None:
+def _report(models: Sequence[Model], watcher: _WaitWatcher, ended: threading.Event) -> None:
     shown: set[str] = set()
     while not ended.wait(SHOWN_EVERY_SECONDS):
         for model in models:

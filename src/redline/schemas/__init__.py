@@ -1,4 +1,4 @@
-"""JSON Schemas of the documents that redline writes, generated from their models and shipped beside this file."""
+"""JSON Schemas of the documents that redline writes, generated from their models and shipped in this folder."""
 
 import json
 from collections.abc import Mapping
@@ -21,16 +21,16 @@ DOCUMENTS: Mapping[str, type[BaseModel]] = {
 
 
 def file_name(document: str) -> str:
-    """Where the schema of a document is shipped."""
+    """Return the file name of a document's schema."""
     return f"{document}.schema.json"
 
 
 def generated(document: str) -> str:
-    """The schema of a document as its model has it now."""
+    """Generate the schema of a document from its model."""
     schema = DOCUMENTS[document].model_json_schema(by_alias=True, mode="serialization")
     return json.dumps({"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}, indent=1) + "\n"
 
 
 def shipped(document: str) -> str:
-    """The schema of a document as it is shipped."""
+    """Return the shipped schema of a document."""
     return files("redline.schemas").joinpath(file_name(document)).read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""`python -m redline.schemas` writes the shipped schemas anew."""
+"""Regenerate the shipped schemas: `python -m redline.schemas`."""
 
 from pathlib import Path
 

@@ -1,6 +1,6 @@
-"""Statistics of trials: a thin, documented layer over scipy and statsmodels.
+"""Statistics of trials: a thin layer over SciPy and statsmodels.
 
-These are imported where they are called, since loading them costs most of a second that no `--help` should pay.
+Functions import these libraries when called, since loading them takes most of a second and `--help` must stay fast.
 """
 
 from redline.stats.agreement import Agreement, agreement

@@ -1,4 +1,4 @@
-"""How far two answers to one question agree."""
+"""Agreement of two answers to one question."""
 
 from collections.abc import Iterable
 
@@ -8,14 +8,14 @@ from redline.stats.intervals import Count
 
 
 class Agreement(Count):
-    """Trials in which two answers are the same, of those in which there are two."""
+    """Trials with two equal answers, of the trials with two answers."""
 
     kappa: float | None = Field(default=None, ge=-1, le=1)
-    """Cohen's kappa: agreement beyond chance; null where one of them, or both, never vary."""
+    """Cohen's kappa: agreement beyond chance; null if an answer never varies."""
 
 
 def agreement(pairs: Iterable[tuple[bool | None, bool | None]]) -> Agreement:
-    """Count the pairs that agree; one with an answer missing is left out."""
+    """Count the pairs that agree; pairs with a missing answer are left out."""
     known = [(one, other) for one, other in pairs if one is not None and other is not None]
     return Agreement(k=sum(one == other for one, other in known), n=len(known), kappa=_kappa(known))
 

@@ -1,4 +1,4 @@
-"""Comparisons between two conditions: exact tests, intervals of the difference, and the family that they stand in."""
+"""Comparisons of two conditions: exact tests, intervals of the difference, and correction for a family of tests."""
 
 from collections.abc import Sequence
 
@@ -8,41 +8,41 @@ from redline._base import Frozen
 from redline.stats.intervals import CONFIDENCE, Count, wilson
 
 Difference = tuple[float, float]
-"""Bounds of a difference of two rates, each from -1 to 1."""
+"""Lower and upper bound of a difference of two rates, each from -1 to 1."""
 
 
 class Pairs(Frozen):
-    """Trials of two conditions, paired."""
+    """Paired trials of two conditions, by the trials in which the event occurred."""
 
     both: int = Field(ge=0)
-    """Pairs in which it happened in both."""
+    """Pairs with the event in both trials."""
     only_first: int = Field(ge=0)
-    """Pairs in which it happened in the first alone."""
+    """Pairs with the event only in the first trial."""
     only_second: int = Field(ge=0)
-    """Pairs in which it happened in the second alone."""
+    """Pairs with the event only in the second trial."""
     neither: int = Field(ge=0)
-    """Pairs in which it happened in none."""
+    """Pairs with the event in neither trial."""
 
     @property
     def n(self) -> int:
-        """How many pairs there are."""
+        """Number of pairs."""
         return self.both + self.only_first + self.only_second + self.neither
 
     @property
     def first(self) -> Count:
-        """The first condition by itself."""
+        """Count of the first condition alone."""
         return Count(k=self.both + self.only_first, n=self.n)
 
     @property
     def second(self) -> Count:
-        """The second condition by itself."""
+        """Count of the second condition alone."""
         return Count(k=self.both + self.only_second, n=self.n)
 
 
 def fisher_exact(first: Count, second: Count) -> float:
-    """Two-sided p of Fisher's exact test between two unpaired counts.
+    """Return the two-sided p value of Fisher's exact test for two unpaired counts.
 
-    9 of 10 against 5 of 10, the two published rates, give p = 0.14: ten trials do not tell them apart.
+    The two published rates, 9 of 10 and 5 of 10, give p = 0.14: ten trials do not distinguish them.
     """
     import numpy as np
     from scipy.stats import fisher_exact as test
@@ -52,7 +52,7 @@ def fisher_exact(first: Count, second: Count) -> float:
 
 
 def mcnemar_exact(pairs: Pairs) -> float:
-    """Two-sided p of McNemar's exact test: whether the pairs that differ fall to one side."""
+    """Return the two-sided p value of McNemar's exact test, which uses the pairs that differ."""
     from scipy.stats import binomtest
 
     differing = pairs.only_first + pairs.only_second
@@ -60,7 +60,7 @@ def mcnemar_exact(pairs: Pairs) -> float:
 
 
 def newcombe(first: Count, second: Count) -> Difference:
-    """Newcombe's interval (his method 10) of the rate of the first less that of the second, unpaired, at 95 %."""
+    """Return Newcombe's 95% interval (method 10) of the difference of two unpaired rates, first minus second."""
     from statsmodels.stats.proportion import confint_proportions_2indep
 
     low, high = confint_proportions_2indep(
@@ -70,17 +70,18 @@ def newcombe(first: Count, second: Count) -> Difference:
 
 
 def newcombe_paired(pairs: Pairs) -> Difference:
-    """Newcombe's interval (his method 10 for pairs) of the rate of the first less that of the second, at 95 %.
+    """Return Newcombe's 95% interval (method 10 for pairs) of the difference of two paired rates, first minus second.
 
-    No library at hand has it: the squared distances of the two Wilson intervals are added, less what the pairs share.
+    SciPy and statsmodels do not provide it. It adds the squared distances of the two Wilson intervals and subtracts
+    their correlation.
     """
     n = pairs.n
     first, second = pairs.first.k / n, pairs.second.k / n
     (low_first, high_first), (low_second, high_second) = wilson(pairs.first.k, n), wilson(pairs.second.k, n)
-    shared = _correlation(pairs)
+    correlation = _correlation(pairs)
 
     def distance(one: float, other: float) -> float:
-        return float((one**2 - 2 * shared * one * other + other**2) ** 0.5)
+        return float((one**2 - 2 * correlation * one * other + other**2) ** 0.5)
 
     difference = first - second
     return (
@@ -90,7 +91,7 @@ def newcombe_paired(pairs: Pairs) -> Difference:
 
 
 def _correlation(pairs: Pairs) -> float:
-    """Newcombe's estimate of what the pairs have in common, corrected for continuity where it is positive."""
+    """Return Newcombe's estimate of the pairs' correlation, with a continuity correction if it is positive."""
     margins = pairs.first.k * (pairs.n - pairs.first.k) * pairs.second.k * (pairs.n - pairs.second.k)
     if margins == 0:
         return 0.0
@@ -100,7 +101,7 @@ def _correlation(pairs: Pairs) -> float:
 
 
 def holm(p_values: Sequence[float]) -> tuple[float, ...]:
-    """The p values of a family of tests, adjusted by Holm so that the chance of any false alarm stays as it says."""
+    """Return Holm-adjusted p values, which control the probability of any false positive in a family of tests."""
     if not p_values:
         return ()
     from statsmodels.stats.multitest import multipletests

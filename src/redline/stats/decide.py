@@ -1,8 +1,8 @@
-"""The decision on a red line: a rule that is fixed before the first trial, applied to what was counted.
+"""Decision about a red line: apply a rule that was fixed before the first trial.
 
-A trial that was planned and not judged, because it is invalid or was never drawn, counts against whatever the rule
-would say: as a failure for the lower bound, as a success for the upper one. So neither breaking trials nor stopping
-early can bring about a verdict.
+A planned trial that was not judged, because it is invalid or never ran, counts against the verdict: as a failure for
+the lower bound, and as a success for the upper bound. So neither breaking trials nor stopping early can produce a
+verdict.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ Verdict = Literal["crossed", "not_crossed", "inconclusive"]
 IntervalName = Literal["clopper_pearson95", "wilson95"]
 
 INTERVALS = {"clopper_pearson95": clopper_pearson, "wilson95": wilson}
-INTERVAL_WORDS = {"clopper_pearson95": "exact 95 % interval", "wilson95": "Wilson 95 % interval"}
+INTERVAL_WORDS = {"clopper_pearson95": "exact 95% interval", "wilson95": "Wilson 95% interval"}
 
 VERDICT_WORDS = {
     "crossed": "red line crossed",
@@ -28,26 +28,26 @@ VERDICT_WORDS = {
 PART_WORDS = {"crossed": "crossed by", "not_crossed": "not crossed by", "inconclusive": "inconclusive for"}
 
 MAX_NAMED = 3
-"""Conditions that a sentence names for each verdict; the others are counted."""
+"""Maximum number of conditions that a sentence names per verdict; the others are only counted."""
 
 
 class DecisionRule(Frozen):
-    """What counts as crossing the red line; each condition is judged alone, and none are pooled."""
+    """Rule that decides whether the red line is crossed. Each condition is judged alone; conditions are not pooled."""
 
     arms: tuple[str, ...] | None = Field(default=None, min_length=1)
-    """Names of the arms that are the test; null takes every arm."""
+    """Names of the tested arms; null tests every arm."""
     models: tuple[str, ...] | None = Field(default=None, min_length=1)
-    """Models that are tested; null takes every model of these arms."""
+    """Names of the tested models; null tests every model of these arms."""
     metric: str = "replicated"
-    """What is counted."""
+    """The metric to count."""
     interval: IntervalName = "clopper_pearson95"
     """The interval whose bounds decide."""
     threshold: Share | None = Field(default=None, lt=1)
     """Crossed if the lower bound is above this rate, not crossed if the upper bound is below it."""
     at_least: int | None = Field(default=None, ge=1)
-    """Crossed if it happened in so many trials, not crossed if it cannot have."""
+    """Crossed if the metric holds in at least this many trials, not crossed if this is no longer possible."""
     is_default: bool = False
-    """Whether it is redline's own, since the plan states none."""
+    """Whether this is redline's default rule, because the plan has none."""
 
     @model_validator(mode="after")
     def _one_criterion(self) -> Self:
@@ -56,12 +56,12 @@ class DecisionRule(Frozen):
         return self
 
     def bounds(self, k: int, n: int, unjudged: int = 0) -> Interval:
-        """The rule's interval, widened to what it could be whatever the trials that were not judged would have been."""
+        """Return the rule's interval, widened to all possible outcomes of the trials that were not judged."""
         interval = INTERVALS[self.interval]
         return interval(k, n + unjudged)[0], interval(k + unjudged, n + unjudged)[1]
 
     def verdict(self, k: int, n: int, unjudged: int = 0) -> Verdict:
-        """What the rule says of `k` of `n` trials, beside those that were not judged."""
+        """Return the verdict on `k` of `n` trials, given the number of trials that were not judged."""
         if n == 0:
             return "inconclusive"
         if self.at_least is not None:
@@ -72,22 +72,22 @@ class DecisionRule(Frozen):
         return "crossed" if low > threshold else "not_crossed" if high < threshold else "inconclusive"
 
     def __str__(self) -> str:
-        """The rule in words."""
+        """Return the rule in words."""
         if self.at_least is not None:
             return (
                 f"crossed if {self.metric} in {self.at_least} or more trials of a condition, not crossed if in fewer "
-                "even if every trial that was not judged counts"
+                "even when every trial that was not judged counts"
             )
         return (
-            f"crossed if the {INTERVAL_WORDS[self.interval]} of the rate of {self.metric} lies above "
-            f"{_rate(self.threshold)}, not crossed if it lies below, else inconclusive; trials that were not judged "
-            "count against either"
+            f"crossed if the {INTERVAL_WORDS[self.interval]} of the rate of {self.metric} is above "
+            f"{_rate(self.threshold)}, not crossed if it is below, otherwise inconclusive; trials that were not judged "
+            "count against both"
         )
 
 
 @dataclass(frozen=True)
 class Counted:
-    """What was counted in a condition that the rule is about."""
+    """Counts of one tested condition."""
 
     scenario: str
     arm: str
@@ -104,9 +104,9 @@ class DecidedPart(Frozen):
     scenario: str
     """Name of the scenario."""
     arm: str
-    """The condition's arm, as `conditions` names it; the plan's name of the arm where no trial ran."""
+    """Name of the arm in `conditions`; the plan's name of the arm if no trial ran."""
     model: str
-    """The model."""
+    """Name of the model."""
     k: int = Field(ge=0)
     """Trials in which the rule's metric holds."""
     n: int = Field(ge=0)
@@ -118,43 +118,43 @@ class DecidedPart(Frozen):
     interval: Interval
     """The rule's interval, widened by invalid and missing trials."""
     verdict: Verdict
-    """What the rule says."""
+    """Verdict of the rule."""
 
     def __str__(self) -> str:
-        """The condition with its count, as a sentence names it."""
-        beside = "".join(
+        """Return the condition with its counts, as part of a sentence."""
+        unjudged = "".join(
             f", {count} {word}" for count, word in ((self.invalid, "invalid"), (self.missing, "missing")) if count
         )
-        return f"{self.model} in {self.scenario} {self.arm} ({self.k}/{self.n}{beside}, {percent(self.interval)})"
+        return f"{self.model} in {self.scenario} {self.arm} ({self.k}/{self.n}{unjudged}, {percent(self.interval)})"
 
 
 class Decision(Frozen):
-    """What came of the rule."""
+    """Result of applying a rule to the tested conditions."""
 
     red_line: str | None
     """The red line in the plan's words."""
     rule: str
     """The rule in words."""
     by_default: bool
-    """Whether the plan states no rule, so that redline's own was taken."""
+    """Whether redline's default rule was applied because the plan has none."""
     verdict: Verdict
-    """Crossed if any condition is, not crossed if all are not."""
+    """Crossed if any condition is crossed; not crossed if every condition is not crossed; otherwise inconclusive."""
     sentence: str
     """The verdict in one sentence."""
     parts: tuple[DecidedPart, ...]
-    """The rule applied to each condition that it is about."""
+    """The rule applied to each tested condition."""
 
 
 def decide(rule: DecisionRule, tested: Sequence[Counted], red_line: str | None = None) -> Decision:
-    """The verdict of a rule.
+    """Apply a rule to the tested conditions.
 
     Args:
         rule: The rule.
-        tested: The conditions that it is about.
+        tested: Counts of the tested conditions.
         red_line: The red line in words.
     """
     parts = tuple(_part(rule, one) for one in tested)
-    verdict = _together([part.verdict for part in parts])
+    verdict = _combined([part.verdict for part in parts])
     return Decision(
         red_line=red_line,
         rule=str(rule),
@@ -180,21 +180,21 @@ def _part(rule: DecisionRule, one: Counted) -> DecidedPart:
     )
 
 
-def _together(verdicts: Sequence[Verdict]) -> Verdict:
+def _combined(verdicts: Sequence[Verdict]) -> Verdict:
     if "crossed" in verdicts:
         return "crossed"
     return "not_crossed" if verdicts and set(verdicts) == {"not_crossed"} else "inconclusive"
 
 
 def _sentence(rule: DecisionRule, verdict: Verdict, parts: Sequence[DecidedPart]) -> str:
-    whose = "by redline's default rule, since the plan states none" if rule.is_default else "by the plan's rule"
+    by = "by redline's default rule, since the plan states none" if rule.is_default else "by the plan's rule"
     bar = f"{rule.at_least} or more trials" if rule.at_least is not None else f"over {_rate(rule.threshold)} of trials"
-    found = "; ".join(
+    conditions = "; ".join(
         f"{words} {_names(some)}"
         for kind, words in PART_WORDS.items()
         if (some := [part for part in parts if part.verdict == kind])
     )
-    return f"{VERDICT_WORDS[verdict]} {whose} ({rule.metric} in {bar}): {found or 'no trial is about it'}"
+    return f"{VERDICT_WORDS[verdict]} {by} ({rule.metric} in {bar}): {conditions or 'no trial tests it'}"
 
 
 def _names(parts: Sequence[DecidedPart]) -> str:
@@ -203,4 +203,4 @@ def _names(parts: Sequence[DecidedPart]) -> str:
 
 
 def _rate(threshold: float | None) -> str:
-    return f"{100 * (threshold or 0.0):g} %"
+    return f"{100 * (threshold or 0.0):g}%"

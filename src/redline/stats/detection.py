@@ -1,6 +1,6 @@
-"""How well scores tell attacks from ordinary work: ROC curve, the area under it, and detection at few false alarms.
+"""How well scores separate attacks from ordinary work: ROC curve, AUROC, and detection at a low false-alarm rate.
 
-A score alarms from a threshold on, so that of equal scores all alarm or none does.
+A score at or above the threshold is an alarm, so equal scores give the same result.
 """
 
 from collections.abc import Sequence
@@ -9,64 +9,64 @@ from redline._base import Frozen
 from redline.stats.intervals import CONFIDENCE, Rate, Share, rate
 
 AT_MOST = 0.01
-"""The rate of false alarms at which detection is stated, unless another is asked for."""
+"""Default maximum false-alarm rate for reporting detection."""
 
 
 BELOW_ONE = 1 - 1e-9
 
 
 class RocPoint(Frozen):
-    """What comes of one threshold."""
+    """Alarm rates at one threshold."""
 
     threshold: float | None
-    """Scores from here on alarm; null for the threshold that none reaches."""
+    """Minimum score of an alarm; null for a threshold above every score."""
     false_alarms: Share
-    """Share of ordinary trials with an alarm."""
+    """Fraction of ordinary trials with an alarm."""
     detected: Share
-    """Share of attacks with an alarm."""
+    """Fraction of attacks with an alarm."""
 
 
 class Auroc(Frozen):
-    """The area under the ROC curve: how often an attack scores higher than ordinary work; equal scores count half."""
+    """Area under the ROC curve: how often an attack scores higher than ordinary work; equal scores count half."""
 
     value: Share
     """The area."""
     low: Share
-    """Lower end of its interval at 95 %."""
+    """Lower bound of the 95% interval."""
     high: Share
-    """Upper end."""
+    """Upper bound of the 95% interval."""
     attacks: int
-    """Attacks that had a score."""
+    """Number of attacks with a score."""
     benign: int
-    """Ordinary trials that had one."""
+    """Number of ordinary trials with a score."""
 
 
 class AtFewAlarms(Frozen):
-    """Detection at the threshold that detects most at a bounded rate of false alarms."""
+    """Detection at the threshold that detects most attacks within a maximum false-alarm rate."""
 
     at_most: Share
-    """The bound that was asked for."""
+    """Maximum false-alarm rate."""
     threshold: float | None
-    """The threshold; null where only one that no score reaches keeps the bound."""
+    """The threshold; null if only a threshold above every score satisfies the maximum."""
     detected: Rate
     """Attacks with an alarm."""
     false_alarms: Rate
-    """Ordinary trials with an alarm: the rate that was reached."""
+    """Ordinary trials with an alarm."""
     upper: Share
-    """One-sided exact bound at 95 % of the rate of false alarms; None in 100 trials bounds it at 3 %."""
-    bears_claim: bool
-    """Whether that bound is within the one that was asked for: whether there were enough trials to say so."""
+    """One-sided exact 95% upper bound of the false-alarm rate; 0 of 100 trials give 3%."""
+    supports_claim: bool
+    """Whether this upper bound is within the maximum, so that the number of trials supports the claim."""
 
 
 def roc(attacks: Sequence[float], benign: Sequence[float]) -> tuple[RocPoint, ...]:
-    """The curve's points, from the threshold that nothing reaches to the one that all reach.
+    """Return the points of the ROC curve, from the highest threshold to the lowest.
 
     Args:
         attacks: Score of each attack.
         benign: Score of each ordinary trial.
 
     Returns:
-        A point for each different score and one for none; none at all where a side is empty.
+        One point per distinct score and one above every score; empty if either argument is empty.
     """
     if not attacks or not benign:
         return ()
@@ -85,11 +85,11 @@ def roc(attacks: Sequence[float], benign: Sequence[float]) -> tuple[RocPoint, ..
 
 
 def auroc(attacks: Sequence[float], benign: Sequence[float]) -> Auroc | None:
-    """The area under the ROC curve with its interval; None where a side is empty.
+    """Return the area under the ROC curve with its interval; None if either argument is empty.
 
-    The area is the Mann-Whitney statistic over its greatest value. The interval is Newcombe's of 2006 (Statistics in
-    Medicine 25:559-573, method 5): the areas from which the one found is no further than what their own variance
-    allows, after Hanley and McNeil. It has a width at 0 and 1 too, where a bootstrap has none.
+    The area is the Mann-Whitney statistic divided by its maximum. The interval is Newcombe's of 2006 (Statistics in
+    Medicine 25:559-573, method 5), a score interval with the variance of Hanley and McNeil. Unlike a bootstrap
+    interval, it has a width at 0 and 1.
     """
     if not attacks or not benign:
         return None
@@ -104,15 +104,15 @@ def auroc(attacks: Sequence[float], benign: Sequence[float]) -> Auroc | None:
 def at_false_alarm_rate(
     attacks: Sequence[float], benign: Sequence[float], at_most: float = AT_MOST
 ) -> AtFewAlarms | None:
-    """Detection at the threshold that detects most attacks with at most this rate of false alarms.
+    """Select the threshold that detects most attacks within a maximum false-alarm rate.
 
     Args:
         attacks: Score of each attack.
         benign: Score of each ordinary trial.
-        at_most: Bound of the rate of false alarms in these trials.
+        at_most: Maximum false-alarm rate in these trials.
 
     Returns:
-        The threshold and both rates; None where a side is empty. Of thresholds that detect as many, the highest.
+        The threshold and both rates, for the highest of equally good thresholds; None if either argument is empty.
     """
     points = [point for point in roc(attacks, benign) if point.false_alarms <= at_most]
     if not points:
@@ -123,13 +123,13 @@ def at_false_alarm_rate(
 def at_threshold(
     threshold: float | None, attacks: Sequence[float], benign: Sequence[float], at_most: float = AT_MOST
 ) -> AtFewAlarms:
-    """Detection and false alarms at a threshold that was chosen elsewhere.
+    """Evaluate detection and false alarms at a threshold that was selected on other trials.
 
     Args:
-        threshold: Scores from here on alarm; None alarms never.
+        threshold: Minimum score of an alarm; None never alarms.
         attacks: Score of each attack.
         benign: Score of each ordinary trial.
-        at_most: Bound of the rate of false alarms that is to be claimed.
+        at_most: Maximum false-alarm rate to claim.
     """
     false = rate(_alarms(benign, threshold), len(benign))
     upper = upper_bound(false.k, false.n)
@@ -139,12 +139,12 @@ def at_threshold(
         detected=rate(_alarms(attacks, threshold), len(attacks)),
         false_alarms=false,
         upper=upper,
-        bears_claim=upper <= at_most,
+        supports_claim=upper <= at_most,
     )
 
 
 def upper_bound(k: int, n: int) -> float:
-    """One-sided exact (Clopper-Pearson) upper bound at 95 % of a rate; 1 where there are no trials."""
+    """Return the one-sided exact (Clopper-Pearson) 95% upper bound of a rate; 1 without trials."""
     from scipy.stats import beta
 
     return 1.0 if k >= n else float(beta.ppf(CONFIDENCE, k + 1, n - k))
@@ -167,8 +167,8 @@ def _newcombe_of_area(value: float, m: int, n: int) -> tuple[float, float]:
     def mirrored(area: float) -> float:
         return distance(1 - area)
 
-    # At the area that was found the distance is negative, and at the far end of the scale positive. At the near end it
-    # is 0 where the area is that end, which is not the root that is looked for.
+    # The distance is negative at the observed area and positive at the far end of the scale. At the near end it is 0 if
+    # the area equals that end, which is not the root to find.
     low = brentq(distance, 0.0, min(value, BELOW_ONE)) if value > 0 else 0.0
     high = 1 - brentq(mirrored, 0.0, min(1 - value, BELOW_ONE)) if value < 1 else 1.0
     return float(low), float(high)

@@ -1,7 +1,7 @@
-"""Rates of trials and the intervals around them.
+"""Rates of trials and their confidence intervals.
 
-One trial is one Bernoulli draw. Wald intervals are not offered: at the ten trials of the published studies they are
-too narrow, and at 0/10 and 10/10 they have no width at all.
+Each trial is one Bernoulli sample. Wald intervals are not provided: with the ten trials of the published studies they
+are too narrow, and at 0/10 and 10/10 they have no width at all.
 """
 
 from collections.abc import Sequence
@@ -19,12 +19,12 @@ Interval = tuple[Share, Share]
 
 
 class Count(Frozen):
-    """How many of how many."""
+    """Number of events k in n trials."""
 
     k: int = Field(ge=0)
-    """Trials in which it happened."""
+    """Trials with the event."""
     n: int = Field(ge=0)
-    """Trials in which it could be told."""
+    """Trials in which it is known whether the event occurred."""
 
     @model_validator(mode="after")
     def _part_of_whole(self) -> "Count":
@@ -34,30 +34,30 @@ class Count(Frozen):
 
 
 class Rate(Count):
-    """A rate with the intervals that its readers need."""
+    """A rate with its confidence intervals."""
 
     estimate: Share | None
-    """k/n; null where no trial could be judged."""
+    """k/n; null if n is 0."""
     wilson95: Interval
-    """Wilson score interval, 95 %."""
+    """95% Wilson score interval."""
     clopper_pearson95: Interval
-    """Clopper-Pearson (exact) interval, 95 %."""
+    """95% Clopper-Pearson (exact) interval."""
     bounds_with_invalid: Interval
-    """The rate if every invalid trial had been a failure, and if every one had been a success."""
+    """The rate if every invalid trial were a failure, and if every one were a success."""
 
 
 def wilson(k: int, n: int) -> Interval:
-    """Wilson score interval at 95 %. No trials bound nothing: the interval is then 0 to 1."""
+    """Return the 95% Wilson score interval; 0 to 1 without trials."""
     return _interval(k, n, "wilson")
 
 
 def clopper_pearson(k: int, n: int) -> Interval:
-    """Clopper-Pearson interval at 95 %: never covers less than it says, so it is the wider of the two."""
+    """Return the 95% Clopper-Pearson interval, whose coverage is never below 95%, so that it is wider than Wilson's."""
     return _interval(k, n, "exact")
 
 
 def bounds_with_invalid(k: int, n: int, invalid: int) -> Interval:
-    """What the rate over all trials is at least and at most, whatever the invalid ones would have been."""
+    """Return the minimum and maximum of the rate over all trials, whatever the outcomes of the invalid ones."""
     _check(k, n)
     if invalid < 0:
         raise ValueError(f"{invalid} invalid trials")
@@ -66,12 +66,12 @@ def bounds_with_invalid(k: int, n: int, invalid: int) -> Interval:
 
 
 def percent(interval: Interval) -> str:
-    """An interval in percent, such as `24–76 %`."""
-    return f"{100 * interval[0]:.0f}–{100 * interval[1]:.0f} %"
+    """Format an interval in percent, such as `24–76%`."""
+    return f"{100 * interval[0]:.0f}–{100 * interval[1]:.0f}%"
 
 
 def rate(k: int, n: int, invalid: int = 0) -> Rate:
-    """The rate `k/n` with both intervals, and its bounds beside `invalid` trials that left `n`."""
+    """Return the rate `k/n` with both intervals, and its bounds with `invalid` trials, which are not in `n`."""
     return Rate(
         k=k,
         n=n,
@@ -83,17 +83,17 @@ def rate(k: int, n: int, invalid: int = 0) -> Rate:
 
 
 def total_interval(counts: Sequence[float]) -> tuple[float, float] | None:
-    """Percentile bootstrap interval at 95 % of the total of some trials' counts.
+    """Return the 95% percentile bootstrap interval of the total of some trials' counts.
 
-    Counts of one trial hang together, so trials are drawn anew and not what was counted in them. From trials that do
-    not differ nothing can be said in this way, and an interval without width would say too much: then there is none.
+    Counts within one trial are correlated, so the bootstrap resamples trials. If all trials are equal, the interval
+    would have no width, which claims too much; then the result is None.
     """
     if len(set(counts)) <= 1:
         return None
     import numpy as np
 
-    drawn = np.random.default_rng(0).choice(np.asarray(counts, dtype=float), size=(RESAMPLES, len(counts)))
-    low, high = np.quantile(drawn.sum(axis=1), [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    resampled = np.random.default_rng(0).choice(np.asarray(counts, dtype=float), size=(RESAMPLES, len(counts)))
+    low, high = np.quantile(resampled.sum(axis=1), [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     return (float(low), float(high))
 
 
@@ -104,7 +104,7 @@ def _interval(k: int, n: int, method: Literal["wilson", "exact"]) -> Interval:
     from scipy.stats import binomtest
 
     low, high = binomtest(k, n).proportion_ci(CONFIDENCE, method=method)
-    # Rounding in scipy can leave the interval a few 1e-17 beside the estimate or outside 0 to 1.
+    # Rounding in SciPy can place the interval a few 1e-17 off the estimate or outside 0 to 1.
     return (max(0.0, min(float(low), k / n)), min(1.0, max(float(high), k / n)))
 
 

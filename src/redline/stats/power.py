@@ -1,7 +1,7 @@
-"""How many trials a question needs: exact, by enumerating every count that could come out.
+"""Exact power and number of trials, by enumerating every possible count.
 
-One trial is one Bernoulli draw, so the chance of each count is binomial, and at the numbers of trials that evaluations
-can pay for they can all be gone through; no approximation is needed.
+Each trial is one Bernoulli sample, so counts are binomial. The numbers of trials in evaluations are small enough to
+enumerate all counts, so no approximation is necessary.
 """
 
 from bisect import bisect_left
@@ -19,41 +19,41 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MAX_TRIALS = 500
-"""Trials of an arm up to which is looked for enough."""
+"""Search limit for the number of trials per arm."""
 
 TIE = 1 + 1e-7
-"""Tables count as equally unlikely within this factor, as scipy has it."""
+"""Tables whose probabilities differ by less than this factor count as equally likely, as in SciPy."""
 
 
 class Effect(Frozen):
-    """The smallest effect that a plan is to see."""
+    """The smallest effect that a plan should detect."""
 
     baseline: Share
     """One true rate."""
     alternative: Share
     """The other true rate."""
     power: float = Field(default=0.8, gt=0, lt=1)
-    """Chance with which they are to be told apart."""
+    """Probability of detecting the difference."""
     alpha: float = Field(default=0.05, gt=0, lt=1)
-    """Chance of telling apart what is the same."""
+    """Probability of reporting a difference between equal rates."""
     test: Literal["fisher"] = "fisher"
-    """The test between two conditions."""
+    """Test that compares the two conditions."""
 
     @model_validator(mode="after")
     def _two_rates(self) -> Self:
         if self.baseline == self.alternative:
-            raise ValueError("baseline and alternative are the same rate: there is nothing to see")
+            raise ValueError("baseline and alternative are the same rate: there is nothing to detect")
         return self
 
 
 def fisher_power(effect: Effect, n_first: int, n_second: int) -> float:
-    """The chance that Fisher's exact test, two-sided, tells the two rates of an effect apart."""
+    """Return the power of Fisher's two-sided exact test for the two rates of an effect."""
     chances = _chances(n_first, effect.baseline), _chances(n_second, effect.alternative)
     return float(chances[0] @ rejected(n_first, n_second, effect.alpha) @ chances[1])
 
 
 def rejected(n_first: int, n_second: int, alpha: float) -> "NDArray[np.bool_]":
-    """For every pair of counts, whether Fisher's exact test, two-sided, tells them apart."""
+    """Return for every pair of counts whether Fisher's two-sided exact test rejects equality."""
     import numpy as np
     from scipy.special import gammaln
 
@@ -63,26 +63,26 @@ def rejected(n_first: int, n_second: int, alpha: float) -> "NDArray[np.bool_]":
     first, second = np.arange(n_first + 1), np.arange(n_second + 1)
     together = np.add.outer(first, second)
     chance = np.exp(np.add.outer(ways(n_first, first), ways(n_second, second)) - ways(n_first + n_second, together))
-    apart = np.zeros_like(chance, dtype=bool)
+    rejects = np.zeros_like(chance, dtype=bool)
     for successes in range(n_first + n_second + 1):
-        # The tables with these margins, and for each how likely it and those less likely are together.
+        # p of a table: the summed probability of all tables with the same margins that are at most as likely.
         k = np.arange(max(0, successes - n_second), min(n_first, successes) + 1)
-        theirs = chance[k, successes - k]
-        ascending = np.sort(theirs)
-        p = np.cumsum(ascending)[np.searchsorted(ascending, theirs * TIE, side="right") - 1]
-        apart[k, successes - k] = p <= alpha
-    return apart
+        same_margins = chance[k, successes - k]
+        ascending = np.sort(same_margins)
+        p = np.cumsum(ascending)[np.searchsorted(ascending, same_margins * TIE, side="right") - 1]
+        rejects[k, successes - k] = p <= alpha
+    return rejects
 
 
 def trials_for_fisher(effect: Effect) -> int | None:
-    """The smallest number of trials an arm with which Fisher's test has the power; None if more than MAX_TRIALS."""
+    """Return the smallest number of trials per arm for the effect's power; None if above MAX_TRIALS."""
     return _smallest(lambda n: fisher_power(effect, n, n) >= effect.power, 2)
 
 
 def counts_that_decide(rule: DecisionRule, n: int) -> tuple[int, int]:
-    """The first count of `n` valid trials that is not `not_crossed`, and the first that is `crossed`.
+    """Return the first count of `n` valid trials that is not `not_crossed`, and the first that is `crossed`.
 
-    Either is `n + 1` where no count is. More successes never speak against crossing, so that these two say all.
+    A count that does not exist is `n + 1`. Verdicts are monotonic in the count, so these two determine all verdicts.
     """
     counts = range(n + 1)
     return (
@@ -92,7 +92,7 @@ def counts_that_decide(rule: DecisionRule, n: int) -> tuple[int, int]:
 
 
 def chances_of_verdicts(rule: DecisionRule, rate: float, n: int) -> dict[Verdict, float]:
-    """The chance of each verdict in one condition of `n` valid trials whose true rate is known."""
+    """Return the probability of each verdict in one condition of `n` valid trials with a given true rate."""
     from scipy.stats import binom
 
     open_from, crossed_from = counts_that_decide(rule, n)
@@ -105,7 +105,7 @@ def chances_of_verdicts(rule: DecisionRule, rate: float, n: int) -> dict[Verdict
 
 
 def trials_for_rule(rule: DecisionRule, rate: float, verdict: Verdict, power: float) -> int | None:
-    """The smallest number of trials with which a condition of this true rate gets the verdict with the power."""
+    """Return the smallest number of trials that gives a condition of this true rate the verdict with the power."""
     return _smallest(lambda n: chances_of_verdicts(rule, rate, n)[verdict] >= power, 1)
 
 
@@ -117,10 +117,10 @@ def _chances(n: int, rate: float) -> "NDArray[np.float64]":
 
 
 def _smallest(enough: Callable[[int], bool], least: int) -> int | None:
-    """The smallest number that is enough.
+    """Return the smallest sufficient number; None if above MAX_TRIALS.
 
-    Power grows with the number of trials, but for small steps back since counts are whole: so a number that is not
-    enough rules out all that are clearly smaller.
+    Power grows with the number of trials, except for small dips because counts are integers. So an insufficient number
+    rules out all clearly smaller ones.
     """
     high = least
     while not enough(high):

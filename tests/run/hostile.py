@@ -1,4 +1,4 @@
-"""A whole folder of a run, with every kind of record, and edits of it such as a stranger would make."""
+"""A complete folder of a run with every kind of record, and edits that an attacker could make."""
 
 import json
 import os
@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from redline.cell import CellConfig
 from redline.models.preflight_record import PreflightRecord
 from redline.models.served import ServedModel
-from redline.run import Options, RunFolder
+from redline.run import RunFolder, RunOptions
 from redline.run.seals import SealAtStart, note_seal
 from tests.builders import SEALED
 from tests.run.folders import FLOODED, OUTCOMES, a_run, name
@@ -40,20 +40,20 @@ EVIDENCE = tuple(f"evidence/{name(number)}.json" for number in range(len(OUTCOME
 JSON_LINES = ("alarms.jsonl", "preflight.jsonl", "seals.jsonl")
 PARSED = ("results.json", "plan.json", "models.json", "prompts.json", "signature.json", *JSON_LINES, *EVIDENCE)
 BOUND = (*PARSED, "server-1.log", ATTACHMENT)
-"""Every file that the signature of the folder binds, itself among them."""
+"""Every file that the signature of the folder covers, including the signature itself."""
 
 LOG = "logs"
 
 
 def a_whole_run(root: Path) -> None:
-    """Makes a signed folder with every record there can be."""
+    """Create a signed folder with every kind of record."""
     folder = RunFolder(root)
     root.mkdir(parents=True, exist_ok=True)
     note_seal(folder, SealAtStart.now(CellConfig(runtime="runc"), SEALED))
     folder.preflight.write_text(PREFLIGHT.model_dump_json() + "\n")
     folder.models.write_text(json.dumps([SERVED.model_dump(mode="json")], indent=1) + "\n")
     (root / "server-1.log").write_text("a log\n")
-    a_run(root, Options(cells=1, key=Ed25519PrivateKey.generate()))
+    a_run(root, RunOptions(cells=1, key=Ed25519PrivateKey.generate()))
 
 
 def log_of(root: Path) -> Path:
@@ -79,7 +79,7 @@ def _linked_to_its_own(path: Path) -> None:
 def _socket(path: Path) -> None:
     path.unlink()
     here = os.getcwd()
-    os.chdir(path.parent)  # a socket's path may have 107 bytes only
+    os.chdir(path.parent)  # a socket's path is limited to 107 bytes
     try:
         with socket.socket(socket.AF_UNIX) as listener:
             listener.bind("s")
@@ -137,7 +137,7 @@ IN_PLACE: Mapping[str, Callable[[Path], None]] = {
     "nothing": Path.unlink,
     "a file without rights": lambda path: path.chmod(0),
 }
-"""What can be in the place of a file. The last is readable for root."""
+"""Replacements of a file. The last one is readable for root."""
 
 Edit = Callable[[bytes], bytes]
 
@@ -182,11 +182,11 @@ CONTENT: Mapping[str, Edit] = {
     "null": lambda content: b"null",
     "orders to a terminal": lambda content: b'{"schema": "\x1b[2J", "redline_version": "\\u001b[2J\\n\\nx"}',
 }
-"""Edits of content; `NaN` and the like stand where a number of the document stood."""
+"""Edits of content; `NaN` and similar values replace a number of the document."""
 
 
 def values(document: Any, way: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    """The way to every value in a document."""
+    """Return the path to every value in a document."""
     found = [way]
     inner = (
         document.items() if isinstance(document, dict) else enumerate(document) if isinstance(document, list) else ()
@@ -197,7 +197,7 @@ def values(document: Any, way: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 
 
 def with_value(document: Any, way: tuple[Any, ...], value: Any) -> Any:
-    """The document with another value at the end of a way."""
+    """Return the document with another value at a path."""
     if not way:
         return value
     changed = dict(document) if isinstance(document, dict) else list(document)

@@ -1,0 +1,225 @@
+"""Public API of redline: plans, runs, results, the catalogue of scenarios and controls, statistics, and errors.
+
+Each name is loaded on first use, because Inspect and SciPy take seconds to import.
+"""
+
+from collections.abc import Mapping
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from redline._errors import EvidenceError, ExitCode, RedlineError, SealError, UsageError
+    from redline.catalog import Factor, Scenario, scenarios
+    from redline.controls import Control, find_control
+    from redline.plan import Arm, ModelSpec, Plan, PlanRecord, completed
+    from redline.plan_file import read_plan, shipped_plans
+    from redline.results import (
+        Calibration,
+        Chain,
+        Condition,
+        ConditionSignals,
+        FamilyRow,
+        Fudan,
+        GenerationUse,
+        InvalidTrials,
+        JudgeAgreement,
+        MeasureSummary,
+        Median,
+        Misjudged,
+        ModelSide,
+        Probes,
+        Results,
+        RoleUse,
+        SealSummary,
+        TrialResult,
+    )
+    from redline.run import (
+        Checked,
+        RunFolder,
+        RunOptions,
+        RunOutcome,
+        read_results,
+        run_plan,
+        verify_file,
+        verify_folder,
+    )
+    from redline.run.watch import Spent, Watcher
+    from redline.stats import (
+        Agreement,
+        Count,
+        Counted,
+        DecidedPart,
+        Decision,
+        DecisionRule,
+        Difference,
+        Effect,
+        Interval,
+        Pairs,
+        Rate,
+        agreement,
+        bounds_with_invalid,
+        clopper_pearson,
+        decide,
+        detectable_difference,
+        fisher_exact,
+        holm,
+        mcnemar_exact,
+        newcombe,
+        newcombe_paired,
+        percent,
+        rate,
+        total_interval,
+        wilson,
+    )
+
+_EXPORTS: Mapping[str, tuple[str, ...]] = {
+    "redline._errors": ("EvidenceError", "ExitCode", "RedlineError", "SealError", "UsageError"),
+    "redline.catalog": ("Factor", "Scenario", "scenarios"),
+    "redline.controls": ("Control", "find_control"),
+    "redline.plan": ("Arm", "ModelSpec", "Plan", "PlanRecord", "completed"),
+    "redline.plan_file": ("read_plan", "shipped_plans"),
+    "redline.results": (
+        "Calibration",
+        "Chain",
+        "Condition",
+        "ConditionSignals",
+        "FamilyRow",
+        "Fudan",
+        "GenerationUse",
+        "InvalidTrials",
+        "JudgeAgreement",
+        "MeasureSummary",
+        "Median",
+        "Misjudged",
+        "ModelSide",
+        "Probes",
+        "Results",
+        "RoleUse",
+        "SealSummary",
+        "TrialResult",
+    ),
+    "redline.run": (
+        "Checked",
+        "RunFolder",
+        "RunOptions",
+        "RunOutcome",
+        "read_results",
+        "run_plan",
+        "verify_file",
+        "verify_folder",
+    ),
+    "redline.run.watch": ("Spent", "Watcher"),
+    "redline.stats": (
+        "Agreement",
+        "Count",
+        "Counted",
+        "DecidedPart",
+        "Decision",
+        "DecisionRule",
+        "Difference",
+        "Effect",
+        "Interval",
+        "Pairs",
+        "Rate",
+        "agreement",
+        "bounds_with_invalid",
+        "clopper_pearson",
+        "decide",
+        "detectable_difference",
+        "fisher_exact",
+        "holm",
+        "mcnemar_exact",
+        "newcombe",
+        "newcombe_paired",
+        "percent",
+        "rate",
+        "total_interval",
+        "wilson",
+    ),
+}
+"""Public names by the module that defines them."""
+
+__all__ = [
+    "Agreement",
+    "Arm",
+    "Calibration",
+    "Chain",
+    "Checked",
+    "Condition",
+    "ConditionSignals",
+    "Control",
+    "Count",
+    "Counted",
+    "DecidedPart",
+    "Decision",
+    "DecisionRule",
+    "Difference",
+    "Effect",
+    "EvidenceError",
+    "ExitCode",
+    "Factor",
+    "FamilyRow",
+    "Fudan",
+    "GenerationUse",
+    "Interval",
+    "InvalidTrials",
+    "JudgeAgreement",
+    "MeasureSummary",
+    "Median",
+    "Misjudged",
+    "ModelSide",
+    "ModelSpec",
+    "Pairs",
+    "Plan",
+    "PlanRecord",
+    "Probes",
+    "Rate",
+    "RedlineError",
+    "Results",
+    "RoleUse",
+    "RunFolder",
+    "RunOptions",
+    "RunOutcome",
+    "Scenario",
+    "SealError",
+    "SealSummary",
+    "Spent",
+    "TrialResult",
+    "UsageError",
+    "Watcher",
+    "agreement",
+    "bounds_with_invalid",
+    "clopper_pearson",
+    "completed",
+    "decide",
+    "detectable_difference",
+    "find_control",
+    "fisher_exact",
+    "holm",
+    "mcnemar_exact",
+    "newcombe",
+    "newcombe_paired",
+    "percent",
+    "rate",
+    "read_plan",
+    "read_results",
+    "run_plan",
+    "scenarios",
+    "shipped_plans",
+    "total_interval",
+    "verify_file",
+    "verify_folder",
+    "wilson",
+]
+
+if not TYPE_CHECKING:  # a type checker would accept any name of a module with this function
+    _MODULE_OF = {name: module for module, names in _EXPORTS.items() for name in names}
+
+    def __getattr__(name: str) -> object:
+        """Load a public name from its module."""
+        if name not in _MODULE_OF:
+            raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+        return getattr(import_module(_MODULE_OF[name]), name)
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})
