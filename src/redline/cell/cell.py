@@ -20,6 +20,7 @@ from redline.cell.attendant import Attendant
 from redline.cell.command import Completed, agent_environment, as_arguments, run_command
 from redline.cell.config import CellConfig
 from redline.cell.errors import CellError, CellGoneError
+from redline.cell.folders import make_folder
 from redline.cell.messages import close_all, memory_file, send
 from redline.cell.programs.warden import is_running
 from redline.cell.runtime import Runtime, choose_runtime
@@ -124,7 +125,7 @@ class Cell:
         cell_id = secrets.token_hex(4)
         folder = warden.cells / cell_id
         try:
-            folder.mkdir(mode=0o711)
+            make_folder(folder)
             cell = cls(cell_id, config, warden, claim_ids(warden.harness.owner.parent, folder))
             cell._alter = patch
         except BaseException as error:
@@ -151,8 +152,7 @@ class Cell:
         folder = self.folder / name
         tether = folder / "tether"
         try:
-            tether.mkdir(mode=0o711, parents=True)
-            folder.chmod(0o711)
+            make_folder(tether, parents=True)
         except OSError as error:
             raise no_room(folder, error) from error
         first = self.nodes.get("default")

@@ -14,6 +14,8 @@ from importlib.resources import files
 from pathlib import Path
 
 from redline._errors import UsageError
+from redline.cell.folders import TRAVERSABLE, make_folder
+from redline.cell.programs.warden import lock_file
 from redline.cell.spec import AGENT_ID, IdMaps, IdSlice
 
 RANGE_SIZE = 65536
@@ -40,7 +42,7 @@ def state_folder() -> Path:
     base = Path("/run") if uid == 0 else Path(os.environ.get("XDG_RUNTIME_DIR") or "/tmp")
     folder = base / f"pods-{uid}"
     try:
-        folder.mkdir(mode=0o711, exist_ok=True)
+        make_folder(folder, exist_ok=True)
     except OSError as error:
         raise UsageError(
             f"{folder} cannot be made ({error.strerror}): set XDG_RUNTIME_DIR to a folder of yours."
@@ -50,8 +52,8 @@ def state_folder() -> Path:
         raise UsageError(
             f"{folder} does not belong to this user: remove it, or set XDG_RUNTIME_DIR to a folder of yours."
         )
-    if info.st_mode & 0o066:  # found there with other rights than it is made with
-        folder.chmod(0o711)
+    if info.st_mode & 0o777 != TRAVERSABLE:  # made by another version, or with other rights
+        folder.chmod(TRAVERSABLE)
     return folder
 
 
@@ -62,8 +64,8 @@ def new_owner(state: Path) -> Path:
         FileNotFoundError: Another harness has just ended and taken the empty state folder along.
     """
     folder = state / secrets.token_hex(4)
-    folder.mkdir(mode=0o711)
-    (folder / "cells").mkdir(mode=0o711)
+    make_folder(folder)
+    make_folder(folder / "cells")
     return folder
 
 
@@ -212,8 +214,8 @@ def _is_locked(lock: Path) -> bool:
     except OSError:
         return False
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+        lock_file(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:  # it is held, or it cannot be known: then nothing is swept
         return True
     finally:
         os.close(fd)

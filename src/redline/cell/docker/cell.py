@@ -28,6 +28,7 @@ from redline.cell.docker.engine import LABEL_CELL, is_of_container
 from redline.cell.docker.image import CALL_PROGRAM
 from redline.cell.docker.warden import DockerWarden
 from redline.cell.errors import CellError, CellGoneError, ExhaustedError
+from redline.cell.folders import make_folder
 from redline.cell.programs.warden import start_time
 from redline.cell.spec import ATTENDANT_PROGRAM, IdMaps
 from redline.cell.warden import Warden
@@ -68,7 +69,7 @@ class DockerCell(Cell):
         """
         assert isinstance(warden, DockerWarden)
         cell = cls(secrets.token_hex(4), config, warden)
-        cell.folder.mkdir(mode=0o711)
+        make_folder(cell.folder)
         try:
             await cell._start(patch)
         except BaseException:

@@ -55,6 +55,9 @@ TIMED_OUT = 124
 STATE = "runtime-state"
 PROGRAMS_KEPT = 16
 
+NO_FLOCK = (errno.EBADF, errno.EINVAL, errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
+"""How file systems refuse `flock`: Lustre without its mount option, NFS without a lock service, some of FUSE."""
+
 libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -631,8 +634,23 @@ class Warden:
             self.reap()
 
 
+def lock_file(fd: int, how: int) -> None:
+    """Lock an open, writable file with `flock`, or with a POSIX record lock where the file system has no `flock`.
+
+    Raises:
+        OSError: It is locked by another process, or cannot be locked.
+    """
+    try:
+        fcntl.flock(fd, how)
+    except OSError as error:
+        if error.errno not in NO_FLOCK:
+            raise
+        fcntl.lockf(fd, how)
+
+
 def main(kind: type[CellManager] = CellManager) -> None:
     """Takes over standard input and serves, by a manager of a kind."""
+    os.umask(0o022)  # the runtime makes folders of a cell, too, and its users must be able to pass through them
     control = socket.socket(fileno=os.dup(0))
     null = os.open("/dev/null", os.O_RDWR)
     for fd in (0, 1, 2):
@@ -644,7 +662,7 @@ def main(kind: type[CellManager] = CellManager) -> None:
         return  # the harness ended before it said what it wants
     setup, _ = first
     lock = os.open(os.path.join(setup["folder"], "lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    fcntl.flock(lock, fcntl.LOCK_EX)
+    lock_file(lock, fcntl.LOCK_EX)
     control.send(b'{"ready": true}')
     Warden(control, kind(setup), setup["lease_seconds"]).run()
 
