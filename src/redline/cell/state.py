@@ -16,6 +16,7 @@ from pathlib import Path
 from redline._errors import UsageError
 from redline.cell.folders import TRAVERSABLE, make_folder
 from redline.cell.programs.warden import lock_file
+from redline.cell.runtime import SEARCH_PATH
 from redline.cell.spec import AGENT_ID, IdMaps, IdSlice
 
 RANGE_SIZE = 65536
@@ -28,6 +29,10 @@ START_SECONDS = 60.0
 
 SWEEP_SECONDS = 180.0
 """A sweep of one harness's cells that takes longer is ended, and left to the next."""
+
+FIELDS = 4
+DIRECTORY_SECONDS = 20.0
+"""Maximum time that a directory service may take to answer."""
 
 SUBUID, SUBGID = Path("/etc/subuid"), Path("/etc/subgid")
 
@@ -128,15 +133,46 @@ def own_subordinate_ids(file: Path) -> range:
         UsageError: It has none.
     """
     names = _names_of(os.geteuid())
-    for owner, first, size in _subordinate_ids(file):
+    for owner, first, size in (*_subordinate_ids(file), *_ids_of_directory(max(names), file)):
         if owner in names:
             return range(first, first + size)
-    raise UsageError(f"this user has no subordinate ids for cells: add a line `{min(names)}:100000:65536` to {file}.")
+    raise UsageError(f"this user has no subordinate ids for cells: add a line `{max(names)}:100000:65536` to {file}.")
 
 
 def _names_of(uid: int) -> set[str]:
     """The words by which a subordinate id file may name a user."""
-    return {str(uid), *(entry.pw_name for entry in pwd.getpwall() if entry.pw_uid == uid)}
+    names = {str(uid)}
+    with contextlib.suppress(KeyError):  # a user id without an entry, as in a container
+        names.add(pwd.getpwuid(uid).pw_name)
+    # Another name of the same user. A directory service answers for one user, but seldom lists all.
+    return names | {entry.pw_name for entry in pwd.getpwall() if entry.pw_uid == uid}
+
+
+def _ids_of_directory(user: str, file: Path) -> list[tuple[str, int, int]]:
+    """Subordinate ids that a directory service gives a user, as (owner, first id, count); asked for by `getsubids`."""
+    program = shutil.which("getsubids", path=SEARCH_PATH)
+    if program is None:
+        return []
+    command = [program, *(["-g"] if file == SUBGID else []), user]
+    try:
+        done = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=DIRECTORY_SECONDS,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return []
+    # A line is `0: user first count`.
+    words = [line.split() for line in done.stdout.splitlines()]
+    return [(line[1], int(line[2]), int(line[3])) for line in words if len(line) == FIELDS and _are_numbers(line[2:])]
+
+
+def _are_numbers(words: Sequence[str]) -> bool:
+    return all(word.isascii() and word.isdigit() for word in words)
 
 
 def _subordinate_ids(file: Path) -> list[tuple[str, int, int]]:
@@ -149,7 +185,7 @@ def _subordinate_ids(file: Path) -> list[tuple[str, int, int]]:
     for line in lines:
         owner, _, rest = line.partition(":")
         start, _, size = rest.partition(":")
-        if start.isdigit() and size.isdigit():
+        if _are_numbers([start, size]):
             found.append((owner, int(start), int(size)))
     return found
 
