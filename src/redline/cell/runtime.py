@@ -62,13 +62,15 @@ def find_runtime(name: RuntimeName) -> Runtime | None:
             [program, "--version"],
             capture_output=True,
             text=True,
+            errors="replace",
             timeout=VERSION_TIMEOUT,
             check=True,
             stdin=subprocess.DEVNULL,
         )
     except (OSError, subprocess.SubprocessError):
         return None
-    return Runtime(name=name, program=Path(program), version=answer.stdout.strip().splitlines()[0])
+    lines = answer.stdout.strip().splitlines()
+    return Runtime(name=name, program=Path(program), version=lines[0] if lines else "of an unknown version")
 
 
 def choose_runtime(name: RuntimeName) -> Runtime:
@@ -127,7 +129,13 @@ def _fault(command: list[str], timeout: float) -> str | None:
     """The first line of what a command says when it fails, None where it works."""
     try:
         done = subprocess.run(
-            command, capture_output=True, text=True, timeout=timeout, check=False, stdin=subprocess.DEVNULL
+            command,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=timeout,
+            check=False,
+            stdin=subprocess.DEVNULL,
         )
     except (OSError, subprocess.SubprocessError) as error:
         return str(error)
