@@ -27,6 +27,7 @@ from redline.run.calibration import kept_calibration
 from redline.run.chain import chained
 from redline.run.extract import CollectedTrials, collect_trials, reading_of, refuse_same_names, trial_id
 from redline.run.folder import RunFolder, write_text
+from redline.run.inspect_data import give_inspect_a_folder
 from redline.run.interrupts import Interrupts, terminating_like_interrupt
 from redline.run.models import (
     cells_at_once,
@@ -108,6 +109,8 @@ class Options:
 def run_plan(plan: Plan, folder: RunFolder, watcher: Watcher, options: Options | None = None) -> Outcome:
     """Draws every trial of the plan that its folder does not hold yet, and computes the results."""
     options = options or Options()
+    if remark := give_inspect_a_folder():
+        watcher.note(remark)
     plan = completed(plan)
     runtime = choose_runtime(plan.runtime).name
     refuse_weak_runtime(plan, runtime)
