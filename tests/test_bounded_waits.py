@@ -46,12 +46,12 @@ ALLOWED: Final = {
     "seal/defects/oci.py: add_socket: socket.socket": _UNCONNECTED,
     # The warden's process
     "cell/programs/manager.py: CellManager.sockets: socket.socket": _UNCONNECTED,
-    "cell/programs/warden.py: Warden.end_the_late: socket.socketpair": "this process does not read from it",
+    "cell/programs/warden.py: Warden.kill_expired: socket.socketpair": "this process does not read from it",
     "cell/programs/manager.py: deny_user_namespaces: os.waitpid": "its fork writes one number to the kernel and exits",
     "cell/programs/warden.py: reply: socket.socket": "one message into an empty socket of the fork's own",
     "cell/programs/warden.py: Warden.finish: os.waitpid": "every step of the sweeper has a timeout",
     "cell/programs/warden.py: main: socket.socket": "takes over its standard input, which ends with the harness",
-    "cell/programs/warden.py: main: fcntl.flock": "the lock of a folder that was created for this process alone",
+    "cell/programs/prelude.py: lock_file: fcntl.flock": "waits only for the lock of a folder that was created for the caller",
     # Inside a cell
     "cell/docker/programs/call.py: leave_reader: poll.poll": "a fork that reads the output of daemons until they end",
     "cell/docker/programs/first.py: main: signal.sigwait": _FIRST,

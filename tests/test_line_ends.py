@@ -21,7 +21,7 @@ ALLOWED = {
     "scenarios/continuity/__init__.py": "a text that redline wrote",
     "scenarios/job.py": "the agent's answer, compared without regard to how its lines end",
     "controls/chain_and_remote.py": "a brief, read by a control",
-    "run/extract.py": "an error's message, cut to its first line for a report",
+    "run/judgement.py": "an error's message, cut to its first line for a report",
     "verify/programs/census_sockets.py": "numbers written by the kernel (net/tcp)",
     "verify/programs/restart.py": "bytes of mappings, and mounts, which no agent can create",
     "verify/writes.py": "bytes of programs, and mounts, which no agent can create",

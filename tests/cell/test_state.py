@@ -1,8 +1,14 @@
 import fcntl
 import os
+import pwd
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
+import pytest
+
+from redline._errors import UsageError
+from redline.cell import state
 from redline.cell.state import START_SECONDS, new_owner, sweep_stale
 
 
@@ -44,3 +50,57 @@ def test_a_folder_with_cells_and_no_program_that_can_end_them_stays(tmp_path: Pa
     (unknown / "cells" / "c1").mkdir()
     sweep_stale(tmp_path)
     assert (unknown / "cells" / "c1").is_dir()
+
+
+GETSUBIDS = """#!/bin/sh
+case "$*" in
+  "-g someone") echo "0: someone 700000 65536" ;;
+  "someone") echo "0: someone 600000 65536"; echo "1: someone 800000 10" ;;
+  *) echo "Error fetching ranges" >&2; exit 1 ;;
+esac
+"""
+
+
+def directory(monkeypatch: pytest.MonkeyPatch, folder: Path, text: str) -> None:
+    """A user of a directory service, who stands in no file."""
+    (folder / "getsubids").write_text(text)
+    (folder / "getsubids").chmod(0o755)
+    for name in ("SUBUID", "SUBGID"):
+        monkeypatch.setattr(state, name, folder / name.lower())
+    monkeypatch.setattr(state, "SEARCH_PATH", str(folder))
+    monkeypatch.setattr(pwd, "getpwuid", lambda uid: SimpleNamespace(pw_name="someone", pw_uid=uid))
+    monkeypatch.setattr(pwd, "getpwall", list)
+
+
+def test_subordinate_ids_come_from_a_directory_service_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    directory(monkeypatch, tmp_path, GETSUBIDS)
+    assert state.own_subordinate_ids(state.SUBUID) == range(600000, 665536)
+    assert state.own_subordinate_ids(state.SUBGID) == range(700000, 765536)
+
+
+def test_a_user_who_is_not_enumerated_is_found_in_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    directory(monkeypatch, tmp_path, GETSUBIDS)
+    (tmp_path / "subuid").write_text("other:1:2\nsomeone:100000:65536\n")
+    assert state.own_subordinate_ids(state.SUBUID) == range(100000, 165536)
+
+
+@pytest.mark.parametrize(
+    "text", ["#!/bin/sh\nexit 1\n", "#!/bin/sh\necho nonsense\n", "#!/bin/sh\necho 0: someone x -1\n", "no program"]
+)
+def test_a_directory_service_without_an_answer_is_one_line(
+    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory(monkeypatch, tmp_path, text)
+    with pytest.raises(UsageError, match="someone:100000:65536"):
+        state.own_subordinate_ids(state.SUBUID)
+
+
+def test_a_user_id_without_an_entry_is_named_by_its_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    directory(monkeypatch, tmp_path, "no program")
+
+    def unknown(uid: int) -> None:
+        raise KeyError(uid)
+
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    with pytest.raises(UsageError, match=f"{os.geteuid()}:100000"):
+        state.own_subordinate_ids(state.SUBUID)

@@ -11,10 +11,10 @@ from typing import ClassVar, Self
 
 from redline.cell.cell import Cell, SpecPatch
 from redline.cell.config import CellConfig
+from redline.cell.toolset import SEARCH_PATH
 from redline.cell.traits import Traits
 from redline.cell.warden import LEASE_SECONDS, Warden
 
-SEARCH_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 VERSION_TIMEOUT = 10.0
 
 
@@ -43,13 +43,15 @@ class Runtime(ABC):
                 [program, "--version"],
                 capture_output=True,
                 text=True,
+                errors="replace",
                 timeout=VERSION_TIMEOUT,
                 check=True,
                 stdin=subprocess.DEVNULL,
             )
         except (OSError, subprocess.SubprocessError):
             return None
-        return cls(Path(program), answer.stdout.strip().splitlines()[0])
+        first, _, _ = answer.stdout.strip().partition("\n")
+        return cls(Path(program), first or "of an unknown version")
 
     def defect(self) -> str | None:
         """Return why the installed runtime can make no cells here; None if nothing is known to prevent it.

@@ -1,9 +1,9 @@
 """The read-only root folder that the nodes of all cells of a harness share: mount points and a small /etc."""
 
 import os
-import shutil
 from pathlib import Path
 
+from redline.cell.folders import make_folder
 from redline.cell.load import load_program
 from redline.cell.spec import AGENT_ID, HOME, TETHER_FOLDER
 from redline.cell.toolset import Toolset
@@ -59,7 +59,7 @@ def build_skeleton(folder: Path, tools: Toolset) -> Path:
         _file(root / "etc" / name, text)
     for name in COPIED:
         if Path("/etc", name).is_file():
-            shutil.copyfile(Path("/etc", name), root / "etc" / name)
+            _file(root / "etc" / name, Path("/etc", name).read_bytes())
     _alternatives(root / "etc" / "alternatives")
     for name in PROGRAMS:
         _file(root / "run" / name, "")
@@ -68,13 +68,13 @@ def build_skeleton(folder: Path, tools: Toolset) -> Path:
 
 
 def _folder(path: Path, mode: int = 0o755) -> None:
-    path.mkdir(parents=True, exist_ok=True)
-    path.chmod(mode)  # independent of the umask
+    make_folder(path, 0o755, parents=True, exist_ok=True)
+    path.chmod(mode)
 
 
-def _file(path: Path, text: str) -> None:
-    path.write_text(text)
-    path.chmod(0o644)
+def _file(path: Path, content: str | bytes) -> None:
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    path.chmod(0o644)  # independent of the umask
 
 
 def _mount_point(root: Path, path: Path) -> None:

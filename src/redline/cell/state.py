@@ -18,7 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from redline._errors import UsageError
+from redline.cell.folders import TRAVERSABLE, make_folder
+from redline.cell.programs.prelude import lock_file
 from redline.cell.spec import AGENT_ID
+from redline.cell.toolset import SEARCH_PATH
 
 RANGE_SIZE = 65536
 FIRST_RANGE, LAST_RANGE = 16384, 32000
@@ -36,6 +39,10 @@ SETUP_FILE = "runtime"
 
 SWEEP_SECONDS = 180.0
 """Time for the sweep of one harness's cells; the next sweep takes over what is left after it."""
+
+FIELDS = 4
+DIRECTORY_SECONDS = 20.0
+"""Maximum time that a directory service can take to answer."""
 
 SUBUID, SUBGID = Path("/etc/subuid"), Path("/etc/subgid")
 
@@ -71,7 +78,7 @@ def state_folder() -> Path:
     base = Path("/run") if uid == 0 else Path(os.environ.get("XDG_RUNTIME_DIR") or "/tmp")
     folder = base / f"pods-{uid}"
     try:
-        folder.mkdir(mode=0o711, exist_ok=True)
+        make_folder(folder, exist_ok=True)
     except OSError as error:
         raise UsageError(
             f"{folder} cannot be made ({error.strerror}): set XDG_RUNTIME_DIR to a folder of yours."
@@ -81,8 +88,8 @@ def state_folder() -> Path:
         raise UsageError(
             f"{folder} does not belong to this user: remove it, or set XDG_RUNTIME_DIR to a folder of yours."
         )
-    if info.st_mode & 0o066:  # an existing folder with other rights than a new one
-        folder.chmod(0o711)
+    if info.st_mode & 0o777 != TRAVERSABLE:  # an existing folder with other rights than a new one
+        folder.chmod(TRAVERSABLE)
     return folder
 
 
@@ -93,8 +100,8 @@ def new_owner(state: Path) -> Path:
         FileNotFoundError: Another harness has just ended and removed the empty state folder.
     """
     folder = state / secrets.token_hex(4)
-    folder.mkdir(mode=0o711)
-    (folder / "cells").mkdir(mode=0o711)
+    make_folder(folder)
+    make_folder(folder / "cells")
     return folder
 
 
@@ -157,15 +164,46 @@ def own_subordinate_ids(file: Path) -> range:
         UsageError: It has none.
     """
     names = _names_of(os.geteuid())
-    for owner, first, size in _subordinate_ids(file):
+    for owner, first, size in (*_subordinate_ids(file), *_ids_of_directory(max(names), file)):
         if owner in names:
             return range(first, first + size)
-    raise UsageError(f"this user has no subordinate ids for cells: add a line `{min(names)}:100000:65536` to {file}.")
+    raise UsageError(f"this user has no subordinate ids for cells: add a line `{max(names)}:100000:65536` to {file}.")
 
 
 def _names_of(uid: int) -> set[str]:
     """Return the names by which a subordinate id file may refer to a user."""
-    return {str(uid), *(entry.pw_name for entry in pwd.getpwall() if entry.pw_uid == uid)}
+    names = {str(uid)}
+    with contextlib.suppress(KeyError):  # a user id without an entry, as in a container
+        names.add(pwd.getpwuid(uid).pw_name)
+    # Other names of the same user. A directory service answers for one user, but it rarely lists all users.
+    return names | {entry.pw_name for entry in pwd.getpwall() if entry.pw_uid == uid}
+
+
+def _ids_of_directory(user: str, file: Path) -> list[tuple[str, int, int]]:
+    """Return a user's subordinate ids from a directory service, which `getsubids` asks, as (owner, first id, count)."""
+    program = shutil.which("getsubids", path=SEARCH_PATH)
+    if program is None:
+        return []
+    command = [program, *(["-g"] if file == SUBGID else []), user]
+    try:
+        done = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=DIRECTORY_SECONDS,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return []
+    # A line is `0: user first count`.
+    words = [line.split() for line in done.stdout.split("\n")]
+    return [(line[1], int(line[2]), int(line[3])) for line in words if len(line) == FIELDS and _are_numbers(line[2:])]
+
+
+def _are_numbers(words: Sequence[str]) -> bool:
+    return all(word.isascii() and word.isdigit() for word in words)
 
 
 def _subordinate_ids(file: Path) -> list[tuple[str, int, int]]:
@@ -178,7 +216,7 @@ def _subordinate_ids(file: Path) -> list[tuple[str, int, int]]:
     for line in lines:
         owner, _, rest = line.partition(":")
         start, _, size = rest.partition(":")
-        if start.isdigit() and size.isdigit():
+        if _are_numbers([start, size]):
             found.append((owner, int(start), int(size)))
     return found
 
@@ -261,8 +299,8 @@ def _is_locked(lock: Path) -> bool:
     except OSError:
         return False
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+        lock_file(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:  # it is held, or that cannot be known: then nothing is swept
         return True
     finally:
         os.close(fd)

@@ -1,12 +1,21 @@
 """The part of the host that a cell sees: the read-only toolset, the interpreter and the masks."""
 
 import os
+import subprocess
 import sys
 import sysconfig
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 SYSTEM_PYTHON = Path("/usr/bin/python3")
+SEARCH_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+"""Folders in which the host's own programs are looked up, before those of PATH."""
+
+OLDEST_PYTHON = (3, 9)
+"""Oldest Python that the programs of a cell run on."""
+
+START_SECONDS = 20.0
 MERGED = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
 
 
@@ -39,7 +48,7 @@ def toolset() -> Toolset:
     folders = tuple(f"/{name}" for name in MERGED if Path(f"/{name}").is_dir() and not Path(f"/{name}").is_symlink())
     masked = ["/usr/src", *_site_packages(Path("/usr"))]
     path = ["/usr/bin", "/usr/sbin", "/bin", "/sbin"]
-    if SYSTEM_PYTHON.exists():
+    if _is_recent(SYSTEM_PYTHON):
         return Toolset(
             interpreter=str(SYSTEM_PYTHON),
             bound=("/usr", *folders),
@@ -57,6 +66,24 @@ def toolset() -> Toolset:
         links=links,
         path=":".join([str(interpreter.parent), *path]),
     )
+
+
+@cache
+def _is_recent(interpreter: Path) -> bool:
+    """Whether an interpreter can run the programs of a cell. The system's is 3.6 on RHEL 8 and 3.8 on Ubuntu 20.04."""
+    check = f"import sys; sys.exit(sys.version_info < {OLDEST_PYTHON})"
+    try:
+        done = subprocess.run(
+            [interpreter, "-I", "-S", "-c", check],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            timeout=START_SECONDS,
+            check=False,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return False
+    return done.returncode == 0
 
 
 def _site_packages(prefix: Path) -> list[str]:

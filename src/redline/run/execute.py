@@ -23,6 +23,7 @@ from redline.run.calibration import kept_calibration
 from redline.run.chain import chained
 from redline.run.extract import CollectedTrials, collect_trials
 from redline.run.folder import RunFolder, write_text
+from redline.run.inspect_data import give_inspect_a_folder
 from redline.run.interrupts import Interrupts, terminating_like_interrupt
 from redline.run.judgement import reading_of
 from redline.run.models import (
@@ -110,6 +111,8 @@ def run_plan(plan: Plan, folder: RunFolder, watcher: Watcher, options: RunOption
         EvidenceError: A record in the folder is altered.
     """
     options = options or RunOptions()
+    if remark := give_inspect_a_folder():
+        watcher.note(remark)
     plan = completed(plan)
     runtime = choose_runtime(plan.runtime).name
     refuse_weak_runtime(plan, runtime)

@@ -3,9 +3,9 @@
 A folder belongs to the plan that it was created for. A run that finds another or changed plan there changes nothing.
 """
 
-import fcntl
 import json
 import os
+import secrets
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -18,6 +18,7 @@ from redline._names import one_line
 from redline._records import RecordError, Records, refuse_link, strict_json
 from redline.plan import Plan, PlanRecord
 from redline.results import Results
+from redline.run.lock import exclusive_lock
 
 RECORDS = ("*.json", "*.jsonl", "server-*.log")
 """Names of the records in a run's folder."""
@@ -82,12 +83,7 @@ class RunFolder:
         self._make()
         if found is None:
             write_text(self.plan, json.dumps(record.model_dump(mode="json", by_alias=True), indent=2) + "\n")
-        with self.plan.open("rb") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                message = f"another run is writing to {self.root}; wait for it or choose another --out"
-                raise UsageError(message) from error
+        with exclusive_lock(self.root, self.plan):
             self._sweep()
             yield record
 
@@ -154,12 +150,10 @@ def write_bytes(path: Path, content: bytes) -> None:
     Raises:
         UsageError: There is a folder of that name.
     """
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    temporary = Path(name)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
-        with os.fdopen(handle, "wb") as file:
+        with temporary.open("xb") as file:  # with the rights that the user's umask leaves
             file.write(content)
-        temporary.chmod(0o644)
         temporary.replace(path)
     except IsADirectoryError as error:
         temporary.unlink(missing_ok=True)

@@ -28,6 +28,7 @@ from redline.cell.docker.engine import LABEL_CELL, is_of_container
 from redline.cell.docker.image import CALL_PROGRAM
 from redline.cell.docker.warden import DockerWarden
 from redline.cell.errors import CellError, CellGoneError, ExhaustedError
+from redline.cell.folders import make_folder
 from redline.cell.inside import InsideCell
 from redline.cell.load import load_program
 from redline.cell.programs.prelude import start_time
@@ -63,7 +64,7 @@ class DockerCell(InsideCell):
         """
         assert isinstance(warden, DockerWarden)
         cell = cls(secrets.token_hex(4), config, warden)
-        cell.folder.mkdir(mode=0o711)
+        make_folder(cell.folder)
         try:
             await cell._start_nodes(patch)
         except BaseException:

@@ -14,6 +14,7 @@ import anyio
 from redline.cell.cell import START_TIMEOUT, Cell, Node, ProcessRef, SpecPatch
 from redline.cell.config import CellConfig
 from redline.cell.errors import CellError, CellGoneError
+from redline.cell.folders import make_folder
 from redline.cell.oci.spec import NodeSpec, node_spec, require_closed_network
 from redline.cell.outside import OutsideCell
 from redline.cell.spec import HOSTNAMES
@@ -43,7 +44,7 @@ class OciCell(Cell):
         cell_id = secrets.token_hex(4)
         folder = warden.cells / cell_id
         try:
-            folder.mkdir(mode=0o711)
+            make_folder(folder)
             cell = cls(cell_id, config, warden)
             cell._ids = claim_ids(warden.harness.owner.parent, folder)
             cell._patch = patch
@@ -95,8 +96,7 @@ class OciCell(Cell):
         folder = self.folder / name
         tether = folder / "tether"
         try:
-            tether.mkdir(mode=0o711, parents=True)
-            folder.chmod(0o711)
+            make_folder(tether, parents=True)
         except OSError as error:
             raise no_room(folder, error) from error
         return tether

@@ -214,7 +214,7 @@ def _mounts(config: CellConfig, node: NodeSpec, tools: Toolset) -> list[dict[str
         _tmpfs("/tmp", config.tmp_mib, "mode=1777"),
         _tmpfs("/var/tmp", config.var_tmp_mib, "mode=1777"),
         _tmpfs(HOME, config.home_mib, "mode=755", f"uid={AGENT_ID}", f"gid={AGENT_ID}"),
-        _bind(str(node.init), INIT_PROGRAM, ["bind", "ro", "nosuid", "nodev"]),
+        _bind(str(node.init), INIT_PROGRAM, ["bind", "ro", "nosuid", "nodev", "noexec"]),
     ]
     if node.attendant is None:
         return [*mounts, _bind(str(node.tether), TETHER_FOLDER, ["bind", "ro", "nosuid", "nodev", "noexec"])]
@@ -222,7 +222,7 @@ def _mounts(config: CellConfig, node: NodeSpec, tools: Toolset) -> list[dict[str
     return [
         *mounts,
         *masks,
-        _bind(str(node.attendant), ATTENDANT_PROGRAM, ["bind", "ro", "nosuid", "nodev"]),
+        _bind(str(node.attendant), ATTENDANT_PROGRAM, ["bind", "ro", "nosuid", "nodev", "noexec"]),
         _tmpfs(TETHER_FOLDER, TETHER_MIB, "mode=755", "noexec"),
     ]
 

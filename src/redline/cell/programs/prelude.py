@@ -6,6 +6,8 @@ Standard library only, for Python 3.9 and later.
 from __future__ import annotations
 
 import ctypes
+import errno
+import fcntl
 import os
 import signal
 import struct
@@ -16,6 +18,9 @@ PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_CAPBSET_READ, PR_CAPBSET_DROP = 1, 4, 23, 
 PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS = 36, 38
 LINUX_CAPABILITY_VERSION_3 = 0x20080522
 STAT_BYTES = 4096
+
+NO_FLOCK = (errno.EBADF, errno.EINVAL, errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
+"""Errors of file systems without `flock`: Lustre without its mount option, NFS without a lock service, some of FUSE."""
 
 libc = ctypes.CDLL(None, use_errno=True)
 
@@ -91,3 +96,17 @@ def shed_capabilities(kept: int = 0) -> None:
     data = (ctypes.c_uint32 * 6)(kept, kept, 0, 0, 0, 0)  # effective, permitted, inheritable; then the high words
     if libc.capset(header, data) != 0:
         raise OSError(ctypes.get_errno(), "capset")
+
+
+def lock_file(fd: int, how: int) -> None:
+    """Lock an open, writable file with `flock`, or with a POSIX record lock where the file system has no `flock`.
+
+    Raises:
+        OSError: Another process has locked the file, or it cannot be locked.
+    """
+    try:
+        fcntl.flock(fd, how)
+    except OSError as error:
+        if error.errno not in NO_FLOCK:
+            raise
+        fcntl.lockf(fd, how)

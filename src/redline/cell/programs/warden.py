@@ -24,7 +24,7 @@ import time
 import traceback
 
 from redline.cell.programs.manager import GONE_SECONDS, CellManager, compiled, die_with
-from redline.cell.programs.prelude import PR_SET_CHILD_SUBREAPER, libc
+from redline.cell.programs.prelude import PR_SET_CHILD_SUBREAPER, libc, lock_file
 
 TYPE_CHECKING = False  # the name that type checkers know; importing typing would cost every start some milliseconds
 if TYPE_CHECKING:
@@ -216,6 +216,7 @@ def main(kind: type[CellManager] = CellManager) -> None:
     """
     if len(sys.argv) > 1:
         sys.exit(0 if sweep(kind, sys.argv[1]) else 1)
+    os.umask(0o022)  # the runtime makes folders of a cell, too, and its users must be able to pass through them
     control = socket.socket(fileno=os.dup(0))
     null = os.open("/dev/null", os.O_RDWR)
     for fd in (0, 1, 2):
@@ -227,7 +228,7 @@ def main(kind: type[CellManager] = CellManager) -> None:
         return  # the harness ended before it sent the setup
     setup, _ = first
     lock = os.open(os.path.join(setup["folder"], "lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    fcntl.flock(lock, fcntl.LOCK_EX)
+    lock_file(lock, fcntl.LOCK_EX)
     control.send(b'{"ready": true}')
     Warden(control, kind(setup), setup["lease_seconds"]).run()
 

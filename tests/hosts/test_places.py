@@ -1,0 +1,86 @@
+"""Folders of other hosts: mounted without exec, too small, read-only, over quota, missing."""
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.hosts.imitated import ONE_TRIAL, redline_on
+from tests.rootless import rootless
+
+pytestmark = [
+    pytest.mark.cell,
+    pytest.mark.skipif(os.geteuid() != 0, reason="only root can change the mounts of a process"),
+]
+
+WORKS = {
+    "/run without exec, as on Debian and Ubuntu": ["mount -t tmpfs -o noexec,nosuid,nodev,mode=755 tmpfs /run"],
+    "/tmp without exec": ["mount -t tmpfs -o noexec,nosuid,nodev tmpfs /tmp"],
+    "a small /tmp": ["mount -t tmpfs -o size=16k tmpfs /tmp"],
+    "a read-only /tmp": ["mount -t tmpfs -o ro tmpfs /tmp"],
+    "no home": ["export HOME=/nonexistent"],
+    "HOME unset": ["unset HOME"],
+    "a hidden /proc": ["mount -o remount,hidepid=2 /proc"],
+}
+"""Hosts on which a run just works."""
+
+HOME_IS_SMALL = ["mount -t tmpfs -o size=16k tmpfs /mnt", "export HOME=/mnt"]
+WITHOUT_TRACES = {
+    "a home over quota": [*HOME_IS_SMALL, "dd if=/dev/zero of=/mnt/full bs=1k 2>/dev/null || true"],
+    "a read-only home": ["mount -t tmpfs -o ro tmpfs /mnt", "export HOME=/mnt"],
+}
+"""Hosts on which a run works, and says that Inspect's traces are not kept."""
+
+ONE_LINE = {
+    "a read-only /run": (["mount -t tmpfs -o ro tmpfs /run"], 2, "/run/pods-0 cannot be made"),
+    "a full /run": (["mount -t tmpfs -o size=64k,mode=755 tmpfs /run"], 3, "No space left on device"),
+    "no cgroups": (["umount -R /sys/fs/cgroup", "mount -t tmpfs tmpfs /sys/fs/cgroup"], 3, "cgroup"),
+}
+"""Hosts on which no run is possible."""
+
+
+def trial(changes: list[str], tmp_path: Path) -> tuple[int, str, str]:
+    # The folder of results stays reachable where /tmp, in which pytest has its folders, is covered.
+    kept = f"mount --bind {tmp_path} /srv"
+    done = redline_on([kept, *changes], *ONE_TRIAL, "/srv/out")
+    return done.returncode, done.stdout, done.stderr
+
+
+@pytest.mark.parametrize("changes", WORKS.values(), ids=WORKS)
+def test_a_run_works(changes: list[str], tmp_path: Path) -> None:
+    code, printed, said = trial(changes, tmp_path)
+    assert (code, said) == (0, ""), printed + said
+
+
+@pytest.mark.parametrize("changes", WITHOUT_TRACES.values(), ids=WITHOUT_TRACES)
+def test_a_run_works_without_traces_and_says_so(changes: list[str], tmp_path: Path) -> None:
+    code, printed, said = trial(changes, tmp_path)
+    assert code == 0, printed + said
+    assert said.count("\n") == 1 and "Inspect's traces are not kept" in said
+
+
+@pytest.mark.parametrize(("changes", "code", "message"), ONE_LINE.values(), ids=ONE_LINE)
+def test_a_run_that_is_not_possible_is_one_line(changes: list[str], code: int, message: str, tmp_path: Path) -> None:
+    found, _, said = trial(changes, tmp_path)
+    assert found == code, said
+    assert said.count("\n") == 1 and message in said
+
+
+@pytest.mark.parametrize(
+    ("setting", "code"),
+    [
+        ("d=$HOME/$(printf 'x%.0s' $(seq 120)); mkdir -p $d; export XDG_RUNTIME_DIR=$d", 0),
+        ("unset XDG_RUNTIME_DIR", 0),
+        ("export XDG_RUNTIME_DIR=/run/user/99999", 2),
+        ("touch $HOME/file; export XDG_RUNTIME_DIR=$HOME/file", 2),
+        ("export XDG_RUNTIME_DIR=/etc", 2),
+    ],
+    ids=["longer than a socket's path", "unset", "stale", "a file", "another user's"],
+)
+def test_a_runtime_folder_works_or_is_one_line(setting: str, code: int) -> None:
+    command = [sys.executable, "-m", "redline", "seal", "--quick", "--runtime", "runc"]
+    done = rootless(["sh", "-c", f'{setting}; exec "$@"', "sh", *command])
+    assert done.returncode == code, done.stdout + done.stderr
+    if code:
+        assert done.stderr.count("\n") == 1 and "set XDG_RUNTIME_DIR to a folder of yours" in done.stderr

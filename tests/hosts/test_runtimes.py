@@ -1,0 +1,69 @@
+"""Runtimes of other hosts: old ones, broken ones, and ones that ignore what they do not know."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.hosts.imitated import QUICK_SEAL, redline_on, with_runc
+
+pytestmark = [
+    pytest.mark.cell,
+    pytest.mark.skipif(os.geteuid() != 0, reason="only root can change the mounts of a process"),
+]
+
+IGNORES_RECURSIVE_OPTIONS = """#!/usr/bin/python3
+import json, os, sys
+if "--bundle" in sys.argv:
+    path = os.path.join(sys.argv[sys.argv.index("--bundle") + 1], "config.json")
+    with open(path) as file:
+        spec = json.load(file)
+    plain = {"rro": "ro", "rnosuid": "nosuid", "rnodev": "nodev"}
+    for mount in spec["mounts"]:
+        mount["options"] = [plain.get(option, option) for option in mount.get("options", [])]
+    with open(path, "w") as file:
+        json.dump(spec, file)
+os.execv("$RUNC", ["runc", *sys.argv[1:]])
+"""
+"""As runc before 1.1, or a kernel before 5.12: what is mounted below a read-only mount stays writable."""
+
+SUBMOUNT = ["mount -t tmpfs -o mode=1777 tmpfs /usr/share/misc"]
+
+
+def script(*lines: str) -> str:
+    return "\n".join(["#!/bin/sh", *lines, ""])
+
+
+OTHER_VERSION = script('[ "$1" = --version ] && { echo "runc version 1.4.0"; exit; }', 'exec $RUNC "$@"')
+NO_VERSION = script('[ "$1" = --version ] && exit 0', 'exec $RUNC "$@"')
+STRANGE_VERSION = script(r"""[ "$1" = --version ] && { printf '\377\033[31mred\n'; exit; }""", 'exec $RUNC "$@"')
+FAILS = script('[ "$1" = --version ] && exec $RUNC "$@"', 'echo "runc: no such luck" >&2', "exit 1")
+CRASHES = script('[ "$1" = --version ] && exec $RUNC "$@"', "kill -SEGV $$")
+IS_NONE = script("exit 127")
+
+
+def test_a_runtime_that_ignores_recursive_options_is_seen_by_the_seal(tmp_path: Path) -> None:
+    without = redline_on(SUBMOUNT, *QUICK_SEAL)
+    assert without.returncode == 0, without.stdout + without.stderr
+    found = redline_on([*SUBMOUNT, *with_runc(tmp_path, IGNORES_RECURSIVE_OPTIONS)], *QUICK_SEAL)
+    assert found.returncode == 3, found.stdout + found.stderr
+    assert "read_only_root" in found.stdout and "/usr/share/misc" in found.stdout
+
+
+@pytest.mark.parametrize("text", [OTHER_VERSION, NO_VERSION, STRANGE_VERSION], ids=["1.4.0", "none", "strange"])
+def test_the_version_that_a_runtime_reports_decides_nothing(tmp_path: Path, text: str) -> None:
+    done = redline_on(with_runc(tmp_path, text), *QUICK_SEAL)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "\033" not in done.stdout
+
+
+@pytest.mark.parametrize("text", [FAILS, CRASHES, IS_NONE], ids=["fails", "crashes", "is none"])
+@pytest.mark.parametrize("command", [QUICK_SEAL, ["doctor"]], ids=["seal", "doctor"])
+def test_a_runtime_that_does_not_work_is_told_in_one_line(tmp_path: Path, text: str, command: list[str]) -> None:
+    done = redline_on(with_runc(tmp_path, text), *command)
+    assert "Traceback" not in done.stderr
+    if command == QUICK_SEAL:
+        assert done.returncode in (2, 3)
+        assert done.stderr.count("\n") == 1
+    else:
+        assert "runc" in done.stdout
