@@ -51,7 +51,7 @@ ALLOWED: Final = {
     "cell/programs/warden.py: reply: socket.socket": "one message into an empty socket of the fork's own",
     "cell/programs/warden.py: Warden.finish: os.waitpid": "every step of the sweeper has a timeout",
     "cell/programs/warden.py: main: socket.socket": "takes over its standard input, which ends with the harness",
-    "cell/programs/prelude.py: lock_file: fcntl.flock": "waits only for the lock of a folder that was created for the caller",
+    "cell/programs/prelude.py: lock_file: fcntl.flock": "waits only for the lock of a folder made for its caller",
     # Inside a cell
     "cell/docker/programs/call.py: leave_reader: poll.poll": "a fork that reads the output of daemons until they end",
     "cell/docker/programs/first.py: main: signal.sigwait": _FIRST,

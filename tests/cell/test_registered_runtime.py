@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from redline._cli import _examine
+from redline._cli import _host_checks
 from redline._cli._runtime import as_runtime
 from redline._errors import UsageError
 from redline.cell import CellConfig, config, open_cell
@@ -84,7 +84,7 @@ def test_it_is_chosen_by_its_name_and_never_by_auto(registered: str, monkeypatch
 
 def test_it_is_described_by_its_traits(registered: str) -> None:
     assert registered in [kind.traits.name for kind in every_runtime()]
-    assert _examine.way_to_get(registered) == "install the other runc"
+    assert _host_checks.install_command(registered) == "install the other runc"
     assert "a risk of its own" in not_protected(registered)
     assert not traits_of(registered).runs_models_by_default
     assert max_cells(registered, []) < max_cells("runc", [])

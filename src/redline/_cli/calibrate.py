@@ -42,8 +42,8 @@ def calibrate(
 ) -> int:
     """Run every control and measure the verifier's error rate.
 
-    The true outcome of each control is known. Later runs with this version and runtime include the calibration in
-    their results. The exit code is 5 if the verifier misjudges a control.
+    The true outcome of each control is known. Later runs with this version on this runtime
+    record the calibration in their results. The exit code is 5 if the verifier misjudges a control.
     """
     from redline._cli._progress import progress_on
     from redline.cell.open import choose_runtime

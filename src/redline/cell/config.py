@@ -3,14 +3,15 @@
 import re
 from functools import cache
 from importlib.metadata import entry_points
-from typing import Annotated, Final, Literal, get_args
+from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
 from pydantic_core import PydanticKnownError
 
-from redline._base import Frozen
+from redline._base import Frozen, read_toml
 
-BuiltInRuntime = Literal["auto", "runsc", "runc", "crun", "docker"]
+BUILT_IN_NAMES: Final = ("auto", *read_toml("redline.cell", "data/runtimes.toml")["built_in"])
+"""`auto` and the built-in runtimes."""
 
 RUNTIME_GROUP: Final = "redline.runtimes"
 """Entry point group in which other packages register runtimes."""
@@ -24,9 +25,8 @@ def runtime_names() -> tuple[str, ...]:
 
     Only the metadata of installed packages is read; no runtime is imported.
     """
-    built_in: tuple[str, ...] = get_args(BuiltInRuntime)
     registered = {entry.name for entry in entry_points(group=RUNTIME_GROUP) if re.match(NAME_PATTERN, entry.name)}
-    return (*built_in, *sorted(registered - set(built_in)))
+    return (*BUILT_IN_NAMES, *sorted(registered - set(BUILT_IN_NAMES)))
 
 
 def _require_known(name: str) -> str:
@@ -43,7 +43,7 @@ RuntimeName = Annotated[
     WithJsonSchema(
         {
             "anyOf": [
-                {"type": "string", "enum": list(get_args(BuiltInRuntime))},
+                {"type": "string", "enum": list(BUILT_IN_NAMES)},
                 {"type": "string", "pattern": NAME_PATTERN},
             ]
         }

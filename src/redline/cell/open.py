@@ -12,7 +12,7 @@ import anyio.to_thread
 
 from redline._errors import UsageError
 from redline.cell.cell import Cell, SpecPatch
-from redline.cell.config import RUNTIME_GROUP, CellConfig, RuntimeName, runtime_names
+from redline.cell.config import BUILT_IN_NAMES, RUNTIME_GROUP, CellConfig, RuntimeName, runtime_names
 from redline.cell.docker.runtime import Docker
 from redline.cell.oci.gvisor import Gvisor
 from redline.cell.oci.host_kernel import Crun, Runc
@@ -20,8 +20,9 @@ from redline.cell.runtime import Runtime
 from redline.cell.traits import Traits
 from redline.cell.warden import LEASE_SECONDS, Warden
 
-BUILT_IN: dict[str, type[Runtime]] = {"runsc": Gvisor, "runc": Runc, "crun": Crun, "docker": Docker}
-"""Built-in runtimes in the order in which `auto` tries them: an own kernel, the host's kernel, then a daemon."""
+_CLASSES: dict[str, type[Runtime]] = {"runsc": Gvisor, "runc": Runc, "crun": Crun, "docker": Docker}
+BUILT_IN = {name: _CLASSES[name] for name in BUILT_IN_NAMES if name != "auto"}
+"""Built-in runtimes in the order in which `auto` tries them."""
 
 RECOMMENDED = "runc"
 """The runtime to install on a host that has none."""

@@ -111,8 +111,9 @@ def _deviations(plan: PlanRecord, conditions: Sequence[Condition], seal: SealSum
         yield f"{missing} of {plan.planned_trials} planned trials did not run"
     for one in unplanned:
         yield f"{one.trials} trials of {one.scenario} {one.arm} {one.model} are not in the plan"
-    if seal.runtime is not None and seal.runtime != plan.runtime and (plan.runtime != "auto" or ", " in seal.runtime):
-        yield f"the plan specifies the runtime {plan.runtime}, but the cells ran on {seal.runtime}"
+    asked, used = plan.runtime, seal.runtime
+    if used is not None and used != asked and (asked != "auto" or ", " in used):
+        yield f"the plan specifies the runtime {asked}, but the cells ran on {used}"
     if ran and not seal.verified:
         yield "the seal was not proved around every trial"
     if seal.lacking:

@@ -163,7 +163,8 @@ def refuse_weak_runtime(plan: Plan, runtime: str) -> None:
     Raises:
         UsageError: `auto` chose a runtime that shares the host's kernel.
     """
-    if plan.runtime != "auto" or traits_of(runtime).runs_models_by_default:
+    asked = plan.runtime
+    if asked != "auto" or traits_of(runtime).runs_models_by_default:
         return
     for spec in plan.every_model:
         if not spec.is_control:
