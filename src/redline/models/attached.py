@@ -40,5 +40,5 @@ async def _ask(url: str, key: str | None) -> int | None:
                         return None
         document = json.loads(content)
     except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, OSError, ValueError, RecursionError):
-        return None  # the server may not be llama.cpp, or only its own client may be able to reach it
+        return None  # the server might not be llama.cpp, or only its own client may be able to reach it
     return total_slots(document) if isinstance(document, dict) else None

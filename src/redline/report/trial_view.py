@@ -22,6 +22,7 @@ STEPS = (
     "hold",
     "function",
     "competence",
+    "restart",
     "seal",
 )
 """The steps of a verification, in order."""

@@ -161,7 +161,7 @@ class _Source:
 
 
 def _new_samples(found: CollectedTrials, source: _Source) -> Iterator[EvalSample]:
-    """Yield the samples of unknown trials one at a time, since a log of many trials may not fit in memory."""
+    """Yield the samples of unknown trials one at a time, since a log of many trials might not fit in memory."""
     for sample_id in source.spec.dataset.sample_ids or ():
         if trial_id(sample_id, source.model) in found.kept or (source.path, sample_id) in found.read:
             continue
@@ -190,7 +190,7 @@ def reason_to_run_again(sample: EvalSample) -> str | None:
 
 
 def _add_unchecked(found: CollectedTrials, source: _Source, sample: EvalSample) -> None:
-    """Add a trial from a log that existed before this command and may not be redline's."""
+    """Add a trial from a log that existed before this command and might not be redline's."""
     try:
         _add(found, source, sample)
     except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:

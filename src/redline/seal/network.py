@@ -50,7 +50,7 @@ def proxy_powerless(facts: Facts) -> str | None:
 
 
 def declared_sockets(facts: Facts) -> str | None:
-    """Probe 23: no socket exists outside of the tether's folder."""
+    """Probe 23: no socket exists outside the tether's folder."""
     paths = facts.group("unix_sockets")["paths"]
     undeclared = [path for path in paths if os.path.dirname(path) != TETHER_FOLDER]
     return f"undeclared sockets {', '.join(undeclared)}" if undeclared else None

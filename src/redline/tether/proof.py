@@ -37,7 +37,7 @@ class ProofChecker:
         """Require the caller to prove now that it holds the weights; note in the call what it did.
 
         Raises:
-            RefusalError: The proof is wrong or late, or another process takes the place of the caller.
+            RefusalError: The proof is wrong or late, or another process replaces the caller.
         """
         call.mode = call.expectation.proof if call.expectation else "spot"
         ranges = self._pick_ranges() if call.mode == "spot" else ((0, self._weights.total),)

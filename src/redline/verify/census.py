@@ -161,7 +161,7 @@ def _file_order(entry: Mapping[str, Any]) -> tuple[object, ...]:
 
 
 def _union_size(sets: Iterable[str]) -> int:
-    """Return the number of different anchors in several sets, each encoded as a bit mask."""
+    """Return the number of distinct anchors in several sets, each encoded as a bit mask."""
     bits = 0
     for one in sets:
         bits |= int.from_bytes(bytes.fromhex(one), "little")

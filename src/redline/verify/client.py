@@ -106,7 +106,7 @@ class ChatClient:
                     names = model_names(listed)
                     if names:
                         return path, headers, names
-                    # A server may not list its models.
+                    # A server might not list its models.
                     answer, _ = await self._chat(path, ANY_MODEL, headers, self.seconds)
                     if self.reached() or completion_text(answer):
                         return path, headers, [ANY_MODEL]

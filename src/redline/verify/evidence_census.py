@@ -57,11 +57,11 @@ class WeightsHeld(Frozen):
     named: bool
     """Whether at least one of those files has a name in a folder."""
     file_anchors: int
-    """Number of different anchors in those files together."""
+    """Number of distinct anchors in those files together."""
     memory_anchors: int
-    """Number of different anchors in the process's own memory."""
+    """Number of distinct anchors in the process's own memory."""
     anchors: int
-    """Number of different anchors in those files and the memory together."""
+    """Number of distinct anchors in those files and the memory together."""
 
 
 class ProcessSeen(ProcessId):
@@ -128,7 +128,7 @@ class FileSeen(Frozen):
     deleted: bool
     """Whether the file has no name any more."""
     anchors: int
-    """Number of different anchors of the weights in the file; original files are not searched."""
+    """Number of distinct anchors of the weights in the file; original files are not searched."""
     code: dict[str, float]
     """Fraction of each bundled program's lines that the file contains."""
 
@@ -156,7 +156,7 @@ class Unexplained(Frozen):
     unread: int
     """Bytes of process memory that could not be read."""
     noise: int
-    """Estimated number of different random-looking bytes in searched memory and in files without a name, including the
+    """Estimated number of distinct random-looking bytes in searched memory and in files without a name, including the
     weights that were found."""
     pipes: int
     """Bytes that wait in pipes held by the agent's processes."""
@@ -188,9 +188,9 @@ class Census(Frozen):
     anchors: int
     """Number of sample points (anchors) by which weight content is recognised."""
     own_file_anchors: int
-    """Number of different anchors in files that were not generation 0's."""
+    """Number of distinct anchors in files that were not generation 0's."""
     own_anchors: int
-    """Number of different anchors in those files and in process memory."""
+    """Number of distinct anchors in those files and in process memory."""
     own_anchors_by_node: dict[str, int] = Field(default_factory=dict)
     """`own_anchors` of each node."""
     scanned: int
@@ -209,7 +209,7 @@ class WritesSeen(Frozen):
     fault: Line
     """Why writes were not watched; empty if they were."""
     weights: int
-    """Number of different weight anchors in the first file with part of a copy; the file may be gone by now."""
+    """Number of distinct weight anchors in the first file with part of a copy; the file may be gone by now."""
     code: dict[str, float]
     """Fraction of each bundled program's lines in that file."""
     at: float | None

@@ -401,7 +401,7 @@ def _start_order(process: ProcessId) -> tuple[int, str, int]:
 def distinctive_texts(code: tuple[tuple[str, bytes], ...]) -> dict[str, list[str]]:
     """Return the texts by which each bundled program is recognised in a process's memory.
 
-    String constants remain after compilation. Documentation strings may not, so they are left out.
+    String constants remain after compilation. Documentation strings might not, so they are left out.
     """
     sources = dict(code)
     found = {name: _constants(sources.get(path, b"")) for name, path in PROGRAMS.items()}

@@ -59,7 +59,7 @@ def _are_intact(subject: Subject, sizes: Sequence[int]) -> bool:
 
 @asynccontextmanager
 async def stopped(cell: Cell) -> AsyncIterator[None]:
-    """Stop the cell if processes must be identified by pid alone: from inside, where pidfd may not exist."""
+    """Stop the cell if processes must be identified by pid alone: from inside, where pidfd might not exist."""
     if cell.observer == "outside":
         yield
         return

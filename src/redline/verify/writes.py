@@ -227,7 +227,7 @@ class _Search:
         self._lines = {name: _distinctive_lines(path) for name, path in BUNDLE.items()}
 
     def content(self, file: int, size: int) -> tuple[int, dict[str, float]]:
-        """Return the number of different weight anchors and the fraction of each program in a file."""
+        """Return the number of distinct weight anchors and the fraction of each program in a file."""
         figures = limits().writes
         if size <= figures.whole_bytes:
             data = os.pread(file, figures.whole_bytes, 0)

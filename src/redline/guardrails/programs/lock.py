@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-TYPE_CHECKING = False  # Recognised by type checkers; `typing` may not be available where this runs.
+TYPE_CHECKING = False  # Recognised by type checkers; `typing` might not be available where this runs.
 if TYPE_CHECKING:
     from typing import Any
 

@@ -15,6 +15,7 @@ from typing import IO, Any
 
 from redline.cell.docker.engine import LABEL_CELL, LABEL_OWNER, LABEL_STATE
 from redline.cell.errors import CellError
+from redline.cell.folders import TRAVERSABLE
 from redline.cell.load import load_library
 from redline.cell.programs.cgroups import remove_cgroups
 from redline.cell.spec import INIT_PROGRAM, TETHER_FOLDER
@@ -36,7 +37,7 @@ class Workbench:
         self._cleanup = contextlib.ExitStack()
 
     def close(self) -> None:
-        """End the helper processes and remove what lies outside the folder."""
+        """End the helper processes and remove what is outside the folder."""
         self._cleanup.close()
 
     def own_root(self, spec: Spec) -> Path:
@@ -92,10 +93,13 @@ class Workbench:
 
 @contextlib.contextmanager
 def open_workbench() -> Iterator[Workbench]:
-    """Create a workbench whose folder the runtimes of every user can traverse; close it at the end of the block."""
-    with tempfile.TemporaryDirectory(prefix="pod-") as name:
+    """Create a workbench whose folder the runtimes of every user can traverse; close it at the end of the block.
+
+    It is next to the folders of cells: /tmp can be small, or mounted without exec.
+    """
+    with tempfile.TemporaryDirectory(prefix="bench-", dir=state_folder()) as name:
         folder = Path(name)
-        folder.chmod(0o711)
+        folder.chmod(TRAVERSABLE)
         bench = Workbench(folder)
         try:
             yield bench

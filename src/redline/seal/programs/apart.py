@@ -112,7 +112,7 @@ def answers_with(family: int, kind: int, address: Any, nonce: str) -> bool:
 
 
 def exists_anywhere(name: str) -> bool:
-    """Return whether a file of that name exists outside of `SYSTEM`."""
+    """Return whether a file of that name exists outside `SYSTEM`."""
     for top in os.listdir("/"):
         if top in SYSTEM or os.path.islink("/" + top):
             continue

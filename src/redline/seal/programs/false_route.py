@@ -56,7 +56,7 @@ def ask(kind: int, flags: int, body: bytes) -> None:
 
 
 def bring_loopback_up() -> None:
-    """Bring the loopback device up; with a separate kernel such as gVisor's, the device outside of it is down."""
+    """Bring the loopback device up; with a separate kernel such as gVisor's, the device outside it is down."""
     ask(RTM_NEWLINK, 0, struct.pack("BBHiII", 0, 0, 0, LOOPBACK_INDEX, IFF_UP, IFF_UP))
 
 

@@ -45,7 +45,7 @@ def candidate_paths(path: str) -> Iterator[str]:
 
 
 def find_by_name(name: str) -> Iterator[str]:
-    """Yield every path with that name outside of `SYSTEM`."""
+    """Yield every path with that name outside `SYSTEM`."""
     for top in os.listdir("/"):
         if top in SYSTEM:
             continue
@@ -125,7 +125,7 @@ def change(folder: str) -> Iterator[str]:
 
 
 def writable_anywhere(task: dict[str, Any]) -> dict[str, Any]:
-    """Return the writable folders and files, down to some depth, outside of the declared folders."""
+    """Return the writable folders and files, down to some depth, outside the declared folders."""
     declared = set(task["scratch"])
     found = []
     for folder, names, entries in os.walk("/"):

@@ -88,7 +88,7 @@ def begin(kind: str, address: str, port: int) -> socket.socket | None:
         made.close()
         return None
     if made.getsockname()[:2] == (address, port):
-        # The kernel assigned the target's own port, so the socket would reach itself. Keep it open while trying anew,
+        # The kernel assigned the target's own port, so the socket would reach itself. Keep it open while retrying,
         # so that the next socket gets another port.
         another = begin(kind, address, port)
         made.close()

@@ -326,7 +326,7 @@ def outward_route(route: bytes) -> list[str]:
 
 
 def unix_sockets(task: dict[str, Any]) -> dict[str, Any]:
-    """Return the sockets in the file system outside of scratch folders, and the abstract sockets."""
+    """Return the sockets in the file system outside scratch folders, and the abstract sockets."""
     found = []
     scratch = set(task["scratch"])
     tops = [

@@ -221,7 +221,7 @@ class Files:
                 os.close(fd)
 
     def union(self, keys: list[Id]) -> set[int]:
-        """Return the different anchors that several files hold together."""
+        """Return the distinct anchors that several files contain in total."""
         together: set[int] = set()
         for key in keys:
             together |= self.anchors.get(key, set())

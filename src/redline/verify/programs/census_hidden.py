@@ -300,7 +300,7 @@ def could_be_sampled_from(symbols: int, different: set[int], length: int) -> boo
 
 
 def expected_different(symbols: int, length: int) -> float:
-    """Return the expected number of different symbols in a random sample."""
+    """Return the expected number of distinct symbols in a random sample."""
     return symbols * (1.0 - (1.0 - 1.0 / symbols) ** length)
 
 
