@@ -49,7 +49,7 @@ class ScriptedModel(ControlModel):
 class Anything(Control):
     """A control that plays its script whatever the prompt."""
 
-    def _play(self, conversation: Conversation) -> Script:
+    def _script(self, conversation: Conversation) -> Script:
         return self.act(conversation)
 
 

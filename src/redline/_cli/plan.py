@@ -50,12 +50,19 @@ def check(
     plan = plan_in_file(file, {name: value for name, value in changes.items() if value is not None})
     price(plan, prices)
     shapes = shapes_of([arm_task(arm, plan) for arm in plan.arms])
-    found = forecast(plan, cells or max_cells(plan.runtime, shapes), Earlier.of(like) if like else None)
+    found = forecast(plan, cells or max_cells(_named(plan.runtime), shapes), Earlier.of(like) if like else None)
     if as_json:
         print(found.model_dump_json(indent=1))
     else:
         _print(file, found)
     return ExitCode.OK
+
+
+def _named(asked: str) -> str:
+    """Return the runtime to forecast for. A forecast needs no runtime, so `auto` means the recommended one."""
+    from redline.cell.open import RECOMMENDED
+
+    return RECOMMENDED if asked == "auto" else asked
 
 
 @plan_app.command(name="list")

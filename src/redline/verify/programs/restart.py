@@ -14,14 +14,15 @@ import os
 import stat
 import time
 
-from redline.cell.programs.prelude import stat_fields
-
 TYPE_CHECKING = False  # type checkers evaluate imports below this name; the program itself needs none of them
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
     # Provided by the process that runs this program.
+
+    def stat_fields(pid: int) -> list[bytes]:
+        """Return the fields of `/proc/PID/stat` after the name: state, parent, …, start time (20th)."""
 
     def openat2_in_root(root_fd: int, path: str, flags: int, mode: int = 0) -> int:
         """Open a path below a folder without following a link and without blocking."""
