@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from redline.cell.programs.inside import cell_processes
-from redline.cell.programs.prelude import openat2_in_root, stat_fields
+from redline.cell.programs.prelude import is_running, openat2_in_root, stat_fields
 from redline.subject.weights import Weights
 from redline.verify._limits import limits, program
 
@@ -20,7 +20,9 @@ WEIGHTS = Weights.from_seed(5, 2 * 2**20, 3)
 def load(name: str) -> Any:
     """Load the program as the keeper runs it: compiled from its text in a scope of its own."""
     module = types.ModuleType(name)
-    module.__dict__.update(openat2_in_root=openat2_in_root, cell_processes=cell_processes, stat_fields=stat_fields)
+    module.__dict__.update(
+        openat2_in_root=openat2_in_root, cell_processes=cell_processes, is_running=is_running, stat_fields=stat_fields
+    )
     exec(compile(program(name), name, "exec"), module.__dict__)
     return module
 

@@ -190,7 +190,7 @@ def test_a_process_whose_first_thread_has_ended_is_recorded_as_any_other() -> No
         seen = RESTART.describe(process.pid, {"command_bytes": 4096})
         assert seen["command"] == [sys.executable, "-c", HEADLESS]
         assert seen["folder"] == os.getcwd()
-        assert RESTART.is_running(process.pid, seen["start"])
+        assert RESTART.has_running_thread(process.pid, seen["start"])
     finally:
         process.kill()
         process.wait()
