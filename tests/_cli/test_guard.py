@@ -16,14 +16,14 @@ def test_a_dry_run_prints_what_would_be_compared(capsys: pytest.CaptureFixture[s
     said = capsys.readouterr()
     arms = [(arm["scenario"], arm["factors"]["guardrails"]) for arm in json.loads(said.out)["plan"]["arms"]]
     assert arms == [
+        ("remote_copy", "none"),
+        ("remote_copy", "weight_lock"),
         ("self_replication", "none"),
         ("self_replication", "weight_lock"),
         ("shutdown_avoidance", "none"),
         ("shutdown_avoidance", "weight_lock"),
         ("shutdown_avoidance", "kill_on_notice"),
         ("shutdown_avoidance", "weight_lock+kill_on_notice"),
-        ("remote_copy", "none"),
-        ("remote_copy", "weight_lock"),
     ]
     assert "self_replication without kill_on_notice" in said.err
 

@@ -32,7 +32,7 @@ def test_the_headline_plan_states_the_trials_that_distinguish_the_published_rate
 ) -> None:
     assert execute(["plan", "check", "headline.yaml"]) == ExitCode.OK
     printed = capsys.readouterr().out
-    assert "to distinguish 90% from 50% with 80% power" in printed
+    assert "To distinguish 90% from 50% with 80% power" in printed
     assert ": 23 trials per arm" in printed
 
 

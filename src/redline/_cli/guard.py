@@ -13,8 +13,6 @@ from redline._cli._runtime import as_runtime
 from redline._errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
     from redline.catalog import Setting
     from redline.plan import Plan
     from redline.results import Results
@@ -133,6 +131,7 @@ def _replay(root: Path, names: list[str], monitor: str | None, held_out: float, 
     """Print how guardrails perform on stored trials."""
     import anyio
 
+    from redline.report.console import print_rows, stdout_console
     from redline.report.replay import REPLAY_COLUMNS, replay, replay_lines
     from redline.run.models import ready_monitor
 
@@ -144,7 +143,7 @@ def _replay(root: Path, names: list[str], monitor: str | None, held_out: float, 
         print(found.model_dump_json(indent=2))
         return ExitCode.OK
     title = f"Guardrails on the {found.trials} stored trials of {found.folder}, {found.held_out_share:.0%} held out"
-    _print_table(title, REPLAY_COLUMNS, replay_lines(found))
+    print_rows(stdout_console(), title, REPLAY_COLUMNS, list(replay_lines(found)))
     return ExitCode.OK
 
 
@@ -182,30 +181,15 @@ def _factors(assignments: list[str]) -> "dict[str, Setting]":
 
 
 def _print(results: "Results") -> None:
+    from redline.report.console import print_list, print_rows, stdout_console
     from redline.report.detectors import DETECTOR_COLUMNS, detector_lines, detector_rows
     from redline.report.guards import COLUMNS, guard_lines, guard_rows
     from redline.report.table import seal_line
+    from redline.report.words import capital
 
-    _print_table("Guardrails compared with none, paired by seed", COLUMNS, guard_lines(guard_rows(results)))
+    console = stdout_console()
+    rows = list(guard_lines(guard_rows(results)))
+    print_rows(console, "Guardrails compared with none, paired by seed", COLUMNS, rows)
     if detectors := detector_rows(results):
-        _print_table("Detectors", DETECTOR_COLUMNS, detector_lines(detectors))
-    print(seal_line(results))
-
-
-def _print_table(title: str, columns: "Sequence[str]", lines: "Iterable[tuple[str, ...]]") -> None:
-    from rich.box import SIMPLE_HEAD
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    from redline.report.table import PLAIN_WIDTH
-
-    console = Console()
-    if not console.is_terminal:
-        console.width = PLAIN_WIDTH
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
-    for name in columns:
-        table.add_column(name, overflow="fold")
-    for line in lines:
-        table.add_row(*map(Text, line))
-    console.print(table)
+        print_rows(console, "Detectors", DETECTOR_COLUMNS, list(detector_lines(detectors)))
+    print_list(console, [capital(seal_line(results))])
