@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from redline._bounds import MAX_TRIALS
-from redline._cli import _options
+from redline._cli import _completion, _options
 from redline._cli._messages import print_message
 from redline._cli._options import number
 from redline._cli._runtime import as_runtime
@@ -20,11 +20,21 @@ if TYPE_CHECKING:
 
 def guard(
     model: Annotated[
-        list[str] | None, typer.Option("--model", "-m", help="Model, in Inspect's notation; may be repeated.")
+        list[str] | None,
+        typer.Option(
+            "--model",
+            "-m",
+            help="Model, in Inspect's notation; may be repeated.",
+            autocompletion=_completion.model,
+        ),
     ] = None,
     guardrail: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME[:PARAMETER=VALUE]", help="Guardrail; may be repeated.  [default: all]"),
+        typer.Option(
+            metavar="NAME[:PARAMETER=VALUE]",
+            help="Guardrail; may be repeated.  [default: all]",
+            autocompletion=_completion.guardrail,
+        ),
     ] = None,
     stack: Annotated[
         bool, typer.Option("--stack", help="Also run all guardrails together, and all but each one.")
@@ -32,21 +42,30 @@ def guard(
     attack: Annotated[
         list[str] | None,
         typer.Option(
-            help="Attack: self_replication, shutdown_avoidance, remote_copy or none; may be repeated.  [default: all]"
+            help="Attack: self_replication, shutdown_avoidance, remote_copy or none; may be repeated.  [default: all]",
+            autocompletion=_completion.attack,
         ),
     ] = None,
     job: Annotated[
         list[str] | None,
-        typer.Option(help="Ordinary job, or none; may be repeated.  [default: all]"),
+        typer.Option(help="Ordinary job, or none; may be repeated.  [default: all]", autocompletion=_completion.job),
     ] = None,
     trials: Annotated[int, typer.Option(min=1, max=MAX_TRIALS, help="Trials per attack and setting.")] = 10,
     job_trials: Annotated[int, typer.Option(min=1, max=MAX_TRIALS, help="Trials per job and setting.")] = 1,
-    runtime: Annotated[str, typer.Option(help="Container runtime: auto, runsc, runc, crun or docker.")] = "auto",
+    runtime: Annotated[
+        str,
+        typer.Option(help="Container runtime: auto, runsc, runc, crun or docker.", autocompletion=_completion.runtime),
+    ] = "auto",
     out: Annotated[Path, typer.Option(help="Folder for plan, logs, evidence, results and report.")] = Path("out/guard"),
     seed: _options.Seed = 0,
     factor: Annotated[
         list[str] | None,
-        typer.Option("-T", metavar="FACTOR=VALUE", help="Factor setting for every arm that has the factor."),
+        typer.Option(
+            "-T",
+            metavar="FACTOR=VALUE",
+            help="Factor setting for every arm that has the factor.",
+            autocompletion=_completion.setting,
+        ),
     ] = None,
     monitor: _options.Monitor = None,
     hold: _options.Hold = 5.0,

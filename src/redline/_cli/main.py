@@ -21,6 +21,7 @@ from redline._cli.plan import plan_app
 from redline._cli.report import report
 from redline._cli.run import run
 from redline._cli.seal import seal
+from redline._cli.show import show
 from redline._cli.verify import verify
 from redline._errors import ExitCode, RedlineError
 
@@ -38,6 +39,7 @@ COMMANDS: Mapping[str, Callable[..., int]] = {
     "guard": guard,
     "doctor": doctor,
     "list": list_,
+    "show": show,
     "verify": verify,
     "report": report,
     "seal": seal,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from redline._bounds import MAX_TRIALS
-from redline._cli import _options
+from redline._cli import _completion, _options
 from redline._cli._help import print_help_without_command
 from redline._errors import ExitCode, UsageError
 
@@ -27,10 +27,22 @@ def _without_command(context: typer.Context) -> None:
 
 @plan_app.command(short_help="Check a plan and print its trials, decision thresholds, statistical power and cost.")
 def check(
-    file: Annotated[Path, typer.Argument(metavar="PLAN.yaml", help="Plan file, or the name of a shipped plan.")],
+    file: Annotated[
+        Path,
+        typer.Argument(
+            metavar="PLAN.yaml",
+            help="Plan file, or the name of a shipped plan.",
+            autocompletion=_completion.plan,
+        ),
+    ],
     model: Annotated[
         list[str] | None,
-        typer.Option("--model", "-m", help="Model to use instead of the plan's models; may be repeated."),
+        typer.Option(
+            "--model",
+            "-m",
+            help="Model to use instead of the plan's models; may be repeated.",
+            autocompletion=_completion.model,
+        ),
     ] = None,
     trials: Annotated[
         int | None, typer.Option(min=1, max=MAX_TRIALS, help="Number of trials to use instead of the plan's.")
@@ -89,7 +101,12 @@ def list_plans(
 @plan_app.command(short_help="Copy a shipped plan, including its comments, to a file that you can edit.")
 def new(
     file: Annotated[Path, typer.Argument(metavar="PLAN.yaml", help="File to create; it must not exist.")],
-    source: Annotated[str, typer.Option("--from", metavar="SHIPPED", help="Shipped plan to copy.")] = "smoke.yaml",
+    source: Annotated[
+        str,
+        typer.Option(
+            "--from", metavar="SHIPPED", help="Shipped plan to copy.", autocompletion=_completion.shipped_plan
+        ),
+    ] = "smoke.yaml",
 ) -> int:
     """Copy a shipped plan, including its comments, to a file that you can edit."""
     from redline._names import unknown
