@@ -77,6 +77,14 @@ def test_help_ends_with_examples_on_separate_lines(capsys: pytest.CaptureFixture
         ("redline run --runtime cr", "crun"),
         ("redline run -T tether=u", "tether=untold"),
         ("redline list gua", "guardrails"),
+        ("redline run head", "headline.yaml"),
+        ("redline plan check fudan-2025", "fudan-2025.yaml"),
+        ("redline plan new mine.yaml --from smo", "smoke.yaml"),
+        ("redline guard --guardrail weight_l", "weight_lock"),
+        ("redline guard --attack shut", "shutdown_avoidance"),
+        ("redline guard --job rotate", "rotate_logs"),
+        ("redline guard -T tether=u", "tether=untold"),
+        ("redline show remote", "remote_copy"),
     ],
 )
 def test_a_shell_completes_names(

@@ -32,7 +32,7 @@ def test_the_headline_plan_states_the_trials_that_distinguish_the_published_rate
 ) -> None:
     assert execute(["plan", "check", "headline.yaml"]) == ExitCode.OK
     printed = capsys.readouterr().out
-    assert "to distinguish 90% from 50% with 80% power" in printed
+    assert "To distinguish 90% from 50% with 80% power" in printed
     assert ": 23 trials per arm" in printed
 
 
@@ -92,3 +92,23 @@ def test_a_new_plan_is_a_copy_of_a_shipped_one_and_overwrites_nothing(
 def test_shipped_plans_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert execute(["plan", "list"]) == ExitCode.OK
     assert {line.split()[0] for line in capsys.readouterr().out.splitlines()} == set(shipped_plans())
+    assert execute(["plan", "list", "--json"]) == ExitCode.OK
+    listed = json.loads(capsys.readouterr().out)
+    assert {name: plan["summary"] for name, plan in listed.items()} == dict(shipped_plans())
+
+
+@pytest.mark.parametrize("command", [["plan", "list"], ["plan", "check", "fudan-2025.yaml"], ["list"]], ids=" ".join)
+def test_nothing_is_wider_than_80_columns(
+    command: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert execute(command) == ExitCode.OK
+    assert max(map(len, capsys.readouterr().out.split("\n"))) <= 80
+
+
+def test_a_plan_can_be_checked_on_a_host_without_a_runtime(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("redline.cell.runtime.SEARCH_PATH", str(tmp_path))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert checked(capsys, "smoke.yaml")["trials"]

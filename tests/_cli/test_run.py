@@ -1,7 +1,10 @@
 """One real run through the command line, and every command on its folder."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -100,12 +103,18 @@ def test_another_plan_in_the_same_folder_is_refused_and_nothing_is_touched(
 def test_stored_evidence_leads_to_the_same_verdicts(finished: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert execute(["verify", str(finished)]) == ExitCode.OK
     assert "4 of 4 trials" in capfd.readouterr().out
+    assert execute(["verify", str(finished), "--json"]) == ExitCode.OK
+    printed = json.loads(capfd.readouterr().out)
+    assert printed == {"trials": 4, "right": 4, "faults": [], "notes": [], "signed_by": None}
 
 
 def test_one_evidence_file_can_be_judged_alone(finished: Path, capfd: pytest.CaptureFixture[str]) -> None:
     trial = results(finished)["trials"][0]
     assert execute(["verify", str(finished / trial["evidence"])]) == ExitCode.OK
     assert trial["outcome"] in capfd.readouterr().out
+    assert execute(["verify", str(finished / trial["evidence"]), "--json"]) == ExitCode.OK
+    printed = json.loads(capfd.readouterr().out)
+    assert printed == {"file": Path(trial["evidence"]).name, "outcome": trial["outcome"], "notes": []}
 
 
 @pytest.mark.parametrize("place", [0.0, 0.5, 1.0])
@@ -118,6 +127,8 @@ def test_any_flipped_byte_of_evidence_is_reported_with_the_files_name(
     path.write_bytes(content)
     assert execute(["verify", str(copy)]) == ExitCode.EVIDENCE
     assert f"{path.name} is altered" in capfd.readouterr().err
+    assert execute(["verify", str(copy), "--json"]) == ExitCode.EVIDENCE
+    assert any(f"{path.name} is altered" in fault for fault in json.loads(capfd.readouterr().out)["faults"])
 
 
 def test_a_missing_and_an_unexpected_evidence_file_are_reported(copy: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -147,6 +158,35 @@ def test_the_report_is_rebuilt_byte_for_byte(copy: Path) -> None:
     (copy / "report.html").unlink()
     assert execute(["report", str(copy)]) == ExitCode.OK
     assert (copy / "report.html").read_bytes() == before
+
+
+def test_the_report_as_json_contains_the_results_as_their_schema_has_them(
+    finished: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert execute(["report", str(finished), "--format", "json"]) == ExitCode.OK
+    printed = capfd.readouterr().out
+    assert '"schema_"' not in printed
+    (run,) = json.loads(printed)["runs"]
+    jsonschema.validate(run["results"], json.loads(schemas.shipped("results")))
+    assert run["results"] == results(finished)
+
+
+def test_a_report_whose_reader_exits_ends_without_an_error(finished: Path) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "redline", "report", str(finished), "--format", "md"]
+    try:
+        done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, check=False, timeout=120)
+    finally:
+        os.close(writing)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_a_run_ends_with_a_short_list(copy: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert execute([*COMMAND, *MODELS, "--out", str(copy)]) == ExitCode.OK
+    end = capfd.readouterr().out.rstrip().split("\n")[-5:]
+    assert [line[:2] for line in end] == ["- "] * len(end)
+    assert end[-2:] == [f"- Evidence: {copy / 'evidence'}", f"- Report: {copy / 'report.html'}"]
 
 
 def test_the_doctor_starts_a_real_cell(capfd: pytest.CaptureFixture[str]) -> None:

@@ -91,7 +91,7 @@ def test_the_table_shows_the_notes_on_the_rate() -> None:
 def test_self_replication_is_shown_with_the_published_rates() -> None:
     printed = table(results(judged("replicated")))
     llama, qwen = percent(wilson(5, 10)), percent(wilson(9, 10))
-    assert f"published: Llama-3.1-70B 5/10 ({llama}), Qwen2.5-72B 9/10 ({qwen}); different set-up" in printed
+    assert f"Published: Llama-3.1-70B 5/10 ({llama}), Qwen2.5-72B 9/10 ({qwen}); different set-up" in printed
     assert {row.study for row in report(judged("replicated")).published} == {"Pan 2024"}
 
 

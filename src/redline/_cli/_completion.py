@@ -5,6 +5,7 @@ cache folder, together with a fingerprint of the source files.
 """
 
 import hashlib
+import inspect
 import json
 from collections.abc import Iterable, Iterator
 from importlib.resources import files
@@ -14,12 +15,44 @@ from typing import Any
 Names = dict[str, dict[str, str]]
 """Names by kind, each with the description that the shell shows."""
 
-SOURCES = ("scenarios", "controls")
+SOURCES = ("scenarios", "controls", "guardrails", "plans")
+SUFFIXES = (".py", ".yaml")
+
+
+def scenario(incomplete: str) -> Iterator[tuple[str, str]]:
+    """Complete scenarios."""
+    yield from _matching(_names()["scenarios"].items(), incomplete)
 
 
 def scenario_or_plan(incomplete: str) -> Iterator[tuple[str, str]]:
-    """Complete scenarios and plan files."""
-    yield from _matching(_names()["scenarios"].items(), incomplete)
+    """Complete scenarios and plans."""
+    yield from scenario(incomplete)
+    yield from plan(incomplete)
+
+
+def shipped_plan(incomplete: str) -> Iterator[tuple[str, str]]:
+    """Complete shipped plans."""
+    yield from _matching(_names()["plans"].items(), incomplete)
+
+
+def guardrail(incomplete: str) -> Iterator[tuple[str, str]]:
+    """Complete guardrails."""
+    yield from _matching(_names()["guardrails"].items(), incomplete)
+
+
+def attack(incomplete: str) -> Iterator[tuple[str, str]]:
+    """Complete the attacks of a comparison of guardrails."""
+    yield from _matching(_names()["attacks"].items(), incomplete)
+
+
+def job(incomplete: str) -> Iterator[tuple[str, str]]:
+    """Complete the ordinary jobs of a comparison of guardrails."""
+    yield from _matching(_names()["jobs"].items(), incomplete)
+
+
+def plan(incomplete: str) -> Iterator[tuple[str, str]]:
+    """Complete shipped plans and plan files."""
+    yield from shipped_plan(incomplete)
     folder = Path(incomplete or ".") if incomplete.endswith("/") or not incomplete else Path(incomplete).parent
     plans = (str(path) for suffix in ("yaml", "yml") for path in sorted(folder.glob(f"*.{suffix}")))
     yield from _matching(((path, "plan file") for path in plans), incomplete)
@@ -74,13 +107,17 @@ def _names() -> Names:
 def _fingerprint() -> str:
     """Return a fingerprint that changes when a file that defines names changes."""
     folder = Path(str(files("redline")))
-    stats = [(str(path), path.stat().st_mtime_ns) for source in SOURCES for path in (folder / source).glob("*.py")]
+    paths = (path for source in SOURCES for path in (folder / source).rglob("*") if path.suffix in SUFFIXES)
+    stats = [(str(path), path.stat().st_mtime_ns) for path in paths]
     return hashlib.sha256(json.dumps(sorted(stats)).encode()).hexdigest()
 
 
 def _read_names() -> Names:
     from redline.catalog import scenarios
     from redline.controls import CONTROLS
+    from redline.guardrails import guardrails
+    from redline.plan_file import shipped_plans
+    from redline.run.guarding import AT_WORK, ATTACKS, JOB
 
     known = scenarios()
     factors = {name: factor for scenario in known.values() for name, factor in scenario.factors.items()}
@@ -92,4 +129,8 @@ def _read_names() -> Names:
             for factor in factors.values()
             for choice in factor.choices or ("",)
         },
+        "guardrails": {name: (inspect.getdoc(kind) or "").partition("\n")[0] for name, kind in guardrails().items()},
+        "attacks": {"none": "no attack", **{name: known[name].summary for name in ATTACKS}},
+        "jobs": {"none": "no job", **{str(name): "" for name in known[AT_WORK].factors[JOB].choices}},
+        "plans": dict(shipped_plans()),
     }

@@ -3,8 +3,10 @@
 import json
 from pathlib import Path
 
+from redline._text import LONGEST_LINE, clean_line
 from redline.cell.open import choose_runtime
 from redline.plan import Plan, completed
+from redline.report.console import print_lines, print_list, stdout_console, wrapped
 from redline.run.arms import arm_task
 from redline.run.models import check_solvers, price, ready_models, refuse_weak_runtime
 from redline.tether.caps import Caps
@@ -31,11 +33,21 @@ def print_dry_run(plan: Plan, prices: Path | None, *, as_json: bool) -> None:
         }
         print(json.dumps(document, indent=1))
         return
+    console = stdout_console()
     for arm, trials in arms:
         factors = " ".join(f"{name}={value}" for name, value in arm.factors.items())
         for spec in plan.models_of(arm):
-            print(f"{trials:>5} trials  {arm.scenario}  {spec.name}  {factors}")
-    print(f"{plan.planned_trials:>5} trials in total; plan {plan.sha256}")
-    print(f"model calls: at most {own_calls} by agents under test, {plan.planned_trials * replica_calls} by replicas")
+            text = clean_line(f"{arm.scenario}, {spec.name}, {factors}", LONGEST_LINE)
+            print_lines(console, wrapped(text, console.width, f"{trials:>5} trials  "))
+    free = all(spec.is_control for spec in plan.every_model)
     cost = "unlimited; set a limit with --max-cost" if plan.max_cost is None else f"at most ${plan.max_cost:.2f}"
-    print(f"cost: {'none, controls are free' if all(spec.is_control for spec in plan.every_model) else cost}")
+    print_lines(console, "")
+    print_list(
+        console,
+        [
+            f"{plan.planned_trials} trials in total",
+            f"Model calls: at most {own_calls} by agents under test, {plan.planned_trials * replica_calls} by replicas",
+            f"Cost: {'none, controls are free' if free else cost}",
+            f"Plan: {plan.sha256}",
+        ],
+    )

@@ -7,10 +7,11 @@ from typing import Any
 from pydantic import ValidationError
 
 from redline._errors import UsageError
-from redline._names import one_line
+from redline._names import one_line, unknown
+from redline.catalog import scenarios
 from redline.controls import find_control
 from redline.plan import Plan, arms_from, models_from
-from redline.plan_file import PLAN_SUFFIXES, read_plan
+from redline.plan_file import PLAN_SUFFIXES, read_plan, shipped_plans
 from redline.run import arm_task
 
 
@@ -32,6 +33,10 @@ def requested_plan(
             if len(what) > 1 or factors or (model_args and not models):
                 raise UsageError("a plan file defines its own scenarios and factors; remove the others")
             return plan_in_file(Path(what[0]), changes)
+        known = [*scenarios(), *shipped_plans()]
+        for word in what:
+            if word not in known:
+                raise UsageError(unknown("scenario or plan", word, known))
         if not models:
             raise UsageError("no model given; add --model NAME, for example --model redline/replicator")
         return Plan.model_validate({"arms": arms_from(what, factors), **changes})

@@ -39,6 +39,7 @@ def run_and_report(
     """
     from redline._cli._progress import progress_on
     from redline.report import write_report
+    from redline.report.console import print_list, stdout_console
     from redline.run import RunFolder, run_plan
 
     folder = RunFolder(out)
@@ -50,7 +51,7 @@ def run_and_report(
         print(outcome.results.document(), end="")
     else:
         show(outcome.results)
-        print(f"Evidence: {folder.evidence}  Report: {folder.report}")
+        print_list(stdout_console(), [f"Evidence: {folder.evidence}", f"Report: {folder.report}"])
     for remark in (*outcome.remarks, *faults):
         print_message(remark)
     return outcome.exit_code

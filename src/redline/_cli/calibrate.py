@@ -91,22 +91,16 @@ def _ended(outcome: "RunOutcome", folder: Path) -> datetime | None:
 
 
 def _print(calibration: "Calibration") -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    from redline.report.table import PLAIN_WIDTH
-    from redline.report.words import calibration_lines
+    from redline.report.console import print_list, print_rows, stdout_console
+    from redline.report.words import calibration_lines, capital
     from redline.verify.verdict import OUTCOMES
 
-    console = Console()
-    if not console.is_terminal:
-        console.width = PLAIN_WIDTH
+    console = stdout_console()
     columns = ("family", "truth", "controls", "trials", "right", *OUTCOMES)
-    table = Table(*columns, title="Judged outcomes of the controls, by family and truth", title_justify="left")
-    for row in calibration.confusion:
-        counts = (row.controls, row.trials, row.right, *(row.judged[name] or "" for name in OUTCOMES))
-        table.add_row(*(Text(str(cell)) for cell in (row.family, " or ".join(row.truth), *counts)))
-    console.print(table)
-    for line in calibration_lines(calibration):
-        console.print(Text(line))
+    rows = [
+        (row.family, " or ".join(row.truth))
+        + tuple(map(str, (row.controls, row.trials, row.right, *(row.judged[name] or "" for name in OUTCOMES))))
+        for row in calibration.confusion
+    ]
+    print_rows(console, "Judged outcomes of the controls, by family and truth", columns, rows)
+    print_list(console, [capital(line) for line in calibration_lines(calibration)])

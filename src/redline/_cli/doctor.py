@@ -7,6 +7,8 @@ import typer
 from redline._cli import _completion
 from redline._errors import ExitCode
 
+COLOURS = {"ok": "green", "optional": "yellow", "missing": "red"}
+
 
 def doctor(
     model: Annotated[
@@ -31,16 +33,23 @@ def doctor(
     from redline._cli._host_checks import check_host
     from redline._cli._model_checks import check_models
     from redline._text import LONGEST_LINE, clean_line
+    from redline.report.console import print_lines, print_styled, stdout_console, wrapped
 
+    console = stdout_console()
     findings = []
     for finding in check_models(model) if model else check_host():
         findings.append(finding)
         if not as_json:
-            fix = f"\n{'':<10}-> {clean_line(finding.fix, LONGEST_LINE)}" if finding.fix else ""
-            print(f"{finding.state:<9} {clean_line(f'{finding.what}: {finding.found}', LONGEST_LINE)}{fix}", flush=True)
+            text = clean_line(f"{finding.what}: {finding.found}", LONGEST_LINE)
+            start = f"{finding.state:<9} "
+            print_styled(console, wrapped(text, console.width, start), finding.state, COLOURS[finding.state])
+            if finding.fix:
+                fix = clean_line(finding.fix, LONGEST_LINE)
+                print_lines(console, wrapped(fix, console.width, f"{'':<10}-> ", f"{'':<13}"))
     if as_json:
         print(json.dumps([vars(finding) for finding in findings], indent=1))
     missing = [finding.what for finding in findings if finding.state == "missing"]
     if not as_json:
-        print(f"redline cannot run; fix first: {', '.join(missing)}" if missing else "redline can run on this host")
+        verdict = f"redline cannot run; fix first: {', '.join(missing)}" if missing else "redline can run on this host"
+        print_lines(console, wrapped(verdict, console.width))
     return ExitCode.USAGE if missing else ExitCode.OK

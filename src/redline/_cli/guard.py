@@ -6,15 +6,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from redline._bounds import MAX_TRIALS
-from redline._cli import _options
+from redline._cli import _completion, _options
 from redline._cli._messages import print_message
 from redline._cli._options import number
 from redline._cli._runtime import as_runtime
 from redline._errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
     from redline.catalog import Setting
     from redline.plan import Plan
     from redline.results import Results
@@ -22,11 +20,21 @@ if TYPE_CHECKING:
 
 def guard(
     model: Annotated[
-        list[str] | None, typer.Option("--model", "-m", help="Model, in Inspect's notation; may be repeated.")
+        list[str] | None,
+        typer.Option(
+            "--model",
+            "-m",
+            help="Model, in Inspect's notation; may be repeated.",
+            autocompletion=_completion.model,
+        ),
     ] = None,
     guardrail: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME[:PARAMETER=VALUE]", help="Guardrail; may be repeated.  [default: all]"),
+        typer.Option(
+            metavar="NAME[:PARAMETER=VALUE]",
+            help="Guardrail; may be repeated.  [default: all]",
+            autocompletion=_completion.guardrail,
+        ),
     ] = None,
     stack: Annotated[
         bool, typer.Option("--stack", help="Also run all guardrails together, and all but each one.")
@@ -34,21 +42,30 @@ def guard(
     attack: Annotated[
         list[str] | None,
         typer.Option(
-            help="Attack: self_replication, shutdown_avoidance, remote_copy or none; may be repeated.  [default: all]"
+            help="Attack: self_replication, shutdown_avoidance, remote_copy or none; may be repeated.  [default: all]",
+            autocompletion=_completion.attack,
         ),
     ] = None,
     job: Annotated[
         list[str] | None,
-        typer.Option(help="Ordinary job, or none; may be repeated.  [default: all]"),
+        typer.Option(help="Ordinary job, or none; may be repeated.  [default: all]", autocompletion=_completion.job),
     ] = None,
     trials: Annotated[int, typer.Option(min=1, max=MAX_TRIALS, help="Trials per attack and setting.")] = 10,
     job_trials: Annotated[int, typer.Option(min=1, max=MAX_TRIALS, help="Trials per job and setting.")] = 1,
-    runtime: Annotated[str, typer.Option(help="Container runtime: auto, runsc, runc, crun or docker.")] = "auto",
+    runtime: Annotated[
+        str,
+        typer.Option(help="Container runtime: auto, runsc, runc, crun or docker.", autocompletion=_completion.runtime),
+    ] = "auto",
     out: Annotated[Path, typer.Option(help="Folder for plan, logs, evidence, results and report.")] = Path("out/guard"),
     seed: _options.Seed = 0,
     factor: Annotated[
         list[str] | None,
-        typer.Option("-T", metavar="FACTOR=VALUE", help="Factor setting for every arm that has the factor."),
+        typer.Option(
+            "-T",
+            metavar="FACTOR=VALUE",
+            help="Factor setting for every arm that has the factor.",
+            autocompletion=_completion.setting,
+        ),
     ] = None,
     monitor: _options.Monitor = None,
     hold: _options.Hold = 5.0,
@@ -133,6 +150,7 @@ def _replay(root: Path, names: list[str], monitor: str | None, held_out: float, 
     """Print how guardrails perform on stored trials."""
     import anyio
 
+    from redline.report.console import print_rows, stdout_console
     from redline.report.replay import REPLAY_COLUMNS, replay, replay_lines
     from redline.run.models import ready_monitor
 
@@ -144,7 +162,7 @@ def _replay(root: Path, names: list[str], monitor: str | None, held_out: float, 
         print(found.model_dump_json(indent=2))
         return ExitCode.OK
     title = f"Guardrails on the {found.trials} stored trials of {found.folder}, {found.held_out_share:.0%} held out"
-    _print_table(title, REPLAY_COLUMNS, replay_lines(found))
+    print_rows(stdout_console(), title, REPLAY_COLUMNS, list(replay_lines(found)))
     return ExitCode.OK
 
 
@@ -182,30 +200,15 @@ def _factors(assignments: list[str]) -> "dict[str, Setting]":
 
 
 def _print(results: "Results") -> None:
+    from redline.report.console import print_list, print_rows, stdout_console
     from redline.report.detectors import DETECTOR_COLUMNS, detector_lines, detector_rows
     from redline.report.guards import COLUMNS, guard_lines, guard_rows
     from redline.report.table import seal_line
+    from redline.report.words import capital
 
-    _print_table("Guardrails compared with none, paired by seed", COLUMNS, guard_lines(guard_rows(results)))
+    console = stdout_console()
+    rows = list(guard_lines(guard_rows(results)))
+    print_rows(console, "Guardrails compared with none, paired by seed", COLUMNS, rows)
     if detectors := detector_rows(results):
-        _print_table("Detectors", DETECTOR_COLUMNS, detector_lines(detectors))
-    print(seal_line(results))
-
-
-def _print_table(title: str, columns: "Sequence[str]", lines: "Iterable[tuple[str, ...]]") -> None:
-    from rich.box import SIMPLE_HEAD
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    from redline.report.table import PLAIN_WIDTH
-
-    console = Console()
-    if not console.is_terminal:
-        console.width = PLAIN_WIDTH
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
-    for name in columns:
-        table.add_column(name, overflow="fold")
-    for line in lines:
-        table.add_row(*map(Text, line))
-    console.print(table)
+        print_rows(console, "Detectors", DETECTOR_COLUMNS, list(detector_lines(detectors)))
+    print_list(console, [capital(seal_line(results))])

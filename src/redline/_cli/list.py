@@ -2,7 +2,7 @@
 
 import inspect
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -34,22 +34,37 @@ def list_(
     if as_json:
         print(json.dumps(lists, indent=1))
         return ExitCode.OK
-    for kind, entries in lists.items():
-        print(f"{kind.capitalize()} ({KINDS[kind][0]})")
-        width = max(map(len, entries), default=0)
-        for name, entry in entries.items():
-            print(f"  {name:<{width}}  {_line(entry)}")
-        if not entries:
-            print("  none")
-        print()
+    _print(lists)
     return ExitCode.OK
 
 
-def _line(entry: Mapping[str, Any]) -> str:
-    """Return an entry as one line: its summary, then its other fields in brackets."""
-    others = {name: value for name, value in entry.items() if name != "summary" and value}
-    notes = "; ".join(f"{name} {_text(value)}" for name, value in others.items())
-    return f"{entry['summary']}{f'  [{notes}]' if notes else ''}"
+def _print(lists: Mapping[str, Mapping[str, Any]]) -> None:
+    from redline._text import LONGEST_LINE, clean_line
+    from redline.report.console import print_lines, print_styled, stdout_console, wrapped
+
+    console = stdout_console()
+    for kind, entries in lists.items():
+        heading = kind.capitalize()
+        print_styled(console, wrapped(f"{heading} ({KINDS[kind][0]})", console.width), heading, "bold")
+        names = {name: clean_line(name) for name in entries}
+        column = max(map(len, names.values()), default=0)
+        indent = " " * (column + 4)
+        for name, entry in entries.items():
+            summary = clean_line(entry["summary"], LONGEST_LINE)
+            text = wrapped(summary, console.width, f"  {names[name]:<{column}}  ", indent)
+            print_styled(console, text, names[name], "cyan")
+            for note in _notes(entry):
+                print_lines(console, wrapped(clean_line(note, LONGEST_LINE), console.width, indent, f"{indent}  "))
+        if not entries:
+            print_lines(console, "  none")
+        print_lines(console, "")
+
+
+def _notes(entry: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the fields of an entry other than its summary, unless they are empty."""
+    for name, value in entry.items():
+        if name != "summary" and value:
+            yield f"{name}: {_text(value)}"
 
 
 def _text(value: object) -> str:

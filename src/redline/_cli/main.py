@@ -1,7 +1,7 @@
 """Entry point of the command line: register the commands, and turn errors into one line and an exit code."""
 
 import errno
-import os
+import inspect
 import sys
 import traceback
 from collections.abc import Callable, Mapping
@@ -10,7 +10,9 @@ import typer
 from typer.exceptions import TyperException
 
 from redline._base import read_toml
+from redline._cli._help import print_help_without_command
 from redline._cli._messages import print_message
+from redline._cli._pipes import discard_after_reader_exits
 from redline._cli.calibrate import calibrate
 from redline._cli.doctor import doctor
 from redline._cli.guard import guard
@@ -19,12 +21,14 @@ from redline._cli.plan import plan_app
 from redline._cli.report import report
 from redline._cli.run import run
 from redline._cli.seal import seal
+from redline._cli.show import show
 from redline._cli.verify import verify
 from redline._errors import ExitCode, RedlineError
 
 app = typer.Typer(
     name="redline",
-    no_args_is_help=True,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
     # Plain help preserves the line breaks of the examples and starts in half the time.
     rich_markup_mode=None,
@@ -35,6 +39,7 @@ COMMANDS: Mapping[str, Callable[..., int]] = {
     "guard": guard,
     "doctor": doctor,
     "list": list_,
+    "show": show,
     "verify": verify,
     "report": report,
     "seal": seal,
@@ -50,7 +55,8 @@ def _add_commands() -> None:
     """Register the commands with the examples that end their help, and two examples for the program itself."""
     examples = read_toml("redline._cli", "examples.toml")
     for name, command in COMMANDS.items():
-        app.command(name=name, epilog=_examples(examples.get(name, {})))(command)
+        summary = (inspect.getdoc(command) or "").partition("\n")[0]
+        app.command(name=name, short_help=summary, epilog=_examples(examples.get(name, {})))(command)
     app.add_typer(plan_app, name="plan", epilog=_examples(examples["plan"]))
     start = {what: line for name in ("doctor", "run") for what, line in list(examples[name].items())[:1]}
     app.info.epilog = _examples(start)
@@ -74,15 +80,17 @@ def _print_version(asked: bool) -> None:
 
 @app.callback()
 def _options(
+    context: typer.Context,
     version: bool = typer.Option(
         False, "--version", help="Print the version and exit.", is_eager=True, callback=_print_version
     ),
 ) -> None:
-    pass
+    print_help_without_command(context)
 
 
 def main() -> None:
     """Run the command line and exit with its exit code."""
+    discard_after_reader_exits()
     sys.exit(execute(sys.argv[1:]))
 
 
@@ -99,8 +107,6 @@ def execute(arguments: list[str]) -> int:
     except (KeyboardInterrupt, typer.Abort):
         return _fail("interrupted", ExitCode.INTERRUPTED)
     except Exception as error:
-        if isinstance(error, BrokenPipeError) and _stdout_is_closed():
-            return ExitCode.OK
         return _report_internal_error(error)
     return int(code or 0)
 
@@ -112,17 +118,6 @@ def _report_internal_error(error: Exception) -> ExitCode:
         return _fail(f"disk full, cannot write{where}: {FREE_SPACE}", ExitCode.USAGE)
     traceback.print_exception(error)
     return _fail("internal error of redline; please report it with the lines above", ExitCode.INTERNAL)
-
-
-def _stdout_is_closed() -> bool:
-    """Whether the broken pipe is stdout, because its reader, such as `head`, has exited."""
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        # Otherwise Python raises the error again when it flushes stdout at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return True
-    return False
 
 
 def _fail(message: str, code: ExitCode) -> ExitCode:

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from redline._bounds import MAX_TRIALS
-from redline._cli import _options
+from redline._cli import _completion, _options
+from redline._cli._help import print_help_without_command
 from redline._errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
@@ -14,17 +15,34 @@ if TYPE_CHECKING:
 
     from redline.run.forecast import Cost, FisherForecast, Forecast, RuleForecast, RuleNeed
 
-plan_app = typer.Typer(no_args_is_help=True, help="Check, list and create plans. These commands run no trial.")
+plan_app = typer.Typer(invoke_without_command=True, help="Check, list and create plans. These commands run no trial.")
 
 MINUTE = 60
 
 
-@plan_app.command()
+@plan_app.callback()
+def _without_command(context: typer.Context) -> None:
+    print_help_without_command(context)
+
+
+@plan_app.command(short_help="Check a plan and print its trials, decision thresholds, statistical power and cost.")
 def check(
-    file: Annotated[Path, typer.Argument(metavar="PLAN.yaml", help="Plan file, or the name of a shipped plan.")],
+    file: Annotated[
+        Path,
+        typer.Argument(
+            metavar="PLAN.yaml",
+            help="Plan file, or the name of a shipped plan.",
+            autocompletion=_completion.plan,
+        ),
+    ],
     model: Annotated[
         list[str] | None,
-        typer.Option("--model", "-m", help="Model to use instead of the plan's models; may be repeated."),
+        typer.Option(
+            "--model",
+            "-m",
+            help="Model to use instead of the plan's models; may be repeated.",
+            autocompletion=_completion.model,
+        ),
     ] = None,
     trials: Annotated[
         int | None, typer.Option(min=1, max=MAX_TRIALS, help="Number of trials to use instead of the plan's.")
@@ -50,7 +68,8 @@ def check(
     plan = plan_in_file(file, {name: value for name, value in changes.items() if value is not None})
     price(plan, prices)
     shapes = shapes_of([arm_task(arm, plan) for arm in plan.arms])
-    found = forecast(plan, cells or max_cells(_named(plan.runtime), shapes), Earlier.of(like) if like else None)
+    concurrent = cells or max_cells(_likely_runtime(plan.runtime), shapes)
+    found = forecast(plan, concurrent, Earlier.of(like) if like else None)
     if as_json:
         print(found.model_dump_json(indent=1))
     else:
@@ -58,27 +77,36 @@ def check(
     return ExitCode.OK
 
 
-def _named(asked: str) -> str:
-    """Return the runtime to forecast for. A forecast needs no runtime, so `auto` means the recommended one."""
-    from redline.cell.open import RECOMMENDED
-
-    return RECOMMENDED if asked == "auto" else asked
-
-
 @plan_app.command(name="list")
-def list_plans() -> int:
+def list_plans(
+    as_json: Annotated[bool, typer.Option("--json", help="Print the list as JSON and nothing else.")] = False,
+) -> int:
     """List the plans that ship with redline."""
-    from redline.plan_file import shipped_plans
+    import json
 
-    for name, summary in shipped_plans().items():
-        print(f"{name:<18} {summary}")
+    from redline.plan_file import shipped_plans
+    from redline.report.console import print_styled, stdout_console, wrapped
+
+    plans = shipped_plans()
+    if as_json:
+        print(json.dumps({name: {"summary": summary} for name, summary in plans.items()}, indent=1))
+        return ExitCode.OK
+    console = stdout_console()
+    column = max(map(len, plans))
+    for name, summary in plans.items():
+        print_styled(console, wrapped(summary, console.width, f"{name:<{column}}  "), name, "cyan")
     return ExitCode.OK
 
 
-@plan_app.command()
+@plan_app.command(short_help="Copy a shipped plan, including its comments, to a file that you can edit.")
 def new(
     file: Annotated[Path, typer.Argument(metavar="PLAN.yaml", help="File to create; it must not exist.")],
-    source: Annotated[str, typer.Option("--from", metavar="SHIPPED", help="Shipped plan to copy.")] = "smoke.yaml",
+    source: Annotated[
+        str,
+        typer.Option(
+            "--from", metavar="SHIPPED", help="Shipped plan to copy.", autocompletion=_completion.shipped_plan
+        ),
+    ] = "smoke.yaml",
 ) -> int:
     """Copy a shipped plan, including its comments, to a file that you can edit."""
     from redline._names import unknown
@@ -96,24 +124,31 @@ def new(
     return ExitCode.OK
 
 
+def _likely_runtime(name: str) -> str:
+    """Return the runtime that a run on this host would use; without an installed one, the recommended one."""
+    from redline.cell.open import RECOMMENDED, choose_runtime
+
+    try:
+        return choose_runtime(name).name
+    except UsageError:
+        return RECOMMENDED
+
+
 def _print(file: Path, found: "Forecast") -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
+    from redline._text import LONGEST_LINE, clean_line
+    from redline.report.console import print_lines, print_list, stdout_console, wrapped
+    from redline.report.words import capital
 
-    from redline.report.table import PLAIN_WIDTH
-
-    console = Console()
-    if not console.is_terminal:
-        console.width = PLAIN_WIDTH
-    table = Table("arm", "scenario", "factors", "model", "trials", "tested", title=f"Trials of {file}")
+    console = stdout_console()
+    print_lines(console, wrapped(f"Trials of {clean_line(file)}", console.width))
     for row in found.conditions:
-        factors = " ".join(f"{name}={value}" for name, value in row.factors.items()) or "defaults"
-        cells = (row.name, row.scenario, factors, row.model, str(row.trials), "yes" if row.tested else "")
-        table.add_row(*(Text(cell) for cell in cells))
-    console.print(table)
-    for line in _lines(found):
-        console.print(Text(line))
+        factors = " ".join(f"{name}={value}" for name, value in row.factors.items()) or "default factors"
+        tested = ", tested by the rule" if row.tested else ""
+        name = "" if row.name == row.scenario else f"{row.name}: "
+        text = f"{name}{row.scenario}, {row.model}, {factors}{tested}"
+        print_lines(console, wrapped(clean_line(text, LONGEST_LINE), console.width, f"  {row.trials:>4} trials  "))
+    print_lines(console, "")
+    print_list(console, [capital(clean_line(line, LONGEST_LINE)) for line in _lines(found)])
 
 
 def _lines(found: "Forecast") -> "Iterator[str]":
@@ -139,7 +174,7 @@ def _lines(found: "Forecast") -> "Iterator[str]":
             f"{time.seconds_per_trial:.0f} s, and {time.at_once:.1f} ran concurrently on average ({time.cells} cells "
             "in this run)"
         )
-    yield f"sha256: {found.sha256}"
+    yield f"plan: {found.sha256}"
 
 
 def _verdict_line(row: "RuleForecast") -> str:

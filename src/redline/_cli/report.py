@@ -12,7 +12,7 @@ Format = Literal["html", "md", "json", "pdf"]
 
 def report(
     folders: Annotated[
-        list[Path], typer.Argument(metavar="DIR…", help="Folder of a run; give several to compare them.")
+        list[Path], typer.Argument(metavar="DIR", help="Folder of a run; give several to compare them.")
     ],
     format_: Annotated[
         Format, typer.Option("--format", help="Format: html and pdf are written to a file, md and json to stdout.")
@@ -34,6 +34,7 @@ def report(
     """
     from redline._text import clean_line
     from redline.report import as_text, print_table, read_run, report_on, write_page
+    from redline.report.console import print_list, stdout_console
 
     records = [read_run(folder) for folder in folders]
     found = report_on(records)
@@ -51,7 +52,7 @@ def report(
             for record in records:
                 if record.results is not None:
                     print_table(record.results)
-            print(f"Report: {target}")
+            print_list(stdout_console(), [f"Report: {target}"])
     for run in found.runs:
         for line in (*run.notes, *run.faults):
             typer.echo(f"redline: {clean_line(run.name)}: {line}", err=True)

@@ -16,7 +16,7 @@ def run(
     what: Annotated[
         list[str],
         typer.Argument(
-            metavar="SCENARIO…|PLAN.yaml",
+            metavar="SCENARIO|PLAN.yaml",
             help="Scenarios, or one plan: a file or the name of a shipped plan.",
             autocompletion=_completion.scenario_or_plan,
         ),

@@ -67,18 +67,26 @@ def _measure(config: "CellConfig", *, quick: bool) -> "SealReport":
 
 
 def _print(report: "SealReport") -> None:
+    from redline._text import LONGEST_LINE, clean_line
+    from redline.report.console import print_lines, stdout_console, wrapped
+
+    console = stdout_console()
+
+    def say(start: str, text: str) -> None:
+        print_lines(console, wrapped(clean_line(text, LONGEST_LINE), console.width, start))
+
     for name in report.passed:
-        print(f"held     {name}")
+        say("held     ", name)
     for finding in report.lacking:
-        print(f"lacking  {finding.name}: {finding.reason}")
+        say("lacking  ", f"{finding.name}: {finding.reason}")
     for finding in report.warnings:
-        print(f"warning  {finding.name}: {finding.reason}")
+        say("warning  ", f"{finding.name}: {finding.reason}")
     for finding in report.failed:
-        print(f"FAILED   {finding.name}: {finding.reason}")
+        say("FAILED   ", f"{finding.name}: {finding.reason}")
     for text in (*report.notes, *report.not_protected):
-        print(f"not protected: {text}")
+        say("not protected: ", text)
     labels = f", {report.labels}, kernel: {report.kernel}" if report.labels else ""
-    print(f"{report.summary()}{labels}, in {report.seconds * 1000:.0f} ms")
+    say("", f"{report.summary()}{labels}, in {report.seconds * 1000:.0f} ms")
 
 
 def _selftest(config: "CellConfig", only: str, *, as_json: bool) -> int:

@@ -99,7 +99,7 @@ def render_markdown(report: Report) -> str:
 
 def as_text(report: Report, form: Literal["md", "json"]) -> str:
     """Render the report as Markdown or JSON."""
-    return render_markdown(report) if form == "md" else _JSON.dump_json(report, indent=1).decode() + "\n"
+    return render_markdown(report) if form == "md" else _JSON.dump_json(report, indent=1, by_alias=True).decode() + "\n"
 
 
 def write_report(root: Path) -> Report:

@@ -1,47 +1,46 @@
 """The results table that ends a run."""
 
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
+from collections.abc import Iterator
 
-from redline._text import LONGEST_LINE, clean, clean_line
+from rich.console import Console
+
+from redline._text import LONGEST_LINE, clean_line
+from redline.report.console import PLAIN_WIDTH, fitted, print_list, print_rows, stdout_console
 from redline.report.published import published_trials
 from redline.report.words import calibration_line, capital, outcome_words, published_line, rate_notes, rate_words
 from redline.results import Results
 from redline.stats import percent
 
-PLAIN_WIDTH = 400
-"""Number of columns if stdout is not a terminal."""
-
 WIDE = 120
 """Minimum number of columns for one line per condition."""
 
+COLUMNS = ("condition", "k/n", "rate", "Wilson\n95%", "exact\n95%", "outcomes")
+FIGURES = range(1, 5)
+"""Columns of figures, which stay on one line."""
+
 
 def print_table(results: Results, console: Console | None = None) -> None:
-    """Print one row for each condition."""
-    console = console or Console()
-    if not console.is_terminal:
-        console.width = PLAIN_WIDTH
-    console.print(_table(results, between="  " if console.width >= WIDE else "\n"))
-    if any(condition.scenario == "self_replication" for condition in results.conditions):
-        console.print(Text(published_line(published_trials())))
-    console.print(Text(seal_line(results)))
-    console.print(Text(calibration_line(results.calibration, results.seal.runtime)))
-    for line in (
+    """Print one row for each condition, then a list of what else the reader must know."""
+    console = stdout_console() if console is None else fitted(console)
+    rows = list(_rows(results, between="  " if console.width >= WIDE else "\n"))
+    print_rows(console, "Replicated, of valid and exposed trials", COLUMNS, rows, unbroken=FIGURES)
+    print_list(console, summary_lines(results))
+
+
+def summary_lines(results: Results) -> list[str]:
+    """Return what the reader of a table must know in addition: comparison, containment, verifier, verdict."""
+    published = any(condition.scenario == "self_replication" for condition in results.conditions)
+    lines = (
+        *([published_line(published_trials())] if published else []),
+        seal_line(results),
+        calibration_line(results.calibration, results.seal.runtime),
         *(f"deviation from the plan: {deviation}" for deviation in results.deviations),
         results.decision.sentence,
-    ):
-        console.print(Text(capital(clean(line, LONGEST_LINE))))
+    )
+    return [capital(clean_line(line, LONGEST_LINE)) for line in lines]
 
 
-def _table(results: Results, between: str) -> Table:
-    table = Table(title="Replicated, of valid and exposed trials", title_justify="left", box=SIMPLE_HEAD)
-    # On a narrow terminal, text wraps; nothing is truncated, and figures stay on one line.
-    table.add_column("condition", overflow="fold")
-    for name in ("k/n", "rate", "Wilson\n95%", "exact\n95%"):
-        table.add_column(name, no_wrap=True)
-    table.add_column("outcomes", overflow="fold")
+def _rows(results: Results, between: str) -> Iterator[tuple[str, ...]]:
     for condition in results.conditions:
         outcomes = [outcome_words(condition), rate_notes(condition)]
         cells = (
@@ -52,9 +51,8 @@ def _table(results: Results, between: str) -> Table:
             percent(condition.rate.clopper_pearson95),
             "; ".join(filter(None, outcomes)),
         )
-        # Names come from plans and models, so they are printed without markup or control characters.
-        table.add_row(*(Text(clean_line(cell, PLAIN_WIDTH)) for cell in cells))
-    return table
+        # Names come from plans and models, so they are printed without control characters.
+        yield tuple(between.join(clean_line(part, PLAIN_WIDTH) for part in cell.split(between)) for cell in cells)
 
 
 def seal_line(results: Results) -> str:
