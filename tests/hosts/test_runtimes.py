@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.hosts.imitated import QUICK_SEAL, redline_on, with_runc
+from tests.hosts.imitated import ONE_TRIAL, QUICK_SEAL, redline_on, with_runc
 
 pytestmark = [
     pytest.mark.cell,
@@ -67,3 +67,26 @@ def test_a_runtime_that_does_not_work_is_told_in_one_line(tmp_path: Path, text: 
         assert done.stderr.count("\n") == 1
     else:
         assert "runc" in done.stdout
+
+
+REPORTED = {
+    "keyring quota": (
+        "unable to join session keyring: unable to create session key: disk quota exceeded",
+        "kernel.keys.maxkeys",
+    ),
+    "read-only cgroups": ("mkdir /sys/fs/cgroup/redline: read-only file system", "cgroups are mounted read-only"),
+    "no SYS_ADMIN": ("failed to unshare remaining namespaces: Operation not permitted", "--privileged"),
+}
+
+
+@pytest.mark.parametrize(("line", "words"), REPORTED.values(), ids=REPORTED)
+def test_a_known_failure_of_a_runtime_is_explained(tmp_path: Path, line: str, words: str) -> None:
+    reports = script('[ "$1" = --version ] && exec $RUNC "$@"', f"echo '{line}' >&2", "exit 1")
+    changes = with_runc(tmp_path, reports)
+    for command in (QUICK_SEAL, [*ONE_TRIAL, str(tmp_path / "out")]):
+        done = redline_on(changes, *command)
+        assert done.returncode == 3, done.stdout + done.stderr
+        assert done.stderr.count("\n") == 1
+        assert words in done.stderr and line in done.stderr
+    checked = redline_on(changes, "doctor").stdout
+    assert words in checked and line in checked
