@@ -105,6 +105,15 @@ MESSAGES = {
 @pytest.mark.parametrize(
     ("name", "message"), [(name, message) for name, messages in MESSAGES.items() for message in messages]
 )
+@pytest.mark.host("newuidmap missing, or without setuid", how="read")
+@pytest.mark.host("user namespaces disabled", how="read")
+@pytest.mark.host("user namespaces restricted by AppArmor, as on Ubuntu 24.04", how="read")
+@pytest.mark.host("SELinux that denies the runtime an action", how="read")
+@pytest.mark.host("cgroup_disable=memory, or a controller that is not delegated", how="read")
+@pytest.mark.host("nested cgroup v2 with a busy subtree_control", how="read")
+@pytest.mark.host("crun on hybrid cgroups", how="read")
+@pytest.mark.host("a kernel or runtime without seccomp", how="read")
+@pytest.mark.host("a container that refuses kernel keyrings", how="read")
 def test_a_known_failure_is_explained_and_the_own_line_is_kept(name: str, message: str) -> None:
     found = find_known_error(f'time="2026-11-30T07:00:00Z" level=warning msg="cells"\n{message}\n')
     assert found is not None and found[0].name == name

@@ -80,6 +80,10 @@ def test_an_engine_elsewhere_is_one_line_of_doctor(folder: Path, answers: dict[s
 
 @pytest.mark.parametrize(("answers", "words"), ELSEWHERE.values(), ids=ELSEWHERE)
 @pytest.mark.parametrize("command", ["run", "seal"])
+@pytest.mark.host("Podman as docker", how="injected")
+@pytest.mark.host("DOCKER_HOST or a context that is not a local unix socket", how="injected")
+@pytest.mark.host("Docker as a snap", how="injected")
+@pytest.mark.host("Docker Desktop", how="injected")
 def test_an_engine_elsewhere_is_exit_code_2(
     folder: Path, answers: dict[str, str], words: str, command: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
