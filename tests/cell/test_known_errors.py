@@ -33,6 +33,7 @@ MESSAGES = {
     "newuidmap not installed": [
         'exec: "newuidmap": executable file not found in $PATH',
         "newuidmap: command not found",
+        'time="2026-11-30T07:32:38Z" level=fatal msg="nsexec-0[29]: mapping tool not present: Operation not permitted"',
     ],
     "subordinate ids": ["newuidmap: uid range [0-1) -> [1000-1001) not allowed"],
     "newuidmap without rights": [
@@ -105,11 +106,10 @@ MESSAGES = {
 @pytest.mark.parametrize(
     ("name", "message"), [(name, message) for name, messages in MESSAGES.items() for message in messages]
 )
-@pytest.mark.host("newuidmap missing, or without setuid", how="read")
-@pytest.mark.host("user namespaces disabled", how="read")
+@pytest.mark.host("no newuidmap", how="read")
 @pytest.mark.host("user namespaces restricted by AppArmor, as on Ubuntu 24.04", how="read")
 @pytest.mark.host("SELinux that denies the runtime an action", how="read")
-@pytest.mark.host("cgroup_disable=memory, or a controller that is not delegated", how="read")
+@pytest.mark.host("a cgroup controller that is not delegated", how="read")
 @pytest.mark.host("nested cgroup v2 with a busy subtree_control", how="read")
 @pytest.mark.host("crun on hybrid cgroups", how="read")
 @pytest.mark.host("a kernel or runtime without seccomp", how="read")
@@ -119,7 +119,7 @@ def test_a_known_failure_is_explained_and_the_own_line_is_kept(name: str, messag
     assert found is not None and found[0].name == name
     said = in_plain_words(message)
     assert said.startswith(found[0].wrong) and found[0].fix in said
-    assert "\n" not in said and " ".join(message.split())[:60] in said
+    assert "\n" not in said and " ".join(message.split())[-60:] in said
 
 
 def test_each_known_failure_has_a_message_and_its_texts_are_clauses() -> None:

@@ -84,8 +84,6 @@ REPORTED = {
 
 @pytest.mark.parametrize(("line", "words"), REPORTED.values(), ids=REPORTED)
 @pytest.mark.host("the quota of kernel keyrings is used up", how="injected")
-@pytest.mark.host("read-only cgroups", how="injected")
-@pytest.mark.host("an unprivileged container without SYS_ADMIN", how="injected")
 def test_a_known_failure_of_a_runtime_is_explained(tmp_path: Path, line: str, words: str) -> None:
     reports = script('[ "$1" = --version ] && exec $RUNC "$@"', f"echo '{line}' >&2", "exit 1")
     changes = with_runc(tmp_path, reports)

@@ -78,8 +78,8 @@ def in_plain_words(output: str) -> str:
 
 def _lines(output: str) -> Iterator[str]:
     for line in output[:MAX_READ].split("\n"):
-        # The time at the start of a line of a log is of no use here, and hides the same message in two lines.
-        yield re.sub(r'^(RuntimeError: )?time="[^"]{1,40}" level=', r"\1level=", line.strip())
+        # What the warden and the runtime's log put before the message has no meaning for the user.
+        yield re.sub(r'^(RuntimeError: )?(time="[^"]{1,40}" )?', "", line.strip())
 
 
 def _excerpt(line: str, start: int) -> str:
