@@ -21,7 +21,7 @@ WORKS = {
     "a read-only /tmp": ["mount -t tmpfs -o ro tmpfs /tmp"],
     "no home": ["export HOME=/nonexistent"],
     "HOME unset": ["unset HOME"],
-    "a hidden /proc": ["mount -o remount,hidepid=2 /proc"],
+    "a hidden /proc": ["mount -t proc -o hidepid=2 proc /proc"],
 }
 """Hosts on which a run just works."""
 
