@@ -154,6 +154,19 @@ def test_a_file_of_errors_that_is_a_link_is_not_read(tmp_path: Path) -> None:
     assert (tmp_path / "other").read_text() == "another file\n"
 
 
+def test_a_pipe_in_the_place_of_the_file_of_errors_stops_nothing() -> None:
+    errors_file().parent.mkdir(parents=True)
+    os.mkfifo(errors_file())
+    assert last_errors() == []
+    keep_error("new", 2)
+    assert last_errors()[-1].endswith("exit code 2: new")
+
+
+def test_a_value_of_several_lines_is_removed_from_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PRIVATE_KEY", "-----BEGIN-----\nabc def\n-----END-----")
+    assert without_private("key -----BEGIN----- abc def -----END-----") == "key $PRIVATE_KEY"
+
+
 def test_errors_that_cannot_be_kept_are_no_second_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "file"))

@@ -56,7 +56,7 @@ def seal_without_root(changes: Sequence[str]) -> subprocess.CompletedProcess[str
 def test_without_the_capability_sys_admin() -> None:
     command = ["setpriv", "--bounding-set=-sys_admin", "--inh-caps=-sys_admin", *SEAL]
     done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT, check=False)
-    refused(done, "without SYS_ADMIN", "Operation not permitted")
+    refused(done, "without SYS_ADMIN")
 
 
 @pytest.mark.host("newuidmap without setuid", how="really")
@@ -66,7 +66,7 @@ def test_a_newuidmap_without_setuid(tmp_path: Path) -> None:
     shutil.copyfile(program, tmp_path / "newuidmap")
     (tmp_path / "newuidmap").chmod(0o755)
     done = seal_without_root([f"mount --bind {tmp_path}/newuidmap {program}"])
-    refused(done, "it is not setuid", "newuidmap: write to uid_map failed")
+    refused(done, "it is not setuid")
 
 
 @pytest.mark.host("read-only cgroups", how="really")

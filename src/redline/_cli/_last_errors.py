@@ -4,6 +4,7 @@ import contextlib
 import os
 import traceback
 from collections import deque
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -42,25 +43,29 @@ def last_errors() -> list[str]:
     path = errors_file()
     with contextlib.suppress(OSError):
         refuse_foreign(path)
-        with path.open("rb") as file:
-            text = file.read(MAX_BYTES).decode(errors="replace")
+        # A pipe in the place of the file must not stop the command.
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW), "rb") as file:
+            text = (file.read(MAX_BYTES) or b"").decode(errors="replace")
         return [clean_line(line, MAX_LINE) for line in text.split("\n") if line][-MAX_ERRORS:]
     return []
 
 
 def _keep(text: str) -> None:
-    now = f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC, redline {__version__}"
-    line = clean_line(f"{now}, {without_private(text)}", MAX_LINE)
-    lines = deque([*last_errors(), line], MAX_ERRORS)
-    path = errors_file()
+    with contextlib.suppress(OSError, ValueError, RuntimeError):
+        now = f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC, redline {__version__}"
+        line = clean_line(f"{now}, {without_private(text)}", MAX_LINE)
+        _replace(errors_file(), deque([*last_errors(), line], MAX_ERRORS))
+
+
+def _replace(path: Path, lines: Iterable[str]) -> None:
+    """Replace the file of errors by one that only the user can read."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    refuse_foreign(path.parent)
     temporary = path.with_name(f"{path.name}.{os.getpid()}")
-    with contextlib.suppress(OSError, ValueError):
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        refuse_foreign(path.parent)
-        try:
-            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-            with open(descriptor, "w", encoding="utf-8", errors="replace") as file:
-                file.write("\n".join(lines) + "\n")
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
+    try:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+        with open(descriptor, "w", encoding="utf-8", errors="replace") as file:
+            file.write("\n".join(lines) + "\n")
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -47,6 +47,8 @@ def _values() -> list[tuple[str, str]]:
         for name, value in os.environ.items()
         if len(value) >= (SHORTEST_SECRET if SECRET.search(name) else SHORTEST_VALUE)
     }
+    # A message is one line, in which the line breaks of a value are spaces.
+    values |= {" ".join(value.split()): name for value, name in values.items() if "\n" in value}
     for folder in _homes():
         if len(folder) >= SHORTEST_SECRET:
             values[folder] = "HOME"
