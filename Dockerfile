@@ -16,6 +16,6 @@ RUN python3 -m venv /opt/venv \
     && /opt/venv/bin/pip install --no-cache-dir --constraint constraints.txt .
 ENV PATH=/opt/venv/bin:$PATH
 
-WORKDIR /work
+WORKDIR /project
 ENTRYPOINT ["/opt/redline/scripts/container-entrypoint", "redline"]
 CMD ["doctor"]
