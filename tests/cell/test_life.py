@@ -308,6 +308,7 @@ def _run_on(place: Path, size: str, program: str) -> list[str]:
     return done.stdout.splitlines()
 
 
+@pytest.mark.host("a full disk for cells", how="really")
 def test_on_a_full_disk_no_cell_is_made_and_nothing_is_left() -> None:
     said, left = on_a_disk_of("16k", NO_ROOM)
     assert "No space left on device" in said
@@ -321,6 +322,7 @@ def test_a_full_disk_ends_no_cell_and_does_not_prevent_its_end() -> None:
 @pytest.mark.parametrize(
     "program", ["programs.warden", "programs.attendant", "programs.init", "docker.programs.manager"]
 )
+@pytest.mark.host("a clock that is set during a run", how="read")
 def test_no_lease_depends_on_a_clock_that_can_be_set(program: str) -> None:
     text = load_program(f"redline.cell.{program}")
     assert not re.search(r"time\.time\(|CLOCK_REALTIME|datetime|localtime", text)

@@ -72,12 +72,14 @@ def directory(monkeypatch: pytest.MonkeyPatch, folder: Path, text: str) -> None:
     monkeypatch.setattr(pwd, "getpwall", list)
 
 
+@pytest.mark.host("users and subordinate ids from a directory service", how="injected")
 def test_subordinate_ids_come_from_a_directory_service_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     directory(monkeypatch, tmp_path, GETSUBIDS)
     assert state.own_subordinate_ids(state.SUBUID) == range(600000, 665536)
     assert state.own_subordinate_ids(state.SUBGID) == range(700000, 765536)
 
 
+@pytest.mark.host("a user that the directory service does not enumerate", how="injected")
 def test_a_user_who_is_not_enumerated_is_found_in_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     directory(monkeypatch, tmp_path, GETSUBIDS)
     (tmp_path / "subuid").write_text("other:1:2\nsomeone:100000:65536\n")
@@ -87,6 +89,7 @@ def test_a_user_who_is_not_enumerated_is_found_in_the_file(tmp_path: Path, monke
 @pytest.mark.parametrize(
     "text", ["#!/bin/sh\nexit 1\n", "#!/bin/sh\necho nonsense\n", "#!/bin/sh\necho 0: someone x -1\n", "no program"]
 )
+@pytest.mark.host("a directory service that does not answer", how="injected")
 def test_a_directory_service_without_an_answer_is_one_line(
     text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -19,6 +19,7 @@ def program(path: Path, text: str) -> Path:
 
 
 @pytest.mark.parametrize("text", [OLD, HANGS, "no program"], ids=["old", "hangs", "broken"])
+@pytest.mark.host("/usr/bin/python3 older than 3.9, as on RHEL 8 and Ubuntu 20.04", how="injected")
 def test_a_system_python_that_cannot_run_a_cell_is_not_used(
     tmp_path: Path, text: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -27,6 +28,7 @@ def test_a_system_python_that_cannot_run_a_cell_is_not_used(
     assert toolset.toolset().interpreter not in (str(tmp_path / "python3"), "/usr/bin/python3")
 
 
+@pytest.mark.host("no /usr/bin/python3", how="injected")
 def test_a_missing_system_python_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(toolset, "SYSTEM_PYTHON", tmp_path / "python3")
     assert toolset.toolset().interpreter != str(tmp_path / "python3")

@@ -23,6 +23,7 @@ def under(umask: str, command: list[str]) -> list[str]:
 
 @pytest.mark.parametrize("umask", UMASKS)
 @pytest.mark.parametrize("runtime", RUNTIMES)
+@pytest.mark.host("umask 077, 777 and 000", how="really")
 def test_the_seal_of_a_cell_is_proved_under_every_umask(runtime: str, umask: str) -> None:
     command = under(umask, [*QUICK_SEAL, runtime])
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
@@ -30,6 +31,7 @@ def test_the_seal_of_a_cell_is_proved_under_every_umask(runtime: str, umask: str
 
 
 @pytest.mark.cell
+@pytest.mark.host("umask 077 without root", how="really")
 def test_it_is_proved_without_root_under_a_private_umask() -> None:
     done = rootless(under("0077", [*QUICK_SEAL, "runc"]))
     assert done.returncode == 0, done.stdout + done.stderr

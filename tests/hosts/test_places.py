@@ -48,12 +48,20 @@ def trial(changes: list[str], tmp_path: Path) -> tuple[int, str, str]:
 
 
 @pytest.mark.parametrize("changes", WORKS.values(), ids=WORKS)
+@pytest.mark.host("/run mounted noexec, as on Debian and Ubuntu", how="really")
+@pytest.mark.host("/tmp mounted noexec", how="really")
+@pytest.mark.host("/tmp of 16 KiB", how="really")
+@pytest.mark.host("a read-only /tmp", how="really")
+@pytest.mark.host("no home folder, or HOME not set", how="really")
+@pytest.mark.host("/proc mounted with hidepid=2", how="really")
 def test_a_run_works(changes: list[str], tmp_path: Path) -> None:
     code, printed, said = trial(changes, tmp_path)
     assert (code, said) == (0, ""), printed + said
 
 
 @pytest.mark.parametrize("changes", WITHOUT_TRACES.values(), ids=WITHOUT_TRACES)
+@pytest.mark.host("a home folder over quota", how="injected")
+@pytest.mark.host("a read-only home folder", how="really")
 def test_a_run_works_without_traces_and_says_so(changes: list[str], tmp_path: Path) -> None:
     code, printed, said = trial(changes, tmp_path)
     assert code == 0, printed + said
@@ -61,6 +69,9 @@ def test_a_run_works_without_traces_and_says_so(changes: list[str], tmp_path: Pa
 
 
 @pytest.mark.parametrize(("changes", "code", "message"), ONE_LINE.values(), ids=ONE_LINE)
+@pytest.mark.host("a read-only /run", how="really")
+@pytest.mark.host("a full /run", how="really")
+@pytest.mark.host("no cgroups", how="really")
 def test_a_run_that_is_not_possible_is_one_line(changes: list[str], code: int, message: str, tmp_path: Path) -> None:
     found, _, said = trial(changes, tmp_path)
     assert found == code, said
@@ -78,6 +89,8 @@ def test_a_run_that_is_not_possible_is_one_line(changes: list[str], code: int, m
     ],
     ids=["longer than a socket's path", "unset", "stale", "a file", "another user's"],
 )
+@pytest.mark.host("XDG_RUNTIME_DIR not set, stale, a file, or of another user", how="really")
+@pytest.mark.host("socket paths of more than 108 bytes", how="really")
 def test_a_runtime_folder_works_or_is_one_line(setting: str, code: int) -> None:
     command = [sys.executable, "-m", "redline", "seal", "--quick", "--runtime", "runc"]
     done = rootless(["sh", "-c", f'{setting}; exec "$@"', "sh", *command])

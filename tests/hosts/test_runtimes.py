@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.hosts.imitated import QUICK_SEAL, redline_on, with_runc
+from tests.hosts.imitated import ONE_TRIAL, QUICK_SEAL, redline_on, with_runc
 
 pytestmark = [
     pytest.mark.cell,
@@ -42,6 +42,7 @@ CRASHES = script('[ "$1" = --version ] && exec $RUNC "$@"', "kill -SEGV $$")
 IS_NONE = script("exit 127")
 
 
+@pytest.mark.host("a kernel before 5.12 or a runtime that ignores recursive mount options", how="injected")
 def test_a_runtime_that_ignores_recursive_options_is_seen_by_the_seal(tmp_path: Path) -> None:
     without = redline_on(SUBMOUNT, *QUICK_SEAL)
     assert without.returncode == 0, without.stdout + without.stderr
@@ -51,6 +52,7 @@ def test_a_runtime_that_ignores_recursive_options_is_seen_by_the_seal(tmp_path: 
 
 
 @pytest.mark.parametrize("text", [OTHER_VERSION, NO_VERSION, STRANGE_VERSION], ids=["1.4.0", "none", "strange"])
+@pytest.mark.host("runc that reports version 1.4.0, or none", how="injected")
 def test_the_version_that_a_runtime_reports_decides_nothing(tmp_path: Path, text: str) -> None:
     done = redline_on(with_runc(tmp_path, text), *QUICK_SEAL)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -59,6 +61,7 @@ def test_the_version_that_a_runtime_reports_decides_nothing(tmp_path: Path, text
 
 @pytest.mark.parametrize("text", [FAILS, CRASHES, IS_NONE], ids=["fails", "crashes", "is none"])
 @pytest.mark.parametrize("command", [QUICK_SEAL, ["doctor"]], ids=["seal", "doctor"])
+@pytest.mark.host("a runtime that fails, crashes or is no program", how="injected")
 def test_a_runtime_that_does_not_work_is_told_in_one_line(tmp_path: Path, text: str, command: list[str]) -> None:
     done = redline_on(with_runc(tmp_path, text), *command)
     assert "Traceback" not in done.stderr
@@ -67,3 +70,27 @@ def test_a_runtime_that_does_not_work_is_told_in_one_line(tmp_path: Path, text: 
         assert done.stderr.count("\n") == 1
     else:
         assert "runc" in done.stdout
+
+
+REPORTED = {
+    "keyring quota": (
+        "unable to join session keyring: unable to create session key: disk quota exceeded",
+        "kernel.keys.maxkeys",
+    ),
+    "read-only cgroups": ("mkdir /sys/fs/cgroup/redline: read-only file system", "cgroups are mounted read-only"),
+    "no SYS_ADMIN": ("failed to unshare remaining namespaces: Operation not permitted", "--privileged"),
+}
+
+
+@pytest.mark.parametrize(("line", "words"), REPORTED.values(), ids=REPORTED)
+@pytest.mark.host("the quota of kernel keyrings is used up", how="injected")
+def test_a_known_failure_of_a_runtime_is_explained(tmp_path: Path, line: str, words: str) -> None:
+    reports = script('[ "$1" = --version ] && exec $RUNC "$@"', f"echo '{line}' >&2", "exit 1")
+    changes = with_runc(tmp_path, reports)
+    for command in (QUICK_SEAL, [*ONE_TRIAL, str(tmp_path / "out")]):
+        done = redline_on(changes, *command)
+        assert done.returncode == 3, done.stdout + done.stderr
+        assert done.stderr.count("\n") == 1
+        assert words in done.stderr and line in done.stderr
+    checked = redline_on(changes, "doctor").stdout
+    assert words in checked and line in checked

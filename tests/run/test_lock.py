@@ -64,6 +64,7 @@ def test_a_second_process_is_refused_until_the_first_has_ended(
 
 
 @pytest.mark.parametrize("number", NO_FLOCK, ids=lambda number: errno.errorcode[number])
+@pytest.mark.host("output folder on a file system without flock, as some NFS, Lustre and SMB mounts", how="injected")
 def test_where_flock_is_missing_a_record_lock_takes_its_place(
     folder: Path, number: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -88,6 +89,7 @@ def test_reading_the_plan_does_not_release_a_record_lock(folder: Path, monkeypat
 
 
 @pytest.mark.parametrize("refused", ["flock", "both"])
+@pytest.mark.host("output folder on a file system without any lock", how="injected")
 def test_a_file_system_without_any_lock_is_one_line(
     folder: Path, refused: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -20,6 +20,7 @@ OUTPUTS = {
 
 
 @pytest.mark.parametrize("program", OUTPUTS.values(), ids=OUTPUTS)
+@pytest.mark.host("a harness that stops answering during a drill of the seal", how="injected")
 async def test_a_silent_harness_does_not_block_the_drill(monkeypatch: pytest.MonkeyPatch, program: str) -> None:
     monkeypatch.setattr(drills, "HARNESS_SECONDS", 0.5)
     command = [sys.executable, "-I", "-S", "-c", f"import ctypes; ctypes.CDLL(None).prctl(1, 9, 0, 0, 0)\n{program}"]

@@ -117,10 +117,17 @@ def _report_internal_error(error: Exception) -> ExitCode:
         where = f" for {error.filename}" if error.filename else ""
         return _fail(f"disk full, cannot write{where}: {FREE_SPACE}", ExitCode.USAGE)
     traceback.print_exception(error)
+    from redline._cli._last_errors import keep_traceback
+
+    keep_traceback(error)
     return _fail("internal error of redline; please report it with the lines above", ExitCode.INTERNAL)
 
 
 def _fail(message: str, code: ExitCode) -> ExitCode:
     if message:
         print_message(message)
+    if code not in (ExitCode.OK, ExitCode.INTERRUPTED):
+        from redline._cli._last_errors import keep_error
+
+        keep_error(message, code)
     return code

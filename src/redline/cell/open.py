@@ -14,6 +14,8 @@ from redline._errors import UsageError
 from redline.cell.cell import Cell, SpecPatch
 from redline.cell.config import BUILT_IN_NAMES, RUNTIME_GROUP, CellConfig, RuntimeName, runtime_names
 from redline.cell.docker.runtime import Docker
+from redline.cell.errors import CellError
+from redline.cell.known_errors import in_plain_words
 from redline.cell.oci.gvisor import Gvisor
 from redline.cell.oci.host_kernel import Crun, Runc
 from redline.cell.runtime import Runtime
@@ -115,7 +117,11 @@ def _default() -> RuntimeName:
 
 async def start_cell(config: CellConfig, warden: Warden, patch: SpecPatch | None = None) -> Cell:
     """Make a cell with the runtime of a warden; see `Runtime.start_cell`."""
-    return await runtime_class(warden.traits.name).start_cell(config, warden, patch)
+    try:
+        return await runtime_class(warden.traits.name).start_cell(config, warden, patch)
+    except CellError as error:
+        error.args = (in_plain_words(str(error)),)
+        raise
 
 
 _shared: ContextVar[Warden | None] = ContextVar("shared_warden", default=None)

@@ -11,6 +11,7 @@ from typing import ClassVar, Self
 
 from redline.cell.cell import Cell, SpecPatch
 from redline.cell.config import CellConfig
+from redline.cell.known_errors import find_known_error, in_plain_words
 from redline.cell.toolset import SEARCH_PATH
 from redline.cell.traits import Traits
 from redline.cell.warden import LEASE_SECONDS, Warden
@@ -94,14 +95,22 @@ class Runtime(ABC):
 
 
 def first_error_line(command: Sequence[str], timeout: float) -> str | None:
-    """Run a command; return the first line of its error, None if it succeeds."""
+    """Run a command; return the first line of its error, in plain words if it is known; None if it succeeds."""
     try:
         done = subprocess.run(
-            command, capture_output=True, text=True, timeout=timeout, check=False, stdin=subprocess.DEVNULL
+            command,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=timeout,
+            check=False,
+            stdin=subprocess.DEVNULL,
         )
     except (OSError, subprocess.SubprocessError) as error:
         return str(error)
     if done.returncode == 0:
         return None
+    if find_known_error(done.stderr):
+        return in_plain_words(done.stderr)
     lines = done.stderr.strip().splitlines()
     return lines[0][:200] if lines else f"it ends with code {done.returncode}"

@@ -68,15 +68,20 @@ class IdMaps:
     groups: tuple[IdSlice, ...]
 
 
+def state_location() -> Path:
+    """Return the path of the folder of this user's cells, which may not exist."""
+    uid = os.geteuid()
+    base = Path("/run") if uid == 0 else Path(os.environ.get("XDG_RUNTIME_DIR") or "/tmp")
+    return base / f"pods-{uid}"
+
+
 def state_folder() -> Path:
     """Return the folder of this user's cells; create it if needed.
 
     Raises:
         UsageError: It cannot be made, or belongs to another user.
     """
-    uid = os.geteuid()
-    base = Path("/run") if uid == 0 else Path(os.environ.get("XDG_RUNTIME_DIR") or "/tmp")
-    folder = base / f"pods-{uid}"
+    uid, folder = os.geteuid(), state_location()
     try:
         make_folder(folder, exist_ok=True)
     except OSError as error:

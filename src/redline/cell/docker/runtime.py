@@ -4,11 +4,13 @@ import contextlib
 from dataclasses import dataclass
 from typing import ClassVar
 
+from redline._text import clean_line
 from redline.cell.cell import Cell, SpecPatch
 from redline.cell.config import CellConfig
 from redline.cell.docker.cell import DockerCell
 from redline.cell.docker.compose import OWN_MIB, OWN_PIDS
 from redline.cell.docker.engine import Engine
+from redline.cell.docker.unsupported import LONGEST_VALUE, endpoint_defect, engine_defect, is_podman
 from redline.cell.docker.warden import DockerWarden, sweep_containers
 from redline.cell.errors import CellError
 from redline.cell.runtime import VERSION_TIMEOUT, Runtime, first_error_line
@@ -42,9 +44,18 @@ class Docker(Runtime):
     )
 
     def defect(self) -> str | None:
-        """Return why it can make no cells here: no compose plugin, or an engine that does not answer."""
-        return first_error_line([str(self.program), "compose", "version"], VERSION_TIMEOUT) or first_error_line(
-            [str(self.program), "version", "--format", "{{.Server.Version}}"], VERSION_TIMEOUT
+        """Return why it can make no cells here: not Docker, not on this host, no compose plugin, or no answer."""
+        if is_podman(self.version):
+            version = clean_line(self.version, LONGEST_VALUE)
+            return (
+                f"the program {self.program} is Podman ({version}), which redline does not support; "
+                "install Docker, or use --runtime runc"
+            )
+        return (
+            endpoint_defect(self.program)
+            or first_error_line([str(self.program), "compose", "version"], VERSION_TIMEOUT)
+            or first_error_line([str(self.program), "version", "--format", "{{.Server.Version}}"], VERSION_TIMEOUT)
+            or engine_defect(self.program)
         )
 
     def start_warden(self, lease_seconds: float = LEASE_SECONDS) -> Warden:

@@ -1,0 +1,108 @@
+"""Hosts that refuse cells: without rights, mappings, cgroups or controllers. The error says what is missing."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from tests.hosts.imitated import QUICK_SEAL, redline_on
+
+pytestmark = [
+    pytest.mark.cell,
+    pytest.mark.skipif(os.geteuid() != 0, reason="only root can change the mounts of a process"),
+]
+
+SEAL = [sys.executable, "-m", "redline", *QUICK_SEAL]
+TIMEOUT = 120.0
+
+WITHOUT_ROOT = """
+import sys
+from tests.rootless import rootless
+done = rootless(sys.argv[1:])
+sys.stderr.write(done.stderr)
+sys.exit(done.returncode)
+"""
+ROOT = Path(__file__).parents[2]
+
+
+def refused(done: subprocess.CompletedProcess[str], *words: str) -> None:
+    """Check that a command ended with one line that contains these words."""
+    assert done.returncode == 3, done.stdout + done.stderr
+    assert done.stderr.count("\n") == 1, done.stderr
+    for word in words:
+        assert word in done.stderr
+
+
+def seal_without_root(changes: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    """Measure the seal as a user without root on a host with changed mounts."""
+    script = "\n".join(["mount --make-rprivate /", *changes, 'exec "$@"'])
+    command = [sys.executable, "-c", WITHOUT_ROOT, "env", f"PYTHONPATH={ROOT}/src", *SEAL]
+    return subprocess.run(
+        ["unshare", "--mount", "sh", "-e", "-c", script, "sh", *command],
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT,
+        check=False,
+        cwd=ROOT,
+        stdin=subprocess.DEVNULL,
+    )
+
+
+@pytest.mark.host("a container without SYS_ADMIN", how="really")
+def test_without_the_capability_sys_admin() -> None:
+    command = ["setpriv", "--bounding-set=-sys_admin", "--inh-caps=-sys_admin", *SEAL]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT, check=False)
+    refused(done, "without SYS_ADMIN")
+
+
+@pytest.mark.host("newuidmap without setuid", how="really")
+def test_a_newuidmap_without_setuid(tmp_path: Path) -> None:
+    program = shutil.which("newuidmap")
+    assert program is not None
+    shutil.copyfile(program, tmp_path / "newuidmap")
+    (tmp_path / "newuidmap").chmod(0o755)
+    done = seal_without_root([f"mount --bind {tmp_path}/newuidmap {program}"])
+    refused(done, "it is not setuid")
+
+
+@pytest.mark.host("read-only cgroups", how="really")
+def test_read_only_cgroups() -> None:
+    done = redline_on(
+        ["for d in /sys/fs/cgroup/*/ /sys/fs/cgroup; do mount -o remount,bind,ro $d 2>/dev/null || true; done"],
+        *QUICK_SEAL,
+    )
+    refused(done, "cgroups are mounted read-only")
+
+
+@pytest.mark.host("no memory controller, as with cgroup_disable=memory", how="really")
+@pytest.mark.skipif(not Path("/sys/fs/cgroup/memory").exists(), reason="the host has no hierarchy for memory alone")
+def test_without_the_memory_controller() -> None:
+    refused(redline_on(["umount -l /sys/fs/cgroup/memory"], *QUICK_SEAL), "a cgroup controller that limits cells")
+
+
+@pytest.mark.host("user namespaces disabled", how="really")
+def test_without_user_namespaces() -> None:
+    """The limit counts for a user namespace and those inside it, so the test sets it in one of its own."""
+    # A program that starts after its ids are mapped is root in the namespace.
+    script = 'echo ready; read -r _; exec sh -e -c "$0" sh "$@"'
+    changed = 'echo 0 > /proc/sys/user/max_user_namespaces; exec "$@"'
+    with subprocess.Popen(
+        ["unshare", "--user", "sh", "-e", "-c", script, changed, *SEAL],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            assert process.stdout is not None and process.stdout.readline() == "ready\n"
+            for kind in ("uid_map", "gid_map"):
+                Path(f"/proc/{process.pid}/{kind}").write_text("0 0 4294967295")
+            printed, said = process.communicate("\n", timeout=TIMEOUT)
+        finally:
+            process.kill()
+    done = subprocess.CompletedProcess([], process.returncode, printed, said)
+    refused(done, "user namespaces are disabled", "user.max_user_namespaces")
