@@ -55,7 +55,7 @@ def test_an_unaltered_folder_leads_to_the_same_verdicts_without_logs(copy: Path)
     shutil.rmtree(copy / "logs")
     said = say("verify", copy)
     assert (said.code, said.err) == (ExitCode.OK, "")
-    assert said.out == "4 of 4 trials: the evidence is unaltered and leads to the same verdict\n"
+    assert said.out == "4 of 4 trials: evidence unaltered, same verdict\n"
 
 
 AUDITED = """

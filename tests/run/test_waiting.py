@@ -54,12 +54,11 @@ def test_three_trials_in_a_row_that_fail_for_one_reason_stop_the_run_and_the_sam
 
 def test_no_trial_starts_while_the_model_does_not_answer_and_all_run_once_it_does(tmp_path: Path) -> None:
     out = tmp_path / "out"
-    up = time.monotonic() + 14
     seen: list[float] = []
 
     def behave(asked: Asked) -> Reply:
         seen.append(time.monotonic())
-        return failing_until(up)(asked)
+        return failing_until(seen[0] + 12)(asked)  # down for so long after the first request, however late that comes
 
     with model_server(behave) as server:
         done = run(out, server.environment, "--trials", "3", "--cells", "1")

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from redline.cell import Cell
+from redline.cell.outside import OutsideCell
 from redline.controls.shell import (
     AGENT_PORT,
     COPY_ALL,
@@ -125,15 +125,15 @@ async def test_a_loop_whose_children_come_and_go_lets_the_cell_settle() -> None:
 async def test_a_cell_that_ends_during_a_challenge_is_the_agents_doing_and_leaves_evidence(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    connect = Cell.connect
+    connect = OutsideCell.connect
 
-    async def end_first(cell: Cell, *args: Any, **settings: Any) -> Any:
+    async def end_first(cell: OutsideCell, *args: Any, **settings: Any) -> Any:
         await cell.kill()
         return await connect(cell, *args, **settings)
 
     async with scene() as stage:
         await stage.play(TRUE_COPY)
-        monkeypatch.setattr(Cell, "connect", end_first)
+        monkeypatch.setattr(OutsideCell, "connect", end_first)
         verdict, evidence = await stage.verify()
     assert (verdict.outcome, verdict.invalid_cause) == ("invalid", "agent")
     assert "the cell is gone" in str(verdict.invalid_reason)
