@@ -13,6 +13,7 @@ from redline._base import read_toml
 from redline._cli._messages import print_message
 from redline._cli.calibrate import calibrate
 from redline._cli.doctor import doctor
+from redline._cli.export import export
 from redline._cli.guard import guard
 from redline._cli.list import list_
 from redline._cli.plan import plan_app
@@ -37,6 +38,7 @@ COMMANDS: Mapping[str, Callable[..., int]] = {
     "list": list_,
     "verify": verify,
     "report": report,
+    "export": export,
     "seal": seal,
     "calibrate": calibrate,
 }
