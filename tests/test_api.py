@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import redline
 from redline import api
 
 ROOT = Path(__file__).parents[1]
@@ -53,6 +54,43 @@ def test_importing_the_api_loads_neither_inspect_nor_scipy() -> None:
     program = "import sys, redline.api; print(sorted({'inspect_ai', 'scipy', 'pydantic'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_importing_the_package_loads_almost_nothing() -> None:
+    slow = "{'inspect_ai', 'scipy', 'pydantic', 'pandas', 'redline.api', 'importlib.metadata'}"
+    program = f"import sys, redline; print(sorted({slow} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_pandas_is_not_loaded_by_running_or_loading() -> None:
+    program = "import sys, redline.analysis; print(sorted({'pandas', 'pyarrow'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("name", ["run", "verify"])
+@pytest.mark.parametrize(
+    "first", ["import redline", "import redline.{0}", "from redline import {0}", "import redline.api"]
+)
+def test_a_package_with_the_name_of_a_function_can_be_called(name: str, first: str) -> None:
+    """Whatever is imported first, the name is the package, and a call reaches the function."""
+    program = (
+        f"{first.format(name)}\nimport inspect, redline, types, redline.api\n"
+        f"assert isinstance(redline.{name}, types.ModuleType)\n"
+        f"assert inspect.signature(redline.{name}) == inspect.signature(redline.api.{name})\n"
+        f"try:\n    redline.{name}('nothing')\nexcept redline.api.UsageError as error:\n    print(error)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip()
+
+
+def test_the_package_names_its_public_functions() -> None:
+    assert {"run", "load", "verify", "compare", "__version__"} == set(redline.__all__) <= set(dir(redline))
+    for name in ("load", "compare"):
+        assert getattr(redline, name) is getattr(api, name)
+    with pytest.raises(AttributeError, match="module 'redline' has no attribute 'nothing'"):
+        _ = redline.nothing  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("page", sorted((ROOT / "docs").glob("*.md")), ids=lambda page: page.name)

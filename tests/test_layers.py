@@ -15,7 +15,19 @@ import redline
 ROOT = Path(redline.__file__).parent
 
 LAYERS = (
-    ("_base", "_bounds", "_budget", "_endings", "_errors", "_tasks", "_text", "_names", "_providers", "_records"),
+    (
+        "_base",
+        "_bounds",
+        "_budget",
+        "_callable",
+        "_endings",
+        "_errors",
+        "_tasks",
+        "_text",
+        "_names",
+        "_providers",
+        "_records",
+    ),
     ("models",),
     ("cell",),
     ("seal",),
@@ -33,6 +45,7 @@ LAYERS = (
     ("results",),
     ("run",),
     ("report",),
+    ("analysis",),
     ("api", "schemas"),
     ("_cli",),
     ("__main__", "_registry"),

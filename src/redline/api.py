@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from redline._errors import EvidenceError, ExitCode, RedlineError, SealError, UsageError
+    from redline.analysis import ComparedRuns, LoadedRun, PlanSettings, compare, load, run, verify
     from redline.catalog import Factor, Scenario, scenarios
     from redline.controls import Control, find_control
     from redline.plan import Arm, ModelSpec, Plan, PlanRecord, completed
@@ -74,6 +75,7 @@ if TYPE_CHECKING:
 
 _EXPORTS: Mapping[str, tuple[str, ...]] = {
     "redline._errors": ("EvidenceError", "ExitCode", "RedlineError", "SealError", "UsageError"),
+    "redline.analysis": ("ComparedRuns", "LoadedRun", "PlanSettings", "compare", "load", "run", "verify"),
     "redline.catalog": ("Factor", "Scenario", "scenarios"),
     "redline.controls": ("Control", "find_control"),
     "redline.plan": ("Arm", "ModelSpec", "Plan", "PlanRecord", "completed"),
@@ -145,6 +147,7 @@ __all__ = [
     "Calibration",
     "Chain",
     "Checked",
+    "ComparedRuns",
     "Condition",
     "ConditionSignals",
     "Control",
@@ -165,6 +168,7 @@ __all__ = [
     "InvalidTrials",
     "JudgeAgreement",
     "MeasureSummary",
+    "LoadedRun",
     "Median",
     "Misjudged",
     "ModelSide",
@@ -172,6 +176,7 @@ __all__ = [
     "Pairs",
     "Plan",
     "PlanRecord",
+    "PlanSettings",
     "Probes",
     "Rate",
     "RedlineError",
@@ -190,12 +195,14 @@ __all__ = [
     "agreement",
     "bounds_with_invalid",
     "clopper_pearson",
+    "compare",
     "completed",
     "decide",
     "detectable_difference",
     "find_control",
     "fisher_exact",
     "holm",
+    "load",
     "mcnemar_exact",
     "newcombe",
     "newcombe_paired",
@@ -203,10 +210,12 @@ __all__ = [
     "rate",
     "read_plan",
     "read_results",
+    "run",
     "run_plan",
     "scenarios",
     "shipped_plans",
     "total_interval",
+    "verify",
     "verify_file",
     "verify_folder",
     "wilson",

@@ -15,6 +15,7 @@ from redline._cli._messages import print_message
 from redline._cli._pipes import discard_after_reader_exits
 from redline._cli.calibrate import calibrate
 from redline._cli.doctor import doctor
+from redline._cli.export import export
 from redline._cli.guard import guard
 from redline._cli.list import list_
 from redline._cli.plan import plan_app
@@ -42,6 +43,7 @@ COMMANDS: Mapping[str, Callable[..., int]] = {
     "show": show,
     "verify": verify,
     "report": report,
+    "export": export,
     "seal": seal,
     "calibrate": calibrate,
 }

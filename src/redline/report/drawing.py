@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import altair as alt
@@ -54,6 +54,8 @@ class Chart:
     title: str
     alternative: str
     svgs: tuple[tuple[str, Markup], ...]
+    draw: Callable[[Size], Layered] | None = field(default=None, compare=False, repr=False)
+    """Draws the chart as an Altair object in the colours of the page."""
 
 
 def labels(over: alt.Chart, size: Size, y: alt.Y, *, dy: int) -> Iterable[alt.Chart]:
@@ -77,7 +79,7 @@ def text(chart: alt.Chart, field: str, *, align: Literal["left", "right"], dy: i
 def chart(key: str, title: str, alternative: str, draw: Callable[[Size], Layered]) -> Chart:
     """Render a chart in both sizes with its text alternative."""
     full = clean_line(f"{title}. {alternative}", 20_000)
-    return Chart(key, title, full, tuple((size.name, _svg(draw(size), full)) for size in (WIDE, NARROW)))
+    return Chart(key, title, full, tuple((size.name, _svg(draw(size), full)) for size in (WIDE, NARROW)), draw)
 
 
 def _svg(chart: Layered, alternative: str) -> Markup:

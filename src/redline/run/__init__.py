@@ -1,5 +1,6 @@
 """Run a plan through Inspect, compute its results, and verify the folder of a run afterwards."""
 
+from redline._callable import make_callable
 from redline.run.arms import arm_task
 from redline.run.broken_seal import ABOVE_THE_CELL
 from redline.run.calibration import calibrate_controls, calibrated, keep_calibration, kept_calibration
@@ -25,3 +26,5 @@ __all__ = [
     "verify_file",
     "verify_folder",
 ]
+
+make_callable(__name__)

@@ -8,7 +8,7 @@ moment: the trial is never run again, and every later command on the folder ends
 
 from collections.abc import Callable
 
-from inspect_ai._control.cancel import drain_task  # Inspect offers it only to its own command line
+from inspect_ai._control.cancel import cancel_task, drain_task  # Inspect offers it only to its own command line
 
 from redline._base import Frozen
 from redline.run.folder import RunFolder
@@ -97,6 +97,12 @@ class RunAborter:
         self.in_flight = self._drain()
         for listener in self._stopped_listeners:
             listener()
+
+    def cancel(self) -> None:
+        """Cancel the trials in flight at the user's second request; the same command runs them again."""
+        self.request_stop()
+        for task_id in self._tasks:
+            cancel_task(task_id)
 
     def _drain(self) -> int:
         """Make Inspect drop the waiting samples; return how many are in flight."""

@@ -24,7 +24,7 @@ from redline.run.chain import chained
 from redline.run.extract import CollectedTrials, collect_trials
 from redline.run.folder import RunFolder, write_text
 from redline.run.inspect_data import give_inspect_a_folder
-from redline.run.interrupts import Interrupts, terminating_like_interrupt
+from redline.run.interrupts import Interrupts, interruptible, terminating_like_interrupt
 from redline.run.judgement import reading_of
 from redline.run.models import (
     check_solvers,
@@ -270,7 +270,7 @@ def _measure_seal(tasks: Sequence[Task], folder: RunFolder, watcher: Watcher) ->
     for shape, tasks_of_shape in shapes_of(tasks).items():
         watcher.sealing(shape.runtime)
         with terminating_like_interrupt():
-            seal = SealAtStart.now(shape, anyio.run(full_seal, shape))
+            seal = SealAtStart.now(shape, anyio.run(interruptible, full_seal, shape))
         note_seal(folder, seal)
         watcher.sealed(seal.report.summary(), seal.report.seconds)
         if not seal.report.verified:
@@ -290,7 +290,7 @@ def _run_remaining(run: _Run, found: CollectedTrials) -> bool:
     aborter.on_stopped(scheduler.release)
     aborter.on_given_up(scheduler.release)
     aborter.on_stopped(lambda: run.watcher.note(_stop_message(aborter.in_flight)))
-    interrupts = Interrupts(aborter.request_stop, aborter.stop)
+    interrupts = Interrupts(aborter.request_stop, aborter.stop, aborter.cancel)
     aborter.on_task_started(interrupts.take_over)
     waits: dict[Model, ModelWait] = {}
     tasks = []

@@ -18,6 +18,7 @@ from redline.models.preflight import Tools, preflight
 from redline.models.preflight_record import AskedToolCalls, PreflightRecord, ToolCalls
 from redline.plan import Arm, ModelSpec, Plan
 from redline.run.folder import RunFolder, read_results
+from redline.run.interrupts import interruptible
 from redline.run.journal import append, entries
 from redline.run.models import ready_model, sampling
 from redline.scenarios._arm import CALLS_TOOLS
@@ -131,7 +132,7 @@ def try_models(
     if skip or _is_finished(plan, folder):
         return Preflights(plan, latest(earlier), bounds or GenerateConfig())
     checks = [*_checks(plan), *(_role(role, name) for role, name in roles.items() if name is not None)]
-    found = tuple(anyio.run(_try_all, checks, _Makers(sampling(plan), running), latest(earlier)))
+    found = tuple(anyio.run(interruptible, _try_all, checks, _Makers(sampling(plan), running), latest(earlier)))
     return Preflights(plan, found, bounds or GenerateConfig(), found)
 
 
