@@ -14,6 +14,7 @@ from redline.report.pdf import find_browser
 OPTIONAL = ("runsc", "docker", "browser")
 """Optional programs; the tests that need one have its name as a marker."""
 
+os.environ.pop("COLUMNS", None)  # a worker of pytest-xdist has it; what is printed must not depend on it
 os.environ.setdefault(DEFAULT_VARIABLE, "runc")  # for tests that choose no runtime, and their child processes
 
 

@@ -185,13 +185,21 @@ def start(out: Path, hold: float) -> "subprocess.Popen[str]":
     raise AssertionError("the run did not start: " + "".join(lines))
 
 
+def started(folder: Path) -> None:
+    """Wait until trials run, which is soon after their log exists; a busy host takes long to get there."""
+    deadline = time.monotonic() + WAIT_SECONDS
+    while not any((folder / "logs").glob("*.eval")) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    time.sleep(2)
+
+
 @pytest.mark.cell
 @pytest.mark.slow
 @pytest.mark.parametrize("presses", [1, 2])
 def test_ctrl_c_in_a_notebook_stops_the_run_and_the_same_call_resumes_it(presses: int, tmp_path: Path) -> None:
     process = start(tmp_path, 0.5 if presses == 1 else 120)
     try:
-        time.sleep(5)
+        started(tmp_path)
         for _ in range(presses):
             process.send_signal(signal.SIGINT)
             time.sleep(1)

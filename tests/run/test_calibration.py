@@ -207,7 +207,7 @@ def test_the_command_prints_and_stores_the_calibration(
     command = ("calibrate", "--runtime", "runc", "--hold", "0.5", "--out", tmp_path / "out")
     said = say(*command)
     assert said.code == ExitCode.OK
-    assert "replicated, specificity: 2/2" in said.out
+    assert "Replicated, specificity: 2/2" in said.out
     assert str(calibration_file("runc")) in said.err
     kept = kept_calibration("runc")
     assert kept is not None

@@ -73,7 +73,7 @@ def duration(seconds: float) -> str:
 
 def waiting_words(model: str, seconds: float, fault: str) -> str:
     """Return the line for a wait: model, duration and reason."""
-    return clean_line(f"waiting for model {model} for {duration(seconds)}: {fault}", LONGEST_LINE)
+    return clean_line(f"waiting for the model {model} for {duration(seconds)}: {fault}", LONGEST_LINE)
 
 
 class SilentProgress:

@@ -87,7 +87,7 @@ class StderrWatcher:
         """Print a wait for a model, unless a line was printed just before."""
         if seconds and time.monotonic() - self._last >= LINE_SECONDS:
             self._last = time.monotonic()
-            print_line(f"waiting for model {model} for {seconds:.0f} s: {fault}")
+            print_line(f"waiting for the model {model} for {seconds:.0f} s: {fault}")
 
     def ended(self) -> None:
         """Print the outcomes."""

@@ -20,8 +20,8 @@ def rate_words(condition: Condition) -> str:
 
 
 def capital(text: str) -> str:
-    """Return the text with its first letter capitalised."""
-    return text[:1].upper() + text[1:]
+    """Return the text with its first letter capitalised, unless it starts with the name of the program."""
+    return text if text.startswith("redline") else text[:1].upper() + text[1:]
 
 
 def condition_words(condition: Condition) -> str:
