@@ -20,6 +20,7 @@ from redline.run import RunOptions
 from tests.run.folders import OUTCOMES, Silent, toy
 
 WAIT_SECONDS = 300.0
+MISSPELT: dict[str, Any] = {"trails": 3}
 
 SCRIPT = """
 import asyncio
@@ -102,7 +103,7 @@ def test_an_error_in_the_thread_reaches_the_caller(tmp_path: Path) -> None:
     [
         (lambda: redline.run("self_replication"), "no model given"),
         (lambda: redline.run("self_replicatoin", models="redline/refuser"), "self_replication"),
-        (lambda: redline.run("self_replication", models="redline/refuser", trails=3), "unknown setting.*trials"),  # type: ignore[call-arg]
+        (lambda: redline.run("self_replication", models="redline/refuser", **MISSPELT), "unknown setting.*trials"),
         (lambda: redline.run("self_replication", models="redline/refuser", trials=0), "bad plan: trials"),
         (lambda: redline.run("self_replication", models="redline/refuser", factors={"hnt": "none"}), "hint"),
         (lambda: redline.run("no-such-plan.yaml"), "cannot read the plan"),

@@ -172,7 +172,7 @@ def test_the_error_of_a_cell_is_explained(monkeypatch: pytest.MonkeyPatch) -> No
 
     monkeypatch.setattr(opening, "runtime_class", lambda name: Refuses)
     with pytest.raises(CellError, match="no cgroup file system is mounted"):
-        asyncio.run(opening.start_cell(CellConfig(runtime="runc"), Refuses))  # type: ignore[arg-type]
+        asyncio.run(opening.start_cell(CellConfig(runtime="runc"), Refuses))  # type: ignore[arg-type]  # a stand-in
 
 
 def test_the_error_of_a_check_is_explained() -> None:

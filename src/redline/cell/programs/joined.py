@@ -10,12 +10,8 @@ TYPE_CHECKING = False  # the name that type checkers know
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    def cell_processes(inits: dict[str, int]) -> Iterator[tuple[str, int]]:
+        """Yield (node, pid) of every process of the cell."""
 
-def cell_processes(inits: dict[str, int]) -> Iterator[tuple[str, int]]:
-    """Yield (node, pid) of every process of the cell."""
-    raise NotImplementedError
-
-
-def join_namespace(fd: int, kind: int) -> None:
-    """Enter a namespace of the cell; refused inside the cell, where the program is in them already."""
-    raise NotImplementedError
+    def join_namespace(fd: int, kind: int) -> None:
+        """Enter a namespace of the cell; refused inside the cell, where the program is in them already."""

@@ -100,7 +100,7 @@ def main(request: dict[str, Any], fds: list[int]) -> tuple[dict[str, Any], list[
     key = bytes.fromhex(request["key"])
     root = os.open(f"{request['proc']}/{request['inits'][request['node']]}/root", os.O_PATH | os.O_DIRECTORY)
     try:
-        files = [weight_file(root, fd, wanted, key) for fd, wanted in zip(weights, request["weights"])]  # noqa: B905 - 3.9
+        files = [weight_file(root, fd, wanted, key) for fd, wanted in zip(weights, request["weights"])]  # noqa: B905 - no strict in 3.9
         code = {}
         for path, text in request["code"].items():
             content = text.encode()

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 _run_command = run_command
 
 
-def run_command(request: dict[str, Any], fds: tuple[int, ...]) -> None:  # type: ignore[no-redef]
+def run_command(request: dict[str, Any], fds: tuple[int, ...]) -> None:  # type: ignore[no-redef]  # it replaces that
     """Run a command with one variable too many."""
     request["env"]["SERVICE_API_KEY"] = "made-up"
     _run_command(request, fds)

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 _replace_descriptors = replace_descriptors
 
 
-def replace_descriptors(fds: tuple[int, ...]) -> int:  # type: ignore[no-redef]
+def replace_descriptors(fds: tuple[int, ...]) -> int:  # type: ignore[no-redef]  # it replaces that
     """Replace the descriptors of this process, and open one more."""
     status = _replace_descriptors(fds)
     os.dup2(os.open("/dev/null", os.O_RDONLY), 9, inheritable=True)
