@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import anyio
 import pytest
@@ -13,6 +14,7 @@ import pytest
 from redline.cell import Cell, CellConfig, open_cell
 from redline.cell.errors import NoCellError
 from redline.cell.open import choose_runtime
+from redline.cell.programs.lease import BUSY_LEASES
 from redline.cell.warden import LeaseClock, Warden
 from redline.cell.wardens import Wardens
 from tests.cell.traces import control_groups
@@ -39,14 +41,21 @@ anyio.run(main)
 
 BUSY_HARNESS = STOPPED_HARNESS.replace(
     "sys.stdin.readline()  # blocks the event loop, as a stop does",
-    "import ctypes; ctypes.PyDLL(None).usleep(0); end = __import__('time').time() + 4; sys.setswitchinterval(60)\n"
-    "        while __import__('time').time() < end: pass",
+    "import time; end = time.time() + float(sys.stdin.readline()); sys.setswitchinterval(60)\n"
+    "        while time.time() < end: pass\n"
+    "        sys.setswitchinterval(0.005); time.sleep(1.0)",
 )
 """Work that keeps the process from renewing its lease: no other thread of it can run."""
 
 
 def harness(program: str) -> "subprocess.Popen[str]":
-    made = subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    made = subprocess.Popen(
+        [sys.executable, "-c", program],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     assert made.stdout is not None and made.stdout.readline() == "made\n"
     return made
 
@@ -91,19 +100,44 @@ async def test_a_harness_detects_that_it_was_stopped() -> None:
         stopped.send_signal(signal.SIGSTOP)
         await anyio.sleep(2 * LEASE_SECONDS)
         stopped.send_signal(signal.SIGCONT)
-        said, _ = stopped.communicate("\n", timeout=30)
+        said, errors = stopped.communicate("\n", timeout=30)
     finally:
         stopped.kill()
+    assert errors == ""  # such as that of a thread which sweeps what the warden has swept
     assert said.startswith("True True the harness was stopped for 3 s, longer than its lease")
 
 
-async def test_a_harness_that_was_busy_was_not_stopped() -> None:
+@pytest.mark.parametrize(
+    ("leases", "said"), [(2, "False None None\n"), (BUSY_LEASES + 2, "True False the warden ended with status 0\n")]
+)
+async def test_a_harness_that_computes_keeps_its_cells_up_to_the_maximum(leases: int, said: str) -> None:
     busy = harness(BUSY_HARNESS)
     try:
-        said, _ = busy.communicate("\n", timeout=60)
+        assert busy.communicate(f"{leases * LEASE_SECONDS}\n", timeout=60) == (said, "")
     finally:
         busy.kill()
-    assert said.startswith("True False the warden ended with status 0")
+
+
+async def test_a_pause_of_harness_and_warden_ends_no_cell() -> None:
+    """As where the host is suspended, or a hypervisor gives it no processor."""
+    paused = harness(STOPPED_HARNESS)
+    try:
+        (warden,) = (
+            int(pid)
+            for children in Path(f"/proc/{paused.pid}/task").glob("*/children")
+            for pid in children.read_text().split()
+        )
+        os.kill(warden, signal.SIGSTOP)
+        paused.send_signal(signal.SIGSTOP)
+        await anyio.sleep(3 * LEASE_SECONDS)
+        os.kill(warden, signal.SIGCONT)
+        await anyio.sleep(0.3)
+        paused.send_signal(signal.SIGCONT)
+        await anyio.sleep(1.0)
+        said, errors = paused.communicate("\n", timeout=30)
+    finally:
+        paused.kill()
+    assert (said, errors) == ("False None None\n", "")
 
 
 def test_the_clock_forgets_an_old_stop(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -272,8 +272,10 @@ def sweep_owner(folder: Path) -> None:
             done = subprocess.run(command, stdin=subprocess.DEVNULL, check=False, timeout=SWEEP_SECONDS)
             if done.returncode == 0:
                 shutil.rmtree(folder, ignore_errors=True)
-    elif not any((folder / "cells").iterdir()):  # the harness died before it could make a cell
-        shutil.rmtree(folder, ignore_errors=True)
+    else:
+        with contextlib.suppress(OSError):  # its warden has swept it meanwhile
+            if not any((folder / "cells").iterdir()):  # the harness died before it could make a cell
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def _free_claims(state: Path) -> None:

@@ -23,6 +23,7 @@ import anyio.to_thread
 
 from redline.cell.errors import CellError, CellGoneError, NoAnswerError
 from redline.cell.messages import close_all, encode, receive_reply
+from redline.cell.programs.lease import BUSY_SHARE, runnable_seconds
 from redline.cell.state import SETUP_FILE, SWEEP_SECONDS, new_owner, state_folder, sweep_owner, sweep_stale
 from redline.cell.toolset import Toolset
 from redline.cell.traits import Traits
@@ -34,10 +35,6 @@ BEAT_SECONDS = 0.5
 BEATS_OF_LEASE = 4
 MOMENT = 0.05
 """Time after which the end of a process is visible, once its sockets have closed."""
-
-IDLE_SHARE = 0.5
-"""Fraction of the time between two renewals of the lease. A harness that ran or waited for a processor for less than
-that was stopped: by a signal, by Ctrl-Z, by swapping or with the whole host. Otherwise it was merely busy."""
 
 END_SECONDS = 10.0
 """Time in which a warden whose harness was late ends its cells and itself."""
@@ -107,25 +104,12 @@ class LeaseClock:
 
     def _stopped_until(self, now: tuple[float, float]) -> float:
         gap, worked = now[0] - self._last[0], now[1] - self._last[1]
-        return gap if gap >= self._lease and worked < IDLE_SHARE * gap else 0.0
+        return gap if gap >= self._lease and worked < BUSY_SHARE * gap else 0.0
 
     @staticmethod
     def _now() -> tuple[float, float]:
-        return time.clock_gettime(time.CLOCK_BOOTTIME), runnable_seconds()
-
-
-def runnable_seconds() -> float:
-    """Return the seconds in which threads of this process ran or waited for a processor, summed over live threads.
-
-    On a loaded host, a busy process gets only a small share of a processor, but it always waits for one. A stopped
-    process does not. A kernel without scheduling statistics reports only how long the process ran.
-    """
-    total = 0
-    for schedstat in Path("/proc/self/task").glob("*/schedstat"):
-        with contextlib.suppress(OSError):  # the thread has ended
-            ran, waited, _ = map(int, schedstat.read_bytes().split())
-            total += ran + waited
-    return max(total / 1e9, time.process_time())
+        # A kernel without scheduling statistics still tells for how long the process ran.
+        return time.clock_gettime(time.CLOCK_BOOTTIME), max(runnable_seconds(os.getpid()), time.process_time())
 
 
 class Warden:

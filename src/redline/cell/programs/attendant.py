@@ -40,6 +40,7 @@ from redline.cell.programs.frames import (
     WRITE,
 )
 from redline.cell.programs.inside import Work, receive_answer, start_program
+from redline.cell.programs.lease import Lease
 from redline.cell.programs.links import Link, begin_to_connect, connector_of, listen_at
 from redline.cell.programs.prelude import PR_SET_DUMPABLE, PR_SET_NO_NEW_PRIVS, libc, shed_capabilities
 
@@ -56,7 +57,7 @@ CAPABILITIES = sum(1 << number for number in (0, 1, 2, 3, 5, 6, 7, 19))
 class Attendant:
     """The loop: the stream, connections, listeners, programs, and the lease."""
 
-    def __init__(self, receive_fd: int, send_fd: int, lease: float | None, node: str) -> None:
+    def __init__(self, receive_fd: int, send_fd: int, lease: Lease | None, node: str) -> None:
         """Serve the stream whose two directions are the given descriptors."""
         self.receive_fd, self.send_fd, self.lease, self.node = receive_fd, send_fd, lease, node
         for fd in {receive_fd, send_fd}:
@@ -72,7 +73,6 @@ class Attendant:
         self.held: dict[int, int] = {}
         self.next_handle = 1
         self.next_channel = FIRST_OWN_CHANNEL
-        self.last_message = time.clock_gettime(time.CLOCK_BOOTTIME)
 
     # The loop
 
@@ -97,8 +97,7 @@ class Attendant:
                 elif fd in self.by_fd:
                     self.serve_ready(self.by_fd[fd], events)
             self.reap()
-            now = time.clock_gettime(time.CLOCK_BOOTTIME)
-            if self.lease is not None and now - self.last_message > self.lease:
+            if self.lease is not None and self.lease.has_expired():
                 return
             self.end_expired()
 
@@ -149,7 +148,8 @@ class Attendant:
         if not data:
             return False
         self.incoming += data
-        self.last_message = time.clock_gettime(time.CLOCK_BOOTTIME)
+        if self.lease is not None:
+            self.lease.renew()
         position = 0
         while len(self.incoming) - position >= HEADER.size:
             channel, kind, length = HEADER.unpack_from(self.incoming, position)
@@ -404,7 +404,7 @@ class Attendant:
         link.socket.close()
 
 
-def main(receive_fd: int, send_fd: int, lease: float | None, node: str) -> None:
+def main(receive_fd: int, send_fd: int, lease: Lease | None, node: str) -> None:
     """Serve; kill everything in the node afterwards, however the service ended."""
     try:
         shed_capabilities(CAPABILITIES)
@@ -422,4 +422,4 @@ def main(receive_fd: int, send_fd: int, lease: float | None, node: str) -> None:
 
 if __name__ == "__main__":
     own_node, *own_lease = sys.argv[1:]
-    main(0, 1, float(own_lease[0]) if own_lease else None, own_node)
+    main(0, 1, Lease(float(own_lease[0])) if own_lease else None, own_node)

@@ -23,6 +23,7 @@ import sys
 import time
 import traceback
 
+from redline.cell.programs.lease import Lease
 from redline.cell.programs.manager import GONE_SECONDS, CellManager, compiled, die_with
 from redline.cell.programs.prelude import PR_SET_CHILD_SUBREAPER, libc, lock_file
 
@@ -86,12 +87,11 @@ def operate(manager: CellManager, request: dict[str, Any], fds: list[int]) -> No
 class Warden:
     """The loop: operations, children, and the lease."""
 
-    def __init__(self, control: socket.socket, manager: CellManager, lease: float) -> None:
+    def __init__(self, control: socket.socket, manager: CellManager, lease: Lease) -> None:
         """Serve the requests on `control`."""
         self.control = control
         self.manager = manager
         self.lease = lease
-        self.last_message = time.clock_gettime(time.CLOCK_BOOTTIME)
         self.children: set[int] = set()
         self.deadlines: dict[str, float] = {}
 
@@ -115,7 +115,7 @@ class Warden:
             self.reap()
             self.kill_expired()
             if self.control.fileno() not in ready:  # an unread message shows that the harness is alive
-                late = time.clock_gettime(time.CLOCK_BOOTTIME) - self.last_message >= self.lease
+                late = self.lease.has_expired()
             elif not self.serve():
                 break
         self.finish()
@@ -129,9 +129,9 @@ class Warden:
         if received is None:
             return False
         request, fds = received
-        self.last_message = time.clock_gettime(time.CLOCK_BOOTTIME)
+        self.lease.renew()
         if request["op"] == "start" and not request["shares"]:
-            self.deadlines[request["cell"]] = self.last_message + request["wall_seconds"]
+            self.deadlines[request["cell"]] = time.clock_gettime(time.CLOCK_BOOTTIME) + request["wall_seconds"]
         elif request["op"] == "remove":
             self.deadlines.pop(request["cell"], None)
         elif request["op"] == "join":
@@ -230,7 +230,7 @@ def main(kind: type[CellManager] = CellManager) -> None:
     lock = os.open(os.path.join(setup["folder"], "lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     lock_file(lock, fcntl.LOCK_EX)
     control.send(b'{"ready": true}')
-    Warden(control, kind(setup), setup["lease_seconds"]).run()
+    Warden(control, kind(setup), Lease(setup["lease_seconds"], os.getppid())).run()
 
 
 def sweep(kind: type[CellManager], folder: str) -> bool:
