@@ -164,6 +164,8 @@ def _remove_all(it: "Maker") -> None:
     folder.weights_named = False
     _lose_weights(folder.engine)
     _lose_code(folder)
+    if folder.engine and folder.engine.way == "unix socket":
+        folder.engine.reachable = False
     if folder.engine and folder.engine.needs_folder:
         it.world.spare_copy = any(
             one is not folder and one.engine and one.engine.way == "rewritten, one file" for one in it.world.folders
