@@ -1,12 +1,22 @@
 """Fixtures of all tests, and the selection of tests by available runtimes."""
 
+import functools
 import os
 import signal
+import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+# Many images of Python set PYTHONDONTWRITEBYTECODE. Each worker and each command that a test starts would then compile
+# redline again, and each worker would rewrite the assertions of all test files again.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+# ruff: noqa: E402 - the imports below are the first that profit
+from inspect_ai._util import package
 
 from redline.cell.open import DEFAULT_VARIABLE, find_runtime, unusable
 from redline.report.pdf import find_browser
@@ -23,6 +33,14 @@ def _own_state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Keep calibrations of the tests apart from those of the user who runs them."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _known_packages() -> Iterator[None]:
+    """Read the list of installed packages once. Inspect reads it for every run of a task that is not in a package."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(package, "packages_distributions", functools.cache(package.packages_distributions))
         yield
 
 

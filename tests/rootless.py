@@ -10,14 +10,18 @@ from pathlib import Path
 
 UID = 31234
 NAME = "tester"
-NEEDED = (Path(sys.base_prefix), Path(sys.prefix), Path(__file__).parents[1])
+CHECKOUT = Path(__file__).parents[1]
+NEEDED = (Path(sys.base_prefix), Path(sys.prefix), CHECKOUT)
 """Folders that the command reads: the interpreter, its packages, this checkout."""
 
 
 def rootless(command: Sequence[str], timeout: float = 300.0) -> subprocess.CompletedProcess[str]:
     """Run a command without root: as this user if it is not root, else as a temporary user."""
     if os.geteuid() != 0:
-        return subprocess.run(list(command), capture_output=True, text=True, timeout=timeout, check=False)
+        paths = {"PYTHONPATH": f"{CHECKOUT}/src:{CHECKOUT}"}
+        return subprocess.run(
+            list(command), capture_output=True, text=True, timeout=timeout, check=False, env=os.environ | paths
+        )
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
         folder.chmod(0o755)
@@ -43,7 +47,9 @@ def _script(folder: Path, command: Sequence[str]) -> Iterator[str]:
         yield f"mount --bind {folder}/{name} /etc/{name}"
     yield from _opened(folder)
     home = f"{folder}/home"
-    environment = [f"HOME={home}", f"TMPDIR={home}", f"XDG_RUNTIME_DIR={home}", "LANG=C.UTF-8"]
+    # The interpreter's packages can contain an editable install of another checkout.
+    environment = [f"PYTHONPATH={CHECKOUT}/src:{CHECKOUT}"]
+    environment += [f"HOME={home}", f"TMPDIR={home}", f"XDG_RUNTIME_DIR={home}", "LANG=C.UTF-8"]
     user = ["setpriv", "--reuid", str(UID), "--regid", str(UID), "--clear-groups"]
     yield "exec " + shlex.join(
         [*user, "env", "-i", *environment, "PATH=/usr/sbin:/usr/bin:/sbin:/bin", *command],

@@ -1,6 +1,8 @@
 import fcntl
 import os
 import pwd
+import subprocess
+import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -50,6 +52,40 @@ def test_a_folder_with_cells_and_no_program_that_can_end_them_stays(tmp_path: Pa
     (unknown / "cells" / "c1").mkdir()
     sweep_stale(tmp_path)
     assert (unknown / "cells" / "c1").is_dir()
+
+
+def workbench_of_a_process(parent: Path) -> tuple[Path, "subprocess.Popen[bytes]"]:
+    """Start a process that holds a workbench, and return its folder, which looks old."""
+    program = (
+        "import sys, time\nfrom pathlib import Path\nfrom redline.cell import state\n"
+        "state.state_folder = lambda: Path(sys.argv[1])\n"
+        "with state.workbench_folder() as folder:\n  print(folder, flush=True)\n  time.sleep(1000)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", program, str(parent)], stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    folder = Path(os.fsdecode(process.stdout.readline().strip()))
+    assert folder.stat().st_mode & 0o777 == 0o711
+    return aged(folder), process
+
+
+def test_the_folder_of_a_self_test_is_swept_after_it_was_killed(tmp_path: Path) -> None:
+    folder, process = workbench_of_a_process(tmp_path)
+    with process:
+        try:
+            sweep_stale(tmp_path)
+            assert folder.is_dir()
+        finally:
+            process.kill()
+    assert folder.is_dir()
+    sweep_stale(tmp_path)
+    assert not folder.exists()
+
+
+def test_the_folder_of_a_self_test_that_is_still_starting_is_left_alone(tmp_path: Path) -> None:
+    starting = tmp_path / "bench-starting"
+    starting.mkdir()
+    sweep_stale(tmp_path)
+    assert starting.is_dir()
 
 
 GETSUBIDS = """#!/bin/sh

@@ -12,6 +12,7 @@ import secrets
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -30,6 +31,12 @@ FIRST_RANGE, LAST_RANGE = 16384, 32000
 NOBODY = 65534
 START_SECONDS = 60.0
 """Age below which a folder without a lock is not swept: its harness may still be starting."""
+
+WORKBENCH = "bench-"
+"""Start of the names of folders that a self-test of the seal works in."""
+
+LOCK_FILE = "lock"
+"""File in a folder that its process keeps locked."""
 
 WARDEN_FILE = "warden"
 """Program of a harness's warden, in the harness's folder. A later sweep runs the same program."""
@@ -108,6 +115,27 @@ def new_owner(state: Path) -> Path:
     make_folder(folder)
     make_folder(folder / "cells")
     return folder
+
+
+@contextlib.contextmanager
+def workbench_folder() -> Iterator[Path]:
+    """Create a folder next to those of cells, and remove it at the end; a sweep removes it if the process was killed.
+
+    /tmp can be small, or mounted without exec. The runtimes of every user can traverse the folder.
+
+    Raises:
+        UsageError: The folder of cells cannot be made, or belongs to another user.
+    """
+    with tempfile.TemporaryDirectory(prefix=WORKBENCH, dir=state_folder()) as name:
+        folder = Path(name)
+        folder.chmod(TRAVERSABLE)
+        fd = os.open(folder / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            with contextlib.suppress(OSError):  # without locks, a sweep cannot lock it either and keeps the folder
+                lock_file(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            yield folder
+        finally:
+            os.close(fd)
 
 
 def claim_ids(state: Path, cell_folder: Path) -> IdMaps:
@@ -258,8 +286,18 @@ def sweep_stale(state: Path) -> int:
             continue
         sweep_owner(folder)
         swept += 1
+    _remove_workbenches(state)
     _free_claims(state)
     return swept
+
+
+def _remove_workbenches(state: Path) -> None:
+    """Remove the folders of killed self-tests. Of a young one without a lock, the owner may still be starting."""
+    for folder in state.glob(f"{WORKBENCH}*"):
+        with contextlib.suppress(FileNotFoundError):
+            young = abs(time.time() - folder.stat().st_mtime) < START_SECONDS
+            if not young and not _is_locked(folder / LOCK_FILE):
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def sweep_owner(folder: Path) -> None:
@@ -288,7 +326,7 @@ def _free_claims(state: Path) -> None:
 
 def has_living_warden(owner: Path) -> bool:
     """Return whether the warden of a harness's folder still runs."""
-    return _is_locked(owner / "lock")
+    return _is_locked(owner / LOCK_FILE)
 
 
 def _is_being_made(folder: Path) -> bool:
@@ -297,7 +335,7 @@ def _is_being_made(folder: Path) -> bool:
         age = time.time() - folder.stat().st_mtime
     except FileNotFoundError:
         return True  # swept by another harness meanwhile
-    return not (folder / "lock").exists() and abs(age) < START_SECONDS  # the clock may have been set back
+    return not (folder / LOCK_FILE).exists() and abs(age) < START_SECONDS  # the clock may have been set back
 
 
 def _is_locked(lock: Path) -> bool:

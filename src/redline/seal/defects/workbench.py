@@ -7,7 +7,6 @@ import select
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
@@ -15,11 +14,10 @@ from typing import IO, Any
 
 from redline.cell.docker.engine import LABEL_CELL, LABEL_OWNER, LABEL_STATE
 from redline.cell.errors import CellError
-from redline.cell.folders import TRAVERSABLE
 from redline.cell.load import load_library
 from redline.cell.programs.cgroups import remove_cgroups
 from redline.cell.spec import INIT_PROGRAM, TETHER_FOLDER
-from redline.cell.state import state_folder
+from redline.cell.state import state_folder, workbench_folder
 
 Spec = dict[str, Any]
 """The specification of a node, or a service of a compose file."""
@@ -93,13 +91,8 @@ class Workbench:
 
 @contextlib.contextmanager
 def open_workbench() -> Iterator[Workbench]:
-    """Create a workbench whose folder the runtimes of every user can traverse; close it at the end of the block.
-
-    It is next to the folders of cells: /tmp can be small, or mounted without exec.
-    """
-    with tempfile.TemporaryDirectory(prefix="bench-", dir=state_folder()) as name:
-        folder = Path(name)
-        folder.chmod(TRAVERSABLE)
+    """Create a workbench in a folder of its own; close it at the end of the block."""
+    with workbench_folder() as folder:
         bench = Workbench(folder)
         try:
             yield bench
