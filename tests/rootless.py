@@ -1,6 +1,7 @@
 """Run a command as an unprivileged user with subordinate ids, in a mount namespace of its own."""
 
 import os
+import secrets
 import shlex
 import subprocess
 import sys
@@ -8,7 +9,11 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-UID = 31234
+FIRST_UID, FIRST_RANGE = 30_000, 1 << 31
+"""Above the ids that root gives to cells."""
+
+USERS = 16_384
+RANGE = 65_536
 NAME = "tester"
 CHECKOUT = Path(__file__).parents[1]
 NEEDED = (Path(sys.base_prefix), Path(sys.prefix), CHECKOUT)
@@ -22,17 +27,21 @@ def rootless(command: Sequence[str], timeout: float = 300.0) -> subprocess.Compl
         return subprocess.run(
             list(command), capture_output=True, text=True, timeout=timeout, check=False, env=os.environ | paths
         )
+    # Cells are counted and limited by the ids of their processes. Users with the same ids in several concurrent tests
+    # would see processes of each other's cells, since their claims are in different folders.
+    number = secrets.randbelow(USERS)
+    uid = FIRST_UID + number
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
         folder.chmod(0o755)
         for name in ("subuid", "subgid"):
-            (folder / name).write_text(f"{NAME}:1879048192:65536\n")
+            (folder / name).write_text(f"{NAME}:{FIRST_RANGE + number * RANGE}:{RANGE}\n")
         known = Path("/etc/passwd").read_text()
-        (folder / "passwd").write_text(known + f"{NAME}:x:{UID}:{UID}::{folder}/home:/bin/sh\n")
+        (folder / "passwd").write_text(known + f"{NAME}:x:{uid}:{uid}::{folder}/home:/bin/sh\n")
         (folder / "home").mkdir()
-        os.chown(folder / "home", UID, UID)
+        os.chown(folder / "home", uid, uid)
         return subprocess.run(
-            ["unshare", "--mount", "sh", "-e", "-c", "\n".join(_script(folder, command))],
+            ["unshare", "--mount", "sh", "-e", "-c", "\n".join(_script(folder, uid, command))],
             capture_output=True,
             text=True,
             timeout=timeout,
@@ -40,7 +49,7 @@ def rootless(command: Sequence[str], timeout: float = 300.0) -> subprocess.Compl
         )
 
 
-def _script(folder: Path, command: Sequence[str]) -> Iterator[str]:
+def _script(folder: Path, uid: int, command: Sequence[str]) -> Iterator[str]:
     """Yield the shell commands that mount what the temporary user needs, unseen by the host, and run the command."""
     yield "mount --make-rprivate /"
     for name in ("subuid", "subgid", "passwd"):
@@ -50,7 +59,7 @@ def _script(folder: Path, command: Sequence[str]) -> Iterator[str]:
     # The interpreter's packages can contain an editable install of another checkout.
     environment = [f"PYTHONPATH={CHECKOUT}/src:{CHECKOUT}"]
     environment += [f"HOME={home}", f"TMPDIR={home}", f"XDG_RUNTIME_DIR={home}", "LANG=C.UTF-8"]
-    user = ["setpriv", "--reuid", str(UID), "--regid", str(UID), "--clear-groups"]
+    user = ["setpriv", "--reuid", str(uid), "--regid", str(uid), "--clear-groups"]
     yield "exec " + shlex.join(
         [*user, "env", "-i", *environment, "PATH=/usr/sbin:/usr/bin:/sbin:/bin", *command],
     )

@@ -8,9 +8,12 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Frozen(BaseModel):
-    """Immutable model without extra fields. Attribute docstrings become the descriptions in its JSON Schema."""
+    """Immutable model without extra fields. Attribute docstrings become the descriptions in its JSON Schema.
 
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, use_attribute_docstrings=True)
+    `redline.schemas` reads them when it generates a schema. Pydantic would read the source code of every model on import.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
 
 def read_toml(package: str, name: str) -> dict[str, Any]:

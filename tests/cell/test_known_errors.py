@@ -14,6 +14,10 @@ from redline.cell.runtime import first_error_line
 
 INIT = "runc run failed: unable to start container process: error during container init: "
 MESSAGES = {
+    "hidden processes": [
+        "runc run failed: unable to start container process: error getting pipe fds for pid 7009: "
+        "readlink /proc/7009/fd/0: no such file or directory"
+    ],
     "keyring quota": [
         INIT + "unable to join session keyring: unable to create session key: disk quota exceeded",
         "create keyring `c-default`: Disk quota exceeded",

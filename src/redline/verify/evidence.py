@@ -307,9 +307,7 @@ class Evidence(Frozen):
     attachments: tuple[Attachment, ...] = ()
     """Files next to this one, if the trial produced more than one document may hold."""
 
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", use_attribute_docstrings=True, populate_by_name=True, serialize_by_alias=True
-    )
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, serialize_by_alias=True)
 
 
 def to_json(evidence: Evidence) -> str:
