@@ -21,6 +21,21 @@ from inspect_ai._util import package
 from redline.cell.open import DEFAULT_VARIABLE, find_runtime, unusable
 from redline.report.pdf import find_browser
 
+LONGEST = (
+    "controls/test_truth.py",
+    "run/test_hostile_folders.py",
+    "controls/test_runtimes.py",
+    "run/test_interrupt.py",
+    "hosts/test_places.py",
+    "run/test_waiting.py",
+    "controls/test_cases.py",
+    "test_real_model.py",
+    "verify/test_inside.py",
+    "scenarios/test_full_seal.py",
+    "fuzz/test_fuzz.py",
+)
+"""Files that take longest, which are started first so that no worker ends long after the others."""
+
 OPTIONAL = ("runsc", "docker", "browser")
 """Optional programs; the tests that need one have its name as a marker."""
 
@@ -84,9 +99,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if marked:
             lines.append(f"{name}: {f'{len(marked)} tests skipped, {reason}' if reason else f'{len(marked)} tests'}")
     note_runtimes(config, lines)
-    # Start files with slow tests first, so that no worker is idle at the end.
+    longest = {Path(__file__).parent / name: place for place, name in enumerate(LONGEST)}
     slow = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: item.path not in slow)
+    items.sort(key=lambda item: (longest.get(item.path, len(longest)), item.path not in slow))
 
 
 def note_runtimes(config: pytest.Config, lines: Iterable[str]) -> None:

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 class Frozen(BaseModel):
     """Immutable model without extra fields. Attribute docstrings become the descriptions in its JSON Schema.
 
-    `redline.schemas` reads them when it generates a schema. Pydantic would read the source code of every model on import.
+    `redline.schemas` reads them when it generates a schema. Pydantic would read each model's source code on import.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -60,6 +61,30 @@ def test_a_failing_runtime_is_required_only_if_no_other_works() -> None:
     assert _host_checks._given_working(failing, []).state == "missing"
     assert _host_checks._given_working(failing, ["runc"]).state == "optional"
     assert "--runtime runc" in _host_checks._given_working(failing, ["runc"]).fix
+
+
+@pytest.mark.parametrize(
+    ("options", "hidden"),
+    [
+        ("rw,nosuid,hidepid=2", True),
+        ("rw,hidepid=invisible,gid=4000000", True),
+        ("rw,gid=4242,hidepid=invisible", False),
+        ("rw,hidepid=1", False),
+        ("rw,nosuid,nodev,noexec,relatime", False),
+        ("", False),
+    ],
+)
+def test_hidden_processes_are_found_by_the_options_of_proc(
+    monkeypatch: pytest.MonkeyPatch, options: str, hidden: bool
+) -> None:
+    mounts = [SimpleNamespace(mountpoint="/proc", opts="rw,hidepid=2"), SimpleNamespace(mountpoint="/", opts="rw")]
+    mounts += [SimpleNamespace(mountpoint="/proc", opts=options)] if options else []
+    monkeypatch.setattr(_host_checks.psutil, "disk_partitions", lambda all: mounts if options else [])
+    monkeypatch.setattr(_host_checks.os, "getgroups", lambda: [4242])
+    monkeypatch.setattr(_host_checks.os, "getegid", lambda: 1000)
+    found = list(_host_checks._hidden_processes())
+    assert [finding.state for finding in found] == (["optional"] if hidden else [])
+    assert all("gid=GROUP" in finding.fix for finding in found)
 
 
 def test_every_known_provider_exists_in_inspect() -> None:

@@ -23,6 +23,7 @@ WITHOUT_ROOT = """
 import sys
 from tests.rootless import rootless
 done = rootless(sys.argv[1:])
+sys.stdout.write(done.stdout)
 sys.stderr.write(done.stderr)
 sys.exit(done.returncode)
 """
@@ -37,12 +38,11 @@ def refused(done: subprocess.CompletedProcess[str], *words: str) -> None:
         assert word in done.stderr
 
 
-def seal_without_root(changes: Sequence[str]) -> subprocess.CompletedProcess[str]:
-    """Measure the seal as a user without root on a host with changed mounts."""
+def without_root(changes: Sequence[str], command: Sequence[str] = SEAL) -> subprocess.CompletedProcess[str]:
+    """Run a command as a user without root on a host with changed mounts; by default, measure the seal."""
     script = "\n".join(["mount --make-rprivate /", *changes, 'exec "$@"'])
-    command = [sys.executable, "-c", WITHOUT_ROOT, "env", f"PYTHONPATH={ROOT}/src", *SEAL]
     return subprocess.run(
-        ["unshare", "--mount", "sh", "-e", "-c", script, "sh", *command],
+        ["unshare", "--mount", "sh", "-e", "-c", script, "sh", sys.executable, "-c", WITHOUT_ROOT, *command],
         capture_output=True,
         text=True,
         timeout=TIMEOUT,
@@ -65,8 +65,35 @@ def test_a_newuidmap_without_setuid(tmp_path: Path) -> None:
     assert program is not None
     shutil.copyfile(program, tmp_path / "newuidmap")
     (tmp_path / "newuidmap").chmod(0o755)
-    done = seal_without_root([f"mount --bind {tmp_path}/newuidmap {program}"])
+    done = without_root([f"mount --bind {tmp_path}/newuidmap {program}"])
     refused(done, "it is not setuid")
+
+
+TWO_NODES = """
+import anyio
+from redline._cli._host_checks import _hidden_processes
+from redline.cell import CellConfig, open_cell
+from redline.cell.errors import CellError
+async def main(*nodes):
+    try:
+        async with open_cell(CellConfig(runtime="runc", nodes=nodes)):
+            print("made")
+    except CellError as error:
+        print(error)
+anyio.run(main, "default")
+anyio.run(main, "default", "target")
+print(*(finding.found for finding in _hidden_processes()))
+"""
+
+
+@pytest.mark.host("/proc mounted with hidepid=2, without root", how="really")
+def test_without_root_a_second_node_needs_visible_processes() -> None:
+    done = without_root(["mount -t proc -o hidepid=2 proc /proc"], [sys.executable, "-c", TWO_NODES])
+    assert done.returncode == 0, done.stderr
+    made, refusal, finding = done.stdout.splitlines()
+    assert made == "made"
+    assert refusal.startswith("/proc is mounted with hidepid") and "Reported as: " in refusal
+    assert finding.startswith("scenarios with a second node cannot run: /proc is mounted with hidepid")
 
 
 @pytest.mark.host("read-only cgroups", how="really")

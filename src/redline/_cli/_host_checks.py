@@ -20,6 +20,7 @@ from redline._errors import RedlineError, UsageError
 from redline._names import one_line
 from redline.cell import CellConfig, open_cell
 from redline.cell.config import RuntimeName
+from redline.cell.known_errors import named_error
 from redline.cell.open import RECOMMENDED, choose_runtime, every_runtime, traits_of, unusable
 from redline.cell.runtime import Runtime
 from redline.cell.state import SUBGID, SUBUID, own_subordinate_ids
@@ -175,6 +176,18 @@ def _user_namespaces() -> Iterator[Finding]:
             "newuidmap", "missing", "not installed; required to run cells without root", install_command("newuidmap")
         )
     yield _subordinate_ids()
+    yield from _hidden_processes()
+
+
+def _hidden_processes() -> Iterator[Finding]:
+    """Check whether this user sees the processes that it starts in a cell; a runtime needs that for a second node."""
+    mounts = [part.opts.split(",") for part in psutil.disk_partitions(all=True) if part.mountpoint == "/proc"]
+    options = dict(option.partition("=")[::2] for option in mounts[-1]) if mounts else {}
+    groups = {str(group) for group in (os.getegid(), *os.getgroups())}
+    # `gid=` names the group that sees all processes; the kernel does not show the default, which is root's.
+    if options.get("hidepid") in ("2", "invisible") and options.get("gid", "0") not in groups:
+        known = named_error("hidden processes")
+        yield Finding("/proc", "optional", f"scenarios with a second node cannot run: {known.wrong}", known.fix)
 
 
 def _subordinate_ids() -> Finding:

@@ -63,6 +63,18 @@ def find_known_error(output: str) -> tuple[KnownError, str] | None:
     return None
 
 
+def named_error(name: str) -> KnownError:
+    """Return a known failure by its name.
+
+    Raises:
+        LookupError: There is none of this name.
+    """
+    for known in known_errors():
+        if known.name == name:
+            return known
+    raise LookupError(name)
+
+
 def in_plain_words(output: str) -> str:
     """Return a runtime's error with what is wrong and what to do before the runtime's own line.
 
