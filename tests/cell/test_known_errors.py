@@ -115,7 +115,6 @@ MESSAGES = {
 @pytest.mark.host("SELinux that denies the runtime an action", how="read")
 @pytest.mark.host("a cgroup controller that is not delegated", how="read")
 @pytest.mark.host("nested cgroup v2 with a busy subtree_control", how="read")
-@pytest.mark.host("crun on hybrid cgroups", how="read")
 @pytest.mark.host("a kernel or runtime without seccomp", how="read")
 @pytest.mark.host("a container that refuses kernel keyrings", how="read")
 def test_a_known_failure_is_explained_and_the_own_line_is_kept(name: str, message: str) -> None:

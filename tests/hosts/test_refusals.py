@@ -5,11 +5,13 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from tests.hosts.imitated import QUICK_SEAL, redline_on
+from tests.rootless import rootless
 
 pytestmark = [
     pytest.mark.cell,
@@ -109,6 +111,53 @@ def test_read_only_cgroups() -> None:
 @pytest.mark.skipif(not Path("/sys/fs/cgroup/memory").exists(), reason="the host has no hierarchy for memory alone")
 def test_without_the_memory_controller() -> None:
     refused(redline_on(["umount -l /sys/fs/cgroup/memory"], *QUICK_SEAL), "a cgroup controller that limits cells")
+
+
+@pytest.mark.host("only cgroup version 2, without controllers for cells", how="really")
+def test_with_only_cgroup_version_2_and_no_controller() -> None:
+    """The controllers stay with version 1, where the host mounts both."""
+    if (Path("/sys/fs/cgroup/cgroup.controllers")).exists():
+        pytest.skip("this host has version 2 with its controllers, and every other test runs on it")
+    changes = ["umount -R /sys/fs/cgroup", "mount -t cgroup2 cgroup2 /sys/fs/cgroup"]
+    refused(redline_on(changes, *QUICK_SEAL), "a cgroup controller that limits cells")
+
+
+@pytest.mark.host("IPv6 off by sysctl", how="really")
+def test_without_ipv6() -> None:
+    """The settings count for a network namespace, so the test sets them in one of its own."""
+    off = "echo 1 > /proc/sys/net/ipv6/conf/all/disable_ipv6; echo 1 > /proc/sys/net/ipv6/conf/default/disable_ipv6"
+    done = subprocess.run(
+        ["unshare", "--net", "sh", "-e", "-c", f'{off}; exec "$@"', "sh", *SEAL],
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+SLOW_CELL = """
+import anyio, sys
+from redline.cell import CellConfig, open_cell
+async def main():
+    async with open_cell(CellConfig(runtime="runc")) as cell:
+        print(cell.nodes["default"].init_pid, flush=True)
+        await anyio.sleep(5)
+        done = await cell.exec(["id", "-u"])
+        print(done.stdout.decode().strip())
+anyio.run(main)
+"""
+
+
+@pytest.mark.host("two users of one host, without root", how="really")
+def test_two_users_have_cells_at_the_same_time() -> None:
+    """Both use /tmp, as users without a session do."""
+    command = ["env", "-u", "XDG_RUNTIME_DIR", sys.executable, "-c", SLOW_CELL]
+    with ThreadPoolExecutor() as users:
+        both = list(users.map(lambda _: rootless(command), range(2)))
+    for done in both:
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.splitlines()[1] == "1000"
 
 
 @pytest.mark.host("user namespaces disabled", how="really")

@@ -5,7 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.hosts.imitated import ONE_TRIAL, QUICK_SEAL, redline_on, with_runc
+from redline.cell import CellConfig, open_cell, runtime
+from redline.cell.config import RuntimeName
+from redline.cell.open import choose_runtime
+from redline.seal import SealReport, quick_seal
+from tests.hosts.imitated import ONE_TRIAL, QUICK_SEAL, RUNC, redline_on, with_runc
+from tests.run.folders import say
 
 pytestmark = [
     pytest.mark.cell,
@@ -34,7 +39,6 @@ def script(*lines: str) -> str:
     return "\n".join(["#!/bin/sh", *lines, ""])
 
 
-OTHER_VERSION = script('[ "$1" = --version ] && { echo "runc version 1.4.0"; exit; }', 'exec $RUNC "$@"')
 NO_VERSION = script('[ "$1" = --version ] && exit 0', 'exec $RUNC "$@"')
 STRANGE_VERSION = script(r"""[ "$1" = --version ] && { printf '\377\033[31mred\n'; exit; }""", 'exec $RUNC "$@"')
 FAILS = script('[ "$1" = --version ] && exec $RUNC "$@"', 'echo "runc: no such luck" >&2', "exit 1")
@@ -51,8 +55,53 @@ def test_a_runtime_that_ignores_recursive_options_is_seen_by_the_seal(tmp_path: 
     assert "read_only_root" in found.stdout and "/usr/share/misc" in found.stdout
 
 
-@pytest.mark.parametrize("text", [OTHER_VERSION, NO_VERSION, STRANGE_VERSION], ids=["1.4.0", "none", "strange"])
-@pytest.mark.host("runc that reports version 1.4.0, or none", how="injected")
+async def quick_seal_of(name: RuntimeName) -> SealReport:
+    async with open_cell(CellConfig(runtime=name)) as cell:
+        return await quick_seal(cell)
+
+
+def only_with(folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, text: str) -> None:
+    """Let redline find no runtime but this program; the real runc is `$RUNC` to it."""
+    assert RUNC is not None
+    (folder / name).write_text(text.replace("$RUNC", RUNC))
+    (folder / name).chmod(0o755)
+    monkeypatch.setattr(runtime, "SEARCH_PATH", str(folder))
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("version", ["1.1.15", "1.2.6", "1.3.3", "1.4.0"])
+@pytest.mark.host("runc that reports version 1.1, 1.2, 1.3 or 1.4", how="injected")
+async def test_a_runc_of_another_version_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: str) -> None:
+    reports = f'[ "$1" = --version ] && {{ echo "runc version {version}"; exit; }}'
+    only_with(tmp_path, monkeypatch, "runc", script(reports, 'exec $RUNC "$@"'))
+    found = choose_runtime("runc")
+    assert version in found.version and found.program.parent == tmp_path
+    report = await quick_seal_of("runc")
+    assert report.verified, report.summary()
+
+
+@pytest.mark.anyio
+@pytest.mark.host("crun, imitated by a runc of that name", how="injected")
+async def test_crun_is_used_with_the_command_line_that_it_shares_with_runc(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    only_with(tmp_path, monkeypatch, "crun", script('exec $RUNC "$@"'))
+    report = await quick_seal_of("crun")
+    assert report.verified and report.runtime == "crun", report.summary()
+
+
+@pytest.mark.host("crun on hybrid cgroups", how="injected")
+def test_a_crun_that_refuses_hybrid_cgroups_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    message = "cgroups in hybrid mode not supported, drop all controllers from cgroupv2"  # of crun 1.8.1
+    text = script('[ "$1" = --version ] && { echo "crun version 1.8.1"; exit; }', f'echo "{message}" >&2', "exit 1")
+    only_with(tmp_path, monkeypatch, "crun", text)
+    said = say("seal", "--quick", "--runtime", "crun")
+    assert said.code == 3
+    assert said.err.count("\n") == 1 and "versions 1 and 2 of cgroups" in said.err and message in said.err
+
+
+@pytest.mark.parametrize("text", [NO_VERSION, STRANGE_VERSION], ids=["none", "strange"])
+@pytest.mark.host("runc that reports no version", how="injected")
 def test_the_version_that_a_runtime_reports_decides_nothing(tmp_path: Path, text: str) -> None:
     done = redline_on(with_runc(tmp_path, text), *QUICK_SEAL)
     assert done.returncode == 0, done.stdout + done.stderr
