@@ -1,12 +1,15 @@
 """Each injected defect fails its own probe and no unrelated one, on every runtime."""
 
+import tempfile
 from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
 
 import pytest
 
+import redline
 from redline.cell.config import CellConfig, RuntimeName
 from redline.seal import PROBE_NAMES
-from redline.seal.defects import InjectedDefect
+from redline.seal.defects import InjectedDefect, oci
 from redline.seal.matrix import NEVER_FAILS, Matrix, Row
 from redline.seal.selftest import INJECTED_DEFECTS, selftest
 
@@ -75,6 +78,21 @@ async def test_defects_of_cells_that_the_host_cannot_see_into_fail_their_own_pro
     found = await selftest(CellConfig(runtime=runtime), SAMPLE[runtime])
     assert found.holds, found.render()
     assert {row.probe for row in found.rows if row.probe in row.failed} == set(SAMPLE[runtime])
+
+
+@pytest.mark.cell
+@pytest.mark.anyio
+async def test_a_file_of_the_harness_is_found_where_redline_is_installed_below_a_mount_of_the_cell(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        installed = Path(folder, "redline", "__init__.py")
+        installed.parent.mkdir()
+        installed.write_text("")
+        monkeypatch.setattr(redline, "__file__", str(installed))
+        monkeypatch.setattr(oci, "HARNESS_FILE", installed)
+        found = await selftest(CellConfig(runtime="runc"), ["harness_hidden"])
+    assert found.holds, found.render()
 
 
 def test_every_defect_names_known_probes() -> None:

@@ -81,9 +81,9 @@ def add_variable(service: Spec, _bench: Workbench) -> None:
     service["environment"] = {"SERVICE_API_KEY": "made-up"}
 
 
-def add_harness_file(service: Spec, _bench: Workbench) -> None:
-    """Mount one file of the harness at the path that it has outside."""
-    mount(service, HARNESS_FILE, str(HARNESS_FILE))
+def add_harness_file(service: Spec, bench: Workbench) -> None:
+    """Mount a folder with one file of the harness at the path that it has outside."""
+    mount(service, bench.harness_folder(HARNESS_FILE), str(HARNESS_FILE.parent))
 
 
 def add_socket(service: Spec, bench: Workbench) -> None:

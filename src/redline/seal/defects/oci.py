@@ -142,8 +142,14 @@ def bind_empty_folder(spec: Spec, bench: Workbench) -> None:
 
 
 def add_harness_file(spec: Spec, bench: Workbench) -> None:
-    """Copy one file of the harness to the path that it has outside."""
-    copy = bench.own_root(spec) / str(HARNESS_FILE).lstrip("/")
+    """Copy one file of the harness to the path that it has outside.
+
+    If redline is installed below a mount of the cell, such as /tmp, that mount would hide the copy: it is mounted.
+    """
+    if any(HARNESS_FILE.is_relative_to(mount["destination"]) for mount in spec["mounts"]):
+        bind(spec, bench.harness_folder(HARNESS_FILE), str(HARNESS_FILE.parent))
+        return
+    copy = bench.own_root(spec) / HARNESS_FILE.relative_to("/")
     copy.parent.mkdir(parents=True)
     shutil.copyfile(HARNESS_FILE, copy)
 

@@ -46,6 +46,14 @@ class Workbench:
         spec["root"]["path"] = str(root)
         return root
 
+    def harness_folder(self, file: Path) -> Path:
+        """Create a folder that contains a copy of one file of the harness. Return it."""
+        folder = self.folder / "harness"
+        folder.mkdir()
+        folder.chmod(TRAVERSABLE)
+        shutil.copyfile(file, folder / file.name)
+        return folder
+
     def patch_init(self, spec: Spec, name: str) -> None:
         """Give the node a first process that is changed by a file of `programs/init_patches/`."""
         patch = files("redline.seal").joinpath(f"programs/init_patches/{name}.py").read_text()
