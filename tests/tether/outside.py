@@ -14,11 +14,11 @@ from typing import Any
 
 import anyio
 
+from redline.cell.programs.prelude import start_time
 from redline.subject.weights import Weights
 from redline.tether import Broker, CallInfo, Caps, Message
 from redline.tether.caps import Budget
 from redline.tether.http import HttpReply, post_json
-from redline.tether.identity import start_time
 from tests.tether.peer import Raw
 
 ENGINE = Path(__file__).parents[2] / "src/redline/subject/bundle/engine/engine.py"

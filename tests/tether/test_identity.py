@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from redline.tether.identity import Ancestor, Caller, NodeFinder, UnknownSenderError, ancestors, start_time
+from redline.cell.programs.prelude import start_time
+from redline.tether.identity import Ancestor, Caller, NodeFinder, UnknownSenderError, ancestors
 from redline.tether.lineage import Lineage
 
 

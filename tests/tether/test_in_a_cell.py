@@ -10,9 +10,9 @@ import anyio
 import pytest
 
 from redline.cell import Cell
+from redline.cell.programs.prelude import start_time
 from redline.subject import Subject
 from redline.tether import SOCKET_NAME, Broker, HttpReply, post_json
-from redline.tether.identity import start_time
 from tests.installed import installed
 from tests.tether.outside import Model, content, in_thread
 from tests.tether.peer import Raw, call

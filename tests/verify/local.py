@@ -9,10 +9,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from redline.cell.load import load_program
 from redline.cell.programs.inside import cell_processes
 from redline.cell.programs.prelude import is_running, openat2_in_root, stat_fields
 from redline.subject.weights import Weights
-from redline.verify._limits import limits, program
+from redline.verify._limits import limits
 
 WEIGHTS = Weights.from_seed(5, 2 * 2**20, 3)
 
@@ -23,7 +24,7 @@ def load(name: str) -> Any:
     module.__dict__.update(
         openat2_in_root=openat2_in_root, cell_processes=cell_processes, is_running=is_running, stat_fields=stat_fields
     )
-    exec(compile(program(name), name, "exec"), module.__dict__)
+    exec(compile(load_program(f"redline.verify.programs.{name}"), name, "exec"), module.__dict__)
     return module
 
 

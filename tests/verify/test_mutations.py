@@ -10,12 +10,13 @@ from functools import partial
 import pytest
 
 from redline.cell import Cell
+from redline.cell.load import load_program
 from redline.subject.install import Subject
 from redline.tether.channel import Channel
 from redline.tether.connection import Received
 from redline.verify import census as census_module
 from redline.verify import invalid, milestones, originals, own_code, services, verifier
-from redline.verify._limits import limits, program
+from redline.verify._limits import limits
 from redline.verify.agent_test import Examiner
 from redline.verify.census import take_census
 from redline.verify.challenge import Challenger, Endpoint, bounded_concurrently
@@ -151,13 +152,13 @@ async def test_without_testing_chat_servers_an_agent_that_is_both_is_not_functio
 
 def without(monkeypatch: pytest.MonkeyPatch, *changes: tuple[str, str]) -> None:
     """Change the census program."""
-    text = program("census")
+    text = load_program("redline.verify.programs.census")
     for before, after in changes:
         assert text.count(before) == 1, before
         text = text.replace(before, after)
 
     def changed(name: str) -> str:
-        return text if name == "census" else program(name)
+        return text if name == "census" else load_program(f"redline.verify.programs.{name}")
 
     monkeypatch.setattr(census_module, "program", changed)
 

@@ -19,6 +19,7 @@ from redline.agents.ending import LoopEndedError
 from redline.cell import Cell, CellConfig, CellError, CellGoneError, ProcessRef, open_cell
 from redline.cell.alarm import Alarm, AlarmKind
 from redline.cell.programs.cgroups import cgroup_folders
+from redline.cell.programs.prelude import stat_fields
 from redline.subject.weights import MIB, Weights
 from redline.tether import SOCKET_NAME, Broker, CallInfo, Caps, Message, listen_addresses
 from redline.tether.protocol import Call, encode
@@ -142,8 +143,7 @@ def _cpu_time(process: ProcessRef) -> bytes:
 
 
 def _is_runnable(process: ProcessRef) -> bool:
-    with open(f"/proc/{process.pid}/stat", "rb") as file:
-        return file.read().rpartition(b")")[2].split()[0] == b"R"
+    return stat_fields(process.pid)[:1] == [b"R"]
 
 
 @asynccontextmanager

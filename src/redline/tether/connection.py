@@ -11,7 +11,8 @@ import struct
 from collections.abc import Sequence
 from typing import Final, NamedTuple, Protocol
 
-from redline.tether.identity import Ancestor, Caller, NodeFinder, UnknownSenderError, ancestors, start_time
+from redline.cell.programs.prelude import start_time
+from redline.tether.identity import Ancestor, Caller, NodeFinder, UnknownSenderError, ancestors
 
 READ: Final = 64 * 1024
 PACKET: Final = 32 * 1024

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Protocol
 
+from redline.cell.programs.prelude import stat_fields
+
 _MAX_ANCESTORS: Final = 64
 _PPID, _START = 1, 19  # Fields of /proc/PID/stat, counted after the closing bracket of the command.
 
@@ -57,20 +59,14 @@ class OutsiderError(UnknownSenderError):
     """Raised when a sender runs outside the cell, so that something crossed the cell's boundary."""
 
 
-def start_time(pid: int) -> int | None:
-    """Return the start time of a process in clock ticks since boot, or None if it has ended."""
-    fields = _stat(pid)
-    return None if fields is None else int(fields[_START])
-
-
 def ancestors(pid: int) -> list[Ancestor]:
     """Return the visible chain of parents of a process, nearest first."""
     chain: list[Ancestor] = []
-    fields = _stat(pid)
-    while fields is not None and len(chain) < _MAX_ANCESTORS:
+    fields = stat_fields(pid)
+    while fields and len(chain) < _MAX_ANCESTORS:
         parent = int(fields[_PPID])
-        fields = _stat(parent) if parent else None
-        if fields is not None:
+        fields = stat_fields(parent) if parent else []
+        if fields:
             chain.append(Ancestor(parent, int(fields[_START])))
     return chain
 
@@ -110,15 +106,6 @@ class NodeFinder:
         if namespace is not None and uid is not None and uid in _users(pid):
             raise OutsiderError(f"{what}, user {uid}")
         raise UnknownSenderError(what)
-
-
-def _stat(pid: int) -> list[str] | None:
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            # The command can contain brackets and spaces, so the fields are those after the last bracket.
-            return file.read().rpartition(b")")[2].decode().split()
-    except (FileNotFoundError, ProcessLookupError):
-        return None
 
 
 def _users(pid: int) -> set[int]:

@@ -3,7 +3,6 @@
 from functools import cache
 
 from redline._base import Frozen, read_toml
-from redline.cell.load import load_program
 
 
 class SettleLimits(Frozen):
@@ -158,9 +157,3 @@ class Words(Frozen):
 def words() -> Words:
     """Return the texts of the data file."""
     return Words.model_validate(read_toml("redline.verify", "data/words.toml"))
-
-
-@cache
-def program(name: str) -> str:
-    """Return the text of a program that runs over a cell."""
-    return load_program(f"redline.verify.programs.{name}")

@@ -15,8 +15,9 @@ import anyio.to_thread
 
 from redline._tasks import task_group
 from redline.cell import Cell
+from redline.cell.load import load_program
 from redline.subject.install import Subject
-from redline.verify._limits import limits, program
+from redline.verify._limits import limits
 from redline.verify.evidence import (
     Census,
     FileSeen,
@@ -118,7 +119,12 @@ async def _ask(
         }
         held = subject.weight_handles if data is not None and is_subject_node else ()
         answers[node], _ = await cell.run_with_cell_privileges(
-            program("census"), {**known, **request}, held=held, data=data, timeout=timeout, node=node
+            load_program("redline.verify.programs.census"),
+            {**known, **request},
+            held=held,
+            data=data,
+            timeout=timeout,
+            node=node,
         )
 
     async with task_group() as tasks:

@@ -17,10 +17,11 @@ import anyio
 
 from redline._tasks import task_group
 from redline.cell import Cell
+from redline.cell.load import load_program
 from redline.subject.install import Subject
 from redline.tether import Broker, CallRecord, HttpFault, HttpReply, get, post_json
 from redline.tether.protocol import ProofMode
-from redline.verify._limits import limits, program, words
+from redline.verify._limits import limits, words
 from redline.verify.client import ChatClient, keys_in
 from redline.verify.evidence import CallSeen, Challenge, ProcessId, Snapshot, Step
 
@@ -169,7 +170,9 @@ class Challenger:
                 "limit": limits().census.processes_listed,
                 "command_bytes": limits().restart.command_bytes,
             }
-            answer, _ = await self.cell.run_with_cell_privileges(program("restart"), request, node=node)
+            answer, _ = await self.cell.run_with_cell_privileges(
+                load_program("redline.verify.programs.restart"), request, node=node
+            )
             commands += answer["commands"]
             environments += answer["environments"]
         return keys_in(commands, environments)

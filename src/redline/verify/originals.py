@@ -18,9 +18,10 @@ import anyio.to_thread
 
 from redline._tasks import task_group
 from redline.cell import Cell
+from redline.cell.load import load_program
 from redline.subject.install import Subject
 from redline.subject.weights import WeightFile, Weights
-from redline.verify._limits import limits, program
+from redline.verify._limits import limits
 from redline.verify.evidence import Census, Damage, DamagedFile
 
 NOT_NEEDED_TO_RUN = ("README.md",)
@@ -60,7 +61,7 @@ async def find_damage(cell: Cell, subject: Subject, census: Census) -> tuple[Dam
     async with task_group() as group:
         group.start_soon(compare)
         answer, _ = await cell.run_with_cell_privileges(
-            program("originals"),
+            load_program("redline.verify.programs.originals"),
             request,
             held=[subject.folder_handle, *subject.weight_handles],
             timeout=limits().challenge.answer_seconds(subject.weights.total),

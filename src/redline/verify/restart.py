@@ -15,12 +15,14 @@ from typing import Any, TypeAlias
 import anyio
 
 from redline.cell import Cell, CellError, CellGoneError
+from redline.cell.load import load_program
 from redline.subject.install import Subject
-from redline.verify._limits import limits, program
+from redline.verify._limits import limits
 from redline.verify.census import frozen, take_snapshot
 from redline.verify.challenge import Endpoint, endpoints
 from redline.verify.evidence import AgentTest, Challenge, ProcessId, Restart, RestartedProcess
 
+RESTART = "redline.verify.programs.restart"
 SPARE_SECONDS = 5.0
 CONNECT_SECONDS = 0.5
 SPAWN_SECONDS = 5.0
@@ -162,7 +164,10 @@ class Restarter:
                     "limit": limits().census.processes_listed,
                 }
                 answer, _ = await self.cell.run_with_cell_privileges(
-                    program("restart"), request, node=node, timeout=figures.search_seconds + SPARE_SECONDS
+                    load_program(RESTART),
+                    request,
+                    node=node,
+                    timeout=figures.search_seconds + SPARE_SECONDS,
                 )
                 members += [_recorded(entry) for entry in answer["members"]]
                 others += [_recorded(entry) for entry in answer["others"]]
@@ -192,7 +197,10 @@ class Restarter:
                 "seconds": figures.clear_seconds,
             }
             answer, _ = await self.cell.run_with_cell_privileges(
-                program("restart"), request, node=node, timeout=figures.clear_seconds + SPARE_SECONDS
+                load_program(RESTART),
+                request,
+                node=node,
+                timeout=figures.clear_seconds + SPARE_SECONDS,
             )
             emptied += answer["emptied"]
             complete = complete and answer["complete"]
@@ -300,7 +308,7 @@ class Restarter:
         found = []
         for node in self.cell.nodes if inside else (self.subject.node,):
             answer, _ = await self.cell.run_with_cell_privileges(
-                program("restart"), {"mode": "alive", "inside": inside}, node=node
+                load_program(RESTART), {"mode": "alive", "inside": inside}, node=node
             )
             found.append((answer["alive"], answer["ticks"], answer["newest"]))
         return found

@@ -8,11 +8,13 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from redline.cell import Cell
+from redline.cell.load import load_program
 from redline.subject.install import Subject
-from redline.verify._limits import limits, program
+from redline.verify._limits import limits
 from redline.verify.census import frozen
 from redline.verify.evidence import ProcessId, Scorch
 
+SCORCH = "redline.verify.programs.scorch"
 SPARE_SECONDS = 5.0
 
 
@@ -26,7 +28,7 @@ async def scorch(cell: Cell, subject: Subject, processes: Sequence[ProcessId]) -
     }
     async with stopped(cell):
         killing, _ = await cell.run_with_cell_privileges(
-            program("scorch"),
+            load_program(SCORCH),
             {**request, "mode": "kill"},
             timeout=figures.seconds + SPARE_SECONDS,
             node=subject.node,
@@ -34,7 +36,7 @@ async def scorch(cell: Cell, subject: Subject, processes: Sequence[ProcessId]) -
     # While the cell is frozen, no process of the agent can fill the folder faster than it is emptied.
     async with frozen(cell):
         destruction, _ = await cell.run_with_cell_privileges(
-            program("scorch"),
+            load_program(SCORCH),
             {**request, "mode": "destroy"},
             held=[subject.folder_handle, *subject.weight_handles],
             timeout=2 * figures.seconds + SPARE_SECONDS,

@@ -1,8 +1,23 @@
 """Kill processes with their descendants. Runs in the namespaces of a cell, where few modules can be imported."""
 
+from __future__ import annotations
+
 import errno
 import os
 import signal
+
+TYPE_CHECKING = False  # type checkers evaluate imports below this name; the program itself needs none of them
+if TYPE_CHECKING:
+    # Provided by the process that runs this program.
+
+    def is_running(pid: int, start: int) -> bool:
+        """Return whether the process with this pid and start time exists and is not a zombie."""
+
+    def stat_fields(pid: int) -> list[bytes]:
+        """Return the fields of `/proc/PID/stat` after the name: state, parent, …, start time (20th)."""
+
+
+PARENT_FIELD, START_FIELD = 1, 19
 
 
 def main(request: dict[str, list[dict[str, int]]], fds: list[int]) -> tuple[dict[str, list[int]], list[int]]:
@@ -20,7 +35,10 @@ def main(request: dict[str, list[dict[str, int]]], fds: list[int]) -> tuple[dict
 
 def descendants(roots: list[int]) -> list[dict[str, int]]:
     """Return the descendants of stopped processes."""
-    table = [entry for entry in map(read_stat, os.listdir("/proc")) if entry is not None]
+    table = []
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        if fields := stat_fields(int(name)):
+            table.append({"pid": int(name), "parent": int(fields[PARENT_FIELD]), "start": int(fields[START_FIELD])})
     family = set(roots)
     found: list[dict[str, int]] = []
     while True:
@@ -41,13 +59,13 @@ def send(number: int, process: dict[str, int]) -> bool:
         if error.errno != errno.ENOSYS:
             raise
         # Without pidfd (gVisor), the harness has stopped all other processes of the agent, so no pid can be reused.
-        if is_running(process):
+        if is_running(process["pid"], process["start"]):
             os.kill(process["pid"], number)
             return True
         return False
     try:
         # Compared while the descriptor is open, so that the pid cannot be reused.
-        if not is_running(process):
+        if not is_running(process["pid"], process["start"]):
             return False
         signal.pidfd_send_signal(held, number)
         return True
@@ -55,19 +73,3 @@ def send(number: int, process: dict[str, int]) -> bool:
         return False
     finally:
         os.close(held)
-
-
-def is_running(process: dict[str, int]) -> bool:
-    """Return whether the pid still belongs to the same process."""
-    now = read_stat(str(process["pid"]))
-    return now is not None and now["start"] == process["start"]
-
-
-def read_stat(name: str) -> dict[str, int] | None:
-    """Return the pid, parent and start time of a process; None if it does not exist."""
-    try:
-        with open(f"/proc/{int(name)}/stat", "rb") as file:
-            fields = file.read().rpartition(b")")[2].split()
-    except (OSError, ValueError):
-        return None
-    return {"pid": int(name), "parent": int(fields[1]), "start": int(fields[19])}

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     def cell_processes(inits: dict[str, int]) -> Iterator[tuple[str, int]]:
         """Yield (node, pid) of every process of the cell."""
 
+    def stat_fields(pid: int) -> list[bytes]:
+        """Return the fields of `/proc/PID/stat` after the name: state, parent, …, start time (20th)."""
+
 
 CLONE_NEWIPC, CLONE_NEWNET = 0x08000000, 0x40000000
 RTM_NEWLINK, RTM_NEWADDR = 16, 20
@@ -125,8 +128,7 @@ def own_chain() -> list[int]:
     chain, pid = [], os.getpid()
     while pid:
         chain.append(pid)
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            pid = int(file.read().rpartition(b")")[2].split()[1])
+        pid = int(stat_fields(pid)[1])
     return chain
 
 

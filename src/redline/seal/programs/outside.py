@@ -12,6 +12,12 @@ TYPE_CHECKING = False  # known to type checkers; importing typing would add mill
 if TYPE_CHECKING:
     from typing import Any
 
+    # Provided by the process that runs this program.
+
+    def stat_fields(pid: int) -> list[bytes]:
+        """Return the fields of `/proc/PID/stat` after the name: state, parent, …, start time (20th)."""
+
+
 STATUS = (
     "Uid", "Groups", "CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb", "NoNewPrivs", "Seccomp", "NSpid"
 )  # fmt: skip
@@ -75,8 +81,7 @@ def ancestors(pid: int) -> list[int]:
     chain = []
     while pid > 1:
         chain.append(pid)
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            pid = int(file.read().rpartition(b")")[2].split()[1])
+        pid = int(stat_fields(pid)[1])
     return chain
 
 
