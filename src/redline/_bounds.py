@@ -20,5 +20,9 @@ MAX_COST = 1e9
 """Cost of a run, in USD."""
 MAX_CELLS = 10_000
 """Concurrent cells."""
+MAX_PARTS = 10_000
+"""Parts that a plan is split into, and attempts at one part."""
+MAX_WORKERS = 256
+"""Local worker processes of a run."""
 MAX_NUMBER = 1e15
 """Absolute value of a factor's setting or a model's argument; integers up to it are exact as floats."""

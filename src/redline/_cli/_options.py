@@ -86,3 +86,7 @@ NoPreflight = Annotated[
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would run, then exit.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print the result and errors only; no progress.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the results as JSON and nothing else.")]
+Sign = Annotated[
+    Path | None,
+    typer.Option(metavar="KEY", help="Ed25519 private key (PEM or OpenSSH) with which to sign the results."),
+]

@@ -2,7 +2,7 @@
 
 import io
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +12,8 @@ from redline._cli._messages import print_message
 if TYPE_CHECKING:
     from redline.plan import Plan
     from redline.results import Results
-    from redline.run import RunOptions
+    from redline.run import RunFolder, RunOptions, RunOutcome, Watcher
+    from redline.run.parts.merge import MergeOptions
 
 
 def run_and_report(
@@ -37,15 +38,68 @@ def run_and_report(
     Returns:
         The exit code.
     """
-    from redline._cli._progress import progress_on
-    from redline.report import write_report
-    from redline.report.console import print_list, stdout_console
     from redline.run import RunFolder, run_plan
 
     folder = RunFolder(out)
+    return _report(
+        folder, lambda progress: run_plan(plan, folder, progress, options), show, quiet=quiet, as_json=as_json
+    )
+
+
+def run_in_workers(
+    plan: "Plan",
+    out: Path,
+    options: "RunOptions",
+    show: "Callable[[Results], None]",
+    workers: int,
+    *,
+    quiet: bool = False,
+    as_json: bool = False,
+) -> int:
+    """Run a plan in local worker processes and merge their parts, then as `run_and_report`."""
+    from redline.run import RunFolder
+    from redline.run.parts.workers import run_workers
+
+    folder = RunFolder(out)
+    return _report(
+        folder,
+        lambda progress: run_workers(plan, folder, progress, options, workers),
+        show,
+        quiet=quiet,
+        as_json=as_json,
+    )
+
+
+def merge_and_report(
+    paths: "Sequence[Path]",
+    out: Path,
+    options: "MergeOptions",
+    show: "Callable[[Results], None]",
+    *,
+    as_json: bool = False,
+) -> int:
+    """Merge the parts of a run, then as `run_and_report`."""
+    from redline.run import RunFolder
+    from redline.run.parts.merge import merge
+
+    return _report(RunFolder(out), lambda _: merge(paths, out, options), show, quiet=True, as_json=as_json)
+
+
+def _report(
+    folder: "RunFolder",
+    run: "Callable[[Watcher], RunOutcome]",
+    show: "Callable[[Results], None]",
+    *,
+    quiet: bool,
+    as_json: bool,
+) -> int:
+    from redline._cli._progress import progress_on
+    from redline.report import write_report
+    from redline.report.console import print_list, stdout_console
+
     library_output = io.StringIO() if quiet else sys.stderr  # stdout holds results only
     with redirect_stdout(library_output), progress_on(quiet=quiet) as progress:
-        outcome = run_plan(plan, folder, progress, options)
+        outcome = run(progress)
     faults = [fault for seen in write_report(folder.root).runs for fault in seen.faults]
     if as_json:
         print(outcome.results.document(), end="")

@@ -18,6 +18,7 @@ from redline._cli.doctor import doctor
 from redline._cli.export import export
 from redline._cli.guard import guard
 from redline._cli.list import list_
+from redline._cli.merge import merge
 from redline._cli.plan import plan_app
 from redline._cli.report import report
 from redline._cli.run import run
@@ -37,6 +38,7 @@ app = typer.Typer(
 )
 COMMANDS: Mapping[str, Callable[..., int]] = {
     "run": run,
+    "merge": merge,
     "guard": guard,
     "doctor": doctor,
     "list": list_,

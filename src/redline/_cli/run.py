@@ -1,15 +1,16 @@
 """`redline run`."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from redline._bounds import MAX_HOLD_SECONDS, MAX_SEED, MAX_TEMPERATURE, MAX_TRIALS
+from redline._bounds import MAX_HOLD_SECONDS, MAX_SEED, MAX_TEMPERATURE, MAX_TRIALS, MAX_WORKERS
 from redline._cli import _completion, _options
 from redline._cli._options import number
 from redline._cli._runtime import as_runtime
-from redline._errors import ExitCode
+from redline._errors import ExitCode, UsageError
 
 
 def run(
@@ -82,10 +83,15 @@ def run(
     max_cost: _options.MaxCost = None,
     prices: _options.Prices = None,
     cells: _options.Cells = None,
-    sign: Annotated[
-        Path | None,
-        typer.Option(metavar="KEY", help="Ed25519 private key (PEM or OpenSSH) with which to sign the results."),
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, max=MAX_WORKERS, help="Run the plan in parts, in this number of local processes."),
     ] = None,
+    part: Annotated[
+        str | None,
+        typer.Option(metavar="K/N", help="Run part K of N only, in a folder of its own; see redline merge."),
+    ] = None,
+    sign: _options.Sign = None,
     no_preflight: _options.NoPreflight = False,
     dry_run: _options.DryRun = False,
     quiet: _options.Quiet = False,
@@ -96,6 +102,8 @@ def run(
     To complete an interrupted run, run the same command again; finished trials are kept. With a plan file, options such
     as --model, --trials and --seed override its values in every arm. The plan that ran is plan.json in the folder.
     """
+    if workers is not None and part is not None:
+        raise UsageError("--workers runs every part: remove --part, or --workers")
     given = {
         "trials": trials,
         "runtime": None if runtime is None else as_runtime(runtime),
@@ -116,7 +124,7 @@ def run(
         print_dry_run(plan, prices, as_json=as_json)
         return ExitCode.OK
 
-    from redline._cli._run_plan import run_and_report
+    from redline._cli._run_plan import run_and_report, run_in_workers
     from redline.report import print_table
     from redline.run import RunOptions
     from redline.run.signature import read_private_key
@@ -135,4 +143,12 @@ def run(
         model_wait=model_wait,
         preflight=not no_preflight,
     )
+    if workers is not None:
+        return run_in_workers(plan, out, options, print_table, workers, quiet=quiet, as_json=as_json)
+    if part is not None:
+        from redline.run.parts.attempts import open_attempt
+        from redline.run.parts.part import parse_part
+
+        folder, record = open_attempt(out, plan, parse_part(part))
+        out, options = folder.root, replace(options, part=record)
     return run_and_report(plan, out, options, print_table, quiet=quiet, as_json=as_json)

@@ -20,6 +20,7 @@ def assemble(
     noted: Sequence[str] = (),
     *,
     preflight: Sequence[PreflightRecord] = (),
+    planned: int | None = None,
 ) -> Results:
     """Compute the results of the trials that ran.
 
@@ -30,6 +31,7 @@ def assemble(
         at_start: The seal as measured at each start of the run.
         noted: Deviations from the plan that trials and seal do not show.
         preflight: Result of the exchange with each model's server.
+        planned: Number of trials that had to run; None means every trial of the plan.
     """
     model_order = {plan.label_of(model.name, model.args): index for index, model in enumerate(plan.every_model)}
     ordered = sorted(trials, key=lambda trial: (_plan_order(plan.arms, model_order, trial.result), trial.result.id))
@@ -43,7 +45,7 @@ def assemble(
         redline_version=__version__,
         plan=plan,
         decision=decided(plan, conditions),
-        deviations=(*_deviations(plan, conditions, seal), *noted),
+        deviations=(*_deviations(plan, conditions, seal, plan.planned_trials if planned is None else planned), *noted),
         preflight=tuple(preflight),
         seal=seal,
         calibration=calibration,
@@ -102,13 +104,13 @@ def _count(condition: Condition, metric: str) -> Count:
     return Count(k=counts[metric], n=condition.rate.n)
 
 
-def _deviations(plan: PlanRecord, conditions: Sequence[Condition], seal: SealSummary) -> Iterator[str]:
+def _deviations(plan: PlanRecord, conditions: Sequence[Condition], seal: SealSummary, planned: int) -> Iterator[str]:
     """Yield the deviations of the run from its plan."""
     labels = {plan.label_of(model.name, model.args) for model in plan.every_model}
     unplanned = [one for one in conditions if one.model not in labels or not any(_is_of(one, arm) for arm in plan.arms)]
     ran = sum(one.trials for one in conditions)
-    if missing := plan.planned_trials - (ran - sum(one.trials for one in unplanned)):
-        yield f"{missing} of {plan.planned_trials} planned trials did not run"
+    if missing := planned - (ran - sum(one.trials for one in unplanned)):
+        yield f"{missing} of {planned} planned trials did not run"
     for one in unplanned:
         yield f"{one.trials} trials of {one.scenario} {one.arm} {one.model} are not in the plan"
     asked, used = plan.runtime, seal.runtime

@@ -339,6 +339,29 @@ class TrialResult(Frozen):
         return (self.invalid_reason or "") + (f"; reached {self.reached}" if self.reached else "")
 
 
+class PartResult(Frozen):
+    """One part of a run that was split: where it ran, under which seal, and with which calibration."""
+
+    number: int = Field(ge=1)
+    """Number of the part, from 1."""
+    count: int = Field(ge=1)
+    """Number of parts that the plan was split into."""
+    attempt: int = Field(ge=1)
+    """Number of the attempt that counts."""
+    node: str
+    """Name of the host that ran it."""
+    planned: int = Field(ge=0)
+    """Trials of the plan that belong to the part."""
+    trials: int = Field(ge=0)
+    """Trials that ran."""
+    seal: SealSummary
+    """Measured containment of the part's cells."""
+    calibration: Calibration | None
+    """The verifier's error rate on that host; null if it was not measured there."""
+    head: str | None
+    """Head of the hash chain of the part's own results; null in these results, and for a part without results."""
+
+
 OPEN_HEAD = "0" * 64
 """Placeholder for the head of the chain while the head is computed."""
 
@@ -370,13 +393,16 @@ class Results(Frozen):
     seal: SealSummary
     """Measured containment."""
     calibration: Calibration | None
-    """The verifier's error rate; null unless it was measured on this host with this version and runtime."""
+    """The verifier's error rate; null unless it was measured on this host with this version and runtime. Of merged
+    parts, the one with the lowest rate of correct trials; null unless every part has one."""
     conditions: tuple[Condition, ...]
     """One entry per arm and model."""
     trials: tuple[TrialResult, ...]
     """One entry per trial that ran."""
     models: tuple[ServedModel, ...] = ()
     """Models that redline served itself: file, server and settings; one entry for each change of these."""
+    parts: tuple[PartResult, ...] = ()
+    """The parts that were merged into these results, or the part that they are about; empty for an undivided run."""
     chain: Chain = Chain(files={}, head=OPEN_HEAD)
     """Binds plan, evidence and results together; set when the results are written."""
 

@@ -34,6 +34,7 @@ class RunAborter:
         self._task_started_listeners: list[Callable[[], None]] = []
         self._stopped_listeners: list[Callable[[], None]] = []
         self._given_up_listeners: list[Callable[[], None]] = []
+        self._alarmed_listeners: list[Callable[[], None]] = []
         self.alarmed = False
         """Whether there was an alarm."""
         self.given_up: str | None = None
@@ -74,6 +75,8 @@ class RunAborter:
             note_alarm(self._folder, AlarmNote(trial=trial, what=what))
         finally:
             self._drain()
+            for listener in self._alarmed_listeners:
+                listener()
 
     def on_task_started(self, listener: Callable[[], None]) -> None:
         """Call a function, in the event loop of the run, whenever a task of Inspect starts."""
@@ -82,6 +85,10 @@ class RunAborter:
     def on_stopped(self, listener: Callable[[], None]) -> None:
         """Call a function when the user stops the run."""
         self._stopped_listeners.append(listener)
+
+    def on_alarmed(self, listener: Callable[[], None]) -> None:
+        """Call a function at every alarm."""
+        self._alarmed_listeners.append(listener)
 
     def on_given_up(self, listener: Callable[[], None]) -> None:
         """Call a function when the run is given up."""

@@ -1,6 +1,6 @@
 """Run every trial of a plan through Inspect and compute the results from its logs."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,22 +10,21 @@ import rich
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from inspect_ai import Task, eval_set, task_with
 from inspect_ai._util.error import PrerequisiteError  # Inspect raises it from its public calls, but does not export it
+from inspect_ai.dataset import MemoryDataset
 from inspect_ai.model import GenerateConfig, Model
 
 from redline._errors import ExitCode, UsageError
 from redline.cell.open import choose_runtime
 from redline.guardrails.llm_monitor import ROLE as MONITOR
-from redline.plan import Arm, ModelSpec, Plan, PlanRecord, completed
-from redline.results import Calibration, Results, assemble
+from redline.plan import Arm, ModelSpec, Plan, completed
+from redline.results import PartResult, Results
 from redline.run.aborter import RunAborter
 from redline.run.arms import arm_task, shapes_of
 from redline.run.calibration import kept_calibration
-from redline.run.chain import chained
 from redline.run.extract import CollectedTrials, collect_trials
-from redline.run.folder import RunFolder, write_text
+from redline.run.folder import RunFolder
 from redline.run.inspect_data import give_inspect_a_folder
 from redline.run.interrupts import Interrupts, interruptible, terminating_like_interrupt
-from redline.run.judgement import reading_of
 from redline.run.models import (
     check_solvers,
     max_cells,
@@ -36,18 +35,19 @@ from redline.run.models import (
     refuse_dead_servers,
     refuse_weak_runtime,
 )
-from redline.run.preflight import Preflights, latest, preflights_of, try_models
+from redline.run.parts.part import PartRecord
+from redline.run.preflight import Preflights, try_models
 from redline.run.prompts import keep_prompts
-from redline.run.remarks import exit_code_of, lost_trials, noted_deviations, remarks
+from redline.run.remarks import exit_code_of, lost_trials, remarks
 from redline.run.reopen import reopen
 from redline.run.room import check_room
 from redline.run.scheduler import AHEAD, TrialScheduler, run_order
-from redline.run.seals import SealAtStart, note_seal, seals_of
-from redline.run.servers import embedded_servers, max_cells_for_servers, served_models
-from redline.run.signature import drop_stale, sign
+from redline.run.seals import SealAtStart, note_seal
+from redline.run.servers import embedded_servers, max_cells_for_servers
 from redline.run.trial_ids import refuse_same_names, trial_id
 from redline.run.waiting import ModelWait, shown_waits
 from redline.run.watch import ConditionWatch, Watcher
+from redline.run.write import PartsOf, signed, write_results
 from redline.scenarios import full_seal
 from redline.verify.judge import ROLE as JUDGE
 
@@ -95,6 +95,10 @@ class RunOptions:
     """Whether to try every model's server before the first cell."""
     is_calibration: bool = False
     """Whether the run is itself a calibration; its results then contain none."""
+    part: PartRecord | None = None
+    """Attempt at a part of the plan that the run consists of; None runs the whole plan."""
+    on_alarm: Callable[[], None] | None = None
+    """Called at every alarm, which ends the run, so that other parts of the run can be stopped too."""
 
 
 def run_plan(plan: Plan, folder: RunFolder, watcher: Watcher, options: RunOptions | None = None) -> RunOutcome:
@@ -126,19 +130,27 @@ def run_plan(plan: Plan, folder: RunFolder, watcher: Watcher, options: RunOption
     roles_named = {JUDGE: options.judge, MONITOR: options.monitor}
     with terminating_like_interrupt():
         tried = try_models(plan, roles_named, folder, bounds=bounds, skip=not options.preflight)
-    conditions = [
-        _Condition(arm_task(arm, plan), models[label], label, arm, spec)
-        for arm in plan.arms
-        for spec in plan.models_of(arm)
-        for label in (plan.label_of(spec.name, spec.args),)
-    ]
+    conditions = _of_part(
+        [
+            _Condition(arm_task(arm, plan), models[label], label, arm, spec)
+            for arm in plan.arms
+            for spec in plan.models_of(arm)
+            for label in (plan.label_of(spec.name, spec.args),)
+        ],
+        plan,
+        options.part,
+    )
+    planned = plan.planned_trials if options.part is None else sum(len(one.names) for one in conditions)
     shapes = shapes_of([condition.task for condition in conditions])
-    with folder.claimed(plan) as record, ExitStack() as servers:
+    with folder.claimed(plan, options.part) as record, ExitStack() as servers:
         found = collect_trials(folder, plan)
-        if len(found.kept) < plan.planned_trials:
+        if len(found.kept) < planned:
+            if options.part is not None:  # the results of an earlier start do not cover what follows
+                folder.results.unlink(missing_ok=True)
             with terminating_like_interrupt():
-                servers.enter_context(embedded_servers(models, roles, folder, options.cells))
-                own = try_models(plan, {}, folder, bounds=bounds, skip=not options.preflight, running=models)
+                used = {one.label: one.model for one in conditions}
+                servers.enter_context(embedded_servers(used, roles, folder, options.cells))
+                own = try_models(plan, {}, folder, bounds=bounds, skip=not options.preflight, running=used)
             tried = tried.merged(own)
         for line in tried.lines():
             watcher.checked(line)
@@ -146,50 +158,44 @@ def run_plan(plan: Plan, folder: RunFolder, watcher: Watcher, options: RunOption
         cells = options.cells or max_cells(runtime, shapes, max_cells_for_servers(models.values()))
         if options.cells and (warning := check_room(options.cells, shapes)) is not None:
             watcher.note(warning)
-        run = _Run(plan, record.sha256, folder, watcher, conditions, cells, roles, tried, options.model_wait)
+        run = _Run(
+            plan,
+            planned,
+            record.sha256,
+            folder,
+            watcher,
+            conditions,
+            cells,
+            roles,
+            tried,
+            options.model_wait,
+            options.on_alarm,
+        )
         unproved = None
-        if len(found.kept) < plan.planned_trials:
+        if len(found.kept) < planned:
             unproved = _measure_seal([condition.task for condition in conditions], folder, watcher)
         stopped = unproved is None and _run_all(run, found)
         watcher.ended()
         servers.close()  # completes the server logs, which are records of the results
         keep_prompts(folder, found.prompts)
-        results = _write_results(folder, record, found, None if options.is_calibration else kept_calibration(runtime))
-        unsigned = tuple(_signed(folder, results, options.key))
+        results = write_results(
+            folder,
+            record,
+            found,
+            None if options.is_calibration else kept_calibration(runtime),
+            planned=planned,
+            parts=None if options.part is None else _result_of(options.part, planned),
+        )
+        unsigned = tuple(signed(folder, results, options.key))
     nothing_ran = () if unproved is None else (f"{unproved}; nothing was run",)
     given_up = () if found.given_up is None else (found.given_up,)
     return RunOutcome(
         results=results,
-        exit_code=ExitCode.SEAL if unproved is not None else exit_code_of(plan, results, found, stopped=stopped),
-        remarks=(*nothing_ran, *given_up, *remarks(plan, results, found), *unsigned),
+        exit_code=ExitCode.SEAL if unproved is not None else exit_code_of(planned, results, found, stopped=stopped),
+        remarks=(*nothing_ran, *given_up, *remarks(plan, planned, results, found), *unsigned),
         versions=frozenset(found.versions),
         ended=found.ended,
     )
-
-
-def _write_results(
-    folder: RunFolder, plan: PlanRecord, found: CollectedTrials, calibration: Calibration | None
-) -> Results:
-    """Compute the results, bind the folder's records to them, and write them."""
-    results = assemble(
-        plan,
-        found.trials.values(),
-        calibration,
-        [reading_of([seal.report]) for seal in seals_of(folder)],
-        list(noted_deviations(found)),
-        preflight=latest(preflights_of(folder)),
-    )
-    results = chained(results.model_copy(update={"models": served_models(folder)}), folder)
-    write_text(folder.results, results.document())
-    return results
-
-
-def _signed(folder: RunFolder, results: Results, key: Ed25519PrivateKey | None) -> Iterator[str]:
-    """Sign the results, or remove a signature of earlier results and yield a remark."""
-    if key is not None:
-        sign(folder, results.chain.head, key)
-    elif drop_stale(folder, results.chain.head):
-        yield "the results changed, so their earlier signature was removed; sign again with --sign KEY"
 
 
 @dataclass(frozen=True)
@@ -202,12 +208,48 @@ class _Condition:
     arm: Arm
     spec: ModelSpec
 
+    @property
+    def names(self) -> list[str]:
+        """IDs of the trials."""
+        return [trial_id(str(sample.id), self.label) for sample in self.task.dataset]
+
+
+def _of_part(conditions: Sequence[_Condition], plan: Plan, part: PartRecord | None) -> Sequence[_Condition]:
+    """Remove the trials of other parts, and conditions without any trial."""
+    if part is None:
+        return conditions
+    if part.part.count > plan.planned_trials:
+        raise UsageError(f"the plan has {plan.planned_trials} trials: it has no part {part.part}")
+    own = set(part.part.of(run_order([one.names for one in conditions], plan.seed)))
+    for one in conditions:
+        samples = [sample for sample in one.task.dataset if trial_id(str(sample.id), one.label) in own]
+        one.task.dataset = MemoryDataset(samples, one.task.dataset.name, one.task.dataset.location)
+    return [one for one in conditions if len(one.task.dataset)]
+
+
+def _result_of(part: PartRecord, planned: int) -> PartsOf:
+    """Return the entry of a part in its own results."""
+    return lambda results: (
+        PartResult(
+            number=part.part.number,
+            count=part.part.count,
+            attempt=part.attempt,
+            node=part.node,
+            planned=planned,
+            trials=len(results.trials),
+            seal=results.seal,
+            calibration=results.calibration,
+            head=None,
+        ),
+    )
+
 
 @dataclass(frozen=True)
 class _Run:
     """State that is shared by all calls to Inspect that complete a run."""
 
     plan: Plan
+    planned: int
     plan_sha256: str
     folder: RunFolder
     watcher: Watcher
@@ -216,6 +258,7 @@ class _Run:
     roles: dict[str, Model]
     tried: Preflights
     model_wait: float | None
+    on_alarm: Callable[[], None] | None
 
 
 def _run_all(run: _Run, found: CollectedTrials) -> bool:
@@ -229,7 +272,7 @@ def _run_all(run: _Run, found: CollectedTrials) -> bool:
         Whether the user stopped the run.
     """
     for _ in range(ROUNDS):
-        run.watcher.began(run.plan.planned_trials, len(found.kept), run.cells)
+        run.watcher.began(run.planned, len(found.kept), run.cells)
         # With nothing left to run, Inspect would still read every trial of every log.
         if not _remaining(run, found) and not found.interrupted and found.error is None:
             return False
@@ -245,7 +288,7 @@ def _run_all(run: _Run, found: CollectedTrials) -> bool:
 
 def _remaining(run: _Run, found: CollectedTrials) -> list[str]:
     """Return the remaining trials in the order in which they start."""
-    names = [[trial_id(str(sample.id), one.label) for sample in one.task.dataset] for one in run.conditions]
+    names = [one.names for one in run.conditions]
     done = {*found.kept, *found.alarms}
     return [name for name in run_order(names, run.plan.seed) if name not in done]
 
@@ -289,6 +332,8 @@ def _run_remaining(run: _Run, found: CollectedTrials) -> bool:
     aborter = RunAborter(run.folder)
     aborter.on_stopped(scheduler.release)
     aborter.on_given_up(scheduler.release)
+    if run.on_alarm is not None:
+        aborter.on_alarmed(run.on_alarm)
     aborter.on_stopped(lambda: run.watcher.note(_stop_message(aborter.in_flight)))
     interrupts = Interrupts(aborter.request_stop, aborter.stop, aborter.cancel)
     aborter.on_task_started(interrupts.take_over)

@@ -19,6 +19,8 @@ from redline._records import RecordError, Records, refuse_link, strict_json
 from redline.plan import Plan, PlanRecord
 from redline.results import Results
 from redline.run.lock import exclusive_lock
+from redline.run.parts.part import RECORD as PART
+from redline.run.parts.part import PartRecord, read_part_record
 
 RECORDS = ("*.json", "*.jsonl", "server-*.log")
 """Names of the records in a run's folder."""
@@ -49,6 +51,9 @@ class RunFolder:
         self.results = root / "results.json"
         self.signature = root / "signature.json"
         self.report = root / "report.html"
+        self.part = root / PART
+        self.merged = root / "parts.json"
+        self.parts = root / "parts"
 
     def records(self) -> list[Path]:
         """Return the records that the chain of the results covers: the plan, alarms and all other records of a run."""
@@ -61,15 +66,21 @@ class RunFolder:
         return self.root / next(name for number in count(1) if (name := f"server-{number}.log") not in taken)
 
     @contextmanager
-    def claimed(self, plan: Plan) -> Iterator[PlanRecord]:
+    def claimed(self, plan: Plan, part: PartRecord | None = None, *, for_merge: bool = False) -> Iterator[PlanRecord]:
         """Lock the folder for a plan; a plan that is already in the folder must be the same.
+
+        Args:
+            plan: The plan.
+            part: Attempt at a part that the folder is for; None if it is for the whole plan.
+            for_merge: Whether the folder is for the merged parts of the plan.
 
         Yields:
             The record of the plan.
 
         Raises:
-            UsageError: The folder belongs to another plan, is in use by another run, or cannot be written.
+            UsageError: The folder belongs to another plan or part, is in use by another run, or cannot be written.
         """
+        self._refuse_other_use(part, for_merge=for_merge)
         record = PlanRecord.of(plan)
         found = read_plan_record(self)
         if found is not None and found.sha256 != record.sha256:
@@ -84,8 +95,28 @@ class RunFolder:
         if found is None:
             write_text(self.plan, json.dumps(record.model_dump(mode="json", by_alias=True), indent=2) + "\n")
         with exclusive_lock(self.root, self.plan):
+            self._refuse_other_use(part, for_merge=for_merge)  # another run may have had the folder until now
+            if part is not None and not self.part.exists():
+                write_text(self.part, part.document())
             self._sweep()
             yield record
+
+    def _refuse_other_use(self, part: PartRecord | None, *, for_merge: bool) -> None:
+        """Refuse to mix the trials of a whole plan, of a part and of merged parts in one folder."""
+        kept = read_part_record(self.root)
+        if kept is not None and kept != part:
+            raise UsageError(
+                f"{self.root} contains attempt {kept.attempt} of part {kept.part} of a run: choose another --out"
+                + ("" if part or for_merge else f", or add --part {kept.part}")
+            )
+        is_merged = self.merged.exists() or self.parts.exists()
+        has_trials = self.logs.is_dir() and any(self.logs.glob("*.eval"))
+        if is_merged and not for_merge:
+            raise UsageError(
+                f"{self.root} contains a run in parts: add --workers N to resume it, or choose another --out"
+            )
+        if has_trials and not self.merged.exists() and (for_merge or (part is not None and kept is None)):
+            raise UsageError(f"{self.root} contains trials of a run without parts: choose another --out")
 
     def _sweep(self) -> None:
         """Remove temporary files that an interrupted write left; this run holds the lock, and no chain covers them."""

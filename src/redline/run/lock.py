@@ -9,6 +9,11 @@ from pathlib import Path
 from redline._errors import UsageError
 from redline.cell.programs.prelude import NO_FLOCK
 
+
+class FolderInUseError(UsageError):
+    """Raised for a folder that another process has locked."""
+
+
 RECORD_LOCK = ".lock"
 """File for the record lock. It is a file of its own: closing any descriptor of a file ends a process's record locks."""
 
@@ -24,7 +29,8 @@ def exclusive_lock(folder: Path, file: Path) -> Iterator[None]:
         file: File in it to lock; it must be writable, since NFS locks nothing else.
 
     Raises:
-        UsageError: Another process holds the lock, or the file system has no locks.
+        FolderInUseError: Another process holds the lock.
+        UsageError: The file system has no locks.
     """
     with ExitStack() as opened:
         try:
@@ -49,8 +55,8 @@ def _lock(file: Path, lock: Callable[[int, int], None], opened: ExitStack) -> No
     lock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
-def _is_held(folder: Path) -> UsageError:
-    return UsageError(f"another run is writing to {folder}; wait for it or choose another --out")
+def _is_held(folder: Path) -> FolderInUseError:
+    return FolderInUseError(f"another run is writing to {folder}; wait for it or choose another --out")
 
 
 def _no_lock(folder: Path, error: OSError) -> UsageError:

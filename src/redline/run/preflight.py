@@ -166,7 +166,10 @@ def latest(records: Iterable[PreflightRecord]) -> tuple[PreflightRecord, ...]:
 def _is_finished(plan: Plan, folder: RunFolder) -> bool:
     """Return whether every trial has already run, so that no model is needed."""
     try:
-        return folder.files.exists(folder.results.name) and len(read_results(folder).trials) >= plan.planned_trials
+        if not folder.files.exists(folder.results.name):
+            return False
+        results = read_results(folder)
+        return len(results.trials) >= (sum(part.planned for part in results.parts) or plan.planned_trials)
     except (UsageError, EvidenceError):
         return False
 

@@ -17,6 +17,7 @@ from redline.results import JudgedTrial, Results, TrialResult, assemble
 from redline.run.chain import has_head
 from redline.run.folder import RunFolder, read_plan_record, results_content
 from redline.run.judgement import as_judged, reading_of, seal_of
+from redline.run.parts.records import part_faults
 from redline.run.preflight import latest, preflights_of
 from redline.run.seals import SealAtStart, seals_of
 from redline.run.servers import served_models
@@ -115,8 +116,8 @@ def verify_folder(root: Path, key: Ed25519PublicKey | None = None, on_verified: 
     folder = RunFolder(root)
     results, content = _read(folder)
     faults = [*_results_faults(folder, results, content), *_record_faults(folder, results)]
-    faults += _model_faults(folder, results)
-    faults += _preflight_faults(folder, results)
+    for others in (_model_faults, _preflight_faults, part_faults):
+        faults += others(folder, results)
     at_start = _seals(folder, faults)
     seals = {seal.sha256 for seal in at_start}
     judged: list[JudgedTrial] = []
@@ -231,7 +232,7 @@ def _version_notes(versions: Iterable[str]) -> Iterator[str]:
 
 
 def _missing_trials(results: Results) -> Iterator[str]:
-    planned = results.plan.plan.planned_trials
+    planned = sum(part.planned for part in results.parts) or results.plan.planned_trials
     if len(results.trials) < planned:
         yield f"{len(results.trials)} of {planned} planned trials are in the results"
 

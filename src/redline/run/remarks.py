@@ -17,11 +17,18 @@ HARNESS_INVALID_SHARE = 0.05
 MAX_REASONS = 3
 
 
-def exit_code_of(plan: Plan, results: Results, found: CollectedTrials, *, stopped: bool) -> ExitCode:
-    """Return the exit code of a run: the first that applies, in the documented order."""
+def exit_code_of(planned: int, results: Results, found: CollectedTrials, *, stopped: bool) -> ExitCode:
+    """Return the exit code of a run: the first that applies, in the documented order.
+
+    Args:
+        planned: Number of trials that had to run.
+        results: Results of the run.
+        found: Trials in its folder.
+        stopped: Whether the user stopped it.
+    """
     valid = [trial for trial in results.trials if trial.outcome != "invalid"]
     by_harness = [trial for trial in results.trials if trial.invalid_cause == "harness"]
-    missing = plan.planned_trials - len({*found.trials, *found.alarms})
+    missing = planned - len({*found.trials, *found.alarms})
     applies = {
         ExitCode.INTERRUPTED: missing > 0 and (stopped or (found.interrupted and found.error is None)),
         ExitCode.INTERNAL: found.error is not None,
@@ -30,7 +37,7 @@ def exit_code_of(plan: Plan, results: Results, found: CollectedTrials, *, stoppe
         ExitCode.NOTHING_SCORED: not valid
         or bool(found.still_lost)
         or found.given_up is not None
-        or len(by_harness) > max(1, HARNESS_INVALID_SHARE * plan.planned_trials),
+        or len(by_harness) > max(1, HARNESS_INVALID_SHARE * planned),
     }
     return next((code for code, holds in applies.items() if holds), ExitCode.OK)
 
@@ -52,16 +59,23 @@ def noted_deviations(found: CollectedTrials) -> Iterator[str]:
         yield f"Inspect abandoned a condition: {one_line(Exception(found.error))}"
 
 
-def remarks(plan: Plan, results: Results, found: CollectedTrials) -> Iterator[str]:
-    """Yield what the user must know in addition to the table, one line each."""
+def remarks(plan: Plan, planned: int, results: Results, found: CollectedTrials) -> Iterator[str]:
+    """Yield what the user must know in addition to the table, one line each.
+
+    Args:
+        plan: Plan of the run.
+        planned: Number of trials that had to run.
+        results: Results of the run.
+        found: Trials in its folder.
+    """
     if found.error is not None:
         yield f"Inspect abandoned a condition: {one_line(Exception(found.error))}"
     alarmed = set(found.alarms) - {trial.id for trial in results.trials}
-    missing = plan.planned_trials - len(results.trials) - len(alarmed)
+    missing = planned - len(results.trials) - len(alarmed)
     if lost := found.still_lost:
         yield lost_trials(lost)
     if missing:
-        yield f"{missing} of {plan.planned_trials} trials have not run yet; run the same command to resume"
+        yield f"{missing} of {planned} trials have not run yet; run the same command to resume"
     if found.unanswered:
         yield (
             f"in {len(found.unanswered)} trials the model gave no answer at all; run the same command to run them again"

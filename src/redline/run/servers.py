@@ -58,12 +58,16 @@ def _served(model: Model, label: str, folder: RunFolder, cells: int | None) -> I
 
     assert isinstance(model.api, LlamaCppAPI)
     with model.api.running(folder.next_server_log(), cells):
-        _record(folder, model.api.record(label))
+        record_served(folder, model.api.record(label))
         yield
 
 
-def _record(folder: RunFolder, served: ServedModel) -> None:
-    """Add a record, unless it exists already."""
+def record_served(folder: RunFolder, served: ServedModel) -> None:
+    """Add a record, unless it exists already.
+
+    Raises:
+        UsageError: The folder has a record of the same model with another file.
+    """
     kept = served_models(folder)
     for other in kept:
         if other.model == served.model and other.sha256 != served.sha256:
