@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import copy
 from pathlib import Path
+from struct import Struct
 from typing import Any
 from zipfile import ZIP_DEFLATED, ZIP_STORED, ZipFile, ZipInfo
 
@@ -26,6 +27,10 @@ SMALL_CHUNK = 4096
 """Zstandard expands a byte to at most 32 KiB, and Python's reader cannot stop it within a chunk."""
 
 ENCRYPTED = 1
+
+DIRECTORY_ENTRY = Struct("<42xL")
+"""Fixed part of an entry of a ZIP file's directory, of which the offset of the member is read."""
+
 SUFFIX = ".eval"
 
 
@@ -89,13 +94,30 @@ def check_log(files: Records, name: str) -> None:
         members = log.infolist()
         if len(members) > limits.log_members:
             raise _BadLogError(f"it has more than {limits.log_members} members")
-        if log.comment or (members and min(member.header_offset for member in members)):
+        if log.comment or (members and _is_shifted(log, members)):
             raise _BadLogError("it contains data outside the members of an Inspect log")
         total = 0
         for member in members:
             total += _size_of(log, member)
             if total > limits.log_total_bytes:
                 raise _BadLogError(f"its members have more than {limits.log_total_bytes >> MIB} MiB")
+
+
+def _is_shifted(log: ZipFile, members: list[ZipInfo]) -> bool:
+    """Return whether data precedes the archive, so that readers disagree about where its members are.
+
+    Inspect itself leaves unused data there: when it resumes a log without any sample, it writes the log's first member
+    twice. The offsets in the directory then count from the start of the file, so every reader finds the same members.
+    """
+    if not min(member.header_offset for member in members):
+        return False
+    assert log.fp is not None
+    log.fp.seek(log.start_dir)
+    entry = log.fp.read(DIRECTORY_ENTRY.size)
+    if len(entry) < DIRECTORY_ENTRY.size:
+        return True
+    (stated,) = DIRECTORY_ENTRY.unpack(entry)
+    return bool(stated != members[0].header_offset)  # Python adds the size of preceding data to what is stated
 
 
 def _size_of(log: ZipFile, member: ZipInfo) -> int:
