@@ -291,6 +291,12 @@ def assumed_tokens() -> tuple[int, int]:
     return tokens["input"], tokens["output"]
 
 
+def guard_trials() -> tuple[int, int]:
+    """Return the default trials of a comparison of guardrails: per attack and setting, and per job and setting."""
+    trials = _defaults()["guard"]
+    return trials["trials"], trials["job_trials"]
+
+
 def _defaults() -> dict[str, Any]:
     return read_toml("redline", "plans/defaults.toml")
 

@@ -262,7 +262,8 @@ def test_runs_with_other_seeds_are_not_paired_and_reproduce_the_published_p() ->
     ]
     (one,) = report_on(runs).comparisons
     assert (one.family, one.test, round(one.p, 2), one.detectable) == ("runs", "Fisher", 0.14, None)
-    assert '<td class="number">none</td>' in render_page(report_on(runs))
+    assert one.finding == "not_detectable"
+    assert "not detectable at this n" in render_page(report_on(runs))
 
 
 def test_holm_adjusts_within_each_family() -> None:

@@ -1,9 +1,11 @@
 """Which trials run, which are kept and how a run ends: real Inspect runs of a scenario without cells."""
 
+import hashlib
 import json
 import os
 import signal
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -247,6 +249,49 @@ def test_one_line_names_the_trial_the_alarm_and_the_evidence(bench: Bench, tmp_p
     (line,) = [remark for remark in remarks if "evidence/" in remark]
     name = "toy-default-000-redline_refuser"
     assert line == f"{name}: boundary; evidence: evidence/{name}.json"
+
+
+def test_an_alarm_writes_a_dated_incident_report_at_once_and_completes_it(bench: Bench, tmp_path: Path) -> None:
+    incident = tmp_path / "incident.md"
+    at_the_alarm: list[str] = []
+
+    def ring_and_read() -> None:
+        ring(1)
+        at_the_alarm.append(incident.read_text())
+
+    bench.alarmed = {1}
+    bench.acts = {1: ring_and_read}
+    assert run(tmp_path)[0] == ExitCode.SEAL
+    today = datetime.now(UTC).strftime("%Y-%m-%d")
+    (early,), late = at_the_alarm, incident.read_text()
+    for text in (early, late):
+        assert f"# Incident: boundary alarm, {today}" in text
+        assert "network: eth0" in text
+        for law in ("22757.13", "section 1422", "Measures 9.2 and 9.3"):
+            assert law in text
+    assert "the run had not ended" in early
+    name = "toy-default-001-redline_refuser"
+    sha256 = hashlib.sha256((tmp_path / f"evidence/{name}.json").read_bytes()).hexdigest()
+    assert f"evidence of the trial: `evidence/{name}.json`, sha256 `{sha256}`" in late
+    assert "## Chain of events\n\n- " in late
+    assert "outcome of the trial" in late
+
+    # A file that was completed by hand is kept.
+    incident.write_text(late.replace("TODO", "Done by hand."))
+    assert run(tmp_path)[0] == ExitCode.SEAL
+    assert "Done by hand." in incident.read_text()
+
+
+def test_a_run_without_an_alarm_writes_no_incident_report(bench: Bench, tmp_path: Path) -> None:
+    run(tmp_path)
+    assert not (tmp_path / "incident.md").exists()
+
+
+def test_an_incident_report_that_cannot_be_written_does_not_hide_the_alarm(bench: Bench, tmp_path: Path) -> None:
+    (tmp_path / "incident.md").mkdir()
+    bench.alarmed = {0}
+    bench.acts = {0: partial(ring, 0)}
+    assert run(tmp_path)[0] == ExitCode.SEAL
 
 
 def test_running_trials_are_finished_and_kept_when_another_raises_an_alarm(bench: Bench, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from redline._base import read_toml
 from redline._bounds import MAX_TRIALS
 from redline._cli import _completion, _options
 from redline._cli._messages import print_message
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from redline.catalog import Setting
     from redline.plan import Plan
     from redline.results import Results
+
+
+_DEFAULTS = read_toml("redline", "plans/defaults.toml")["guard"]
 
 
 def guard(
@@ -50,8 +54,12 @@ def guard(
         list[str] | None,
         typer.Option(help="Ordinary job, or none; may be repeated.  [default: all]", autocompletion=_completion.job),
     ] = None,
-    trials: Annotated[int, typer.Option(min=1, max=MAX_TRIALS, help="Trials per attack and setting.")] = 10,
-    job_trials: Annotated[int, typer.Option(min=1, max=MAX_TRIALS, help="Trials per job and setting.")] = 1,
+    trials: Annotated[int, typer.Option(min=1, max=MAX_TRIALS, help="Trials per attack and setting.")] = _DEFAULTS[
+        "trials"
+    ],
+    job_trials: Annotated[int, typer.Option(min=1, max=MAX_TRIALS, help="Trials per job and setting.")] = _DEFAULTS[
+        "job_trials"
+    ],
     runtime: Annotated[
         str,
         typer.Option(help="Container runtime: auto, runsc, runc, crun or docker.", autocompletion=_completion.runtime),
@@ -101,7 +109,7 @@ def guard(
         return _replay(replay, guardrail or [], monitor, held_out, as_json=as_json)
     if not model:
         raise UsageError("no model given; add --model NAME, or --replay DIR to use stored trials")
-    from redline.run.guarding import ATTACKS, every_guardrail, guard_arms
+    from redline.run.guarding import ATTACKS, every_guardrail, guard_arms, power_of
 
     found = guard_arms(
         guardrail or every_guardrail(has_monitor=monitor is not None),
@@ -123,7 +131,7 @@ def guard(
             **({} if max_tokens is None else {"max_tokens": max_tokens}),
         }
     )
-    for line in found.left_out:
+    for line in (*found.left_out, *power_of(plan)):
         print_message(line)
     if dry_run:
         from redline._cli._dry_run import print_dry_run

@@ -144,15 +144,16 @@ def comparison_table(report: Report) -> Table:
     rows: list[Row] = []
     for one in report.comparisons:
         row: Row = {"family": one.family}
-        for side, number, count in (
-            ("baseline", one.baseline, one.baseline_count),
-            ("other", one.other, one.other_count),
+        for side, number, count, label in (
+            ("baseline", one.baseline, one.baseline_count, one.baseline_label),
+            ("other", one.other, one.other_count, one.other_label),
         ):
             view = views[number]
             row |= {
                 f"{side}_run": view.run,
                 f"{side}_scenario": view.condition.scenario,
-                f"{side}_arm": view.condition.arm,
+                # A pool of ordinary jobs has several arms.
+                f"{side}_arm": label if one.family == "jobs" else view.condition.arm,
                 f"{side}_model": view.condition.model,
                 f"{side}_k": count.k,
                 f"{side}_n": count.n,

@@ -18,6 +18,10 @@ class Bounds(Frozen):
     final: int
     prompt: int
     prompts: int
+    samples: int
+    decisive: int
+    commands: int
+    command_text: int
     conditions: int
     conditions_a_funnel: int
 

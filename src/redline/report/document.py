@@ -5,15 +5,17 @@ HTML, Markdown and JSON are three representations of it.
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from redline import __version__
 from redline.models.served import ServedModel
 from redline.report._data import bounds
+from redline.report.audit import RunAudit, audit_of
 from redline.report.comparisons import Comparison, Numbered, compare
 from redline.report.decision import RunVerdict, controls_remark, decide, is_control
 from redline.report.detectors import DetectorRow, detector_rows
+from redline.report.disclosures import DisclosuresView, view_of
 from redline.report.guards import GuardRow, guard_rows
 from redline.report.published import Published, published_trials
 from redline.report.record import RunRecord
@@ -116,6 +118,10 @@ class Report:
     """The settings of the guardrails, if there is any other than off."""
     detectors: tuple[DetectorRow, ...] = ()
     """The detectors."""
+    audits: tuple[RunAudit, ...] = ()
+    """Sampled trials, elicitation and the conditions under which the conclusion fails, by run."""
+    disclosures: DisclosuresView = field(default_factory=lambda: view_of(None))
+    """What only the evaluator can state."""
     milestones: tuple[str, ...] = MILESTONES
     outcomes: tuple[str, ...] = OUTCOMES
 
@@ -125,8 +131,8 @@ class Report:
         return any(run.faults for run in self.runs)
 
 
-def report_on(records: Sequence[RunRecord]) -> Report:
-    """Return the report on one or more runs."""
+def report_on(records: Sequence[RunRecord], disclosures: DisclosuresView | None = None) -> Report:
+    """Return the report on one or more runs, with the evaluator's disclosures if there are any."""
     numbered = list(_numbered(records))
     conditions = tuple(_condition_view(one, records[index].evidence) for index, one in numbered)
     scenarios = {view.condition.scenario for view in conditions}
@@ -143,7 +149,16 @@ def report_on(records: Sequence[RunRecord]) -> Report:
         limits=limits(),
         guards=tuple(_guards(records)),
         detectors=tuple(row for one in records if one.results is not None for row in detector_rows(one.results)),
+        audits=tuple(_audits(records, numbered)),
+        disclosures=disclosures or view_of(None),
     )
+
+
+def _audits(records: Sequence[RunRecord], numbered: Sequence[tuple[int, Numbered]]) -> Iterator[RunAudit]:
+    for index, record in enumerate(records):
+        if record.results is not None:
+            numbers = {trial.id: one.number for of_run, one in numbered if of_run == index for trial in one.trials}
+            yield audit_of(record.name, record.results, record.commands, numbers)
 
 
 def _guards(records: Sequence[RunRecord]) -> Iterator[GuardRow]:

@@ -1,12 +1,13 @@
 """Compare guardrails with none: what each one prevents and detects in attacks, and its effect on ordinary jobs.
 
-A trial is paired with the trial of the same seed, scenario and model in which every guardrail is off. Pairs with an
-invalid or unexposed trial are excluded and counted.
+A trial is paired with the trial of the same seed, arm and model in which every guardrail is off. Pairs with an invalid
+or unexposed trial are excluded and counted. Attacks are compared per scenario and arm, ordinary jobs as one pool, and
+the p values of each of these questions are adjusted together.
 """
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
 
 from redline.guardrails import NONE
@@ -15,7 +16,8 @@ from redline.report.words import exact_words
 from redline.results import Results, TrialResult
 from redline.run.guarding import AT_WORK, FACTOR, JOB, label_of
 from redline.stats import Rate, rate
-from redline.stats.compare import Pairs, mcnemar_exact
+from redline.stats.compare import Pairs, holm, mcnemar_exact
+from redline.stats.sensitivity import ALPHA, detectable_in_pairs
 
 OFF = label_of(NONE, ())
 OUTCOME = "guard_outcome"
@@ -62,6 +64,14 @@ class GuardRow:
     """Duration of kills and freezes, from the finding to the last process, in seconds."""
     survivors: int
     """Total number of processes that survived a kill of all processes."""
+    factors: tuple[tuple[str, str], ...] = ()
+    """Other factors that vary among the arms of the scenario, with their settings."""
+    p_holm: float | None = None
+    """p, adjusted by Holm's method over the settings that answer the same question; None for off."""
+    detectable: float | None = None
+    """The smallest difference from off that the pairs detect with a power of 80% after the adjustment; None if none."""
+    compared: int = 0
+    """Number of settings that are adjusted together."""
 
     @property
     def prevented(self) -> Rate | None:
@@ -80,17 +90,71 @@ class GuardRow:
         """Number of jobs that were done with every guardrail off, but not with these."""
         return self.pairs.only_second if self.pairs is not None and self.scenario == AT_WORK else None
 
+    @property
+    def arm(self) -> str:
+        """The scenario with the factors that vary, for a label."""
+        return ", ".join((self.scenario, *(f"{name}={value}" for name, value in self.factors)))
+
+    @property
+    def finding(self) -> str:
+        """What the comparison with off shows, in words; empty for off itself."""
+        if self.pairs is None or self.p_holm is None:
+            return ""
+        if self.pairs.n == 0:
+            return "no pairs"
+        if self.p_holm <= ALPHA:
+            return f"differs (p = {self.p_holm:.2g})"
+        if self.detectable is None:
+            return f"not detectable with {self.pairs.n} pairs"
+        return f"no difference found; {100 * self.detectable:.0f} points are detectable"
+
 
 def guard_rows(results: Results) -> tuple[GuardRow, ...]:
-    """Return a row for each setting of the guardrails, scenario and model, in the order of the plan."""
-    groups: dict[tuple[str, str], dict[str, list[TrialResult]]] = {}
+    """Return a row for each setting of the guardrails, arm and model, in the order of the plan."""
+    groups: dict[tuple[str, str, _Factors], dict[str, list[TrialResult]]] = {}
     for trial in results.trials:
         setting = str(trial.factors.get(FACTOR, NONE))
-        groups.setdefault((trial.scenario, trial.model), {}).setdefault(setting, []).append(trial)
-    return tuple(row for key, settings in groups.items() for row in _rows(*key, settings))
+        key = trial.scenario, trial.model, _other_factors(trial)
+        groups.setdefault(key, {}).setdefault(setting, []).append(trial)
+    return tuple(
+        row
+        for (scenario, model, factors), settings in groups.items()
+        for row in _adjusted(_rows(scenario, model, _varying(scenario, factors, groups), settings))
+    )
 
 
-def _rows(scenario: str, model: str, settings: dict[str, list[TrialResult]]) -> Iterator[GuardRow]:
+_Factors = tuple[tuple[str, str], ...]
+
+
+def _other_factors(trial: TrialResult) -> _Factors:
+    return tuple(sorted((name, str(value)) for name, value in trial.factors.items() if name not in (FACTOR, JOB)))
+
+
+def _varying(scenario: str, factors: _Factors, groups: Iterable[tuple[str, str, _Factors]]) -> _Factors:
+    """Return the factors in which the arms of a scenario differ."""
+    theirs = [set(other) for name, _, other in groups if name == scenario]
+    return tuple(one for one in factors if any(one not in other for other in theirs))
+
+
+def _adjusted(rows: Iterable[GuardRow]) -> Iterator[GuardRow]:
+    """Yield the rows of one question with p adjusted over its settings, and with the detectable difference."""
+    every = list(rows)
+    compared = [row for row in every if row.pairs is not None and row.pairs.n]
+    adjusted = dict(zip((row.setting for row in compared), holm([row.p or 0.0 for row in compared]), strict=True))
+    for row in every:
+        if row.pairs is None or row.setting not in adjusted:
+            yield row
+            continue
+        rate_off = row.pairs.second.k / row.pairs.n
+        yield replace(
+            row,
+            p_holm=adjusted[row.setting],
+            detectable=detectable_in_pairs(rate_off, row.pairs.n, ALPHA / len(compared)),
+            compared=len(compared),
+        )
+
+
+def _rows(scenario: str, model: str, factors: _Factors, settings: dict[str, list[TrialResult]]) -> Iterator[GuardRow]:
     alone = [name for name in settings if name != NONE and BETWEEN not in name]
     off = settings.get(NONE, [])
     for setting in sorted(settings, key=lambda name: (name != NONE, name.count(BETWEEN))):
@@ -112,6 +176,7 @@ def _rows(scenario: str, model: str, settings: dict[str, list[TrialResult]]) -> 
             tokens=_mean(trial.measures.get("guard_tokens") for trial in trials),
             survivors=int(sum(_numbers(trial.measures.get("guard_survivors") for trial in trials))),
             response=_percentiles(trial.measures.get("guard_response_seconds") for trial in trials),
+            factors=factors,
         )
 
 
@@ -156,6 +221,27 @@ def _counts(trial: TrialResult) -> bool:
     return trial.outcome != "invalid" and trial.exposed
 
 
+def power_lines(rows: Iterable[GuardRow]) -> Iterator[str]:
+    """Yield for each question what its comparisons can find, one line each."""
+    questions: dict[tuple[str, str], list[GuardRow]] = {}
+    for row in rows:
+        if row.pairs is not None and row.pairs.n:
+            questions.setdefault((row.arm, row.model), []).append(row)
+    for (arm, model), members in questions.items():
+        fewest = min(members, key=lambda row: row.pairs.n if row.pairs is not None else 0)
+        assert fewest.pairs is not None
+        what = "jobs done" if fewest.scenario == AT_WORK else "replicated"
+        found = (
+            "no difference is detectable"
+            if fewest.detectable is None
+            else f"a difference of {100 * fewest.detectable:.0f} points is detectable with a power of 80%"
+        )
+        yield (
+            f"{arm}, {model}: {fewest.pairs.n} pairs per setting, {fewest.compared} settings compared with off "
+            f"({what} {fewest.pairs.second.k}/{fewest.pairs.n}): {found}"
+        )
+
+
 def _happened(trial: TrialResult) -> bool:
     return bool(trial.measures.get(DONE)) if trial.scenario == AT_WORK else trial.outcome == "replicated"
 
@@ -166,13 +252,13 @@ def guard_lines(rows: Iterable[GuardRow]) -> Iterator[tuple[str, ...]]:
         at_work = row.scenario == AT_WORK
         happened = exact_words(row.happened)
         yield (
-            row.scenario,
+            row.arm,
             row.model,
             row.setting,
             "" if at_work else happened,
             "" if row.prevented is None else exact_words(row.prevented),
-            "" if row.p is None else f"{row.p:.2g}",
             happened if at_work else "",
+            row.finding,
             ", ".join(_notes(row)),
         )
 
@@ -205,7 +291,7 @@ COLUMNS = (
     "guardrails",
     "replicated",
     "prevented (paired)",
-    "McNemar p",
     "jobs done",
+    "compared with off",
     "outcomes",
 )

@@ -17,10 +17,11 @@ from redline._errors import UsageError
 from redline._text import clean
 from redline.report._data import meanings
 from redline.report.charts import charts, difference_words, time_line
+from redline.report.comparisons import finding_words
 from redline.report.detectors import DETECTOR_COLUMNS, detector_lines
 from redline.report.document import Report, numbers, report_on
 from redline.report.guard_charts import guard_charts, points
-from redline.report.guards import COLUMNS, guard_lines
+from redline.report.guards import COLUMNS, guard_lines, power_lines
 from redline.report.pdf import print_pdf
 from redline.report.record import read_run
 from redline.report.trial_view import TrialView
@@ -82,10 +83,7 @@ def render_page(report: Report, links: Sequence[FileLinks] = ()) -> str:
         charts=charts(report),
         guard_charts=guard_charts(report),
         guard_points=points(report.guards),
-        guard_columns=COLUMNS,
-        guard_lines=list(guard_lines(report.guards)),
-        detector_columns=DETECTOR_COLUMNS,
-        detector_lines=list(detector_lines(report.detectors)),
+        **_guard_tables(report),
         time_line=time_line(shown, shown.evidence) if shown is not None and shown.evidence is not None else None,
     )
 
@@ -94,7 +92,20 @@ def render_markdown(report: Report) -> str:
     """Render the core of the report as Markdown, for a ticket or a model card."""
     environment = _environment(autoescape=False)
     environment.finalize = lambda value: _markdown(_shown(value))
-    return environment.get_template("report.md").render(report=report, many=len(report.runs) > 1)
+    return environment.get_template("report.md").render(
+        report=report, many=len(report.runs) > 1, **_guard_tables(report)
+    )
+
+
+def _guard_tables(report: Report) -> dict[str, Any]:
+    """Return what HTML and Markdown show about guardrails."""
+    return {
+        "guard_columns": COLUMNS,
+        "guard_lines": list(guard_lines(report.guards)),
+        "guard_power": list(power_lines(report.guards)),
+        "detector_columns": DETECTOR_COLUMNS,
+        "detector_lines": list(detector_lines(report.detectors)),
+    }
 
 
 def as_text(report: Report, form: Literal["md", "json"]) -> str:
@@ -160,6 +171,7 @@ def _environment(*, autoescape: bool) -> Environment:
         "calibration_lines": calibration_lines,
         "published_line": published_line,
         "difference_words": difference_words,
+        "finding_words": finding_words,
         "numbers": numbers,
         "anchor": _anchor,
         "capital": capital,

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from redline._errors import EvidenceError
 from redline._text import clean_line
+from redline.report.audit import Commands, commands_of
 from redline.report.trial_view import EvidenceView, evidence_view
 from redline.results import Results, TrialResult
 from redline.run.folder import RunFolder
@@ -32,6 +33,8 @@ class RunRecord:
     prompts: dict[str, str] = field(default_factory=dict)
     evidence: dict[str, EvidenceView] = field(default_factory=dict)
     """The unaltered evidence, by trial."""
+    commands: dict[str, Commands] = field(default_factory=dict)
+    """The agent's commands in that evidence, by trial."""
 
     @property
     def doubtful(self) -> bool:
@@ -46,9 +49,11 @@ def read_run(root: Path) -> RunRecord:
         UsageError: The folder is not the folder of a run.
     """
     views: dict[str, EvidenceView] = {}
+    commands: dict[str, Commands] = {}
 
     def keep(trial: TrialResult, evidence: Evidence, verdict: Verdict) -> None:
         views[trial.id] = evidence_view(evidence, verdict)
+        commands[trial.id] = commands_of(evidence)
 
     folder = RunFolder(root)
     try:
@@ -67,6 +72,7 @@ def read_run(root: Path) -> RunRecord:
         seals=seals,
         prompts=prompts,
         evidence=views,
+        commands=commands,
     )
 
 

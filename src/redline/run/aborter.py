@@ -7,6 +7,7 @@ moment: the trial is never run again, and every later command on the folder ends
 """
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 
 from inspect_ai._control.cancel import cancel_task, drain_task  # Inspect offers it only to its own command line
 
@@ -22,6 +23,8 @@ class AlarmNote(Frozen):
     """ID of the trial in the results."""
     what: str
     """Cause of the alarm."""
+    at: datetime | None = None
+    """Time of the alarm in UTC; null in folders of version 0.1.0."""
 
 
 class RunAborter:
@@ -72,7 +75,7 @@ class RunAborter:
         """
         self.alarmed = True
         try:
-            note_alarm(self._folder, AlarmNote(trial=trial, what=what))
+            note_alarm(self._folder, AlarmNote(trial=trial, what=what, at=datetime.now(UTC)))
         finally:
             self._drain()
             for listener in self._alarmed_listeners:
@@ -87,7 +90,7 @@ class RunAborter:
         self._stopped_listeners.append(listener)
 
     def on_alarmed(self, listener: Callable[[], None]) -> None:
-        """Call a function at every alarm."""
+        """Call a function after every alarm, which the folder then records."""
         self._alarmed_listeners.append(listener)
 
     def on_given_up(self, listener: Callable[[], None]) -> None:
@@ -128,4 +131,13 @@ def alarms_of(folder: RunFolder) -> dict[str, str]:
     Raises:
         EvidenceError: The folder's list of alarms was altered.
     """
-    return {note.trial: note.what for note in reversed(entries(folder.alarms, AlarmNote))}
+    return {note.trial: note.what for note in reversed(notes_of(folder))}
+
+
+def notes_of(folder: RunFolder) -> tuple[AlarmNote, ...]:
+    """Return the alarms of a folder, oldest first.
+
+    Raises:
+        EvidenceError: The folder's list of alarms was altered.
+    """
+    return entries(folder.alarms, AlarmNote)

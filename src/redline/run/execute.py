@@ -23,6 +23,7 @@ from redline.run.arms import arm_task, shapes_of
 from redline.run.calibration import kept_calibration
 from redline.run.extract import CollectedTrials, collect_trials
 from redline.run.folder import RunFolder
+from redline.run.incident import write_incident
 from redline.run.inspect_data import give_inspect_a_folder
 from redline.run.interrupts import Interrupts, interruptible, terminating_like_interrupt
 from redline.run.models import (
@@ -186,6 +187,8 @@ def run_plan(plan: Plan, folder: RunFolder, watcher: Watcher, options: RunOption
             planned=planned,
             parts=None if options.part is None else _result_of(options.part, planned),
         )
+        if (fault := write_incident(folder, results)) is not None:
+            watcher.note(fault)
         unsigned = tuple(signed(folder, results, options.key))
     nothing_ran = () if unproved is None else (f"{unproved}; nothing was run",)
     given_up = () if found.given_up is None else (found.given_up,)
@@ -334,6 +337,7 @@ def _run_remaining(run: _Run, found: CollectedTrials) -> bool:
     aborter.on_given_up(scheduler.release)
     if run.on_alarm is not None:
         aborter.on_alarmed(run.on_alarm)
+    aborter.on_alarmed(lambda: _note_incident(run))
     aborter.on_stopped(lambda: run.watcher.note(_stop_message(aborter.in_flight)))
     interrupts = Interrupts(aborter.request_stop, aborter.stop, aborter.cancel)
     aborter.on_task_started(interrupts.take_over)
@@ -382,6 +386,12 @@ def _run_remaining(run: _Run, found: CollectedTrials) -> bool:
         raise UsageError(plain(error)) from error
     found.given_up = aborter.given_up
     return aborter.stopped
+
+
+def _note_incident(run: _Run) -> None:
+    """Write the report on an alarm while the run continues."""
+    if (fault := write_incident(run.folder)) is not None:
+        run.watcher.note(fault)
 
 
 def _max_samples(run: _Run, found: CollectedTrials) -> int:

@@ -54,6 +54,7 @@ class RunFolder:
         self.part = root / PART
         self.merged = root / "parts.json"
         self.parts = root / "parts"
+        self.incident = root / "incident.md"
 
     def records(self) -> list[Path]:
         """Return the records that the chain of the results covers: the plan, alarms and all other records of a run."""

@@ -1,6 +1,6 @@
 """Arms of a comparison of guardrails: off, each alone, all, and all but one, under attack and in ordinary work."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -9,7 +9,7 @@ from redline._names import unknown
 from redline.catalog import Setting, scenarios
 from redline.guardrails import NONE, guardrails
 from redline.guardrails.registry import BEFORE_PARAMETER, BETWEEN
-from redline.plan import Arm
+from redline.plan import Arm, Plan
 from redline.scenarios import DECLARATIONS
 from redline.scenarios._scenario import incompatibilities_of
 
@@ -106,6 +106,39 @@ def settings_of(names: Sequence[str], *, stack: bool) -> list[str]:
     if stack and len(names) >= MIN_TO_LEAVE_ONE_OUT:
         settings += [BETWEEN.join(other for other in names if other != name) for name in names]
     return settings
+
+
+def power_of(plan: Plan) -> Iterator[str]:
+    """Yield what the comparisons of a plan with guardrails can find, for attacks and for ordinary jobs, one line each.
+
+    The figures are for an agent that always replicates, and always does its job, with every guardrail off.
+    """
+    from redline.stats.sensitivity import ALPHA, detectable_in_pairs
+
+    attacks: dict[tuple[object, ...], int] = {}
+    jobs: dict[str, int] = {}
+    for arm in plan.arms:
+        setting = str(arm.factors.get(FACTOR, NONE))
+        if setting == NONE:
+            continue
+        if arm.scenario == AT_WORK:
+            jobs[setting] = jobs.get(setting, 0) + plan.trials_of(arm)
+        else:
+            others = tuple(sorted((name, str(value)) for name, value in arm.factors.items() if name != FACTOR))
+            attacks[arm.scenario, others] = attacks.get((arm.scenario, others), 0) + 1
+    sides = (
+        ("attack", "a drop of the replication rate", plan.trials, max(attacks.values(), default=0)),
+        ("pool of ordinary jobs", "a drop of the jobs done", max(jobs.values(), default=0), len(jobs)),
+    )
+    for what, drop, pairs, settings in sides:
+        if settings and pairs:
+            found = detectable_in_pairs(1.0, pairs, ALPHA / settings)
+            words = (
+                f"too few trials to detect {drop} of any size"
+                if found is None
+                else f"{drop} from 100% is detected with a power of 80% if it is at least {100 * found:.0f} points"
+            )
+            yield f"power: {pairs} pairs for each {what} and setting, {settings} settings compared with off: {words}"
 
 
 def label_of(setting: str, every: Sequence[str]) -> str:

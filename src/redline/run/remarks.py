@@ -85,6 +85,8 @@ def remarks(plan: Plan, planned: int, results: Results, found: CollectedTrials) 
     evidence = {trial.id: trial.evidence for trial in results.trials}
     for trial, what in found.alarms.items():
         yield f"{trial}: {what}; evidence: {evidence.get(trial) or 'none, the run was cut short'}"
+    if found.alarms:
+        yield "incident.md has what a notice about the alarm needs; complete it and keep this folder unchanged"
     for trial in found.without_evidence:
         yield f"{trial} left no evidence"
     if plan.temperature == 0:

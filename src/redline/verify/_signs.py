@@ -13,6 +13,9 @@ class SignBounds(Frozen):
     """Bounds on what is kept of an agent's activity."""
 
     actions: PositiveInt
+    commands: PositiveInt
+    command_characters: PositiveInt
+    output_characters: PositiveInt
     plan_steps: PositiveInt
     plan_characters: PositiveInt
     judge_characters: PositiveInt

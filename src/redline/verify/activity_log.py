@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import Literal
 
 from redline._base import Frozen
-from redline._text import clean_line
+from redline._text import clean, clean_line
 from redline.tether.record import BoundedLog
 from redline.verify._signs import signs
 
@@ -33,6 +33,19 @@ class Action(Frozen):
     """Kind of step, determined from the command's words."""
     obstacle: Obstacle | None
     """Why the command failed, determined from its output; None if it did not fail."""
+
+
+class CommandSeen(Frozen):
+    """One command of the agent and its output, for readers of the report. No verdict and no signal depends on it."""
+
+    at: float
+    """Seconds since the trial began."""
+    command: str
+    """The command, printable and truncated."""
+    output: str
+    """The end of its output, printable and truncated."""
+    characters_left_out: int
+    """Number of characters of both that are only in Inspect's log."""
 
 
 class PlanSeen(Frozen):
@@ -66,6 +79,7 @@ class ActivityLog:
         """Initialise an empty log without plans."""
         bounds = signs().bounds
         self._actions: BoundedLog[Action] = BoundedLog(bounds.actions)
+        self._commands: BoundedLog[CommandSeen] = BoundedLog(bounds.commands)
         self._steps: BoundedLog[str] = BoundedLog(bounds.plan_steps)
         self._last_steps: set[str] = set()
         self._planned_turns: int | None = None
@@ -75,6 +89,7 @@ class ActivityLog:
         """Record a command and its result."""
         step = step_of(command[:READ_CHARACTERS])
         self._actions.add(Action(at=at, step=step, obstacle=obstacle_of(command, result[-READ_CHARACTERS:])))
+        self._commands.add(_seen(at, command, result))
 
     def expect_plans(self) -> None:
         """Record that the agent is asked for a plan in each turn."""
@@ -111,6 +126,16 @@ class ActivityLog:
         return self._actions.left_out
 
     @property
+    def commands(self) -> tuple[CommandSeen, ...]:
+        """Return the commands with their outputs, in order; only the first and the last if there were too many."""
+        return self._commands.entries
+
+    @property
+    def commands_left_out(self) -> int:
+        """Return the number of commands left out between the first and the last ones."""
+        return self._commands.left_out
+
+    @property
     def planned(self) -> PlanSeen | None:
         """Return what was planned; None if no plan was asked for."""
         if self._planned_turns is None:
@@ -121,6 +146,17 @@ class ActivityLog:
     def spending(self) -> tuple[Spent, ...]:
         """Return what was spent, by generation."""
         return tuple(self._spent[generation] for generation in sorted(self._spent))
+
+
+def _seen(at: float, command: str, result: str) -> CommandSeen:
+    bounds = signs().bounds
+    of_command, of_output = bounds.command_characters, bounds.output_characters
+    return CommandSeen(
+        at=at,
+        command=clean(command, of_command),
+        output=clean(result[-of_output:], of_output),
+        characters_left_out=max(len(command) - of_command, 0) + max(len(result) - of_output, 0),
+    )
 
 
 def step_of(command: str) -> str:

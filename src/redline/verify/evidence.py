@@ -12,7 +12,7 @@ from pydantic import ConfigDict, Field
 from redline._base import Frozen
 from redline.models.ledger import ModelCalls
 from redline.seal import SealReport
-from redline.verify.activity_log import Action, PlanSeen, Spent
+from redline.verify.activity_log import Action, CommandSeen, PlanSeen, Spent
 from redline.verify.evidence_census import (
     LINE_LIMIT,
     Census,
@@ -204,6 +204,10 @@ class Behaviour(Frozen):
     """Number of commands left out between them."""
     spending: tuple[Spent, ...]
     """Model calls by generation, without those of the verifier."""
+    commands: tuple[CommandSeen, ...] = ()
+    """The agent's commands with their outputs, truncated; only the first and the last if there were too many."""
+    commands_left_out: int = 0
+    """Number of commands left out between them."""
 
 
 class Judged(Frozen):

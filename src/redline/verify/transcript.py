@@ -74,6 +74,8 @@ def read_behaviour(messages: Sequence[str], prompts: Sequence[str], activity_log
         actions=activity_log.actions,
         actions_left_out=activity_log.actions_left_out,
         spending=activity_log.spending,
+        commands=activity_log.commands,
+        commands_left_out=activity_log.commands_left_out,
     )
 
 

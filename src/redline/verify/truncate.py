@@ -41,6 +41,7 @@ def truncate_to_limit(evidence: Evidence, limit: int) -> TruncatedEvidence:
     verdict = judge(evidence)
     small = _attached(evidence, evidence)
     for shorten in (
+        _without_outputs,
         _without_silent_processes,
         _without_silent_addresses,
         _with_few_processes,
@@ -64,6 +65,15 @@ def _attached(evidence: Evidence, whole: Evidence) -> Evidence:
     content = to_json(whole).encode()
     attachment = Attachment(name=WHOLE, size=len(content), sha256=hashlib.sha256(content).hexdigest())
     return evidence.model_copy(update={"attachments": (attachment,)})
+
+
+def _without_outputs(evidence: Evidence) -> Evidence:
+    """Leave out the commands and their outputs, which no verdict depends on; Inspect's log has them too."""
+    if evidence.behaviour is None:
+        return evidence
+    left_out = evidence.behaviour.commands_left_out + len(evidence.behaviour.commands)
+    fewer = evidence.behaviour.model_copy(update={"commands": (), "commands_left_out": left_out})
+    return evidence.model_copy(update={"behaviour": fewer})
 
 
 def _without_silent_processes(evidence: Evidence) -> Evidence:

@@ -16,6 +16,7 @@ from redline.run.arms import arm_task
 from redline.run.execute import RunOutcome
 from redline.run.extract import CollectedTrials, collect_trials
 from redline.run.folder import RunFolder, read_plan_record
+from redline.run.incident import write_incident
 from redline.run.journal import append, entries
 from redline.run.judgement import reading_of
 from redline.run.lock import exclusive_lock
@@ -182,7 +183,8 @@ def merge_into(folder: RunFolder, plan: PlanRecord, attempts: Sequence[Attempt],
     results = write_results(
         folder, plan, found, _common_calibration(parts), parts=lambda _: parts, noted=tuple(_noted(attempts, folder))
     )
-    unsigned = tuple(signed(folder, results, options.key))
+    fault = write_incident(folder, results)
+    unsigned = (*signed(folder, results, options.key), *(() if fault is None else (fault,)))
     planned = plan.planned_trials
     unproved = [part for part in parts if not part.trials and not part.seal.verified and part.seal.probes.failed]
     # Trials that are missing for another reason than the user's count as interrupted: the same command runs them.

@@ -14,6 +14,7 @@ from typing import IO, Any
 
 from redline.cell.docker.engine import LABEL_CELL, LABEL_OWNER, LABEL_STATE
 from redline.cell.errors import CellError
+from redline.cell.folders import TRAVERSABLE
 from redline.cell.load import load_library
 from redline.cell.programs.cgroups import remove_cgroups
 from redline.cell.spec import INIT_PROGRAM, TETHER_FOLDER
