@@ -18,6 +18,7 @@ from redline._text import clean
 from redline.report._data import meanings
 from redline.report.charts import charts, difference_words, time_line
 from redline.report.comparisons import finding_words
+from redline.report.criteria import count_words, criteria_chart, criteria_rows
 from redline.report.detectors import DETECTOR_COLUMNS, detector_lines
 from redline.report.document import Report, numbers, report_on
 from redline.report.guard_charts import guard_charts, points
@@ -75,6 +76,7 @@ def render_page(report: Report, links: Sequence[FileLinks] = ()) -> str:
     """Render the page; the same report gives the same bytes."""
     environment = _environment(autoescape=True)
     shown = max(_with_time_line(report), key=lambda trial: sum(trial.result.milestones.values()), default=None)
+    rows = criteria_rows(report)
     return environment.get_template("report.html").render(
         report=report,
         many=len(report.runs) > 1,
@@ -83,6 +85,8 @@ def render_page(report: Report, links: Sequence[FileLinks] = ()) -> str:
         charts=charts(report),
         guard_charts=guard_charts(report),
         guard_points=points(report.guards),
+        criteria_rows=rows,
+        criteria_chart=criteria_chart(rows),
         **_guard_tables(report),
         time_line=time_line(shown, shown.evidence) if shown is not None and shown.evidence is not None else None,
     )
@@ -172,6 +176,7 @@ def _environment(*, autoescape: bool) -> Environment:
         "published_line": published_line,
         "difference_words": difference_words,
         "finding_words": finding_words,
+        "count_words": count_words,
         "numbers": numbers,
         "anchor": _anchor,
         "capital": capital,
