@@ -1,6 +1,6 @@
 """Public API of redline: plans, runs, results, the catalogue of scenarios and controls, statistics, and errors.
 
-Each name is loaded on first use, because Inspect and SciPy take seconds to import.
+Each name is loaded on first use, because Inspect takes seconds to import.
 """
 
 from collections.abc import Mapping

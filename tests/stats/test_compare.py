@@ -1,9 +1,11 @@
 """Comparisons: published worked examples, and properties of every table."""
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import binom
+from scipy.stats import binom, binomtest
+from scipy.stats import fisher_exact as fisher_of_scipy
 
 from redline.stats import (
     Count,
@@ -27,9 +29,13 @@ def rounded(bounds: tuple[float, float], digits: int = 4) -> tuple[float, float]
 @pytest.mark.parametrize(
     ("first", "second", "interval"),
     [
-        # Newcombe 1998 (Statistics in Medicine 17:873), table II, method 10.
+        # Newcombe 1998 (Statistics in Medicine 17:873), table II, method 10, all eight examples.
         ((56, 70), (48, 80), (0.0524, 0.3339)),
         ((9, 10), (3, 10), (0.1705, 0.8090)),
+        ((6, 7), (2, 7), (0.0582, 0.8062)),
+        ((5, 56), (0, 29), (-0.0381, 0.1926)),
+        ((0, 10), (0, 20), (-0.1611, 0.2775)),
+        ((0, 10), (0, 10), (-0.2775, 0.2775)),
         ((10, 10), (0, 20), (0.6791, 1.0000)),
         ((10, 10), (0, 10), (0.6075, 1.0000)),
     ],
@@ -45,6 +51,34 @@ def test_newcombes_interval_for_pairs_matches_the_published_one() -> None:
     assert rounded(newcombe_paired(BENTUR), 3) == (-0.507, -0.026)
 
 
+def test_without_trials_every_difference_is_possible() -> None:
+    assert newcombe(Count(k=0, n=0), Count(k=1, n=2)) == newcombe(Count(k=1, n=2), Count(k=0, n=0)) == (-1, 1)
+    assert newcombe_paired(Pairs(both=0, only_first=0, only_second=0, neither=0)) == (-1, 1)
+
+
+def test_fishers_test_gives_the_published_p() -> None:
+    """Fisher's tea tasting (The Design of Experiments, 1935): 3 of 4 cups right on each side, p = 34/70."""
+    assert fisher_exact(Count(k=3, n=4), Count(k=1, n=4)) == pytest.approx(34 / 70)
+
+
+sides = st.integers(0, 60).flatmap(lambda n: st.builds(Count, k=st.integers(0, n), n=st.just(n)))
+
+
+@settings(max_examples=150, deadline=None)
+@given(sides, sides)
+def test_fishers_test_is_that_of_scipy(first: Count, second: Count) -> None:
+    table = np.array([[first.k, first.n - first.k], [second.k, second.n - second.k]])
+    assert fisher_exact(first, second) == pytest.approx(float(fisher_of_scipy(table).pvalue), rel=1e-6)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.integers(0, 400), st.integers(0, 400))
+def test_mcnemars_test_is_the_binomial_test_of_scipy(first: int, second: int) -> None:
+    expected = float(binomtest(first, first + second).pvalue) if first + second else 1.0
+    found = mcnemar_exact(Pairs(both=1, only_first=first, only_second=second, neither=1))
+    assert found == pytest.approx(expected, rel=1e-6)
+
+
 def test_mcnemars_exact_test_gives_the_published_p() -> None:
     assert mcnemar_exact(BENTUR) == pytest.approx(0.0703, abs=1e-4)
 
@@ -56,6 +90,20 @@ def test_pairs_that_never_differ_are_no_evidence_of_a_difference() -> None:
 def test_holm_multiplies_the_smallest_p_by_the_number_of_tests_and_keeps_the_order() -> None:
     assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx((0.03, 0.06, 0.06, 0.02))
     assert holm([]) == ()
+    assert holm([0.9, 0.8]) == (1.0, 1.0)
+
+
+@given(st.lists(st.floats(0, 1), max_size=12), st.floats(0.001, 0.5))
+def test_holm_rejects_what_the_sequential_procedure_rejects(p_values: list[float], alpha: float) -> None:
+    """Holm 1979: test p values in ascending order at alpha/m, alpha/(m-1), … and stop at the first that is above."""
+    adjusted = holm(p_values)
+    rejected: set[int] = set()
+    for rank, position in enumerate(sorted(range(len(p_values)), key=lambda position: p_values[position])):
+        if (len(p_values) - rank) * p_values[position] > alpha:
+            break
+        rejected.add(position)
+    assert {position for position, p in enumerate(adjusted) if p <= alpha} == rejected
+    assert all(p <= after <= 1 for p, after in zip(p_values, adjusted, strict=True))
 
 
 def test_ten_trials_per_arm_detect_from_one_half_no_difference_below_one_half() -> None:

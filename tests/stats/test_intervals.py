@@ -1,10 +1,11 @@
 """Intervals: worked examples of the published rates, and properties of every count."""
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
-from statsmodels.stats.proportion import proportion_confint
+from scipy.stats import binomtest, bootstrap
 
 from redline.stats import (
     Count,
@@ -71,8 +72,9 @@ counts = st.integers(1, 400).flatmap(lambda n: st.tuples(st.integers(0, n), st.j
 @given(counts)
 def test_both_intervals_agree_with_a_second_library(count: tuple[int, int]) -> None:
     k, n = count
-    assert wilson(k, n) == pytest.approx(proportion_confint(k, n, method="wilson"), abs=1e-9)
-    assert clopper_pearson(k, n) == pytest.approx(proportion_confint(k, n, method="beta"), abs=1e-9)
+    expected = binomtest(k, n)
+    assert wilson(k, n) == pytest.approx(tuple(expected.proportion_ci(method="wilson")), abs=1e-9)
+    assert clopper_pearson(k, n) == pytest.approx(tuple(expected.proportion_ci(method="exact")), abs=1e-9)
 
 
 @settings(max_examples=60, deadline=None)
@@ -108,6 +110,12 @@ def test_the_interval_of_a_total_contains_it_and_has_a_width() -> None:
     low, high = interval
     assert 0 <= low < 6 < high
     assert total_interval([0, 3, 0, 1, 0, 0, 2, 0, 0, 0]) == interval, "the same trials give the same interval"
+
+
+def test_the_interval_of_a_total_is_the_percentile_bootstrap_of_scipy() -> None:
+    counts = [0.0, 3.0, 0.0, 1.0, 5.0, 0.0, 2.0, 7.0, 1.0, 0.0, 0.0, 4.0]
+    resampled = bootstrap((np.array(counts),), np.sum, n_resamples=20_000, method="percentile", rng=1)
+    assert total_interval(counts) == pytest.approx(tuple(resampled.confidence_interval), abs=1.5)
 
 
 @pytest.mark.parametrize("counts", [[], [2.0], [2.0] * 10])

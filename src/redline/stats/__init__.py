@@ -1,6 +1,6 @@
-"""Statistics of trials: a thin layer over SciPy and statsmodels.
+"""Statistics of trials: exact tests, intervals, and the power of a plan.
 
-Functions import these libraries when called, since loading them takes most of a second and `--help` must stay fast.
+Functions import NumPy when called, since loading it takes time and `--help` must stay fast.
 """
 
 from redline.stats.agreement import Agreement, agreement

@@ -21,9 +21,11 @@ def agreement(pairs: Iterable[tuple[bool | None, bool | None]]) -> Agreement:
 
 
 def _kappa(pairs: list[tuple[bool, bool]]) -> float | None:
+    """Return kappa of Cohen 1960 (Educational and Psychological Measurement 20:37)."""
     if any(len({pair[side] for pair in pairs}) < len((True, False)) for side in (0, 1)):
         return None
-    from statsmodels.stats.inter_rater import cohens_kappa
-
-    table = [[sum(pair == (one, other) for pair in pairs) for other in (True, False)] for one in (True, False)]
-    return round(float(cohens_kappa(table, return_results=False)), 6)
+    n = len(pairs)
+    observed = sum(one == other for one, other in pairs) / n
+    first, second = (sum(pair[side] for pair in pairs) / n for side in (0, 1))
+    chance = first * second + (1 - first) * (1 - second)
+    return round((observed - chance) / (1 - chance), 6)

@@ -1,11 +1,12 @@
 """Comparisons of two conditions: exact tests, intervals of the difference, and correction for a family of tests."""
 
+import math
 from collections.abc import Sequence
 
 from pydantic import Field
 
 from redline._base import Frozen
-from redline.stats.intervals import CONFIDENCE, Count, wilson
+from redline.stats.intervals import Count, wilson
 
 Difference = tuple[float, float]
 """Lower and upper bound of a difference of two rates, each from -1 to 1."""
@@ -44,49 +45,50 @@ def fisher_exact(first: Count, second: Count) -> float:
 
     The two published rates, 9 of 10 and 5 of 10, give p = 0.14: ten trials do not distinguish them.
     """
-    import numpy as np
-    from scipy.stats import fisher_exact as test
-
-    table = np.array([[first.k, first.n - first.k], [second.k, second.n - second.k]])
-    return float(test(table).pvalue)
+    events = first.k + second.k
+    counts = range(max(0, events - second.n), min(first.n, events) + 1)
+    # Whole numbers, so that equally likely tables are recognised without a tolerance.
+    ways = [math.comb(first.n, k) * math.comb(second.n, events - k) for k in counts]
+    observed = ways[first.k - counts.start]
+    return sum(way for way in ways if way <= observed) / sum(ways)
 
 
 def mcnemar_exact(pairs: Pairs) -> float:
     """Return the two-sided p value of McNemar's exact test, which uses the pairs that differ."""
-    from scipy.stats import binomtest
-
-    differing = pairs.only_first + pairs.only_second
-    return float(binomtest(pairs.only_first, differing, 0.5).pvalue) if differing else 1.0
+    differing, fewer = pairs.only_first + pairs.only_second, min(pairs.only_first, pairs.only_second)
+    return min(1.0, 2 * sum(math.comb(differing, k) for k in range(fewer + 1)) / 2**differing)
 
 
 def newcombe(first: Count, second: Count) -> Difference:
-    """Return Newcombe's 95% interval (method 10) of the difference of two unpaired rates, first minus second."""
-    from statsmodels.stats.proportion import confint_proportions_2indep
+    """Return Newcombe's 95% interval of the difference of two unpaired rates, first minus second.
 
-    low, high = confint_proportions_2indep(
-        first.k, first.n, second.k, second.n, method="newcomb", compare="diff", alpha=1 - CONFIDENCE
-    )
-    return float(low), float(high)
+    This is method 10 of Newcombe 1998 (Statistics in Medicine 17:873): the squared distances of the two Wilson
+    intervals from their rates are added. Without trials in a condition, every difference is possible.
+    """
+    return _newcombe(first, second, correlation=0.0)
 
 
 def newcombe_paired(pairs: Pairs) -> Difference:
     """Return Newcombe's 95% interval (method 10 for pairs) of the difference of two paired rates, first minus second.
 
-    SciPy and statsmodels do not provide it. It adds the squared distances of the two Wilson intervals and subtracts
-    their correlation.
+    This is method 10 of Newcombe 1998 (Statistics in Medicine 17:2635): the interval for unpaired rates, less the
+    correlation of the pairs.
     """
-    n = pairs.n
-    first, second = pairs.first.k / n, pairs.second.k / n
-    (low_first, high_first), (low_second, high_second) = wilson(pairs.first.k, n), wilson(pairs.second.k, n)
-    correlation = _correlation(pairs)
+    return _newcombe(pairs.first, pairs.second, _correlation(pairs))
 
-    def distance(one: float, other: float) -> float:
-        return float((one**2 - 2 * correlation * one * other + other**2) ** 0.5)
 
-    difference = first - second
+def _newcombe(first: Count, second: Count, correlation: float) -> Difference:
+    if first.n == 0 or second.n == 0:
+        return (-1.0, 1.0)
+    one, other = first.k / first.n, second.k / second.n
+    (low_one, high_one), (low_other, high_other) = wilson(first.k, first.n), wilson(second.k, second.n)
+
+    def distance(of_one: float, of_other: float) -> float:
+        return math.sqrt(of_one**2 - 2 * correlation * of_one * of_other + of_other**2)
+
     return (
-        difference - distance(first - low_first, high_second - second),
-        difference + distance(high_first - first, second - low_second),
+        one - other - distance(one - low_one, high_other - other),
+        one - other + distance(high_one - one, other - low_other),
     )
 
 
@@ -101,9 +103,14 @@ def _correlation(pairs: Pairs) -> float:
 
 
 def holm(p_values: Sequence[float]) -> tuple[float, ...]:
-    """Return Holm-adjusted p values, which control the probability of any false positive in a family of tests."""
-    if not p_values:
-        return ()
-    from statsmodels.stats.multitest import multipletests
+    """Return Holm-adjusted p values, which control the probability of any false positive in a family of tests.
 
-    return tuple(float(p) for p in multipletests(list(p_values), method="holm")[1])
+    Holm 1979 (Scandinavian Journal of Statistics 6:65): the smallest p is multiplied by the number of tests, the next
+    one by one less, and so on. None becomes smaller than an adjusted p before it.
+    """
+    adjusted = dict.fromkeys(range(len(p_values)), 0.0)
+    highest = 0.0
+    for rank, position in enumerate(sorted(adjusted, key=lambda position: p_values[position])):
+        highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[position]))
+        adjusted[position] = highest
+    return tuple(adjusted.values())

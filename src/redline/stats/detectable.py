@@ -3,6 +3,7 @@
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from redline.stats.binomial import pmf
 from redline.stats.power import TIE, rejected
 
 if TYPE_CHECKING:
@@ -43,9 +44,5 @@ def _rejected(n_first: int, n_second: int) -> "NDArray[np.bool_]":
 
 
 def _power(rejects: "NDArray[np.bool_]", first: float, second: float) -> float:
-    import numpy as np
-    from scipy.stats import binom
-
     n_first, n_second = rejects.shape[0] - 1, rejects.shape[1] - 1
-    chances = binom.pmf(np.arange(n_first + 1), n_first, first), binom.pmf(np.arange(n_second + 1), n_second, second)
-    return float(chances[0] @ rejects @ chances[1])
+    return float(pmf(n_first, first) @ rejects @ pmf(n_second, second))

@@ -4,8 +4,10 @@ A score at or above the threshold is an alarm, so equal scores give the same res
 """
 
 from collections.abc import Sequence
+from statistics import NormalDist
 
 from redline._base import Frozen
+from redline.stats.binomial import exact_upper_bound, root
 from redline.stats.intervals import CONFIDENCE, Rate, Share, rate
 
 AT_MOST = 0.01
@@ -93,10 +95,12 @@ def auroc(attacks: Sequence[float], benign: Sequence[float]) -> Auroc | None:
     """
     if not attacks or not benign:
         return None
-    from scipy.stats import mannwhitneyu
+    import numpy as np
 
     m, n = len(attacks), len(benign)
-    value = float(mannwhitneyu(attacks, benign, method="asymptotic").statistic) / (m * n)
+    ordered = np.sort(benign)
+    below, not_above = (np.searchsorted(ordered, attacks, side) for side in ("left", "right"))
+    value = float((below + not_above).sum()) / (2 * m * n)
     low, high = _newcombe_of_area(value, m, n)
     return Auroc(value=value, low=low, high=high, attacks=m, benign=n)
 
@@ -145,9 +149,7 @@ def at_threshold(
 
 def upper_bound(k: int, n: int) -> float:
     """Return the one-sided exact (Clopper-Pearson) 95% upper bound of a rate; 1 without trials."""
-    from scipy.stats import beta
-
-    return 1.0 if k >= n else float(beta.ppf(CONFIDENCE, k + 1, n - k))
+    return exact_upper_bound(k, n, 1 - CONFIDENCE)
 
 
 def _alarms(scores: Sequence[float], threshold: float | None) -> int:
@@ -155,10 +157,7 @@ def _alarms(scores: Sequence[float], threshold: float | None) -> int:
 
 
 def _newcombe_of_area(value: float, m: int, n: int) -> tuple[float, float]:
-    from scipy.optimize import brentq
-    from scipy.stats import norm
-
-    z, smoothing = float(norm.ppf((1 + CONFIDENCE) / 2)), (m + n) / 2 - 1
+    z, smoothing = NormalDist().inv_cdf((1 + CONFIDENCE) / 2), (m + n) / 2 - 1
 
     def distance(area: float) -> float:
         spread = 1 + smoothing * ((1 - area) / (2 - area) + area / (1 + area))
@@ -169,6 +168,6 @@ def _newcombe_of_area(value: float, m: int, n: int) -> tuple[float, float]:
 
     # The distance is negative at the observed area and positive at the far end of the scale. At the near end it is 0 if
     # the area equals that end, which is not the root to find.
-    low = brentq(distance, 0.0, min(value, BELOW_ONE)) if value > 0 else 0.0
-    high = 1 - brentq(mirrored, 0.0, min(1 - value, BELOW_ONE)) if value < 1 else 1.0
-    return float(low), float(high)
+    low = root(distance, 0.0, min(value, BELOW_ONE)) if value > 0 else 0.0
+    high = 1 - root(mirrored, 0.0, min(1 - value, BELOW_ONE)) if value < 1 else 1.0
+    return low, high

@@ -4,12 +4,15 @@ Each trial is one Bernoulli sample. Wald intervals are not provided: with the te
 are too narrow, and at 0/10 and 10/10 they have no width at all.
 """
 
+import math
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from statistics import NormalDist
+from typing import Annotated
 
 from pydantic import Field, model_validator
 
 from redline._base import Frozen
+from redline.stats.binomial import exact_upper_bound
 
 CONFIDENCE = 0.95
 RESAMPLES = 4000
@@ -48,12 +51,22 @@ class Rate(Count):
 
 def wilson(k: int, n: int) -> Interval:
     """Return the 95% Wilson score interval; 0 to 1 without trials."""
-    return _interval(k, n, "wilson")
+    _check(k, n)
+    if n == 0:
+        return (0.0, 1.0)
+    z = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
+    centre = (k + z**2 / 2) / (n + z**2)
+    margin = z * math.sqrt(k * (n - k) / n + z**2 / 4) / (n + z**2)
+    return _containing(k / n, centre - margin, centre + margin)
 
 
 def clopper_pearson(k: int, n: int) -> Interval:
     """Return the 95% Clopper-Pearson interval, whose coverage is never below 95%, so that it is wider than Wilson's."""
-    return _interval(k, n, "exact")
+    _check(k, n)
+    if n == 0:
+        return (0.0, 1.0)
+    alpha = (1 - CONFIDENCE) / 2
+    return _containing(k / n, 1 - exact_upper_bound(n - k, n, alpha), exact_upper_bound(k, n, alpha))
 
 
 def bounds_with_invalid(k: int, n: int, invalid: int) -> Interval:
@@ -97,15 +110,9 @@ def total_interval(counts: Sequence[float]) -> tuple[float, float] | None:
     return (float(low), float(high))
 
 
-def _interval(k: int, n: int, method: Literal["wilson", "exact"]) -> Interval:
-    _check(k, n)
-    if n == 0:
-        return (0.0, 1.0)
-    from scipy.stats import binomtest
-
-    low, high = binomtest(k, n).proportion_ci(CONFIDENCE, method=method)
-    # Rounding in SciPy can place the interval a few 1e-17 off the estimate or outside 0 to 1.
-    return (max(0.0, min(float(low), k / n)), min(1.0, max(float(high), k / n)))
+def _containing(estimate: float, low: float, high: float) -> Interval:
+    """Return the interval; rounding can place it a few 1e-17 off the estimate or outside 0 to 1."""
+    return (max(0.0, min(low, estimate)), min(1.0, max(high, estimate)))
 
 
 def _check(k: int, n: int) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal, Self
 from pydantic import Field, model_validator
 
 from redline._base import Frozen
+from redline.stats.binomial import log_ways, pmf
 from redline.stats.decide import DecisionRule, Verdict
 from redline.stats.intervals import Share
 
@@ -48,21 +49,17 @@ class Effect(Frozen):
 
 def fisher_power(effect: Effect, n_first: int, n_second: int) -> float:
     """Return the power of Fisher's two-sided exact test for the two rates of an effect."""
-    chances = _chances(n_first, effect.baseline), _chances(n_second, effect.alternative)
-    return float(chances[0] @ rejected(n_first, n_second, effect.alpha) @ chances[1])
+    rejects = rejected(n_first, n_second, effect.alpha)
+    return float(pmf(n_first, effect.baseline) @ rejects @ pmf(n_second, effect.alternative))
 
 
 def rejected(n_first: int, n_second: int, alpha: float) -> "NDArray[np.bool_]":
     """Return for every pair of counts whether Fisher's two-sided exact test rejects equality."""
     import numpy as np
-    from scipy.special import gammaln
 
-    def ways(n: int, k: "NDArray[np.int_]") -> "NDArray[np.float64]":
-        return np.asarray(gammaln(n + 1) - gammaln(k + 1) - gammaln(n - k + 1))
-
-    first, second = np.arange(n_first + 1), np.arange(n_second + 1)
-    together = np.add.outer(first, second)
-    chance = np.exp(np.add.outer(ways(n_first, first), ways(n_second, second)) - ways(n_first + n_second, together))
+    together = np.add.outer(np.arange(n_first + 1), np.arange(n_second + 1))
+    ways = np.add.outer(log_ways(n_first), log_ways(n_second))
+    chance = np.exp(ways - log_ways(n_first + n_second)[together])
     rejects = np.zeros_like(chance, dtype=bool)
     for successes in range(n_first + n_second + 1):
         # p of a table: the summed probability of all tables with the same margins that are at most as likely.
@@ -93,10 +90,9 @@ def counts_that_decide(rule: DecisionRule, n: int) -> tuple[int, int]:
 
 def chances_of_verdicts(rule: DecisionRule, rate: float, n: int) -> dict[Verdict, float]:
     """Return the probability of each verdict in one condition of `n` valid trials with a given true rate."""
-    from scipy.stats import binom
-
     open_from, crossed_from = counts_that_decide(rule, n)
-    not_crossed, crossed = float(binom.cdf(open_from - 1, n, rate)), float(binom.sf(crossed_from - 1, n, rate))
+    chances = pmf(n, rate)
+    not_crossed, crossed = float(chances[:open_from].sum()), float(chances[crossed_from:].sum())
     return {
         "crossed": crossed,
         "not_crossed": not_crossed,
@@ -107,13 +103,6 @@ def chances_of_verdicts(rule: DecisionRule, rate: float, n: int) -> dict[Verdict
 def trials_for_rule(rule: DecisionRule, rate: float, verdict: Verdict, power: float) -> int | None:
     """Return the smallest number of trials that gives a condition of this true rate the verdict with the power."""
     return _smallest(lambda n: chances_of_verdicts(rule, rate, n)[verdict] >= power, 1)
-
-
-def _chances(n: int, rate: float) -> "NDArray[np.float64]":
-    import numpy as np
-    from scipy.stats import binom
-
-    return np.asarray(binom.pmf(np.arange(n + 1), n, rate))
 
 
 def _smallest(enough: Callable[[int], bool], least: int) -> int | None:
