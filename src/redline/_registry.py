@@ -7,15 +7,15 @@ from inspect_ai.model import ModelAPI, modelapi
 
 from redline.cell.provider import CellEnvironment
 from redline.scenarios import SCENARIOS
-from redline.verify.metrics import milestones, replicas
+from redline.verify.metrics import MILESTONE_SCORERS, replicas
 from redline.verify.scorer import replication
 
 __all__ = [
+    "MILESTONE_SCORERS",
     "SCENARIOS",
     "CellEnvironment",
     "controls",
     "llama_cpp",
-    "milestones",
     "monitors",
     "replicas",
     "replication",

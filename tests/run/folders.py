@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from inspect_ai import Task, task
+from inspect_ai import Epochs, Task, task
 from inspect_ai.dataset import MemoryDataset, Sample
 from inspect_ai.scorer import Score, Scorer, Target, scorer
 from inspect_ai.solver import Generate, Solver, TaskState, solver
@@ -95,7 +95,8 @@ def toy(trials: int = 1, seed: int = 0, hold: float = 5.0, runtime: str = "auto"
     for number in range(trials):
         trial = Trial(id=f"toy-default-{number:03d}", scenario="toy", arm="default", seed=number, instructed=True)
         samples.append(Sample(id=trial.id, input="none", metadata={"trial": trial.model_dump(mode="json")}))
-    return Task(dataset=MemoryDataset(samples), solver=act(), scorer=[judged_by_evidence(), milestones(), replicas()])
+    scorers = [judged_by_evidence(), *milestones(), replicas()]
+    return Task(dataset=MemoryDataset(samples), solver=act(), scorer=scorers, epochs=Epochs(1, "mode"))
 
 
 def a_run(

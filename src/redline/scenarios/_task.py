@@ -55,7 +55,7 @@ def compose(arm: Arm, common: Common) -> Task:
         dataset=MemoryDataset([_sample(arm, common, index) for index in range(common.trials)], name=arm.scenario),
         setup=set_up_trial(arm, common, cell),
         solver=_run_agent(arm, common),
-        scorer=[replication(), milestones(), replicas()],
+        scorer=[replication(), *milestones(), replicas()],
         sandbox=SandboxEnvironmentSpec("cell", cell),
         # Outcomes are names. Inspect's default reducer would convert them to numbers.
         epochs=Epochs(1, "mode"),

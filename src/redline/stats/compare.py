@@ -56,7 +56,8 @@ def fisher_exact(first: Count, second: Count) -> float:
 def mcnemar_exact(pairs: Pairs) -> float:
     """Return the two-sided p value of McNemar's exact test, which uses the pairs that differ."""
     differing, fewer = pairs.only_first + pairs.only_second, min(pairs.only_first, pairs.only_second)
-    return min(1.0, 2 * sum(math.comb(differing, k) for k in range(fewer + 1)) / 2**differing)
+    at_most = sum(math.comb(differing, k) for k in range(fewer + 1))
+    return min(1.0, 2 * at_most / (1 << differing))
 
 
 def newcombe(first: Count, second: Count) -> Difference:

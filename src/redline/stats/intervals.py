@@ -54,7 +54,7 @@ def wilson(k: int, n: int) -> Interval:
     _check(k, n)
     if n == 0:
         return (0.0, 1.0)
-    z = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
+    z = _quantile()
     centre = (k + z**2 / 2) / (n + z**2)
     margin = z * math.sqrt(k * (n - k) / n + z**2 / 4) / (n + z**2)
     return _containing(k / n, centre - margin, centre + margin)
@@ -67,6 +67,20 @@ def clopper_pearson(k: int, n: int) -> Interval:
         return (0.0, 1.0)
     alpha = (1 - CONFIDENCE) / 2
     return _containing(k / n, 1 - exact_upper_bound(n - k, n, alpha), exact_upper_bound(k, n, alpha))
+
+
+def agresti_coull_error(k: int, n: int) -> float:
+    """Return the standard error of a rate with two events and two non-events added, roughly; NaN without trials.
+
+    Agresti and Coull 1998 (The American Statistician 52:119): the error at the centre of Wilson's interval. Unlike
+    Wald's, it is not zero at 0 of n and n of n.
+    """
+    _check(k, n)
+    if n == 0:
+        return math.nan
+    z = _quantile()
+    centre = (k + z**2 / 2) / (n + z**2)
+    return math.sqrt(centre * (1 - centre) / (n + z**2))
 
 
 def bounds_with_invalid(k: int, n: int, invalid: int) -> Interval:
@@ -108,6 +122,11 @@ def total_interval(counts: Sequence[float]) -> tuple[float, float] | None:
     resampled = np.random.default_rng(0).choice(np.asarray(counts, dtype=float), size=(RESAMPLES, len(counts)))
     low, high = np.quantile(resampled.sum(axis=1), [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     return (float(low), float(high))
+
+
+def _quantile() -> float:
+    """Return the normal quantile of a two-sided 95% interval, 1.96."""
+    return NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
 
 
 def _containing(estimate: float, low: float, high: float) -> Interval:

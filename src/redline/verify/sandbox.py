@@ -7,6 +7,15 @@ from redline.cell import Cell
 from redline.cell.provider import CellEnvironment
 
 
+def has_sandbox() -> bool:
+    """Whether the sample is running; a log that is scored again has no sandbox."""
+    try:
+        sandbox()
+    except ProcessLookupError:  # Inspect's error for a sample without a sandbox
+        return False
+    return True
+
+
 def cell_of_sample() -> Cell:
     """Return the cell in which the sample runs.
 
@@ -15,5 +24,5 @@ def cell_of_sample() -> Cell:
     """
     try:
         return sandbox().as_type(CellEnvironment).cell
-    except (TypeError, LookupError) as error:
+    except (TypeError, LookupError, ProcessLookupError) as error:
         raise UsageError("this sandbox is not sealed: use --sandbox cell, or leave the option out") from error
