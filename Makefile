@@ -5,7 +5,8 @@
 
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip --disable-pip-version-check -qq install --constraint constraints.txt
+# Byte code is compiled at first use: that saves time, and the byte code of modules that are never imported.
+PIP := $(BIN)/python -m pip --disable-pip-version-check -qq install --no-compile --constraint constraints.txt
 
 help:
 	@echo "make demo           two scenarios, three controls, ten trials each, into out/demo (with a shorter hold)"

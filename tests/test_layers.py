@@ -48,7 +48,7 @@ LAYERS = (
     ("analysis",),
     ("api", "schemas"),
     ("_cli",),
-    ("__main__", "_registry"),
+    ("__main__", "_registry", "tasks"),
 )
 LAYER_OF = {name: number for number, names in enumerate(LAYERS) for name in names}
 
