@@ -9,6 +9,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from redline.stats.binomial import log_ways, pmf
 from redline.stats.power import MAX_TRIALS, rejected
 
 if TYPE_CHECKING:
@@ -35,30 +36,36 @@ def mcnemar_power(n: int, first: float, second: float, alpha: float = ALPHA) -> 
         alpha: Level of the test.
     """
     import numpy as np
-    from scipy.stats import binom
 
     only_first, only_second = first * (1 - second), (1 - first) * second
     differing = only_first + only_second
     if n == 0 or differing <= 0:
         return 0.0
+    ways, rejected_counts = _pairs_that_reject(n, alpha)
+    # A share of exactly 0 or 1 has no logarithm; the nearest number changes no probability.
+    share = min(max(only_first / differing, np.finfo(float).tiny), 1 - np.finfo(float).epsneg)
     counts = np.arange(n + 1)
-    critical = _critical(n, alpha)
-    share = only_first / differing
-    # A negative critical value has probability 0 on both sides.
-    rejects = binom.cdf(critical, counts, share) + binom.sf(counts - critical - 1, counts, share)
-    return float(binom.pmf(counts, n, min(differing, 1.0)) @ np.where(critical < 0, 0.0, rejects))
+    chances = np.exp(ways + counts * np.log(share) + (counts[:, None] - counts) * np.log1p(-share))
+    rejects = np.where(rejected_counts, chances, 0.0).sum(axis=1)
+    return float(pmf(n, min(differing, 1.0)) @ rejects)
 
 
-@lru_cache(maxsize=64)
-def _critical(n: int, alpha: float) -> "NDArray[np.int_]":
-    """Return for each number of differing pairs the largest rejected count of the rarer kind; -1 if there is none."""
+@lru_cache(maxsize=8)
+def _pairs_that_reject(n: int, alpha: float) -> "tuple[NDArray[np.float64], NDArray[np.bool_]]":
+    """Return two tables whose row is the number of differing pairs, and whose column how many are of the first kind.
+
+    Returns:
+        The logarithm of the binomial coefficient, negative infinity where there is none; whether the test rejects.
+    """
     import numpy as np
-    from scipy.stats import binom
 
-    counts = np.arange(n + 1)
-    guess = binom.ppf(alpha / 2, counts, 0.5).astype(int)
-    # `ppf` returns the first count whose probability reaches alpha/2; it is rejected only if it does not exceed it.
-    return np.where(2 * binom.cdf(guess, counts, 0.5) <= alpha * (1 + ROUNDING), guess, guess - 1)
+    ways, rejects = np.full((n + 1, n + 1), -np.inf), np.zeros((n + 1, n + 1), dtype=bool)
+    for differing in range(n + 1):
+        ways[differing, : differing + 1] = log_ways(differing)
+        tail = 2 * np.cumsum(pmf(differing, 0.5))  # p of this count of the rarer kind, as long as it is below 1
+        rare = tail <= alpha * (1 + ROUNDING)
+        rejects[differing, : differing + 1] = rare | rare[::-1]
+    return ways, rejects
 
 
 def detectable_in_pairs(rate: float, n: int, alpha: float = ALPHA) -> float | None:
@@ -72,6 +79,7 @@ def detectable_in_pairs(rate: float, n: int, alpha: float = ALPHA) -> float | No
     Returns:
         The difference, to one percentage point; None if these pairs detect none.
     """
+    n = min(n, MAX_TRIALS)  # as in the unpaired case below
     return _smallest(rate, lambda other: mcnemar_power(n, other, rate, alpha))
 
 
@@ -87,17 +95,13 @@ def detectable_unpaired(rate: float, n_first: int, n_second: int, alpha: float =
     Returns:
         The difference, to one percentage point; None if these trials detect none.
     """
-    import numpy as np
-    from scipy.stats import binom
-
     if not n_first or not n_second:
         return None
     # Above this number, more trials hardly change the figure, and the table of all counts would be large.
     n_first, n_second = min(n_first, MAX_TRIALS), min(n_second, MAX_TRIALS)
     rejects = _rejected(n_first, n_second, alpha)
-    baseline = binom.pmf(np.arange(n_first + 1), n_first, rate) @ rejects
-
-    return _smallest(rate, lambda other: float(baseline @ binom.pmf(np.arange(n_second + 1), n_second, other)))
+    baseline = pmf(n_first, rate) @ rejects
+    return _smallest(rate, lambda other: float(baseline @ pmf(n_second, other)))
 
 
 @lru_cache(maxsize=64)
