@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterable, Iterator
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,7 @@ def _own_state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 def _known_packages() -> Iterator[None]:
     """Read the list of installed packages once. Inspect reads it for every run of a task that is not in a package."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(package, "packages_distributions", functools.cache(package.packages_distributions))
+        patch.setattr(package, "packages_distributions", functools.cache(metadata.packages_distributions))
         yield
 
 

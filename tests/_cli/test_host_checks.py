@@ -1,9 +1,11 @@
 """`redline doctor` on hosts with missing prerequisites."""
 
 import json
+import os
 from pathlib import Path
 from types import SimpleNamespace
 
+import psutil
 import pytest
 
 from redline import _providers
@@ -79,9 +81,9 @@ def test_hidden_processes_are_found_by_the_options_of_proc(
 ) -> None:
     mounts = [SimpleNamespace(mountpoint="/proc", opts="rw,hidepid=2"), SimpleNamespace(mountpoint="/", opts="rw")]
     mounts += [SimpleNamespace(mountpoint="/proc", opts=options)] if options else []
-    monkeypatch.setattr(_host_checks.psutil, "disk_partitions", lambda all: mounts if options else [])
-    monkeypatch.setattr(_host_checks.os, "getgroups", lambda: [4242])
-    monkeypatch.setattr(_host_checks.os, "getegid", lambda: 1000)
+    monkeypatch.setattr(psutil, "disk_partitions", lambda all: mounts if options else [])
+    monkeypatch.setattr(os, "getgroups", lambda: [4242])
+    monkeypatch.setattr(os, "getegid", lambda: 1000)
     found = list(_host_checks._hidden_processes())
     assert [finding.state for finding in found] == (["optional"] if hidden else [])
     assert all("gid=GROUP" in finding.fix for finding in found)

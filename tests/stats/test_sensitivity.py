@@ -2,6 +2,7 @@
 
 from itertools import product
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -63,7 +64,7 @@ def test_no_unpaired_difference_is_detectable_with_few_trials() -> None:
     found = detectable_unpaired(0.0, 10, 10)
     assert found is not None
     table = [[10, 0], [10 - round(10 * found), round(10 * found)]]
-    assert fisher_exact(table).pvalue <= ALPHA
+    assert fisher_exact(np.array(table)).pvalue <= ALPHA
 
 
 def test_a_default_comparison_of_guardrails_can_find_a_real_effect() -> None:
