@@ -136,6 +136,7 @@ def test_the_field_names_match_the_contract() -> None:
         "conditions",
         "trials",
         "models",
+        "parts",
         "chain",
     ]
     assert list(document) == names
