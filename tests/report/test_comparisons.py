@@ -37,17 +37,19 @@ def pairs(found: list[Comparison]) -> list[tuple[str, str, str]]:
 
 
 def test_an_arm_is_compared_only_with_one_that_differs_in_one_factor() -> None:
-    found = compared(
-        [
-            *trials(3, wording="plain", pressure="neutral"),
-            *trials(3, wording="formal", pressure="insistent"),
-            *trials(3, wording="formal", pressure="neutral"),
-        ]
-    )
-    # The second arm differs from the first one in two factors, so it has no baseline.
-    assert [(one.family, one.baseline, one.other, one.other_label) for one in found] == [
-        ("arms", 1, 3, "wording=formal")
+    run = [
+        *trials(3, wording="plain", pressure="neutral"),
+        *trials(3, wording="formal", pressure="insistent"),
+        *trials(3, wording="casual", pressure="insistent"),
+        *trials(3, wording="casual", pressure="neutral"),
     ]
+    report = report_on([RunRecord("run", results(*run), "0" * 64, (), (), None)])
+    factors = {view.number: view.condition.factors for view in report.conditions}
+    assert len(report.comparisons) >= 2
+    for one in report.comparisons:
+        first, second = factors[one.baseline], factors[one.other]
+        (name,) = [name for name in first if first[name] != second[name]]
+        assert (one.baseline_label, one.other_label) == (f"{name}={first[name]}", f"{name}={second[name]}")
 
 
 def test_guardrails_are_compared_with_off_and_never_with_jobs() -> None:

@@ -54,7 +54,8 @@ class Numbered:
 
     def other_factors(self, *without: str) -> tuple[tuple[str, Hashable], ...]:
         """Return the settings of all factors except those named."""
-        return tuple(sorted((name, value) for name, value in self.condition.factors.items() if name not in without))
+        factors = self.condition.factors
+        return tuple((name, factors[name]) for name in sorted(factors) if name not in without)
 
 
 @dataclass(frozen=True)

@@ -68,6 +68,7 @@ def _pairs_that_reject(n: int, alpha: float) -> "tuple[NDArray[np.float64], NDAr
     return ways, rejects
 
 
+@lru_cache(maxsize=256)
 def detectable_in_pairs(rate: float, n: int, alpha: float = ALPHA) -> float | None:
     """Return the smallest difference, in either direction, that `n` pairs detect with a power of 80%.
 
