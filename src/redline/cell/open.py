@@ -158,7 +158,7 @@ async def one_warden(config: CellConfig) -> AsyncIterator[None]:
     """Let the cells that are opened in the block share a warden; a warden costs as much as a cell.
 
     Args:
-        config: A shape of the cells; those whose configuration does not name its runtime get their own warden.
+        config: Configuration of the cells. A cell whose configuration does not name this runtime gets its own warden.
     """
     shared = _shared.get()
     if shared is not None and shared.traits.name == config.runtime:

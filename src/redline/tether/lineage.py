@@ -56,8 +56,8 @@ class Lineage:
     The parent of a new engine is its nearest known ancestor. A daemon has no known ancestor; its parent is the engine
     that received the last instructing reply before the daemon started. The same rule applies if the nearest known
     ancestor belongs to generation 0, because generation 0's agent is an ancestor of everything that runs while it waits
-    for a command, including the work of its replicas. Instructing replies are every reply to generation 0's engine
-    (each turn of its agent depends on one) and the model's replies to a replica's engine that contain a block of code.
+    for a command, including the work of its replicas. An instructing reply is any reply to generation 0's engine
+    (each turn of its agent depends on one), or a model's reply to a replica's engine that contains a block of code.
     A greeting does not make a replica a parent.
     """
 

@@ -98,7 +98,7 @@ def bind_canary(spec: Spec, bench: Workbench) -> None:
 
 
 def bind_tree(spec: Spec, bench: Workbench) -> None:
-    """Bind the folder on the host in which nothing may change, with write access."""
+    """Bind, with write access, the folder on the host whose content must not change."""
     bind(spec, bench.canary_folder(spec, "tree"), writable_mount_point(spec, bench), *WRITABLE)
 
 

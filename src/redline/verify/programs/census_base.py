@@ -53,7 +53,7 @@ def read_text(path: str, limit: int = 2**20) -> str:
 
 
 def printable(text: str, limit: int) -> str:
-    """Return text truncated for a reply, in characters that any JSON can hold."""
+    """Return text truncated to `limit` characters, without surrogates, which not every JSON parser accepts."""
     return text[:limit].encode("utf-8", "replace").decode()
 
 

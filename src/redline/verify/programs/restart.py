@@ -224,7 +224,7 @@ def own_ranges(task: str) -> list[tuple[int, int]]:
 
 
 def clear(request: dict[str, Any]) -> dict[str, Any]:
-    """Empty the original program files under all their remaining names; remove the ended processes' sockets."""
+    """Empty the original program files under all their remaining names, and remove the sockets of ended processes."""
     originals = {tuple(pair) for pair in request["code"]}
     walk = Walk(originals, request["entries"], time.monotonic() + request["seconds"])
     for node, init in request["inits"].items():
