@@ -2,6 +2,8 @@
 
 import os
 import stat
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -89,3 +91,9 @@ def test_a_missing_runtime_is_reported_in_one_line(installed: Installed) -> None
     for name in BUILT_IN:
         with pytest.raises(UsageError, match=f"{name} is not installed"):
             choose_runtime(name)
+
+
+def test_knowing_the_runtimes_does_not_import_inspect() -> None:
+    """Importing Inspect takes seconds, which `redline doctor` and `redline seal` would spend at every start."""
+    program = "import sys, redline.cell.open, redline.seal; sys.exit('inspect_ai' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], timeout=120, check=False).returncode == 0

@@ -7,7 +7,6 @@ from typing import ClassVar
 from redline._text import clean_line
 from redline.cell.cell import Cell, SpecPatch
 from redline.cell.config import CellConfig
-from redline.cell.docker.cell import DockerCell
 from redline.cell.docker.compose import OWN_MIB, OWN_PIDS
 from redline.cell.docker.engine import Engine
 from redline.cell.docker.unsupported import LONGEST_VALUE, endpoint_defect, engine_defect, is_podman
@@ -65,6 +64,9 @@ class Docker(Runtime):
     @classmethod
     async def start_cell(cls, config: CellConfig, warden: Warden, patch: SpecPatch | None = None) -> Cell:
         """Make a cell. `patch` changes a service of the compose file."""
+        # Imported here: it imports Inspect, which takes seconds, and no other runtime needs it.
+        from redline.cell.docker.cell import DockerCell
+
         return await DockerCell.start(config, warden, patch)
 
     def sweep(self) -> int:
