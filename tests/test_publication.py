@@ -1,5 +1,6 @@
 """What registers and static tools read: the file of tasks, eval.yaml, CITATION.cff, and the sections of the README."""
 
+import ast
 import tomllib
 from datetime import date
 from pathlib import Path
@@ -37,6 +38,28 @@ def test_the_register_entry_lists_every_task_with_its_number_of_trials() -> None
         dataset = SCENARIOS[task["name"]]().dataset
         assert task["dataset_samples"] == len(dataset)
     assert entry["version"] == PROJECT["version"]
+
+
+def test_the_package_imports_no_library_that_it_does_not_install() -> None:
+    """SciPy, pandas and statsmodels are development dependencies; pandas and pyarrow have an extra."""
+    imported = {
+        (path.relative_to(ROOT).as_posix(), name.partition(".")[0])
+        for path in (ROOT / "src").rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        for name in (
+            [alias.name for alias in node.names]
+            if isinstance(node, ast.Import)
+            else [node.module or ""]
+            if isinstance(node, ast.ImportFrom)
+            else []
+        )
+    }
+    assert not [place for place in imported if place[1] in ("scipy", "statsmodels", "sklearn", "nbclient")]
+    assert {path for path, name in imported if name in ("pandas", "pyarrow")} <= {
+        "src/redline/analysis/loaded.py",
+        "src/redline/analysis/tables.py",
+        "src/redline/analysis/export.py",
+    }
 
 
 def test_the_package_meets_the_requirements_of_the_register() -> None:
