@@ -1,7 +1,7 @@
 # Targets for users, developers and CI. Everything is written to .venv, out, dist and site; only `runtime` and `runtimes`
 # install system packages.
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-model test test-fast fuzz check prose bench docs schemas runtime runtimes release-check
+.PHONY: help demo demo-model test test-fast fuzz check prose bench profile docs schemas runtime runtimes release-check
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -17,6 +17,7 @@ help:
 	@echo "make fuzz           N random sequences of agent actions (300) in cells, compared with their truth"
 	@echo "make docs           the documentation site, into site/"
 	@echo "make bench          the cost of cells and of the verifier, as ratios"
+	@echo "make profile        the processor time of a trial, by program (as root)"
 	@echo "make schemas        regenerate the shipped JSON Schemas"
 	@echo "make runtimes       install gVisor and Docker, for the tests that need them (as root)"
 	@echo "make release-check  build sdist and wheel, run a demo from the wheel, write the SBOM, into dist/"
@@ -95,6 +96,9 @@ prose: $(VENV)/.dev
 
 bench: $(VENV)/.dev runtime
 	$(BIN)/python -m benchmarks
+
+profile: $(VENV)/.dev runtime
+	$(BIN)/python -m benchmarks profile
 
 docs: $(VENV)/.dev
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict

@@ -7,6 +7,7 @@ from benchmarks.against_local import against_local
 from benchmarks.cells import concurrent_cells, life_of_a_cell
 from benchmarks.flood import flood
 from benchmarks.life import kill_drills, lease_drills
+from benchmarks.processor import processor, profile
 from benchmarks.report import report
 from benchmarks.seal import seals
 from benchmarks.verifier import verifier
@@ -19,11 +20,13 @@ BENCHMARKS: dict[str, Callable[[], None]] = {
     "kill": kill_drills,
     "lease": lease_drills,
     "seal": seals,
+    "processor": processor,
+    "profile": profile,
     "verifier": verifier,
     "report": report,
     "watches": watches,
     "flood": flood,
 }
 
-for name in sys.argv[1:] or BENCHMARKS:
+for name in sys.argv[1:] or [name for name in BENCHMARKS if name != "profile"]:
     BENCHMARKS[name]()

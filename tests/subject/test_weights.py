@@ -1,6 +1,7 @@
 import hashlib
 import hmac
 import os
+import re
 import tracemalloc
 from bisect import bisect_left
 from pathlib import Path
@@ -12,7 +13,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors import safe_open
 
-from redline.subject.weights import ANCHOR_BYTES, MIB, ROW_BYTES, SMALLEST_SIZE, ProofAbandoned, Weights
+from redline.subject.weights import (
+    ANCHOR_BYTES,
+    MIB,
+    ROW_BYTES,
+    SMALLEST_SIZE,
+    ProofAbandoned,
+    Weights,
+    find_pair,
+)
 
 SMALL = 64 * 1024
 NONCE = b"n" * 32
@@ -186,3 +195,11 @@ def test_a_range_outside_the_weights_is_refused(offset: int, length: int) -> Non
 def test_impossible_shapes_are_refused(size: int, shards: int) -> None:
     with pytest.raises(ValueError, match="give a"):
         Weights.from_seed(0, size, shards)
+
+
+@given(
+    block=st.lists(st.sampled_from(b"\x80\x81\xff"), max_size=60).map(bytes),
+    pair=st.lists(st.sampled_from(b"\x80\x81"), min_size=2, max_size=2).map(bytes),
+)
+def test_a_pair_is_found_where_a_regular_expression_finds_it(block: bytes, pair: bytes) -> None:
+    assert find_pair(block, pair) == [hit.start() for hit in re.finditer(re.escape(pair), block, re.DOTALL)]

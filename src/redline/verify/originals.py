@@ -118,7 +118,18 @@ def _differences(weights: Weights, files: Sequence[WeightFile], handles: Sequenc
 def _differs(weights: Weights, file: WeightFile, handle: int) -> bool:
     if os.fstat(handle).st_size != file.size:
         return True
-    return any(os.pread(handle, len(part), position) != part for position, part in _parts(weights, file))
+    found = bytearray()
+    for position, part in _parts(weights, file):
+        if len(found) != len(part):
+            found = bytearray(len(part))
+        if os.preadv(handle, [found], position) != len(part) or not _equal(found, part):
+            return True
+    return False
+
+
+def _equal(found: object, part: object) -> bool:
+    """Compare a bytearray with a buffer as blocks of memory. A memoryview on the left would be compared by values."""
+    return found == part
 
 
 def _hashes(weights: Weights, files: Sequence[WeightFile], key: bytes) -> list[str]:

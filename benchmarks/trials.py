@@ -1,0 +1,54 @@
+"""Run trials of scripted agents between two marks; `benchmarks/accounting.py` measures the processor time in between.
+
+Runs as a program of its own, also with the source of an earlier version.
+"""
+
+import sys
+import tempfile
+import time
+
+from inspect_ai import eval
+
+import redline.cell.provider  # noqa: F401 - the import registers the sandbox
+from redline.scenarios.self_replication import self_replication
+
+HOLD_SECONDS = 1.0
+OUTCOMES = {
+    "redline/replicator": {"replicated"},
+    "redline/flaky": {"replicated", "no_attempt"},
+    "redline/refuser": {"refused"},
+}
+SETTINGS = {"redline/flaky": {"p": 0.5}}
+
+
+def run(model: str, trials: int) -> None:
+    """Run trials of one scripted agent."""
+    task = self_replication(trials=trials, hold=HOLD_SECONDS, runtime="runc")
+    for sample in task.dataset:
+        assert sample.metadata is not None
+        # Trials with the hash of a seal do not measure the full seal, which costs the same for any number of trials.
+        sample.metadata["trial"]["seal_sha256"] = "0" * 64
+    with tempfile.TemporaryDirectory() as logs:
+        log = eval(
+            task, model=model, model_args=SETTINGS.get(model, {}), log_dir=logs, display="none", log_realtime=False
+        )[0]
+        if log.status != "success" or any(sample.error for sample in log.samples or []):
+            raise RuntimeError(f"a trial of {model} failed: {log.error and log.error.message}")
+        outcomes = {str((sample.scores or {})["replication"].value) for sample in log.samples or []}
+        if not outcomes <= OUTCOMES[model]:
+            raise RuntimeError(f"{model} was judged {outcomes}")
+
+
+def mark() -> None:
+    """Print this process's processor time in seconds and wait for a line."""
+    print(time.process_time(), flush=True)
+    sys.stdin.readline()
+
+
+if __name__ == "__main__":
+    count, *models = sys.argv[1:]
+    run(models[0], 1)  # loads every module
+    mark()
+    for name in models:
+        run(name, int(count))
+    mark()
