@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from redline.report import render_page, report_on
+from redline.report import render_page
 from redline.report.pdf import find_browser
-from tests.report.pages import telling_record
+from tests.report.pages import KINDS
 
 playwright = pytest.importorskip("playwright.sync_api", reason="no Playwright, which drives the browser")
 pytestmark = pytest.mark.browser
@@ -34,8 +34,21 @@ def browser() -> Iterator[Any]:
 @pytest.fixture(scope="module")
 def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("page") / "report.html"
-    path.write_text(render_page(report_on([telling_record("run")])), encoding="utf-8")
+    path.write_text(render_page(KINDS["details"]()), encoding="utf-8")
     return path
+
+
+OVERFLOWING = """
+Array.from(document.querySelectorAll('td, th, dd, li, p, figcaption, summary, pre, svg text')).filter(one => {
+  const box = one.getBoundingClientRect();
+  const shown = box.width > 1 && one.checkVisibility() && !one.closest('thead');
+  const outside = box.right > document.documentElement.clientWidth + 1 || box.left < -1;
+  const wider = one.tagName !== 'text' && one.scrollWidth > one.clientWidth + 1;
+  const cut = wider && getComputedStyle(one).display !== 'inline';
+  return shown && (outside || cut);
+}).slice(0, 5).map(one => one.outerHTML.slice(0, 200))
+"""
+"""Texts that are cut, or that end outside the page."""
 
 
 class Opened:
@@ -88,6 +101,31 @@ def test_the_first_screen_of_a_phone_shows_the_verdict(browser: Any, page_file: 
     box = opened.page.locator(".sentence").first.bounding_box()
     assert box["y"] + box["height"] < 844
     opened.page.close()
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in ("details", "calibration")])
+def test_no_text_is_cut_on_a_screen_a_phone_or_paper(browser: Any, tmp_path: Path, kind: str) -> None:
+    path = tmp_path / f"{kind}.html"
+    path.write_text(render_page(KINDS[kind]()), encoding="utf-8")
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    for width, media in ((1280, "screen"), (390, "screen"), (703, "print")):  # A4 without its margins
+        opened = Opened(browser, path, width, "light")
+        opened.page.emulate_media(media=media)
+        assert opened.page.evaluate(OVERFLOWING) == [], (width, media)
+        assert opened.page.evaluate("document.documentElement.scrollWidth") <= width
+        opened.page.screenshot(path=SCREENSHOTS / f"{kind}-{width}-{media}.png")
+        opened.page.close()
+
+
+def test_the_printed_page_contains_evidence_and_prompts(browser: Any, page_file: Path) -> None:
+    page = browser.new_page(viewport={"width": 703, "height": 900})
+    page.goto(page_file.as_uri())
+    page.emulate_media(media="print")
+    closed = page.locator("details.printed:not([open]) pre, details.printed:not([open]) table")
+    assert closed.count() > 2
+    heights = [closed.nth(number).bounding_box() for number in range(min(closed.count(), 8))]
+    assert all(box is not None and box["height"] > 10 for box in heights)
+    page.close()
 
 
 def test_the_printed_page_is_light_and_complete(browser: Any, page_file: Path) -> None:

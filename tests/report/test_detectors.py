@@ -4,7 +4,7 @@ from typing import Any
 
 from redline.report import render_page, report_on
 from redline.report.detectors import DetectorRow, detector_lines, detector_rows
-from redline.report.guard_charts import guard_charts, points
+from redline.report.guard_charts import guard_charts
 from redline.results import JudgedTrial
 from redline.verify.verdict import MILESTONES
 from tests.builders import judged, results
@@ -111,7 +111,10 @@ def test_the_page_has_a_section_with_table_and_charts_only_where_there_are_guard
     charts = guard_charts(report)
     assert [chart.key.split("-")[0] for chart in charts] == ["safety", "roc", "leads"]
     assert all(chart.alternative for chart in charts)
-    assert [point.attack.setting for point in points(report.guards)] == ["off", "copy_watch"]
+    assert [row.setting for row in report.runs[0].guard_summaries] == ["off", "copy_watch"]
+    safety, _, leads = charts
+    assert "off: attacks without a replica (safety) " in safety.alternative
+    assert "+1.00 s (n = 3), +1.00 to +1.00" in leads.alternative  # the sign of the table: positive is before the step
     page = render_page(report)
     assert page.count('id="guardrails"') == 1
     assert render_page(report) == page

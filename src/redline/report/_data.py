@@ -24,6 +24,9 @@ class Bounds(Frozen):
     command_text: int
     conditions: int
     conditions_a_funnel: int
+    published: int
+    points: int
+    printed: int
 
 
 class Meanings(Frozen):
@@ -31,6 +34,20 @@ class Meanings(Frozen):
 
     outcomes: dict[str, str]
     milestones: dict[str, str]
+
+
+class Phrases(Frozen):
+    """Words of the summary, and the number of trials below which it makes no claim."""
+
+    min_trials: int
+    circumstances: dict[str, str]
+    steps: dict[str, str]
+
+
+@cache
+def phrases() -> Phrases:
+    """Return the words of the summary."""
+    return _read("phrases", Phrases)
 
 
 @cache

@@ -1,137 +1,183 @@
 """The charts of a report: static SVG without scripts, with the colours of the page.
 
-Every chart is rendered for wide and for narrow pages, and the page shows the version that fits. The layout does not
-measure text, so the same data give the same bytes on every host.
+Every chart is rendered for wide and for narrow pages, and the page shows the version that fits.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import altair as alt
 
-from redline.report._data import bounds
+from redline.report._data import bounds, phrases
 from redline.report.comparisons import Comparison
 from redline.report.document import ConditionView, Report
 from redline.report.drawing import (
+    FONT_SIZE,
     INK,
-    LINE,
     OURS,
+    STUDY,
     THEIRS,
-    WIDE,
     Chart,
     Layered,
+    Rows,
     Size,
     chart,
-    labels,
+    figures,
+    legend,
     over,
-    text,
+    percent_axis,
     truncate,
 )
 from redline.report.published import Published
 from redline.report.trial_view import EvidenceView, TrialView
-from redline.report.words import condition_words
-from redline.stats import percent, wilson
+from redline.report.words import INTERVAL_NAME, PUBLISHED_STUDY
+from redline.stats import clopper_pearson, percent
+from redline.verify.verdict import Outcome
 
-BAR = 7
-RIGHT_PART = 0.6
-OUTCOME_COLOURS = {
-    "invalid": "var(--invalid)",
+OUTCOME_COLOURS: dict[Outcome, str] = {
     "replicated": "var(--replicated)",
     "decoy": "var(--decoy)",
     "partial": "var(--partial)",
     "failed": "var(--failed)",
     "refused": "var(--refused)",
     "no_attempt": "var(--none)",
+    "invalid": "var(--invalid)",
 }
+STUDY_SCENARIO = "self_replication"
+SERIES = {
+    "ours": ("this run, redline's criterion", OURS, "circle"),
+    "study": (f"this run, criterion of {PUBLISHED_STUDY}", STUDY, "triangle-up"),
+    "published": ("published, criterion of the study", THEIRS, "diamond"),
+}
+"""Series of the chart of rates: name, colour and shape."""
+PER_DIGIT = 8
+"""Width of a character in the bars of outcomes, in pixels."""
+FACET_GAP = 14
+PER_LETTER = 7
+"""Width of a character in the name of a panel, in pixels."""
+BAR_STEP = 24
 
 
 @dataclass(frozen=True)
-class _Row:
-    name: str
-    detail: str
-    figure: str
-    estimate: float | None
-    low: float
-    high: float
-    published: bool
+class _Mark:
+    """A rate in the chart of rates."""
+
+    names: tuple[str, ...]
+    """Label of its row."""
+    series: str
+    k: int
+    n: int
+    slot: int = 1
+    """Position in its row: 1 is the middle; 0 and 2 are used by a row with two marks."""
+
+    @property
+    def figure(self) -> str:
+        """The count and its interval."""
+        return f"{self.k}/{self.n} ({percent(clopper_pearson(self.k, self.n))})" if self.n else "no valid trial"
 
 
 def charts(report: Report) -> tuple[Chart, ...]:
     """Return the charts of a report in the order of its sections."""
     if not report.conditions:
         return ()
+    if all(run.headline.kind == "calibration" for run in report.runs):
+        return (_outcomes(report),)  # its conditions are the controls, whose rates have no meaning together
     return (_forest(report), *_funnels(report), _outcomes(report))
 
 
 def _forest(report: Report) -> Chart:
     shown = report.conditions[: bounds().conditions]
-    rows = [*map(_condition_row, shown), *(_published_row(one) for one in report.published)]
-    texts = [f"{row.name}, {row.detail}: {row.figure}, 95% {percent((row.low, row.high))}" for row in rows]
-    left_out = len(report.conditions) - len(shown)
-    more = f" {left_out} more conditions are in the table." if left_out else ""
+    marks = [mark for view in shown for mark in _condition_marks(view, report)]
+    published = list(_published(report))
+    marks += [_published_mark(one) for one in published]
+    texts = [f"{', '.join(mark.names)}, {SERIES[mark.series][0]}: {mark.figure}" for mark in marks]
+    hidden = {
+        "conditions": len(report.conditions) - len(shown),
+        "published counts": len(report.published) - len(published),
+    }
+    more = "".join(f" {count} more {what} are in the table." for what, count in hidden.items() if count)
     return chart(
         "forest",
-        "Rate of replication with 95% Wilson intervals",
+        "How often the agent replicated itself, of the valid and exposed trials",
         f"{'; '.join(texts)}.{more}",
-        lambda size: _forest_layers(rows, size),
+        partial(_forest_layers, marks, _limit(report)),
     )
 
 
-def _condition_row(view: ConditionView) -> _Row:
-    one = view.condition
-    return _Row(
-        _name(view),
-        condition_words(one),
-        f"{one.rate.k}/{one.rate.n}",
-        one.rate.estimate,
-        *one.rate.wilson95,
-        published=False,
-    )
+def _published(report: Report) -> Iterator[Published]:
+    """Yield the published counts that the chart shows."""
+    yield from report.published[: bounds().published]
 
 
-def _published_row(row: Published) -> _Row:
-    share = row.successes / row.trials
-    name = f"{row.study}: {row.model.removesuffix('-Instruct')}"
-    return _Row(
-        name,
-        "different set-up",
-        f"{row.successes}/{row.trials}",
-        share,
-        *wilson(row.successes, row.trials),
-        published=True,
-    )
+def _condition_marks(view: ConditionView, report: Report) -> Iterator[_Mark]:
+    """Yield the rate by redline's criterion and, where a study has published counts, by the study's criterion."""
+    one, names = view.condition, view.label.lines
+    study = one.fudan.success
+    compared = one.scenario == STUDY_SCENARIO and any(row.study == PUBLISHED_STUDY for row in report.published)
+    yield _Mark(names, "ours", one.rate.k, one.rate.n, slot=0 if compared else 1)
+    if compared:
+        yield _Mark(names, "study", study.k, study.n, slot=2)
 
 
-def _forest_layers(rows: Sequence[_Row], size: Size) -> Layered:
+def _published_mark(row: Published) -> _Mark:
+    return _Mark((row.model.removesuffix("-Instruct"), row.study), "published", row.successes, row.trials)
+
+
+def _limit(report: Report) -> float | None:
+    """Return the threshold of the decision rule in percent, if there is one and it is about the rate of the chart."""
+    rules = {
+        (run.results.plan.rule.metric, run.results.plan.rule.threshold)
+        for run in report.runs
+        if run.results is not None and run.headline.kind == "models"
+    }
+    if len(rules) != 1:
+        return None
+    ((metric, threshold),) = rules
+    return 100 * threshold if metric == "replicated" and threshold else None
+
+
+def _forest_layers(marks: Sequence[_Mark], limit: float | None, size: Size) -> Layered:
+    names = list(dict.fromkeys(mark.names for mark in marks))
+    rows = Rows(names, size)
     values = [
         {
-            "y": place,
-            **size.label(row.name, row.detail),
-            "figure": row.figure,
-            "estimate": None if row.estimate is None else 100 * row.estimate,
-            "low": round(100 * row.low, 2),
-            "high": round(100 * row.high, 2),
-            "published": row.published,
+            "row": rows.ids[names.index(mark.names)],
+            "slot": mark.slot,
+            "series": SERIES[mark.series][0],
+            "figure": mark.figure,
+            "estimate": 100 * mark.k / mark.n if mark.n else None,
+            "low": round(100 * low, 2),
+            "high": round(100 * high, 2),
         }
-        for place, row in enumerate(rows)
+        for mark in marks
+        for low, high in [clopper_pearson(mark.k, mark.n)]
     ]
-    # Labels are above their lines, so that long names need height rather than width on a phone.
-    y = alt.Y("y:Q", axis=None, scale=alt.Scale(domain=[-0.7, len(rows) - 0.5], reverse=True, nice=False))
-    x = alt.X("low:Q", title="replicated, % of valid and exposed trials", scale=alt.Scale(domain=[0, 100]))
-    colour = alt.condition("datum.published", alt.value(THEIRS), alt.value(OURS))
-    base = over(values)
-    return alt.layer(
-        base.mark_rule(strokeWidth=2).encode(x=x, x2="high:Q", y=y, color=colour),
-        base.transform_filter("!datum.published && isValid(datum.estimate)")
-        .mark_point(filled=True, shape="circle", size=80, opacity=1, color=OURS)
-        .encode(x=alt.X("estimate:Q"), y=y),
-        base.transform_filter("datum.published")
-        .mark_point(filled=False, shape="diamond", size=80, strokeWidth=2, opacity=1, color=THEIRS)
-        .encode(x=alt.X("estimate:Q"), y=y),
-        *labels(base, size, y, dy=-12),
-        text(base, "figure", align="right", dy=-12 - LINE * (size.lines - 1)).encode(x=alt.XDatum(100), y=y),
-    ).properties(width=size.width, height=size.step * len(rows))
+    used = [one for key, one in SERIES.items() if any(mark.series == key for mark in marks)]
+    domain, colours, shapes = (list(parts) for parts in zip(*used, strict=True))
+    shown = legend(INTERVAL_NAME)
+    colour = alt.Color("series:N", scale=alt.Scale(domain=domain, range=colours), legend=shown)
+    shape = alt.Shape("series:N", scale=alt.Scale(domain=domain, range=shapes), legend=shown)
+    slot = alt.YOffset("slot:O", scale=alt.Scale(domain=[0, 1, 2], paddingOuter=0.8))
+    base, y = over(values), rows.y()
+    x = percent_axis("replicated, % of trials")
+    layers: list[alt.Chart] = [
+        base.mark_rule(strokeWidth=2).encode(x=x, x2="high:Q", y=y, yOffset=slot, color=colour),
+        base.transform_filter("isValid(datum.estimate)")
+        .mark_point(filled=True, size=80, opacity=1)
+        .encode(x=percent_axis("replicated, % of trials", "estimate"), y=y, yOffset=slot, color=colour, shape=shape),
+        figures(base, "figure", size, y, yOffset=slot),
+    ]
+    if limit is not None:
+        line = over([{"limit": limit, "words": f"decision threshold {limit:g}%"}])
+        layers += [
+            line.mark_rule(strokeDash=[4, 3], color=INK).encode(x=percent_axis("replicated, % of trials", "limit")),
+            line.mark_text(align="left", dx=4, fontSize=FONT_SIZE, color=INK).encode(
+                x=percent_axis("replicated, % of trials", "limit"), y=alt.value(-8), text="words:N"
+            ),
+        ]
+    return alt.layer(*layers).properties(width=size.plot, height=max(rows.step, 2 * FONT_SIZE + 20) * len(names))
 
 
 def _funnels(report: Report) -> Iterable[Chart]:
@@ -139,89 +185,111 @@ def _funnels(report: Report) -> Iterable[Chart]:
     for start in range(0, len(shown), at_once):
         part = shown[start : start + at_once]
         texts = [
-            f"#{view.number} {view.condition.model}: "
-            + ", ".join(f"{name} {view.condition.milestones.get(name, 0)}" for name in report.milestones)
+            f"{view.label}: "
+            + ", ".join(f"{step_words(name)} {view.condition.milestones.get(name, 0)}" for name in report.milestones)
             + f" of {view.condition.rate.n}"
             for view in part
         ]
         yield chart(
             f"funnel-{start}",
-            "Milestones: number of trials that reached each one, by condition",
+            "How far the agent came: number of trials that reached each step",
             f"{'; '.join(texts)}.",
             partial(_funnel_layers, report.milestones, part),
         )
 
 
+def step_words(milestone: str) -> str:
+    """Return the name of a milestone for readers who do not know it."""
+    return phrases().steps.get(milestone, milestone.replace("_", " "))
+
+
 def _funnel_layers(milestones: Sequence[str], part: Sequence[ConditionView], size: Size) -> Layered:
-    labels = 130 if size is WIDE else 118
-    inner = size.width - labels
-    # A few conditions do not fill the whole width, so that adjacent bars can be compared.
-    cell = min(inner / len(part), 120)
+    columns = min(size.columns, len(part))
+    steps = Rows([(step_words(name),) for name in milestones], size, lines=2)
+    inner = (size.width - size.labels - FACET_GAP * (columns - 1)) // columns
+    heads = [f"{place:03d} {_head(view, inner)}" for place, view in enumerate(part)]
     values = [
         {
-            "y": row,
-            "x": column * cell,
-            "end": column * cell + max((cell - 8) * reached / view.condition.rate.n, 0) if view.condition.rate.n else 0,
-            "full": column * cell + cell - 8,
-            "text": f"{reached}",
+            "head": heads[column],
+            "row": steps.ids[row],
+            "share": 100 * reached / view.condition.rate.n if view.condition.rate.n else 0,
+            "figure": f"{reached}/{view.condition.rate.n}",
         }
         for column, view in enumerate(part)
         for row, name in enumerate(milestones)
         for reached in [view.condition.milestones.get(name, 0)]
     ]
-    heads = [{"x": column * cell, "text": f"#{view.number}"} for column, view in enumerate(part)]
-    names = [{"y": row, "text": name.replace("_", " ")} for row, name in enumerate(milestones)]
-    y = alt.Y("y:Q", axis=None, scale=alt.Scale(domain=[-1.4, len(milestones) - 0.4], reverse=True, nice=False))
-    x = alt.X("x:Q", axis=None, scale=alt.Scale(domain=[-labels, inner], nice=False, zero=False))
-    base = over(values)
-    head = over(heads)
-    side = over(names)
-    return alt.layer(
-        base.mark_rule(color=INK, opacity=0.25, strokeWidth=1).encode(x=x, x2="full:Q", y=y),
-        base.mark_rule(color=OURS, strokeWidth=BAR).encode(x=x, x2="end:Q", y=y),
-        text(base, "text", align="left", dy=-10).encode(x=x, y=y),
-        text(head, "text", align="left", dy=0).encode(x=x, y=alt.YDatum(-1.1, axis=None)),
-        text(side, "text", align="left", dy=0).encode(x=alt.XDatum(-labels, axis=None), y=y),
-    ).properties(width=size.width, height=28 * (len(milestones) + 1))
+    # The figures have a margin of their own at the right of the bars.
+    x = alt.X("share:Q", axis=None, scale=alt.Scale(domain=[0, 100 * inner / max(inner - 48, 1)], nice=False))
+    y = steps.y()
+    base = alt.Chart()
+    bars = alt.layer(
+        base.mark_bar(color=INK, opacity=0.1, height=14).encode(x=x, x2="full:Q", y=y),
+        base.mark_bar(color=OURS, height=14).encode(x=x, y=y),
+        base.mark_text(align="left", dx=4, fontSize=FONT_SIZE, color=INK).encode(x="full:Q", y=y, text="figure:N"),
+        data=alt.Data(values=[{**value, "zero": 0, "full": 100} for value in values]),
+    ).properties(width=inner, height=max(steps.step, BAR_STEP) * len(milestones))
+    header = alt.Header(
+        labelExpr="split(slice(datum.value, 4), '\\n')",
+        labelAnchor="start",
+        labelAlign="left",
+        labelOrient="top",
+        title=None,
+    )
+    return bars.facet(
+        facet=alt.Facet("head:N", sort=heads, header=header), columns=columns, spacing={"column": FACET_GAP, "row": 24}
+    )
+
+
+def _head(view: ConditionView, width: int) -> str:
+    """Return the name of a condition in lines that fit a panel."""
+    return "\n".join(truncate(line, max(width // PER_LETTER, 12)) for line in view.label.lines)
 
 
 def _outcomes(report: Report) -> Chart:
     shown = report.conditions[: bounds().conditions]
     texts = [
-        f"#{view.number} {view.condition.model}: "
-        + ", ".join(f"{count} {name}" for name, count in view.condition.outcomes.items() if count)
+        f"{view.label}: " + ", ".join(f"{count} {name}" for name, count in view.condition.outcomes.items() if count)
         for view in shown
     ]
     return chart(
         "outcomes",
-        "Outcomes of all trials, by condition",
+        "How the trials ended: number of trials by outcome",
         f"{'; '.join(texts)}.",
-        lambda size: _outcome_layers(shown, size),
+        partial(_outcome_layers, shown),
     )
 
 
 def _outcome_layers(shown: Sequence[ConditionView], size: Size) -> Layered:
+    rows = Rows([view.label.lines for view in shown], size)
     most = max(view.condition.trials for view in shown) or 1
-    values, named = [], []
-    for place, view in enumerate(shown):
-        one, start = view.condition, 0
-        named.append({"y": place, **size.label(_name(view), condition_words(one))})
-        for name, count in one.outcomes.items():
+    values = []
+    for row, view in zip(rows.ids, shown, strict=True):
+        start = 0
+        for name, colour in OUTCOME_COLOURS.items():
+            count = view.condition.outcomes.get(name, 0)
             if count:
-                fits = count / most * size.width > 7 * len(f"{count} {name}")
-                shown_text = f"{count} {name}" if fits else f"{count}"
-                paint = OUTCOME_COLOURS.get(name, INK)
-                values.append({"y": place, "x": start, "end": start + count, "text": shown_text, "colour": paint})
+                fits = count / most * size.plot > PER_DIGIT * len(str(count))
+                shown_text = str(count) if fits else ""
+                entry = {"row": row, "start": start, "end": start + count, "text": shown_text, "colour": colour}
+                values.append({**entry, "outcome": name.replace("_", " ")})
                 start += count
-    y = alt.Y("y:Q", axis=None, scale=alt.Scale(domain=[-0.7, len(shown) - 0.4], reverse=True, nice=False))
-    x = alt.X("x:Q", title="trials", scale=alt.Scale(domain=[0, most], nice=False), axis=alt.Axis(tickMinStep=1))
-    base = over(values)
-    colour = alt.Color("colour:N", scale=None, legend=None)
+    used = {str(value["outcome"]): value["colour"] for value in values}
+    names = [name for name in (key.replace("_", " ") for key in OUTCOME_COLOURS) if name in used]
+    scale = alt.Scale(domain=names, range=[used[name] for name in names])
+    entries = legend(columns=len(names) if size.columns > 1 else 3)
+    axis = alt.Axis(tickMinStep=1, format="d")
+    x = alt.X("start:Q", title="trials", scale=alt.Scale(domain=[0, most], nice=False), axis=axis)
+    colour_of = alt.Color("outcome:N", scale=scale, legend=entries)
+    base, y = over(values), rows.y()
+    totals = [
+        {"row": row, "figure": f"{view.condition.trials} trials"} for row, view in zip(rows.ids, shown, strict=True)
+    ]
     return alt.layer(
-        base.mark_rule(strokeWidth=16).encode(x=x, x2="end:Q", y=y, color=colour),
-        base.mark_text(align="left", dx=4, fontSize=11, color="var(--on)").encode(text="text:N", x=x, y=y),
-        *labels(over(named), size, y, dy=-16),
-    ).properties(width=size.width, height=(size.step + 4) * len(shown))
+        base.mark_bar(height=20).encode(x=x, x2="end:Q", y=y, color=colour_of),
+        base.mark_text(align="left", dx=4, fontSize=FONT_SIZE, color="var(--on)").encode(text="text:N", x=x, y=y),
+        figures(over(totals), "figure", size, y),
+    ).properties(width=size.plot, height=rows.height)
 
 
 def time_line(trial: TrialView, evidence: EvidenceView) -> Chart:
@@ -237,50 +305,103 @@ def time_line(trial: TrialView, evidence: EvidenceView) -> Chart:
         "time-line",
         f"Timeline of trial {trial.result.id}",
         f"{'; '.join(texts)}.",
-        lambda size: _time_layers(evidence, size),
+        partial(_time_layers, evidence),
     )
 
 
 def _time_layers(evidence: EvidenceView, size: Size) -> Layered:
     spans = evidence.spans
-    colours = {"agent": OURS, "verifier": THEIRS, "events": INK}
+    colours = {"events": INK, "agent": OURS, "verifier": THEIRS}
+    names = {"events": "event", "agent": "agent at work", "verifier": "step of the verifier"}
+    rows = Rows([(span.name,) for span in spans], size, lines=2)
     end = max((span.end for span in spans), default=1.0) or 1.0
+    values: list[dict[str, Any]] = [
+        {
+            "row": row,
+            "start": span.start,
+            "end": span.end,
+            "lane": names[span.lane],
+            "figure": f"at {span.start:.1f} s" if span.start == span.end else f"{span.end - span.start:.1f} s",
+            "moment": span.start == span.end,
+        }
+        for row, span in zip(rows.ids, spans, strict=True)
+    ]
+    x = alt.X("start:Q", title="seconds since the agent's first turn", scale=alt.Scale(domain=[0, end], nice=False))
+    used = [lane for lane in colours if any(span.lane == lane for span in spans)]
+    scale = alt.Scale(domain=[names[lane] for lane in used], range=[colours[lane] for lane in used])
+    colour = alt.Color("lane:N", scale=scale, legend=legend())
+    base, y = over(values), rows.y()
+    return alt.layer(
+        base.transform_filter("!datum.moment").mark_bar(height=10).encode(x=x, x2="end:Q", y=y, color=colour),
+        base.transform_filter("datum.moment")
+        .mark_point(filled=True, size=60, opacity=1)
+        .encode(x=x, y=y, color=colour),
+        figures(base, "figure", size, y),
+    ).properties(width=size.plot, height=rows.height)
+
+
+def confusion(report: Report) -> Chart | None:
+    """Return the confusion matrix of a calibration: true outcome by judged outcome; None if the run is none."""
+    found = report.runs[0].calibrated if len(report.runs) == 1 else None
+    if found is None:
+        return None
+    truths = list(dict.fromkeys(" or ".join(row.truth).replace("_", " ") for row in found.confusion))
+    judged = [name for name in report.outcomes if any(row.judged.get(name) for row in found.confusion)]
+    counts = {
+        (truth, name): sum(
+            row.judged.get(name, 0) for row in found.confusion if " or ".join(row.truth).replace("_", " ") == truth
+        )
+        for truth in truths
+        for name in judged
+    }
+    texts = [
+        f"truth {truth}: " + ", ".join(f"{counts[truth, name]} judged {name}" for name in judged if counts[truth, name])
+        for truth in truths
+    ]
+    return chart(
+        "confusion",
+        "Confusion matrix: number of control trials by true outcome (rows) and judged outcome (columns)",
+        f"{'; '.join(texts)}.",
+        partial(_confusion_layers, truths, judged, counts),
+    )
+
+
+def _confusion_layers(
+    truths: Sequence[str], judged: Sequence[str], counts: dict[tuple[str, str], int], size: Size
+) -> Layered:
+    rows = Rows([(truth,) for truth in truths], size)
     values = [
         {
-            "y": place,
-            "x": span.start,
-            "end": span.end,
-            "colour": colours[span.lane],
-            "label": truncate(
-                f"{span.name}, {span.start:.1f} s"
-                if span.start == span.end
-                else f"{span.name}, {span.end - span.start:.1f} s",
-                size.characters,
-            ),
-            "moment": span.start == span.end,
-            # In the right part of the chart, a label ends at its bar instead of starting there.
-            "side": "right" if span.start > RIGHT_PART * end else "left",
+            "row": row,
+            "judged": name.replace("_", " "),
+            "text": f"{counts[truth, name]}" if counts[truth, name] else "",
+            "kind": "none"
+            if not counts[truth, name]
+            else "agrees with the truth"
+            if name.replace("_", " ") in truth.split(" or ")
+            else "differs from the truth",
         }
-        for place, span in enumerate(spans)
+        for row, truth in zip(rows.ids, truths, strict=True)
+        for name in judged
     ]
-    y = alt.Y("y:Q", axis=None, scale=alt.Scale(domain=[-0.7, len(spans) - 0.4], reverse=True, nice=False))
-    x = alt.X("x:Q", title="seconds since the agent's first turn", scale=alt.Scale(domain=[0, end], nice=False))
-    base = over(values)
-    colour = alt.Color("colour:N", scale=None, legend=None)
+    kinds = ["agrees with the truth", "differs from the truth"]
+    colour = alt.Color(
+        "kind:N",
+        scale=alt.Scale(domain=[*kinds, "none"], range=["var(--good)", "var(--bad)", "transparent"]),
+        legend=legend(columns=2, values=kinds),
+    )
+    columns = [name.replace("_", " ") for name in judged]
+    x = alt.X(
+        "judged:N",
+        title="judged outcome",
+        sort=columns,
+        axis=alt.Axis(orient="top", labelAngle=0 if size.columns > 1 else -60, ticks=False, domain=False, labelLimit=0),
+    )
+    base, y = over(values), rows.y()
     return alt.layer(
-        base.transform_filter("!datum.moment").mark_rule(strokeWidth=BAR).encode(x=x, x2="end:Q", y=y, color=colour),
-        base.transform_filter("datum.moment")
-        .mark_point(filled=True, size=50, opacity=1)
-        .encode(x=x, y=y, color=colour),
-        text(base.transform_filter("datum.side == 'left'"), "label", align="left", dy=-10).encode(x=x, y=y),
-        text(base.transform_filter("datum.side == 'right'"), "label", align="right", dy=-10).encode(
-            x=alt.X("end:Q"), y=y
-        ),
-    ).properties(width=size.width, height=26 * len(spans))
-
-
-def _name(view: ConditionView) -> str:
-    return f"#{view.number} {view.condition.model}"
+        base.mark_rect(stroke="var(--line)").encode(x=x, y=y, color=colour),
+        base.mark_text(fontSize=14, color="var(--on)").encode(x=x, y=y, text="text:N"),
+    ).properties(width=size.width - size.labels, height=max(rows.step, 34) * len(truths))
 
 
 def difference_words(one: Comparison) -> str:

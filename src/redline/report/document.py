@@ -13,16 +13,25 @@ from redline.models.served import ServedModel
 from redline.report._data import bounds
 from redline.report.audit import RunAudit, audit_of
 from redline.report.comparisons import Comparison, Numbered, compare
-from redline.report.decision import RunVerdict, controls_remark, decide, is_control
+from redline.report.decision import (
+    RunKind,
+    RunVerdict,
+    calibration_of,
+    controls_remark,
+    decide,
+    is_control,
+)
 from redline.report.detectors import DetectorRow, detector_rows
 from redline.report.disclosures import DisclosuresView, view_of
+from redline.report.guard_summary import GuardSummary, guard_summaries
 from redline.report.guards import GuardRow, guard_rows
+from redline.report.labels import Label, labels
 from redline.report.published import Published, published_trials
 from redline.report.record import RunRecord
 from redline.report.table import seal_line
 from redline.report.trial_view import EvidenceView, TrialView, trial_view
 from redline.report.words import calibration_line, limits
-from redline.results import Condition, MeasureSummary, Results
+from redline.results import Calibration, Condition, MeasureSummary, Results
 from redline.stats import Count, percent
 from redline.verify.verdict import MILESTONES, OUTCOMES
 
@@ -32,8 +41,13 @@ class Headline:
     """The verdict on one run."""
 
     run: str
+    kind: RunKind
+    """What the run was for."""
     verdict: RunVerdict
     sentence: str
+    """The verdict in one plain sentence."""
+    points: tuple[str, ...]
+    """The verdict on each tested condition, if there are several."""
     rule: str
     remark: str | None
     red_line: str | None
@@ -46,6 +60,7 @@ class ConditionView:
 
     number: int
     run: str
+    label: Label
     condition: Condition
     is_control: bool
     instructed: bool | None
@@ -99,6 +114,10 @@ class RunView:
     prompts: tuple[Prompt, ...]
     prompts_left_out: int
     trials: tuple[TrialView, ...]
+    guard_summaries: tuple[GuardSummary, ...] = ()
+    """The settings of the guardrails over all attacks and jobs, if the run compares them."""
+    calibrated: Calibration | None = None
+    """The error rate of the verifier that this run measured; None if the run is not a calibration."""
 
 
 @dataclass(frozen=True)
@@ -134,13 +153,18 @@ class Report:
 def report_on(records: Sequence[RunRecord], disclosures: DisclosuresView | None = None) -> Report:
     """Return the report on one or more runs, with the evaluator's disclosures if there are any."""
     numbered = list(_numbered(records))
-    conditions = tuple(_condition_view(one, records[index].evidence) for index, one in numbered)
+    several = len(records) > 1
+    named = labels([(one.run if several else "", one.condition) for _, one in numbered])
+    conditions = tuple(
+        _condition_view(one, label, records[index].evidence)
+        for (index, one), label in zip(numbered, named, strict=True)
+    )
     scenarios = {view.condition.scenario for view in conditions}
     return Report(
         redline_version=__version__,
         runs=tuple(
-            _run_view(record, [one for of_run, one in numbered if of_run == index])
-            for index, record in enumerate(records)
+            _run_view(record, name, [one for of_run, one in numbered if of_run == index])
+            for index, (record, name) in enumerate(zip(records, run_names(records), strict=True))
         ),
         conditions=conditions,
         comparisons=compare([one for index, one in numbered if not records[index].doubtful]),
@@ -171,6 +195,7 @@ def _guards(records: Sequence[RunRecord]) -> Iterator[GuardRow]:
 
 def _numbered(records: Sequence[RunRecord]) -> Iterator[tuple[int, Numbered]]:
     number = 0
+    names = run_names(records)
     for index, record in enumerate(records):
         if record.results is None:
             continue
@@ -179,10 +204,19 @@ def _numbered(records: Sequence[RunRecord]) -> Iterator[tuple[int, Numbered]]:
             wanted = (condition.scenario, condition.factors, condition.model)
             trials = record.results.trials
             theirs = tuple(one for one in trials if (one.scenario, one.factors, one.model) == wanted)
-            yield index, Numbered(number, f"{index + 1} {record.name}", condition, theirs)
+            yield index, Numbered(number, names[index], condition, theirs)
 
 
-def _condition_view(one: Numbered, evidence: dict[str, EvidenceView]) -> ConditionView:
+def run_names(records: Sequence[RunRecord]) -> tuple[str, ...]:
+    """Return distinct names of the runs: the names of their folders, with a number where several are equal."""
+    names = [record.name for record in records]
+    return tuple(
+        name if names.count(name) == 1 else f"{name} ({names[: place + 1].count(name)})"
+        for place, name in enumerate(names)
+    )
+
+
+def _condition_view(one: Numbered, label: Label, evidence: dict[str, EvidenceView]) -> ConditionView:
     seen = [evidence[trial.id] for trial in one.trials if trial.id in evidence]
     jobs = [view.job for view in seen if view.job is not None]
     replicas = [replica for trial in one.trials for replica in trial.replicas]
@@ -190,6 +224,7 @@ def _condition_view(one: Numbered, evidence: dict[str, EvidenceView]) -> Conditi
     return ConditionView(
         number=one.number,
         run=one.run,
+        label=label,
         condition=one.condition,
         is_control=is_control(one.condition),
         instructed=any(view.instructed for view in seen) if seen else None,
@@ -211,7 +246,7 @@ def measures_of(condition: Condition) -> dict[str, str]:
 def measure_words(value: MeasureSummary) -> str:
     """Format a measure: yes or no as k/n with its interval, a number as its mean and range."""
     if value.rate is not None:
-        return f"{value.rate.k}/{value.rate.n} ({percent(value.rate.wilson95)})"
+        return f"{value.rate.k}/{value.rate.n} ({percent(value.rate.clopper_pearson95)})"
     return f"{value.mean:g} on average, {value.smallest:g} to {value.largest:g} (n = {value.n})"
 
 
@@ -226,23 +261,25 @@ def _uninstructed_zeros(conditions: Sequence[ConditionView]) -> Iterator[tuple[i
             yield view.number, tuple(asked)
 
 
-def _run_view(record: RunRecord, conditions: Sequence[Numbered]) -> RunView:
+def _run_view(record: RunRecord, name: str, conditions: Sequence[Numbered]) -> RunView:
     results = record.results
     if results is None:
-        return _unreadable(record)
+        return _unreadable(record, name)
     condition_of = {trial.id: one.number for one in conditions for trial in one.trials}
     decision = decide(results, record.faults)
     prompts = list(_prompts(record, condition_of))
     shown = bounds().prompts
     return RunView(
-        name=record.name,
+        name=name,
         readable=True,
         faults=record.faults,
         notes=record.notes,
         headline=Headline(
-            run=record.name,
+            run=name,
+            kind=decision.kind,
             verdict=decision.verdict,
             sentence=decision.sentence,
+            points=decision.points,
             rule=decision.why,
             remark=controls_remark(results),
             red_line=results.plan.red_line,
@@ -261,17 +298,19 @@ def _run_view(record: RunRecord, conditions: Sequence[Numbered]) -> RunView:
         trials=tuple(
             trial_view(trial, condition_of.get(trial.id, 0), record.evidence.get(trial.id)) for trial in results.trials
         ),
+        guard_summaries=guard_summaries(results) if decision.kind == "guardrails" else (),
+        calibrated=calibration_of(results) if decision.kind == "calibration" else None,
     )
 
 
-def _unreadable(record: RunRecord) -> RunView:
+def _unreadable(record: RunRecord, name: str) -> RunView:
     words = "its results cannot be read, so the run supports no claim"
     return RunView(
-        name=record.name,
+        name=name,
         readable=False,
         faults=record.faults,
         notes=record.notes,
-        headline=Headline(record.name, "none", f"No verdict: {words}.", words, None, None),
+        headline=Headline(name, "none", "none", f"No verdict: {words}.", (), words, None, None),
         results=None,
         results_sha256=None,
         signed_by=None,

@@ -5,6 +5,7 @@ import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import quote
@@ -15,18 +16,22 @@ from pydantic import TypeAdapter
 
 from redline._errors import UsageError
 from redline._text import clean
-from redline.report._data import meanings
-from redline.report.charts import charts, difference_words, time_line
+from redline.report._data import bounds, meanings, phrases
+from redline.report.charts import charts, confusion, difference_words, step_words, time_line
 from redline.report.comparisons import finding_words
-from redline.report.criteria import count_words, criteria_chart, criteria_rows
+from redline.report.criteria import count_words, criteria_rows
 from redline.report.detectors import DETECTOR_COLUMNS, detector_lines
-from redline.report.document import Report, numbers, report_on
-from redline.report.guard_charts import guard_charts, points
+from redline.report.document import ConditionView, Report, report_on
+from redline.report.front import fronts, title
+from redline.report.guard_charts import guard_charts
+from redline.report.guard_summary import SUMMARY_COLUMNS
 from redline.report.guards import COLUMNS, guard_lines, power_lines
+from redline.report.labels import Label
 from redline.report.pdf import print_pdf
 from redline.report.record import read_run
 from redline.report.trial_view import TrialView
 from redline.report.words import (
+    INTERVAL_NAME,
     calibration_lines,
     capital,
     condition_words,
@@ -36,7 +41,7 @@ from redline.report.words import (
     rate_words,
 )
 from redline.run.folder import RunFolder, write_bytes, write_text
-from redline.stats import percent, wilson
+from redline.stats import clopper_pearson, percent
 
 LONGEST = 20_000
 """Maximum length of one text on a page."""
@@ -45,6 +50,9 @@ VIEWER = "http://127.0.0.1:7575"
 """Default address of `inspect view`."""
 
 SMALLEST_P = 0.001
+
+MAX_NAMES = 4
+"""Maximum number of conditions that a line of the page names."""
 
 IN_FOLDER = re.compile(r"[A-Za-z0-9._=,+@ -]+(/[A-Za-z0-9._=,+@ -]+)*")
 
@@ -72,21 +80,34 @@ class FileLinks:
         return f"{VIEWER}/#/logs/{quote(Path(str(log)).name)}/samples/sample/{quote(view.sample)}/1"
 
 
-def render_page(report: Report, links: Sequence[FileLinks] = ()) -> str:
-    """Render the page; the same report gives the same bytes."""
+def render_page(report: Report, links: Sequence[FileLinks] = (), *, opened: bool = False) -> str:
+    """Render the page; the same report gives the same bytes.
+
+    Args:
+        report: The report.
+        links: Links to the files of each run.
+        opened: Whether the parts that a printed page shows are open, for browsers that print only what is open.
+    """
     environment = _environment(autoescape=True)
     shown = max(_with_time_line(report), key=lambda trial: sum(trial.result.milestones.values()), default=None)
-    rows = criteria_rows(report)
     return environment.get_template("report.html").render(
         report=report,
         many=len(report.runs) > 1,
+        title=title(report),
+        fronts=fronts(report),
+        kinds={run.headline.kind for run in report.runs},
+        interval_name=INTERVAL_NAME,
+        printed=_printed(report),
+        trial_count=sum(len(run.trials) for run in report.runs),
+        min_trials=phrases().min_trials,
+        opened=opened,
+        confusion=confusion(report),
+        summary_columns=SUMMARY_COLUMNS,
         meanings=meanings(),
         links=[*links, *[FileLinks("")] * (len(report.runs) - len(links))],
         charts=charts(report),
         guard_charts=guard_charts(report),
-        guard_points=points(report.guards),
-        criteria_rows=rows,
-        criteria_chart=criteria_chart(rows),
+        criteria_rows=criteria_rows(report),
         **_guard_tables(report),
         time_line=time_line(shown, shown.evidence) if shown is not None and shown.evidence is not None else None,
     )
@@ -97,7 +118,13 @@ def render_markdown(report: Report) -> str:
     environment = _environment(autoescape=False)
     environment.finalize = lambda value: _markdown(_shown(value))
     return environment.get_template("report.md").render(
-        report=report, many=len(report.runs) > 1, **_guard_tables(report)
+        report=report,
+        many=len(report.runs) > 1,
+        title=title(report),
+        fronts=fronts(report),
+        interval_name=INTERVAL_NAME,
+        summary_columns=SUMMARY_COLUMNS,
+        **_guard_tables(report),
     )
 
 
@@ -136,7 +163,8 @@ def write_page(
     Raises:
         UsageError: The file cannot be written, or no browser is available for a PDF.
     """
-    content = text if text is not None else render_page(report, [links_from(target, root) for root in roots])
+    links = [links_from(target, root) for root in roots]
+    content = text if text is not None else render_page(report, links, opened=as_pdf)
     try:
         if as_pdf:
             write_bytes(target, print_pdf(content))
@@ -150,6 +178,23 @@ def links_from(page: Path, root: Path) -> FileLinks:
     """Return the links from a page to the files of a run."""
     relative = os.path.relpath(root.absolute(), page.absolute().parent)
     return FileLinks("" if relative == "." else f"{quote(Path(relative).as_posix())}/")
+
+
+def _printed(report: Report) -> frozenset[str]:
+    """Return the trials whose evidence a printed page contains: the first ones of each condition, in turn."""
+    groups: dict[int, list[str]] = {}
+    for run in report.runs:
+        for trial in run.trials:
+            groups.setdefault(trial.condition, []).append(trial.result.id)
+    in_turn = [one for round_ in zip_longest(*groups.values()) for one in round_ if one is not None]
+    return frozenset(in_turn[: bounds().printed])
+
+
+def _condition_names(numbers: Sequence[int], views: Sequence[ConditionView]) -> str:
+    """Return the names of conditions by number; of many, the first ones and a count."""
+    names = [str(views[number - 1].label) for number in numbers]
+    more = f" and {len(names) - MAX_NAMES} more conditions" if len(names) > MAX_NAMES else ""
+    return f"{'; '.join(names[:MAX_NAMES])}{more}"
 
 
 def _with_time_line(report: Report) -> list[TrialView]:
@@ -177,17 +222,21 @@ def _environment(*, autoescape: bool) -> Environment:
         "difference_words": difference_words,
         "finding_words": finding_words,
         "count_words": count_words,
-        "numbers": numbers,
+        "conditions": _condition_names,
+        "step_words": step_words,
+        "words": lambda name: name.replace("_", " "),
         "anchor": _anchor,
         "capital": capital,
         "p_words": _p_words,
-        "wilson": lambda row: percent(wilson(row.successes, row.trials)),
+        "exact": lambda row: percent(clopper_pearson(row.successes, row.trials)),
     }
     return environment
 
 
 def _shown(value: Any) -> Any:
     """Return the value of a template expression without invisible and bidirectional control characters."""
+    if isinstance(value, Label):
+        value = str(value)
     return clean(value, LONGEST) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 

@@ -6,6 +6,7 @@ from rich.console import Console
 
 from redline._text import LONGEST_LINE, clean_line
 from redline.report.console import PLAIN_WIDTH, fitted, print_list, print_rows, stdout_console
+from redline.report.decision import decide
 from redline.report.published import published_trials
 from redline.report.words import calibration_line, capital, outcome_words, published_line, rate_notes, rate_words
 from redline.results import Results
@@ -14,8 +15,8 @@ from redline.stats import percent
 WIDE = 120
 """Minimum number of columns for one line per condition."""
 
-COLUMNS = ("condition", "k/n", "rate", "Wilson\n95%", "exact\n95%", "outcomes")
-FIGURES = range(1, 5)
+COLUMNS = ("condition", "k/n", "rate", "exact\n95% CI", "outcomes")
+FIGURES = (1, 3)
 """Columns of figures, which stay on one line."""
 
 
@@ -28,14 +29,17 @@ def print_table(results: Results, console: Console | None = None) -> None:
 
 
 def summary_lines(results: Results) -> list[str]:
-    """Return what the reader of a table must know in addition: comparison, containment, verifier, verdict."""
+    """Return what the reader of a table must know in addition: verdict, comparison, containment, verifier."""
+    decision = decide(results)
     published = any(condition.scenario == "self_replication" for condition in results.conditions)
     lines = (
+        decision.sentence,
+        *decision.points,
+        *([f"rule: {decision.why}"] if decision.kind == "models" else []),
         *([published_line(published_trials())] if published else []),
         seal_line(results),
         calibration_line(results.calibration, results.seal.runtime),
         *(f"deviation from the plan: {deviation}" for deviation in results.deviations),
-        results.decision.sentence,
     )
     return [capital(clean_line(line, LONGEST_LINE)) for line in lines]
 
@@ -47,7 +51,6 @@ def _rows(results: Results, between: str) -> Iterator[tuple[str, ...]]:
             between.join((condition.scenario, condition.arm, condition.model)),
             f"{condition.rate.k}/{condition.rate.n}",
             rate_words(condition),
-            percent(condition.rate.wilson95),
             percent(condition.rate.clopper_pearson95),
             "; ".join(filter(None, outcomes)),
         )

@@ -2,11 +2,17 @@
 
 from importlib.resources import files
 
+from redline.report._data import phrases
 from redline.report.published import Published
 from redline.results import Calibration, Condition
-from redline.stats import Count, Rate, percent, wilson
+from redline.stats import Count, Rate, clopper_pearson, percent
 
 PUBLISHED_STUDY = "Pan 2024"
+
+INTERVAL_NAME = "exact (Clopper-Pearson) 95% interval"
+"""The interval of every rate in a report; its coverage is never below 95%."""
+
+TOO_FEW = "too few trials to say"
 
 
 def as_percent(part: float) -> str:
@@ -14,9 +20,26 @@ def as_percent(part: float) -> str:
     return f"{100 * part:.0f}%"
 
 
+def are_too_few(n: int) -> bool:
+    """Return whether a number of trials is too small for a statement about the rate."""
+    return n < phrases().min_trials
+
+
+def interval_words(k: int, n: int) -> str:
+    """Format the exact interval of a count, such as `95% CI 0%–31%`."""
+    low, high = clopper_pearson(k, n)
+    return f"95% CI {as_percent(low)}–{as_percent(high)}"
+
+
+def count_words(k: int, n: int) -> str:
+    """Format a count with its exact interval, such as `9/10 (55–100%)`; without it if the trials are too few."""
+    return f"{k}/{n}: {TOO_FEW}" if are_too_few(n) else f"{k}/{n} ({percent(clopper_pearson(k, n))})"
+
+
 def rate_words(condition: Condition) -> str:
-    """Format the rate as a percentage; a dash if no trial could be judged."""
-    return "–" if condition.rate.estimate is None else as_percent(condition.rate.estimate)
+    """Format the rate as a percentage; words instead if the trials are too few for a statement."""
+    rate = condition.rate
+    return TOO_FEW if rate.estimate is None or are_too_few(rate.n) else as_percent(rate.estimate)
 
 
 def capital(text: str) -> str:
@@ -96,7 +119,7 @@ def published_line(published: tuple[Published, ...]) -> str:
 def published_words(row: Published) -> str:
     """Return one published count with its interval."""
     name = row.model.removesuffix("-Instruct")
-    return f"{name} {row.successes}/{row.trials} ({percent(wilson(row.successes, row.trials))})"
+    return f"{name} {count_words(row.successes, row.trials)}"
 
 
 def limits() -> tuple[str, ...]:
@@ -137,7 +160,12 @@ def calibration_setup(calibration: Calibration) -> str:
 
 
 def exact_words(rate: Rate) -> str:
-    """Return a rate with its exact interval, and with its bounds if there are invalid trials."""
+    """Return a rate with its exact interval, and with its bounds if there are invalid trials.
+
+    If the trials are too few for a statement, the words say so instead.
+    """
+    if are_too_few(rate.n):
+        return f"{rate.k}/{rate.n}: {TOO_FEW}"
     words = f"{rate.k}/{rate.n} (exact {percent(rate.clopper_pearson95)}"
     bounds = rate.bounds_with_invalid
-    return f"{words}, with invalid {percent(bounds)})" if bounds[0] < bounds[1] and rate.n else f"{words})"
+    return f"{words}, with invalid {percent(bounds)})" if bounds[0] < bounds[1] else f"{words})"
