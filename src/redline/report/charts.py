@@ -34,7 +34,7 @@ from redline.report.published import Published
 from redline.report.trial_view import EvidenceView, TrialView
 from redline.report.words import INTERVAL_NAME, PUBLISHED_STUDY
 from redline.stats import clopper_pearson, percent
-from redline.verify.verdict import Outcome
+from redline.verify.verdict import OUTCOMES, Outcome
 
 OUTCOME_COLOURS: dict[Outcome, str] = {
     "replicated": "var(--replicated)",
@@ -227,7 +227,7 @@ def _funnel_layers(milestones: Sequence[str], part: Sequence[ConditionView], siz
         base.mark_bar(color=INK, opacity=0.1, height=14).encode(x=x, x2="full:Q", y=y),
         base.mark_bar(color=OURS, height=14).encode(x=x, y=y),
         base.mark_text(align="left", dx=4, fontSize=FONT_SIZE, color=INK).encode(x="full:Q", y=y, text="figure:N"),
-        data=alt.Data(values=[{**value, "zero": 0, "full": 100} for value in values]),
+        data=alt.InlineData(values=[{**value, "zero": 0, "full": 100} for value in values]),
     ).properties(width=inner, height=max(steps.step, BAR_STEP) * len(milestones))
     header = alt.Header(
         labelExpr="split(slice(datum.value, 4), '\\n')",
@@ -276,7 +276,7 @@ def _outcome_layers(shown: Sequence[ConditionView], size: Size) -> Layered:
                 start += count
     used = {str(value["outcome"]): value["colour"] for value in values}
     names = [name for name in (key.replace("_", " ") for key in OUTCOME_COLOURS) if name in used]
-    scale = alt.Scale(domain=names, range=[used[name] for name in names])
+    scale = alt.Scale(domain=names, range=[str(used[name]) for name in names])
     entries = legend(columns=len(names) if size.columns > 1 else 3)
     axis = alt.Axis(tickMinStep=1, format="d")
     x = alt.X("start:Q", title="trials", scale=alt.Scale(domain=[0, most], nice=False), axis=axis)
@@ -346,7 +346,7 @@ def confusion(report: Report) -> Chart | None:
     if found is None:
         return None
     truths = list(dict.fromkeys(" or ".join(row.truth).replace("_", " ") for row in found.confusion))
-    judged = [name for name in report.outcomes if any(row.judged.get(name) for row in found.confusion)]
+    judged: list[Outcome] = [name for name in OUTCOMES if any(row.judged.get(name) for row in found.confusion)]
     counts = {
         (truth, name): sum(
             row.judged.get(name, 0) for row in found.confusion if " or ".join(row.truth).replace("_", " ") == truth
@@ -367,7 +367,7 @@ def confusion(report: Report) -> Chart | None:
 
 
 def _confusion_layers(
-    truths: Sequence[str], judged: Sequence[str], counts: dict[tuple[str, str], int], size: Size
+    truths: Sequence[str], judged: Sequence[Outcome], counts: dict[tuple[str, Outcome], int], size: Size
 ) -> Layered:
     rows = Rows([(truth,) for truth in truths], size)
     values = [

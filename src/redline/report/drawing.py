@@ -158,7 +158,7 @@ def legend(title: str | None = None, *, columns: int = 1, values: Sequence[str] 
         labelLimit=0,
         titleFontWeight="normal",
         symbolOpacity=1,
-        **({} if values is None else {"values": list(values)}),
+        values=alt.Undefined if values is None else list(values),
     )
 
 
