@@ -86,7 +86,7 @@ def matrix(name: str = "matrix") -> RunRecord:
         trial
         for shift, model in enumerate((QWEN, LLAMA, SMOL))
         for place, factors in enumerate(arms)
-        for trial in counted(model, (shift * 3 + place * 2) % 11, 10, **{"hint": "none", **factors})
+        for trial in counted(model, (shift * 3 + place * 2) % 11, 10, 0, **{"hint": "none", **factors})
     ]
     return record_of(name, as_planned(*trials))
 
@@ -145,7 +145,7 @@ def _alarm(lead: float) -> dict[str, float]:
 def calibration() -> RunRecord:
     """Build the results of a calibration in which one control was misjudged."""
     plan = completed(calibrate_controls(1, "runc", 1.0, 0))
-    trials = []
+    trials: list[JudgedTrial] = []
     for arm in plan.arms:
         for spec in plan.models_of(arm):
             truth = truth_of(arm.scenario, spec.name.removeprefix("redline/"), arm.factors)
