@@ -1,5 +1,6 @@
 """Programs as one text: what they import from other programs of redline is put in front, once."""
 
+import ast
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -115,3 +116,23 @@ def test_a_process_name_with_parentheses_does_not_shift_the_fields() -> None:
         process.communicate(b"\n", timeout=20)
     assert prelude.stat_fields(process.pid) == []
     assert prelude.start_time(process.pid) is None
+
+
+JOINED = (
+    *(f"redline.verify.programs.{name}" for name in ("census", "originals", "restart", "scorch")),
+    *(f"redline.cell.programs.{name}" for name in ("connect_unix", "end_frozen", "find_process")),
+    *(f"redline.seal.programs.{name}" for name in ("outside", "tally", "defects")),
+    "redline.agents.programs.stop",
+    "redline.guardrails.programs.lock",
+    "redline.subject.programs.install",
+)
+DEFINITIONS = (ast.Import, ast.ImportFrom, ast.Assign, ast.AnnAssign, ast.FunctionDef, ast.ClassDef)
+
+
+@pytest.mark.parametrize("module", JOINED)
+def test_a_joined_program_only_defines_until_its_main_is_called(module: str) -> None:
+    """The warden executes the definitions itself, before a fork of it enters the cell."""
+    for node in ast.parse(load_program(module)).body:
+        is_text = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+        is_for_type_checkers = isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        assert isinstance(node, DEFINITIONS) or is_text or is_for_type_checkers, ast.unparse(node)

@@ -12,13 +12,19 @@ import anyio.to_thread
 from redline.cell.cell import START_TIMEOUT, Cell
 from redline.cell.command import run_command
 from redline.cell.config import CellConfig
+from redline.cell.errors import CellError, CellGoneError
 from redline.cell.load import load_program
 from redline.cell.messages import close_all, memory_file
+from redline.cell.programs.cgroups import is_frozen, request_freeze
 from redline.cell.traits import Observer
 from redline.cell.warden import Warden
 
 SPARE_SOCKETS = 16
 SPARE_SECONDS = 2.0
+FREEZE_SECONDS = 8.0
+"""Time to freeze. A cell whose processors are all busy takes seconds to run each process to where it can stop."""
+
+FREEZE_PAUSE, MAX_FREEZE_PAUSE = 0.0005, 0.01
 CONNECT_UNIX = "redline.cell.programs.connect_unix"
 
 
@@ -91,9 +97,20 @@ class OutsideCell(Cell):
         return fresh[0]
 
     async def _set_frozen(self, frozen: bool) -> None:
-        answer, _ = await self._warden.call({"op": "freeze", "cell": self.id, "frozen": frozen})
-        if not answer["done"]:
+        folder = request_freeze(self.cgroup, frozen)
+        if folder is None:
             await self._signal(signal.SIGSTOP if frozen else signal.SIGCONT)
+            return
+        try:
+            with anyio.fail_after(FREEZE_SECONDS):
+                pause = FREEZE_PAUSE
+                while is_frozen(folder) != frozen:
+                    await anyio.sleep(pause)
+                    pause = min(2 * pause, MAX_FREEZE_PAUSE)
+        except TimeoutError:
+            raise CellError("the cell did not " + ("freeze" if frozen else "thaw")) from None
+        except OSError as error:
+            raise CellGoneError(f"the cgroup of the cell is gone: {error.strerror}") from error
 
     async def _signal(self, number: signal.Signals) -> None:
         for node in self.nodes.values():

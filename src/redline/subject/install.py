@@ -20,6 +20,7 @@ Inode = tuple[int, int]
 _FOLDERS: Final = ("engine", "agent", "weights")
 _START_SECONDS: Final = 20.0
 _POLL_SECONDS: Final = 0.01
+_MAX_POLL_SECONDS: Final = 0.05
 _HEALTH: Final = b"GET /health HTTP/1.0\r\n\r\n"
 _HEALTHY: Final = b" 200 "
 
@@ -175,6 +176,7 @@ async def _wait_for_both(cell: Cell, layout: Layout, node: str) -> None:
 
 
 async def _wait_until_healthy(cell: Cell, port: int, node: str) -> None:
+    pause = _POLL_SECONDS
     while True:
         try:
             with await cell.connect(port, node=node) as connected:
@@ -182,7 +184,8 @@ async def _wait_until_healthy(cell: Cell, port: int, node: str) -> None:
                     return
         except OSError:
             pass  # not listening yet
-        await anyio.sleep(_POLL_SECONDS)
+        await anyio.sleep(pause)
+        pause = min(1.5 * pause, _MAX_POLL_SECONDS)
 
 
 async def _first_bytes(connected: socket.socket) -> bytes:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import glob
 import os
 import time
@@ -14,7 +13,6 @@ if TYPE_CHECKING:
 
 CGROUP_ROOT = "/sys/fs/cgroup"
 EMPTY_SECONDS = 1.0
-FREEZE_SECONDS = 8.0  # A node whose processors are all busy takes seconds to run each process to where it can stop.
 
 
 def cgroup_folders(name: str) -> list[str]:
@@ -46,21 +44,22 @@ def unified_folder(name: str) -> str | None:
     return None
 
 
-def set_frozen(name: str, frozen: bool) -> bool:
-    """Freeze or thaw a whole cell and wait for it. Return False if there is no freezer."""
+def request_freeze(name: str, frozen: bool) -> str | None:
+    """Have the kernel freeze or thaw a whole cell. Return its folder; None if there is no freezer."""
     folder = unified_folder(name)
-    if folder is None:
-        return False
-    if not write_file(folder + "/cgroup.freeze", "1" if frozen else "0"):
-        return False
-    wanted = f"frozen {int(frozen)}"
-    deadline = time.monotonic() + FREEZE_SECONDS
-    while time.monotonic() < deadline:
-        with open(folder + "/cgroup.events") as file:
-            if wanted in file.read():
-                return True
-        time.sleep(0.0005)
-    raise OSError(errno.ETIMEDOUT, "the cell did not " + ("freeze" if frozen else "thaw"))
+    if folder is None or not write_file(folder + "/cgroup.freeze", "1" if frozen else "0"):
+        return None
+    return folder
+
+
+def is_frozen(folder: str) -> bool:
+    """Return whether every process below a cgroup's folder is frozen.
+
+    Raises:
+        OSError: The cgroup is gone.
+    """
+    with open(folder + "/cgroup.events") as file:
+        return "frozen 1" in file.read()
 
 
 def cgroup_pids(name: str, passed_over: tuple[type[OSError], ...] = (OSError,)) -> set[int]:

@@ -17,13 +17,11 @@ import signal
 import socket
 import subprocess
 import time
-import types
 
 from redline.cell.programs.cgroups import (
     cell_processes,
     cgroup_pids,
     remove_cgroups,
-    set_frozen,
     unified_folder,
     write_file,
 )
@@ -144,10 +142,6 @@ class CellManager:
         join_namespace(network, CLONE_NEWNET)
         made = [socket.socket(family, socket.SOCK_STREAM).detach() for family in request["families"]]
         return {}, made
-
-    def freeze(self, request: dict[str, Any], fds: list[int]) -> Reply:
-        """Freeze or thaw a cell."""
-        return {"done": set_frozen(self.cgroup(request["cell"]), request["frozen"])}, []
 
     def kill(self, request: dict[str, Any], fds: list[int]) -> Reply:
         """Kill everything in a cell; return how long it took and how many processes are left."""
@@ -281,23 +275,27 @@ def deny_user_namespaces(pid: int) -> None:
 
 
 @functools.lru_cache(maxsize=PROGRAMS_KEPT)
-def compiled(program: str) -> types.CodeType:
-    """Compile a program, once rather than in every fork: the census takes 40 ms."""
-    return compile(program, "<joined>", "exec")
+def defined(program: str) -> dict[str, Any]:
+    """Compile a program and execute its definitions, once rather than in every fork: the census takes 50 ms.
 
-
-def run_program(request: dict[str, Any], fds: list[int], inits: dict[str, int], cgroup: str) -> Reply:
-    """Run a program's text in this fork."""
-    signal.alarm(max(1, int(request["timeout"]) + 1))
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    Programs are redline's own texts and do nothing before `main` is called. Each fork has a copy of what they define.
+    """
     scope: dict[str, Any] = {
         "__name__": "joined",
         "openat2_in_root": openat2_in_root,
         "join_namespace": join_namespace,
         "is_running": is_running,
         "stat_fields": stat_fields,
-        "cell_processes": functools.partial(cell_processes, cgroup),
     }
-    exec(compiled(request["program"]), scope)
+    exec(compile(program, "<joined>", "exec"), scope)
+    return scope
+
+
+def run_program(request: dict[str, Any], fds: list[int], inits: dict[str, int], cgroup: str) -> Reply:
+    """Run a program in this fork."""
+    signal.alarm(max(1, int(request["timeout"]) + 1))
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    scope = defined(request["program"])
+    scope["cell_processes"] = functools.partial(cell_processes, cgroup)
     answer: Reply = scope["main"]({**request["request"], "inits": inits}, fds)
     return answer

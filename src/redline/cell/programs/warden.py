@@ -13,6 +13,7 @@ import array
 import contextlib
 import ctypes
 import fcntl
+import gc
 import json
 import os
 import select
@@ -24,7 +25,7 @@ import time
 import traceback
 
 from redline.cell.programs.lease import Lease
-from redline.cell.programs.manager import GONE_SECONDS, CellManager, compiled, die_with
+from redline.cell.programs.manager import GONE_SECONDS, CellManager, defined, die_with
 from redline.cell.programs.prelude import PR_SET_CHILD_SUBREAPER, libc, lock_file
 
 TYPE_CHECKING = False  # the name that type checkers know; importing typing would cost every start some milliseconds
@@ -135,8 +136,8 @@ class Warden:
         elif request["op"] == "remove":
             self.deadlines.pop(request["cell"], None)
         elif request["op"] == "join":
-            with contextlib.suppress(SyntaxError, ValueError):  # the fork reports it to the caller
-                compiled(request["program"])
+            with contextlib.suppress(Exception):  # the fork reports it to the caller
+                defined(request["program"])
         if request["op"] != "beat":
             self.fork(request, fds)
         for fd in fds:
@@ -150,6 +151,7 @@ class Warden:
         if pid == 0:
             try:
                 die_with(own)
+                gc.disable()  # a short life leaves no garbage worth the search, which would copy every page
                 signal.set_wakeup_fd(-1)
                 signal.signal(signal.SIGCHLD, signal.SIG_DFL)
                 self.control.close()
