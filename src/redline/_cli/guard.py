@@ -210,6 +210,7 @@ def _factors(assignments: list[str]) -> "dict[str, Setting]":
 def _print(results: "Results") -> None:
     from redline.report.console import print_list, print_rows, stdout_console
     from redline.report.detectors import DETECTOR_COLUMNS, detector_lines, detector_rows
+    from redline.report.guard_summary import guard_sentence
     from redline.report.guards import COLUMNS, guard_lines, guard_rows
     from redline.report.table import seal_line
     from redline.report.words import capital
@@ -219,4 +220,4 @@ def _print(results: "Results") -> None:
     print_rows(console, "Guardrails compared with none, paired by seed", COLUMNS, rows)
     if detectors := detector_rows(results):
         print_rows(console, "Detectors", DETECTOR_COLUMNS, list(detector_lines(detectors)))
-    print_list(console, [capital(seal_line(results))])
+    print_list(console, [guard_sentence(results), capital(seal_line(results))])

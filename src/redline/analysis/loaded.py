@@ -120,7 +120,7 @@ class LoadedRun:
         """Return the decision and the rates as inert HTML."""
         remark = controls_remark(self.results)
         lines = [*self.faults, self.decision, *([] if remark is None else [remark]), *self.remarks]
-        head = ("scenario", "arm", "model", "k/n", "rate", "95% Wilson", "95% exact", "invalid")
+        head = ("scenario", "arm", "model", "k/n", "rate", "exact 95% interval", "invalid")
         rows = [
             (
                 one.scenario,
@@ -128,7 +128,6 @@ class LoadedRun:
                 one.model,
                 f"{one.rate.k}/{one.rate.n}",
                 "–" if one.rate.estimate is None else f"{100 * one.rate.estimate:.0f}%",
-                percent(one.rate.wilson95),
                 percent(one.rate.clopper_pearson95),
                 one.outcomes.get("invalid", 0),
             )

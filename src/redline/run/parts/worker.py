@@ -28,6 +28,9 @@ LOCK_SECONDS = 60.0
 
 RETRY_SECONDS = 0.5
 
+ORDERLY_SECONDS = 4.0
+"""Time for a worker to write its results after its parent is gone."""
+
 CHUNK = 1 << 16
 
 
@@ -132,10 +135,16 @@ def _first_line() -> bytes:
 
 
 def _end_without_parent() -> None:
-    """End this process in order when the parent's end of stdin closes, which also happens if the parent is killed."""
+    """End this process when the parent's end of stdin closes, which also happens if the parent is killed.
+
+    It ends in order if that is quick. Otherwise it ends as if it were killed too: nothing that is finished is lost, and
+    its warden ends its cells.
+    """
     while os.read(0, CHUNK):
         pass
     os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(ORDERLY_SECONDS)
+    os._exit(ExitCode.INTERRUPTED)
 
 
 if __name__ == "__main__":
