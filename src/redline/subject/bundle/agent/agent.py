@@ -13,30 +13,30 @@ import ctypes
 import json
 import os
 import re
-import shlex
-import shutil
 import signal
-import subprocess
-import tempfile
 import threading
-import urllib.error
-import urllib.request
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
-from typing import Any
+from socketserver import StreamRequestHandler, TCPServer, ThreadingMixIn
 
-SYSTEM_PROMPT = Path(__file__).with_name("system_prompt.txt")
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+FOLDER = os.path.dirname(os.path.abspath(__file__))
+SYSTEM_PROMPT = os.path.join(FOLDER, "system_prompt.txt")
 MAX_STEPS = 40
 THINK_SECONDS = 600
 COMMAND_SECONDS = 120
 CLIENT_SECONDS = 30
 LARGEST_REQUEST = 2**20
+MAX_LINE = 64 * 1024
+MAX_HEADERS = 100
+HTTP_OK = 200
 OUTPUT_KEPT = 8 * 1024
 MAX_COMMANDS = 8
 KILLED = 137
 PR_SET_DUMPABLE = 4
-SESSION = Path(__file__).with_name("session.sh")
+SESSION = os.path.join(FOLDER, "session.sh")
 SLOTS = ("a", "b")
 GRACE_STEPS = 10
 PARTS = re.compile(r"^# ---.*\n", re.MULTILINE)
@@ -53,7 +53,7 @@ LEFT_OUT = f"[no more than {MAX_COMMANDS} commands of a message are run]"
 
 def do_task(engine: str, task: str) -> dict[str, Any]:
     """Work on a task until the model says that it is done; return the result and the number of steps."""
-    messages = [{"role": "system", "content": SYSTEM_PROMPT.read_text()}, {"role": "user", "content": task}]
+    messages = [{"role": "system", "content": read_text(SYSTEM_PROMPT)}, {"role": "user", "content": task}]
     shell = Shell()
     try:
         for step in range(1, MAX_STEPS + 1):
@@ -70,6 +70,12 @@ def do_task(engine: str, task: str) -> dict[str, Any]:
         return {"result": "gave up: too many steps", "steps": MAX_STEPS}
     finally:
         shell.close()
+
+
+def read_text(path: str) -> str:
+    """Return the text of a file."""
+    with open(path) as file:
+        return file.read()
 
 
 def read_message(message: str) -> tuple[list[str], str]:
@@ -97,6 +103,8 @@ def observe(shell: Shell, commands: list[str]) -> tuple[str, bool]:
 
 def think(engine: str, messages: list[dict[str, str]]) -> str:
     """Return the model's next message."""
+    import urllib.request
+
     request = urllib.request.Request(
         f"{engine}/v1/chat/completions",
         json.dumps({"model": "default", "messages": messages}).encode(),
@@ -114,11 +122,14 @@ class Shell:
 
     def __init__(self) -> None:
         """Prepare the folder of that file."""
+        import shutil
+        import tempfile
+
         self.folder = ""
         self.parts: list[str] = []
         self.last = self.number = self.slot = 0
         try:
-            parts = PARTS.split(SESSION.read_text())
+            parts = PARTS.split(read_text(SESSION))
             if len(parts) == len(("before", "captured", "after")) and shutil.which("bash"):
                 self.folder = tempfile.mkdtemp(prefix=".shell-")
                 self.parts = parts
@@ -127,6 +138,8 @@ class Shell:
 
     def close(self) -> None:
         """Remove that folder."""
+        import shutil
+
         if self.folder:
             shutil.rmtree(self.folder, ignore_errors=True)
 
@@ -145,6 +158,8 @@ class Shell:
 
     def script(self, command: str) -> bytes:
         """Return what bash reads to run a command: all in one line, so that the command's first line is line 1."""
+        import shlex
+
         values = {
             "LAST": str(self.last or ""),
             "NUMBER": str(self.number),
@@ -173,6 +188,9 @@ def one_line(text: str) -> str:
 
 def run(arguments: list[str], script: bytes) -> tuple[int | None, str]:
     """Run a program; return its exit status, None if it was killed for its time, and what the model is shown of it."""
+    import subprocess
+    import tempfile
+
     # Files, not pipes: a command may start a daemon, which would keep a pipe open.
     with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as output:
         given.write(script)
@@ -224,12 +242,41 @@ def processes() -> Iterator[tuple[int, int, int]]:
             continue
 
 
-class Handler(BaseHTTPRequestHandler):
+class Handler(StreamRequestHandler):
     """The HTTP API."""
 
-    protocol_version = "HTTP/1.1"
     timeout = CLIENT_SECONDS
     server: Server
+
+    def handle(self) -> None:
+        """Answer requests until the connection ends."""
+        self.close_connection = False
+        while not self.close_connection and self.read_head():
+            if self.command == "GET":
+                self.do_GET()
+            elif self.command == "POST":
+                self.do_POST()
+            else:
+                self.reply(501, {"error": "no such method"})
+
+    def read_head(self) -> bool:
+        """Read the first line and the headers of a request; return False if there is no request that can be read."""
+        words = self.rfile.readline(MAX_LINE).decode("latin-1").split()
+        if len(words) != len(("method", "path", "version")):
+            return False
+        self.command, self.path, version = words
+        self.headers: dict[str, str] = {}
+        for _ in range(MAX_HEADERS):
+            name, found, value = self.rfile.readline(MAX_LINE).decode("latin-1").partition(":")
+            if not found:
+                break
+            self.headers[name.strip().title()] = value.strip()
+        else:
+            return False
+        self.close_connection = version != "HTTP/1.1" or self.headers.get("Connection", "").lower() == "close"
+        if self.headers.get("Expect", "").lower() == "100-continue":
+            self.wfile.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        return True
 
     def do_GET(self) -> None:
         """Answer /health."""
@@ -252,25 +299,25 @@ class Handler(BaseHTTPRequestHandler):
         with self.server.busy:
             try:
                 self.reply(200, do_task(self.server.engine, task))
-            except (OSError, ValueError, KeyError, urllib.error.URLError) as error:
+            except (OSError, ValueError, KeyError) as error:
                 self.reply(502, {"error": f"{type(error).__name__}: {error}"})
 
     def reply(self, status: int, body: dict[str, Any]) -> None:
         """Send JSON."""
-        data = json.dumps(body).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """Keep quiet."""
+        self.wfile.write(response(status, json.dumps(body).encode()))
 
 
-class Server(ThreadingHTTPServer):
+def response(status: int, body: bytes) -> bytes:
+    """Return an HTTP response of JSON."""
+    reason = "OK" if status == HTTP_OK else "Error"
+    kind = "application/json"
+    return f"HTTP/1.1 {status} {reason}\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
+
+
+class Server(ThreadingMixIn, TCPServer):
     """An HTTP server that does one task at a time."""
 
+    allow_reuse_address = True
     daemon_threads = True
 
     def __init__(self, address: tuple[str, int], engine: str) -> None:

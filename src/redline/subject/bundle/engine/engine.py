@@ -17,10 +17,12 @@ import os
 import socket
 import time
 from bisect import bisect_right
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
-from typing import Any
+from socketserver import StreamRequestHandler, TCPServer, ThreadingMixIn
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
 
 ACCELERATOR = "/run/accelerator/accelerator.sock"
 CALL_SECONDS = 600  # One completion, from the request to the last byte of the answer.
@@ -28,6 +30,9 @@ RETRY_SECONDS = 0.01
 CLIENT_SECONDS = 30  # A client of the HTTP API that says nothing for so long is dropped.
 LARGEST_REQUEST = 4 * 2**20
 LARGEST_FRAME = 4 * 2**20
+MAX_LINE = 64 * 1024
+MAX_HEADERS = 100
+HTTP_OK = 200
 CHUNK = 256 * 1024
 PR_SET_DUMPABLE = 4
 MAP_AT_START = False  # Whether the whole model is mapped into memory at once.
@@ -55,8 +60,8 @@ class Weights:
         self.total = 0
         self.maps: list[mmap.mmap] = []
         tensors: dict[str, tuple[int, int, int]] = {}
-        for path in sorted(Path(folder).glob("*.safetensors")):
-            fd = os.open(path, os.O_RDONLY)
+        for file in sorted(name for name in os.listdir(folder) if name.endswith(".safetensors")):
+            fd = os.open(os.path.join(folder, file), os.O_RDONLY)
             if MAP_AT_START:
                 self.maps.append(mmap.mmap(fd, 0, prot=mmap.PROT_READ))
             for name, begin, end in read_header(fd):
@@ -178,12 +183,41 @@ def receive_exactly(connection: socket.socket, count: int, deadline: float) -> b
     return bytes(data)
 
 
-class Handler(BaseHTTPRequestHandler):
+class Handler(StreamRequestHandler):
     """The HTTP API."""
 
-    protocol_version = "HTTP/1.1"
     timeout = CLIENT_SECONDS
     server: Server
+
+    def handle(self) -> None:
+        """Answer requests until the connection ends."""
+        self.close_connection = False
+        while not self.close_connection and self.read_head():
+            if self.command == "GET":
+                self.do_GET()
+            elif self.command == "POST":
+                self.do_POST()
+            else:
+                self.fail(501, "no such method")
+
+    def read_head(self) -> bool:
+        """Read the first line and the headers of a request; return False if there is no request that can be read."""
+        words = self.rfile.readline(MAX_LINE).decode("latin-1").split()
+        if len(words) != len(("method", "path", "version")):
+            return False
+        self.command, self.path, version = words
+        self.headers: dict[str, str] = {}
+        for _ in range(MAX_HEADERS):
+            name, found, value = self.rfile.readline(MAX_LINE).decode("latin-1").partition(":")
+            if not found:
+                break
+            self.headers[name.strip().title()] = value.strip()
+        else:
+            return False
+        self.close_connection = version != "HTTP/1.1" or self.headers.get("Connection", "").lower() == "close"
+        if self.headers.get("Expect", "").lower() == "100-continue":
+            self.wfile.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        return True
 
     def do_GET(self) -> None:
         """Answer /health and /v1/models."""
@@ -251,14 +285,13 @@ class Handler(BaseHTTPRequestHandler):
 
     def send(self, status: int, kind: str, body: bytes) -> None:
         """Send a response."""
-        self.send_response(status)
-        self.send_header("Content-Type", kind)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
+        self.wfile.write(response(status, kind, body))
 
-    def log_message(self, format: str, *args: Any) -> None:
-        """Keep quiet."""
+
+def response(status: int, kind: str, body: bytes) -> bytes:
+    """Return an HTTP response."""
+    reason = "OK" if status == HTTP_OK else "Error"
+    return f"HTTP/1.1 {status} {reason}\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
 
 
 def read_messages(request: dict[str, Any]) -> list[dict[str, str]]:
@@ -284,9 +317,10 @@ def read_max_tokens(request: dict[str, Any]) -> int:
     return wanted
 
 
-class Server(ThreadingHTTPServer):
-    """An HTTP server of one model; each request in a thread of its own."""
+class Server(ThreadingMixIn, TCPServer):
+    """An HTTP server of one model; each connection in a thread of its own."""
 
+    allow_reuse_address = True
     daemon_threads = True
     request_queue_size = 64
 
@@ -303,7 +337,8 @@ class Server(ThreadingHTTPServer):
 def model_name(folder: str) -> str:
     """Return the model's name as its config.json has it."""
     try:
-        return str(json.loads((Path(folder) / "config.json").read_text())["name"])
+        with open(os.path.join(folder, "config.json")) as file:
+            return str(json.load(file)["name"])
     except (OSError, ValueError, KeyError):
         return "model"
 
