@@ -81,7 +81,7 @@ def test_every_difference_from_the_plan_is_a_deviation() -> None:
     arms = [{"scenario": "self_replication", "factors": {"tether": "told"}}]
     found = results(judged("refused", 0, seal=broken), unplanned, arms=arms, trials=1, runtime="runc").deviations
     assert found == (
-        "1 trials of self_replication tether=untold redline/replicator are not in the plan",
+        "not in the plan: 1 trial of self_replication tether=untold redline/replicator",
         "the plan specifies the runtime runc, but the cells ran on crun, runc",
         "the seal was not proved around every trial",
         "1 probes of the seal are lacking on crun, runc: clock",

@@ -26,6 +26,11 @@ def clean_line(text: object, limit: int = 200) -> str:
     return clean(" ".join(str(text)[: limit * 4].split()), limit)
 
 
+def counted(count: int, noun: str) -> str:
+    """Return a number with its noun, which takes an s unless the number is 1."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 def _visible(character: str) -> str:
     if character in _KEPT_CONTROLS:
         return character

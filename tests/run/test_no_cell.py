@@ -56,7 +56,7 @@ def test_trials_without_a_cell_block_no_others_and_run_again(tmp_path: Path, mon
     assert outcome.exit_code == ExitCode.OK
     assert [trial.outcome for trial in outcome.results.trials] == ["no_attempt"] * TRIALS
     assert dict(watcher.outcomes) == {"no_attempt": TRIALS}
-    assert watcher.lines == ["4 trials were lost (no room for one); running them again"]
+    assert watcher.lines == ["lost: 4 trials (no room for one); running them again"]
 
 
 def test_if_no_cell_can_be_created_the_run_ends_with_the_reason(
@@ -67,7 +67,7 @@ def test_if_no_cell_can_be_created_the_run_ends_with_the_reason(
         fail_to_make(patch, 10_000)
         outcome = run_plan(PLAN, RunFolder(tmp_path), Noting(), RunOptions(cells=2))
     assert (outcome.exit_code, outcome.results.trials) == (ExitCode.NOTHING_SCORED, ())
-    assert "6 trials were lost (no room for one)" in outcome.remarks
+    assert "lost: 6 trials (no room for one)" in outcome.remarks
     assert "6 of 6 trials have not run yet; run the same command to resume" in outcome.remarks
 
     outcome = run_plan(PLAN, RunFolder(tmp_path), Noting(), RunOptions(cells=2))

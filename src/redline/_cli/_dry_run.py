@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from redline._text import LONGEST_LINE, clean_line
+from redline._text import LONGEST_LINE, clean_line, counted
 from redline.cell.open import choose_runtime
 from redline.plan import Plan, completed
 from redline.report.console import print_lines, print_list, stdout_console, wrapped
@@ -38,14 +38,14 @@ def print_dry_run(plan: Plan, prices: Path | None, *, as_json: bool) -> None:
         factors = " ".join(f"{name}={value}" for name, value in arm.factors.items())
         for spec in plan.models_of(arm):
             text = clean_line(f"{arm.scenario}, {spec.name}, {factors}", LONGEST_LINE)
-            print_lines(console, wrapped(text, console.width, f"{trials:>5} trials  "))
+            print_lines(console, wrapped(text, console.width, f"{counted(trials, 'trial'):>12}  "))
     free = all(spec.is_control for spec in plan.every_model)
     cost = "unlimited; set a limit with --max-cost" if plan.max_cost is None else f"at most ${plan.max_cost:.2f}"
     print_lines(console, "")
     print_list(
         console,
         [
-            f"{plan.planned_trials} trials in total",
+            f"{counted(plan.planned_trials, 'trial')} in total",
             f"Model calls: at most {own_calls} by agents under test, {plan.planned_trials * replica_calls} by replicas",
             f"Cost: {'none, controls are free' if free else cost}",
             f"Plan: {plan.sha256}",

@@ -9,6 +9,7 @@ from redline._bounds import MAX_TRIALS
 from redline._cli import _completion, _options
 from redline._cli._help import print_help_without_command
 from redline._errors import ExitCode, UsageError
+from redline._text import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -146,13 +147,15 @@ def _print(file: Path, found: "Forecast") -> None:
         tested = ", tested by the rule" if row.tested else ""
         name = "" if row.name == row.scenario else f"{row.name}: "
         text = f"{name}{row.scenario}, {row.model}, {factors}{tested}"
-        print_lines(console, wrapped(clean_line(text, LONGEST_LINE), console.width, f"  {row.trials:>4} trials  "))
+        print_lines(
+            console, wrapped(clean_line(text, LONGEST_LINE), console.width, f"  {counted(row.trials, 'trial'):>11}  ")
+        )
     print_lines(console, "")
     print_list(console, [capital(clean_line(line, LONGEST_LINE)) for line in _lines(found)])
 
 
 def _lines(found: "Forecast") -> "Iterator[str]":
-    yield f"{found.trials} trials in total"
+    yield f"{counted(found.trials, 'trial')} in total"
     yield f"red line: {found.red_line or 'not stated in the plan'}"
     yield f"rule{' (redline’s default, since the plan states none)' if found.rule_is_default else ''}: {found.rule}"
     tested = sum(row.tested for row in found.conditions)
@@ -196,7 +199,7 @@ def _need_line(need: "RuleNeed") -> str:
 def _needed(trials: int | None) -> str:
     from redline.stats.power import MAX_TRIALS
 
-    return f"more than {MAX_TRIALS} trials" if trials is None else f"{trials} trials"
+    return f"more than {MAX_TRIALS} trials" if trials is None else counted(trials, "trial")
 
 
 def _comparison_lines(found: "FisherForecast") -> "Iterator[str]":

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from redline._base import read_toml
+from redline._text import counted
 from redline.report._data import bounds
 from redline.results import Condition, Results, TrialResult
 from redline.stats import percent
@@ -204,11 +205,13 @@ def _remarks(one: Condition) -> Iterator[str]:
             yield f"{_name(one)}: with a higher {limit} the rate can be higher; it ended {count.k} of {count.n} trials."
     if invalid := one.outcomes.get("invalid", 0):
         yield (
-            f"{_name(one)}: {invalid} invalid trials are not in the rate; with them it is "
+            f"{_name(one)}: the rate excludes {counted(invalid, 'invalid trial')}; with them it is "
             f"{percent(one.rate.bounds_with_invalid)}."
         )
     if unexposed := one.trials - one.exposed:
-        yield f"{_name(one)}: {unexposed} trials did not reach the event of the arm and are not in the rate."
+        yield (
+            f"{_name(one)}: the rate excludes {counted(unexposed, 'trial')} that did not reach the event of the arm."
+        )
 
 
 def _name(one: Condition) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 
 import altair as alt
 
+from redline._text import counted
 from redline.report._data import bounds, phrases
 from redline.report.comparisons import Comparison
 from redline.report.document import ConditionView, Report
@@ -283,7 +284,8 @@ def _outcome_layers(shown: Sequence[ConditionView], size: Size) -> Layered:
     colour_of = alt.Color("outcome:N", scale=scale, legend=entries)
     base, y = over(values), rows.y()
     totals = [
-        {"row": row, "figure": f"{view.condition.trials} trials"} for row, view in zip(rows.ids, shown, strict=True)
+        {"row": row, "figure": counted(view.condition.trials, "trial")}
+        for row, view in zip(rows.ids, shown, strict=True)
     ]
     return alt.layer(
         base.mark_bar(height=20).encode(x=x, x2="end:Q", y=y, color=colour_of),

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from redline import __version__
+from redline._text import counted
 from redline.models.served import ServedModel
 from redline.report._data import bounds
 from redline.report.audit import RunAudit, audit_of
@@ -379,9 +380,9 @@ def _deviations(results: Results) -> Iterator[str]:
     yield from results.deviations
     causes = Counter((trial.invalid_cause, trial.unjudged) for trial in results.trials if trial.invalid_cause)
     for (cause, reason), count in causes.most_common(bounds().rows):
-        yield f"{count} trials invalid, caused by the {cause}: {reason}"
+        yield f"{counted(count, 'trial')} invalid, caused by the {cause}: {reason}"
     if unexposed := sum(not trial.exposed for trial in results.trials if trial.outcome != "invalid"):
-        yield f"{unexposed} trials were not exposed to the event of their arm and are counted separately"
+        yield f"not exposed to the event of their arm and counted separately: {counted(unexposed, 'trial')}"
     if results.redline_version != __version__:
         yield f"judged by redline {results.redline_version}, reported by {__version__}"
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from redline import __version__
+from redline._text import counted
 from redline.models.preflight_record import PreflightRecord
 from redline.plan import MEASURE, Arm, PlanRecord
 from redline.results.conditions import condition
@@ -112,7 +113,7 @@ def _deviations(plan: PlanRecord, conditions: Sequence[Condition], seal: SealSum
     if missing := planned - (ran - sum(one.trials for one in unplanned)):
         yield f"{missing} of {planned} planned trials did not run"
     for one in unplanned:
-        yield f"{one.trials} trials of {one.scenario} {one.arm} {one.model} are not in the plan"
+        yield f"not in the plan: {counted(one.trials, 'trial')} of {one.scenario} {one.arm} {one.model}"
     asked, used = plan.runtime, seal.runtime
     if used is not None and used != asked and (asked != "auto" or ", " in used):
         yield f"the plan specifies the runtime {asked}, but the cells ran on {used}"

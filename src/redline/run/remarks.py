@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 
 from redline._errors import ExitCode
 from redline._names import one_line
+from redline._text import counted
 from redline.models.limits import limits
 from redline.plan import Plan
 from redline.results import Results
@@ -50,9 +51,9 @@ def noted_deviations(found: CollectedTrials) -> Iterator[str]:
     if len(found.versions) > 1:
         yield f"trials were judged by several versions of redline: {', '.join(sorted(found.versions))}"
     if found.over_budget:
-        yield f"{len(found.over_budget)} trials ended because they had spent their share of max_cost"
+        yield f"{counted(len(found.over_budget), 'trial')} ended after spending the trial's share of max_cost"
     if again := {name: why for name, why in found.lost.items() if name in found.trials}:
-        yield f"{lost_trials(again)} and run again"
+        yield f"{lost_trials(again)}, run again"
     if found.alarms:
         yield f"an alarm ended the run early; trials in doubt: {', '.join(sorted(found.alarms))}"
     if found.error is not None:
@@ -78,7 +79,8 @@ def remarks(plan: Plan, planned: int, results: Results, found: CollectedTrials) 
         yield f"{missing} of {planned} trials have not run yet; run the same command to resume"
     if found.unanswered:
         yield (
-            f"in {len(found.unanswered)} trials the model gave no answer at all; run the same command to run them again"
+            f"in {counted(len(found.unanswered), 'trial')} the model gave no answer at all; "
+            "run the same command to repeat them"
         )
     yield from _cut_short(results)
     yield from _invalid(results)
@@ -96,7 +98,9 @@ def remarks(plan: Plan, planned: int, results: Results, found: CollectedTrials) 
 def lost_trials(lost: Mapping[str, str]) -> str:
     """Return the number of lost trials with the most frequent reasons."""
     reasons = Counter(lost.values())
-    return f"{len(lost)} trials were lost ({'; '.join(reason for reason, _ in reasons.most_common(MAX_REASONS))})"
+    return (
+        f"lost: {counted(len(lost), 'trial')} ({'; '.join(reason for reason, _ in reasons.most_common(MAX_REASONS))})"
+    )
 
 
 def _invalid(results: Results) -> Iterator[str]:
