@@ -143,3 +143,30 @@ def test_a_user_id_without_an_entry_is_named_by_its_number(tmp_path: Path, monke
     monkeypatch.setattr(pwd, "getpwuid", unknown)
     with pytest.raises(UsageError, match=f"{os.geteuid()}:100000"):
         state.own_subordinate_ids(state.SUBUID)
+
+
+def test_sessions_of_one_user_with_different_folders_draw_different_ids(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cron job has no XDG_RUNTIME_DIR, so its cells are in another folder than those of the user's sessions."""
+    folders = [tmp_path / name for name in ("session", "cron", "stranger's")]
+    for folder in folders:
+        folder.mkdir()
+    maps = {base: state.IdMaps((state.IdSlice(0, base, 2),), ()) for base in (1000, 1002)}
+    monkeypatch.setattr(os, "geteuid", lambda: 4242)
+    monkeypatch.setattr(state, "_subordinate_candidates", lambda: iter(maps.items()))
+    monkeypatch.setattr(state, "_other_state_folders", lambda own: [one for one in folders if one != own])
+    claimed = []
+    for folder in folders[:2]:
+        cell = folder / "cell"
+        cell.mkdir()
+        claimed.append(state.claim_ids(folder, cell))
+    assert claimed == list(maps.values())
+
+
+def test_only_folders_of_the_same_user_reserve_ids(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = tmp_path / "own"
+    own.mkdir()
+    assert state._belongs_to(own, os.geteuid())
+    assert not state._belongs_to(own, os.geteuid() + 1)
+    assert not state._belongs_to(tmp_path / "absent", os.geteuid())

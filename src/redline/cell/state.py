@@ -82,6 +82,23 @@ def state_location() -> Path:
     return base / f"pods-{uid}"
 
 
+def _other_state_folders(state: Path) -> list[Path]:
+    """Return the state folders of the same user in another session, such as a cron job, which draw from the same ids.
+
+    They matter without root only: root has one folder.
+    """
+    uid = os.geteuid()
+    usual = [Path(base) / f"pods-{uid}" for base in (f"/run/user/{uid}", "/tmp")]
+    return [folder for folder in usual if folder != state and _belongs_to(folder, uid)]
+
+
+def _belongs_to(folder: Path, uid: int) -> bool:
+    try:
+        return folder.stat(follow_symlinks=False).st_uid == uid
+    except OSError:
+        return False
+
+
 def state_folder() -> Path:
     """Return the folder of this user's cells; create it if needed.
 
@@ -145,8 +162,11 @@ def claim_ids(state: Path, cell_folder: Path) -> IdMaps:
         UsageError: This user has no subordinate ids (see /etc/subuid), or all are taken.
     """
     candidates = _root_candidates() if os.geteuid() == 0 else _subordinate_candidates()
+    others = _other_state_folders(state)
     for base, maps in candidates:
         claim = state / f"range-{base}"
+        if any((folder / claim.name).exists() for folder in others):
+            continue
         note = cell_folder / "range"
         note.write_text(str(claim))
         try:
