@@ -54,6 +54,7 @@ MESSAGES = {
         "nsexec-1[4713]: failed to unshare user namespace: Operation not permitted",
         "creating container: fork/exec /proc/self/exe: no space left on device",
     ],
+    "locked memory": ["setrlimit (RLIM_MEMLOCK): Operation not permitted"],
     "seccomp": [
         INIT + "unable to init seccomp: error loading seccomp filter into kernel: invalid argument",
         INIT + "seccomp: config provided but seccomp not supported",
