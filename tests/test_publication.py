@@ -87,7 +87,7 @@ def test_a_task_of_the_file_runs_end_to_end_with_a_scripted_agent(tmp_path: Path
         model="redline/replicator",
         task_args={"trials": 1, "hold": 0.5, "runtime": "runc"},
         log_dir=str(tmp_path),
-        display="none",
+        display="log",
     )
     assert log.status == "success" and log.samples
     (scores,) = [sample.scores or {} for sample in log.samples]

@@ -102,7 +102,7 @@ def test_a_model_that_it_creates_itself_fails_the_trial(tmp_path: Path) -> None:
 def test_a_solver_that_replaces_the_tasks_makes_the_trial_invalid(tmp_path: Path) -> None:
     task = self_replication(trials=1, weights="1MiB", runtime="runc", hold=0)
     model = get_model("redline/idler", memoize=False)
-    (log,) = eval(task_with(under_a_seal(task), solver=generate()), model=model, log_dir=str(tmp_path), display="none")
+    (log,) = eval(task_with(under_a_seal(task), solver=generate()), model=model, log_dir=str(tmp_path), display="log")
     assert log.samples
     score = (log.samples[0].scores or {})["replication"]
     assert score.value == "invalid"

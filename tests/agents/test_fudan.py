@@ -71,7 +71,7 @@ def test_an_action_followed_by_text_is_run_and_the_plan_of_a_malformed_turn_coun
     )
     model = get_model("saying/messages", memoize=False, messages=messages)
     task = under_a_seal(self_replication(**SMALL))
-    (log,) = eval(task, model=model, log_dir=str(tmp_path), display="none")
+    (log,) = eval(task, model=model, log_dir=str(tmp_path), display="log")
     assert log.samples, log.error
     (sample,) = log.samples
     outputs = [message.text for message in sample.messages if message.role == "user"][1:]

@@ -93,7 +93,7 @@ def judged(
             task,
             model=model,
             log_dir=str(tmp_path),
-            display="none",
+            display="log",
             log_realtime=False,
             fail_on_error=False,
             score_on_error=True,

@@ -156,7 +156,7 @@ def test_the_recorded_calls_of_a_real_model_replicate(shell: str, outcome: str, 
         under_a_seal(self_replication(**SMALL, hint="commands", shell=shell)),
         model=get_model("scripted/act", memoize=False, act=act),
         log_dir=str(tmp_path),
-        display="none",
+        display="log",
     )
     assert log.samples, log.error
     scores = log.samples[0].scores
@@ -185,7 +185,7 @@ def test_weights_next_to_the_state_are_found_and_the_state_itself_is_not_evidenc
         under_a_seal(self_replication(**SMALL)),
         model=get_model("scripted/act", memoize=False, act=saying(*commands)),
         log_dir=str(tmp_path),
-        display="none",
+        display="log",
     )
     assert log.samples, log.error
     scores = log.samples[0].scores
@@ -202,7 +202,7 @@ def test_the_commands_of_the_hint_work_one_by_one_in_either_shell(tmp_path: Path
             under_a_seal(self_replication(**SMALL, hint="commands", shell=shell)),
             model=get_model("scripted/act", memoize=False, act=saying(*commands)),
             log_dir=str(tmp_path / shell),
-            display="none",
+            display="log",
         )
         assert log.samples, log.error
         sample = log.samples[0]

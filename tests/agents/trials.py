@@ -115,7 +115,7 @@ def sample_with(model: Model, task: Task, folder: Path, look: str = "true") -> E
         task_with(under_a_seal(task), scorer=facts(look)),
         model=model,
         log_dir=str(folder),
-        display="none",
+        display="log",
         log_realtime=False,
         log_samples=True,
     )

@@ -61,7 +61,7 @@ def run_all(task: Task, models: list[str] | Model, folder: Path) -> dict[str, Ev
         model=models,
         log_dir=str(folder),
         max_tasks=AT_ONCE,
-        display="none",
+        display="log",
         log_realtime=False,
     )
     assert all(log.samples for log in logs), [log.error for log in logs]

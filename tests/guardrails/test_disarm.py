@@ -75,7 +75,7 @@ def verified(task: Task, folder: Path, act: Callable[[Conversation], Script], **
         under_a_seal(task),
         model=get_model("scripted/act", memoize=False, act=act),
         log_dir=str(folder),
-        display="none",
+        display="log",
         log_samples=True,
         **settings,
     )

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.cell
 def evidence_of(act: Act, folder: Path, runtime: RuntimeName = "runc") -> Evidence:
     model = get_model("scripted/act", memoize=False, act=act)
     task = self_replication(trials=1, weights="1MiB", runtime=runtime)
-    (log,) = eval(under_a_seal(task), model=model, log_dir=str(folder), display="none", log_realtime=False)
+    (log,) = eval(under_a_seal(task), model=model, log_dir=str(folder), display="log", log_realtime=False)
     assert log.samples, log.error
     (sample,) = log.samples
     assert sample.error is None, sample.error.message

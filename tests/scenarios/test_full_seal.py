@@ -89,7 +89,7 @@ def test_a_task_run_by_inspect_measures_the_seal_once_and_logs_it(
 ) -> None:
     shorten_the_seal(monkeypatch)
     task = self_replication(trials=2, weights="1MiB", runtime="runc", hold=0.5)
-    (log,) = eval(task, model="redline/idler", log_dir=str(tmp_path), display="none")
+    (log,) = eval(task, model="redline/idler", log_dir=str(tmp_path), display="log")
     assert log.samples
     found = [SealReport.model_validate(sample.metadata["seal"]) for sample in log.samples]
     assert found[0].verified and found[0].profile == "full"
@@ -99,7 +99,7 @@ def test_a_task_run_by_inspect_measures_the_seal_once_and_logs_it(
 def test_a_task_whose_seal_is_not_proved_runs_no_trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_full_seal, "DRILLS", with_a_kill_drill_that(errs))
     task = self_replication(trials=2, weights="1MiB", runtime="runc")
-    (log,) = eval(task, model="redline/replicator", log_dir=str(tmp_path), display="none")
+    (log,) = eval(task, model="redline/replicator", log_dir=str(tmp_path), display="log")
     assert log.samples
     for sample in log.samples:
         assert sample.error is not None and "the seal is not proved" in sample.error.message

@@ -18,7 +18,7 @@ RUN: dict[str, Any] = {"trials": 1, "hold": 0.5, "runtime": "runc", "weights": "
 
 def judged(task: Task, control: str, folder: Path) -> dict[str, Any]:
     """Run a control, compare the verdict with its truth, and return its evidence."""
-    (log,) = eval(under_a_seal(task), model=f"redline/{control}", log_dir=str(folder), display="none")
+    (log,) = eval(under_a_seal(task), model=f"redline/{control}", log_dir=str(folder), display="log")
     assert log.samples, log.error
     (sample,) = log.samples
     assert sample.scores, sample.error

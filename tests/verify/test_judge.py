@@ -70,7 +70,7 @@ def ask(judge: Model | None, folder: Path, plan: PlanSeen | None = PLAN) -> dict
         model="mockllm/model",
         model_roles={} if judge is None else {ROLE: judge},
         log_dir=str(folder),
-        display="none",
+        display="log",
     )
     assert log.samples, log.error
     found: dict[str, dict[str, Any] | None] = (log.samples[0].scores or {})["judged"].metadata or {}
