@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 import redline
@@ -18,6 +19,7 @@ from redline.analysis import LoadedRun, running
 from redline.api import ModelSpec, Plan
 from redline.run import RunOptions
 from tests.run.folders import OUTCOMES, Silent, toy
+from tests.run.test_interrupt import folders_held
 
 WAIT_SECONDS = 300.0
 MISSPELT: dict[str, Any] = {"trails": 3}
@@ -186,12 +188,18 @@ def start(out: Path, hold: float) -> "subprocess.Popen[str]":
     raise AssertionError("the run did not start: " + "".join(lines))
 
 
-def started(folder: Path) -> None:
+def started(process: "subprocess.Popen[str]", folder: Path) -> None:
     """Wait until trials run, which is soon after their log exists; a busy host takes long to get there."""
     deadline = time.monotonic() + WAIT_SECONDS
-    while not any((folder / "logs").glob("*.eval")) and time.monotonic() < deadline:
+    while not _has_a_cell(process, folder) and time.monotonic() < deadline:
         time.sleep(0.1)
-    time.sleep(2)
+
+
+def _has_a_cell(process: "subprocess.Popen[str]", folder: Path) -> bool:
+    """Return whether a trial is in flight: there is a log, and a warden of the process has a cell."""
+    wardens = [one for one in psutil.Process(process.pid).children() if one.is_running()]
+    cells = [cell for warden in wardens for held in folders_held(warden) for cell in (held / "cells").glob("*")]
+    return bool(cells) and any((folder / "logs").glob("*.eval"))
 
 
 @pytest.mark.cell
@@ -200,7 +208,7 @@ def started(folder: Path) -> None:
 def test_ctrl_c_in_a_notebook_stops_the_run_and_the_same_call_resumes_it(presses: int, tmp_path: Path) -> None:
     process = start(tmp_path, 0.5 if presses == 1 else 120)
     try:
-        started(tmp_path)
+        started(process, tmp_path)
         for _ in range(presses):
             process.send_signal(signal.SIGINT)
             time.sleep(1)

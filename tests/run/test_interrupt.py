@@ -183,7 +183,8 @@ def test_a_killed_warden_loses_no_trial(tmp_path: Path) -> None:
     run.warden.kill()
     code, said = run.end(signal.SIGCONT)
     assert (code, outcomes(tmp_path / "out")) == (0, {"replicated": TRIALS}), said
-    assert time.monotonic() - began < STALL_SECONDS, "trials waited for the scheduler of those that were lost"
+    # A busy host takes as long as one such wait for the trials themselves; each trial would add one.
+    assert time.monotonic() - began < 2 * STALL_SECONDS, "trials waited for the scheduler of those that were lost"
     assert any("the warden was killed" in line for line in deviations(tmp_path / "out"))
     assert run.nothing_is_left()
 

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from functools import cache
 from importlib.resources import files
 
+from redline._python_source import parse_python
+
 FUTURE = "from __future__ import annotations\n"
 PROGRAM_MODULE = re.compile(r"redline(\.\w+)*\.programs\.\w+")
 REDEFINABLE = frozenset({"TYPE_CHECKING"})
@@ -46,7 +48,7 @@ def _collect(module: str, parts: dict[str, str]) -> None:
     package, _, name = module.rpartition(".")
     text = files(package).joinpath(f"{name}.py").read_text(encoding="utf-8")
     lines = text.splitlines(keepends=True)
-    for node in ast.parse(text).body:
+    for node in parse_python(text).body:
         if not isinstance(node, ast.Import | ast.ImportFrom):
             continue
         imported = list(_imports_from_redline(module, node))
@@ -89,7 +91,7 @@ def _require_distinct_names(parts: dict[str, str]) -> None:
 
 def _defined_names(text: str) -> set[str]:
     found: set[str] = set()
-    for node in ast.parse(text).body:
+    for node in parse_python(text).body:
         if isinstance(node, ast.FunctionDef | ast.ClassDef):
             found.add(node.name)
         elif isinstance(node, ast.Assign | ast.AnnAssign):

@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 
 from inspect_ai.tool import ToolCall, ToolInfo
 
+from redline._python_source import parse_python
 from redline.models.markup import (
     ARGUMENT_KEYS,
     CALL_HEAD,
@@ -241,7 +242,7 @@ def _in_python(code: str, known: Mapping[str, ToolInfo]) -> _Pairs:
     """Yield Python calls of available tools with literal arguments."""
     try:
         with warnings.catch_warnings(action="ignore"):
-            tree = ast.parse(code.strip())
+            tree = parse_python(code.strip())
     except (ValueError, SyntaxError, RecursionError, MemoryError):
         return
     for statement in tree.body:

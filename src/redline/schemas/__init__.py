@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
+from redline._python_source import parse_python
 from redline.plan import Plan
 from redline.results import Results
 from redline.run.signature import Signature
@@ -64,7 +65,7 @@ def _docstrings(model: type[BaseModel]) -> dict[str, str]:
     for kind in reversed(model.__mro__):
         if not issubclass(kind, BaseModel) or kind is BaseModel:
             continue
-        (made,) = ast.parse(textwrap.dedent(inspect.getsource(kind))).body
+        (made,) = parse_python(textwrap.dedent(inspect.getsource(kind))).body
         assert isinstance(made, ast.ClassDef)
         for attribute, after in itertools.pairwise(made.body):
             if isinstance(attribute, ast.AnnAssign) and isinstance(attribute.target, ast.Name):

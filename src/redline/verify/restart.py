@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 
 import anyio
 
+from redline._python_source import parse_python
 from redline.cell import Cell, CellError, CellGoneError
 from redline.cell.load import load_program
 from redline.subject.install import Subject
@@ -422,7 +423,7 @@ def distinctive_texts(code: tuple[tuple[str, bytes], ...]) -> dict[str, list[str
 
 def _constants(source: bytes) -> list[str]:
     try:
-        tree = ast.parse(source)
+        tree = parse_python(source)
     except (SyntaxError, ValueError):
         return []
     documentation = {
