@@ -1,6 +1,7 @@
 """`redline.run` in scripts and notebooks: plans from arguments, the thread of its own, and Ctrl-C."""
 
 import asyncio
+import contextlib
 import signal
 import subprocess
 import sys
@@ -19,7 +20,6 @@ from redline.analysis import LoadedRun, running
 from redline.api import ModelSpec, Plan
 from redline.run import RunOptions
 from tests.run.folders import OUTCOMES, Silent, toy
-from tests.run.test_interrupt import folders_held
 
 WAIT_SECONDS = 300.0
 MISSPELT: dict[str, Any] = {"trails": 3}
@@ -188,18 +188,20 @@ def start(out: Path, hold: float) -> "subprocess.Popen[str]":
     raise AssertionError("the run did not start: " + "".join(lines))
 
 
-def started(process: "subprocess.Popen[str]", folder: Path) -> None:
-    """Wait until trials run, which is soon after their log exists; a busy host takes long to get there."""
+def wait_for_a_trial(process: "subprocess.Popen[str]") -> None:
+    """Wait until a subject's server runs in a cell; a busy host takes long to get there."""
     deadline = time.monotonic() + WAIT_SECONDS
-    while not _has_a_cell(process, folder) and time.monotonic() < deadline:
+    while not _has_a_subject(process):
+        assert time.monotonic() < deadline, "no trial began"
         time.sleep(0.1)
 
 
-def _has_a_cell(process: "subprocess.Popen[str]", folder: Path) -> bool:
-    """Return whether a trial is in flight: there is a log, and a warden of the process has a cell."""
-    wardens = [one for one in psutil.Process(process.pid).children() if one.is_running()]
-    cells = [cell for warden in wardens for held in folders_held(warden) for cell in (held / "cells").glob("*")]
-    return bool(cells) and any((folder / "logs").glob("*.eval"))
+def _has_a_subject(process: "subprocess.Popen[str]") -> bool:
+    for one in psutil.Process(process.pid).children(recursive=True):
+        with contextlib.suppress(psutil.Error):  # it has ended meanwhile
+            if "engine/engine.py" in one.cmdline():
+                return True
+    return False
 
 
 @pytest.mark.cell
@@ -208,7 +210,7 @@ def _has_a_cell(process: "subprocess.Popen[str]", folder: Path) -> bool:
 def test_ctrl_c_in_a_notebook_stops_the_run_and_the_same_call_resumes_it(presses: int, tmp_path: Path) -> None:
     process = start(tmp_path, 0.5 if presses == 1 else 120)
     try:
-        started(process, tmp_path)
+        wait_for_a_trial(process)
         for _ in range(presses):
             process.send_signal(signal.SIGINT)
             time.sleep(1)
