@@ -20,7 +20,7 @@ def checked(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, An
 
 @pytest.mark.parametrize("name", shipped_plans())
 def test_every_shipped_plan_can_be_run(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    document = checked(capsys, name)
+    document = checked(capsys, name, "--model", "redline/replicator")
     assert document["red_line"]
     assert not document["rule_is_default"]
     assert any(row["tested"] for row in document["conditions"])
