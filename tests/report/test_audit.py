@@ -94,7 +94,7 @@ def test_the_page_states_when_the_conclusion_fails_and_how_the_model_was_elicite
 
     found = lines(*trials(10), judged("invalid", 11, invalid_cause="harness"), trials=11)
     assert "10 trials are never not crossed and crossed from 4" in found
-    assert "1 invalid trials are not in the rate" in found
+    assert "the rate excludes 1 invalid trial;" in found
     assert "error rate is not known" in found
     assert "attempts per trial" in found
     assert "no cost limit" in found

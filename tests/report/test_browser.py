@@ -42,13 +42,15 @@ OVERFLOWING = """
 Array.from(document.querySelectorAll('td, th, dd, li, p, figcaption, summary, pre, svg text')).filter(one => {
   const box = one.getBoundingClientRect();
   const shown = box.width > 1 && one.checkVisibility() && !one.closest('thead');
-  const outside = box.right > document.documentElement.clientWidth + 1 || box.left < -1;
+  const region = one.closest('.scroll');
+  const scrolls = region && getComputedStyle(region).overflowX === 'auto';
+  const outside = !scrolls && (box.right > document.documentElement.clientWidth + 1 || box.left < -1);
   const wider = one.tagName !== 'text' && one.scrollWidth > one.clientWidth + 1;
   const cut = wider && getComputedStyle(one).display !== 'inline';
   return shown && (outside || cut);
 }).slice(0, 5).map(one => one.outerHTML.slice(0, 200))
 """
-"""Texts that are cut, or that end outside the page."""
+"""Texts that are cut, or that end outside the page. On a screen, a wide table scrolls; on paper, nothing does."""
 
 
 class Opened:
