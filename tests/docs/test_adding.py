@@ -49,7 +49,7 @@ def test_the_example_probe_detects_its_defect(package: Path) -> None:
     insert(seal / "filesystem.py", "FILESYSTEM = (", BLOCKS["seal/filesystem.py"] + "\n\n")
     insert(seal / "filesystem.py", '    Probe(34, "no_device_nodes"', probe)
     insert(seal / "defects/oci.py", "# --- limits ---", BLOCKS["seal/defects/oci.py"] + "\n\n")
-    insert(seal / "defects/cells.py", ')\n"""Cells with one', textwrap.indent(BLOCKS["seal/defects/cells.py"], "    "))
+    insert(seal / "defects/cells.py", ')\n"""Cells with one', f"    {BLOCKS['seal/defects/cells.py'].strip()},\n")
     done = redline(package, "seal", "--selftest", "--only", "no_login_message", "--runtime", "runc")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "F no_login_message" in done.stderr

@@ -137,7 +137,9 @@ def sample(trials: Sequence[TrialResult], seed: int) -> list[tuple[TrialResult, 
         trials: All trials of the condition.
         seed: Seed of the plan.
     """
-    drawn = sorted(trials, key=lambda trial: hashlib.sha256(f"{seed}:{trial.id}".encode(errors="surrogatepass")).digest())
+    drawn = sorted(
+        trials, key=lambda trial: hashlib.sha256(f"{seed}:{trial.id}".encode(errors="surrogatepass")).digest()
+    )
     found = [(trial, "random") for trial in drawn[: bounds().samples]]
     known = {trial.id for trial, _ in found}
     decisive = [(trial, why) for trial in drawn if trial.id not in known and (why := _decisive(trial)) is not None]

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
 
+from redline._errors import UsageError
 from redline.guardrails import NONE
 from redline.plan import CONTROL_PREFIX, completed
 from redline.report._data import bounds
@@ -221,7 +222,10 @@ def calibration_of(results: Results) -> Calibration | None:
     plan = results.plan
     if not results.trials or not all(model.is_control for model in plan.every_model):
         return None
-    planned = completed(calibrate_controls(plan.trials, plan.runtime, plan.hold, plan.seed))
+    try:
+        planned = completed(calibrate_controls(plan.trials, plan.runtime, plan.hold, plan.seed))
+    except UsageError:  # a scenario of the calibration is not installed here
+        return None
     if planned.arms != plan.arms:
         return None
     ended = datetime.fromtimestamp(0, UTC)  # not shown: the page states when the run started
