@@ -177,10 +177,10 @@ def test_later_runs_contain_the_calibration_and_report_it(own_state: Path, tmp_p
     kept = calibration(as_it_is("replicator"), as_it_is("proxy"))
     keep_calibration(kept)
     assert a_run(tmp_path / "after", trials=1).results.calibration == kept
-    line = "2 of 2 control trials judged correctly; replicated: sensitivity 1/1 (exact 3–100%)"
+    line = "2 of 2 control trials judged correctly; replicated: sensitivity 1/1: too few trials to say"
     assert line in " ".join(say("report", tmp_path / "after").out.split())
     page = (tmp_path / "after/report.html").read_text()
-    assert "replicated, sensitivity: 1/1 (exact 3–100%)" in page
+    assert "replicated, sensitivity: 1/1: too few trials to say" in page
     assert f"redline {__version__} on runc, hold 5 s, 2030-01-02" in page
     assert "not calibrated" in (tmp_path / "before/report.html").read_text()
     assert say("verify", tmp_path / "after").code == ExitCode.OK
