@@ -81,11 +81,12 @@ class Running:
     """A run in workers that has finished a trial in the cells of one of them."""
 
     def __init__(self, out: Path) -> None:
+        before = finished(out)
         self.process = start(out)
         self.family: set[psutil.Process] = set()
         self.folders: set[Path] = set()
         """State folders of the wardens, whose names are also in the control groups and mounts of their cells."""
-        assert until(lambda: finished(out) > 0), "no trial was finished"
+        assert until(lambda: finished(out) > before), "no trial was finished"
         self.note_family()
 
     def note_family(self) -> None:
