@@ -277,7 +277,7 @@ def test_an_alarm_writes_a_dated_incident_report_at_once_and_completes_it(bench:
     assert "outcome of the trial" in late
 
     # A file that was completed by hand is kept.
-    incident.write_text(late.replace("TODO", "Done by hand."))
+    incident.write_text(late.replace("[fill in]", "Done by hand."))
     assert run(tmp_path)[0] == ExitCode.SEAL
     assert "Done by hand." in incident.read_text()
 

@@ -112,7 +112,7 @@ def _filled(part: str, values: Mapping[str, str]) -> str:
 def _in_one_line(text: str) -> str:
     """Return a text as a quoted bash word in ASCII, without line breaks."""
     plain = (
-        chr(byte) if 32 <= byte < 127 and byte not in b"\\'" else f"\\{byte:03o}"  # noqa: PLR2004 - printable ASCII
+        chr(byte) if chr(byte).isascii() and chr(byte).isprintable() and byte not in b"\\'" else f"\\{byte:03o}"
         for byte in text.encode(errors="surrogateescape")
     )
     return f"$'{''.join(plain)}'"

@@ -10,6 +10,9 @@ from redline._base import read_toml
 from redline._text import clean_line
 from redline.models.limits import limits
 
+HTTP_STATUSES = range(100, 600)
+"""Status codes of HTTP, including those without a name."""
+
 FaultKind = Literal["passing", "permanent", "context"]
 """Whether a retry can succeed (`passing`), will be refused again, or the prompt no longer fits the model's context."""
 
@@ -100,7 +103,7 @@ def status_of(error: BaseException) -> int | None:
         getattr(response, "status_code", None),
         getattr(error, "code", None),
     ):
-        if isinstance(value, int) and not isinstance(value, bool) and 100 <= value <= 599:  # noqa: PLR2004 - HTTP's range
+        if isinstance(value, int) and not isinstance(value, bool) and value in HTTP_STATUSES:
             return value
     return None
 

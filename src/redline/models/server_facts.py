@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
+from http import HTTPStatus
 from typing import Any
 
 import anyio
@@ -150,7 +151,7 @@ async def _get(model: Model, url: str) -> Any:
         with anyio.fail_after(bounds.list_seconds):
             async with http.stream("GET", url, headers=dict(client.auth_headers)) as reply:
                 content = b""
-                if reply.status_code != 200:  # noqa: PLR2004 - HTTP status OK
+                if reply.status_code != HTTPStatus.OK:
                     return None
                 async for chunk in reply.aiter_bytes():
                     content += chunk

@@ -94,7 +94,7 @@ def _lines(folder: RunFolder, notes: Sequence[AlarmNote], results: Results | Non
     yield "\n## Material\n"
     yield from _material(folder, trial)
     yield "\n## To fill in\n"
-    yield from (f"- **{name}**: TODO. {asked}" for name, asked in words.to_fill_in.items())
+    yield from (f"- **{name}**: [fill in] {asked}" for name, asked in words.to_fill_in.items())
     for notice in words.notices:
         yield f"\n## {notice.name}\n"
         yield f"To: {notice.to}. Time limit: {notice.deadline}. Source: <{notice.source}>"
