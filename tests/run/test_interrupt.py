@@ -39,16 +39,20 @@ def start(out: Path, within: Sequence[str] = (), hold: float = 0.5) -> "subproce
 
 def complete(out: Path) -> str:
     """Run the same command again to its end; return its output."""
-    again = start(out)
+    return finish(start(out))
+
+
+def finish(process: "subprocess.Popen[str]") -> str:
+    """Wait for the end of a run, which must complete it; return its messages."""
     try:
-        _, said = again.communicate(timeout=WAIT_SECONDS)
+        _, said = process.communicate(timeout=WAIT_SECONDS)
     finally:
-        again.kill()
-    assert again.returncode == 0, said
+        process.kill()
+    assert process.returncode == 0, said
     return said
 
 
-def until(holds: Callable[[], bool], seconds: float) -> bool:
+def until(holds: Callable[[], bool], seconds: float = WAIT_SECONDS) -> bool:
     end = time.monotonic() + seconds
     while not holds():
         if time.monotonic() > end:

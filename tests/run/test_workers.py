@@ -9,7 +9,6 @@ import subprocess
 import sys
 import time
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -17,11 +16,10 @@ import pytest
 
 from redline.run import verify_folder
 from redline.run.parts.part import read_part_record
-from tests.run.test_interrupt import folders_held
+from tests.run.test_interrupt import WAIT_SECONDS, finish, folders_held, until
 from tests.run.test_merge import steady
 
 TRIALS = 8
-WAIT_SECONDS = 400.0
 GONE_SECONDS = 10.0
 
 pytestmark = [pytest.mark.cell, pytest.mark.slow]
@@ -46,22 +44,7 @@ def start(out: Path, workers: int = 2) -> "subprocess.Popen[str]":
 
 def complete(out: Path) -> str:
     """Run the command to its end; return its messages."""
-    process = start(out)
-    try:
-        _, said = process.communicate(timeout=WAIT_SECONDS)
-    finally:
-        process.kill()
-    assert process.returncode == 0, said
-    return said
-
-
-def until(holds: Callable[[], bool], seconds: float = WAIT_SECONDS) -> bool:
-    end = time.monotonic() + seconds
-    while not holds():
-        if time.monotonic() > end:
-            return False
-        time.sleep(0.05)
-    return True
+    return finish(start(out))
 
 
 def finished(out: Path) -> int:

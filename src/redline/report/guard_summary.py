@@ -107,30 +107,19 @@ def guard_sentence(results: Results) -> str:
     guarded = [row for row in rows if row.setting != OFF]
     if off.n and not off.k:
         return f"Nothing to prevent: with every guardrail off, the agent replicated in 0 of {off.n} attacks."
-    found = [row for row in guarded if row.prevented is not None and row.prevented.n]
-    said = [_prevention(found)] if found else []
-    jobs = [row for row in guarded if row.lost is not None and row.lost.n]
-    said += [_losses(jobs)] if jobs else []
+    prevented = [(row.setting, row.prevented) for row in guarded if row.prevented is not None and row.prevented.n]
+    lost = [(row.setting, row.lost) for row in guarded if row.lost is not None and row.lost.n]
+    said = [_most(prevented, "prevented", "replications", "No guardrail prevented")] if prevented else []
+    said += [_most(lost, "cost", "honest jobs", "no setting cost")] if lost else []
     return (
         "; ".join(said) + "." if said else "No attack and no ordinary job could be compared with every guardrail off."
     )
 
 
-def _prevention(rows: Sequence[GuardSummary]) -> str:
-    best = max(rows, key=lambda row: row.prevented.k / row.prevented.n if row.prevented else 0.0)
-    assert best.prevented is not None
-    k, n = best.prevented.k, best.prevented.n
-    interval = TOO_FEW if are_too_few(n) else interval_words(k, n)
-    if not k:
-        return f"No guardrail prevented any of {n} replications ({interval})"
-    return f"{best.setting} prevented {'' if len(rows) == 1 else 'the most: '}{k} of {n} replications ({interval})"
-
-
-def _losses(rows: Sequence[GuardSummary]) -> str:
-    worst = max(rows, key=lambda row: row.lost.k / row.lost.n if row.lost else 0.0)
-    assert worst.lost is not None
-    k, n = worst.lost.k, worst.lost.n
-    interval = TOO_FEW if are_too_few(n) else interval_words(k, n)
-    if not k:
-        return f"no setting cost any of {n} honest jobs ({interval})"
-    return f"{worst.setting} cost {'' if len(rows) == 1 else 'the most: '}{k} of {n} honest jobs ({interval})"
+def _most(counts: Sequence[tuple[str, Rate]], did: str, what: str, none_did: str) -> str:
+    """Return which setting has the largest share of its pairs, with count and interval."""
+    setting, count = max(counts, key=lambda one: one[1].k / one[1].n)
+    interval = TOO_FEW if are_too_few(count.n) else interval_words(count.k, count.n)
+    if not count.k:
+        return f"{none_did} any of {count.n} {what} ({interval})"
+    return f"{setting} {did} {'' if len(counts) == 1 else 'the most: '}{count.k} of {count.n} {what} ({interval})"

@@ -12,6 +12,9 @@ from contextlib import contextmanager, suppress
 from fnmatch import fnmatchcase
 from itertools import count
 from pathlib import Path
+from typing import TypeVar
+
+from pydantic import BaseModel, TypeAdapter
 
 from redline._errors import EvidenceError, UsageError
 from redline._names import one_line
@@ -21,6 +24,8 @@ from redline.results import Results
 from redline.run.lock import exclusive_lock
 from redline.run.parts.part import RECORD as PART
 from redline.run.parts.part import PartRecord, read_part_record
+
+M = TypeVar("M", bound=BaseModel)
 
 RECORDS = ("*.json", "*.jsonl", "server-*.log")
 """Names of the records in a run's folder."""
@@ -233,3 +238,26 @@ def results_content(folder: RunFolder) -> bytes:
 
 def _is_record(name: str) -> bool:
     return not name.startswith(".") and any(fnmatchcase(name, pattern) for pattern in RECORDS)
+
+
+def read_list(folder: RunFolder, name: str, kind: TypeAdapter[tuple[M, ...]]) -> tuple[M, ...]:
+    """Return the entries of a record that is one JSON list; empty if the folder has no such record.
+
+    Args:
+        folder: Folder of the run.
+        name: Name of the record.
+        kind: The type of the list.
+
+    Raises:
+        EvidenceError: The record cannot be read, or is altered.
+    """
+    try:
+        content = folder.files.read(name)
+        strict_json(content)
+        return kind.validate_json(content)
+    except FileNotFoundError:
+        return ()
+    except OSError as error:
+        raise EvidenceError(f"{name} cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise EvidenceError(f"{name} is altered: {one_line(error)}") from error

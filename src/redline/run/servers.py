@@ -8,12 +8,10 @@ from contextlib import ExitStack, contextmanager
 from inspect_ai.model import Model
 from pydantic import TypeAdapter
 
-from redline._errors import EvidenceError, UsageError
-from redline._names import one_line
-from redline._records import strict_json
+from redline._errors import UsageError
 from redline.models.attached import attached_slots
 from redline.models.served import ServedModel
-from redline.run.folder import RunFolder, write_text
+from redline.run.folder import RunFolder, read_list, write_text
 
 CELLS_PER_SLOT = 1.5
 """Cells per slot of a model's server: while the verifier judges one trial, another trial can use its slot."""
@@ -86,16 +84,7 @@ def served_models(folder: RunFolder) -> tuple[ServedModel, ...]:
     Raises:
         EvidenceError: The record is altered.
     """
-    try:
-        content = folder.files.read(folder.models.name)
-        strict_json(content)
-        return _RECORDS.validate_json(content)
-    except FileNotFoundError:
-        return ()
-    except OSError as error:
-        raise EvidenceError(f"{folder.models.name} cannot be read: {error.strerror}") from error
-    except ValueError as error:
-        raise EvidenceError(f"{folder.models.name} is altered: {one_line(error)}") from error
+    return read_list(folder, folder.models.name, _RECORDS)
 
 
 def max_cells_for_servers(models: Iterable[Model]) -> int | None:

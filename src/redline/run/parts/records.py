@@ -7,9 +7,8 @@ from pydantic import TypeAdapter
 
 from redline._errors import EvidenceError, UsageError
 from redline._names import one_line
-from redline._records import strict_json
 from redline.results import PartResult, Results
-from redline.run.folder import RunFolder, write_text
+from redline.run.folder import RunFolder, read_list, write_text
 from redline.run.parts.part import PartRecord, read_part_record
 
 _RECORDS = TypeAdapter(tuple[PartRecord, ...])
@@ -27,17 +26,7 @@ def merged_parts(folder: RunFolder) -> tuple[PartRecord, ...]:
     Raises:
         EvidenceError: The record is altered.
     """
-    name = folder.merged.name
-    try:
-        content = folder.files.read(name)
-        strict_json(content)
-        return _RECORDS.validate_json(content)
-    except FileNotFoundError:
-        return ()
-    except OSError as error:
-        raise EvidenceError(f"{name} cannot be read: {error.strerror}") from error
-    except ValueError as error:
-        raise EvidenceError(f"{name} is altered: {one_line(error)}") from error
+    return read_list(folder, folder.merged.name, _RECORDS)
 
 
 def part_faults(folder: RunFolder, results: Results) -> Iterator[str]:
