@@ -239,3 +239,8 @@ def test_an_altered_list_of_parts_is_found(run: Path) -> None:
     records = json.loads((run / "parts.json").read_text())
     (run / "parts.json").write_text(json.dumps(records[:2]))
     assert any("name different parts" in fault for fault in verify_folder(run).faults)
+
+
+def test_what_is_missing_on_the_command_line_is_named(tmp_path: Path) -> None:
+    refused(say("merge", tmp_path / "absent"), ExitCode.USAGE, r"absent has no folder 'parts': name .* with --out")
+    refused(say("merge", tmp_path / "one", tmp_path / "two"), ExitCode.USAGE, r"name .* with --out")

@@ -32,7 +32,11 @@ def merge(
 
     key = None if sign is None else read_private_key(sign)
     if out is None:
-        if len(where) > 1 or not (where[0] / "parts").is_dir():
-            raise UsageError("name the folder of the merged run with --out")
+        if len(where) > 1:
+            raise UsageError("name the merged folder with --out")
+        if not (where[0] / "parts").is_dir():
+            raise UsageError(
+                f"{where[0]} has no folder 'parts': name the folders of the parts, and the merged one with --out"
+            )
         out = where[0]
     return merge_and_report(where, out, MergeOptions(key=key, partial=partial), print_table, as_json=as_json)
