@@ -166,6 +166,17 @@ def test_one_ctrl_c_ends_all_in_order_and_the_same_command_completes_it(tmp_path
     finished_once(tmp_path)
 
 
+def test_a_second_ctrl_c_cancels_and_loses_no_finished_trial(tmp_path: Path) -> None:
+    run = Running(tmp_path)
+    code, said = run.end(signal.SIGINT, signal.SIGINT)
+    assert code in {0, 130}, said  # the second can come after the last trial
+    assert run.nothing_is_left()
+    checked = verify_folder(tmp_path)
+    assert not checked.faults and checked.trials > 0
+    complete(tmp_path)
+    finished_once(tmp_path)
+
+
 def test_a_finished_run_starts_no_worker_and_has_as_many_parts_as_before(tmp_path: Path) -> None:
     complete(tmp_path)
     first = (tmp_path / "results.json").read_bytes()
