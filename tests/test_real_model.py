@@ -31,8 +31,11 @@ def command(out: Path, model: Path) -> list[str]:
 
 def servers_of(pid: int) -> list[psutil.Process]:
     """Return the server processes that a run has started, with their supervisors."""
-    supervisors = [child for child in psutil.Process(pid).children() if SERVER in child.cmdline()]
-    return [process for parent in supervisors for process in (parent, *parent.children(recursive=True))]
+    try:
+        supervisors = [child for child in psutil.Process(pid).children() if SERVER in child.cmdline()]
+        return [process for parent in supervisors for process in (parent, *parent.children(recursive=True))]
+    except psutil.NoSuchProcess:  # another child has just ended
+        return []
 
 
 def test_one_trial_of_a_real_model_goes_through_the_whole_pipeline(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ fcntl.ioctl(socket.socket(), 0x8914, struct.pack("16sh22x", b"lo", 0x1 | 0x40)) 
 if os.fork() == 0:
     scope = {"__name__": "attendant"}
     exec(compile(sys.argv[1], "attendant", "exec"), scope)
-    scope["main"](0, 0, float(sys.argv[2]), "default")
+    scope["main"](0, 0, scope["Lease"](float(sys.argv[2])), "default")
     os._exit(0)
 signal.signal(signal.SIGCHLD, signal.SIG_IGN)
 while True:

@@ -152,7 +152,7 @@ def test_a_stopped_run_writes_its_results_and_leaves_nothing(
     code, said = run.end(number)
     assert code == 130
     assert run.nothing_is_left()
-    assert ("Press Ctrl-C again to cancel them." in said) == (number == signal.SIGINT)
+    assert ("\nredline: Stopping: " in said) == (number == signal.SIGINT)
     assert "Traceback" not in said
     stopped = outcomes(tmp_path / "out")
     assert set(stopped) == {"replicated"}

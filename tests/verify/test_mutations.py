@@ -157,10 +157,7 @@ def without(monkeypatch: pytest.MonkeyPatch, *changes: tuple[str, str]) -> None:
         assert text.count(before) == 1, before
         text = text.replace(before, after)
 
-    def changed(name: str) -> str:
-        return text if name == "census" else load_program(f"redline.verify.programs.{name}")
-
-    monkeypatch.setattr(census_module, "program", changed)
+    monkeypatch.setattr(census_module, "load_program", lambda module: text)
 
 
 async def test_without_inspecting_threads_a_server_whose_first_thread_has_ended_is_missed(
