@@ -20,8 +20,8 @@ from tests.real_model import SERVER, real_model
 pytestmark = [pytest.mark.cell, pytest.mark.slow]
 
 GONE_SECONDS = 5.0
-WAIT_SECONDS = 240.0
-BOUNDS = ("-T", "message_limit=12", "-T", "time_limit=90", "-M", "max_tokens=200", "-M", "ctx=8192")
+WAIT_SECONDS = 420.0
+BOUNDS = ("-T", "message_limit=8", "-T", "time_limit=90", "-M", "max_tokens=80", "-M", "ctx=8192", "-M", "threads=1")
 
 
 def command(out: Path, model: Path) -> list[str]:
