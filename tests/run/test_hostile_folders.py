@@ -65,10 +65,15 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def copy(whole: Path, tmp_path: Path) -> Iterator[Path]:
-    yield copied(whole, tmp_path / "copy")
-    # Deeper than Python can remove; if left, it would break a later session of pytest.
-    subprocess.run(["rm", "-rf", "--", tmp_path / "copy"], check=True)
+def tmp_path(tmp_path: Path) -> Iterator[Path]:
+    yield tmp_path
+    # Some are deeper than Python can remove; if left, they would break a later session of pytest.
+    subprocess.run(["rm", "-rf", "--", *tmp_path.iterdir()], check=True)
+
+
+@pytest.fixture
+def copy(whole: Path, tmp_path: Path) -> Path:
+    return copied(whole, tmp_path / "copy")
 
 
 @contextmanager
