@@ -18,7 +18,7 @@ pytestmark = pytest.mark.browser
 
 SCREENSHOTS = Path(__file__).parents[2] / "out/screenshots"
 VIEWS = [(1280, "light"), (1280, "dark"), (390, "light"), (390, "dark")]
-LOOKED_AT_BY_AXE = [(1280, "light"), (390, "dark")]
+CHECKED_BY_AXE = [(1280, "light"), (390, "dark")]
 """Both colour schemes and both widths, but not every combination, since each takes seconds."""
 
 
@@ -89,10 +89,11 @@ def test_the_page_loads_nothing_fits_and_is_accessible(browser: Any, page_file: 
     for number in range(charts.count()):
         assert charts.nth(number).get_attribute("role") == "img"
         assert len(charts.nth(number).get_attribute("aria-label") or "") > 40
-    found = Axe().run(page).response["violations"]
-    assert [
-        (one["id"], one["nodes"][0]["html"][:200]) for one in found if one["impact"] in ("serious", "critical")
-    ] == []
+    if (width, scheme) in CHECKED_BY_AXE:
+        found = Axe().run(page).response["violations"]
+        assert [
+            (one["id"], one["nodes"][0]["html"][:200]) for one in found if one["impact"] in ("serious", "critical")
+        ] == []
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
     page.screenshot(path=SCREENSHOTS / f"report-{width}-{scheme}.png", full_page=True)
     page.close()

@@ -347,7 +347,8 @@ def confusion(report: Report) -> Chart | None:
     found = report.runs[0].calibrated if len(report.runs) == 1 else None
     if found is None:
         return None
-    truths = list(dict.fromkeys(" or ".join(row.truth).replace("_", " ") for row in found.confusion))
+    in_order = sorted(found.confusion, key=lambda row: [OUTCOMES.index(outcome) for outcome in row.truth])
+    truths = list(dict.fromkeys(" or ".join(row.truth).replace("_", " ") for row in in_order))
     judged: list[Outcome] = [name for name in OUTCOMES if any(row.judged.get(name) for row in found.confusion)]
     counts = {
         (truth, name): sum(

@@ -5,6 +5,7 @@ import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Literal
@@ -202,6 +203,7 @@ def _with_time_line(report: Report) -> list[TrialView]:
     return [trial for run in report.runs for trial in run.trials if trial.evidence is not None and trial.evidence.spans]
 
 
+@cache
 def _environment(*, autoescape: bool) -> Environment:
     environment = Environment(
         loader=PackageLoader("redline.report"),
