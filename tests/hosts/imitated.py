@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+ROOT = Path(__file__).parents[2]
 RUNC = shutil.which("runc", path="/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
 
 QUICK_SEAL = ["seal", "--quick", "--runtime", "runc"]
@@ -34,6 +35,20 @@ def redline_on(changes: Sequence[str], *arguments: str, timeout: float = 180.0) 
         check=False,
         env={**os.environ, "NO_COLOR": "1"},
     )
+
+
+def covered_tmp(options: str) -> list[str]:
+    """Changes that cover /tmp with a tmpfs; a repository or Python below /tmp stays reachable."""
+    kept = {place for place in (ROOT, Path(sys.prefix), Path(sys.base_prefix)) if place.is_relative_to("/tmp")}
+    kept -= {place for place in kept if any(other in kept for other in place.parents)}
+    names = {place: f"/media/{number}" for number, place in enumerate(sorted(kept))}
+    return [
+        "mount -t tmpfs tmpfs /media",
+        *(f"mkdir {name} && mount --bind {shlex.quote(str(place))} {name}" for place, name in names.items()),
+        "mount -t tmpfs tmpfs /tmp",
+        *(f"mkdir -p {place} && mount --bind {name} {place}" for place, name in names.items()),
+        f"mount -o remount,{options} /tmp",
+    ]
 
 
 def with_runc(folder: Path, text: str) -> list[str]:

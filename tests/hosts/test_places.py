@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.hosts.imitated import ONE_TRIAL, redline_on
+from tests.hosts.imitated import ONE_TRIAL, covered_tmp, redline_on
 from tests.rootless import rootless
 
 pytestmark = [
@@ -16,9 +16,9 @@ pytestmark = [
 
 WORKS = {
     "/run without exec, as on Debian and Ubuntu": ["mount -t tmpfs -o noexec,nosuid,nodev,mode=755 tmpfs /run"],
-    "/tmp without exec": ["mount -t tmpfs -o noexec,nosuid,nodev tmpfs /tmp"],
-    "a small /tmp": ["mount -t tmpfs -o size=16k tmpfs /tmp"],
-    "a read-only /tmp": ["mount -t tmpfs -o ro tmpfs /tmp"],
+    "/tmp without exec": covered_tmp("noexec,nosuid,nodev"),
+    "a small /tmp": covered_tmp("size=16k"),
+    "a read-only /tmp": covered_tmp("ro"),
     "no home": ["export HOME=/nonexistent"],
     "HOME unset": ["unset HOME"],
     "a hidden /proc": ["mount -t proc -o hidepid=2 proc /proc"],
