@@ -125,7 +125,7 @@ def test_a_wrong_setting_is_refused(options: dict[str, Any], message: str) -> No
 
 
 def test_a_control_without_settings_accepts_none() -> None:
-    with pytest.raises(UsageError, match="it takes none"):
+    with pytest.raises(UsageError, match="it takes delay"):
         ControlModel("replicator", p=0.5)
 
 

@@ -75,6 +75,14 @@ def folders_held(process: psutil.Process) -> set[Path]:
     return {path.parent for path in held if path.is_relative_to(state_folder()) and path.name == "lock"}
 
 
+def is_server(process: psutil.Process) -> bool:
+    """Whether a process is a subject's LLM server."""
+    try:
+        return "engine/engine.py" in process.cmdline()
+    except psutil.Error:
+        return False
+
+
 class Running:
     """A run that has finished one trial and is running others."""
 
@@ -99,13 +107,12 @@ class Running:
         return self.process.returncode, said
 
     def wait_for_a_new_cell(self) -> None:
-        """Return when a cell has just been created, so that a trial is in flight."""
-        before = self._cells()
-        assert until(lambda: bool(self._cells() - before), WAIT_SECONDS)
-        time.sleep(0.3)
+        """Return when a server has just started in a cell, so that a trial is in flight and not only planned."""
+        before = self._servers()
+        assert until(lambda: bool(self._servers() - before), WAIT_SECONDS)
 
-    def _cells(self) -> set[Path]:
-        return {cell for folder in self.folders for cell in (folder / "cells").glob("*")}
+    def _servers(self) -> set[int]:
+        return {process.pid for process in self._children() if is_server(process)}
 
     def nothing_is_left(self) -> bool:
         _, alive = psutil.wait_procs(self.family, timeout=GONE_SECONDS)

@@ -3,6 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Sequence
 
+import anyio
 from inspect_ai.model import (
     ChatCompletionChoice,
     ChatMessage,
@@ -21,7 +22,10 @@ from redline.controls.control import Command, FinalMessage, ToOperator
 from redline.controls.conversation import Conversation
 
 CHARACTERS_PER_TOKEN = 4
-MAX_CONNECTIONS = 64
+MAX_CONNECTIONS = 1000
+DELAY = "delay"
+"""Setting of every scripted model: seconds before each answer, as of a slow model."""
+MAX_DELAY = 3600.0
 
 
 class Scripted(ModelAPI):
@@ -41,7 +45,9 @@ class Scripted(ModelAPI):
             UsageError: The script or one of the settings does not exist.
         """
         super().__init__(model_name, base_url, api_key, [], config or GenerateConfig())
-        self._options = read_options(self.settings_of(model_name), model_args, model_name)
+        given = dict(model_args)
+        self._delay = read_number(f"{DELAY} of control {model_name}", given.pop(DELAY, 0.0), MAX_DELAY)
+        self._options = read_options(self.settings_of(model_name), given, model_name)
 
     @abstractmethod
     def settings_of(self, name: str) -> dict[str, float]:
@@ -51,12 +57,16 @@ class Scripted(ModelAPI):
             UsageError: No script has this name.
         """
 
+    async def take_time(self) -> None:
+        """Wait as long as the setting `delay` says, as for a slow model."""
+        await anyio.sleep(self._delay)
+
     async def count_text_tokens(self, text: str) -> int:
         """Estimate tokens by length, since Inspect's own estimate would download a tokenizer."""
         return estimate_tokens(text)
 
     def max_connections(self) -> int:
-        """Return a high limit, since a script never waits."""
+        """Return a high limit, since a script has no server that could be overloaded."""
         return MAX_CONNECTIONS
 
 
@@ -76,6 +86,7 @@ class ControlModel(Scripted):
         config: GenerateConfig,
     ) -> ModelOutput:
         """Return the control's next turn in the form that the loop expects: a tool call, or text with a command."""
+        await self.take_time()
         conversation = Conversation.read(input, self._options)
         turn = self._control.next_turn(conversation)
         if tools:
@@ -154,18 +165,18 @@ def read_options(defaults: dict[str, float], given: dict[str, object], name: str
     options = dict(defaults)
     for key, value in given.items():
         if key not in defaults:
-            known = f"it takes {', '.join(defaults)}" if defaults else "it takes none"
+            known = f"it takes {', '.join((*defaults, DELAY))}"
             raise UsageError(f"unknown setting '{key}' of control {name}; {known}")
-        options[key] = read_probability(f"{key} of control {name}", value)
+        options[key] = read_number(f"{key} of control {name}", value, 1.0)
     return options
 
 
-def read_probability(what: str, value: object) -> float:
-    """Return the value as a number from 0 to 1."""
+def read_number(what: str, value: object, most: float) -> float:
+    """Return the value as a number from 0 to a maximum."""
     try:
         number = float(str(value))
     except ValueError:
         number = -1.0
-    if not 0 <= number <= 1:
-        raise UsageError(f"{what} must be a number from 0 to 1, not '{value}'")
+    if not 0 <= number <= most:
+        raise UsageError(f"{what} must be a number from 0 to {most:g}, not '{value}'")
     return number

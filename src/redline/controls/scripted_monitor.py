@@ -39,6 +39,7 @@ class ScriptedMonitor(Scripted):
         config: GenerateConfig,
     ) -> ModelOutput:
         """Return the score in the requested form."""
+        await self.take_time()
         text = "\n".join(message.text for message in input)
         message = ChatMessageAssistant(content=f"SCORE: {100 * self.score(text):.12f}", source="generate")
         output = ModelOutput.from_message(message)

@@ -1,6 +1,6 @@
 """Run every trial of a plan through Inspect and compute the results from its logs."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +14,7 @@ from inspect_ai.dataset import MemoryDataset
 from inspect_ai.model import GenerateConfig, Model
 
 from redline._errors import ExitCode, UsageError
+from redline.cell import CellConfig
 from redline.cell.open import choose_runtime
 from redline.guardrails.llm_monitor import ROLE as MONITOR
 from redline.plan import Arm, ModelSpec, Plan, completed
@@ -21,6 +22,7 @@ from redline.results import PartResult, Results
 from redline.run.aborter import RunAborter
 from redline.run.arms import arm_task, shapes_of
 from redline.run.calibration import kept_calibration
+from redline.run.cell_budget import CellBudget
 from redline.run.extract import CollectedTrials, collect_trials
 from redline.run.folder import RunFolder
 from redline.run.incident import write_incident
@@ -41,7 +43,7 @@ from redline.run.preflight import Preflights, try_models
 from redline.run.prompts import keep_prompts
 from redline.run.remarks import exit_code_of, lost_trials, remarks
 from redline.run.reopen import reopen
-from redline.run.room import check_room
+from redline.run.room import allow_open_files, busy_mib, check_room, max_idle_cells
 from redline.run.scheduler import AHEAD, TrialScheduler, run_order
 from redline.run.seals import SealAtStart, note_seal
 from redline.run.servers import embedded_servers, max_cells_for_servers
@@ -116,6 +118,7 @@ def run_plan(plan: Plan, folder: RunFolder, watcher: Watcher, options: RunOption
         EvidenceError: A record in the folder is altered.
     """
     options = options or RunOptions()
+    allow_open_files()
     if remark := give_inspect_a_folder():
         watcher.note(remark)
     plan = completed(plan)
@@ -156,7 +159,7 @@ def run_plan(plan: Plan, folder: RunFolder, watcher: Watcher, options: RunOption
         for line in tried.lines():
             watcher.checked(line)
         tried.note(folder)
-        cells = options.cells or max_cells(runtime, shapes, max_cells_for_servers(models.values()))
+        budget = _budget(options.cells, runtime, shapes, models.values())
         if options.cells and (warning := check_room(options.cells, shapes)) is not None:
             watcher.note(warning)
         run = _Run(
@@ -166,7 +169,7 @@ def run_plan(plan: Plan, folder: RunFolder, watcher: Watcher, options: RunOption
             folder,
             watcher,
             conditions,
-            cells,
+            budget,
             roles,
             tried,
             options.model_wait,
@@ -247,6 +250,14 @@ def _result_of(part: PartRecord, planned: int) -> PartsOf:
     )
 
 
+def _budget(cells: int | None, runtime: str, shapes: Iterable[CellConfig], models: Iterable[Model]) -> CellBudget:
+    """Return how many cells may run: the number that the user gives, or one that follows the host."""
+    if cells is not None:
+        return CellBudget.fixed(cells)
+    bound = max_cells_for_servers(models)
+    return CellBudget(max_cells(runtime, shapes, bound), max_idle_cells(shapes, bound), busy_mib(shapes))
+
+
 @dataclass(frozen=True)
 class _Run:
     """State that is shared by all calls to Inspect that complete a run."""
@@ -257,7 +268,7 @@ class _Run:
     folder: RunFolder
     watcher: Watcher
     conditions: Sequence[_Condition]
-    cells: int
+    budget: CellBudget
     roles: dict[str, Model]
     tried: Preflights
     model_wait: float | None
@@ -275,7 +286,7 @@ def _run_all(run: _Run, found: CollectedTrials) -> bool:
         Whether the user stopped the run.
     """
     for _ in range(ROUNDS):
-        run.watcher.began(run.planned, len(found.kept), run.cells)
+        run.watcher.began(run.planned, len(found.kept), run.budget.most)
         # With nothing left to run, Inspect would still read every trial of every log.
         if not _remaining(run, found) and not found.interrupted and found.error is None:
             return False
@@ -331,7 +342,7 @@ def _measure_seal(tasks: Sequence[Task], folder: RunFolder, watcher: Watcher) ->
 
 def _run_remaining(run: _Run, found: CollectedTrials) -> bool:
     """Let Inspect run the remaining trials; return whether the user stopped the run."""
-    scheduler = TrialScheduler(_remaining(run, found), run.cells + AHEAD)
+    scheduler = TrialScheduler(_remaining(run, found), run.budget, AHEAD if run.budget.is_fixed else 0)
     aborter = RunAborter(run.folder)
     aborter.on_stopped(scheduler.release)
     aborter.on_given_up(scheduler.release)
@@ -370,7 +381,7 @@ def _run_remaining(run: _Run, found: CollectedTrials) -> bool:
                 log_realtime=False,
                 log_format="eval",
                 max_samples=_max_samples(run, found),
-                max_sandboxes=run.cells,
+                max_sandboxes=run.budget.most,
                 max_tasks=len(tasks),
                 cost_limit=run.plan.cost_per_trial,
                 cache=False,
@@ -402,8 +413,8 @@ def _max_samples(run: _Run, found: CollectedTrials) -> int:
     waiting one takes about 25 KiB.
     """
     if found.unfinished <= found.trials.keys():
-        return run.cells
-    return max(run.cells, *(len(one.task.dataset) for one in run.conditions))
+        return run.budget.most
+    return max(run.budget.most, *(len(one.task.dataset) for one in run.conditions))
 
 
 def _stop_message(in_flight: int) -> str:

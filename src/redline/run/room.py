@@ -1,9 +1,11 @@
-"""Check that the host has enough memory for the requested number of cells."""
+"""Room for cells: memory of the host, and files that this process may open."""
 
+import resource
 from collections.abc import Iterable
 
 import psutil
 
+from redline._bounds import MAX_CELLS
 from redline._errors import UsageError
 from redline.cell import CellConfig
 from redline.run.models import BUSY_PART_OF_HOME
@@ -13,6 +15,13 @@ IDLE_PART_OF_HOME = 0.27
 
 SPARE_MIB = 1024
 """Memory for the host itself and the harness."""
+
+
+def allow_open_files() -> None:
+    """Raise this process's own limit of open files to what the host allows: every cell needs about ten."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard == resource.RLIM_INFINITY or hard > soft:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def check_room(cells: int, shapes: Iterable[CellConfig], available_mib: int | None = None) -> str | None:
@@ -29,7 +38,7 @@ def check_room(cells: int, shapes: Iterable[CellConfig], available_mib: int | No
     Raises:
         UsageError: The memory is not sufficient even for waiting cells.
     """
-    home = max((shape.home_mib * len(shape.nodes) for shape in shapes), default=0)
+    home = _home_mib(shapes)
     if available_mib is None:
         available_mib = psutil.virtual_memory().available >> 20
     room = available_mib - SPARE_MIB
@@ -43,3 +52,28 @@ def check_room(cells: int, shapes: Iterable[CellConfig], available_mib: int | No
         busy = cells * home * BUSY_PART_OF_HOME
         return f"--cells {cells}: busy cells can need {busy:.0f} MiB in total; {available_mib} MiB are available"
     return None
+
+
+def busy_mib(shapes: Iterable[CellConfig]) -> float:
+    """Return the memory of the largest cell while it is busy, in MiB."""
+    return BUSY_PART_OF_HOME * _home_mib(shapes)
+
+
+def max_idle_cells(shapes: Iterable[CellConfig], bound: int | None = None, available_mib: int | None = None) -> int:
+    """Return how many cells fit in the host's memory while all of them wait for their models.
+
+    Args:
+        shapes: Shapes of the run's cells.
+        bound: Maximum for the models' servers; None if no server reports one.
+        available_mib: Available memory in MiB; None uses the host's.
+    """
+    if available_mib is None:
+        available_mib = psutil.virtual_memory().available >> 20
+    idle = max(1.0, IDLE_PART_OF_HOME * _home_mib(shapes))
+    fit = max(1, int((available_mib - SPARE_MIB) / idle))
+    return min(fit, MAX_CELLS if bound is None else bound)
+
+
+def _home_mib(shapes: Iterable[CellConfig]) -> int:
+    """Return the memory for files of the largest cell, in MiB."""
+    return max((shape.home_mib * len(shape.nodes) for shape in shapes), default=0)

@@ -12,6 +12,8 @@ from itertools import zip_longest
 
 import anyio
 
+from redline.run.cell_budget import CellBudget
+
 STALL_SECONDS = 30.0
 """If no trial starts for this long, the next waiting trial starts out of order. So neither a condition that Inspect
 abandoned nor a trial whose end it does not report can block the others."""
@@ -32,8 +34,12 @@ def run_order(conditions: Sequence[Sequence[str]], seed: int) -> list[str]:
     return order
 
 
+POLL_SECONDS = 1.0
+"""Time between two looks at the budget while a trial waits for its turn."""
+
 AHEAD = 2
-"""Trials that are admitted beyond the number of cells, so that no cell stays unused between two trials."""
+"""Trials admitted beyond a fixed number of cells, so that no cell stays unused between two trials; Inspect then
+bounds the cells."""
 
 
 class TrialScheduler:
@@ -43,16 +49,20 @@ class TrialScheduler:
     So only a few more trials than cells are admitted, and trials that start together can swap positions.
     """
 
-    def __init__(self, order: Sequence[str], concurrency: int, stall_seconds: float = STALL_SECONDS) -> None:
+    def __init__(
+        self, order: Sequence[str], budget: CellBudget, ahead: int = 0, stall_seconds: float = STALL_SECONDS
+    ) -> None:
         """Store the order; start nothing yet.
 
         Args:
             order: Every remaining trial.
-            concurrency: Maximum number of concurrent trials.
+            budget: Number of cells that may run now.
+            ahead: Number of trials that are admitted beyond them.
             stall_seconds: Time without a start after which the next waiting trial starts out of order.
         """
         self._left = deque(order)
-        self._concurrency = concurrency
+        self._budget = budget
+        self._ahead = ahead
         self._stall_seconds = stall_seconds
         self._running: set[str] = set()
         self._waiting: dict[str, anyio.Event] = {}
@@ -88,21 +98,29 @@ class TrialScheduler:
             turn.set()
 
     async def _wait_until(self, turn: anyio.Event) -> None:
+        left, since = len(self._left), anyio.current_time()
         while True:
-            left = len(self._left)
-            with anyio.move_on_after(self._stall_seconds):
+            with anyio.move_on_after(min(POLL_SECONDS, self._stall_seconds)):
                 await turn.wait()
                 return
-            if len(self._left) == left:
+            self._budget.update(len(self._running))
+            self._wake_next()
+            if len(self._left) != left:
+                left, since = len(self._left), anyio.current_time()
+            elif anyio.current_time() - since >= self._stall_seconds:
                 self._skip_missing()
 
     def _wake_next(self) -> None:
-        if self._left and self._left[0] in self._waiting and len(self._running) < self._concurrency:
+        if self._left and self._left[0] in self._waiting and self._may_start(self._ahead):
             self._waiting[self._left[0]].set()
+
+    def _may_start(self, ahead: int = 0) -> bool:
+        return len(self._running) < self._budget.allowed + ahead
 
     def _skip_missing(self) -> None:
         """Wake the first waiting trial; missing trials before it lose their turn."""
         while self._left and self._left[0] not in self._waiting:
             self._left.popleft()
-        if self._left:
+        # If the number of cells is fixed, Inspect bounds the cells as well.
+        if self._left and (self._budget.is_fixed or self._may_start()):
             self._waiting[self._left[0]].set()
