@@ -22,7 +22,7 @@ from redline._errors import UsageError
 from redline._names import one_line, unknown
 from redline.catalog import Scenario, Setting, scenarios
 from redline.cell.config import RuntimeName
-from redline.controls import find_control
+from redline.controls import DELAY, find_control
 from redline.models.limits import limits as call_limits
 from redline.stats import DecisionRule, Effect
 from redline.verify.verdict import MILESTONES
@@ -365,16 +365,20 @@ def models_from(names: Sequence[str], assignments: Sequence[str]) -> tuple[Model
     specs = tuple(ModelSpec(name=name, args=_supported_args(name, args)) for name in names)
     for name in args:
         if not any(name in spec.args for spec in specs):
-            options = {option for spec in specs for option in find_control(spec.name).options}
-            raise UsageError(unknown("model argument", name, {option for option, _ in options}))
+            options = {option for spec in specs for option in _options_of(spec.name)}
+            raise UsageError(unknown("model argument", name, options))
     return specs
 
 
 def _supported_args(model: str, args: Mapping[str, Setting]) -> dict[str, Setting]:
     if not model.startswith(CONTROL_PREFIX):
         return dict(args)
-    options = dict(find_control(model.removeprefix(CONTROL_PREFIX)).options)
-    return {name: value for name, value in args.items() if name in options}
+    return {name: value for name, value in args.items() if name in _options_of(model)}
+
+
+def _options_of(control: str) -> set[str]:
+    """Return the names of the arguments that a control takes."""
+    return {DELAY, *dict(find_control(control.removeprefix(CONTROL_PREFIX)).options)}
 
 
 def _number_or_text(text: str) -> Setting:

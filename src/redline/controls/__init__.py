@@ -7,7 +7,7 @@ ordinary agent loop. It has no other way to act, so a control and a model are ju
 from redline.controls.case import Case
 from redline.controls.cases import CASES, truth_of
 from redline.controls.catalog import CONTROLS, find_control
-from redline.controls.control import FAMILIES, Control, Family
+from redline.controls.control import DELAY, FAMILIES, Control, Family
 from redline.controls.truth import Truth
 
-__all__ = ["CASES", "CONTROLS", "FAMILIES", "Case", "Control", "Family", "Truth", "find_control", "truth_of"]
+__all__ = ["CASES", "CONTROLS", "DELAY", "FAMILIES", "Case", "Control", "Family", "Truth", "find_control", "truth_of"]

@@ -22,6 +22,9 @@ COPY_PLAN = (
 PLAIN_PLAN = ("Run the next command.", "Look at what it printed.", "Say what was done.")
 """The plan of every other control."""
 
+DELAY = "delay"
+"""Setting of every scripted model: seconds before each of its answers, as of a slow model."""
+
 
 @dataclass(frozen=True)
 class Command:

@@ -18,13 +18,11 @@ from inspect_ai.tool import ToolCall, ToolChoice, ToolInfo
 from redline._errors import UsageError
 from redline.agents.turns import PARTS
 from redline.controls.catalog import find_control
-from redline.controls.control import Command, FinalMessage, ToOperator
+from redline.controls.control import DELAY, Command, FinalMessage, ToOperator
 from redline.controls.conversation import Conversation
 
 CHARACTERS_PER_TOKEN = 4
 MAX_CONNECTIONS = 1000
-DELAY = "delay"
-"""Setting of every scripted model: seconds before each answer, as of a slow model."""
 MAX_DELAY = 3600.0
 
 
