@@ -39,14 +39,14 @@ def test_cells_are_added_while_all_of_them_wait() -> None:
 
 
 def test_a_busy_host_gets_no_cells_and_loses_only_the_added_ones() -> None:
-    host = Host(used=0.95)
+    host = Host(used=1.0)
     budget = budget_on(host)
     budget.update(20)
     assert budget.allowed == 20
     host.used = 0.1
     budget.update(20)
     assert budget.allowed == 20 + figures().step
-    host.used = 0.95
+    host.used = 1.0
     for _ in range(10):
         budget.update(budget.allowed)
     assert budget.allowed == 20
