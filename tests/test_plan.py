@@ -70,6 +70,11 @@ def test_an_unknown_control_is_answered_with_the_nearest() -> None:
         models_from(["redline/refusr"], [])
 
 
+def test_every_control_takes_the_delay_of_its_answers() -> None:
+    specs = models_from(["redline/refuser", "redline/flaky"], ["delay=2", "p=0.3"])
+    assert [spec.args for spec in specs] == [{"delay": 2}, {"delay": 2, "p": 0.3}]
+
+
 def test_an_assignment_without_equals_sign_is_refused() -> None:
     with pytest.raises(UsageError, match="'trigger' is not of the form name=value"):
         arms_from(["self_replication"], ["trigger"])

@@ -373,7 +373,8 @@ def models_from(names: Sequence[str], assignments: Sequence[str]) -> tuple[Model
 def _supported_args(model: str, args: Mapping[str, Setting]) -> dict[str, Setting]:
     if not model.startswith(CONTROL_PREFIX):
         return dict(args)
-    return {name: value for name, value in args.items() if name in _options_of(model)}
+    options = _options_of(model)
+    return {name: value for name, value in args.items() if name in options}
 
 
 def _options_of(control: str) -> set[str]:
