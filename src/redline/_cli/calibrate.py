@@ -47,6 +47,7 @@ def calibrate(
     """
     from redline._cli._progress import progress_on
     from redline.cell.open import choose_runtime
+    from redline.report import write_report
     from redline.run import RunFolder, RunOptions, calibrate_controls, calibrated, keep_calibration, run_plan
     from redline.run.calibration import prepare_to_keep
 
@@ -60,10 +61,13 @@ def calibrate(
     if ended is None:
         return outcome.exit_code
     calibration = calibrated(outcome.results, chosen, ended)
+    written = write_report(folder.root)
     if as_json:
         print(calibration.model_dump_json(indent=1))
     else:
-        _print(calibration)
+        _print(calibration, folder.report)
+    for fault in (fault for seen in written.runs for fault in seen.faults):
+        print_message(fault)
     for one in calibration.misjudged:
         print_message(f"misjudged {one.trial}: {'; '.join(one.differences)}")
     if outcome.exit_code in NOT_KEPT or calibration.trials < plan.planned_trials:
@@ -90,7 +94,7 @@ def _ended(outcome: "RunOutcome", folder: Path) -> datetime | None:
     return None if outcome.ended is None else datetime.fromisoformat(outcome.ended)
 
 
-def _print(calibration: "Calibration") -> None:
+def _print(calibration: "Calibration", report: Path) -> None:
     from redline.report.console import print_list, print_rows, stdout_console
     from redline.report.words import calibration_lines, capital
     from redline.verify.verdict import OUTCOMES
@@ -103,4 +107,4 @@ def _print(calibration: "Calibration") -> None:
         for row in calibration.confusion
     ]
     print_rows(console, "Judged outcomes of the controls, by family and truth", columns, rows)
-    print_list(console, [capital(line) for line in calibration_lines(calibration)])
+    print_list(console, [*map(capital, calibration_lines(calibration)), f"Report: {report}"])
