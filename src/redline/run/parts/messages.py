@@ -35,6 +35,10 @@ class Job(Frozen):
     preflight: bool
     """Whether to try every model's server before the first cell."""
 
+    def line(self) -> bytes:
+        """Return the job as the line that a worker receives."""
+        return self.model_dump_json(by_alias=True).encode() + b"\n"
+
 
 class Checked(Frozen):
     """The result of a model's preflight."""
@@ -111,6 +115,8 @@ class Failed(Frozen):
     kind: Literal["failed"] = "failed"
     exit_code: int
     message: str
+    in_use: bool = False
+    """Whether another process has locked the folder of the part."""
 
 
 Message = Annotated[

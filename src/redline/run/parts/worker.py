@@ -93,7 +93,8 @@ def main() -> None:
         outcome = _run(job, watcher)
         watcher.send(Ended(exit_code=outcome.exit_code, remarks=outcome.remarks))
     except RedlineError as error:
-        watcher.send(Failed(exit_code=error.exit_code, message=str(error)))
+        in_use = isinstance(error, FolderInUseError)
+        watcher.send(Failed(exit_code=error.exit_code, message=str(error), in_use=in_use))
     except KeyboardInterrupt:
         watcher.send(Ended(exit_code=ExitCode.INTERRUPTED))
     except Exception as error:
