@@ -28,6 +28,7 @@ LAYERS = (
         "_names",
         "_providers",
         "_records",
+        "_supervised",
     ),
     ("stats",),
     ("models",),

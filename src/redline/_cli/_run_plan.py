@@ -70,6 +70,30 @@ def run_in_workers(
     )
 
 
+def run_in_ray(
+    plan: "Plan",
+    out: Path,
+    options: "RunOptions",
+    show: "Callable[[Results], None]",
+    address: str,
+    *,
+    quiet: bool = False,
+    as_json: bool = False,
+) -> int:
+    """Run a plan on a Ray cluster and merge their parts, then as `run_and_report`."""
+    from redline.run import RunFolder
+    from redline.run.parts.ray_engine import run_on_ray
+
+    folder = RunFolder(out)
+    return _report(
+        folder,
+        lambda progress: run_on_ray(plan, folder, progress, options, address),
+        show,
+        quiet=quiet,
+        as_json=as_json,
+    )
+
+
 def merge_and_report(
     paths: "Sequence[Path]",
     out: Path,

@@ -87,6 +87,10 @@ def run(
         int | None,
         typer.Option(min=1, max=MAX_WORKERS, help="Run the plan in parts, in this number of local processes."),
     ] = None,
+    ray: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS|auto", help="Run the plan in parts, on the nodes of a Ray cluster."),
+    ] = None,
     part: Annotated[
         str | None,
         typer.Option(metavar="K/N", help="Run part K of N only, in a folder of its own; see redline merge."),
@@ -102,8 +106,9 @@ def run(
     To complete an interrupted run, run the same command again; finished trials are kept. With a plan file, options such
     as --model, --trials and --seed override its values in every arm. The plan that ran is plan.json in the folder.
     """
-    if workers is not None and part is not None:
-        raise UsageError("--workers runs every part: remove --part, or --workers")
+    ways = [name for name, value in (("--workers", workers), ("--ray", ray), ("--part", part)) if value is not None]
+    if len(ways) > 1:
+        raise UsageError(f"{' and '.join(ways)} are different ways to run parts: use only one of them")
     given = {
         "trials": trials,
         "runtime": None if runtime is None else as_runtime(runtime),
@@ -124,7 +129,7 @@ def run(
         print_dry_run(plan, prices, as_json=as_json)
         return ExitCode.OK
 
-    from redline._cli._run_plan import run_and_report, run_in_workers
+    from redline._cli._run_plan import run_and_report, run_in_ray, run_in_workers
     from redline.report import print_table
     from redline.run import RunOptions
     from redline.run.signature import read_private_key
@@ -145,6 +150,8 @@ def run(
     )
     if workers is not None:
         return run_in_workers(plan, out, options, print_table, workers, quiet=quiet, as_json=as_json)
+    if ray is not None:
+        return run_in_ray(plan, out, options, print_table, ray, quiet=quiet, as_json=as_json)
     if part is not None:
         from redline.run.parts.attempts import open_attempt
         from redline.run.parts.part import parse_part

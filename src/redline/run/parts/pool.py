@@ -63,7 +63,7 @@ def limits() -> Limits:
     return Limits(**read_toml("redline.run.parts", "workers.toml"))
 
 
-def run_parts(  # noqa: PLR0917
+def run_parts(
     plan: Plan,
     folder: RunFolder,
     watcher: Watcher,

@@ -1,0 +1,119 @@
+"""A Ray cluster for tests, in a network namespace that has loopback only.
+
+`unshare --net python -m tests.run.ray_cluster` starts the head and prints its address. It then reads commands from
+stdin, one per line, and answers each with a line: `add NAME CELLS`, and `kill NAME`, which kills the processes of a node.
+"""
+
+import contextlib
+import fcntl
+import os
+import select
+import signal
+import socket
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.run.in_workers import NODE
+
+SIOCSIFFLAGS = 0x8914
+IFF_UP = 1
+STORE_BYTES = 80_000_000
+"""Size of each node's object store, about the smallest that Ray takes."""
+
+START_SECONDS = 240.0
+
+
+def enable_loopback() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        fcntl.ioctl(any_socket, SIOCSIFFLAGS, struct.pack("16sH14x", b"lo", IFF_UP))
+
+
+def main() -> None:
+    enable_loopback()
+    from ray.cluster_utils import Cluster
+
+    head = {"num_cpus": 0, "include_dashboard": False, "object_store_memory": STORE_BYTES}
+    cluster = Cluster(initialize_head=True, head_node_args=head)
+    nodes = {}
+    try:
+        print(cluster.address, flush=True)
+        for line in sys.stdin:
+            match line.split():
+                case "add", name, cells:
+                    nodes[name] = cluster.add_node(
+                        num_cpus=1,
+                        resources={"cells": int(cells)},
+                        object_store_memory=STORE_BYTES,
+                        env_vars={NODE: name},
+                    )
+                case "kill", name:
+                    cluster.remove_node(nodes.pop(name), allow_graceful=False)
+                case _:
+                    raise ValueError(line)
+            print("done", flush=True)
+    finally:
+        cluster.shutdown()
+
+
+class RayCluster:
+    """A cluster in a process of its own."""
+
+    def __init__(self, temporary: Path) -> None:
+        self.environment = os.environ | {
+            "RAY_USAGE_STATS_ENABLED": "0",
+            "RAY_BACKEND_LOG_LEVEL": "error",
+            "RAY_TMPDIR": str(temporary),
+            "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+        }
+        self.process = subprocess.Popen(
+            ("unshare", "--net", sys.executable, "-m", "tests.run.ray_cluster"),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=self.environment,
+            cwd=Path(__file__).parents[2],
+            start_new_session=True,
+        )
+        self.address = self._answer()
+
+    def _answer(self) -> str:
+        assert self.process.stdout is not None
+        ready, _, _ = select.select([self.process.stdout], [], [], START_SECONDS)
+        line = self.process.stdout.readline() if ready else ""
+        if not line:
+            self.close()
+            raise RuntimeError("the Ray cluster does not respond")
+        return line.strip()
+
+    def send(self, *words: object) -> None:
+        """Send a command and wait until it is carried out."""
+        assert self.process.stdin is not None
+        print(*words, file=self.process.stdin, flush=True)
+        assert self._answer() == "done"
+
+    def inside(self, command: list[str]) -> "subprocess.Popen[str]":
+        """Start a command in the network namespace of the cluster."""
+        return subprocess.Popen(
+            ("nsenter", f"--net=/proc/{self.process.pid}/ns/net", *command),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=self.environment,
+            cwd=Path(__file__).parents[2],
+        )
+
+    def close(self) -> None:
+        assert self.process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            self.process.stdin.close()
+        try:
+            self.process.wait(60)
+        except subprocess.TimeoutExpired:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+
+
+if __name__ == "__main__":
+    main()
