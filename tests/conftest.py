@@ -6,6 +6,7 @@ import signal
 import sys
 from collections.abc import Iterable, Iterator
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ LONGEST = (
     "run/test_hostile_folders.py",
     "controls/test_runtimes.py",
     "run/test_interrupt.py",
+    "run/test_ray.py",
     "hosts/test_places.py",
     "run/test_waiting.py",
     "controls/test_cases.py",
@@ -37,8 +39,8 @@ LONGEST = (
 )
 """Files that take longest, which are started first so that no worker ends long after the others."""
 
-OPTIONAL = ("runsc", "docker", "browser")
-"""Optional programs; the tests that need one have its name as a marker."""
+OPTIONAL = ("runsc", "docker", "browser", "ray")
+"""Optional programs and packages; the tests that need one have its name as a marker."""
 
 os.environ.pop("COLUMNS", None)  # a worker of pytest-xdist has it; what is printed must not depend on it
 os.environ.setdefault(DEFAULT_VARIABLE, "runc")  # for tests that choose no runtime, and their child processes
@@ -68,6 +70,10 @@ def anyio_backend() -> str:
 def why_missing(name: str) -> str | None:
     if name == "browser":
         return None if find_browser() else "no Chromium is installed"
+    if name == "ray":
+        if find_spec("ray") is None:
+            return "Ray is not installed"
+        return None if os.geteuid() == 0 else "a network namespace for the cluster needs root"
     found = find_runtime("runsc" if name == "runsc" else "docker")
     return f"{name} is not installed" if found is None else unusable(found)
 

@@ -1,7 +1,7 @@
 """A Ray cluster for tests, in a network namespace that has loopback only.
 
 `unshare --net python -m tests.run.ray_cluster` starts the head and prints its address. It then reads commands from
-stdin, one per line, and answers each with a line: `add NAME CELLS`, and `kill NAME`, which kills the processes of a node.
+stdin, one per line, and answers each with a line: `add NAME CELLS`, and `kill NAME`, which kills a node.
 """
 
 import contextlib
