@@ -23,6 +23,9 @@ MARKER_SECONDS = 30.0
 
 RETRY_SECONDS = 0.5
 
+EXIT_SECONDS = 60.0
+"""Time for a process to exit after it has closed its stdout."""
+
 
 class SupervisedProcess:
     """A process on this host. Every call returns within a bounded time.
@@ -70,7 +73,10 @@ class SupervisedProcess:
         while line := pipe.readline(MAX_LINE):
             self._lines.put(line)
         assert self._process is not None
-        self._process.wait()
+        try:
+            self._process.wait(EXIT_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
         self._lines.put(None)
 
     def receive(self, seconds: float) -> list[bytes | None]:
