@@ -19,7 +19,8 @@ from tests.run.test_interrupt import WAIT_SECONDS, folders_held, until
 from tests.run.test_merge import steady
 from tests.run.test_workers import command, evidence_of_parts, finished, left_of, measured_away
 
-TRIALS = 12
+TRIALS = 8
+MANY = 12
 GONE_SECONDS = 30.0
 
 pytestmark = [pytest.mark.cell, pytest.mark.slow, pytest.mark.ray]
@@ -38,12 +39,12 @@ def cluster() -> Iterator[RayCluster]:
             running.close()
 
 
-def start(cluster: RayCluster, out: Path) -> "subprocess.Popen[str]":
-    return cluster.inside([*command(out, "--ray", cluster.address), "--trials", str(TRIALS)])
+def start(cluster: RayCluster, out: Path, trials: int = TRIALS) -> "subprocess.Popen[str]":
+    return cluster.inside([*command(out, "--ray", cluster.address), "--trials", str(trials)])
 
 
-def complete(cluster: RayCluster, out: Path) -> str:
-    process = start(cluster, out)
+def complete(cluster: RayCluster, out: Path, trials: int = TRIALS) -> str:
+    process = start(cluster, out, trials)
     _, said = process.communicate(timeout=WAIT_SECONDS)
     assert process.returncode == 0, said
     return said
@@ -87,12 +88,12 @@ class Running:
         return not running and until(lambda: not any(map(left_of, self.folders)), GONE_SECONDS)
 
 
-def results_of(out: Path) -> dict[str, Any]:
+def results_of(out: Path, trials: int = TRIALS) -> dict[str, Any]:
     """Check that every trial is in the verified results once, and return them."""
     checked = verify_folder(out)
-    assert (checked.faults, checked.trials, checked.right) == ((), TRIALS, TRIALS)
+    assert (checked.faults, checked.trials, checked.right) == ((), trials, trials)
     names = [trial.id for trial in checked.results.trials]
-    assert len(set(names)) == len(names) == TRIALS
+    assert len(set(names)) == len(names) == trials
     assert {trial.outcome for trial in checked.results.trials} == {"replicated"}
     results: dict[str, Any] = json.loads((out / "results.json").read_text())
     assert all(part["seal"]["verified"] for part in results["parts"])
@@ -104,10 +105,10 @@ def nodes_in(results: dict[str, Any]) -> set[str]:
 
 
 def test_results_of_a_cluster_are_those_of_one_process(cluster: RayCluster, tmp_path: Path) -> None:
-    complete(cluster, tmp_path / "ray")
-    alone = [*command(tmp_path / "alone", module="tests.sealed"), "--trials", str(TRIALS)]
+    complete(cluster, tmp_path / "ray", MANY)
+    alone = [*command(tmp_path / "alone", module="tests.sealed"), "--trials", str(MANY)]
     subprocess.run(alone, check=True, capture_output=True, cwd=Path(__file__).parents[2], timeout=WAIT_SECONDS)
-    found = results_of(tmp_path / "ray")
+    found = results_of(tmp_path / "ray", MANY)
     expected = json.loads((tmp_path / "alone" / "results.json").read_text())
     assert json.dumps(measured_away(steady(found))) == json.dumps(measured_away(steady(expected)))
     assert [one["trials"] for one in found["parts"]] == [2] * 6
