@@ -76,6 +76,7 @@ class RayCluster:
             cwd=Path(__file__).parents[2],
             start_new_session=True,
         )
+        self._started: list[subprocess.Popen[str]] = []
         self.address = self._answer()
 
     def _answer(self) -> str:
@@ -95,7 +96,7 @@ class RayCluster:
 
     def inside(self, command: list[str]) -> "subprocess.Popen[str]":
         """Start a command in the network namespace of the cluster."""
-        return subprocess.Popen(
+        process = subprocess.Popen(
             ("nsenter", f"--net=/proc/{self.process.pid}/ns/net", *command),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -103,8 +104,19 @@ class RayCluster:
             env=self.environment,
             cwd=Path(__file__).parents[2],
         )
+        self._started.append(process)
+        return process
+
+    def kill_started(self) -> None:
+        """Kill the commands that a failed test has left."""
+        for process in self._started:
+            if process.poll() is None:
+                process.kill()
+                process.communicate()
+        self._started.clear()
 
     def close(self) -> None:
+        self.kill_started()
         assert self.process.stdin is not None
         with contextlib.suppress(BrokenPipeError):
             self.process.stdin.close()

@@ -39,6 +39,12 @@ def cluster() -> Iterator[RayCluster]:
             running.close()
 
 
+@pytest.fixture(autouse=True)
+def _nothing_left(cluster: RayCluster) -> Iterator[None]:
+    yield
+    cluster.kill_started()
+
+
 def start(cluster: RayCluster, out: Path, trials: int = TRIALS) -> "subprocess.Popen[str]":
     return cluster.inside([*command(out, "--ray", cluster.address), "--trials", str(trials)])
 
