@@ -15,6 +15,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
+
 from tests.run.in_workers import NODE
 
 SIOCSIFFLAGS = 0x8914
@@ -65,6 +67,8 @@ class RayCluster:
             "RAY_USAGE_STATS_ENABLED": "0",
             "RAY_BACKEND_LOG_LEVEL": "error",
             "RAY_TMPDIR": str(temporary),
+            "RAY_raylet_start_wait_time_s": f"{START_SECONDS:.0f}",
+            "RAY_health_check_failure_threshold": "20",  # so that a busy host does not look like a dead node
             "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
         }
         self.process = subprocess.Popen(
@@ -125,6 +129,10 @@ class RayCluster:
         except subprocess.TimeoutExpired:
             os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
+        for process in psutil.process_iter():  # a node that did not start leaves processes
+            with contextlib.suppress(psutil.Error):
+                if process.environ().get("RAY_TMPDIR") == self.environment["RAY_TMPDIR"]:
+                    process.kill()
 
 
 if __name__ == "__main__":
