@@ -131,7 +131,7 @@ def test_every_part_runs_once(tmp_path: Path) -> None:
 
 
 def test_a_part_of_a_lost_slot_runs_again(tmp_path: Path) -> None:
-    lost = []
+    lost: list[str] = []
 
     async def loses_the_second_part(slot: FakeSlot, job: Job) -> AsyncIterator[BaseModel]:
         await anyio.sleep(0.01)
