@@ -13,7 +13,10 @@ import socket
 import struct
 import subprocess
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -24,6 +27,7 @@ IFF_UP = 1
 STORE_BYTES = 80_000_000
 """Size of each node's object store, about the smallest that Ray takes."""
 
+STARTS = 3
 START_SECONDS = 240.0
 
 
@@ -32,24 +36,28 @@ def enable_loopback() -> None:
         fcntl.ioctl(any_socket, SIOCSIFFLAGS, struct.pack("16sH14x", b"lo", IFF_UP))
 
 
+def retried(start: Callable[[], Any]) -> Any:
+    """Start a node; Ray gives up after 30 s, which are too few on a busy host."""
+    for _ in range(STARTS - 1):
+        with contextlib.suppress(Exception):
+            return start()
+    return start()
+
+
 def main() -> None:
     enable_loopback()
     from ray.cluster_utils import Cluster
 
     head = {"num_cpus": 0, "include_dashboard": False, "object_store_memory": STORE_BYTES}
-    cluster = Cluster(initialize_head=True, head_node_args=head)
+    cluster = retried(lambda: Cluster(initialize_head=True, head_node_args=head))
     nodes = {}
     try:
         print(cluster.address, flush=True)
         for line in sys.stdin:
             match line.split():
                 case "add", name, cells:
-                    nodes[name] = cluster.add_node(
-                        num_cpus=1,
-                        resources={"cells": int(cells)},
-                        object_store_memory=STORE_BYTES,
-                        env_vars={NODE: name},
-                    )
+                    add = partial(cluster.add_node, num_cpus=1, object_store_memory=STORE_BYTES)
+                    nodes[name] = retried(partial(add, resources={"cells": int(cells)}, env_vars={NODE: name}))
                 case "kill", name:
                     cluster.remove_node(nodes.pop(name), allow_graceful=False)
                 case _:
@@ -67,7 +75,6 @@ class RayCluster:
             "RAY_USAGE_STATS_ENABLED": "0",
             "RAY_BACKEND_LOG_LEVEL": "error",
             "RAY_TMPDIR": str(temporary),
-            "RAY_raylet_start_wait_time_s": f"{START_SECONDS:.0f}",
             "RAY_health_check_failure_threshold": "20",  # so that a busy host does not look like a dead node
             "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
         }
