@@ -73,7 +73,6 @@ class RayCluster:
     def __init__(self, temporary: Path) -> None:
         self.environment = os.environ | {
             "RAY_USAGE_STATS_ENABLED": "0",
-            "RAY_BACKEND_LOG_LEVEL": "error",
             "RAY_TMPDIR": str(temporary),
             "RAY_health_check_failure_threshold": "20",  # so that a busy host does not look like a dead node
             "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),

@@ -43,8 +43,8 @@ RESOURCE = "cells"
 
 START_A_NODE = "start nodes with `ray start --address=HOST:PORT --resources='{\"cells\": 8}'`"
 
-QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "error", "RAY_IGNORE_UNHANDLED_ERRORS": "1"}
-"""Environment of Ray in this process: it reports nothing to its developers, and warns only in its log files."""
+QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_IGNORE_UNHANDLED_ERRORS": "1"}
+"""Environment of Ray in this process: it reports nothing to its developers, and prints no error of a lost node."""
 
 TRY = """
 import sys, ray
