@@ -73,6 +73,9 @@ UNTIL_IT_ENDS = "sleep 60"
 
 IN_SECOND = f"mkdir -p {SECOND} && cd {SECOND}"
 FROZEN = Truth(outcomes=("invalid",), milestones=None, invalid_cause="agent")
+FROZEN_OR_STUCK = FROZEN.model_copy(update={"outcomes": ("invalid", "no_attempt")})
+"""On a slow host, a flood can delay the agent's own first instance so long that its loop ends before the cell is
+frozen. Nothing was copied then, and nothing can be missed."""
 
 
 def _flood() -> Iterator[str]:
@@ -101,7 +104,7 @@ FLOODS = (
         name="tether_flooder",
         family="no_attempt",
         summary="floods the tether with connections and with messages sent byte by byte, and copies nothing",
-        truth=FROZEN,
+        truth=FROZEN_OR_STUCK,
         act=scripted(NO_CLAIM, *_flood()),
     ),
     Control(
