@@ -17,7 +17,7 @@ from tests.run.in_workers import BROKEN, NODE
 from tests.run.ray_cluster import RayCluster
 from tests.run.test_interrupt import WAIT_SECONDS, folders_held, until
 from tests.run.test_merge import steady
-from tests.run.test_workers import command, evidence_of_parts, finished, left_of, measured_away
+from tests.run.test_workers import are_gone, command, evidence_of_parts, finished, measured_away
 
 TRIALS = 8
 MANY = 12
@@ -89,9 +89,7 @@ class Running:
         return self.process.returncode, said
 
     def nothing_is_left(self) -> bool:
-        _, alive = psutil.wait_procs(self.family, timeout=GONE_SECONDS)
-        running = [one for one in alive if one.is_running() and one.status() != psutil.STATUS_ZOMBIE]
-        return not running and until(lambda: not any(map(left_of, self.folders)), GONE_SECONDS)
+        return are_gone(self.family, self.folders, GONE_SECONDS)
 
 
 def results_of(out: Path, trials: int = TRIALS) -> dict[str, Any]:

@@ -85,9 +85,14 @@ class Running:
         return self.process.returncode, said
 
     def nothing_is_left(self) -> bool:
-        _, alive = psutil.wait_procs(self.family, timeout=GONE_SECONDS)
-        running = [one for one in alive if one.is_running() and one.status() != psutil.STATUS_ZOMBIE]
-        return not running and until(lambda: not any(map(left_of, self.folders)), GONE_SECONDS)
+        return are_gone(self.family, self.folders)
+
+
+def are_gone(processes: set[psutil.Process], folders: set[Path], seconds: float = GONE_SECONDS) -> bool:
+    """Return whether processes end in time, and nothing of the cells of wardens is left."""
+    _, alive = psutil.wait_procs(processes, timeout=seconds)
+    running = [one for one in alive if one.is_running() and one.status() != psutil.STATUS_ZOMBIE]
+    return not running and until(lambda: not any(map(left_of, folders)), seconds)
 
 
 def left_of(folder: Path) -> bool:

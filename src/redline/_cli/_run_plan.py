@@ -46,52 +46,27 @@ def run_and_report(
     )
 
 
-def run_in_workers(
-    plan: "Plan",
+def run_in_parts(
     out: Path,
-    options: "RunOptions",
+    run: "Callable[[RunFolder, Watcher], RunOutcome]",
     show: "Callable[[Results], None]",
-    workers: int,
     *,
     quiet: bool = False,
     as_json: bool = False,
 ) -> int:
-    """Run a plan in local worker processes and merge their parts, then as `run_and_report`."""
+    """Run a plan in parts and merge them, then as `run_and_report`.
+
+    Args:
+        out: Folder of the merged run.
+        run: Runs the parts.
+        show: Function that prints the results as text.
+        quiet: Whether to suppress progress.
+        as_json: Whether to print the results as JSON instead of text.
+    """
     from redline.run import RunFolder
-    from redline.run.parts.workers import run_workers
 
     folder = RunFolder(out)
-    return _report(
-        folder,
-        lambda progress: run_workers(plan, folder, progress, options, workers),
-        show,
-        quiet=quiet,
-        as_json=as_json,
-    )
-
-
-def run_in_ray(
-    plan: "Plan",
-    out: Path,
-    options: "RunOptions",
-    show: "Callable[[Results], None]",
-    address: str,
-    *,
-    quiet: bool = False,
-    as_json: bool = False,
-) -> int:
-    """Run a plan on a Ray cluster and merge their parts, then as `run_and_report`."""
-    from redline.run import RunFolder
-    from redline.run.parts.ray_engine import run_on_ray
-
-    folder = RunFolder(out)
-    return _report(
-        folder,
-        lambda progress: run_on_ray(plan, folder, progress, options, address),
-        show,
-        quiet=quiet,
-        as_json=as_json,
-    )
+    return _report(folder, lambda progress: run(folder, progress), show, quiet=quiet, as_json=as_json)
 
 
 def merge_and_report(

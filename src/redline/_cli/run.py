@@ -1,6 +1,7 @@
 """`redline run`."""
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -129,7 +130,7 @@ def run(
         print_dry_run(plan, prices, as_json=as_json)
         return ExitCode.OK
 
-    from redline._cli._run_plan import run_and_report, run_in_ray, run_in_workers
+    from redline._cli._run_plan import run_and_report, run_in_parts
     from redline.report import print_table
     from redline.run import RunOptions
     from redline.run.signature import read_private_key
@@ -149,9 +150,15 @@ def run(
         preflight=not no_preflight,
     )
     if workers is not None:
-        return run_in_workers(plan, out, options, print_table, workers, quiet=quiet, as_json=as_json)
+        from redline.run.parts.workers import run_workers
+
+        in_workers = partial(run_workers, plan, options=options, workers=workers)
+        return run_in_parts(out, in_workers, print_table, quiet=quiet, as_json=as_json)
     if ray is not None:
-        return run_in_ray(plan, out, options, print_table, ray, quiet=quiet, as_json=as_json)
+        from redline.run.parts.ray_engine import run_on_ray
+
+        on_ray = partial(run_on_ray, plan, options=options, address=ray)
+        return run_in_parts(out, on_ray, print_table, quiet=quiet, as_json=as_json)
     if part is not None:
         from redline.run.parts.attempts import open_attempt
         from redline.run.parts.part import parse_part
