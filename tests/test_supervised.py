@@ -59,5 +59,5 @@ def test_the_process_ends_when_its_supervisor_is_killed() -> None:
 
 def test_a_host_describes_itself(tmp_path: Path) -> None:
     (tmp_path / "marker").touch()
-    version, _, sees = SupervisedProcess().describe(str(tmp_path / "marker"))
+    version, sees = SupervisedProcess().describe(str(tmp_path / "marker"))
     assert (version, sees) == (__version__, True)

@@ -5,7 +5,6 @@ the Ray process on a node starts quickly.
 """
 
 import os
-import platform
 import queue
 import signal
 import subprocess
@@ -38,14 +37,14 @@ class SupervisedProcess:
         self._process: subprocess.Popen[bytes] | None = None
         self._lines: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
 
-    def describe(self, marker: str) -> tuple[str, str, bool]:
-        """Return redline's version on this host, the host's name, and whether it sees a file in the shared folder."""
+    def describe(self, marker: str) -> tuple[str, bool]:
+        """Return redline's version on this host, and whether the host sees a file in the shared folder."""
         from redline import __version__
 
         end = time.monotonic() + MARKER_SECONDS
         while not os.path.exists(marker) and time.monotonic() < end:
             time.sleep(RETRY_SECONDS)
-        return __version__, platform.node(), os.path.exists(marker)
+        return __version__, os.path.exists(marker)
 
     def start(self, arguments: tuple[str, ...], line: bytes, log: str) -> None:
         """Start this Python in a session of its own, and send it a line.

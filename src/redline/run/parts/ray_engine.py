@@ -121,8 +121,12 @@ def connected(address: str, cells: int | None) -> Iterator["RayEngine"]:
         raise UsageError(INSTALL) from error
     check_address(address)
     before = signal.getsignal(signal.SIGTERM)
-    ray.init(address=address, log_to_driver=False, logging_level="ERROR")
-    signal.signal(signal.SIGTERM, before)  # Ray replaces it
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level="ERROR")
+    except (ConnectionError, RuntimeError, ValueError) as error:  # the cluster has ended since the check
+        raise UsageError(f"--ray {address}: no Ray cluster can be used there: {one_line(error)}") from error
+    finally:
+        signal.signal(signal.SIGTERM, before)  # Ray replaces it
     engine = RayEngine(ray, cells)
     try:
         engine.wait_for_node()
@@ -318,7 +322,7 @@ class RayWorker:
         marker = self._slot.engine.marker
         assert marker is not None
         seconds = limits().start_seconds + MARKER_SECONDS
-        version, _, sees = await self._call(self._actor.describe.remote(str(marker.absolute())), seconds)
+        version, sees = await self._call(self._actor.describe.remote(str(marker.absolute())), seconds)
         if version != __version__:
             raise UnfitSlotError(f"it has redline {version}, and this host has {__version__}")
         if not sees:
