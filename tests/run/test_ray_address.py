@@ -1,9 +1,11 @@
 """`--ray` without Ray, with a wrong address, or with another option: one line, exit code 2."""
 
+import signal
 import socket
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -58,3 +60,17 @@ def test_the_reason_of_ray_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ray_engine, "TRY", "import sys; sys.exit('a warning\\nno instance is running')")
     with pytest.raises(UsageError, match="no Ray cluster can be used there: no instance is running$"):
         check_address("auto")
+
+
+def test_a_cluster_that_ends_after_the_check_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def init(**_: object) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # as Ray, which installs a handler of its own
+        raise ConnectionError("the head is gone")
+
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(init=init))
+    monkeypatch.setattr(ray_engine, "check_address", lambda _: None)
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(UsageError, match="no Ray cluster can be used there: the head is gone"):
+        with ray_engine.connected("head:6379", None):
+            pytest.fail("the block must not run")
+    assert signal.getsignal(signal.SIGTERM) == before
