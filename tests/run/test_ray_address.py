@@ -70,7 +70,7 @@ def test_a_cluster_that_ends_after_the_check_is_one_line(monkeypatch: pytest.Mon
     monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(init=init))
     monkeypatch.setattr(ray_engine, "check_address", lambda _: None)
     before = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(UsageError, match="no Ray cluster can be used there: the head is gone"):
-        with ray_engine.connected("head:6379", None):
-            pytest.fail("the block must not run")
+    message = "no Ray cluster can be used there: the head is gone"
+    with pytest.raises(UsageError, match=message), ray_engine.connected("head:6379", None):
+        pytest.fail("the block must not run")
     assert signal.getsignal(signal.SIGTERM) == before
