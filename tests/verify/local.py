@@ -1,5 +1,6 @@
 """Runs the census program on this host's own processes and files, without a cell."""
 
+import math
 import os
 import subprocess
 import sys
@@ -76,16 +77,20 @@ def running(script: str, *arguments: str, cwd: Path | None = None) -> Iterator[s
         process.wait()
 
 
-def addresses(*folders: Path, node: str = "default") -> Any:
+def addresses(*folders: Path, node: str = "default", deadline: float = math.inf) -> Any:
     """Return a finder of unix sockets below this host's own root, and of moved ones in the given folders."""
     mounts = [
         CENSUS.Mount(node, str(folder), "tmpfs", os.open(folder, os.O_RDONLY | os.O_DIRECTORY)) for folder in folders
     ]
-    return CENSUS.UnixAddresses({node: os.open("/", os.O_PATH | os.O_DIRECTORY)}, mounts)
+    return CENSUS.UnixAddresses({node: os.open("/", os.O_PATH | os.O_DIRECTORY)}, mounts, deadline)
+
+
+def process_at(pid: int) -> Any:
+    return CENSUS.Process("/proc", "default", pid, CENSUS.Threads("/proc", math.inf))
 
 
 def seen_process(pid: int) -> Any:
-    process = CENSUS.Process("/proc", "default", pid)
+    process = process_at(pid)
     process.inspect_descriptors(1000)
     process.inspect_maps()
     return process

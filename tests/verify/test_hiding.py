@@ -1,5 +1,7 @@
 """Ways to hide a copy from the census, and text that an agent writes where the census reads."""
 
+import itertools
+import math
 import os
 import socket
 import stat
@@ -15,7 +17,18 @@ from hypothesis import strategies as st
 
 from redline.cell.programs.links import connect_to_path, process_of
 from redline.verify.challenge import unescaped
-from tests.verify.local import CENSUS, SCORCH, WEIGHTS, addresses, baseline, content, files, running, seen_process
+from tests.verify.local import (
+    CENSUS,
+    SCORCH,
+    WEIGHTS,
+    addresses,
+    baseline,
+    content,
+    files,
+    process_at,
+    running,
+    seen_process,
+)
 
 TOTAL = WEIGHTS.total
 COUNT = len(WEIGHTS.anchors())
@@ -95,6 +108,22 @@ def test_a_socket_whose_path_was_removed_is_recorded_without_one(tmp_path: Path)
 
 
 @pytest.mark.usefixtures("here")
+@pytest.mark.parametrize(("deadline", "found", "incomplete"), [(3600.0, 1, []), (0.0, 0, ["socket files"])])
+def test_a_slow_host_makes_a_census_incomplete_only_at_its_deadline(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, deadline: float, found: int, incomplete: list[str]
+) -> None:
+    with socket.socket(socket.AF_UNIX) as one:
+        one.bind(str(tmp_path / "moved"))
+        began = time.monotonic()
+        addressed = addresses(tmp_path, deadline=began + deadline)
+        clock = itertools.count(began, 5.0)
+        monkeypatch.setattr(CENSUS.time, "monotonic", lambda: next(clock))
+        files = addressed.socket_files("default")
+        monkeypatch.undo()
+    assert (len(files), addressed.incomplete) == (found, incomplete)
+
+
+@pytest.mark.usefixtures("here")
 def test_a_name_of_two_lines_is_found_if_only_the_table_is_available(tmp_path: Path) -> None:
     with running(
         "import os, socket; a = socket.socket(socket.AF_UNIX); a.bind('one\\nline'); a.listen()", cwd=tmp_path
@@ -129,7 +158,7 @@ def test_a_table_of_any_bytes_is_read(text: bytes) -> None:
         CENSUS.tcp_listeners_from_proc("/proc", 1)
         CENSUS.table_bytes("/proc", 1, ("tcp",))
     for one in table.unix.values():
-        assert CENSUS.UnixAddresses({}, []).of("/proc/self", "default", one)
+        assert CENSUS.UnixAddresses({}, [], math.inf).of("/proc/self", "default", one)
 
 
 @given(st.binary(max_size=200), st.integers(0, 80))
@@ -284,7 +313,7 @@ def test_a_stat_of_any_bytes_is_a_process_or_none(text: bytes) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(CENSUS, "read_text", lambda path, limit=0: text.decode("utf-8", "replace"))
         try:
-            CENSUS.Process("/proc", "default", 1)
+            process_at(1)
         except (ProcessLookupError, ValueError):
             return
 

@@ -164,8 +164,8 @@ def check_address(address: str) -> None:
     except subprocess.TimeoutExpired:
         raise UsageError(f"{refusal}: it did not respond within {seconds:.0f} s") from None
     if tried.returncode:
-        said = tried.stderr.decode(errors="replace").strip().splitlines() or ["the connection failed"]
-        raise UsageError(f"{refusal}: {said[-1][:MAX_MESSAGE]}")
+        said = tried.stderr.decode(errors="replace").strip().rpartition("\n")[2] or "the connection failed"
+        raise UsageError(f"{refusal}: {said[:MAX_MESSAGE]}")
 
 
 @dataclass

@@ -84,7 +84,7 @@ def inspect(request: dict[str, Any], pinned: list[int], anchors: bytes) -> dict[
         reply.update(search(request, content_search(request, anchors, began), baseline, processes, mounts))
         reply["incomplete"] = incomplete + reply["incomplete"]
     known = reply.pop("weights_of", {})
-    addresses = UnixAddresses(roots, mounts)
+    addresses = UnixAddresses(roots, mounts, began + request["limits"]["seconds"])
     reply["processes"] = [
         {**process.describe(sockets, addresses), "init": process.pid in first, "weights": known.get(process.key)}
         for process in processes

@@ -30,7 +30,7 @@ DEAD = ("Z", "X")
 THREADS_FIELD = 17
 MAX_THREADS_ASKED = 1024
 # gVisor numbers threads and processes together, up to this number. Threads without a leader are searched for.
-GVISOR_THREADS, THREAD_SEARCH_SECONDS = 65_536, 3.0
+GVISOR_THREADS = 65_536
 MAPPING_HEADER = re.compile(
     rb"^([0-9a-f]+)-([0-9a-f]+) ([r-][w-][x-][sp]) [0-9a-f]+ ([0-9a-f]+):([0-9a-f]+) ([0-9]+)(?: +(.*))?$"
 )
@@ -52,9 +52,9 @@ class UnreadableMappings(Exception):
 class Threads:
     """Finds the threads of processes."""
 
-    def __init__(self, proc: str) -> None:
-        """Read the given /proc."""
-        self.proc = proc
+    def __init__(self, proc: str, deadline: float) -> None:
+        """Read the given /proc; a search for threads stops at the deadline."""
+        self.proc, self.deadline = proc, deadline
         self.gvisor = os.path.exists(proc + "/sentry-meminfo")
         self.without_first: dict[int, list[int]] | None = None
 
@@ -74,9 +74,8 @@ class Threads:
         """Return the threads of each process of which no thread is listed in its folder."""
         listed = {int(name) for name in os.listdir(self.proc) if name.isdigit()}
         found: dict[int, list[int]] = {}
-        deadline = time.monotonic() + THREAD_SEARCH_SECONDS
         for number in range(1, GVISOR_THREADS + 1):
-            if number % 1024 == 0 and time.monotonic() > deadline:
+            if number % 1024 == 0 and time.monotonic() > self.deadline:
                 break  # the caller reports missing threads
             if number in listed:
                 continue

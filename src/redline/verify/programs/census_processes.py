@@ -7,6 +7,7 @@ import errno
 import os
 import re
 import stat
+import time
 
 from redline.verify.programs.census_base import (
     Id,
@@ -37,7 +38,7 @@ NOT_SEEN = -1
 class Process:
     """One process of the cell."""
 
-    def __init__(self, proc: str, node: str, pid: int, threads: Threads | None = None) -> None:
+    def __init__(self, proc: str, node: str, pid: int, threads: Threads) -> None:
         """Read the identity of the process."""
         self.proc, self.base = proc, f"{proc}/{pid}"
         self.shows_in_flight = not is_gvisor(proc)
@@ -47,7 +48,7 @@ class Process:
             raise ProcessLookupError(pid)
         self.state, self.parent, self.session, self.start = fields[0], int(fields[1]), int(fields[3]), int(fields[19])
         self.threads = int(fields[THREADS_FIELD])
-        self.known_threads = threads or Threads(proc)
+        self.known_threads = threads
         self.unseen: list[str] = []
         # Once its first thread has ended, the kernel reports a process as dead; only its other threads still show it.
         if self.state in DEAD and self.threads > 1:
@@ -201,7 +202,7 @@ def find_processes(request: dict[str, Any]) -> tuple[list[Process], list[str]]:
     proc, limits = request["proc"], request["limits"]
     found: list[Process] = []
     incomplete: list[str] = []
-    threads = Threads(proc)
+    threads = Threads(proc, time.monotonic() + limits["seconds"])
     # Processes that the harness started hide nothing, so they never make the census incomplete.
     harness = {pid for pid, _ in request["generation_zero"]} | set(request["inits"].values())
     for node, pid in processes_without_observers(request):

@@ -50,7 +50,9 @@ UNIX_ROW = re.compile(
     rb"^[0-9a-f]{16}: [0-9A-F]{8} [0-9A-F]{8} ([0-9A-F]{8}) [0-9A-F]{4} [0-9A-F]{2} +([0-9]+)(?: (.*))?$"
 )
 UNIX_ACCEPTS = 0x10000
-MAX_SOCKET_FILES, MAX_SOCKET_ENTRIES, SOCKET_SEARCH_SECONDS = 64, 50_000, 2.0
+MAX_SOCKET_FILES, MAX_SOCKET_ENTRIES = 64, 50_000
+# The search for socket files comes last, so it gets this time even if the search of content used all of the census's.
+MIN_SOCKET_SEARCH_SECONDS = 2.0
 ADDRESS_LIMIT = 240
 ADDRESSES_OF_ONE_SOCKET = 16
 
@@ -300,9 +302,9 @@ def add_unix_sockets_from_proc(table: SocketTable, proc: str, init: int) -> None
 class UnixAddresses:
     """Finds the path at which a unix socket can be reached now, under any name that it was bound to."""
 
-    def __init__(self, roots: dict[str, int], mounts: list[Any]) -> None:
-        """Search below the roots of the nodes, and for moved sockets on their writable mounts."""
-        self.roots, self.mounts = roots, mounts
+    def __init__(self, roots: dict[str, int], mounts: list[Any], deadline: float) -> None:
+        """Search below the roots of the nodes, and for moved sockets on their writable mounts, until the deadline."""
+        self.roots, self.mounts, self.deadline = roots, mounts, deadline
         self.files: dict[str, dict[Id, str]] = {}
         self.incomplete: list[str] = []
 
@@ -350,7 +352,7 @@ class UnixAddresses:
         """Return the socket files on the writable mounts of a node, which are searched once, on first use."""
         if node not in self.files:
             self.files[node] = {}
-            deadline = time.monotonic() + SOCKET_SEARCH_SECONDS
+            deadline = max(self.deadline, time.monotonic() + MIN_SOCKET_SEARCH_SECONDS)
             entries = MAX_SOCKET_ENTRIES
             for mount in [one for one in self.mounts if one.node == node]:
                 entries = self.search(mount, self.files[node], entries, deadline)
