@@ -237,7 +237,7 @@ def test_listeners_are_found_with_their_addresses(
     )
     with running(script, cwd=tmp_path) as it:
         request = {"proc": "/proc", "inits": {"default": it.pid}, "inside": inside}
-        described = seen_process(it.pid).describe(CENSUS.socket_table(request), addresses())
+        described = seen_process(it.pid).describe(CENSUS.socket_table(request, buffers=True), addresses())
     four, six = (tmp_path / "ports").read_text().split()
     assert described["listens"] == [
         f"tcp4:127.0.0.1:{four}",
@@ -432,13 +432,13 @@ def test_sock_diag_is_read_completely_for_many_listeners() -> None:
 
 
 def test_without_sock_diag_the_tables_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(proc: str, init: int) -> Any:
+    def refuse(proc: str, init: int, *, buffers: bool) -> Any:
         raise OSError(errno.ENOENT, "sock_diag")
 
     monkeypatch.setattr(CENSUS, "sockets_from_diag", refuse)
     request = {"proc": "/proc", "inits": {"default": os.getpid()}, "inside": False}
     with socket.create_server(("127.0.0.1", 0)) as server:
-        assert os.fstat(server.fileno()).st_ino in CENSUS.socket_table(request).tcp
+        assert os.fstat(server.fileno()).st_ino in CENSUS.socket_table(request, buffers=True).tcp
 
 
 @pytest.mark.parametrize(("script", "at_rest"), [("", True), ("if os.fork() == 0: time.sleep(60)", False)])
@@ -455,7 +455,7 @@ if os.fork() == 0:
     with running(steps) as it:
         try:
             monkeypatch.setattr(CENSUS, "cell_processes", lambda *_: [("default", pid) for pid in below(it.pid)])
-            monkeypatch.setattr(CENSUS, "socket_table", lambda *_: CENSUS.SocketTable())
+            monkeypatch.setattr(CENSUS, "socket_table", lambda *_, buffers: CENSUS.SocketTable())
             figures = {"quiet": 0.3, "quiet_alone": 0.3, "at_most": 0.9, "pause": 0.02}
             request = {"proc": "/proc", "inits": {}, "inside": False, "generation_zero": [], **figures}
             assert CENSUS.settle(request)["quiet"] is at_rest

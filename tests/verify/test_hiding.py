@@ -42,7 +42,7 @@ def here(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def sockets(pid: int, *, inside: bool) -> Any:
-    return CENSUS.socket_table({"proc": "/proc", "inits": {"default": pid}, "inside": inside})
+    return CENSUS.socket_table({"proc": "/proc", "inits": {"default": pid}, "inside": inside}, buffers=True)
 
 
 def listens(pid: int, folder: Path, *, inside: bool = False) -> list[str]:

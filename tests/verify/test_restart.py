@@ -14,12 +14,12 @@ import pytest
 
 from redline.verify._limits import limits
 from redline.verify.evidence import ProcessId
-from redline.verify.restart import Recorded, distinctive_texts
+from redline.verify.restart import PROGRAMS, Recorded, distinctive_texts
 from tests.verify.local import load, running
 
 RESTART = load("restart")
 BUNDLE = files("redline.subject").joinpath("bundle")
-CODE = tuple((name, BUNDLE.joinpath(name).read_bytes()) for name in ("agent/agent.py", "engine/engine.py"))
+CODE = tuple(BUNDLE.joinpath(path).read_bytes() for path in PROGRAMS.values())
 FAR = 1e18
 ENGINE = str(BUNDLE.joinpath("engine/engine.py"))
 HALF = limits().restart.memory_texts
@@ -51,6 +51,17 @@ def test_a_bundled_program_is_found_in_memory_however_it_was_loaded(way: str) ->
         parts, searched = in_memory(it.pid)
     assert searched
     assert parts["engine"] >= HALF > parts["agent"]
+
+
+def test_a_text_is_found_wherever_the_pieces_of_memory_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = os.urandom(40).hex()
+    with running(f"held = bytearray(b{text!r} * 200)") as it:
+        for size in (101, 256, 4096):
+            monkeypatch.setattr(RESTART, "CHUNK", size)
+            wanted = {"engine": [text.encode(), b"not in memory" + text.encode()]}
+            parts, searched = RESTART.texts_in_memory(f"/proc/{it.pid}", wanted, FAR)
+            assert searched
+            assert parts["engine"] == 0.5
 
 
 def test_another_program_holds_neither_of_the_bundled_ones() -> None:

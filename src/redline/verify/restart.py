@@ -157,7 +157,7 @@ class Restarter:
                     "processes": [[one.pid, one.start] for one in own],
                     "generation_zero": [one.pid for one in self.zero if not inside or one.node == node],
                     "texts": {
-                        **distinctive_texts(tuple(sorted(self.subject.code.items()))),
+                        **distinctive_texts(tuple(self.subject.code.get(path, b"") for path in PROGRAMS.values())),
                         PATHS: [f"{self.subject.root}/{path}" for path in PROGRAMS.values()],
                     },
                     "seconds": figures.search_seconds,
@@ -407,13 +407,12 @@ def _start_order(process: ProcessId) -> tuple[int, str, int]:
 
 
 @cache
-def distinctive_texts(code: tuple[tuple[str, bytes], ...]) -> dict[str, list[str]]:
-    """Return the texts by which each bundled program is recognised in a process's memory.
+def distinctive_texts(sources: tuple[bytes, ...]) -> dict[str, list[str]]:
+    """Return the texts by which each bundled program is recognised in a process's memory; `sources` are in their order.
 
     String constants remain after compilation. Documentation strings might not, so they are left out.
     """
-    sources = dict(code)
-    found = {name: _constants(sources.get(path, b"")) for name, path in PROGRAMS.items()}
+    found = {name: _constants(source) for name, source in zip(PROGRAMS, sources, strict=True)}
     shared = set.intersection(*(set(texts) for texts in found.values()))
     most = limits().restart.texts
     return {

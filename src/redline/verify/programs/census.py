@@ -59,7 +59,7 @@ def inspect(request: dict[str, Any], pinned: list[int], anchors: bytes) -> dict[
     proc, inits = request["proc"], request["inits"]
     baseline = Baseline(request)
     baseline.pinned = pinned
-    sockets = socket_table(request)
+    sockets = socket_table(request, buffers=request["content"])
     processes, incomplete = find_processes(request)
     roots: dict[str, int] = {}
     mounts: list[Mount] = []
@@ -268,7 +268,7 @@ def settle(request: dict[str, Any]) -> dict[str, Any]:
         # Count by parent and name: a loop that repeatedly starts `sleep` adds nothing unless the processes stay.
         processes = [(*stat_fields(proc, pid)[1:2], read_text(f"{proc}/{pid}/comm", 64)) for pid in alive]
         counts = {kind: processes.count(kind) for kind in set(processes)}
-        sockets = socket_table(request).listening
+        sockets = socket_table(request, buffers=False).listening
         stored = {(os.fstat(mount.fd).st_dev, used_bytes(mount.fd)) for mount in mounts}
         now = time.monotonic()
         seen: set[object] = set(processes) | sockets | stored

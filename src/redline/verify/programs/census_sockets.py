@@ -83,13 +83,17 @@ class SocketTable:
         return {*self.tcp, *self.unix}
 
 
-def socket_table(request: dict[str, Any]) -> SocketTable:
-    """Return the sockets of the cell's network namespaces."""
+def socket_table(request: dict[str, Any], *, buffers: bool) -> SocketTable:
+    """Return the sockets of the cell's network namespaces.
+
+    If `buffers`, the bytes in all of them are counted: to find the connections of one namespace, the kernel iterates
+    over those of the whole host, which takes milliseconds.
+    """
     table = SocketTable()
     for init in request["inits"].values():
         if not request["inside"]:
             try:
-                recorded = sockets_from_diag(request["proc"], init)
+                recorded = sockets_from_diag(request["proc"], init, buffers=buffers)
             except OSError:
                 pass  # a kernel without sock_diag: its tables are read, on the assumption that rows can be forged
             else:
@@ -100,15 +104,13 @@ def socket_table(request: dict[str, Any]) -> SocketTable:
                 continue
         table.tcp.update(tcp_listeners_from_proc(request["proc"], init))
         add_unix_sockets_from_proc(table, request["proc"], init)
-        table.bytes += table_bytes(request["proc"], init, ("tcp", "tcp6", "udp", "udp6"))
+        if buffers:
+            table.bytes += table_bytes(request["proc"], init, ("tcp", "tcp6", "udp", "udp6"))
     return table
 
 
-def sockets_from_diag(proc: str, init: int) -> SocketTable:
+def sockets_from_diag(proc: str, init: int, *, buffers: bool) -> SocketTable:
     """Enter the network namespace of a process and return its sockets as the kernel records them.
-
-    This is also faster: to produce the tables of connections, the kernel iterates over those of the whole host, which
-    takes milliseconds.
 
     Raises:
         OSError: The kernel was built without sock_diag.
@@ -117,7 +119,8 @@ def sockets_from_diag(proc: str, init: int) -> SocketTable:
     table = SocketTable()
     table.tcp = tcp_listeners_from_diag()
     add_unix_sockets_from_diag(table)
-    table.bytes += tcp_bytes() + table_bytes(proc, init, ("udp", "udp6"))
+    if buffers:
+        table.bytes += tcp_bytes() + table_bytes(proc, init, ("udp", "udp6"))
     return table
 
 
