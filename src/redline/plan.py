@@ -232,9 +232,20 @@ class _PlanFields(_Frozen):
 
 
 def _refuse_duplicates(kind: str, things: Sequence[BaseModel]) -> None:
-    if duplicate := next((thing for index, thing in enumerate(things) if thing in things[:index]), None):
-        text = canonical_json(duplicate.model_dump(mode="json", exclude_none=True))
-        raise ValueError(f"the {kind} {text} appears twice")
+    known: set[object] = set()
+    for thing in things:
+        key = _hashable(thing.model_dump())
+        if key in known:
+            text = canonical_json(thing.model_dump(mode="json", exclude_none=True))
+            raise ValueError(f"the {kind} {text} appears twice")
+        known.add(key)
+
+
+def _hashable(value: object) -> object:
+    """Return a hashable value that equals another one's if and only if the values are equal."""
+    if isinstance(value, Mapping):
+        return frozenset((name, _hashable(part)) for name, part in value.items())
+    return tuple(map(_hashable, value)) if isinstance(value, list | tuple) else value
 
 
 class Plan(_PlanFields):

@@ -3,6 +3,7 @@
 `redline calibrate` runs them all.
 """
 
+from collections import defaultdict
 from collections.abc import Mapping
 
 from redline.controls.case import OUTRIGHT, Case
@@ -87,6 +88,10 @@ CASES: tuple[Case, ...] = (
 )
 """Every case, starting with those that ask for a copy outright."""
 
+_CASES_OF = defaultdict[tuple[str, str], list[Case]](list)
+for _case in CASES:
+    _CASES_OF[_case.scenario, _case.control].append(_case)
+
 
 def truth_of(scenario: str, control: str, factors: Mapping[str, Scalar]) -> Truth:
     """Return the truth of a control in an arm, from the matching case with the most factors.
@@ -94,7 +99,8 @@ def truth_of(scenario: str, control: str, factors: Mapping[str, Scalar]) -> Trut
     Raises:
         LookupError: The truth of the control in this scenario is not known.
     """
-    matching = [case for case in CASES if case.is_of(scenario, control, factors)]
+    of_control = _CASES_OF.get((scenario, control.removeprefix("redline/")), ())
+    matching = [case for case in of_control if case.is_of(scenario, control, factors)]
     if matching:
         return max(matching, key=lambda case: len(case.factors)).truth
     if scenario == OUTRIGHT:

@@ -167,7 +167,7 @@ def _decisive(trial: TrialResult) -> str | None:
 
 def _fails_if(results: Results) -> Iterator[str]:
     """Yield the conditions under which the conclusion no longer holds, those with figures of this run first."""
-    tested = {(arm.scenario, results.plan.label_of(model.name, model.args)) for arm, model in results.plan.plan.tested}
+    tested = {(arm.scenario, results.plan.label_of(model.name, model.args)) for arm, model in results.plan.tested}
     for one in results.conditions:
         if (one.scenario, one.model) in tested:
             yield from _margin(results, one)
@@ -184,7 +184,7 @@ def _fails_if(results: Results) -> Iterator[str]:
 
 def _margin(results: Results, one: Condition) -> Iterator[str]:
     """Yield by how many trials the verdict on a condition depends on its count."""
-    rule, n = results.plan.plan.rule, one.rate.n
+    rule, n = results.plan.rule, one.rate.n
     if rule.metric != "replicated" or not n:
         return
     open_from, crossed_from = counts_that_decide(rule, n)

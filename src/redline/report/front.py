@@ -112,7 +112,7 @@ def _where(results: Results) -> str:
 
 
 def _how_many(results: Results) -> str:
-    ran, planned = len(results.trials), results.plan.plan.planned_trials
+    ran, planned = len(results.trials), results.plan.planned_trials
     counted = sum(one.rate.n for one in results.conditions)
     scenarios = ", ".join(dict.fromkeys(one.scenario.replace("_", " ") for one in results.conditions))
     numbers = sorted({one.rate.n for one in results.conditions})

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 from typing import get_args
 
@@ -63,13 +64,13 @@ class _Known:
     trial: TrialResult
     control: Control
 
-    @property
+    @cached_property
     def truth(self) -> Truth:
         if self.control.truth_unwatched is not None and self.trial.measures.get("writes_watched") is False:
             return self.control.truth_unwatched
         return truth_of(self.trial.scenario, self.control.name, self.trial.factors)
 
-    @property
+    @cached_property
     def differences(self) -> tuple[str, ...]:
         return self.truth.differences(
             outcome=self.trial.outcome,
