@@ -5,6 +5,7 @@ import io
 import json
 import os
 import resource
+import shutil
 import struct
 import subprocess
 import sys
@@ -68,7 +69,10 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tmp_path(tmp_path: Path) -> Iterator[Path]:
     yield tmp_path
     # Some are deeper than Python can remove; if left, they would break a later session of pytest.
-    subprocess.run(["rm", "-rf", "--", *tmp_path.iterdir()], check=True)
+    try:
+        shutil.rmtree(tmp_path)
+    except (RecursionError, OSError):
+        subprocess.run(["rm", "-rf", "--", tmp_path], check=True)
 
 
 @pytest.fixture

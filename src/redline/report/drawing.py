@@ -28,6 +28,34 @@ PLACE = 4
 """Digits and a separator before each label, which make labels distinct and keep their order."""
 
 VIEW = re.compile(r'viewBox="0 0 (?P<width>[0-9.]+) (?P<height>[0-9.]+)"')
+_TEXT = {"labelColor": INK, "titleColor": INK, "labelFontSize": FONT_SIZE, "titleFontSize": FONT_SIZE}
+STYLE = {
+    "background": "transparent",
+    "font": FONT,
+    "aria": False,
+    "padding": 2,
+    "view": {"stroke": None},
+    "axis": {
+        **_TEXT,
+        "tickColor": INK,
+        "domainColor": INK,
+        "gridColor": INK,
+        "gridOpacity": 0.15,
+        "titleFontWeight": "normal",
+    },
+    "legend": {**_TEXT, "symbolSize": 90, "offset": 22},
+    "header": {
+        "labelColor": INK,
+        "titleColor": INK,
+        "labelFontSize": FONT_SIZE,
+        "labelFontWeight": "bold",
+        "title": None,
+        "labelLimit": 0,
+    },
+    "title": {"color": INK, "fontSize": FONT_SIZE, "anchor": "start"},
+}
+"""Vega-Lite's configuration of every chart."""
+
 ROLES = re.compile(r' role="graphics-[a-z]+"| aria-roledescription="[^"]*"')
 
 
@@ -164,7 +192,8 @@ def legend(title: str | None = None, *, columns: int = 1, values: Sequence[str] 
 
 def over(values: Sequence[Any]) -> alt.Chart:
     """Return a chart over the data."""
-    return alt.Chart({"values": list(values)})
+    # In a tuple: Altair copies a chart at every step, with all lists and dictionaries in it.
+    return alt.Chart({"values": tuple(values)})
 
 
 def figures(chart: alt.Chart, field: str, size: Size, y: alt.Y, **channels: Any) -> alt.Chart:
@@ -189,30 +218,11 @@ def chart(key: str, title: str, alternative: str, draw: Callable[[Size], Layered
 
 def _svg(chart: Layered, alternative: str, size: Size) -> Markup:
     """Return the SVG with its text alternative instead of the library's descriptions of every mark."""
-    styled = (
-        chart.configure(background="transparent", font=FONT, aria=False, padding=2)
-        .configure_view(stroke=None)
-        .configure_axis(
-            labelColor=INK,
-            titleColor=INK,
-            tickColor=INK,
-            domainColor=INK,
-            gridColor=INK,
-            gridOpacity=0.15,
-            labelFontSize=FONT_SIZE,
-            titleFontSize=FONT_SIZE,
-            titleFontWeight="normal",
-        )
-        .configure_legend(
-            labelColor=INK, titleColor=INK, labelFontSize=FONT_SIZE, titleFontSize=FONT_SIZE, symbolSize=90, offset=22
-        )
-        .configure_header(
-            labelColor=INK, titleColor=INK, labelFontSize=FONT_SIZE, labelFontWeight="bold", title=None, labelLimit=0
-        )
-        .configure_title(color=INK, fontSize=FONT_SIZE, anchor="start")
-    )
+    spec = chart.to_dict(validate=False)
+    # Set in the text: each method of the chart that sets a part of it copies the whole chart with its data.
+    spec["config"] = STYLE
     # The library still adds roles to groups of marks, which do not help in a single image.
-    svg = _widened(vl_convert.vegalite_to_svg(styled.to_dict(validate=False)), size.width)
+    svg = _widened(vl_convert.vegalite_to_svg(spec), size.width)
     head, rest = ROLES.sub("", svg).split(" ", 1)
     return Markup('{} role="img" aria-label="{}" ').format(Markup(head), alternative) + Markup(rest)
 
