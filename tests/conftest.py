@@ -1,6 +1,7 @@
 """Fixtures of all tests, and the selection of tests by available runtimes."""
 
 import functools
+import gc
 import os
 import signal
 import sys
@@ -17,7 +18,11 @@ import pytest
 sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
-# ruff: noqa: E402 - the imports below are the first that profit
+from redline._garbage import collect_garbage_less_often
+
+collect_garbage_less_often()
+
+# ruff: noqa: E402 - the imports below are the first that profit from both
 from inspect_ai._util import package
 
 from redline.cell.open import DEFAULT_VARIABLE, find_runtime, unusable
@@ -109,6 +114,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     longest = {Path(__file__).parent / name: place for place, name in enumerate(LONGEST)}
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: (longest.get(item.path, len(longest)), item.path not in slow))
+
+
+def pytest_collection_finish() -> None:
+    """Leave the tests and the imported packages, millions of objects, out of later garbage collections."""
+    gc.collect()
+    gc.freeze()
 
 
 def note_runtimes(config: pytest.Config, lines: Iterable[str]) -> None:

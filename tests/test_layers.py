@@ -22,6 +22,7 @@ LAYERS = (
         "_callable",
         "_endings",
         "_errors",
+        "_garbage",
         "_python_source",
         "_tasks",
         "_text",

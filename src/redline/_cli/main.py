@@ -26,6 +26,7 @@ from redline._cli.seal import seal
 from redline._cli.show import show
 from redline._cli.verify import verify
 from redline._errors import ExitCode, RedlineError
+from redline._garbage import collect_garbage_less_often
 
 app = typer.Typer(
     name="redline",
@@ -94,6 +95,7 @@ def _options(
 
 def main() -> None:
     """Run the command line and exit with its exit code."""
+    collect_garbage_less_often()
     discard_after_reader_exits()
     sys.exit(execute(sys.argv[1:]))
 
