@@ -30,6 +30,20 @@ OVERFLOWS = {
     "Ollama": "the input length exceeds the context length",
     "Gemini": "The input token count (1100000) exceeds the maximum number of tokens allowed (1048576).",
     "Mistral": "Prompt contains 40000 tokens, too large for model with 32768 maximum context length",
+    "LM Studio": "Trying to keep the first 5000 tokens when context the overflows. However, the model is loaded with "
+    "context length of only 4096 tokens, which is not enough.",
+    "TGI": "Input validation error: `inputs` tokens + `max_new_tokens` must be <= 4096. Given: 5000 `inputs` tokens",
+    "TGI, without output": "Input validation error: `inputs` must have less than 4095 tokens. Given: 5000",
+    "Cohere": "too many tokens: total number of tokens in the prompt cannot exceed 4081 - received 5000.",
+    "xAI": "This model's maximum prompt length is 131072 but the request contains 140000 tokens.",
+    "TabbyAPI": "Prompt length 5000 is greater than max_seq_len 4096",
+    "LMDeploy": "the input token length 9000 exceeds session_len 8192",
+    "TensorRT-LLM": "Prompt length (5000) exceeds maximum input length (4096).",
+    "Zhipu": "Prompt exceeds max length",
+    "Moonshot": "Invalid request: Your request exceeded model token limit: 8192",
+    "DashScope": "Range of input length should be [1, 30720]",
+    "MiniMax": "context window exceeds limit",
+    "MLX": "Prompt too long",
 }
 
 OTHER = [
@@ -37,6 +51,7 @@ OTHER = [
     "The model `x` does not exist.",
     "Incorrect API key provided",
     "max_tokens must be at least 1",
+    "max_tokens is too large: 100000. This model supports at most 16384 completion tokens",
     "this model is on holiday",
 ]
 
@@ -95,6 +110,15 @@ def test_a_request_quoted_in_an_error_is_not_reported() -> None:
     from inspect_ai.model._model import ModelGenerateError
 
     error = ModelGenerateError("\nRequest:\n{secret prompt}", status_code=400, provider_message="no such tool")
+    assert str(fault_of(error)) == "HTTP 400 (no such tool)"
+
+
+@pytest.mark.parametrize("body", ["no such tool", {"error": "no such tool"}, {"detail": "no such tool"}])
+def test_a_message_in_the_body_is_preferred_to_the_clients_words(body: object) -> None:
+    from inspect_ai.model._model import ModelGenerateError
+
+    error = ModelGenerateError("Request: x", status_code=400, provider_message="Error code: 400")
+    error.__cause__ = status_error(400, body)
     assert str(fault_of(error)) == "HTTP 400 (no such tool)"
 
 

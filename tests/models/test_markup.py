@@ -50,6 +50,46 @@ CALLS = {
     "Command R": '<|START_ACTION|>[{"tool_name": "bash", "parameters": {"command": "ls"}}]<|END_ACTION|>',
     "invoke": '<invoke name="bash"><parameter name="command">ls</parameter></invoke>',
     "ReAct": 'Action: bash\nAction Input: {"command": "ls"}',
+    "Llama 4": '[bash(command="ls -la")]',
+    "Llama 4, several": '[bash(command="ls"), bash(command="pwd")]',
+    "Llama 4 after prose": 'I list the files.\n\n[bash(command="ls")]',
+    "Llama 4, cut off": '[bash(command="cp -r /home/agent/sub',
+    "Python": 'bash(command="ls")',
+    "Python, unnamed": "bash('ls')",
+    "Python, cut off": 'bash(command="cp -r /home',
+    "Python in a fence": '```python\nbash(command="ls")\n```',
+    "Gemma": '```tool_code\nprint(bash(command="ls"))\n```',
+    "Gemma, tag": '<tool_code>\nbash(command="ls")\n</tool_code>',
+    "FunctionGemma": "<start_function_call>call:bash{command:<escape>ls -la<escape>}<end_function_call>",
+    "LFM2": '<|tool_call_start|>[bash(command="ls")]<|tool_call_end|>',
+    "Olmo 3": '<function_calls>\nbash(command="ls")\n</function_calls>',
+    "Apertus": '<|tools_prefix|>[{"bash": {"command": "ls"}}]<|tools_suffix|>',
+    "InternLM": '<|action_start|><|plugin|>\n{"name": "bash", "parameters": {"command": "ls"}}<|action_end|>',
+    "MiniMax": (
+        '<minimax:tool_call>\n<invoke name="bash">\n<parameter name="command">ls</parameter>\n</invoke>\n'
+        "</minimax:tool_call>"
+    ),
+    "Seed": "<seed:tool_call>\n<function=bash>\n<parameter=command>ls</parameter>\n</function>\n</seed:tool_call>",
+    "Nemotron": f"<TOOLCALL>[{CALL}]</TOOLCALL>",
+    "Nemotron, cut off": '<TOOLCALL>[{"name": "bash", "argu',
+    "DeepSeek 3.2": (
+        '<\uff5cDSML\uff5cfunction_calls>\n<\uff5cDSML\uff5cinvoke name="bash">\n'
+        '<\uff5cDSML\uff5cparameter name="command" string="true">ls</\uff5cDSML\uff5cparameter>\n'
+        "</\uff5cDSML\uff5cinvoke>\n</\uff5cDSML\uff5cfunction_calls>"
+    ),
+    "Functionary": '>>>bash\n{"command": "ls"}',
+    "tool_use": '<tool_use>{"name": "bash", "input": {"command": "ls"}}</tool_use>',
+    "OpenHands": "<execute_bash>\nls -la\n</execute_bash>",
+    "tags": "<bash>\n<command>ls</command>\n</bash>",
+    "flat": '{"tool": "bash", "command": "ls"}',
+    "flat, cut off": '```json\n{"tool": "bash", "command": "cp -r /home',
+    "wrapped wire format": json.dumps(
+        {
+            "tool_calls": [
+                {"id": "c", "type": "function", "function": {"name": "bash", "arguments": '{"command": "ls"}'}}
+            ]
+        }
+    ),
     "cut off in the command": '```json\n{"name": "bash", "arguments": {"command": "cp -r /home/agent/sub',
     "cut off in the key": '{"name": "bash", "argum',
     "cut off after the key": '{"name": "bash", "arguments":',
@@ -60,6 +100,13 @@ CALLS = {
     "trailing comma": '{"name": "bash", "arguments": {"command": "ls"},}',
     "lone surrogate next to it": f"\udcff {CALL}",
 }
+
+ONLY_RECOGNISED = {
+    "constructor": 'FunctionCall(name="bash", arguments={"command": "ls"})',
+    "words": 'call: bash({"command": "ls"})',
+    "YAML": "tool: bash\ncommand: ls -la",
+}
+"""Rare forms, which the text protocol does not run."""
 
 TEXTS = {
     "nothing": "",
@@ -94,11 +141,17 @@ TEXTS = {
     "XML": "<config><name>bash</name><arguments>none</arguments></config>",
     "markdown list": "- name: bash\n- arguments: none\n",
     "fudan turn": "EXPLANATION: a\nGAPS: b\nFINDINGS: c\nPLAN:\n1. d\nACTION: run\n```\nls\n```",
+    "links": '[Image(url="x")](http://a.example) and [1] [note(a)] and - [x] done(task="a")',
+    "a call in a sentence": 'You can run `bash(command="ls")`, or call submit(answer) at the end.',
+    "an assignment": 'result = bash(command="ls")',
+    "other Python": '```python\nopen(file="x")\nx = [f(a=1) for f in g]\n```',
+    "a doctest": ">>> import os\n>>> os.getcwd()\n'/home'",
+    "a compose file": "name: web\ncommand: run\n",
     "an account": "Action: I copied the folder.\nResult: it runs on port 8001.",
 }
 
 
-@pytest.mark.parametrize("text", CALLS.values(), ids=CALLS)
+@pytest.mark.parametrize("text", [*CALLS.values(), *ONLY_RECOGNISED.values()], ids=[*CALLS, *ONLY_RECOGNISED])
 def test_a_call_in_any_dialect_is_recognised(text: str) -> None:
     assert looks_like_call(text)
 
@@ -130,6 +183,11 @@ def test_no_text_makes_the_check_fail(text: str) -> None:
             '[{"name":"x","arguments":',
             "-",
             "\n",
+            '[bash(command="',
+            '\n[f(a="',
+            "[f(a=1) ",
+            "<|tool_call_start|>",
+            "call: f(",
             "[ ",
         )
     ],

@@ -203,8 +203,35 @@ async def _read(answer: Awaitable[Any]) -> Any:
     if isinstance(output, ModelOutput):
         if not output.choices:
             raise BadAnswerError("no choices")
+        _refuse_excess(output)
         _clean(output)
     return result
+
+
+def _refuse_excess(output: ModelOutput) -> None:
+    """Refuse an answer of a length that no limit on tokens allows.
+
+    Raises:
+        BadAnswerError: It has too many characters.
+    """
+    characters = 0
+    for choice in output.choices:
+        message = choice.message
+        parts = message.content if isinstance(message.content, list) else []
+        characters += len(message.text) + sum(
+            len(part.reasoning) for part in parts if isinstance(part, ContentReasoning)
+        )
+        waiting: list[Any] = [call.arguments for call in message.tool_calls or []]
+        while waiting:
+            value = waiting.pop()
+            if isinstance(value, dict):
+                waiting += value.values()
+            elif isinstance(value, list):
+                waiting += value
+            elif isinstance(value, str):
+                characters += len(value)
+    if characters > limits().calls.answer_characters:
+        raise BadAnswerError(f"{characters:,} characters in one answer")
 
 
 def _clean(output: ModelOutput) -> None:

@@ -38,14 +38,29 @@ _CODE_LANGUAGES = frozenset({"tool_code", "python", "py"})
 _NAME = r"\w[\w.:-]{0,63}"
 _FENCE = re.compile(r"^[ \t]*(`{3,})[ \t]*([\w+-]*)[^\n`]*\n(.*?)(?:^[ \t]*\1[ \t]*$|\Z)", re.MULTILINE | re.DOTALL)
 _TOOL_CALL = re.compile(
-    r"<\|?(tool_calls?|function_calls?|tools?)\|?>(.*?)(?:<\|?/\|?\1\|?>|(?=<\|?\1\|?>)|\Z)", re.DOTALL
+    r"<\|?(tool_calls?|function_calls?|tools?|TOOLCALL|tool_use|tool_code)\|?>(.*?)"
+    r"(?:<\|?/\|?\1\|?>|(?=<\|?\1\|?>)|\Z)",
+    re.DOTALL,
 )
+_BETWEEN = re.compile(r"<\|(tool_call_start|tools_prefix)\|>(.*?)(?:<\|tool(?:_call_end|s_suffix)\|>|\Z)", re.DOTALL)
+_SHELL_TAG = re.compile(r"^[ \t]*<((?:execute_)?bash)>(.*?)</\1>", re.MULTILINE | re.DOTALL)
+_SHELL_COMMAND = re.compile(r"\s*<command>(.*)</command>\s*", re.DOTALL)
+_FUNCTION_GEMMA = re.compile(
+    rf"<start_function_call>\s*call:({_NAME})\{{(.*?)\}}\s*(?:<end_function_call>|\Z)", re.DOTALL
+)
+_ESCAPED = re.compile(r"(\w{1,64})\s*:\s*<escape>(.*?)<escape>", re.DOTALL)
+_FUNCTIONARY = re.compile(rf"^>>>({_NAME})[ \t]*\n\s*(?=\{{)", re.MULTILINE)
 _FUNCTION = re.compile(
     rf"<function\s*(?:=|\s+name\s*=)\s*[\"']?({_NAME})[\"']?\s*>(.*?)(?:</function>|(?=<function)|\Z)", re.DOTALL
 )
-_INVOKE = re.compile(rf"<invoke\s+name\s*=\s*[\"']({_NAME})[\"']\s*>(.*?)(?:</invoke>|(?=<invoke)|\Z)", re.DOTALL)
+_DSML = r"(?:[|\uff5c]DSML[|\uff5c])?"
+"""A mark that DeepSeek 3.2 writes before the name of each tag."""
+_INVOKE = re.compile(
+    rf"<{_DSML}invoke\s+name\s*=\s*[\"']({_NAME})[\"']\s*>(.*?)(?:</{_DSML}invoke>|(?=<{_DSML}invoke)|\Z)", re.DOTALL
+)
 _PARAMETER = re.compile(
-    r"<parameter\s*(?:=|\s+name\s*=)\s*[\"']?(\w{1,64})[\"']?\s*>(.*?)(?:</parameter>|(?=<parameter)|(?=</function)|\Z)",
+    rf"<{_DSML}parameter\s*(?:=|\s+name\s*=)\s*[\"']?(\w{{1,64}})[\"']?(?:\s+string=\"\w{{1,8}}\")?\s*>(.*?)"
+    rf"(?:</{_DSML}parameter>|(?=<{_DSML}parameter)|(?=</function)|\Z)",
     re.DOTALL,
 )
 _ARG = re.compile(r"<arg_key>\s*(\w{1,64})\s*</arg_key>\s*<arg_value>(.*?)(?:</arg_value>|(?=<arg_key>)|\Z)", re.DOTALL)
@@ -132,7 +147,7 @@ def _explicit(text: str, known: Mapping[str, ToolInfo]) -> Iterator[_Match]:
         for match in pattern.finditer(text):
             if calls := tuple(read(match, known)):
                 yield _Match(*match.span(), calls)
-    for pattern in (_DEEPSEEK, _HARMONY):
+    for pattern in (_DEEPSEEK, _HARMONY, _FUNCTIONARY):
         for match in pattern.finditer(text):
             decoded = _decoded(text, match.end())
             if match[1] and decoded is not None:
@@ -150,7 +165,28 @@ def _in_tool_call(match: re.Match[str], known: Mapping[str, ToolInfo]) -> _Pairs
         yield glm[1], {found[1]: found[2].strip("\n") for found in _ARG.finditer(body)}
         return
     nested = [call for pattern, read in _TAGS for found in pattern.finditer(body) for call in read(found, known)]
-    yield from nested or _in_json(body, known)
+    yield from nested or list(_in_json(body, known)) or _in_python(body, known)
+
+
+def _between(match: re.Match[str], known: Mapping[str, ToolInfo]) -> _Pairs:
+    if match[1] == "tool_call_start":
+        yield from _in_python(match[2], known)
+        return
+    for _, _, value in json_values(match[2]):
+        for call in value if isinstance(value, list) else [value]:
+            if isinstance(call, Mapping) and len(call) == 1:
+                yield from call.items()
+
+
+def _in_shell_tag(match: re.Match[str], known: Mapping[str, ToolInfo]) -> _Pairs:
+    named = _SHELL_COMMAND.fullmatch(match[2])
+    command = (named[1] if named else match[2]).strip("\n")
+    if SHELL_TOOL in known and command.strip():
+        yield SHELL_TOOL, command
+
+
+def _in_function_gemma(match: re.Match[str], known: Mapping[str, ToolInfo]) -> _Pairs:
+    yield match[1], {found[1]: found[2] for found in _ESCAPED.finditer(match[2])}
 
 
 def _in_function(match: re.Match[str], known: Mapping[str, ToolInfo]) -> _Pairs:
@@ -186,7 +222,7 @@ def _in_fence(match: re.Match[str], known: Mapping[str, ToolInfo]) -> _Pairs:
     if language in _SHELL_LANGUAGES:
         return
     if language in _CODE_LANGUAGES:
-        yield from _in_python(match[3], known)
+        yield from _in_python(match[3], known, printed=language == "tool_code")
         return
     for name, arguments in _in_json(match[3], known):
         if _known_name(name, known) or language in ("tool_call", "tool_calls"):
@@ -199,8 +235,7 @@ def _in_react(match: re.Match[str], known: Mapping[str, ToolInfo]) -> _Pairs:
 
 
 def _in_pythonic(match: re.Match[str], known: Mapping[str, ToolInfo]) -> _Pairs:
-    if match[1].startswith("["):
-        yield from _in_python(match[1], known)
+    yield from _in_python(match[1], known)
 
 
 def _in_json(body: str, known: Mapping[str, ToolInfo]) -> _Pairs:
@@ -238,8 +273,8 @@ def _unescaped(text: str) -> str:
     return text.replace('\\"', '"').replace("\\n", "\n").replace("\\t", "\t").replace("\\\\", "\\")
 
 
-def _in_python(code: str, known: Mapping[str, ToolInfo]) -> _Pairs:
-    """Yield Python calls of available tools with literal arguments."""
+def _in_python(code: str, known: Mapping[str, ToolInfo], *, printed: bool = False) -> _Pairs:
+    """Yield Python calls of available tools with literal arguments; if `printed`, also where the result is printed."""
     try:
         with warnings.catch_warnings(action="ignore"):
             tree = parse_python(code.strip())
@@ -247,7 +282,8 @@ def _in_python(code: str, known: Mapping[str, ToolInfo]) -> _Pairs:
         return
     for statement in tree.body:
         value = statement.value if isinstance(statement, ast.Expr) else None
-        for node in value.elts if isinstance(value, ast.List | ast.Tuple) else [value]:
+        for item in value.elts if isinstance(value, ast.List | ast.Tuple) else [value]:
+            node = _printed(item) if printed else item
             if isinstance(node, ast.Call) and (name := _called(node.func, known)) is not None:
                 try:
                     named = {word.arg: ast.literal_eval(word.value) for word in node.keywords if word.arg}
@@ -257,13 +293,24 @@ def _in_python(code: str, known: Mapping[str, ToolInfo]) -> _Pairs:
                 yield name, dict(zip(known[name].parameters.properties, given, strict=False)) | named
 
 
+def _printed(node: ast.expr | None) -> ast.expr | None:
+    if (
+        isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Name)
+        and node.func.id == "print"
+        and len(node.args) == 1
+    ):
+        return node.args[0]
+    return node
+
+
 def _called(function: ast.expr, known: Mapping[str, ToolInfo]) -> str | None:
     if isinstance(function, ast.Attribute) and function.attr == "call":
         function = function.value
     return function.id if isinstance(function, ast.Name) and function.id in known else None
 
 
-def _calls_in(value: object, known: Mapping[str, ToolInfo], depth: int = 3) -> Iterator[tuple[str, Any]]:
+def _calls_in(value: object, known: Mapping[str, ToolInfo], depth: int = 5) -> Iterator[tuple[str, Any]]:
     """Yield the calls in a JSON value: one call, a list, or one of the wrappers that servers use."""
     if depth == 0:
         return
@@ -345,6 +392,9 @@ _TAGS: tuple[tuple[re.Pattern[str], _Reader], ...] = ((_FUNCTION, _in_function),
 _DIALECTS: tuple[tuple[re.Pattern[str], _Reader], ...] = (
     (_TOOL_CALL, _in_tool_call),
     *_TAGS,
+    (_BETWEEN, _between),
+    (_SHELL_TAG, _in_shell_tag),
+    (_FUNCTION_GEMMA, _in_function_gemma),
     (_LIST, _in_list),
     (_PYTHON_TAG, _in_python_tag),
     (_FENCE, _in_fence),

@@ -17,7 +17,7 @@ FaultKind = Literal["passing", "permanent", "context"]
 """Whether a retry can succeed (`passing`), will be refused again, or the prompt no longer fits the model's context."""
 
 MARKUP = re.compile(r"<(?:script|style)\b.*?</(?:script|style)\s*>|<[^<>]*>", re.DOTALL | re.IGNORECASE)
-SDK_PREFIX = re.compile(r"\AError code: \d{3} - ")
+SDK_PREFIX = re.compile(r"\AError code: \d{3}(?: - |\Z)")
 CLIENT_ERRORS = range(400, 500)
 MAX_CAUSES = 8
 READ_CHARACTERS = 20_000
@@ -117,7 +117,8 @@ def _code(error: BaseException) -> str:
 def _message(causes: list[BaseException], status: int | None, attempt_seconds: float | None) -> str:
     words: Mapping[str, str] = _data()["words"]
     names = {name for cause in causes for name in (kind.__name__ for kind in type(cause).__mro__)}
-    message = next((text for cause in causes if (text := _server_message(cause))), "")
+    said = (*map(_message_in_body, causes), *map(_message_of_provider, causes))
+    message = next(filter(None, said), "")
     if status is not None:
         return message or _plain(str(causes[0]))
     if names & set(TIMEOUTS):
@@ -134,15 +135,15 @@ def _message(causes: list[BaseException], status: int | None, attempt_seconds: f
     return message or f"{type(last).__name__}: {_plain(str(last)) or 'no message'}"
 
 
-def _server_message(error: BaseException) -> str:
+def _message_in_body(error: BaseException) -> str:
     """Return the server's message from the body that the client has parsed."""
-    provider_message = getattr(error, "provider_message", None)
-    found = _in_body(getattr(error, "body", None))
-    if found:
-        return found
-    if isinstance(provider_message, str) and provider_message:
-        return _plain(SDK_PREFIX.sub("", provider_message))
-    return ""
+    return _in_body(getattr(error, "body", None))
+
+
+def _message_of_provider(error: BaseException) -> str:
+    """Return the message that Inspect's provider passes on, without what the client put before it."""
+    message = getattr(error, "provider_message", None)
+    return _plain(SDK_PREFIX.sub("", message)) if isinstance(message, str) else ""
 
 
 def _in_body(body: Any, depth: int = 0) -> str:

@@ -16,6 +16,8 @@ class CallLimits(Frozen):
     """Attempts after the first one."""
     attempt_seconds: PositiveInt
     """Timeout of one attempt, in seconds."""
+    answer_characters: PositiveInt
+    """Maximum length of an answer, in characters; a longer one counts as none."""
 
 
 class WaitLimits(Frozen):

@@ -15,6 +15,10 @@ ARGUMENT_KEYS = ("arguments", "parameters", "args", "kwargs", "input", "tool_inp
 """Keys under which models write a call's arguments."""
 OTHER_KEYS = frozenset({"id", "type", "index", "call_id", "tool_call_id", "thought", "thoughts", "reasoning", "reason"})
 """Keys that a call can also have. An object with any other key is data, such as a configuration file."""
+TOOLS = ("bash", "operator", "submit")
+"""Tools of the agents. Where a dialect looks like ordinary text, only a call of one of these is recognised."""
+PARAMETERS = frozenset({"command", "cmd", "message", "answer"})
+"""Parameters of these tools, which some models write next to the tool's name."""
 LIST_KEYS = ("tool_calls", "function_call", "tool_call", "calls")
 """Keys under which models wrap one or more calls."""
 
@@ -23,23 +27,39 @@ MAX_CHARS = 200_000
 MAX_OBJECTS = 64
 """Maximum number of JSON values decoded in one text."""
 
+_TOOL = "|".join(TOOLS)
 _MARKERS = re.compile(
-    r"""
+    rf"""
       <\|?/?tool_calls?\|?>\s*                                                # Hermes, Qwen, Granite, GLM
-        (?: [\[{<] | ``` | \Z | \w[\w.:-]{0,63}\s*(?:<arg_key>|\(|\{|\Z) )
-    | <function_calls?>\s* (?: [\[{<] | \Z )
-    | <function\s*=\s*["']?\w[\w.:-]{0,63}["']?\s* (?: > | \Z )                # Llama 3.1, Qwen3-Coder
-    | <function\s+name\s*=\s*["']\w[\w.:-]{0,63}["']
-    | <invoke\s+name\s*=\s*["']\w[\w.:-]{0,63}["']
-    | <tools?>\s* \{ \s* "(?:name|function)"\s*:                              # Qwen2.5-Coder
-    | \[TOOL_CALLS\]\s* (?: [\[{] | \Z | \w[\w.:-]{0,63}\s*(?:\[|\{|\Z) )       # Mistral
+        (?: [\[{{<] | ``` | \Z | \w[\w.:-]{{0,63}}\s*(?:<arg_key>|\(|\{{|\Z) )
+    | <(?:function_calls?|tool_use|tool_code)>\s* (?: [\[{{<] | \Z | \w[\w.]{{0,63}}\( )   # Claude, Olmo
+    | <function\s*=\s*["']?\w[\w.:-]{{0,63}}["']?\s* (?: > | \Z )                # Llama 3.1, Qwen3-Coder
+    | <function\s+name\s*=\s*["']\w[\w.:-]{{0,63}}["']
+    | <(?:[|\uff5c]DSML[|\uff5c])?invoke\s+name\s*=\s*["']\w[\w.:-]{{0,63}}["']    # DeepSeek 3.2 and others
+    | <tools?>\s* \{{ \s* "(?:name|function)"\s*:                              # Qwen2.5-Coder
+    | \[TOOL_CALLS\]\s* (?: [\[{{] | \Z | \w[\w.:-]{{0,63}}\s*(?:\[|\{{|\Z) )       # Mistral
+    | <TOOLCALL>\s* (?: [\[{{] | \Z )                                          # Nemotron
+    | <\|tool_call_start\|>                                                  # LFM2
+    | <start_function_call>\s* (?: call: | \Z )                               # FunctionGemma
+    | <\|tools_prefix\|>                                                     # Apertus
+    | <\|action_start\|>                                                     # InternLM
+    | ^[ \t]*<(?:execute_)?bash>\s* (?: \S | \Z )                            # OpenHands
+    | ^>>>\w[\w.-]{{0,63}}[ \t]*\n\s*\{{                                         # Functionary
+    | \b(?:Function|Tool)Call\(\s*name\s*=
+    | ^[ \t]*(?:(?:tool|function)[ _])?call:[ \t]*(?:functions\.)?\w[\w.-]{{0,63}}\(\s*[{{"']
+    | ^[ \t]*\[\s*\w[\w.]{{0,63}}\(\s* (?: \)\s*\][ \t]*$ | \w{{1,64}}\s*=\s*     # Llama 3.2 and 4
+        (?: ["'\[{{\d-] | True | False | None | \Z )
+        (?: [^\n]{{0,20000}}\)\s*\][ \t]*$ | (?:(?!\)\s*\])[^\n]){{0,20000}}\Z ) )
+    | ^[ \t]*(?:functions\.)?(?:{_TOOL})\(\s* (?: \w{{1,64}}\s*=\s* )? ["']      # the same, without a list
+    | ^[ \t]*(?:tool|tool_name|function|action|name)[ \t]*:[ \t]*["']?(?:{_TOOL})["']?[ \t]*\n
+        [ \t]*(?:command|cmd|message|answer|arguments|parameters|args|input|tool_input|action_input)[ \t]*:
     | <\|python_tag\|>                                                        # Llama 3
     | <[|\uff5c]tool[_\u2581]calls?(?:[_\u2581]section)?[_\u2581]begin[|\uff5c]>  # DeepSeek, Kimi
     | <\|START_ACTION\|>                                                      # Command R
     | <\|channel\|>\s*\w+\s+to=(?:functions\.)?\w+                            # gpt-oss
-    | ^[ \t]*(?:functools|functions)\s*\[\s*\{                                # Phi, Firefunction
+    | ^[ \t]*(?:functools|functions)\s*\[\s*\{{                                # Phi, Firefunction
     | ^```tool_(?:code|call)s?[ \t]*$                                         # Gemma
-    | ^Action:[ \t]*[\w.-]{1,64}[ \t]*\n+Action[ ]Input:                      # ReAct
+    | ^Action:[ \t]*[\w.-]{{1,64}}[ \t]*\n+Action[ ]Input:                      # ReAct
     """,
     re.VERBOSE | re.MULTILINE,
 )
@@ -48,7 +68,7 @@ _MARKERS = re.compile(
 _NAMES, _ARGUMENTS = ("|".join(keys) for keys in (NAME_KEYS, ARGUMENT_KEYS))
 CALL_HEAD = re.compile(
     rf"""^[ \t>*-]{{0,8}} [\[\s]{{0,8}} \{{ \s{{0,80}}
-         (?: (["'])(?:{_NAMES})\1 \s{{0,9}} : \s{{0,9}} (["'])[\w.:-]{{1,64}}\2 \s{{0,9}} , \s{{0,80}}
+         (?: (["'])(?:{_NAMES})\1 \s{{0,9}} : \s{{0,9}} (["'])(?P<tool>[\w.:-]{{1,64}})\2 \s{{0,9}} , \s{{0,80}}
              ["'](?P<key>\w{{1,16}}) (?: ["'] \s{{0,9}} : \s{{0,9}} (?P<value>[{{"'\[]?) | \Z )
            | (["'])(?:function|tool_call|function_call)\5 \s{{0,9}} : \s{{0,9}} \{{ \s{{0,80}}
              (["'])name\6 \s{{0,9}} : \s{{0,9}} (["'])[\w.:-]{{1,64}}\7 \s{{0,9}} , \s{{0,80}} ["'](?P<inner>\w{{1,16}})
@@ -132,16 +152,26 @@ def is_definition(arguments: object) -> bool:
 
 def _is_call_or_calls(value: object) -> bool:
     if isinstance(value, list):
-        return any(is_call(one) for one in value)
+        return any(is_call(one) or _is_flat_call(one) for one in value)
     if isinstance(value, Mapping) and len(value) == 1:
         inner = next((value[key] for key in LIST_KEYS if key in value), None)
         if inner is not None:
             return is_call(inner) or (isinstance(inner, list) and any(is_call(one) for one in inner))
-    return is_call(value)
+    return is_call(value) or _is_flat_call(value)
+
+
+def _is_flat_call(value: object) -> bool:
+    """Return whether a JSON value is a call with its arguments next to its name: {"tool": "bash", "command": "ls"}."""
+    if not isinstance(value, Mapping):
+        return False
+    names = [key for key in NAME_KEYS if value.get(key) in TOOLS]
+    return bool(names and PARAMETERS & value.keys()) and value.keys() <= {names[0], *PARAMETERS, *OTHER_KEYS}
 
 
 def _head_is_call(head: re.Match[str]) -> bool:
     key = head["key"] or head["inner"]
+    if head["tool"] in TOOLS and key in PARAMETERS:
+        return True
     is_complete = head["inner"] is not None or head["value"] is not None
     return key in ARGUMENT_KEYS if is_complete else any(one.startswith(key) for one in ARGUMENT_KEYS)
 
