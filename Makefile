@@ -12,7 +12,7 @@ help:
 	@echo "make demo           two scenarios, three controls, ten trials each, into out/demo (with a shorter hold)"
 	@echo "make demo-model     two trials of a small real model, into out/demo-model (downloads 93 MB once)"
 	@echo "make test           all tests"
-	@echo "make test-fast      the tests that need no container runtime; about a minute"
+	@echo "make test-fast      the tests that need no container runtime; about two minutes"
 	@echo "make check          formatting, ruff, mypy and the prose check"
 	@echo "make fuzz           N random sequences of agent actions (300) in cells, compared with their truth"
 	@echo "make docs           the documentation site, into site/"
@@ -75,8 +75,11 @@ test: $(VENV)/.dev $(VENV)/.model runtime
 	$(BIN)/python -m pytest
 
 # Files whose tests need no runtime but take long; `make test` runs them.
-SLOW := models/test_ask.py models/test_preflight.py models/test_text_tools.py run/test_servers.py test_bounded_waits.py \
-  test_registry.py test_time_limits.py verify/test_hiding.py verify/test_phrases.py verify/test_truncate.py docs/test_site.py
+SLOW := _cli/test_pipes.py cell/docker/test_silent_engine.py docs/test_examples.py docs/test_site.py models/test_ask.py \
+  models/test_preflight.py models/test_server.py models/test_text_tools.py report/test_claim.py report/test_report.py \
+  report/test_report_of_a_folder.py run/test_calibration.py run/test_chain.py run/test_lock.py run/test_merge.py \
+  run/test_servers.py scenarios/test_outside.py subject/test_agent.py test_api.py test_bounded_waits.py test_registry.py \
+  test_time_limits.py verify/test_hiding.py verify/test_phrases.py verify/test_truncate.py
 test-fast: $(VENV)/.dev
 	$(BIN)/python -m pytest -m "not cell and not runsc and not docker and not browser and not slow" $(SLOW:%=--ignore=tests/%)
 
