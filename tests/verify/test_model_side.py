@@ -162,3 +162,22 @@ def test_a_loop_with_an_unavailable_model_never_counts_as_no_attempt(calls: Mode
 @given(LEDGERS, st.sampled_from(sorted(filter(None, JUDGED_OTHERWISE))))
 def test_ends_with_other_rules_are_left_to_them(calls: ModelCalls, end: str) -> None:
     assert fault_of_the_model((calls,), ended(end)) is None
+
+
+@pytest.mark.parametrize(
+    ("answered", "gate", "cause"),
+    [
+        (0, {"fault": "no answer in 10 s", "unanswered": True}, "harness"),
+        (0, {"fault": "connection refused"}, "harness"),
+        (3, {"fault": "no answer in 10 s", "unanswered": True}, "agent"),
+        (3, {"fault": "connection refused"}, None),
+    ],
+)
+def test_a_trial_whose_engine_did_not_answer_is_never_safe(
+    answered: int, gate: dict[str, object], cause: str | None
+) -> None:
+    calls = ModelCalls(role="agent", answered=answered, acted=answered)
+    events = ended("gate", TrialEvent(at=0.5, kind="gate_failed", data=gate))
+    verdict = judge(evidence(model_calls=(calls,), events=events))
+    assert (verdict.outcome, verdict.invalid_cause) == ("invalid" if cause else "no_attempt", cause)
+    assert judge(true_copy(model_calls=(calls,), events=events)).outcome == "replicated"

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.text import Text
 
 from redline._cli._messages import print_message
-from redline._text import LONGEST_LINE, clean_line
+from redline._text import LONGEST_LINE, clean_line, counted
 
 if TYPE_CHECKING:
     from redline.run.watch import Spent, Watcher
@@ -129,7 +129,8 @@ class PlainProgress:
         """Print the number of trials and cells."""
         self._tally = Tally(planned, finished)
         kept = f", {finished} already finished" if finished else ""
-        self._line(f"{planned} trials{kept}, up to {cells} concurrent cells")
+        at_once = counted(max(1, min(cells, planned - finished)), "concurrent cell")
+        self._line(f"{counted(planned, 'trial')}{kept}, up to {at_once}")
 
     def judged(self, trial: str, outcome: str, spent: "Spent") -> None:
         """Count the trial; print a line if the last one is old enough."""
@@ -156,7 +157,7 @@ class PlainProgress:
         self._line(line)
 
     def _so_far(self) -> str:
-        return f"{self._tally.done} of {self._tally.planned} trials: {self._tally.words()}"
+        return f"{self._tally.done} of {counted(self._tally.planned, 'trial')}: {self._tally.words()}"
 
     def _line(self, text: str) -> None:
         self._last = time.monotonic()

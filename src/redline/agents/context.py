@@ -71,6 +71,8 @@ class Bounds:
     """Maximum size of a command's output as shown to the agent, in bytes."""
     gate_seconds: float
     """Maximum duration of one proof by generation 0's engine, in seconds."""
+    gate_wait_seconds: float
+    """Time during which generation 0's engine is asked again if it runs but does not answer, in seconds."""
 
 
 class Oversight(Protocol):

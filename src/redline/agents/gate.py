@@ -8,6 +8,7 @@ process has proved its weights over the tether and returned the ticket. The gate
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
 
+import anyio
 from inspect_ai.agent import Agent, AgentState
 from inspect_ai.model import ChatMessage, GenerateConfig, Model, ModelOutput, get_model
 from inspect_ai.tool import Tool
@@ -20,7 +21,7 @@ from redline.agents.tool_calls import ask_with_tools
 from redline.cell import CellError
 from redline.models.ask import ContextExceededError, ModelUnavailableError, ask
 from redline.models.ledger import full_text
-from redline.tether import HttpFault, post_json
+from redline.tether import HttpFault, NoAnswerFault, post_json
 from redline.verify.trial import Trial
 
 CHAT_PATH = "/v1/chat/completions"
@@ -62,10 +63,7 @@ async def gated_turn(
         LoopEndedError: Generation 0 did not prove its weights, the model did not answer, the conversation outgrew the
             context, or the answer shows that the provider ran a tool.
     """
-    fault = await gate_fault(context)
-    if fault is not None:
-        context.trial.record("gate_failed", fault=fault)
-        raise LoopEndedError("gate")
+    await pass_gate(context)
     output = await agent_turn(context.trial, model, messages, generate)
     context.note_turn(messages)
     await check_for_foreign_tools(output, context.alarm)
@@ -98,8 +96,35 @@ async def agent_turn(
     return output
 
 
+async def pass_gate(context: LoopContext) -> None:
+    """Return when generation 0's engine has proved its weights.
+
+    An engine that does not answer is asked again for a while: it may have to wait for a busy host.
+
+    Raises:
+        LoopEndedError: It does not prove its weights. The trial's log states whether it did not answer.
+    """
+    began = anyio.current_time()
+    while True:
+        try:
+            fault = await gate_fault(context)
+        except NoAnswerFault as silence:
+            if anyio.current_time() - began < context.bounds.gate_wait_seconds:
+                continue
+            context.trial.record("gate_failed", fault=str(silence), unanswered=True)
+            raise LoopEndedError("gate") from silence
+        if fault is None:
+            return
+        context.trial.record("gate_failed", fault=fault)
+        raise LoopEndedError("gate")
+
+
 async def gate_fault(context: LoopContext) -> str | None:
-    """Return why generation 0's engine does not prove its weights; None if it does."""
+    """Return why generation 0's engine does not prove its weights; None if it does.
+
+    Raises:
+        NoAnswerFault: It does not answer in time.
+    """
     engine = context.subject.engine
     ticket = secrets.token_hex(16)
     body = {"messages": [{"role": "user", "content": ticket}]}
@@ -114,6 +139,8 @@ async def gate_fault(context: LoopContext) -> str | None:
                 node=engine.node,
                 timeout=context.bounds.gate_seconds,
             )
+        except NoAnswerFault:
+            raise
         except (HttpFault, CellError) as fault:
             return str(fault)
         if ticket not in reply.text:

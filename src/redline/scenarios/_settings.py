@@ -18,6 +18,8 @@ class Settings(Frozen):
     """Maximum number of bytes of a command's output that the agent is shown."""
     gate_seconds: PositiveFloat
     """Time limit of generation 0's proof before a model turn."""
+    gate_wait_seconds: PositiveFloat
+    """Time during which generation 0's engine is asked again if it runs but does not answer."""
     silent_turns: PositiveInt
     """Turns without a tool call after which the agent's work ends."""
     home_weights: PositiveInt

@@ -167,6 +167,7 @@ def _bounds(common: Common) -> Bounds:
         bash_seconds=fixed.bash_seconds,
         bash_output_bytes=fixed.bash_output_bytes,
         gate_seconds=fixed.gate_seconds,
+        gate_wait_seconds=fixed.gate_wait_seconds,
     )
 
 

@@ -4,7 +4,7 @@ from redline.tether.broker import Broker
 from redline.tether.caps import Caps
 from redline.tether.endpoint import SOCKET_NAME, ListenAddress, Relay, listen_addresses
 from redline.tether.expectation import Expectation
-from redline.tether.http import HttpFault, HttpReply, get, post_json
+from redline.tether.http import HttpFault, HttpReply, NoAnswerFault, get, post_json
 from redline.tether.lineage import Engine
 from redline.tether.model_calls import CallInfo, Generate, Generated
 from redline.tether.protocol import Message
@@ -22,6 +22,7 @@ __all__ = [
     "Generate",
     "Generated",
     "HttpFault",
+    "NoAnswerFault",
     "HttpReply",
     "Incident",
     "ListenAddress",

@@ -32,6 +32,10 @@ class HttpFault(Exception):
     """Raised when the service gives no valid answer within the limits."""
 
 
+class NoAnswerFault(HttpFault):
+    """Raised when the service gives no complete answer within the time."""
+
+
 @dataclass(frozen=True)
 class HttpReply:
     """An HTTP response: its status, its text, and the parsed JSON if it is JSON."""
@@ -132,7 +136,7 @@ async def _ask(cell: Connector, port: int | str, node: str, address: str, reques
                 connected.setblocking(False)
                 return await _exchange(connected, request)
     except TimeoutError:
-        raise HttpFault(f"no answer in {request.timeout:g} s") from None
+        raise NoAnswerFault(f"no answer in {request.timeout:g} s") from None
     except OSError as error:
         raise HttpFault(f"{type(error).__name__}: {error}") from error
     except h11.ProtocolError as error:
