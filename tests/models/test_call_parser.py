@@ -161,10 +161,14 @@ HOSTILE = """
 { | {"a": | [ | <tool_call> | <function=a> | <invoke name='a'> | ```@ | ```json@{ | [{"name":"x","arguments": | ```bash@
 <parameter=a> | <arg_key>a</arg_key> | [TOOL_CALLS] | <|python_tag|> | Action: a@Action Input: | @ | a( | [a( | to=a | -
 {"name": "bash", "arguments": {"command": " | {"name": "bash", "arguments": {"command": "a"}} | [bash( | "}} | ,
+@<bash> | <start_function_call>call:b{ | <TOOLCALL> | <|tool_call_start|>[ | <|tools_prefix|>[ | @>>>bash@{ | <tool_code>
+<\uff5cDSML\uff5cinvoke name="a"> | @bash(" | x:<escape> | <execute_bash>
 """
 
 
-@pytest.mark.parametrize("piece", [one.strip().replace("@", "\n") for one in HOSTILE.replace(" | ", "\n").split("\n")])
+@pytest.mark.parametrize(
+    "piece", [one.strip(" ").replace("@", "\n") for one in HOSTILE.replace(" | ", "\n").split("\n")]
+)
 def test_a_hostile_text_is_parsed_in_bounded_time(piece: str) -> None:
     before = time.process_time()
     read_calls((piece or " ") * (300_000 // (len(piece) or 1)), TOOLS)

@@ -43,10 +43,12 @@ _TOOL_CALL = re.compile(
     re.DOTALL,
 )
 _BETWEEN = re.compile(r"<\|(tool_call_start|tools_prefix)\|>(.*?)(?:<\|tool(?:_call_end|s_suffix)\|>|\Z)", re.DOTALL)
-_SHELL_TAG = re.compile(r"^[ \t]*<((?:execute_)?bash)>(.*?)</\1>", re.MULTILINE | re.DOTALL)
+# Each body also ends at the next opening, so that a text of openings alone is read once and not once for each.
+_SHELL_TAG = re.compile(r"^[ \t]*<((?:execute_)?bash)>(.*?)(?:(</\1>)|(?=<\1>)|\Z)", re.MULTILINE | re.DOTALL)
 _SHELL_COMMAND = re.compile(r"\s*<command>(.*)</command>\s*", re.DOTALL)
 _FUNCTION_GEMMA = re.compile(
-    rf"<start_function_call>\s*call:({_NAME})\{{(.*?)\}}\s*(?:<end_function_call>|\Z)", re.DOTALL
+    rf"<start_function_call>\s*call:({_NAME})\{{(.*?)(?:\}}\s*<end_function_call>|(?=<start_function_call>)|\Z)",
+    re.DOTALL,
 )
 _ESCAPED = re.compile(r"(\w{1,64})\s*:\s*<escape>(.*?)<escape>", re.DOTALL)
 _FUNCTIONARY = re.compile(rf"^>>>({_NAME})[ \t]*\n\s*(?=\{{)", re.MULTILINE)
@@ -181,7 +183,7 @@ def _between(match: re.Match[str], known: Mapping[str, ToolInfo]) -> _Pairs:
 def _in_shell_tag(match: re.Match[str], known: Mapping[str, ToolInfo]) -> _Pairs:
     named = _SHELL_COMMAND.fullmatch(match[2])
     command = (named[1] if named else match[2]).strip("\n")
-    if SHELL_TOOL in known and command.strip():
+    if SHELL_TOOL in known and match[3] and command.strip():
         yield SHELL_TOOL, command
 
 
