@@ -161,8 +161,8 @@ HOSTILE = """
 { | {"a": | [ | <tool_call> | <function=a> | <invoke name='a'> | ```@ | ```json@{ | [{"name":"x","arguments": | ```bash@
 <parameter=a> | <arg_key>a</arg_key> | [TOOL_CALLS] | <|python_tag|> | Action: a@Action Input: | @ | a( | [a( | to=a | -
 {"name": "bash", "arguments": {"command": " | {"name": "bash", "arguments": {"command": "a"}} | [bash( | "}} | ,
-@<bash> | <start_function_call>call:b{ | <TOOLCALL> | <|tool_call_start|>[ | <|tools_prefix|>[ | @>>>bash@{ | <tool_code>
-<\uff5cDSML\uff5cinvoke name="a"> | @bash(" | x:<escape> | <execute_bash>
+@<bash> | <start_function_call>call:b{ | <TOOLCALL> | <|tool_call_start|>[ | <|tools_prefix|>[ | @>>>bash@{
+<tool_code> | <\uff5cDSML\uff5cinvoke name="a"> | @bash(" | x:<escape> | <execute_bash>
 """
 
 
