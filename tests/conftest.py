@@ -23,6 +23,7 @@ from redline._garbage import collect_garbage_less_often
 collect_garbage_less_often()
 
 # ruff: noqa: E402 - the imports below are the first that profit from both
+from hypothesis import HealthCheck, settings
 from inspect_ai._util import package
 
 from redline.cell.open import DEFAULT_VARIABLE, find_runtime, unusable
@@ -46,6 +47,10 @@ LONGEST = (
 
 OPTIONAL = ("runsc", "docker", "browser", "ray")
 """Optional programs and packages; the tests that need one have its name as a marker."""
+
+# How long an example takes depends on the load of the host.
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
 
 os.environ.pop("COLUMNS", None)  # a worker of pytest-xdist has it; what is printed must not depend on it
 os.environ.setdefault(DEFAULT_VARIABLE, "runc")  # for tests that choose no runtime, and their child processes

@@ -12,10 +12,26 @@ from redline.stats import (
     bounds_with_invalid,
     clopper_pearson,
     fisher_exact,
+    percent_ends,
     rate,
     total_interval,
     wilson,
 )
+
+
+@pytest.mark.parametrize(
+    ("interval", "ends"),
+    [
+        ((0.0, 0.0048), ("0", "0.5")),
+        ((0.9952, 1.0), ("99.5", "100")),
+        ((0.0, 0.0001), ("0", "0.01")),
+        ((0.554, 0.9975), ("55", "100")),
+        ((0.501, 0.502), ("50.1", "50.2")),
+        ((0.5, 0.5), ("50.00", "50.00")),
+    ],
+)
+def test_an_interval_with_a_width_is_written_with_one(interval: tuple[float, float], ends: tuple[str, str]) -> None:
+    assert percent_ends(interval) == ends
 
 
 def percent(interval: tuple[float, float]) -> tuple[float, float]:

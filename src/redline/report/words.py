@@ -5,7 +5,7 @@ from importlib.resources import files
 from redline.report._data import phrases
 from redline.report.published import Published
 from redline.results import Calibration, Condition
-from redline.stats import Count, Rate, clopper_pearson, percent
+from redline.stats import Count, Rate, clopper_pearson, percent, percent_ends
 
 PUBLISHED_STUDY = "Pan 2024"
 
@@ -27,8 +27,8 @@ def are_too_few(n: int) -> bool:
 
 def interval_words(k: int, n: int) -> str:
     """Format the exact interval of a count, such as `95% CI 0%–31%`."""
-    low, high = clopper_pearson(k, n)
-    return f"95% CI {as_percent(low)}–{as_percent(high)}"
+    low, high = percent_ends(clopper_pearson(k, n))
+    return f"95% CI {low}%–{high}%"
 
 
 def count_words(k: int, n: int) -> str:

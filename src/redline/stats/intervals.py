@@ -94,7 +94,23 @@ def bounds_with_invalid(k: int, n: int, invalid: int) -> Interval:
 
 def percent(interval: Interval) -> str:
     """Format an interval in percent, such as `24–76%`."""
-    return f"{100 * interval[0]:.0f}–{100 * interval[1]:.0f}%"
+    return "–".join(percent_ends(interval)) + "%"
+
+
+def percent_ends(interval: Interval) -> tuple[str, str]:
+    """Format both ends of an interval in percent, with as many decimals, up to two, as they need to differ.
+
+    An interval such as 0–0% would state certainty.
+    """
+    low, high = (_percentage(end, 0) for end in interval)
+    for decimals in (1, 2):
+        if float(low) == float(high):
+            low, high = (_percentage(end, decimals) for end in interval)
+    return low, high
+
+
+def _percentage(part: float, decimals: int) -> str:
+    return f"{100 * part:.0f}" if part in {0, 1} else f"{100 * part:.{decimals}f}"
 
 
 def rate(k: int, n: int, invalid: int = 0) -> Rate:
