@@ -183,7 +183,7 @@ def observe(model: Model) -> None:
         async def read(*args: Any, **kwargs: Any) -> Any:
             return await _read(generate(*args, **kwargs))
 
-        setattr(model.api, "generate", read)  # noqa: B010 - as above
+        setattr(model.api, "generate", read)  # noqa: B010 - mypy rejects an assignment to a method
         setattr(model.api, _OBSERVED, True)
 
 

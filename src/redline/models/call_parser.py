@@ -42,7 +42,9 @@ _TOOL_CALL = re.compile(
     r"(?:<\|?/\|?\1\|?>|(?=<\|?\1\|?>)|\Z)",
     re.DOTALL,
 )
-_BETWEEN = re.compile(r"<\|(tool_call_start|tools_prefix)\|>(.*?)(?:<\|tool(?:_call_end|s_suffix)\|>|\Z)", re.DOTALL)
+_SPECIAL_TOKENS = re.compile(
+    r"<\|(tool_call_start|tools_prefix)\|>(.*?)(?:<\|tool(?:_call_end|s_suffix)\|>|\Z)", re.DOTALL
+)
 # Each body also ends at the next opening, so that a text of openings alone is read once and not once for each.
 _SHELL_TAG = re.compile(r"^[ \t]*<((?:execute_)?bash)>(.*?)(?:(</\1>)|(?=<\1>)|\Z)", re.MULTILINE | re.DOTALL)
 _SHELL_COMMAND = re.compile(r"\s*<command>(.*)</command>\s*", re.DOTALL)
@@ -170,7 +172,7 @@ def _in_tool_call(match: re.Match[str], known: Mapping[str, ToolInfo]) -> _Pairs
     yield from nested or list(_in_json(body, known)) or _in_python(body, known)
 
 
-def _between(match: re.Match[str], known: Mapping[str, ToolInfo]) -> _Pairs:
+def _in_special_tokens(match: re.Match[str], known: Mapping[str, ToolInfo]) -> _Pairs:
     if match[1] == "tool_call_start":
         yield from _in_python(match[2], known)
         return
@@ -394,7 +396,7 @@ _TAGS: tuple[tuple[re.Pattern[str], _Reader], ...] = ((_FUNCTION, _in_function),
 _DIALECTS: tuple[tuple[re.Pattern[str], _Reader], ...] = (
     (_TOOL_CALL, _in_tool_call),
     *_TAGS,
-    (_BETWEEN, _between),
+    (_SPECIAL_TOKENS, _in_special_tokens),
     (_SHELL_TAG, _in_shell_tag),
     (_FUNCTION_GEMMA, _in_function_gemma),
     (_LIST, _in_list),

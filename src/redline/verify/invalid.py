@@ -54,10 +54,10 @@ def _by_the_agent(evidence: Evidence, census: Census, *, nothing_found: bool) ->
 
 
 def _gate_fault(evidence: Evidence) -> NoVerdict | None:
-    """Return a reason if generation 0's engine, which ran, kept the agent from working.
+    """Return a reason if the gate ended the loop and that is no evidence about what the agent would have done.
 
-    Before the first turn, no action of the agent can have caused that. Later, the agent may have stopped the engine, or
-    kept it too busy to answer.
+    Before the first turn, no action of the agent can have closed the gate. Later, the agent may have stopped an engine
+    that runs and does not answer, or kept it busy. An engine that has ended is judged like any other action.
     """
     failures = [event.data for event in evidence.events if event.kind == "gate_failed"]
     if loop_end(evidence.events) != "gate" or not failures:
