@@ -12,7 +12,7 @@ help:
 	@echo "make demo           two scenarios, three controls, ten trials each, into out/demo (with a shorter hold)"
 	@echo "make demo-model     two trials of a small real model, into out/demo-model (downloads 93 MB once)"
 	@echo "make test           all tests"
-	@echo "make test-fast      the tests that need no container runtime; about two minutes"
+	@echo "make test-fast      the quicker tests that need no container runtime; about a minute"
 	@echo "make check          formatting, ruff, mypy and the prose check"
 	@echo "make fuzz           N random sequences of agent actions (300) in cells, compared with their truth"
 	@echo "make docs           the documentation site, into site/"
@@ -75,13 +75,18 @@ test: $(VENV)/.dev $(VENV)/.model runtime
 	$(BIN)/python -m pytest
 
 # Files whose tests need no runtime but take long; `make test` runs them.
-SLOW := _cli/test_pipes.py cell/docker/test_silent_engine.py docs/test_examples.py docs/test_site.py models/test_ask.py \
-  models/test_preflight.py models/test_server.py models/test_text_tools.py report/test_claim.py report/test_report.py \
+SLOW := _cli/test_pipes.py agents/test_foreign.py cell/docker/test_silent_engine.py docs/test_examples.py \
+  docs/test_site.py hosts/test_docker_elsewhere.py models/test_ask.py models/test_preflight.py models/test_server.py \
+  models/test_text_tools.py report/test_audit.py report/test_claim.py report/test_detectors.py report/test_report.py \
   report/test_report_of_a_folder.py run/test_calibration.py run/test_chain.py run/test_lock.py run/test_merge.py \
-  run/test_servers.py scenarios/test_outside.py subject/test_agent.py test_api.py test_bounded_waits.py test_registry.py \
-  test_time_limits.py verify/test_hiding.py verify/test_phrases.py verify/test_truncate.py
+  run/test_parts.py run/test_pool.py run/test_preflight.py run/test_ray_address.py run/test_ray_engine.py \
+  run/test_scheduler.py run/test_servers.py scenarios/test_outside.py subject/test_agent.py verify/test_hiding.py \
+  verify/test_judge.py verify/test_phrases.py verify/test_truncate.py test_api.py test_bounded_waits.py \
+  test_registry.py test_time_limits.py
+# Property tests try fewer examples here. More workers than CPUs would cost more for their imports than they save.
 test-fast: $(VENV)/.dev
-	$(BIN)/python -m pytest -m "not cell and not runsc and not docker and not browser and not slow" $(SLOW:%=--ignore=tests/%)
+	$(BIN)/python -m pytest --numprocesses $$(nproc) --hypothesis-profile quick \
+	  -m "not cell and not runsc and not docker and not browser and not ray and not slow" $(SLOW:%=--ignore=tests/%)
 
 # Prints the seed of each misjudged sequence; `.venv/bin/python -m tests.fuzz SEED` repeats it.
 N := 300

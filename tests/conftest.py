@@ -24,10 +24,8 @@ collect_garbage_less_often()
 
 # ruff: noqa: E402 - the imports below are the first that profit from both
 from hypothesis import HealthCheck, settings
-from inspect_ai._util import package
 
 from redline.cell.open import DEFAULT_VARIABLE, find_runtime, unusable
-from redline.report.pdf import find_browser
 
 LONGEST = (
     "controls/test_truth.py",
@@ -50,6 +48,7 @@ OPTIONAL = ("runsc", "docker", "browser", "ray")
 
 # How long an example takes depends on the load of the host.
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("quick", settings.get_profile("untimed"), max_examples=20)
 settings.load_profile("untimed")
 
 os.environ.pop("COLUMNS", None)  # a worker of pytest-xdist has it; what is printed must not depend on it
@@ -67,6 +66,9 @@ def _own_state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 @pytest.fixture(scope="session", autouse=True)
 def _known_packages() -> Iterator[None]:
     """Read the list of installed packages once. Inspect reads it for every run of a task that is not in a package."""
+    # Importing Inspect takes seconds, and the process that only distributes tests to workers does not need it.
+    from inspect_ai._util import package
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(package, "packages_distributions", functools.cache(metadata.packages_distributions))
         yield
@@ -79,6 +81,8 @@ def anyio_backend() -> str:
 
 def why_missing(name: str) -> str | None:
     if name == "browser":
+        from redline.report.pdf import find_browser
+
         return None if find_browser() else "no Chromium is installed"
     if name == "ray":
         if find_spec("ray") is None:

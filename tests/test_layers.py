@@ -139,6 +139,7 @@ def test_an_import_from_a_later_layer_is_found(tmp_path: Path) -> None:
     assert set(imported_components(module)) == {"report", "cell"}
 
 
+@pytest.mark.slow
 def test_no_modules_import_each_other_in_a_cycle() -> None:
     known = {module_of(path): path for path in ROOT.rglob("*.py")}
     graph = {name: imported_modules(path, known) - {name, "redline"} for name, path in known.items()}

@@ -59,6 +59,7 @@ def files_that_split_lines() -> Iterator[str]:
                 yield str(path.relative_to(ROOT))
 
 
+@pytest.mark.slow
 def test_splitlines_is_called_only_on_text_that_no_agent_chooses() -> None:
     assert set(files_that_split_lines()) == set(ALLOWED)
 

@@ -24,6 +24,7 @@ def document(name: str) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.slow
 def test_inspect_finds_every_scenario_without_importing_the_file() -> None:
     found = list_tasks("src/redline", root_dir=ROOT)
     assert {task.name for task in found} == set(SCENARIOS)
@@ -40,6 +41,7 @@ def test_the_register_entry_lists_every_task_with_its_number_of_trials() -> None
     assert entry["version"] == PROJECT["version"]
 
 
+@pytest.mark.slow
 def test_the_package_imports_no_library_that_it_does_not_install() -> None:
     """SciPy, pandas and statsmodels are development dependencies; pandas and pyarrow have an extra."""
     imported = {

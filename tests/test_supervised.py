@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import psutil
+import pytest
 
 from redline import __version__
 from redline._supervised import SupervisedProcess
@@ -47,6 +48,7 @@ def test_lines_and_the_end_are_reported_and_stderr_is_in_the_log(tmp_path: Path)
     process.signal(15)  # nothing happens after the end
 
 
+@pytest.mark.slow
 def test_the_process_ends_when_its_supervisor_is_killed() -> None:
     with subprocess.Popen([sys.executable, "-c", PARENT], stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout is not None

@@ -48,6 +48,7 @@ def test_an_invalid_address_is_not_an_internal_error(at: pytest.MonkeyPatch, url
     assert [finding.what for finding in model_servers() if "local" in finding.what] == []
 
 
+@pytest.mark.slow
 def test_with_a_model_only_the_model_is_checked(at: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     with model_server("text_call") as up:
         at.setenv("LOCAL_BASE_URL", up.base_url)
@@ -57,6 +58,7 @@ def test_with_a_model_only_the_model_is_checked(at: pytest.MonkeyPatch, capsys: 
     assert "tool calls text" in found[0]["found"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("behaviour", "expected"), [("no_tools400", "--enable-auto-tool-choice"), ("key401", "HTTP 401")]
 )

@@ -32,6 +32,7 @@ def refused(arguments: list[str], capfd: pytest.CaptureFixture[str]) -> str:
 UNUSABLE = ("inf", "-inf", "nan", "1e308", "9" * 5000)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", UNUSABLE, ids=lambda text: text[:6])
 @pytest.mark.parametrize(
     "option",
@@ -54,6 +55,7 @@ def test_unbounded_numbers_are_refused(
     assert option in refused([*RUN, option, number], capfd)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", UNUSABLE, ids=lambda text: text[:6])
 @pytest.mark.parametrize("argument", ["-T message_limit", "-T time_limit", "-T p", "-M p"])
 def test_unbounded_numbers_in_settings_are_refused(
@@ -63,11 +65,13 @@ def test_unbounded_numbers_in_settings_are_refused(
     assert refused([*RUN, "--model", "redline/flaky", flag, f"{name}={number}"], capfd)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("value", ["[", "{a", "!!python/object:os.system", "*a", "[" * 3000, "9" * 5000], ids=range(6))
 def test_a_model_argument_that_is_not_yaml_is_text(value: str, empty: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert "p of control flaky" in refused([*RUN, "--model", "redline/flaky", "-M", f"p={value}"], capfd)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [".inf", ".nan", "1e300", "-.inf", "9" * 5000], ids=lambda text: text[:6])
 @pytest.mark.parametrize("field", ["seed", "trials", "hold", "temperature", "max_tokens", "max_cost", "factor", "arg"])
 def test_unbounded_numbers_in_plan_files_are_refused(

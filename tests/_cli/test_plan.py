@@ -18,6 +18,7 @@ def checked(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, An
     return document
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", shipped_plans())
 def test_every_shipped_plan_can_be_run(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     document = checked(capsys, name, "--model", "redline/replicator")
@@ -77,6 +78,7 @@ def test_a_folder_without_trials_is_refused(tmp_path: Path, capsys: pytest.Captu
     assert "holds no trials" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_new_plan_is_a_copy_of_a_shipped_one_and_overwrites_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -97,6 +99,7 @@ def test_shipped_plans_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert {name: plan["summary"] for name, plan in listed.items()} == dict(shipped_plans())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", [["plan", "list"], ["plan", "check", "fudan-2025.yaml"], ["list"]], ids=" ".join)
 def test_nothing_is_wider_than_80_columns(
     command: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

@@ -25,6 +25,7 @@ def solver(name: str) -> str:
     return f"{SOLVERS}@{name}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["ordinary", "plain"])
 def test_an_agent_whose_tools_act_in_the_cell_is_accepted(name: str) -> None:
     check_solver(solver(name))

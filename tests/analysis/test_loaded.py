@@ -97,6 +97,7 @@ def test_a_notebook_shows_hostile_names_as_inert_text() -> None:
     assert "&lt;script&gt;" in html
 
 
+@pytest.mark.slow
 def test_the_charts_are_altair_objects_without_variables_of_the_style_sheet() -> None:
     charts = shown("replicated", "refused").charts()
     assert {"forest", "outcomes"} <= set(charts)

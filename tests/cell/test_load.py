@@ -43,6 +43,7 @@ def program(package: Path, name: str, text: str) -> str:
     return f"sample.programs.{name}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("module", PROGRAMS)
 def test_a_loaded_program_needs_nothing_but_the_standard_library(module: str) -> None:
     text = load_program(module)

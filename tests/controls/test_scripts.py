@@ -56,6 +56,7 @@ def test_harm_is_declared_for_every_control_that_damages_its_own_processes_or_fi
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(CONTROLS))
 def test_every_control_ends_within_few_turns(name: str) -> None:
     messages = asked()

@@ -31,6 +31,7 @@ def test_a_phrase_is_found_across_a_line_break_and_in_quotes(tmp_path: Path) -> 
     assert (code, printed.count("must not, might not")) == (1, 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "text",
     [

@@ -149,6 +149,7 @@ def test_it_is_compatible_with_agents_whose_record_it_can_read(agent: str, sees:
     assert (monitor(sees).incompatibility(setting) is None) is fits
 
 
+@pytest.mark.slow
 @pytest.mark.anyio
 @pytest.mark.parametrize("shift", [0.0, 0.3, 0.8])
 async def test_a_scripted_monitor_has_the_auroc_that_its_shift_implies(shift: float) -> None:

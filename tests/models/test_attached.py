@@ -84,6 +84,7 @@ def test_any_other_reply_yields_no_slots(reply: bytes) -> None:
         assert attached_slots(address, None) is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("body", "pause"), [(b"", 0.2), (b" ", 0.2), (b" " * 65536, 0.0)])
 def test_an_endless_reply_is_abandoned(body: bytes, pause: float, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(attached, "ASK_SECONDS", 0.5)

@@ -166,6 +166,7 @@ HOSTILE = """
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "piece", [one.strip(" ").replace("@", "\n") for one in HOSTILE.replace(" | ", "\n").split("\n")]
 )

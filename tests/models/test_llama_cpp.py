@@ -95,6 +95,7 @@ def test_outside_a_run_the_first_call_starts_the_server_and_closing_stops_it(pat
     assert not process.is_running()
 
 
+@pytest.mark.slow
 def test_a_failed_start_is_reported_to_each_call_and_not_repeated(path: Path, tmp_path: Path) -> None:
     cut = tmp_path / "cut.gguf"
     cut.write_bytes(path.read_bytes()[:-64])

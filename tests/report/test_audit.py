@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import pytest
+
 from redline.report import RunRecord, render_page, report_on
 from redline.report._data import bounds
 from redline.report.audit import Commands, commands_of, sample
@@ -66,6 +68,7 @@ def test_few_trials_are_all_shown() -> None:
     assert len(sample([one.result for one in trials(3)], 0)) == 3
 
 
+@pytest.mark.slow
 def test_commands_and_outputs_are_bounded_escaped_and_counted() -> None:
     many = commands(200, HOSTILE + "x" * 5000, HOSTILE + "y" * 5000)
     assert len(many.shown) == bounds().commands
@@ -79,6 +82,7 @@ def test_commands_and_outputs_are_bounded_escaped_and_counted() -> None:
     assert shown.count('<pre class="command">') == 3
 
 
+@pytest.mark.slow
 def test_a_trial_without_commands_or_evidence_says_so() -> None:
     one, other = judged("refused", 0), judged("refused", 1)
     shown = page(one, other, **{one.result.id: commands(0)})

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import pytest
+
 from redline.report import render_page, report_on
 from redline.report.detectors import DetectorRow, detector_lines, detector_rows
 from redline.report.guard_charts import guard_charts
@@ -104,6 +106,7 @@ def test_a_guardrail_that_only_prevents_is_not_a_detector() -> None:
     assert detector_rows(results(attack(0, 0.0, setting="weight_lock"), attack(0, 0.0, setting="none"))) == ()
 
 
+@pytest.mark.slow
 def test_the_page_has_a_section_with_table_and_charts_only_where_there_are_guardrails() -> None:
     off = [attack(seed, 0.0, setting="none") for seed in range(3)] + [work(0, 0.0, setting="none")]
     on = [attack(seed, 0.9, **{"guard_lead_seconds.copy_watch": 1.0}) for seed in range(3)] + [work(0, 0.0)]

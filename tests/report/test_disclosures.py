@@ -34,6 +34,7 @@ def test_the_checklist_has_the_15_requirements_and_the_template_answers_each(tmp
     assert not [row for row in found.checklist if row.status == NOT_STATED]
 
 
+@pytest.mark.slow
 def test_without_disclosures_every_answer_is_not_stated() -> None:
     page = render_page(report_on([record()]))
     assert view_of(None).stated == 0
@@ -41,6 +42,7 @@ def test_without_disclosures_every_answer_is_not_stated() -> None:
     assert "redline report DIR --disclosures disclosures.yaml" in page
 
 
+@pytest.mark.slow
 def test_answers_are_in_page_and_markdown_and_escaped(tmp_path: Path) -> None:
     content = {"evaluator": HOSTILE, "requirements": {"2.1": {"status": "alternative", "statement": HOSTILE}}}
     found = read_disclosures(written(tmp_path, yaml.safe_dump(content)))

@@ -144,6 +144,7 @@ def test_the_folders_of_cells_cannot_be_listed(tmp_path: Path) -> None:
         assert mode & 0o066 == 0, folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("planted", ["folder", "link", "file"])
 def test_a_state_folder_that_another_user_planted_is_refused(open_place: Path, planted: str) -> None:
     place = open_place / f"pods-{OTHER}"

@@ -60,6 +60,7 @@ def test_what_is_no_part_is_refused(text: str) -> None:
         parse_part(text)
 
 
+@pytest.mark.slow
 def test_a_part_runs_its_own_trials_only_and_verifies(tmp_path: Path) -> None:
     folder, outcome = run_part(tmp_path / "1", "1/3")
     checked = verify_folder(folder.root)
@@ -89,6 +90,7 @@ def test_a_folder_of_a_part_is_for_this_part_only(tmp_path: Path) -> None:
         run_plan(the_plan(), RunFolder(tmp_path / "1"), Silent(), RunOptions(cells=1))
 
 
+@pytest.mark.slow
 def test_a_part_does_not_go_into_the_folder_of_a_whole_run(tmp_path: Path) -> None:
     run_plan(the_plan(), RunFolder(tmp_path), Silent(), RunOptions(cells=1))
     with pytest.raises(UsageError, match="a run without parts"):

@@ -123,6 +123,7 @@ def test_a_server_that_refuses_tools_ends_a_run_before_anything_is_written(
     assert not out.exists()
 
 
+@pytest.mark.slow
 def test_a_run_that_is_finished_asks_no_model(tmp_path: Path) -> None:
     plan = Plan.model_validate({"arms": ["toy"], "models": [LOCAL], "trials": 4, "runtime": "runc"})
     a_run(tmp_path, alarm=False)
@@ -132,6 +133,7 @@ def test_a_run_that_is_finished_asks_no_model(tmp_path: Path) -> None:
 RECORD = PreflightRecord(model=LOCAL, asked="auto", tool_calls="text", call_seen=True, context=8192, warnings=("a",))
 
 
+@pytest.mark.slow
 def test_the_results_contain_the_last_preflight_and_a_change_is_reported(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     for record in (RECORD.model_copy(update={"context": None}), RECORD):

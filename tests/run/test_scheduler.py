@@ -100,6 +100,7 @@ class Idle:
         return 1 << 20
 
 
+@pytest.mark.slow
 def test_more_cells_run_while_the_host_is_idle_and_stalls_add_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("redline.run.scheduler.POLL_SECONDS", 0.005)
     most: list[int] = []

@@ -69,6 +69,7 @@ def test_there_are_at_least_twelve_jobs_and_most_need_no_cell() -> None:
     assert len(OF_FILES) >= 8
 
 
+@pytest.mark.slow
 def test_the_control_does_the_job_and_every_check_matters(installed: tuple[str, Errand, Folder]) -> None:
     brief, errand, folder = installed
     assert errand.missing(inspected(errand, folder)), "not done at the start"

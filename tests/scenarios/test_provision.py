@@ -120,6 +120,7 @@ def test_nothing_works_before_the_instance_is_started_and_the_start_is_recorded_
         assert made.folder.stat().st_mode & 0o777 == 0o700
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "headers",
     [{"X": "y"}, {"Authorization": "Bearer "}, {"Authorization": f"Basic {TOKEN}"}, {"Authorization": "Bearer \xff"}],
@@ -216,6 +217,7 @@ def test_a_long_command_is_stopped_and_a_daemon_is_not_awaited(shared: Service) 
     assert time.monotonic() - began < 10
 
 
+@pytest.mark.slow
 def test_excess_requests_are_dropped_and_the_service_continues(tmp_path: Path) -> None:
     with service(tmp_path, at_once=2, wait_seconds=1) as made:
         silent = [socket.create_connection(("127.0.0.1", made.port)) for _ in range(8)]

@@ -119,6 +119,7 @@ def test_an_invalid_shutdown_is_refused(wrong: dict[str, Any]) -> None:
         shutdown_avoidance(**wrong)
 
 
+@pytest.mark.slow
 def test_a_sandbox_other_than_cell_is_refused(tmp_path: Path) -> None:
     (log,) = eval(
         self_replication(trials=1), model="redline/idler", sandbox="local", log_dir=str(tmp_path), display="log"

@@ -19,6 +19,7 @@ OUTPUTS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("program", OUTPUTS.values(), ids=OUTPUTS)
 @pytest.mark.host("a harness that stops answering during a drill of the seal", how="injected")
 async def test_a_silent_harness_does_not_block_the_drill(monkeypatch: pytest.MonkeyPatch, program: str) -> None:

@@ -21,6 +21,7 @@ def test_the_curve_rises_from_zero_to_one(attacks: list[float], benign: list[flo
         assert before.detected <= after.detected
 
 
+@pytest.mark.slow
 @settings(deadline=None)  # the first use of a library is slow
 @given(SCORES, SCORES)
 def test_the_area_equals_that_of_the_curve_and_of_scikit_learn(attacks: list[float], benign: list[float]) -> None:

@@ -38,6 +38,7 @@ def power_by_scipy(effect: Effect, n: int) -> float:
     )
 
 
+@pytest.mark.slow
 def test_23_trials_per_arm_distinguish_the_two_published_rates_and_22_do_not() -> None:
     assert trials_for_fisher(PUBLISHED) == 23
     for n, enough in ((22, False), (23, True)):

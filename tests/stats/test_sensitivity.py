@@ -27,6 +27,7 @@ def enumerated(n: int, first: float, second: float, alpha: float) -> float:
     return total
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("alpha", [0.05, 0.05 / 13, 0.0625])
 @pytest.mark.parametrize(("first", "second"), [(0.9, 0.3), (0.2, 0.7), (1.0, 0.0), (0.5, 0.5)])
 def test_the_power_is_the_sum_over_all_rejected_tables(first: float, second: float, alpha: float) -> None:

@@ -155,6 +155,7 @@ def test_anchors_are_all_positions_of_the_marker_within_a_tensor() -> None:
     assert len(anchors) == len(expected) > 20
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(6))
 def test_the_smallest_sure_run_is_exact(seed: int) -> None:
     weights = Weights.from_seed(seed, 512 * 1024)

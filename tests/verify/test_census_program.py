@@ -441,6 +441,7 @@ def test_without_sock_diag_the_tables_are_read(monkeypatch: pytest.MonkeyPatch) 
         assert os.fstat(server.fileno()).st_ino in CENSUS.socket_table(request, buffers=True).tcp
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("script", "at_rest"), [("", True), ("if os.fork() == 0: time.sleep(60)", False)])
 def test_a_cell_settles_if_processes_come_and_go_but_not_if_they_stay(
     monkeypatch: pytest.MonkeyPatch, script: str, at_rest: bool

@@ -157,6 +157,7 @@ async def known_keys() -> list[str]:
     return ["another", KEY]
 
 
+@pytest.mark.slow
 @pytest.mark.anyio
 @pytest.mark.parametrize(
     "habits",
