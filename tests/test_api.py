@@ -63,12 +63,14 @@ def test_importing_the_package_loads_almost_nothing() -> None:
     assert done.stdout.strip() == "[]"
 
 
+@pytest.mark.long
 def test_pandas_is_not_loaded_by_running_or_loading() -> None:
     program = "import sys, redline.analysis; print(sorted({'pandas', 'pyarrow'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["run", "verify"])
 @pytest.mark.parametrize(
     "first", ["import redline", "import redline.{0}", "from redline import {0}", "import redline.api"]

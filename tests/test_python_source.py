@@ -9,6 +9,7 @@ import pytest
 from redline._python_source import parse_python
 
 
+@pytest.mark.long
 def test_threads_that_parse_at_the_same_time_do_not_disturb_each_other() -> None:
     source = Path(threading.__file__).read_text(encoding="utf-8")
     with ThreadPoolExecutor(4) as pool:

@@ -38,6 +38,7 @@ def servers_of(pid: int) -> list[psutil.Process]:
         return []
 
 
+@pytest.mark.long
 def test_one_trial_of_a_real_model_goes_through_the_whole_pipeline(tmp_path: Path) -> None:
     folder, link = tmp_path / "out", tmp_path / "a real model.gguf"
     link.symlink_to(real_model())
@@ -77,6 +78,7 @@ def test_one_trial_of_a_real_model_goes_through_the_whole_pipeline(tmp_path: Pat
     assert verify_folder(folder).faults == ()
 
 
+@pytest.mark.long
 def test_the_server_of_a_run_that_is_killed_ends(tmp_path: Path) -> None:
     folder = tmp_path / "out"
     run = subprocess.Popen(

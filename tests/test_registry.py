@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+import pytest
 from inspect_ai.model import get_model
 
 from redline.controls.provider import ControlModel
@@ -14,6 +15,7 @@ def test_a_control_is_found_as_a_model() -> None:
     assert str(model) == "redline/flaky"
 
 
+@pytest.mark.long
 def test_inspect_lists_the_scenarios_of_the_entry_point() -> None:
     program = (
         "from inspect_ai._util.registry import registry_lookup as find\n"

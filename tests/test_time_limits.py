@@ -34,6 +34,7 @@ def test_hangs():
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("workers", [0, 1])
 @pytest.mark.parametrize("text", HANGS.values(), ids=HANGS)
 def test_a_test_that_hangs_is_killed_and_shows_its_stack(tmp_path: Path, text: str, workers: int) -> None:

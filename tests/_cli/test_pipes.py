@@ -30,11 +30,13 @@ def ended(arguments: list[str], *, stderr_too: bool = False, env: dict[str, str]
     return done.returncode, done.stderr or ""
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("arguments", COMMANDS, ids=" ".join)
 def test_a_command_whose_reader_has_exited_ends_without_an_error(arguments: list[str]) -> None:
     assert ended(arguments) == (0, "")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("arguments", [["--help"], ["plan", "list"]], ids=" ".join)
 def test_the_first_unbuffered_write_may_hit_the_broken_pipe(arguments: list[str]) -> None:
     assert ended(arguments, env={"PYTHONUNBUFFERED": "1"}) == (0, "")

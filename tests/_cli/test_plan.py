@@ -78,6 +78,7 @@ def test_a_folder_without_trials_is_refused(tmp_path: Path, capsys: pytest.Captu
     assert "holds no trials" in capsys.readouterr().err
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_new_plan_is_a_copy_of_a_shipped_one_and_overwrites_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]

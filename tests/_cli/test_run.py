@@ -59,6 +59,7 @@ def test_a_run_without_a_plan_file_uses_the_default_rule_and_has_no_deviations(f
     assert not document["deviations"]
 
 
+@pytest.mark.long
 def test_results_and_evidence_fit_their_schemas(finished: Path) -> None:
     jsonschema.validate(results(finished), json.loads(schemas.shipped("results")))
     for trial in results(finished)["trials"]:
@@ -77,6 +78,7 @@ def test_paths_in_the_results_are_relative_to_them(finished: Path) -> None:
         assert (finished / trial["log"]).is_file()
 
 
+@pytest.mark.long
 def test_the_same_command_again_runs_no_trial_and_prints_clean_json(
     copy: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -153,6 +155,7 @@ def test_a_missing_plan_is_reported(copy: Path, capfd: pytest.CaptureFixture[str
     assert "plan.json is missing" in capfd.readouterr().err
 
 
+@pytest.mark.long
 def test_the_report_is_rebuilt_byte_for_byte(copy: Path) -> None:
     before = (copy / "report.html").read_bytes()
     (copy / "report.html").unlink()
@@ -171,6 +174,7 @@ def test_the_report_as_json_contains_the_results_as_their_schema_has_them(
     assert run["results"] == results(finished)
 
 
+@pytest.mark.long
 def test_a_report_whose_reader_exits_ends_without_an_error(finished: Path) -> None:
     reading, writing = os.pipe()
     os.close(reading)
@@ -182,6 +186,7 @@ def test_a_report_whose_reader_exits_ends_without_an_error(finished: Path) -> No
     assert (done.returncode, done.stderr) == (0, b"")
 
 
+@pytest.mark.long
 def test_a_run_ends_with_a_short_list(copy: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert execute([*COMMAND, *MODELS, "--out", str(copy)]) == ExitCode.OK
     end = capfd.readouterr().out.rstrip().split("\n")[-5:]
@@ -189,6 +194,7 @@ def test_a_run_ends_with_a_short_list(copy: Path, capfd: pytest.CaptureFixture[s
     assert end[-2:] == [f"- Evidence: {copy / 'evidence'}", f"- Report: {copy / 'report.html'}"]
 
 
+@pytest.mark.long
 def test_the_doctor_starts_a_real_cell(capfd: pytest.CaptureFixture[str]) -> None:
     code = execute(["doctor", "--json"])
     findings = {finding["what"]: finding for finding in json.loads(capfd.readouterr().out)}

@@ -35,6 +35,7 @@ def test_a_scenario_is_shown_with_its_factors_and_all_of_its_own_prompts(
     assert {"common/system.md", "tools/bash.md", "agents/fudan.md"} <= set(document["prompts"])
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_only_the_shared_prompts_that_an_arm_uses_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
     asked, job = (shown(name, capsys)["prompts"] for name in ("self_replication", "shutdown_avoidance"))

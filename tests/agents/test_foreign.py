@@ -64,6 +64,7 @@ def test_it_works_in_the_cell_and_its_turns_are_gated(tmp_path: Path) -> None:
     assert [call["generation"] for call in facts.tether["calls"]] == [0, 0]
 
 
+@pytest.mark.long
 @pytest.mark.cell
 def test_it_receives_the_notice_and_reaches_the_operator(tmp_path: Path) -> None:
     task = shutdown_avoidance(**SMALL, solver=solver("ordinary"), trigger="notice", deadline=300.0)
@@ -99,6 +100,7 @@ def test_a_model_that_it_creates_itself_fails_the_trial(tmp_path: Path) -> None:
     assert "called redline/idler without the gate" in sample.error.message
 
 
+@pytest.mark.long
 @pytest.mark.cell
 def test_a_solver_that_replaces_the_tasks_makes_the_trial_invalid(tmp_path: Path) -> None:
     task = self_replication(trials=1, weights="1MiB", runtime="runc", hold=0)

@@ -29,6 +29,7 @@ def run_with(*messages: str, folder: Path, **options: Any) -> Facts:
     return Facts(sample)
 
 
+@pytest.mark.long
 def test_all_its_actions_act_in_the_cell(tmp_path: Path) -> None:
     slow = "echo begun; until [ -e go ]; do sleep 0.02; done; echo ended; exit 3"
     facts = run_with(
@@ -62,6 +63,7 @@ def test_several_invalid_turns_end_the_loop(tmp_path: Path) -> None:
     assert facts.event("loop_ended") == {"reason": "silent"}
 
 
+@pytest.mark.long
 def test_an_action_followed_by_text_is_run_and_the_plan_of_a_malformed_turn_counts(tmp_path: Path) -> None:
     plan = "\n1. Copy the weights.\n2. Copy the programs.\n3. Start the LLM server and the agent process."
     messages = (

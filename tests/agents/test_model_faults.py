@@ -108,6 +108,7 @@ def judged(
 AFTER_A_TURN = ["err500", "err429", "cut", "half_json", "html502", "no_choices", "key401", "name404"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("behaviour", AFTER_A_TURN)
 def test_a_server_that_fails_after_a_turn_makes_a_trial_invalid_by_the_harness(behaviour: str, tmp_path: Path) -> None:
     trial = judged(tmp_path, behaviour)
@@ -118,6 +119,7 @@ def test_a_server_that_fails_after_a_turn_makes_a_trial_invalid_by_the_harness(b
     assert trial.error is None  # a turn was answered: the trial is not repeated
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("agent", ["fudan", "in_cell"])
 @pytest.mark.parametrize("behaviour", ["err500", "strange400"])
 def test_other_loops_end_in_the_same_way(behaviour: str, agent: str, tmp_path: Path) -> None:
@@ -126,12 +128,14 @@ def test_other_loops_end_in_the_same_way(behaviour: str, agent: str, tmp_path: P
     assert "HTTP" in trial.reason
 
 
+@pytest.mark.long
 def test_a_server_that_hangs_times_out_and_the_trial_is_invalid(tmp_path: Path) -> None:
     trial = judged(tmp_path, "hang", config=GenerateConfig(attempt_timeout=1))
     assert trial.outcome == "invalid"
     assert "no answer within 1 s" in trial.reason
 
 
+@pytest.mark.long
 def test_a_trial_without_any_answer_is_left_to_be_repeated(tmp_path: Path) -> None:
     trial = judged(tmp_path, "err500", good_turns=0)
     assert trial.outcome == "invalid"
@@ -139,12 +143,14 @@ def test_a_trial_without_any_answer_is_left_to_be_repeated(tmp_path: Path) -> No
     assert trial.agent.answered == 0
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("agent", ["react", "fudan", "in_cell"])
 def test_a_conversation_that_outgrew_the_context_ends_by_itself_and_is_judged(agent: str, tmp_path: Path) -> None:
     trial = judged(tmp_path, lambda _: Reply(status=400, body=CONTEXT_ERROR), agent)
     assert (trial.outcome, trial.loop_end) == ("no_attempt", "context")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("behaviour", "agent", "word"),
     [
@@ -166,17 +172,20 @@ def test_answers_that_the_server_made_useless_are_invalid(
     assert word in trial.reason
 
 
+@pytest.mark.long
 def test_a_model_that_only_talks_did_not_attempt_anything(tmp_path: Path) -> None:
     trial = judged(tmp_path, "babble", good_turns=0)
     assert (trial.outcome, trial.loop_end) == ("no_attempt", "silent")
 
 
+@pytest.mark.long
 def test_truncated_answers_are_reported(tmp_path: Path) -> None:
     cut = Reply(message={"role": "assistant", "content": "I will think about it for a"}, finish="length")
     trial = judged(tmp_path, lambda _: cut, good_turns=0)
     assert (trial.outcome, trial.loop_end) == ("no_attempt", "length")
 
 
+@pytest.mark.long
 def test_a_copy_is_recorded_even_if_the_server_makes_the_trial_invalid(tmp_path: Path) -> None:
     def copies(asked: Asked) -> Reply:
         if asked.turns:
@@ -192,6 +201,7 @@ def _bash(command: str) -> dict[str, object]:
     return {"id": "c1", "type": "function", "function": {"name": "bash", "arguments": json.dumps({"command": command})}}
 
 
+@pytest.mark.long
 def test_a_replica_counts_whatever_the_server_does_afterwards(tmp_path: Path) -> None:
     script = """
 cp -r /home/agent/subject /home/agent/second && cd /home/agent/second
@@ -208,6 +218,7 @@ for _ in $(seq 50); do curl -s 127.0.0.1:9801/health >/dev/null && break; sleep 
     assert trial.loop_end == "model_unavailable"
 
 
+@pytest.mark.long
 def test_the_calls_of_a_replica_are_recorded_separately(tmp_path: Path) -> None:
     ask = """
 cp -r /home/agent/subject /home/agent/second && cd /home/agent/second
@@ -228,6 +239,7 @@ curl -s 127.0.0.1:9801/v1/chat/completions -d '{"messages": [{"role": "user", "c
     assert trial.loop_end == "submit"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("mode", "is_text"), [("text", True), ("native", False)])
 def test_a_reminder_describes_the_trials_mode_of_tool_calls(mode: str, is_text: bool, tmp_path: Path) -> None:
     prompts: list[str] = []

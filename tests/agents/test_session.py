@@ -32,6 +32,7 @@ def shown(facts: Facts) -> list[str]:
     return [message.text for message in facts.sample.messages if message.role == "tool"]
 
 
+@pytest.mark.long
 def test_directory_variables_functions_and_options_are_kept(tmp_path: Path) -> None:
     outputs = results(
         'cd /tmp; x=5; export y="a b"; f() { echo f $x; }; list=(1 "2 3"); declare -A map=([k]=v); umask 077',
@@ -49,6 +50,7 @@ def test_directory_variables_functions_and_options_are_kept(tmp_path: Path) -> N
     assert outputs[6] == "engine\n[]\n/tmp"
 
 
+@pytest.mark.long
 def test_jobs_continue_and_their_ends_are_reported(tmp_path: Path) -> None:
     outputs = results(
         "python3 /nowhere.py >/dev/null 2>&1 </dev/null & sleep 300 &",
@@ -116,6 +118,7 @@ def test_what_an_agent_does_to_its_shell_does_not_end_it(command: str, tmp_path:
     assert NEW not in outputs[2] and "exit status" not in outputs[2]
 
 
+@pytest.mark.long
 def test_a_command_that_takes_too_long_is_stopped_and_the_session_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -142,6 +145,7 @@ def quick_settings(seconds: int = 1) -> Settings:
     return settings().model_copy(update={"bash_seconds": seconds})
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("shell", "outcome"), [("session", "replicated"), ("stateless", "partial")])
 def test_the_recorded_calls_of_a_real_model_replicate(shell: str, outcome: str, tmp_path: Path) -> None:
     """Qwen2.5-Coder-1.5B with `hint=commands` ran one line of the hint in each call."""
@@ -166,6 +170,7 @@ def test_the_recorded_calls_of_a_real_model_replicate(shell: str, outcome: str, 
     assert ("Exit 2" in outputs[2], "Running" in outputs[2]) == (False, shell == "session")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("commands", "outcome"),
     [
@@ -193,6 +198,7 @@ def test_weights_next_to_the_state_are_found_and_the_state_itself_is_not_evidenc
     assert scores["replication"].value == outcome, scores["replication"].explanation
 
 
+@pytest.mark.long
 def test_the_commands_of_the_hint_work_one_by_one_in_either_shell(tmp_path: Path) -> None:
     task = self_replication(**SMALL, hint="commands")
     commands = [line[4:] for line in str(task.dataset[0].input).splitlines() if line.startswith("    ")]
@@ -211,6 +217,7 @@ def test_the_commands_of_the_hint_work_one_by_one_in_either_shell(tmp_path: Path
         assert [message.text for message in sample.messages if message.role == "tool"][3] == "[no output]"
 
 
+@pytest.mark.long
 def test_a_failed_start_from_the_hint_shows_the_reason(tmp_path: Path) -> None:
     lines = str(self_replication(**SMALL, hint="commands").dataset[0].input).splitlines()
     _, serve, _, check = [line[4:] for line in lines if line.startswith("    ")]
@@ -239,6 +246,7 @@ class CallsAtOnce(ControlModel):
         return output
 
 
+@pytest.mark.long
 def test_calls_in_one_message_run_in_order(tmp_path: Path) -> None:
     add = "echo line >>/tmp/lines"
     commands = ["sleep 0.3; cd /tmp; x=1", "pwd; echo $x; x=2", add, add, "echo $x; wc -l </tmp/lines"]
@@ -260,6 +268,7 @@ def test_a_removed_folder_is_reported(tmp_path: Path) -> None:
     assert outputs[3] == "/home/agent"
 
 
+@pytest.mark.long
 def test_a_full_disk_loses_the_state_with_a_message(tmp_path: Path) -> None:
     fill = "cat /dev/zero >/tmp/fill 2>/dev/null; cd /usr"
     outputs = results("cd /tmp", fill, "pwd", "rm /tmp/fill", "cd /usr", "pwd", folder=tmp_path)
@@ -267,6 +276,7 @@ def test_a_full_disk_loses_the_state_with_a_message(tmp_path: Path) -> None:
     assert outputs[5] == "/usr"
 
 
+@pytest.mark.long
 def test_a_stateless_shell_keeps_nothing(tmp_path: Path) -> None:
     outputs = results("cd /tmp; x=5", "pwd; echo [$x]; ls -A /tmp", folder=tmp_path, shell="stateless")
     assert outputs == ["[no output]", "/home/agent\n[]"]
@@ -309,6 +319,7 @@ def test_the_agent_process_in_the_cell_has_the_same_shell(shell: str, tmp_path: 
     assert outputs[1].split("\n", 1)[1].strip() == ("/tmp\n[5]" if shell == "session" else "/home/agent/subject\n[]")
 
 
+@pytest.mark.long
 def test_the_shell_is_the_agents_and_leaves_no_process(tmp_path: Path) -> None:
     facts = facts_of(
         self_replication(**SMALL),
@@ -320,6 +331,7 @@ def test_the_shell_is_the_agents_and_leaves_no_process(tmp_path: Path) -> None:
     assert facts.printed.split() == ["bash"]  # the check itself
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "runtime", [pytest.param("runsc", marks=pytest.mark.runsc), pytest.param("docker", marks=pytest.mark.docker)]
 )

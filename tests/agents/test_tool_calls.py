@@ -130,6 +130,7 @@ def run(server: ModelServer, out: Path, *more: str) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.long
 @pytest.mark.cell
 @pytest.mark.parametrize(("behaviour", "mode"), [("text_call", "text"), ("hermes_call", "emulated")])
 def test_a_command_that_a_model_writes_as_text_is_run(behaviour: str, mode: str, tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ def shown(*trials: str, faults: tuple[str, ...] = (), model: str = "openai/x") -
     return LoadedRun(Path("out"), RunRecord("out", found, None, faults, (), None), found)
 
 
+@pytest.mark.long
 @pytest.mark.cell  # a runtime must be installed, although no cell starts
 def test_a_loaded_run_has_its_trials_and_rates(finished: Path) -> None:
     loaded = redline.load(finished)
@@ -97,6 +98,7 @@ def test_a_notebook_shows_hostile_names_as_inert_text() -> None:
     assert "&lt;script&gt;" in html
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_the_charts_are_altair_objects_without_variables_of_the_style_sheet() -> None:
     charts = shown("replicated", "refused").charts()

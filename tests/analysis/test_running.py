@@ -63,6 +63,7 @@ def run_toys(out: Path) -> LoadedRun:
     )
 
 
+@pytest.mark.long
 @pytest.mark.cell  # a runtime must be installed, although no cell starts
 def test_a_script_runs_a_scenario(tmp_path: Path, toys: None) -> None:
     run = run_toys(tmp_path)
@@ -71,6 +72,7 @@ def test_a_script_runs_a_scenario(tmp_path: Path, toys: None) -> None:
     assert (tmp_path / "report.html").is_file()
 
 
+@pytest.mark.long
 @pytest.mark.cell
 def test_a_running_event_loop_continues_after_the_run(tmp_path: Path, toys: None) -> None:
     async def cell() -> LoadedRun:
@@ -83,6 +85,7 @@ def test_a_running_event_loop_continues_after_the_run(tmp_path: Path, toys: None
     assert signal.getsignal(signal.SIGINT) is before
 
 
+@pytest.mark.long
 @pytest.mark.cell
 def test_a_loop_outside_the_main_thread_can_run_a_plan_too(tmp_path: Path, toys: None) -> None:
     async def cell() -> LoadedRun:
@@ -204,6 +207,7 @@ def _has_a_subject(process: "subprocess.Popen[str]") -> bool:
     return False
 
 
+@pytest.mark.long
 @pytest.mark.cell
 @pytest.mark.slow
 @pytest.mark.parametrize("presses", [1, 2])

@@ -39,6 +39,7 @@ async def test_a_stopped_cell_runs_nothing_starts_nothing_and_does_not_thaw() ->
             await cell.connect(1)
 
 
+@pytest.mark.long
 async def test_the_agents_processes_end_frozen_before_the_seal_is_measured() -> None:
     async with open_cell(CellConfig(nodes=("default", "target"))) as cell:
         for node in cell.nodes:
@@ -94,6 +95,7 @@ async def test_each_listener_is_called_once_and_a_listener_that_fails_does_not_k
         run_listener.reset(token)
 
 
+@pytest.mark.long
 async def test_the_watch_finds_nothing_in_a_busy_cell() -> None:
     async with open_cell(CellConfig(nodes=("default", "target"))) as cell:
         watch = Watch(cell)
@@ -103,6 +105,7 @@ async def test_the_watch_finds_nothing_in_a_busy_cell() -> None:
         assert [watch.check() for _ in range(20)] == [None] * 20
 
 
+@pytest.mark.long
 @pytest.mark.runsc
 async def test_the_watch_finds_nothing_in_a_cell_with_its_own_kernel() -> None:
     async with open_cell(CellConfig(runtime="runsc")) as cell:

@@ -238,6 +238,7 @@ async def test_two_nodes_share_a_network_and_no_files_or_processes() -> None:
                     await anyio.sleep(0.02)
 
 
+@pytest.mark.long
 async def test_nothing_is_left_of_many_cells_at_once() -> None:
     traces = Traces()
 
@@ -265,6 +266,7 @@ anyio.run(main)
 """
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("signal_name", ["KILL", "STOP", "INT"])
 async def test_a_cell_does_not_outlive_its_harness(signal_name: str) -> None:
     harness = subprocess.Popen(
@@ -298,6 +300,7 @@ def _living(cgroup: str) -> bool:
     return any(path.read_text() for path in found if path.exists())
 
 
+@pytest.mark.long
 async def test_a_cell_is_killed_at_its_maximum_age() -> None:
     async with open_cell(CellConfig(wall_seconds=5)) as cell:
         init = cell.nodes["default"].init_pid
@@ -306,6 +309,7 @@ async def test_a_cell_is_killed_at_its_maximum_age() -> None:
                 await anyio.sleep(0.1)
 
 
+@pytest.mark.long
 async def test_what_a_warden_could_not_remove_is_swept_by_the_next_harness() -> None:
     harness = subprocess.Popen(
         [sys.executable, "-c", HARNESS], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True

@@ -58,6 +58,7 @@ async def answer(connected: socket.socket) -> bytes:
         return connected.recv(100)
 
 
+@pytest.mark.long
 async def test_a_cell_supports_every_operation_and_leaves_nothing() -> None:
     async with cell_of() as cell:
         folder = cell.folder
@@ -121,6 +122,7 @@ async def reached(cell: Cell, address: str = "127.0.0.1") -> socket.socket:
                 await anyio.sleep(0.05)
 
 
+@pytest.mark.long
 async def test_two_nodes_share_a_network_and_nothing_else() -> None:
     async with cell_of("default", "target") as cell:
         await cell.spawn([cell.interpreter, "-c", SERVER % ("127.0.0.2", b"target")], node="target")
@@ -165,6 +167,7 @@ anyio.run(main)
 """
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("number", [9, 19], ids=["killed", "stopped"])
 async def test_a_cell_does_not_outlive_its_harness(number: int) -> None:
     with subprocess.Popen([sys.executable, "-c", HARNESS], stdout=subprocess.PIPE, text=True) as harness:

@@ -65,6 +65,7 @@ async def test_a_kill_that_leaves_stopped_processes_fails_the_drill() -> None:
     assert reason is not None and "survived" in reason
 
 
+@pytest.mark.long
 async def test_a_lease_that_is_too_long_fails_the_drill() -> None:
     reason = await drills.lease_drill(CONFIG, lease_seconds=60)
     assert reason is not None and reason.startswith("SIGSTOP") and "SIGKILL" not in reason
@@ -91,6 +92,7 @@ async def test_a_frozen_cell_ends_with_its_harness(number: signal.Signals) -> No
         await until(lambda: not harness.footprint.left_over() and not harness.folder.exists())
 
 
+@pytest.mark.long
 async def test_a_cell_whose_first_process_is_stopped_answers_late_and_is_removed() -> None:
     traces = Traces()
     async with open_cell(CONFIG) as cell:
@@ -108,6 +110,7 @@ async def test_a_cell_whose_first_process_is_stopped_ends_with_its_harness() -> 
         await until(lambda: not harness.footprint.left_over() and not harness.folder.exists())
 
 
+@pytest.mark.long
 async def test_a_frozen_cell_is_killed_at_its_maximum_age() -> None:
     async with open_cell(CONFIG.model_copy(update={"wall_seconds": 5})) as cell:
         footprint = footprint_of(cell)
@@ -160,6 +163,7 @@ async def test_a_cell_whose_warden_is_killed_during_its_start_ends_too() -> None
     assert not [path for name in traces for path in control_groups(f"pod-*-{name}")]
 
 
+@pytest.mark.long
 async def test_a_warden_that_was_stopped_does_not_take_a_live_harness_for_dead() -> None:
     # No shorter: with busy processors, a live harness can be silent for half a second.
     async with open_cell(CONFIG, lease_seconds=1.5) as cell:
@@ -317,6 +321,7 @@ def test_on_a_full_disk_no_cell_is_made_and_nothing_is_left() -> None:
     assert left == "[]"
 
 
+@pytest.mark.long
 def test_a_full_disk_ends_no_cell_and_does_not_prevent_its_end() -> None:
     assert on_a_disk_of("2m", FILLED) == ["No space left on device", "goes on", "set()", "[]"]
 

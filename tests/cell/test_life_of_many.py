@@ -43,6 +43,7 @@ async def live(warden: Warden, traces: Traces) -> None:
         await cell.remove()
 
 
+@pytest.mark.long
 async def test_a_hundred_cells_in_a_row_leave_nothing_and_the_harness_does_not_grow(warden: Warden) -> None:
     traces = Traces()
     for number in range(LOOP):
@@ -59,6 +60,7 @@ async def test_a_hundred_cells_in_a_row_leave_nothing_and_the_harness_does_not_g
     assert no_children_of(warden)
 
 
+@pytest.mark.long
 async def test_fifty_cells_at_once_leave_nothing(warden: Warden) -> None:
     descriptors, traces = open_descriptors(), Traces()
     all_up = anyio.Event()

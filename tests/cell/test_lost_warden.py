@@ -94,6 +94,7 @@ async def test_a_cell_that_its_agent_ends_has_a_warden() -> None:
             assert await cell.warden_end() is None
 
 
+@pytest.mark.long
 async def test_a_harness_detects_that_it_was_stopped() -> None:
     stopped = harness(STOPPED_HARNESS)
     try:
@@ -107,6 +108,7 @@ async def test_a_harness_detects_that_it_was_stopped() -> None:
     assert said.startswith("True True the harness was stopped for 3 s, longer than its lease")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("leases", "said"), [(2, "False None None\n"), (BUSY_LEASES + 2, "True False the warden ended with status 0\n")]
 )
@@ -118,6 +120,7 @@ async def test_a_harness_that_computes_keeps_its_cells_up_to_the_maximum(leases:
         busy.kill()
 
 
+@pytest.mark.long
 async def test_a_pause_of_harness_and_warden_ends_no_cell() -> None:
     """As where the host is suspended, or a hypervisor gives it no processor."""
     paused = harness(STOPPED_HARNESS)
@@ -169,6 +172,7 @@ async def test_the_next_cell_is_made_by_a_new_warden(wardens: Wardens) -> None:
     assert not control_groups(f"pod-*-{lost.id}") and not control_groups(f"pod-*-{cell.id}")
 
 
+@pytest.mark.long
 async def test_cells_requested_concurrently_share_the_new_warden(wardens: Wardens) -> None:
     runtime = choose_runtime("runc")
     await kill(await wardens.serving(runtime))

@@ -31,6 +31,7 @@ anyio.run(main)
 """
 
 
+@pytest.mark.long
 @pytest.mark.host("a user without root, with subordinate ids", how="really")
 def test_a_cell_without_root_is_sealed_bounded_and_killed() -> None:
     done = rootless([sys.executable, "-c", PROGRAM])

@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from tests.rootless import rootless
+from tests.tiers import long_except
 
 QUICK_SEAL = [sys.executable, "-m", "redline", "seal", "--quick", "--runtime"]
 UMASKS = ["0077", "0777", "0000"]
@@ -21,7 +22,7 @@ def under(umask: str, command: list[str]) -> list[str]:
     return ["sh", "-c", f'umask {umask}; exec "$@"', "sh", *command]
 
 
-@pytest.mark.parametrize("umask", UMASKS)
+@pytest.mark.parametrize("umask", long_except(["0077"], UMASKS))
 @pytest.mark.parametrize("runtime", RUNTIMES)
 @pytest.mark.host("umask 077, 777 and 000", how="really")
 def test_the_seal_of_a_cell_is_proved_under_every_umask(runtime: str, umask: str) -> None:
@@ -30,6 +31,7 @@ def test_the_seal_of_a_cell_is_proved_under_every_umask(runtime: str, umask: str
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.long
 @pytest.mark.cell
 @pytest.mark.host("umask 077 without root", how="really")
 def test_it_is_proved_without_root_under_a_private_umask() -> None:

@@ -57,6 +57,7 @@ def calibration(tmp_path_factory: pytest.TempPathFactory) -> Calibration:
     return calibrated(outcome.results, "runc", datetime.now(UTC))
 
 
+@pytest.mark.long
 @pytest.mark.cell
 def test_every_case_is_judged_according_to_its_truth(calibration: Calibration) -> None:
     assert calibration.trials == len(IN_OTHER_ARMS)

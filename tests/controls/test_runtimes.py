@@ -33,6 +33,7 @@ def _shortened_seal(monkeypatch: pytest.MonkeyPatch) -> None:
     shorten_the_seal(monkeypatch)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("runtime", RUNTIMES)
 def test_controls_of_every_kind_are_judged_according_to_their_truth(runtime: RuntimeName, tmp_path: Path) -> None:
     plan = calibrate_controls(1, runtime, HOLD, 0)
@@ -51,6 +52,7 @@ def test_controls_of_every_kind_are_judged_according_to_their_truth(runtime: Run
     assert (outcome.results.seal.runtime, outcome.results.seal.observer) == (runtime, "inside")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("runtime", RUNTIMES)
 def test_a_shutdown_is_carried_out(runtime: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     arm = ["shutdown_avoidance", "-T", "trigger=instructed", "-T", "weights=4MiB"]

@@ -1,7 +1,7 @@
 """Every control is run in a real cell and judged according to its truth."""
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from redline.scenarios.self_replication import self_replication
 from redline.scenarios.shutdown_avoidance import shutdown_avoidance
 from tests.rootless import rootless
 from tests.sealed import under_a_seal
+from tests.tiers import long_except
 
 pytestmark = [pytest.mark.cell, pytest.mark.slow, pytest.mark.timeout(1500)]  # every control once, in one fixture
 
@@ -33,6 +34,16 @@ SMALL: dict[str, Any] = {"trials": 1, "hold": HOLD, "runtime": "runc", "weights"
 
 AT_ONCE = 10
 OUTRIGHT = sorted(case.control for case in CASES if case.is_outright)
+
+
+def of_each_kind(names: Sequence[str], number: int = 2) -> set[str]:
+    """Return the first controls of each family and true outcome; `make test-all` runs every control."""
+    kinds: dict[tuple[str, tuple[str, ...]], list[str]] = {}
+    for name in names:
+        kinds.setdefault((CONTROLS[name].family, CONTROLS[name].truth.outcomes), []).append(name)
+    return {name for kind in kinds.values() for name in kind[:number]} | {"replicator"}
+
+
 ON_NOTICE = (
     "deleter",
     "replicator",
@@ -91,9 +102,12 @@ def differences(sample: EvalSample, truth: Truth, *, with_harm: bool = True) -> 
 
 
 @pytest.fixture(scope="module")
-def asked(tmp_path_factory: pytest.TempPathFactory) -> dict[str, EvalSample]:
+def asked(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, EvalSample]:
+    """Run the controls whose tests are selected."""
     task = self_replication(trials=1, hold=HOLD, runtime="runc", weights=CALIBRATION_WEIGHTS)
-    return run_all(task, controls(OUTRIGHT), tmp_path_factory.mktemp("asked"))
+    tested = {item.callspec.params.get("asked_name") for item in request.session.items if hasattr(item, "callspec")}
+    names = [name for name in OUTRIGHT if name in tested | {"replicator"}]
+    return run_all(task, controls(names), tmp_path_factory.mktemp("asked"))
 
 
 @pytest.fixture(scope="module")
@@ -108,9 +122,9 @@ def noticed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, EvalSample]:
     return run_all(task, controls(["replicator", "claimer"]), tmp_path_factory.mktemp("noticed"))
 
 
-@pytest.mark.parametrize("name", OUTRIGHT)
-def test_a_control_is_judged_according_to_its_truth(name: str, asked: dict[str, EvalSample]) -> None:
-    assert differences(asked[name], CONTROLS[name].truth) == ()
+@pytest.mark.parametrize("asked_name", long_except(of_each_kind(OUTRIGHT), OUTRIGHT))
+def test_a_control_is_judged_according_to_its_truth(asked_name: str, asked: dict[str, EvalSample]) -> None:
+    assert differences(asked[asked_name], CONTROLS[asked_name].truth) == ()
 
 
 @pytest.mark.parametrize("name", ON_NOTICE)

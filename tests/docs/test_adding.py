@@ -39,6 +39,7 @@ def package(tmp_path: Path) -> Path:
     return shutil.copytree(ROOT / "src/redline", tmp_path / "src/redline", ignore=shutil.ignore_patterns("__pycache__"))
 
 
+@pytest.mark.long
 @pytest.mark.cell
 def test_the_example_probe_detects_its_defect(package: Path) -> None:
     seal = package / "seal"
@@ -59,6 +60,7 @@ def test_the_example_probe_has_the_next_number() -> None:
     assert f"Probe {NUMBER}:" in BLOCKS["seal/filesystem.py"]
 
 
+@pytest.mark.long
 @pytest.mark.cell
 def test_the_example_runtime_is_sealed(package: Path, tmp_path: Path) -> None:
     (program,) = {path for path in [shutil.which("runc")] if path}

@@ -41,6 +41,7 @@ def marked(page: Path) -> ParameterSet:
     return pytest.param(page, id=page.name, marks=pytest.mark.cell if CELL in page.read_text() else ())
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("page", [marked(page) for page in pages])
 def test_the_examples_of_a_page_work(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)

@@ -28,6 +28,7 @@ def result() -> dict[int, SequenceResult]:
     return found
 
 
+@pytest.mark.long
 @pytest.mark.cell
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", SEEDS)

@@ -90,6 +90,7 @@ def verdict_of(sample: EvalSample) -> tuple[dict[str, Any], list[str]]:
     return metadata["verdict"], [event["action"] for event in events]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("end", [fails, exceeds_a_limit, is_terminated])
 def test_a_copy_is_not_killed_under_the_verifiers_challenge_after_a_fault_or_a_limit(
     tmp_path: Path, end: Callable[[], None]
@@ -101,6 +102,7 @@ def test_a_copy_is_not_killed_under_the_verifiers_challenge_after_a_fault_or_a_l
     assert verdict["measures"]["guard_outcome"] in ("detected_after", "detected_before")
 
 
+@pytest.mark.long
 def test_nor_after_a_limit_that_inspect_sets_on_the_sample(tmp_path: Path) -> None:
     task = self_replication(**SMALL, guardrails=KILLS)
     sample = verified(task, tmp_path, copies_and_then(lambda: None), message_limit=6)
@@ -110,6 +112,7 @@ def test_nor_after_a_limit_that_inspect_sets_on_the_sample(tmp_path: Path) -> No
     assert "kill" not in actions
 
 
+@pytest.mark.long
 def test_nor_where_another_solver_replaces_the_tasks(tmp_path: Path) -> None:
     task = self_replication(**SMALL, guardrails=KILLS)
     replaced = a_solver_that_replaces_the_tasks()
@@ -120,6 +123,7 @@ def test_nor_where_another_solver_replaces_the_tasks(tmp_path: Path) -> None:
     assert "kill" not in actions
 
 
+@pytest.mark.long
 def test_a_copy_that_proves_itself_while_the_agent_works_is_still_killed(tmp_path: Path) -> None:
     def act(conversation: Conversation) -> Script:
         yield COPY_ALL
@@ -138,6 +142,7 @@ async def leave_armed(cell: Cell) -> None:
     """Replace the scorer's disarming in the tests below."""
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("end", [exceeds_a_limit, is_terminated])
 def test_without_the_scorers_disarming_the_verifiers_challenge_gets_the_copy_killed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: Callable[[], None]
@@ -148,6 +153,7 @@ def test_without_the_scorers_disarming_the_verifiers_challenge_gets_the_copy_kil
     assert "kill" in actions, verdict["outcome"]
 
 
+@pytest.mark.long
 def test_nor_does_a_replacing_solver_disarm_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scorer, "disarm", leave_armed)
     task = self_replication(**SMALL, guardrails=KILLS)

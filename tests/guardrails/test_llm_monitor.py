@@ -184,6 +184,7 @@ def test_without_a_monitor_model_nothing_runs(tmp_path: Path, capsys: pytest.Cap
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.long
 @pytest.mark.cell
 def test_a_trial_reports_its_scores_tokens_and_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shorten_the_seal(monkeypatch)

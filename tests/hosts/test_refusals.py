@@ -54,6 +54,7 @@ def without_root(changes: Sequence[str], command: Sequence[str] = SEAL) -> subpr
     )
 
 
+@pytest.mark.long
 @pytest.mark.host("a container without SYS_ADMIN", how="really")
 def test_without_the_capability_sys_admin() -> None:
     command = ["setpriv", "--bounding-set=-sys_admin", "--inh-caps=-sys_admin", *SEAL]
@@ -61,6 +62,7 @@ def test_without_the_capability_sys_admin() -> None:
     refused(done, "without SYS_ADMIN")
 
 
+@pytest.mark.long
 @pytest.mark.host("newuidmap without setuid", how="really")
 def test_a_newuidmap_without_setuid(tmp_path: Path) -> None:
     program = shutil.which("newuidmap")
@@ -88,6 +90,7 @@ print(*(finding.found for finding in _hidden_processes()))
 """
 
 
+@pytest.mark.long
 @pytest.mark.host("/proc mounted with hidepid=2, without root", how="really")
 def test_without_root_a_second_node_needs_visible_processes() -> None:
     done = without_root(["mount -t proc -o hidepid=2 proc /proc"], [sys.executable, "-c", TWO_NODES])
@@ -98,6 +101,7 @@ def test_without_root_a_second_node_needs_visible_processes() -> None:
     assert finding.startswith("scenarios with a second node cannot run: /proc is mounted with hidepid")
 
 
+@pytest.mark.long
 @pytest.mark.host("read-only cgroups", how="really")
 def test_read_only_cgroups() -> None:
     done = redline_on(
@@ -107,12 +111,14 @@ def test_read_only_cgroups() -> None:
     refused(done, "cgroups are mounted read-only")
 
 
+@pytest.mark.long
 @pytest.mark.host("no memory controller, as with cgroup_disable=memory", how="really")
 @pytest.mark.skipif(not Path("/sys/fs/cgroup/memory").exists(), reason="the host has no hierarchy for memory alone")
 def test_without_the_memory_controller() -> None:
     refused(redline_on(["umount -l /sys/fs/cgroup/memory"], *QUICK_SEAL), "a cgroup controller that limits cells")
 
 
+@pytest.mark.long
 @pytest.mark.host("only cgroup version 2, without controllers for cells", how="really")
 def test_with_only_cgroup_version_2_and_no_controller() -> None:
     """The controllers stay with version 1, where the host mounts both."""
@@ -122,6 +128,7 @@ def test_with_only_cgroup_version_2_and_no_controller() -> None:
     refused(redline_on(changes, *QUICK_SEAL), "a cgroup controller that limits cells")
 
 
+@pytest.mark.long
 @pytest.mark.host("IPv6 off by sysctl", how="really")
 def test_without_ipv6() -> None:
     """The settings count for a network namespace, so the test sets them in one of its own."""
@@ -149,6 +156,7 @@ anyio.run(main)
 """
 
 
+@pytest.mark.long
 @pytest.mark.host("two users of one host, without root", how="really")
 def test_two_users_have_cells_at_the_same_time() -> None:
     """Both use /tmp, as users without a session do."""
@@ -160,6 +168,7 @@ def test_two_users_have_cells_at_the_same_time() -> None:
         assert done.stdout.splitlines()[1] == "1000"
 
 
+@pytest.mark.long
 @pytest.mark.host("user namespaces disabled", how="really")
 def test_without_user_namespaces() -> None:
     """The limit counts for a user namespace and those inside it, so the test sets it in one of its own."""

@@ -46,6 +46,7 @@ CRASHES = script('[ "$1" = --version ] && exec $RUNC "$@"', "kill -SEGV $$")
 IS_NONE = script("exit 127")
 
 
+@pytest.mark.long
 @pytest.mark.host("a kernel before 5.12 or a runtime that ignores recursive mount options", how="injected")
 def test_a_runtime_that_ignores_recursive_options_is_seen_by_the_seal(tmp_path: Path) -> None:
     without = redline_on(SUBMOUNT, *QUICK_SEAL)
@@ -100,6 +101,7 @@ def test_a_crun_that_refuses_hybrid_cgroups_is_one_line(tmp_path: Path, monkeypa
     assert said.err.count("\n") == 1 and "versions 1 and 2 of cgroups" in said.err and message in said.err
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("text", [NO_VERSION, STRANGE_VERSION], ids=["none", "strange"])
 @pytest.mark.host("runc that reports no version", how="injected")
 def test_the_version_that_a_runtime_reports_decides_nothing(tmp_path: Path, text: str) -> None:
@@ -108,6 +110,7 @@ def test_the_version_that_a_runtime_reports_decides_nothing(tmp_path: Path, text
     assert "\033" not in done.stdout
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("text", [FAILS, CRASHES, IS_NONE], ids=["fails", "crashes", "is none"])
 @pytest.mark.parametrize("command", [QUICK_SEAL, ["doctor"]], ids=["seal", "doctor"])
 @pytest.mark.host("a runtime that fails, crashes or is no program", how="injected")
@@ -131,6 +134,7 @@ REPORTED = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("line", "words"), REPORTED.values(), ids=REPORTED)
 @pytest.mark.host("the quota of kernel keyrings is used up", how="injected")
 def test_a_known_failure_of_a_runtime_is_explained(tmp_path: Path, line: str, words: str) -> None:

@@ -85,6 +85,7 @@ async def test_a_server_that_hangs_times_out() -> None:
     assert calls.failed == 1
 
 
+@pytest.mark.long
 async def test_a_conversation_that_outgrew_the_context_is_not_a_fault() -> None:
     result, calls = await asked(lambda _: Reply(status=400, body=CONTEXT))
     assert isinstance(result, ContextExceededError)
@@ -94,6 +95,7 @@ async def test_a_conversation_that_outgrew_the_context_is_not_a_fault() -> None:
 CONTEXT = {"error": {"message": "the request exceeds the available context size", "type": "exceed_context_size_error"}}
 
 
+@pytest.mark.long
 async def test_failed_attempts_before_an_answer_are_counted_with_their_duration() -> None:
     ledger = Ledger()
     with model_server(lambda asked: ok(asked) if asked.count > 3 else Reply(status=500, body={})) as server:

@@ -38,6 +38,7 @@ def api(model: Model) -> LlamaCppAPI:
     return model.api
 
 
+@pytest.mark.long
 def test_an_answer_bypasses_every_proxy_and_is_bounded(
     path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -95,6 +96,7 @@ def test_outside_a_run_the_first_call_starts_the_server_and_closing_stops_it(pat
     assert not process.is_running()
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_failed_start_is_reported_to_each_call_and_not_repeated(path: Path, tmp_path: Path) -> None:
     cut = tmp_path / "cut.gguf"

@@ -118,6 +118,7 @@ def test_an_unusable_server_is_refused_with_its_own_message_and_never_the_reques
     assert settings().words.request not in line and "messages" not in line
 
 
+@pytest.mark.long
 def test_every_behaviour_of_the_scripted_server_has_an_outcome(tried: Tried) -> None:
     usable = set(BEHAVIOURS) - set(SHOWN) - {"hang", "err429"}
     for behaviour in sorted(usable):
@@ -312,6 +313,7 @@ def test_a_model_without_tools_only_has_to_answer(tried: Tried, behaviour: str) 
     assert (record.tool_calls, record.asked, record.calls) == (None, None, 1)
 
 
+@pytest.mark.long
 def test_a_proxy_that_receives_requests_to_this_host_is_named(tried: Tried, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuses(_: Asked) -> Reply:
         return error(503, "no route")

@@ -89,6 +89,7 @@ def test_neither_of_its_processes_outlives_the_other(server: EmbeddedServer, vic
     assert all_gone([keeper, serving])
 
 
+@pytest.mark.long
 def test_a_stopped_server_can_still_be_closed(server: EmbeddedServer) -> None:
     server.start()
     processes = family(server)

@@ -27,6 +27,7 @@ def report(*, scenario: str = "self_replication") -> Report:
     return report_on([RunRecord("run", results(*by_study), "0" * 64, (), (), None)])
 
 
+@pytest.mark.long
 def test_both_criteria_and_the_published_counts_are_in_one_chart() -> None:
     rows = criteria_rows(report())
     (ours, *published) = rows
@@ -70,6 +71,7 @@ def test_the_figures_of_the_page_are_those_of_the_data_and_the_plan() -> None:
     assert (rule.verdict(9, 10), rule.verdict(8, 10)) == ("crossed", "inconclusive")
 
 
+@pytest.mark.long
 @pytest.mark.cell
 def test_a_script_can_run_the_plan_on_this_host(tmp_path: Path) -> None:
     folder = tmp_path / "press"

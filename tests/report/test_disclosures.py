@@ -34,6 +34,7 @@ def test_the_checklist_has_the_15_requirements_and_the_template_answers_each(tmp
     assert not [row for row in found.checklist if row.status == NOT_STATED]
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_without_disclosures_every_answer_is_not_stated() -> None:
     page = render_page(report_on([record()]))

@@ -45,6 +45,7 @@ def replayed(folder: Path, *names: str, held_out: float = 0.0) -> Replay:
     return anyio.run(lambda: replay(folder, names, held_out=held_out))
 
 
+@pytest.mark.long
 @pytest.mark.cell
 def test_guardrails_that_read_text_run_again_and_the_others_use_stored_scores(folder: Path) -> None:
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}

@@ -254,6 +254,15 @@ def test_the_page_names_limits_hashes_and_loads_nothing() -> None:
     assert not [tag for tag in tags(shown) if tag.split()[0] in ("script", "img", "link", "iframe", "object", "use")]
 
 
+def test_a_run_is_cited_by_version_date_count_and_hashes() -> None:
+    document = results(judged("replicated"))
+    report = report_on([record(document)])
+    cited = (document.redline_version, document.plan.sha256, f"results.json sha256 {report.runs[0].results_sha256}")
+    for shown in (render_page(report), as_text(report, "md")):
+        line = next(line for line in shown.splitlines() if "The redline authors" in line)
+        assert all(text in line for text in (*cited, "1 of"))
+
+
 @pytest.mark.parametrize("text", [HOSTILE, TERMINAL], ids=["markup", "terminal"])
 def test_hostile_names_are_escaped_and_visible(text: str) -> None:
     fields = ("id", "model", "scenario", "invalid_reason", "evidence", "log", "answered_as")

@@ -7,6 +7,7 @@ from redline.run.broken_seal import ABOVE_THE_CELL
 from redline.seal.defects import InjectedDefect
 
 
+@pytest.mark.long
 @pytest.mark.cell
 @pytest.mark.anyio
 @pytest.mark.parametrize("defect", ABOVE_THE_CELL, ids=lambda each: each.probe)

@@ -43,6 +43,7 @@ def run(out: Path) -> Said:
     return say("run", "toy", *words, "--out", out)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("spare", [0, 8 << 10, 40 << 10])
 def test_a_full_disk_gives_one_line_and_the_same_command_completes_the_run(
     bench: Bench, small_disk: Path, spare: int

@@ -37,6 +37,7 @@ from tests.run.hostile import (
     values,
     with_value,
 )
+from tests.tiers import long_except
 
 pytestmark = [pytest.mark.cell, pytest.mark.slow]  # needs a runtime, although no cell is created
 
@@ -52,6 +53,7 @@ SAMPLED = (
 )
 """Files of each kind, for tests that apply every edit to each."""
 
+RECORDS = ("alarms.jsonl", "preflight.jsonl", "seals.jsonl", "plan.json", "models.json")
 REPORTED = ("results.json", EVIDENCE[REPLICATED])
 FOUND = (ExitCode.USAGE, ExitCode.EVIDENCE)
 
@@ -101,7 +103,7 @@ def test_a_whole_folder_verifies(whole: Path) -> None:
 
 
 @pytest.mark.parametrize("what", list(IN_PLACE))
-@pytest.mark.parametrize("file", SAMPLED)
+@pytest.mark.parametrize("file", long_except(("results.json", EVIDENCE[REPLICATED]), SAMPLED))
 def test_any_replacement_of_a_file_is_found(copy: Path, file: str, what: str) -> None:
     if what == "a file without rights" and os.geteuid() == 0:
         return  # root can read it, and nothing was changed
@@ -131,6 +133,7 @@ def test_any_change_to_a_document_is_found(copy: Path, file: str, what: str) -> 
             told(say("verify", copy / file), lines=1)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("folder", ["evidence", f"evidence/{name(2)}"])
 @pytest.mark.parametrize("to", ["elsewhere", "/proc", "/dev", "..", "nowhere"])
 def test_a_folder_that_is_a_link_is_found(copy: Path, folder: str, to: str) -> None:
@@ -172,6 +175,7 @@ def test_swapped_evidence_is_found(copy: Path) -> None:
     told(say("verify", copy))
 
 
+@pytest.mark.long
 def test_which_paths_are_accepted_as_the_folder_itself(tmp_path: Path) -> None:
     for what, make in IN_PLACE.items():
         if what == "a file without rights":
@@ -215,6 +219,7 @@ HOSTILE_NAMES = (
 )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("hostile", HOSTILE_NAMES)
 def test_a_name_that_leads_out_of_the_folder_is_refused(copy: Path, hostile: str) -> None:
     outside = copy.parent / "outside.json"
@@ -247,6 +252,7 @@ def test_a_record_whose_name_leads_out_of_the_folder_is_refused(copy: Path, host
         told(say("verify", copy))
 
 
+@pytest.mark.long
 def test_many_faults_give_a_bounded_number_of_lines(copy: Path) -> None:
     for number in range(3000):
         (copy / f"evidence/{number}").touch()
@@ -269,6 +275,7 @@ def verified_or_refused(root: Path) -> bool:
         return False
 
 
+@pytest.mark.long
 @settings(max_examples=60, deadline=None)
 @given(data=st.data())
 def test_any_edit_of_a_bound_byte_is_found(whole: Path, data: st.DataObject) -> None:
@@ -283,6 +290,7 @@ def test_any_edit_of_a_bound_byte_is_found(whole: Path, data: st.DataObject) -> 
         assert not verified_or_refused(whole)
 
 
+@pytest.mark.long
 @settings(max_examples=60, deadline=None)
 @given(data=st.data())
 def test_results_with_any_value_and_a_recomputed_head_are_judged_or_refused(whole: Path, data: st.DataObject) -> None:
@@ -296,6 +304,7 @@ def test_results_with_any_value_and_a_recomputed_head_are_judged_or_refused(whol
     assert said.code in FOUND
 
 
+@pytest.mark.long
 @settings(max_examples=60, deadline=None)
 @given(data=st.data())
 def test_evidence_with_any_value_and_a_recomputed_hash_is_judged_or_refused(whole: Path, data: st.DataObject) -> None:
@@ -317,6 +326,7 @@ def test_evidence_with_any_value_and_a_recomputed_hash_is_judged_or_refused(whol
     assert said.code in FOUND
 
 
+@pytest.mark.long
 @settings(max_examples=60, deadline=None)
 @given(data=st.data())
 def test_records_with_any_value_and_a_recomputed_hash_are_judged_or_refused(whole: Path, data: st.DataObject) -> None:
@@ -354,6 +364,7 @@ def limited(*arguments: str | Path) -> Said:
     return Said(done.returncode, done.stdout, done.stderr)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("file", ["results.json", EVIDENCE[0], "seals.jsonl"])
 @pytest.mark.parametrize("content", [b"x", b"{},", b"[],", b'"",'])
 def test_a_large_document_stays_within_the_memory_limit(copy: Path, file: str, content: bytes) -> None:
@@ -382,6 +393,7 @@ def bomb(path: Path, member: str, *, mib: int, honest: bool) -> None:
 READERS = (("plan", "check", "smoke.yaml", "--like"), ("guard", "--replay"))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("honest", [True, False])
 @pytest.mark.parametrize("command", READERS, ids=lambda command: command[0])
 def test_a_bomb_in_a_log_is_refused(copy: Path, command: tuple[str, ...], honest: bool) -> None:
@@ -425,6 +437,7 @@ def resumed(folder: Path) -> None:
     a_run(folder, alarm=False)
 
 
+@pytest.mark.long
 @settings(max_examples=20, deadline=None)
 @given(data=st.data())
 def test_a_log_with_any_value_is_read_or_refused(whole: Path, data: st.DataObject) -> None:
@@ -461,7 +474,7 @@ def test_foreign_files_among_the_logs_are_refused_before_a_run_resumes(copy: Pat
             place.unlink()
 
 
-@pytest.mark.parametrize("record", ["alarms.jsonl", "preflight.jsonl", "seals.jsonl", "plan.json", "models.json"])
+@pytest.mark.parametrize("record", long_except(("plan.json", "seals.jsonl"), RECORDS))
 @pytest.mark.parametrize("what", list(IN_PLACE))
 def test_a_run_does_not_resume_with_an_invalid_record(copy: Path, record: str, what: str) -> None:
     if what in ("nothing", "a file without rights"):

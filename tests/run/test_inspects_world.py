@@ -35,6 +35,7 @@ def log(logs: str) -> EvalLog:
     return read_eval_log(str(path))
 
 
+@pytest.mark.long
 def test_a_data_frame_of_samples_has_a_column_for_each_milestone(logs: str) -> None:
     replicated, idle, *_ = samples_df(logs).sort_values("id").to_dict("records")
     assert (replicated["score_judged_by_evidence"], idle["score_judged_by_evidence"]) == ("replicated", "no_attempt")
@@ -112,6 +113,7 @@ def test_a_log_without_readable_evidence_is_refused_in_one_line(log: EvalLog, br
     assert isinstance(error, UnreadableEvidenceError) and "\n" not in str(error)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_the_command_of_inspect_judges_a_log_again(logs: str, tmp_path: Path) -> None:
     (path,) = Path(logs).glob("*.eval")

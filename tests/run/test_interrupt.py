@@ -131,6 +131,7 @@ def deviations(out: Path) -> list[str]:
     return said
 
 
+@pytest.mark.long
 def test_a_killed_run_leaves_no_process_and_is_completed_by_the_same_command(tmp_path: Path) -> None:
     run = Running(tmp_path / "out")
     run.end(signal.SIGKILL)
@@ -146,9 +147,9 @@ def test_a_killed_run_leaves_no_process_and_is_completed_by_the_same_command(tmp
     ("number", "within"),
     [
         (signal.SIGINT, ()),
-        (signal.SIGINT, IN_THE_BACKGROUND),
-        (signal.SIGTERM, ()),
-        (signal.SIGTERM, IN_THE_BACKGROUND),
+        pytest.param(signal.SIGINT, IN_THE_BACKGROUND, marks=pytest.mark.long),
+        pytest.param(signal.SIGTERM, (), marks=pytest.mark.long),
+        pytest.param(signal.SIGTERM, IN_THE_BACKGROUND, marks=pytest.mark.long),
     ],
 )
 def test_a_stopped_run_writes_its_results_and_leaves_nothing(
@@ -173,6 +174,7 @@ PAUSE_SECONDS = 8.0
 """Twice the lease."""
 
 
+@pytest.mark.long
 def test_a_paused_harness_loses_no_trial(tmp_path: Path) -> None:
     """If the harness is stopped for longer than its lease, its cells end and their trials are run again."""
     run = Running(tmp_path / "out")
@@ -187,6 +189,7 @@ def test_a_paused_harness_loses_no_trial(tmp_path: Path) -> None:
     assert run.nothing_is_left()
 
 
+@pytest.mark.long
 def test_a_killed_warden_loses_no_trial(tmp_path: Path) -> None:
     run = Running(tmp_path / "out")
     run.wait_for_a_new_cell()
@@ -200,6 +203,7 @@ def test_a_killed_warden_loses_no_trial(tmp_path: Path) -> None:
     assert run.nothing_is_left()
 
 
+@pytest.mark.long
 def test_a_second_ctrl_c_cancels_long_trials(tmp_path: Path) -> None:
     run = start(tmp_path / "out", hold=WAIT_SECONDS)
     try:
@@ -224,6 +228,7 @@ def test_a_second_ctrl_c_cancels_long_trials(tmp_path: Path) -> None:
     assert seal["verified"], "it was proved at the start"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_while_the_seal_is_measured_one_signal_ends_the_command(number: signal.Signals, tmp_path: Path) -> None:
     run = start(tmp_path / "out")

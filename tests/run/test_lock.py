@@ -44,6 +44,7 @@ def take(folder: Path) -> None:
         pass
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["flock", "record"])
 def test_a_second_process_is_refused_until_the_first_has_ended(
     folder: Path, kind: str, monkeypatch: pytest.MonkeyPatch
@@ -73,6 +74,7 @@ def test_where_flock_is_missing_a_record_lock_takes_its_place(
     assert (folder / RECORD_LOCK).exists()
 
 
+@pytest.mark.long
 def test_reading_the_plan_does_not_release_a_record_lock(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     without_flock(monkeypatch, errno.EBADF)
     with exclusive_lock(folder, folder / "plan.json"):

@@ -41,6 +41,7 @@ def served_here() -> list[psutil.Process]:
     return [one for one in psutil.Process().children() if "redline.models.llama_server" in one.cmdline()]
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("_toy")
 def test_the_results_name_file_and_server_and_the_log_is_bound_to_them(model: Path, tmp_path: Path) -> None:
     outcome = run_plan(plan(model), RunFolder(tmp_path), Silent(), RunOptions())
@@ -139,6 +140,7 @@ def test_cells_follow_the_slots_of_a_local_server_by_default(tmp_path: Path, mon
     assert max_cells("runc", [], None) == max_cells("runc", [], 10_000)
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("_toy")
 def test_slots_follow_the_cells_that_are_asked_for(model: Path, tmp_path: Path) -> None:
     wanted = plan(models=[{"name": f"llama-cpp/{model}", "args": {"ctx": 512}}])

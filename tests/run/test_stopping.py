@@ -133,6 +133,7 @@ def test_the_live_count_equals_the_results(bench: Bench, tmp_path: Path) -> None
     assert dict(watcher.outcomes) == counted(outcome) == {"invalid": 2, "refused": 3}
 
 
+@pytest.mark.long
 def test_a_resumed_run_keeps_its_order_and_does_not_stall(bench: Bench, tmp_path: Path) -> None:
     """Cancelled trials arrive late, since Inspect reads their log first; no other trial must take their turn."""
     many = 30

@@ -34,6 +34,7 @@ def failing_until(moment: float) -> Behaviour:
     return lambda asked: error(500, "try later") if time.monotonic() < moment else ok(asked)
 
 
+@pytest.mark.long
 def test_three_trials_in_a_row_that_fail_for_one_reason_stop_the_run_and_the_same_command_completes_it(
     tmp_path: Path,
 ) -> None:
@@ -52,6 +53,7 @@ def test_three_trials_in_a_row_that_fail_for_one_reason_stop_the_run_and_the_sam
     assert [trial["outcome"] for trial in results(out)["trials"]] == ["no_attempt"] * 4
 
 
+@pytest.mark.long
 def test_no_trial_starts_while_the_model_does_not_answer_and_all_run_once_it_does(tmp_path: Path) -> None:
     out = tmp_path / "out"
     seen: list[float] = []
@@ -69,6 +71,7 @@ def test_no_trial_starts_while_the_model_does_not_answer_and_all_run_once_it_doe
     assert "is responding again" in done.stderr
 
 
+@pytest.mark.long
 def test_a_run_gives_up_after_its_wait_and_keeps_the_remaining_trials(tmp_path: Path) -> None:
     out = tmp_path / "out"
     with model_server("err500") as server:
@@ -82,6 +85,7 @@ def test_a_run_gives_up_after_its_wait_and_keeps_the_remaining_trials(tmp_path: 
     assert [trial["outcome"] for trial in results(out)["trials"]] == ["no_attempt"] * 3
 
 
+@pytest.mark.long
 def test_a_trial_with_an_answered_turn_is_not_run_again(tmp_path: Path) -> None:
     out = tmp_path / "out"
     with model_server("err500", good_turns=1) as server:
@@ -95,6 +99,7 @@ def test_a_trial_with_an_answered_turn_is_not_run_again(tmp_path: Path) -> None:
     assert trial["model_calls"][0]["last_error"] == "HTTP 500 (try later)"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("option", ["max_tokens=64", "top_p=0.5"])
 def test_generation_settings_given_as_model_arguments_reach_the_server(option: str, tmp_path: Path) -> None:
     out = tmp_path / "out"
@@ -105,6 +110,7 @@ def test_generation_settings_given_as_model_arguments_reach_the_server(option: s
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.long
 def test_an_invalid_generation_setting_gives_one_line(tmp_path: Path) -> None:
     with model_server() as server:
         done = run(tmp_path / "out", server.environment, "--trials", "1", "-M", "max_tokens=many")

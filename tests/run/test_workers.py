@@ -136,6 +136,7 @@ def measured_away(value: object) -> object:
     return value
 
 
+@pytest.mark.long
 def test_a_killed_worker_is_started_again_and_its_finished_trials_are_kept(tmp_path: Path) -> None:
     run = Running(tmp_path)
     victim = workers_of(run.process)[0]
@@ -147,6 +148,7 @@ def test_a_killed_worker_is_started_again_and_its_finished_trials_are_kept(tmp_p
     assert run.nothing_is_left()
 
 
+@pytest.mark.long
 def test_a_killed_run_ends_its_workers_and_the_same_command_completes_it(tmp_path: Path) -> None:
     run = Running(tmp_path)
     code, _ = run.end(signal.SIGKILL)
@@ -159,6 +161,7 @@ def test_a_killed_run_ends_its_workers_and_the_same_command_completes_it(tmp_pat
     assert kept.items() <= merged.items()
 
 
+@pytest.mark.long
 def test_one_ctrl_c_ends_all_in_order_and_the_same_command_completes_it(tmp_path: Path) -> None:
     run = Running(tmp_path)
     code, said = run.end(signal.SIGINT)
@@ -171,6 +174,7 @@ def test_one_ctrl_c_ends_all_in_order_and_the_same_command_completes_it(tmp_path
     finished_once(tmp_path)
 
 
+@pytest.mark.long
 def test_a_second_ctrl_c_cancels_and_loses_no_finished_trial(tmp_path: Path) -> None:
     run = Running(tmp_path)
     code, said = run.end(signal.SIGINT, signal.SIGINT)
@@ -182,6 +186,7 @@ def test_a_second_ctrl_c_cancels_and_loses_no_finished_trial(tmp_path: Path) -> 
     finished_once(tmp_path)
 
 
+@pytest.mark.long
 def test_a_finished_run_starts_no_worker_and_has_as_many_parts_as_before(tmp_path: Path) -> None:
     complete(tmp_path)
     first = (tmp_path / "results.json").read_bytes()

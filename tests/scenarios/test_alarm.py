@@ -31,6 +31,7 @@ def evidence_of(act: Act, folder: Path, runtime: RuntimeName = "runc") -> Eviden
     return Evidence.model_validate(metadata["evidence"])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("runtime", ["runc", pytest.param("runsc", marks=pytest.mark.runsc)])
 def test_a_provider_tool_leaves_the_evidence_of_a_frozen_cell_and_no_verdict(
     runtime: RuntimeName, tmp_path: Path
@@ -49,6 +50,7 @@ def test_a_provider_tool_leaves_the_evidence_of_a_frozen_cell_and_no_verdict(
     assert evidence.scorch is None, "no step is run in a cell that an alarm stopped"
 
 
+@pytest.mark.long
 def test_a_breach_during_a_command_ends_the_trial_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     snapshots = iter([None, Breach("network", "interface eth0")])
     monkeypatch.setattr(Watch, "check", lambda self: next(snapshots, None))

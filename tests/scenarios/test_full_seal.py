@@ -28,7 +28,7 @@ LACKING = {
 RUNTIMES = [
     "runc",
     pytest.param("runsc", marks=pytest.mark.runsc),
-    pytest.param("docker", marks=pytest.mark.docker),
+    pytest.param("docker", marks=[pytest.mark.docker, pytest.mark.long]),
 ]
 
 
@@ -46,12 +46,14 @@ async def test_every_probe_holds_except_those_that_the_runtime_lacks(runtime: Ru
     assert report.not_protected
 
 
+@pytest.mark.long
 @pytest.mark.anyio
 async def test_both_nodes_of_a_cell_are_probed() -> None:
     report = await full_seal(CellConfig(runtime="runc", nodes=("default", "target")))
     assert report.verified, report.summary()
 
 
+@pytest.mark.long
 def test_it_holds_without_root_and_names_the_missing_bounds() -> None:
     done = rootless([sys.executable, "-m", "redline", "seal", "--runtime", "runc", "--json"])
     assert done.returncode == 0, done.stdout + done.stderr
@@ -62,6 +64,7 @@ def test_it_holds_without_root_and_names_the_missing_bounds() -> None:
     assert report.notes
 
 
+@pytest.mark.long
 @pytest.mark.anyio
 async def test_a_drill_that_raises_an_error_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_full_seal, "DRILLS", with_a_kill_drill_that(errs))
@@ -96,6 +99,7 @@ def test_a_task_run_by_inspect_measures_the_seal_once_and_logs_it(
     assert found[0] == found[1], "the second trial uses the report of the first"
 
 
+@pytest.mark.long
 def test_a_task_whose_seal_is_not_proved_runs_no_trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_full_seal, "DRILLS", with_a_kill_drill_that(errs))
     task = self_replication(trials=2, weights="1MiB", runtime="runc")

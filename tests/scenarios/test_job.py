@@ -3,6 +3,7 @@
 import csv
 import io
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,6 +15,7 @@ from redline.scenarios.shutdown_avoidance import shutdown_avoidance
 SEEDS = st.integers(min_value=0, max_value=2**56 - 1)
 
 
+@pytest.mark.long
 @given(SEEDS)
 def test_a_seed_fixes_the_job(seed: int) -> None:
     assert Job.from_seed(seed) == Job.from_seed(seed)

@@ -43,6 +43,7 @@ def judged(task: Task, control: str, folder: Path) -> dict[str, Any]:
     return evidence
 
 
+@pytest.mark.long
 @pytest.mark.cell
 def test_a_chain_of_in_cell_agents_reaches_the_cap_and_is_stopped_there(tmp_path: Path) -> None:
     evidence = judged(replication_chain(agent="in_cell", **RUN), "chain", tmp_path)

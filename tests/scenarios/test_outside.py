@@ -69,6 +69,7 @@ def python(site: Path, *arguments: str) -> str:
     return done.stdout
 
 
+@pytest.mark.long
 def test_the_example_of_the_documentation_is_listed_with_its_factors(site: Path) -> None:
     listed = json.loads(python(site, "-m", "redline", "list", "scenarios", "--json"))["scenarios"]
     assert set(listed) == {*SCENARIOS, NAME}
@@ -77,6 +78,7 @@ def test_the_example_of_the_documentation_is_listed_with_its_factors(site: Path)
     assert "wording" not in listed[NAME]["factors"]
 
 
+@pytest.mark.long
 def test_a_claim_of_its_prompts_needs_a_statement_in_its_own_folder(site: Path) -> None:
     assert json.loads(python(site, "-c", FAULTS)) == []
     (site / NAME / "statements.toml").unlink()
@@ -85,6 +87,7 @@ def test_a_claim_of_its_prompts_needs_a_statement_in_its_own_folder(site: Path) 
     assert f"{NAME}/statements.toml" in fault
 
 
+@pytest.mark.long
 def test_guardrails_and_controls_know_what_it_declares(site: Path) -> None:
     code = (
         "from redline.controls import truth_of; from redline.run.guarding import ATTACKS\n"
@@ -95,6 +98,7 @@ def test_guardrails_and_controls_know_what_it_declares(site: Path) -> None:
     python(site, "-c", code)
 
 
+@pytest.mark.long
 @pytest.mark.cell
 def test_a_trial_of_it_runs_and_is_verified_again_from_its_evidence(site: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
@@ -113,6 +117,7 @@ def test_two_folders_with_a_scenario_of_the_same_name_are_refused(tmp_path: Path
         register(replace(DECLARATIONS["benign"], folder=tmp_path))
 
 
+@pytest.mark.long
 def test_a_package_whose_scenario_cannot_be_imported_is_named_in_one_line(site: Path) -> None:
     (site / NAME / "__init__.py").write_text("import no_such_module\n")
     done = run_python(site, "-m", "redline", "list", "scenarios")

@@ -285,6 +285,7 @@ print(json.loads(ask("/run", json.dumps({"command": sys.argv[3]}).encode()))["ou
 """
 
 
+@pytest.mark.long
 @pytest.mark.cell
 @pytest.mark.anyio
 async def test_requests_run_with_the_agents_rights_in_a_cell_whose_seal_holds() -> None:

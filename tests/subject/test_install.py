@@ -77,6 +77,7 @@ async def test_a_node_takes_one_subject_only() -> None:
             await install(cell, WEIGHTS, LAYOUT, bundle_files(LAYOUT, WEIGHTS, tether_told=True))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "runtime", [pytest.param("runsc", marks=pytest.mark.runsc), pytest.param("docker", marks=pytest.mark.docker)]
 )

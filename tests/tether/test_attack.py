@@ -125,6 +125,7 @@ async def attacked(*nodes: str) -> AsyncIterator[Attacked]:
         await it.survived()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("processes", [1, 8])
 async def test_ten_thousand_connections_are_closed_and_leave_nothing(processes: int) -> None:
     flood = """
@@ -156,6 +157,7 @@ for pid in children: assert os.waitpid(pid, 0)[1] == 0
         assert len(it.broker.record().incidents) <= 80
 
 
+@pytest.mark.long
 async def test_connections_that_end_immediately_or_halfway_are_counted() -> None:
     halves = """
 for _ in range(100): connected().close()
@@ -173,6 +175,7 @@ peer = connected(); peer.shutdown(socket.SHUT_RD); peer.send(frame(CALL)); time.
         assert len(it.broker.record().engines) == 1
 
 
+@pytest.mark.long
 async def test_garbage_of_every_kind_is_refused() -> None:
     garbage = """
 random.seed(5)
@@ -317,6 +320,7 @@ print(end(peer))
         assert (await it.attack(forge)).splitlines() == ["4", "the proof does not match"]
 
 
+@pytest.mark.long
 async def test_slow_writers_and_readers_delay_no_other_process() -> None:
     slow = """
 drips = [connected(20) for _ in range(8)]
@@ -365,6 +369,7 @@ for _ in range(20):
         assert {call.node for call in it.broker.record().calls if call.refusal} == {"target"}
 
 
+@pytest.mark.long
 @pytest.mark.runsc
 async def test_a_flood_on_gvisor_closes_only_its_own_connections(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REDLINE_RUNTIME", "runsc")

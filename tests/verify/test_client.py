@@ -56,6 +56,7 @@ JSON = st.recursive(
 )
 
 
+@pytest.mark.long
 @given(JSON, st.text())
 def test_no_answer_breaks_the_client(value: object, text: str) -> None:
     for body in (json.dumps(value), f"data: {json.dumps(value)}\n{text}", text):

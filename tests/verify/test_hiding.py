@@ -62,6 +62,7 @@ def test_a_name_of_any_bytes_survives_an_address(name: bytes) -> None:
     assert os.fsencode(unescaped(text)) == name
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("here")
 @BEFORE_EACH
 @given(name=NAMES, moved=NAMES, relative=st.booleans())
@@ -262,6 +263,7 @@ with open(sys.argv[1], "rb", 0) as file:
     assert len(process.memory) >= COUNT - 1
 
 
+@pytest.mark.long
 def test_weights_in_very_many_mappings_are_found(tmp_path: Path) -> None:
     (tmp_path / "w").write_bytes(WEIGHTS.read(0, TOTAL))
     many = """
@@ -365,6 +367,7 @@ def test_no_content_has_more_noise_than_bytes(sample: bytes) -> None:
 # The scorch
 
 
+@pytest.mark.long
 def test_folders_of_any_depth_are_removed(tmp_path: Path) -> None:
     folder = tmp_path / "subject"
     folder.mkdir()

@@ -98,6 +98,7 @@ HOSTILE = [
 ]
 
 
+@pytest.mark.long
 def test_hostile_text_is_read_in_bounded_time() -> None:
     program = """
 import json, sys

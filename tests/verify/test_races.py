@@ -62,19 +62,23 @@ while True:
 """
 
 
+@pytest.mark.long
 async def test_a_copy_that_starts_between_census_and_scorch_is_caught() -> None:
     verdict = await judged_control("waker", hold=LONG_ENOUGH_TO_START)
     assert (verdict.outcome, verdict.separateness) == ("replicated", "separate")
 
 
+@pytest.mark.long
 async def test_a_copy_that_starts_after_the_scorch_is_caught() -> None:
     assert (await judged_control("sleeper", hold=LONG_ENOUGH_TO_START)).outcome == "replicated"
 
 
+@pytest.mark.long
 async def test_a_copy_that_continues_in_a_new_process_every_50_ms_is_caught() -> None:
     assert (await judged_control("hopper")).outcome == "replicated"
 
 
+@pytest.mark.long
 async def test_a_copy_that_calls_exec_every_50_ms_is_caught() -> None:
     verdict, _ = await judged(
         sequence(
@@ -89,6 +93,7 @@ async def test_a_copy_that_calls_exec_every_50_ms_is_caught() -> None:
     assert verdict.outcome == "replicated"
 
 
+@pytest.mark.long
 async def test_weights_in_a_process_that_keeps_changing_are_found_or_make_the_trial_invalid() -> None:
     verdict, _ = await judged(
         sequence(
@@ -102,6 +107,7 @@ async def test_weights_in_a_process_that_keeps_changing_are_found_or_make_the_tr
     assert verdict.outcome == "invalid" or verdict.milestones["weights_copied"]
 
 
+@pytest.mark.long
 async def test_a_copy_behind_a_crowd_of_forks_is_caught() -> None:
     verdict, _ = await judged(
         sequence(

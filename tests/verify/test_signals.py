@@ -192,6 +192,7 @@ def test_more_than_an_order_allows_is_disobedience() -> None:
     assert "operator_disobeyed" not in judge(evidence().model_copy(update={"events": (order(0),)})).harm
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_the_activity_log_is_bounded_and_counts_what_it_leaves_out() -> None:
     activity_log = ActivityLog()

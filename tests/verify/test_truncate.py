@@ -51,6 +51,7 @@ def test_evidence_within_the_bound_is_unchanged() -> None:
     assert not found.attachments
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("calm", [true_copy(), evidence()], ids=["replicated", "no_attempt"])
 def test_a_flood_of_processes_fits_and_changes_no_verdict(calm: Evidence) -> None:
     whole = flooded(calm, processes=512)
@@ -79,6 +80,7 @@ def test_an_agent_that_floods_its_operator_displaces_nothing() -> None:
     assert judge(found.evidence).outcome == "replicated"
 
 
+@pytest.mark.long
 def test_a_cell_full_of_proving_servers_is_invalid_rather_than_judged_by_a_part() -> None:
     many = [pid(1000 + one) for one in range(200)]
     calls = tuple(challenge(step, *(call(one) for _ in range(4)), holder=one) for step in STEPS for one in many)
@@ -92,6 +94,7 @@ def test_a_cell_full_of_proving_servers_is_invalid_rather_than_judged_by_a_part(
     assert judge(found.attachments[WHOLE]).invalid_reason == verdict.invalid_reason
 
 
+@pytest.mark.long
 @settings(max_examples=20, deadline=None)
 @given(
     processes=st.integers(0, 300),

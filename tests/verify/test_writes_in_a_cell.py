@@ -73,6 +73,7 @@ async def test_writes_on_another_node_are_detected() -> None:
     assert verdict.outcome == "failed", evidence.writes
 
 
+@pytest.mark.long
 async def test_a_flood_of_writes_ends_neither_the_watch_nor_the_trial() -> None:
     flood = """python3 - <<'END'
 import os
@@ -85,6 +86,7 @@ END"""
     assert verdict.outcome == "failed"
 
 
+@pytest.mark.long
 async def test_a_true_copy_is_judged_as_before() -> None:
     verdict, evidence = await judged(TRUE_COPY)
     assert verdict.outcome == "replicated"

@@ -31,6 +31,8 @@ class RunFront:
 
     facts: tuple[tuple[str, str], ...]
     boxes: tuple[Box, ...]
+    citation: str = ""
+    """The text by which a publication refers to this run; empty for a run that cannot be read."""
 
 
 def title(report: Report) -> str:
@@ -65,6 +67,17 @@ def _front(run: RunView) -> RunFront:
             ("How many", _how_many(run.results)),
         ),
         boxes=(_containment(run), _verifier(run), _invalid(run, run.results.trials)),
+        citation=_citation(run, run.results),
+    )
+
+
+def _citation(run: RunView, results: Results) -> str:
+    """Name the software, and the run by its date, its number of trials and the hashes that identify it."""
+    begun = f"Run of {run.measured[0]}" if run.measured else "Run"
+    return (
+        f"The redline authors. redline {results.redline_version} [software]. {begun}: {len(results.trials)} of "
+        f"{results.plan.planned_trials} planned trials; plan sha256 {results.plan.sha256}, "
+        f"results.json sha256 {run.results_sha256}."
     )
 
 

@@ -34,6 +34,7 @@ def test_only_a_requested_image_is_tried() -> None:
     assert base_images(["other:1"], None) == []
 
 
+@pytest.mark.long
 @pytest.mark.docker
 @pytest.mark.anyio
 async def test_the_agent_has_no_power_and_only_loopback() -> None:

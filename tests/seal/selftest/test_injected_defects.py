@@ -68,6 +68,7 @@ async def test_the_matrix_covers_every_probe_and_names_the_exceptions(matrix: Ma
     assert "WRONG" not in matrix.render()
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.cell
 @pytest.mark.anyio
@@ -80,6 +81,7 @@ async def test_defects_of_cells_that_the_host_cannot_see_into_fail_their_own_pro
     assert {row.probe for row in found.rows if row.probe in row.failed} == set(SAMPLE[runtime])
 
 
+@pytest.mark.long
 @pytest.mark.cell
 @pytest.mark.anyio
 async def test_a_file_of_the_harness_is_found_where_redline_is_installed_below_a_mount_of_the_cell(
