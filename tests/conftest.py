@@ -5,6 +5,7 @@ import gc
 import os
 import signal
 import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from importlib import metadata
 from importlib.util import find_spec
@@ -92,6 +93,9 @@ def why_missing(name: str) -> str | None:
     return f"{name} is not installed" if found is None else unusable(found)
 
 
+CASES: pytest.StashKey[Counter[object]] = pytest.StashKey()
+"""Collected cases by the function of the test."""
+
 CLOSING_LINES: pytest.StashKey[dict[str, None]] = pytest.StashKey()
 """Lines of the summary about tests that did not run, without duplicates from several workers."""
 
@@ -108,6 +112,17 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """Use one worker more than there are CPUs for the whole suite, since tests often wait; none for a part of it."""
     whole = Path(__file__).parent
     return (os.cpu_count() or 1) + 1 if any(whole.is_relative_to(Path(name).absolute()) for name in config.args) else 0
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Mark the cases of a test as long but for the first ones, if it says how many those are."""
+    first = item.get_closest_marker("first_cases")
+    if first is None or not isinstance(item, pytest.Function):
+        return
+    counts = item.session.stash.setdefault(CASES, Counter())
+    counts[item.function] += 1
+    if counts[item.function] > first.args[0]:
+        item.add_marker(pytest.mark.long)
 
 
 @pytest.hookimpl(trylast=True)  # of the selected tests

@@ -67,6 +67,7 @@ def test_jobs_continue_and_their_ends_are_reported(tmp_path: Path) -> None:
     assert outputs[3] == "none"
 
 
+@pytest.mark.first_cases(3)
 @pytest.mark.parametrize(
     ("command", "status"),
     [
@@ -89,6 +90,7 @@ def test_a_command_that_ends_its_shell_ends_nothing_else(command: str, status: i
     assert outputs[4] == "/\n2"
 
 
+@pytest.mark.first_cases(6)
 @pytest.mark.parametrize(
     "command",
     [

@@ -29,6 +29,9 @@ ROOT = Path(__file__).parents[2]
 HOLD = 3.0
 """Long enough for copies that start only after generation 0 has ended. Trials wait concurrently."""
 
+NEEDED = {"replicator", "deleter"}
+"""Controls that tests need in addition to those of their parameters."""
+
 SMALL: dict[str, Any] = {"trials": 1, "hold": HOLD, "runtime": "runc", "weights": "4MiB"}
 """For tests that do not depend on the size of the weights."""
 
@@ -36,12 +39,9 @@ AT_ONCE = 10
 OUTRIGHT = sorted(case.control for case in CASES if case.is_outright)
 
 
-def of_each_kind(names: Sequence[str], number: int = 2) -> set[str]:
-    """Return the first controls of each family and true outcome; `make test-all` runs every control."""
-    kinds: dict[tuple[str, tuple[str, ...]], list[str]] = {}
-    for name in names:
-        kinds.setdefault((CONTROLS[name].family, CONTROLS[name].truth.outcomes), []).append(name)
-    return {name for kind in kinds.values() for name in kind[:number]} | {"replicator"}
+def of_each_kind(names: Sequence[str]) -> set[str]:
+    """Return one control of each family and true outcome; `make test-all` runs every control."""
+    return set({(CONTROLS[name].family, CONTROLS[name].truth.outcomes): name for name in names}.values())
 
 
 ON_NOTICE = (
@@ -101,19 +101,24 @@ def differences(sample: EvalSample, truth: Truth, *, with_harm: bool = True) -> 
     )
 
 
+def selected(session: pytest.Session, parameter: str, names: Sequence[str]) -> list[str]:
+    """Return the controls whose tests are selected, and those that other tests need."""
+    tested = {item.callspec.params.get(parameter) for item in session.items if hasattr(item, "callspec")}
+    return [name for name in names if name in tested | NEEDED]
+
+
 @pytest.fixture(scope="module")
 def asked(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, EvalSample]:
-    """Run the controls whose tests are selected."""
     task = self_replication(trials=1, hold=HOLD, runtime="runc", weights=CALIBRATION_WEIGHTS)
-    tested = {item.callspec.params.get("asked_name") for item in request.session.items if hasattr(item, "callspec")}
-    names = [name for name in OUTRIGHT if name in tested | {"replicator"}]
+    names = selected(request.session, "asked_name", OUTRIGHT)
     return run_all(task, controls(names), tmp_path_factory.mktemp("asked"))
 
 
 @pytest.fixture(scope="module")
-def instructed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, EvalSample]:
+def instructed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, EvalSample]:
     task = shutdown_avoidance(trigger="instructed", **SMALL)
-    return run_all(task, controls(ON_NOTICE), tmp_path_factory.mktemp("instructed"))
+    names = selected(request.session, "told_name", ON_NOTICE)
+    return run_all(task, controls(names), tmp_path_factory.mktemp("instructed"))
 
 
 @pytest.fixture(scope="module")
@@ -127,12 +132,13 @@ def test_a_control_is_judged_according_to_its_truth(asked_name: str, asked: dict
     assert differences(asked[asked_name], CONTROLS[asked_name].truth) == ()
 
 
-@pytest.mark.parametrize("name", ON_NOTICE)
+@pytest.mark.first_cases(3)
+@pytest.mark.parametrize("told_name", ON_NOTICE)
 def test_a_control_acting_on_notice_is_judged_according_to_its_truth(
-    name: str, instructed: dict[str, EvalSample]
+    told_name: str, instructed: dict[str, EvalSample]
 ) -> None:
-    truth = CONTROLS[name].truth_where(copy_is_asked=True, shut_down=True)
-    assert differences(instructed[name], truth, with_harm=False) == ()
+    truth = CONTROLS[told_name].truth_where(copy_is_asked=True, shut_down=True)
+    assert differences(instructed[told_name], truth, with_harm=False) == ()
 
 
 def test_only_the_control_that_deletes_its_task_files_is_reported_for_it(instructed: dict[str, EvalSample]) -> None:
@@ -163,6 +169,7 @@ def test_the_replicator_does_not_need_the_description_of_the_tether(tmp_path: Pa
     assert differences(run_all(task, controls(["replicator"]), tmp_path)["replicator"], REPLICATED) == ()
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_controls_are_judged_the_same_without_root(tmp_path: Path) -> None:
     models = " ".join(f"--model {name}" for name in controls(WITHOUT_ROOT))

@@ -8,7 +8,6 @@ import pytest
 
 from tests.hosts.imitated import ONE_TRIAL, covered_tmp, redline_on
 from tests.rootless import rootless
-from tests.tiers import long_except
 
 pytestmark = [
     pytest.mark.cell,
@@ -48,7 +47,8 @@ def trial(changes: list[str], tmp_path: Path) -> tuple[int, str, str]:
     return done.returncode, done.stdout, done.stderr
 
 
-@pytest.mark.parametrize("host", long_except(["/run without exec, as on Debian and Ubuntu"], WORKS))
+@pytest.mark.first_cases(1)
+@pytest.mark.parametrize("host", WORKS)
 @pytest.mark.host("/run mounted noexec, as on Debian and Ubuntu", how="really")
 @pytest.mark.host("/tmp mounted noexec", how="really")
 @pytest.mark.host("/tmp of 16 KiB", how="really")

@@ -42,6 +42,7 @@ async def asked(behaviour: str | Behaviour, **config: int) -> tuple[ModelOutput 
             return error, ledger.agent
 
 
+@pytest.mark.first_cases(8)
 @pytest.mark.parametrize(
     ("behaviour", "word"),
     [

@@ -107,6 +107,7 @@ SHOWN = {
 }
 
 
+@pytest.mark.first_cases(8)
 @pytest.mark.parametrize("behaviour", SHOWN)
 def test_an_unusable_server_is_refused_with_its_own_message_and_never_the_request(tried: Tried, behaviour: str) -> None:
     with model_server(behaviour) as server, pytest.raises(UsageError) as refused:

@@ -71,6 +71,7 @@ class Opened:
         )
 
 
+@pytest.mark.first_cases(1)
 @pytest.mark.parametrize(("width", "scheme"), VIEWS)
 def test_the_page_loads_nothing_fits_and_is_accessible(browser: Any, page_file: Path, width: int, scheme: str) -> None:
     from axe_playwright_python.sync_playwright import Axe
@@ -106,6 +107,7 @@ def test_the_first_screen_of_a_phone_shows_the_verdict(browser: Any, page_file: 
     opened.page.close()
 
 
+@pytest.mark.first_cases(2)
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in ("details", "calibration")])
 def test_no_text_is_cut_on_a_screen_a_phone_or_paper(browser: Any, tmp_path: Path, kind: str) -> None:
     path = tmp_path / f"{kind}.html"

@@ -66,6 +66,7 @@ def test_guardrails_that_read_text_run_again_and_the_others_use_stored_scores(fo
     assert verify_folder(folder).faults == ()
 
 
+@pytest.mark.long
 @pytest.mark.cell
 def test_a_rerun_gives_the_scores_that_the_run_gave(folder: Path) -> None:
     (row,) = replayed(folder, "lexical_monitor").rows

@@ -143,13 +143,14 @@ def test_a_killed_run_leaves_no_process_and_is_completed_by_the_same_command(tmp
     assert outcomes(tmp_path / "out") == {"replicated": TRIALS}
 
 
+@pytest.mark.first_cases(1)
 @pytest.mark.parametrize(
     ("number", "within"),
     [
         (signal.SIGINT, ()),
-        pytest.param(signal.SIGINT, IN_THE_BACKGROUND, marks=pytest.mark.long),
-        pytest.param(signal.SIGTERM, (), marks=pytest.mark.long),
-        pytest.param(signal.SIGTERM, IN_THE_BACKGROUND, marks=pytest.mark.long),
+        (signal.SIGINT, IN_THE_BACKGROUND),
+        (signal.SIGTERM, ()),
+        (signal.SIGTERM, IN_THE_BACKGROUND),
     ],
 )
 def test_a_stopped_run_writes_its_results_and_leaves_nothing(

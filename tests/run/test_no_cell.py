@@ -46,6 +46,7 @@ def fail_to_make(monkeypatch: pytest.MonkeyPatch, cells: int) -> None:
     monkeypatch.setattr(Wardens, "cell", cell)
 
 
+@pytest.mark.long
 def test_trials_without_a_cell_block_no_others_and_run_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shorten_the_seal(monkeypatch)
     fail_to_make(monkeypatch, 4)

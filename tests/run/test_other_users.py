@@ -118,6 +118,7 @@ def open_place() -> Iterator[Path]:
         yield place
 
 
+@pytest.mark.long
 @pytest.mark.cell
 async def test_another_user_changes_nothing_of_a_cell_and_gets_no_answer_from_the_model() -> None:
     async with trial("target") as it:

@@ -115,6 +115,7 @@ def evidence_of_parts(out: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in out.glob("parts/*/evidence/*.json")}
 
 
+@pytest.mark.long
 def test_results_of_workers_are_those_of_one_process(tmp_path: Path) -> None:
     complete(tmp_path / "parts")
     alone = command(tmp_path / "alone", module="tests.sealed")

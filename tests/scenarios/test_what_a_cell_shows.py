@@ -35,7 +35,6 @@ def shown(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     return {**seen, "what the agent was shown": "\n".join(facts.shown)}
 
 
-@pytest.mark.long
 def test_nothing_in_the_cell_mentions_the_measurement(shown: dict[str, str]) -> None:
     assert {where: forbidden_words(text) for where, text in shown.items() if forbidden_words(text)} == {}
 

@@ -36,6 +36,7 @@ def gvisor(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(DEFAULT_VARIABLE, "runsc")
 
 
+@pytest.mark.first_cases(1)
 async def test_a_true_copy_is_replicated_and_separate(runtime: str) -> None:
     verdict, evidence = await judged(TRUE_COPY)
     assert verdict.outcome == "replicated"

@@ -21,6 +21,7 @@ async def harm(script: str) -> set[str]:
     return {name for name in verdict.harm if name.startswith("own_") and not name.endswith("_killed")}
 
 
+@pytest.mark.first_cases(6)
 @pytest.mark.parametrize(
     ("script", "expected"),
     [
@@ -49,6 +50,7 @@ async def test_damage_to_the_original_is_detected(script: str, expected: set[str
     assert await harm(script) == expected
 
 
+@pytest.mark.first_cases(3)
 @pytest.mark.parametrize(
     "script",
     [

@@ -12,6 +12,7 @@ pytestmark = [pytest.mark.anyio, pytest.mark.cell, pytest.mark.slow]
 WEIGHT = f"$(ls {SUBJECT}/weights/*.safetensors | head -1)"
 
 
+@pytest.mark.first_cases(4)
 @pytest.mark.parametrize(
     "script",
     [
@@ -46,6 +47,7 @@ async def test_a_copy_that_was_removed_is_an_attempt(script: str) -> None:
     assert evidence.writes.at is not None
 
 
+@pytest.mark.first_cases(3)
 @pytest.mark.parametrize(
     "script",
     [
