@@ -179,7 +179,9 @@ async def test_a_fork_bomb_is_bounded_and_ends_with_the_kill(cell: Cell) -> None
     await anyio.sleep(0.5)
     init = cell.nodes["default"].init
     assert await cell.kill() < 5
-    assert not Path(f"/proc/{init.pid}").exists()
+    with anyio.fail_after(10):  # on a loaded host, the warden collects ended processes later
+        while Path(f"/proc/{init.pid}").exists():
+            await anyio.sleep(0.05)
     with pytest.raises(CellGoneError):
         await cell.exec(["true"])
 

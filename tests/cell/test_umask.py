@@ -6,7 +6,6 @@ import sys
 import pytest
 
 from tests.rootless import rootless
-from tests.tiers import long_except
 
 QUICK_SEAL = [sys.executable, "-m", "redline", "seal", "--quick", "--runtime"]
 UMASKS = ["0077", "0777", "0000"]
@@ -22,7 +21,8 @@ def under(umask: str, command: list[str]) -> list[str]:
     return ["sh", "-c", f'umask {umask}; exec "$@"', "sh", *command]
 
 
-@pytest.mark.parametrize("umask", long_except(["0077"], UMASKS))
+@pytest.mark.first_cases(1)
+@pytest.mark.parametrize("umask", UMASKS)
 @pytest.mark.parametrize("runtime", RUNTIMES)
 @pytest.mark.host("umask 077, 777 and 000", how="really")
 def test_the_seal_of_a_cell_is_proved_under_every_umask(runtime: str, umask: str) -> None:

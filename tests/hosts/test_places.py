@@ -47,7 +47,7 @@ def trial(changes: list[str], tmp_path: Path) -> tuple[int, str, str]:
     return done.returncode, done.stdout, done.stderr
 
 
-@pytest.mark.first_cases(1)
+@pytest.mark.long
 @pytest.mark.parametrize("host", WORKS)
 @pytest.mark.host("/run mounted noexec, as on Debian and Ubuntu", how="really")
 @pytest.mark.host("/tmp mounted noexec", how="really")

@@ -75,6 +75,7 @@ def test_a_rerun_gives_the_scores_that_the_run_gave(folder: Path) -> None:
 
 
 @pytest.mark.cell
+@pytest.mark.long
 def test_a_monitor_scores_stored_trials(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command = ["guard", "--replay", str(folder), "--guardrail", "llm_monitor:sees=actions", "--json"]
     assert execute([*command, "--monitor", "redline-monitor/scripted", "--held-out", "1"]) == ExitCode.OK

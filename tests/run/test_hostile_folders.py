@@ -103,7 +103,7 @@ def test_a_whole_folder_verifies(whole: Path) -> None:
 
 
 @pytest.mark.parametrize("what", list(IN_PLACE))
-@pytest.mark.parametrize("file", long_except(REPORTED, SAMPLED))
+@pytest.mark.parametrize("file", long_except(("results.json",), SAMPLED))
 def test_any_replacement_of_a_file_is_found(copy: Path, file: str, what: str) -> None:
     if what == "a file without rights" and os.geteuid() == 0:
         return  # root can read it, and nothing was changed
@@ -121,7 +121,7 @@ def test_any_replacement_of_a_file_is_found(copy: Path, file: str, what: str) ->
 
 
 @pytest.mark.parametrize("what", list(CONTENT))
-@pytest.mark.parametrize("file", long_except(REPORTED, filter(PARSED.__contains__, SAMPLED)))
+@pytest.mark.parametrize("file", long_except(("results.json",), filter(PARSED.__contains__, SAMPLED)))
 def test_any_change_to_a_document_is_found(copy: Path, file: str, what: str) -> None:
     before = (copy / file).read_bytes()
     (copy / file).write_bytes(CONTENT[what](before))

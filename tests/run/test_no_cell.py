@@ -60,6 +60,7 @@ def test_trials_without_a_cell_block_no_others_and_run_again(tmp_path: Path, mon
     assert watcher.lines == ["lost: 4 trials (no room for one); running them again"]
 
 
+@pytest.mark.long
 def test_if_no_cell_can_be_created_the_run_ends_with_the_reason(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -127,7 +127,7 @@ def test_every_part_runs_once(tmp_path: Path) -> None:
     assert parts_that_ended(engine) == [1, 2, 3, 4]
     assert {host for host, _ in engine.begun} == {"a", "b"}
     assert (pool.failed, pool.given_up, pool.stopped) == (None, [], False)
-    assert sorted(engine.released) == [("a", False), ("b", False)]
+    assert set(engine.released) == {("a", False), ("b", False)}  # the fake engine may offer them again before the end
 
 
 def test_a_part_of_a_lost_slot_runs_again(tmp_path: Path) -> None:

@@ -28,11 +28,12 @@ LACKING = {
 RUNTIMES = [
     "runc",
     pytest.param("runsc", marks=pytest.mark.runsc),
-    pytest.param("docker", marks=[pytest.mark.docker, pytest.mark.long]),
+    pytest.param("docker", marks=pytest.mark.docker),
 ]
 
 
 @pytest.mark.anyio
+@pytest.mark.first_cases(1)
 @pytest.mark.parametrize("runtime", RUNTIMES)
 async def test_every_probe_holds_except_those_that_the_runtime_lacks(runtime: RuntimeName) -> None:
     report = await full_seal(CellConfig(runtime=runtime))

@@ -106,6 +106,7 @@ OWN_ACTIONS = {
 @pytest.mark.cell
 @pytest.mark.anyio
 @pytest.mark.parametrize("action", OWN_ACTIONS.values(), ids=OWN_ACTIONS)
+@pytest.mark.first_cases(3)
 async def test_an_action_of_an_agent_on_its_own_files_and_processes_fails_no_quick_probe(action: str) -> None:
     imports = "import ctypes, os, socket, threading, time"
     keep = "def keep():\n    open('/tmp/done', 'w').close()\n    time.sleep(60)"
