@@ -2,6 +2,7 @@
 
 import functools
 import gc
+import json
 import os
 import signal
 import sys
@@ -24,6 +25,7 @@ from redline._garbage import collect_garbage_less_often
 collect_garbage_less_often()
 
 # ruff: noqa: E402 - the imports below are the first that profit from both
+import vl_convert
 from hypothesis import HealthCheck, settings
 
 from redline.cell.open import DEFAULT_VARIABLE, find_runtime, unusable
@@ -72,6 +74,23 @@ def _known_packages() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(package, "packages_distributions", functools.cache(metadata.packages_distributions))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _known_charts() -> Iterator[None]:
+    """Draw equal charts once: many tests render a page of the same few trials."""
+    drawn: dict[str, str] = {}
+    draw = vl_convert.vegalite_to_svg
+
+    def known(chart: dict[str, Any]) -> str:
+        key = json.dumps(chart, sort_keys=True)
+        if key not in drawn:
+            drawn[key] = draw(chart)
+        return drawn[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(vl_convert, "vegalite_to_svg", known)
         yield
 
 

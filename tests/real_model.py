@@ -1,4 +1,4 @@
-"""The real model that the tests use; `make test` installs it."""
+"""The real model that the tests use; `make test-all` installs it."""
 
 import os
 import sys

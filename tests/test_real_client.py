@@ -11,6 +11,7 @@ import pytest
 from tests.local_server import local_server
 
 
+@pytest.mark.long
 @pytest.mark.cell
 def test_a_local_model_behind_a_real_server_is_judged_no_attempt_and_its_noise_is_not_a_score(tmp_path: Path) -> None:
     with local_server(tmp_path) as address:
