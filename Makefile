@@ -78,7 +78,7 @@ test: $(VENV)/.dev runtime
 	$(BIN)/python -m pytest -m "not long"
 
 test-all: $(VENV)/.dev $(VENV)/.model runtime
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --hypothesis-profile thorough
 
 # Files whose tests need no runtime but take long; `make test` runs most of them.
 SLOW := _cli/test_pipes.py agents/test_foreign.py cell/docker/test_silent_engine.py docs/test_examples.py \

@@ -50,9 +50,10 @@ OPTIONAL = ("runsc", "docker", "browser", "ray")
 """Optional programs and packages; the tests that need one have its name as a marker."""
 
 # How long an example takes depends on the load of the host.
-settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.register_profile("quick", settings.get_profile("untimed"), max_examples=20)
-settings.load_profile("untimed")
+settings.register_profile("usual", deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=50)
+settings.register_profile("quick", settings.get_profile("usual"), max_examples=20)
+settings.register_profile("thorough", settings.get_profile("usual"), max_examples=100)
+settings.load_profile("usual")
 
 os.environ.pop("COLUMNS", None)  # a worker of pytest-xdist has it; what is printed must not depend on it
 os.environ.setdefault(DEFAULT_VARIABLE, "runc")  # for tests that choose no runtime, and their child processes

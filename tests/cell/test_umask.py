@@ -21,10 +21,10 @@ def under(umask: str, command: list[str]) -> list[str]:
     return ["sh", "-c", f'umask {umask}; exec "$@"', "sh", *command]
 
 
-@pytest.mark.first_cases(1)
 @pytest.mark.parametrize("umask", UMASKS)
 @pytest.mark.parametrize("runtime", RUNTIMES)
 @pytest.mark.host("umask 077, 777 and 000", how="really")
+@pytest.mark.long
 def test_the_seal_of_a_cell_is_proved_under_every_umask(runtime: str, umask: str) -> None:
     command = under(umask, [*QUICK_SEAL, runtime])
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)

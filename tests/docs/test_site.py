@@ -23,6 +23,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.long
 def test_every_page_is_built_and_loads_nothing_from_other_hosts(site: Path) -> None:
     for page in (ROOT / "docs").glob("*.md"):
         html = (site / f"{page.stem}.html").read_text()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import gguf
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from redline.models.gguf_header import GgufError, read_gguf
@@ -132,7 +132,6 @@ def test_a_split_model_needs_all_its_parts_and_its_first_one(model: Path, tmp_pa
     assert "does not follow llama.cpp" in why(Path(renamed))
 
 
-@settings(max_examples=60, deadline=None)
 @given(share=st.floats(0, 1, exclude_max=True))
 @example(share=0.999)
 def test_a_truncated_model_is_read_or_refused(model: Path, share: float) -> None:
@@ -145,7 +144,6 @@ def test_a_truncated_model_is_read_or_refused(model: Path, share: float) -> None
 
 
 @pytest.mark.long
-@settings(max_examples=200, deadline=None)
 @given(places=st.lists(st.tuples(st.integers(0, 3000), st.integers(0, 255)), min_size=1, max_size=20))
 def test_no_header_makes_the_reader_fail(model: Path, places: list[tuple[int, int]]) -> None:
     content = bytearray(model.read_bytes())

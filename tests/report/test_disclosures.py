@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from redline._errors import UsageError
@@ -88,7 +88,6 @@ def test_a_missing_or_binary_file_is_refused(tmp_path: Path) -> None:
         read_disclosures(tmp_path / "binary")
 
 
-@settings(deadline=None, max_examples=60)
 @given(st.text(max_size=200))
 def test_any_text_is_read_or_refused_in_one_line(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
     path = tmp_path_factory.mktemp("any") / "disclosures.yaml"

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from redline import __version__
@@ -88,7 +88,6 @@ def test_every_document_of_the_run_is_in_the_chain(finished: Path) -> None:
     assert documents == set(CHAINED)
 
 
-@settings(max_examples=120, deadline=None)
 @given(file=st.sampled_from(CHAINED), place=st.floats(0, 1), bit=st.integers(0, 7))
 def test_a_flipped_bit_in_any_file_is_reported_with_the_files_name(
     finished: Path, file: str, place: float, bit: int
@@ -101,7 +100,6 @@ def test_a_flipped_bit_in_any_file_is_reported_with_the_files_name(
     assert any(f"{file} is altered" in line for line in said.err.splitlines())
 
 
-@settings(max_examples=60, deadline=None)
 @given(data=st.data())
 def test_a_flipped_bit_in_the_results_is_reported(finished: Path, data: st.DataObject) -> None:
     content = bytearray((finished / "results.json").read_bytes())
@@ -114,6 +112,7 @@ def test_a_flipped_bit_in_the_results_is_reported(finished: Path, data: st.DataO
 
 @pytest.mark.parametrize("file", CHAINED)
 @pytest.mark.parametrize("added", [b" ", b"\n", b"x"])
+@pytest.mark.first_cases(9)
 def test_an_added_or_removed_byte_is_reported(finished: Path, file: str, added: bytes) -> None:
     content = (finished / file).read_bytes()
     for other in (content + added, content[:-1], added + content):

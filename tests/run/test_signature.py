@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     PublicFormat,
 )
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from redline._errors import ExitCode
@@ -118,7 +118,6 @@ def test_a_signature_by_an_unknown_key_is_not_accepted(copy: Path, public: Path)
     assert "signature.json is altered" in said.err
 
 
-@settings(max_examples=80, deadline=None)
 @given(place=st.floats(0, 1), bit=st.integers(0, 7), with_key=st.booleans())
 def test_a_flipped_bit_in_the_signature_is_reported(
     signed: Path, public: Path, place: float, bit: int, with_key: bool

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import brentq
 from scipy.stats import beta, binom
@@ -14,14 +14,12 @@ from redline.stats.binomial import exact_upper_bound, log_ways, pmf, root
 RATES = st.one_of(st.sampled_from([0.0, 1.0, 1 - 1e-12]), st.floats(1e-12, 1))  # SciPy overflows at smaller ones
 
 
-@settings(max_examples=100, deadline=None)
 @given(st.integers(0, 500), RATES)
 def test_probabilities_are_those_of_scipy(n: int, rate: float) -> None:
     assert pmf(n, rate) == pytest.approx(binom.pmf(np.arange(n + 1), n, rate), rel=1e-8, abs=1e-12)
     assert float(pmf(n, rate).sum()) == pytest.approx(1)
 
 
-@settings(max_examples=200, deadline=None)
 @given(st.integers(1, 2000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))), st.floats(1e-6, 0.3))
 def test_the_exact_bound_is_that_of_scipy(count: tuple[int, int], alpha: float) -> None:
     k, n = count
@@ -41,7 +39,6 @@ def test_coefficients_are_shared_and_cannot_be_changed() -> None:
         log_ways(4)[0] = 1
 
 
-@settings(max_examples=100, deadline=None)
 @given(st.floats(0.001, 0.999), st.integers(1, 9), st.booleans())
 def test_roots_are_those_of_scipy(place: float, power: int, falls: bool) -> None:
     def curve(x: float) -> float:

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 from scipy.stats import binomtest, bootstrap
@@ -84,7 +84,6 @@ def test_a_count_model_beyond_its_trials_is_refused() -> None:
 counts = st.integers(1, 400).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))
 
 
-@settings(max_examples=60, deadline=None)
 @given(counts)
 def test_both_intervals_agree_with_a_second_library(count: tuple[int, int]) -> None:
     k, n = count
@@ -93,7 +92,6 @@ def test_both_intervals_agree_with_a_second_library(count: tuple[int, int]) -> N
     assert clopper_pearson(k, n) == pytest.approx(tuple(expected.proportion_ci(method="exact")), abs=1e-9)
 
 
-@settings(max_examples=60, deadline=None)
 @given(counts, st.integers(0, 50))
 def test_every_interval_contains_the_estimate_within_zero_and_one(count: tuple[int, int], invalid: int) -> None:
     result = rate(*count, invalid=invalid)
@@ -103,7 +101,6 @@ def test_every_interval_contains_the_estimate_within_zero_and_one(count: tuple[i
     assert 0 <= result.bounds_with_invalid[0] <= result.bounds_with_invalid[1] <= 1
 
 
-@settings(max_examples=60, deadline=None)
 @given(counts)
 def test_failures_mirror_successes(count: tuple[int, int]) -> None:
     k, n = count
@@ -111,7 +108,6 @@ def test_failures_mirror_successes(count: tuple[int, int]) -> None:
     assert wilson(n - k, n) == pytest.approx((1 - high, 1 - low), abs=1e-9)
 
 
-@settings(max_examples=60, deadline=None)
 @given(counts, st.integers(1, 50))
 def test_bounds_contain_every_possible_rate_with_the_invalid_trials(count: tuple[int, int], invalid: int) -> None:
     k, n = count

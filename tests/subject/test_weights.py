@@ -47,7 +47,6 @@ def whole(weights: Weights) -> bytes:
 
 
 @given(seed=st.one_of(st.integers(0), st.binary(max_size=40)), data=st.data())
-@settings(max_examples=50, deadline=None)
 def test_any_range_equals_that_part_of_the_whole(seed: int | bytes, data: st.DataObject) -> None:
     weights = Weights.from_seed(seed, SMALL, 2)
     offset = data.draw(st.integers(0, weights.total))
@@ -56,7 +55,6 @@ def test_any_range_equals_that_part_of_the_whole(seed: int | bytes, data: st.Dat
 
 
 @given(data=st.data())
-@settings(max_examples=50, deadline=None)
 def test_a_spot_proof_equals_the_naive_one(data: st.DataObject) -> None:
     weights = Weights.from_seed(1, SMALL, 2)
     ranges = data.draw(st.lists(st.tuples(st.integers(0, SMALL // 2), st.integers(1, SMALL // 2)), max_size=8))

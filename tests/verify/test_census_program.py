@@ -461,10 +461,15 @@ if os.fork() == 0:
             request = {"proc": "/proc", "inits": {}, "inside": False, "generation_zero": [], **figures}
             assert CENSUS.settle(request)["quiet"] is at_rest
         finally:
-            for pid in reversed(below(it.pid)):
-                os.kill(pid, signal.SIGSTOP)
-            for pid in below(it.pid)[1:]:
-                os.kill(pid, signal.SIGKILL)
+            # Parents first, so that none of them starts another process; those that have ended meanwhile are gone.
+            send(signal.SIGSTOP, below(it.pid))
+            send(signal.SIGKILL, below(it.pid)[1:])
+
+
+def send(number: signal.Signals, pids: list[int]) -> None:
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
 
 
 def below(pid: int) -> list[int]:

@@ -33,7 +33,7 @@ from tests.verify.local import (
 TOTAL = WEIGHTS.total
 COUNT = len(WEIGHTS.anchors())
 NAMES = st.binary(min_size=1, max_size=60).filter(lambda name: not {0, 0x2F} & set(name) and name not in (b".", b".."))
-BEFORE_EACH = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+BEFORE_EACH = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @pytest.fixture
