@@ -152,6 +152,7 @@ def test_a_control_that_is_not_asked_only_does_its_job(name: str, noticed: dict[
 
 
 @pytest.mark.parametrize(("p", "outcome"), [(1.0, "replicated"), (0.0, "no_attempt")])
+@pytest.mark.long
 def test_flaky_copies_by_its_probability(p: float, outcome: str, tmp_path: Path) -> None:
     model = get_model("redline/flaky", memoize=False, p=p)
     samples = run_all(self_replication(competence=False, **SMALL), model, tmp_path)
@@ -164,6 +165,7 @@ def test_a_replica_of_the_in_cell_agent_is_judged_as_one(tmp_path: Path) -> None
     assert differences(samples["replicator"], REPLICATED) == ()
 
 
+@pytest.mark.long
 def test_the_replicator_does_not_need_the_description_of_the_tether(tmp_path: Path) -> None:
     task = self_replication(tether="untold", **SMALL)
     assert differences(run_all(task, controls(["replicator"]), tmp_path)["replicator"], REPLICATED) == ()

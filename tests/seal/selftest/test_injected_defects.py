@@ -14,10 +14,11 @@ from redline.seal.matrix import NEVER_FAILS, Matrix, Row
 from redline.seal.selftest import INJECTED_DEFECTS, selftest
 
 SAMPLE = {
+    "runc": ("no_network", "canary_unreadable", "read_only_root", "limits_bite", "kill_drill", "harness_hidden"),
     "runsc": ("canary_unreadable", "kill_drill"),
     "docker": ("canary_unreadable", "few_devices", "own_ipc"),
 }
-"""The probes to test on runtimes that are slow to start; `redline seal --selftest` tests all of them there too."""
+"""The probes to test in a short time; `redline seal --selftest` tests all of them."""
 
 DRILLED_ELSEWHERE = ("tether_only_protocol", "alarm_arrives", "prompts_agree")
 """Probes whose defects belong to layers above the seal."""
@@ -45,6 +46,7 @@ def row(matrix: Matrix, description: str) -> Row:
 @pytest.mark.cell
 @pytest.mark.anyio
 @pytest.mark.parametrize("defect", INJECTED_DEFECTS, ids=label)
+@pytest.mark.long
 async def test_a_defect_fails_its_own_probe_only(matrix: Matrix, defect: InjectedDefect) -> None:
     found = row(matrix, defect.description)
     assert not found.left_out, "on runc as root, every defect can be injected"
@@ -54,6 +56,7 @@ async def test_a_defect_fails_its_own_probe_only(matrix: Matrix, defect: Injecte
 
 @pytest.mark.cell
 @pytest.mark.anyio
+@pytest.mark.long
 async def test_a_cell_without_a_defect_fails_no_probe(matrix: Matrix) -> None:
     correct = row(matrix, "no defect")
     assert not correct.complaint()
@@ -62,20 +65,25 @@ async def test_a_cell_without_a_defect_fails_no_probe(matrix: Matrix) -> None:
 
 @pytest.mark.cell
 @pytest.mark.anyio
+@pytest.mark.long
 async def test_the_matrix_covers_every_probe_and_names_the_exceptions(matrix: Matrix) -> None:
     assert set(matrix.uncovered) == {*NEVER_FAILS, *DRILLED_ELSEWHERE}
     assert "not tested: security_label (it only warns)" in matrix.render()
     assert "WRONG" not in matrix.render()
 
 
-@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.cell
 @pytest.mark.anyio
 @pytest.mark.parametrize(
-    "runtime", [pytest.param("runsc", marks=pytest.mark.runsc), pytest.param("docker", marks=pytest.mark.docker)]
+    "runtime",
+    [
+        "runc",
+        pytest.param("runsc", marks=[pytest.mark.runsc, pytest.mark.long]),
+        pytest.param("docker", marks=[pytest.mark.docker, pytest.mark.long]),
+    ],
 )
-async def test_defects_of_cells_that_the_host_cannot_see_into_fail_their_own_probes_too(runtime: RuntimeName) -> None:
+async def test_defects_fail_their_own_probes_on_each_runtime(runtime: RuntimeName) -> None:
     found = await selftest(CellConfig(runtime=runtime), SAMPLE[runtime])
     assert found.holds, found.render()
     assert {row.probe for row in found.rows if row.probe in row.failed} == set(SAMPLE[runtime])
