@@ -6,6 +6,8 @@
 VENV := .venv
 BIN := $(VENV)/bin
 # Byte code is compiled at first use: that saves time, and the byte code of modules that are never imported.
+# It must be stored then, even where the environment says otherwise, or every command would compile everything again.
+unexport PYTHONDONTWRITEBYTECODE
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq install --no-compile --constraint constraints.txt
 
 help:
