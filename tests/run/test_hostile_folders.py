@@ -401,6 +401,28 @@ def test_a_bomb_in_a_log_is_refused(copy: Path, command: tuple[str, ...], honest
     assert "member" in said.err
 
 
+WIDE: Mapping[str, object] = {
+    "nested": json.loads("[" * 900 + "]" * 900),
+    "below a long key": {"k" * 2_000_000: {f"k{number}": number for number in range(20_000)}},
+}
+
+
+@pytest.mark.first_cases(1)
+@pytest.mark.parametrize("what", ["nested too deeply", *WIDE])
+@pytest.mark.parametrize("command", READERS, ids=lambda command: command[0])
+def test_the_paths_in_a_sample_take_no_memory(copy: Path, command: tuple[str, ...], what: str) -> None:
+    log = log_of(copy)
+    with zipfile.ZipFile(log) as before:
+        (member, *_) = (name for name in before.namelist() if name.startswith("samples/"))
+        sample = json.loads(before.read(member))
+    text = json.dumps({**sample, "store": {"deep": WIDE[what]}}) if what in WIDE else "[" * 100_000
+    repacked(log, {member: text.encode()})
+    with soon():
+        said = limited(*command, copy)
+    assert said.code in (ExitCode.OK, *FOUND), said
+    assert "MemoryError" not in said.err
+
+
 NOT_LOGS: Mapping[str, Callable[[bytes], bytes]] = {
     "empty": lambda content: b"",
     "text": lambda content: b"not a log",

@@ -40,9 +40,6 @@ CANCELLED = "CancelledError"
 LOST = tuple(f"{kind.__name__}(" for kind in (LostCellError, NoCellError))
 """How Inspect names the errors of samples that must be run again; the error classes document the rule."""
 
-UNREAD = frozenset({"events", "store", "attachments", "events_data"})
-"""Parts of a logged sample that can be large and do not affect the verdict."""
-
 
 @dataclass
 class CollectedTrials:
@@ -165,7 +162,7 @@ def _new_samples(found: CollectedTrials, source: _Source) -> Iterator[EvalSample
     for sample_id in source.spec.dataset.sample_ids or ():
         if trial_id(sample_id, source.model) in found.kept or (source.path, sample_id) in found.read:
             continue
-        sample = read_sample(source.path, sample_id, set(UNREAD))
+        sample = read_sample(source.path, sample_id)
         if sample is None:  # not in this log, or not yet
             continue
         found.read.add((source.path, sample_id))

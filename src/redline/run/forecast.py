@@ -190,8 +190,7 @@ class _Spent:
 def _spent(log: Path) -> Iterator[tuple[tuple[str, str], _Spent]]:
     """Yield the use of each finished trial in a log, by condition and ID."""
     task = read_header(log).eval.task_id
-    parts = {"events", "store", "attachments", "events_data", "messages"}
-    for sample in read_samples(log, parts):
+    for sample in read_samples(log):
         span = _span(sample)
         if span is not None and reason_to_run_again(sample) is None:
             usage = sample.model_usage.values()

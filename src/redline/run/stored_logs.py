@@ -2,6 +2,9 @@
 
 A log is a ZIP file of JSON documents. Each log is read once from end to end, so that no member is larger than it states
 or too large for memory.
+
+Samples are read whole. To leave out some of their fields, Inspect uses a parser that stores the path to every value as
+a text: 100 kB of nested arrays, or of keys below a long key, take tens of gigabytes.
 """
 
 import os
@@ -170,7 +173,7 @@ def read_header(path: Path) -> EvalLog:
         return read_eval_log(str(path), header_only=True)
 
 
-def read_sample(path: Path, sample: str | int, unread: set[str]) -> EvalSample | None:
+def read_sample(path: Path, sample: str | int) -> EvalSample | None:
     """Return a sample of a checked log; None if the log does not contain it.
 
     Raises:
@@ -178,19 +181,19 @@ def read_sample(path: Path, sample: str | int, unread: set[str]) -> EvalSample |
     """
     with _reading(_short(path)):
         try:
-            return read_eval_log_sample(str(path), id=sample, exclude_fields=unread)
+            return read_eval_log_sample(str(path), id=sample)
         except IndexError:
             return None
 
 
-def read_samples(path: Path, unread: set[str] | None = None) -> Iterator[EvalSample]:
+def read_samples(path: Path) -> Iterator[EvalSample]:
     """Yield every sample of a checked log.
 
     Raises:
         EvidenceError: Inspect cannot read one.
     """
     with _reading(_short(path)):
-        samples = iter(read_eval_log_samples(str(path), all_samples_required=False, exclude_fields=unread))
+        samples = iter(read_eval_log_samples(str(path), all_samples_required=False))
     while True:
         with _reading(_short(path)):
             sample = next(samples, None)
