@@ -168,8 +168,8 @@ def test_each_logged_trial_is_read_once_per_command_and_a_finished_folder_is_not
 ) -> None:
     read: list[str] = []
 
-    def reading(path: str, *, id: str, exclude_fields: set[str]) -> EvalSample:
-        sample = read_eval_log_sample(path, id=id, exclude_fields=exclude_fields)
+    def reading(path: str, *, id: str) -> EvalSample:
+        sample = read_eval_log_sample(path, id=id)
         read.append(id)
         return sample
 

@@ -213,7 +213,7 @@ async def test_the_shell_is_kept_within_a_task_and_new_in_the_next(desk: Desk) -
 
 async def test_a_job_that_ends_immediately_is_reported(desk: Desk) -> None:
     seen: list[str] = []
-    await desk.do(answer_then_done("```sh\npython3 /nowhere.py >/dev/null 2>&1 &\n```", seen))
+    await desk.do(answer_then_done("```sh\nls /nowhere.py >/dev/null 2>&1 &\n```", seen))
     assert "Exit 2" in seen[0] and "nowhere.py" in seen[0]
 
 
