@@ -84,13 +84,15 @@ test-all: $(VENV)/.dev $(VENV)/.model runtime
 
 # Files whose tests need no runtime but take long; `make test` runs most of them.
 SLOW := _cli/test_pipes.py agents/test_foreign.py cell/docker/test_silent_engine.py docs/test_examples.py \
-  docs/test_site.py hosts/test_docker_elsewhere.py models/test_ask.py models/test_preflight.py models/test_server.py \
-  models/test_text_tools.py report/test_audit.py report/test_claim.py report/test_detectors.py report/test_report.py \
+  docs/test_site.py hosts/test_docker_elsewhere.py models/test_ask.py models/test_attached.py \
+  models/test_model_server.py models/test_preflight.py models/test_server.py models/test_text_tools.py \
+  report/test_audit.py report/test_claim.py report/test_detectors.py report/test_report.py \
   report/test_report_of_a_folder.py run/test_calibration.py run/test_chain.py run/test_lock.py run/test_merge.py \
   run/test_parts.py run/test_pool.py run/test_preflight.py run/test_ray_address.py run/test_ray_engine.py \
-  run/test_scheduler.py run/test_servers.py scenarios/test_outside.py subject/test_agent.py verify/test_hiding.py \
-  verify/test_judge.py verify/test_phrases.py verify/test_truncate.py test_api.py test_bounded_waits.py \
-  test_registry.py test_time_limits.py
+  run/test_scheduler.py run/test_servers.py scenarios/test_outside.py scenarios/test_provision.py \
+  subject/test_agent.py subject/test_engine.py tether/test_broker.py tether/test_budget.py tether/test_spending.py \
+  verify/test_census_program.py verify/test_hiding.py verify/test_judge.py verify/test_phrases.py \
+  verify/test_truncate.py test_api.py test_bounded_waits.py test_registry.py test_time_limits.py
 # Property tests try fewer examples here. More workers than CPUs would cost more for their imports than they save.
 test-fast: $(VENV)/.dev
 	$(BIN)/python -m pytest --numprocesses $$(nproc) --hypothesis-profile quick \
