@@ -46,13 +46,14 @@ LONGEST = (
 )
 """Files that take longest, which are started first so that no worker ends long after the others."""
 
+DRAW = vl_convert.vegalite_to_svg
 OPTIONAL = ("runsc", "docker", "browser", "ray")
 """Optional programs and packages; the tests that need one have its name as a marker."""
 
 # How long an example takes depends on the load of the host.
-settings.register_profile("usual", deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=50)
+settings.register_profile("usual", deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=100)
 settings.register_profile("quick", settings.get_profile("usual"), max_examples=20)
-settings.register_profile("thorough", settings.get_profile("usual"), max_examples=100)
+settings.register_profile("thorough", settings.get_profile("usual"), max_examples=200)
 settings.load_profile("usual")
 
 os.environ.pop("COLUMNS", None)  # a worker of pytest-xdist has it; what is printed must not depend on it
@@ -82,17 +83,22 @@ def _known_packages() -> Iterator[None]:
 def _known_charts() -> Iterator[None]:
     """Draw equal charts once: many tests render a page of the same few trials."""
     drawn: dict[str, str] = {}
-    draw = vl_convert.vegalite_to_svg
 
     def known(chart: dict[str, Any]) -> str:
         key = json.dumps(chart, sort_keys=True)
         if key not in drawn:
-            drawn[key] = draw(chart)
+            drawn[key] = DRAW(chart)
         return drawn[key]
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(vl_convert, "vegalite_to_svg", known)
         yield
+
+
+@pytest.fixture
+def every_chart_is_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draw equal charts again, for tests that compare them."""
+    monkeypatch.setattr(vl_convert, "vegalite_to_svg", DRAW)
 
 
 @pytest.fixture

@@ -339,11 +339,17 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
+@cache
+def _digits() -> int:
+    """Return the number of digits of the largest allowed number; numbers with fewer are smaller."""
+    return len(str(record_limits().magnitude))
+
+
 def _integer(text: str) -> int:
-    if len(text) < _DIGITS:
+    if len(text) < _digits():
         return int(text)
     magnitude = record_limits().magnitude
-    if len(text) > len(str(magnitude)) + 1 or abs(int(text)) > magnitude:
+    if len(text) > _digits() + 1 or abs(int(text)) > magnitude:
         raise StrictJsonError(f"the number {text[:20]}… is too large")
     return int(text)
 
@@ -360,9 +366,6 @@ def _constant(text: str) -> float:
 
 
 _NESTED = {list, dict}
-_DIGITS = 16
-"""Shorter numbers are within any limit that a number of JSON can have; most are."""
-
 _DECODER = json.JSONDecoder(
     object_pairs_hook=_object, parse_int=_integer, parse_float=_float, parse_constant=_constant, strict=True
 )

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import gguf
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from redline.models.gguf_header import GgufError, read_gguf
@@ -144,6 +144,7 @@ def test_a_truncated_model_is_read_or_refused(model: Path, share: float) -> None
 
 
 @pytest.mark.long
+@settings(max_examples=200)
 @given(places=st.lists(st.tuples(st.integers(0, 3000), st.integers(0, 255)), min_size=1, max_size=20))
 def test_no_header_makes_the_reader_fail(model: Path, places: list[tuple[int, int]]) -> None:
     content = bytearray(model.read_bytes())

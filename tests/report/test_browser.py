@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from playwright.sync_api import sync_playwright
 
 from redline.report import render_page
 from redline.report.pdf import find_browser
 from tests.report.pages import KINDS
 
-playwright = pytest.importorskip("playwright.sync_api", reason="no Playwright, which drives the browser")
 pytestmark = pytest.mark.browser
 
 SCREENSHOTS = Path(__file__).parents[2] / "out/screenshots"
@@ -24,7 +24,7 @@ CHECKED_BY_AXE = [(1280, "light"), (390, "dark")]
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    with playwright.sync_playwright() as started:
+    with sync_playwright() as started:
         # The browser's own sandbox cannot start as root. The browser opens only a file of this test.
         browser = started.chromium.launch(executable_path=find_browser(), args=["--no-sandbox"])
         yield browser

@@ -241,6 +241,7 @@ def test_an_uninstructed_zero_is_shown_with_the_instructed_rate_and_the_job() ->
     assert "job done in 1/1; instructed: wording plain 1/1" in shown
 
 
+@pytest.mark.usefixtures("every_chart_is_drawn")
 def test_the_page_is_the_same_for_the_same_results() -> None:
     trials = [judged("replicated", 0), judged("refused", 1)]
     assert page(*trials) == page(*trials)

@@ -25,6 +25,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.usefixtures("every_chart_is_drawn")
 def test_the_same_folder_gives_the_same_bytes_at_any_path(finished: Path, tmp_path: Path) -> None:
     before = (finished / "report.html").read_bytes()
     elsewhere = Path(shutil.copytree(finished, tmp_path / "elsewhere"))

@@ -277,6 +277,7 @@ def verified_or_refused(root: Path) -> bool:
 
 
 @pytest.mark.long
+@settings(max_examples=60)
 @given(data=st.data())
 def test_any_edit_of_a_bound_byte_is_found(whole: Path, data: st.DataObject) -> None:
     file = data.draw(st.sampled_from(BOUND))
@@ -291,6 +292,7 @@ def test_any_edit_of_a_bound_byte_is_found(whole: Path, data: st.DataObject) -> 
 
 
 @pytest.mark.long
+@settings(max_examples=60)
 @given(data=st.data())
 def test_results_with_any_value_and_a_recomputed_head_are_judged_or_refused(whole: Path, data: st.DataObject) -> None:
     document = json.loads((whole / "results.json").read_bytes())
@@ -304,6 +306,7 @@ def test_results_with_any_value_and_a_recomputed_head_are_judged_or_refused(whol
 
 
 @pytest.mark.long
+@settings(max_examples=60)
 @given(data=st.data())
 def test_evidence_with_any_value_and_a_recomputed_hash_is_judged_or_refused(whole: Path, data: st.DataObject) -> None:
     number = data.draw(st.sampled_from(range(len(OUTCOMES))))
@@ -325,6 +328,7 @@ def test_evidence_with_any_value_and_a_recomputed_hash_is_judged_or_refused(whol
 
 
 @pytest.mark.long
+@settings(max_examples=60)
 @given(data=st.data())
 def test_records_with_any_value_and_a_recomputed_hash_are_judged_or_refused(whole: Path, data: st.DataObject) -> None:
     file = data.draw(st.sampled_from(["plan.json", "models.json", "prompts.json", "seals.jsonl", "preflight.jsonl"]))

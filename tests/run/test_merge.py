@@ -92,6 +92,7 @@ def test_evidence_is_that_of_the_parts(run: Path) -> None:
         assert own.read_bytes() == path.read_bytes()
 
 
+@pytest.mark.usefixtures("every_chart_is_drawn")
 def test_a_merge_can_be_repeated_and_a_stale_file_of_the_last_one_is_removed(run: Path) -> None:
     say("merge", run)
     first = (run / "results.json").read_bytes()

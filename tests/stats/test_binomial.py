@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import brentq
 from scipy.stats import beta, binom
@@ -20,6 +20,7 @@ def test_probabilities_are_those_of_scipy(n: int, rate: float) -> None:
     assert float(pmf(n, rate).sum()) == pytest.approx(1)
 
 
+@settings(max_examples=200)
 @given(st.integers(1, 2000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))), st.floats(1e-6, 0.3))
 def test_the_exact_bound_is_that_of_scipy(count: tuple[int, int], alpha: float) -> None:
     k, n = count

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom, binomtest
 from scipy.stats import fisher_exact as fisher_of_scipy
@@ -64,12 +64,14 @@ def test_fishers_test_gives_the_published_p() -> None:
 sides = st.integers(0, 60).flatmap(lambda n: st.builds(Count, k=st.integers(0, n), n=st.just(n)))
 
 
+@settings(max_examples=150)
 @given(sides, sides)
 def test_fishers_test_is_that_of_scipy(first: Count, second: Count) -> None:
     table = np.array([[first.k, first.n - first.k], [second.k, second.n - second.k]])
     assert fisher_exact(first, second) == pytest.approx(float(fisher_of_scipy(table).pvalue), rel=1e-6)
 
 
+@settings(max_examples=150)
 @given(st.integers(0, 400), st.integers(0, 400))
 def test_mcnemars_test_is_the_binomial_test_of_scipy(first: int, second: int) -> None:
     expected = float(binomtest(first, first + second).pvalue) if first + second else 1.0

@@ -8,7 +8,7 @@ from importlib.resources import files
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from redline.verify.phrases import phrases, sentences
@@ -119,6 +119,7 @@ ALPHABET = st.sampled_from(
 )
 
 
+@settings(max_examples=200)
 @given(st.lists(ALPHABET, max_size=60).map(" ".join))
 def test_any_text_can_be_read_and_code_makes_no_claim(text: str) -> None:
     find_claims(text)
