@@ -118,6 +118,7 @@ def test_unbounded_numbers_in_plan_files_are_refused(
         (["seal", "--runtime", "runk"], "did you mean 'runc'"),
         (["report", "no-such-folder"], "no results.json"),
         (["verify", "no-such-folder"], "no results.json"),
+        (["report", ".", "--format", "docx"], "'--format': 'docx' is not one of 'html', 'md', 'json', 'pdf'"),
     ],
 )
 def test_bad_usage_is_refused_in_one_line(

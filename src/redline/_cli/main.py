@@ -109,7 +109,8 @@ def execute(arguments: list[str]) -> int:
     except RedlineError as error:
         return _fail(str(error), error.exit_code)
     except TyperException as error:
-        return _fail(error.format_message(), ExitCode.USAGE)
+        # Typer checks choices with pydantic, whose messages start with the kind of the error.
+        return _fail(error.format_message().replace(": Value error, ", ": "), ExitCode.USAGE)
     except (KeyboardInterrupt, typer.Abort):
         return _fail("interrupted", ExitCode.INTERRUPTED)
     except Exception as error:
