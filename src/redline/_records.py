@@ -319,7 +319,7 @@ def strict_json(content: bytes) -> Any:
 
 def _refuse_deep(value: Any, most: int) -> None:
     level = [value]  # the arrays and objects of one level, after the first
-    for _ in range(most + 1):
+    for _ in range(most):
         parts = [one.values() if type(one) is dict else one for one in level if type(one) in _NESTED]
         level = []
         for values in parts:
