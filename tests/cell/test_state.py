@@ -7,10 +7,13 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 
+import anyio
 import pytest
 
 from redline._errors import UsageError
 from redline.cell import state
+from redline.cell.open import choose_runtime
+from redline.cell.programs import warden
 from redline.cell.state import START_SECONDS, new_owner, sweep_stale
 
 
@@ -45,6 +48,66 @@ def test_the_folder_of_a_harness_whose_warden_lives_is_left_alone(tmp_path: Path
         fcntl.flock(lock, fcntl.LOCK_EX)
         assert sweep_stale(tmp_path) == 0
     assert (alive / "cells").is_dir()
+
+
+def test_a_harness_whose_lock_file_appears_during_the_look_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    starting = new_owner(tmp_path)
+
+    def old_and_locked(folder: Path) -> bool:
+        """The warden creates its lock file after the sweep found none."""
+        (folder / "lock").touch()
+        return True
+
+    monkeypatch.setattr(state, "_is_young", old_and_locked)
+    assert sweep_stale(tmp_path) == 0
+    assert (starting / "cells").is_dir()
+
+
+def test_a_lock_file_is_locked_before_it_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    locked = []
+
+    def lock(fd: int, how: int) -> None:
+        assert how == fcntl.LOCK_EX
+        locked.append((tmp_path / "lock").exists())
+
+    monkeypatch.setattr(warden, "lock_file", lock)
+    warden.lock_folder(str(tmp_path))
+    assert locked == [False]
+    assert [path.name for path in tmp_path.iterdir()] == ["lock"]
+
+
+SWEEPER = """
+import sys
+from pathlib import Path
+from redline.cell.state import sweep_stale, state_folder
+print("sweeping", flush=True)
+while True:
+    try:
+        sweep_stale(state_folder())
+    except FileNotFoundError:  # the last harness has removed the state folder
+        pass
+"""
+
+
+@pytest.mark.cell
+def test_no_harness_that_starts_is_swept_by_another() -> None:
+    async def start_and_end() -> None:
+        harness = choose_runtime("runc").start_warden()
+        try:
+            await anyio.sleep(0.4)  # a sweep takes a tenth of a second
+            assert (harness.harness.owner / "cells").is_dir()
+        finally:
+            await harness.aclose()
+
+    with subprocess.Popen([sys.executable, "-c", SWEEPER], stdout=subprocess.PIPE) as sweeper:
+        try:
+            assert sweeper.stdout is not None and sweeper.stdout.readline() == b"sweeping\n"
+            for _ in range(8):
+                anyio.run(start_and_end)
+        finally:
+            sweeper.kill()
 
 
 def test_a_folder_with_cells_and_no_program_that_can_end_them_stays(tmp_path: Path) -> None:

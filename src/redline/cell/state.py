@@ -295,14 +295,12 @@ def install_warden(owner: Path, program: str, command: Sequence[str], *, own_ker
 def sweep_stale(state: Path) -> int:
     """End and remove the cells of dead harnesses.
 
-    A harness is alive while its warden holds the lock of its folder, so a reused pid cannot mislead.
-
     Returns:
         Number of harness folders that were swept.
     """
     swept = 0
     for folder in sorted(state.iterdir()):
-        if not (folder / "cells").is_dir() or has_living_warden(folder) or _is_being_made(folder):
+        if not (folder / "cells").is_dir() or not is_abandoned(folder):
             continue
         sweep_owner(folder)
         swept += 1
@@ -312,12 +310,10 @@ def sweep_stale(state: Path) -> int:
 
 
 def _remove_workbenches(state: Path) -> None:
-    """Remove the folders of killed self-tests. Of a young one without a lock, the owner may still be starting."""
+    """Remove the folders of killed self-tests. Of a young one, the owner may not have locked it yet."""
     for folder in state.glob(f"{WORKBENCH}*"):
-        with contextlib.suppress(FileNotFoundError):
-            young = abs(time.time() - folder.stat().st_mtime) < START_SECONDS
-            if not young and not _is_locked(folder / LOCK_FILE):
-                shutil.rmtree(folder, ignore_errors=True)
+        if not _is_young(folder) and is_abandoned(folder):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def sweep_owner(folder: Path) -> None:
@@ -327,7 +323,13 @@ def sweep_owner(folder: Path) -> None:
         # A sweep that hangs is ended, and the folder stays for the next one.
         with contextlib.suppress(subprocess.TimeoutExpired):
             command = [sys.executable, "-I", "-S", str(program), str(folder)]
-            done = subprocess.run(command, stdin=subprocess.DEVNULL, check=False, timeout=SWEEP_SECONDS)
+            done = subprocess.run(
+                command,
+                stdin=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,  # the folder may vanish meanwhile: two sweeps of one folder do no harm
+                check=False,
+                timeout=SWEEP_SECONDS,
+            )
             if done.returncode == 0:
                 shutil.rmtree(folder, ignore_errors=True)
     else:
@@ -344,29 +346,36 @@ def _free_claims(state: Path) -> None:
                 claim.unlink()
 
 
-def has_living_warden(owner: Path) -> bool:
-    """Return whether the warden of a harness's folder still runs."""
-    return _is_locked(owner / LOCK_FILE)
+def is_abandoned(owner: Path) -> bool:
+    """Return whether the harness of a folder is dead.
+
+    A harness is alive while its warden holds the lock of its folder, so a reused pid cannot mislead. A lock file is
+    locked when it appears, so one that is not locked shows a dead warden. Without a lock file, the harness may be
+    starting, or its warden may be removing the folder: then only the age of the folder tells.
+    """
+    try:
+        fd = os.open(owner / LOCK_FILE, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return not _is_young(owner)
+    except OSError:
+        return False
+    try:
+        return not _is_locked(fd)
+    finally:
+        os.close(fd)
 
 
-def _is_being_made(folder: Path) -> bool:
-    """Return whether a harness has just created the folder and its warden has not locked it yet."""
+def _is_young(folder: Path) -> bool:
     try:
         age = time.time() - folder.stat().st_mtime
     except FileNotFoundError:
-        return True  # swept by another harness meanwhile
-    return not (folder / LOCK_FILE).exists() and abs(age) < START_SECONDS  # the clock may have been set back
-
-
-def _is_locked(lock: Path) -> bool:
-    try:
-        fd = os.open(lock, os.O_RDWR | os.O_CLOEXEC)
-    except OSError:
         return False
+    return abs(age) < START_SECONDS  # the clock may have been set back
+
+
+def _is_locked(fd: int) -> bool:
     try:
         lock_file(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:  # it is held, or that cannot be known: then nothing is swept
         return True
-    finally:
-        os.close(fd)
     return False

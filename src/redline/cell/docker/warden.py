@@ -10,7 +10,7 @@ from redline.cell.docker.engine import LABEL_STATE, Engine
 from redline.cell.docker.image import Image, cell_image
 from redline.cell.errors import CellError
 from redline.cell.load import load_program
-from redline.cell.state import has_living_warden, install_warden, state_folder
+from redline.cell.state import is_abandoned, install_warden, state_folder
 from redline.cell.toolset import Toolset
 from redline.cell.traits import Traits
 from redline.cell.warden import HarnessContext, Warden, claim_owner, start_program
@@ -72,7 +72,7 @@ def sweep_containers(engine: Engine) -> int:
     """
     state = state_folder()
     found = engine.containers([(LABEL_STATE, str(state))])
-    dead = [identifier for identifier, owner, _ in found if not has_living_warden(state / os.path.basename(owner))]
+    dead = [identifier for identifier, owner, _ in found if is_abandoned(state / os.path.basename(owner))]
     with contextlib.suppress(CellError):  # another harness's sweep may be removing them
         engine.remove(dead)
     return len(dead)

@@ -126,9 +126,10 @@ class CellManager:
 
     def join(self, request: dict[str, Any], fds: list[int]) -> Reply:
         """Run a program with the capabilities of the cell's root and none over the host."""
-        inits = {node: pid for node, (pid, start) in self.inits(request["cell"]).items() if is_running(pid, start)}
+        started = self.inits(request["cell"])
+        inits = {node: pid for node, (pid, start) in started.items() if is_running(pid, start)}
         if not inits:
-            raise RuntimeError("no node of the cell is running")
+            raise RuntimeError("no node of the cell is running" if started else "the cell was removed, or never started")
         join_user_namespace(next(iter(inits.values())))
         return run_program(request, fds, inits, self.cgroup(request["cell"]))
 

@@ -229,10 +229,20 @@ def main(kind: type[CellManager] = CellManager) -> None:
     if first is None:
         return  # the harness ended before it sent the setup
     setup, _ = first
-    lock = os.open(os.path.join(setup["folder"], "lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    lock_file(lock, fcntl.LOCK_EX)
+    lock_folder(setup["folder"])
     control.send(b'{"ready": true}')
     Warden(control, kind(setup), Lease(setup["lease_seconds"], os.getppid())).run()
+
+
+def lock_folder(folder: str) -> None:
+    """Lock a harness's folder until this process ends.
+
+    The lock file is locked before it gets its name: another harness sweeps a folder whose lock file is not locked.
+    """
+    path = os.path.join(folder, "lock")
+    fd = os.open(path + ".new", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    lock_file(fd, fcntl.LOCK_EX)
+    os.rename(path + ".new", path)
 
 
 def sweep(kind: type[CellManager], folder: str) -> bool:
