@@ -129,7 +129,7 @@ class CellManager:
         started = self.inits(request["cell"])
         inits = {node: pid for node, (pid, start) in started.items() if is_running(pid, start)}
         if not inits:
-            raise RuntimeError("no node of the cell is running" if started else "the cell was removed, or never started")
+            raise RuntimeError("no node of the cell is running" if started else "the cell was removed or never started")
         join_user_namespace(next(iter(inits.values())))
         return run_program(request, fds, inits, self.cgroup(request["cell"]))
 
