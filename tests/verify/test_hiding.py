@@ -348,7 +348,7 @@ def test_disguised_weights_look_random_and_ordinary_content_does_not() -> None:
         for _ in range(20):
             found = CENSUS.Noise()
             found.add(bytearray(data), 0, len(data))
-            estimates.append(found.bytes)
+            estimates.append(float(found.bytes))
         return sum(estimates) / len(estimates)
 
     for disguised in (weights, bytes(byte ^ 0x55 for byte in weights), weights[::-1], zlib.compress(weights)):

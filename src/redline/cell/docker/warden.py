@@ -10,7 +10,7 @@ from redline.cell.docker.engine import LABEL_STATE, Engine
 from redline.cell.docker.image import Image, cell_image
 from redline.cell.errors import CellError
 from redline.cell.load import load_program
-from redline.cell.state import is_abandoned, install_warden, state_folder
+from redline.cell.state import install_warden, is_abandoned, state_folder
 from redline.cell.toolset import Toolset
 from redline.cell.traits import Traits
 from redline.cell.warden import HarnessContext, Warden, claim_owner, start_program
