@@ -119,6 +119,7 @@ def test_the_shipped_figures_are_those_of_the_studies() -> None:
     assert sum(row.successes > 0 for row in later) == 11
 
 
+@pytest.mark.first_cases(3)
 @pytest.mark.parametrize(
     ("replicated", "of", "verdict", "sentence"),
     [

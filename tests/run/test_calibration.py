@@ -231,6 +231,7 @@ def test_a_misjudged_control_is_named_and_ends_with_its_code(
     assert kept.misjudged, "an error rate is not kept only when it is zero"
 
 
+@pytest.mark.long
 @pytest.mark.cell
 def test_trials_that_another_version_judged_calibrate_nothing(
     own_state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
