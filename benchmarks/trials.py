@@ -30,7 +30,7 @@ def run(model: str, trials: int) -> None:
         sample.metadata["trial"]["seal_sha256"] = "0" * 64
     with tempfile.TemporaryDirectory() as logs:
         log = eval(
-            task, model=model, model_args=SETTINGS.get(model, {}), log_dir=logs, display="none", log_realtime=False
+            task, model=model, model_args=SETTINGS.get(model, {}), log_dir=logs, display="log", log_realtime=False
         )[0]
         if log.status != "success" or any(sample.error for sample in log.samples or []):
             raise RuntimeError(f"a trial of {model} failed: {log.error and log.error.message}")

@@ -21,6 +21,12 @@ FOLDER = "/tmp/.shell"
 SLOTS = ("a", "b")
 """Names of the state files. A command reads one and writes the other."""
 BETWEEN_PARTS = re.compile("^# ---.*\n", re.MULTILINE)
+QUOTED = tuple(
+    chr(byte) if chr(byte).isascii() and chr(byte).isprintable() and byte not in b"\\'" else f"\\{byte:03o}"
+    for byte in range(256)
+)
+"""Each byte as it stands between the quotes of `$'…'`."""
+
 GRACE_STEPS = 10
 """Number of 50 ms steps for which a command waits for an immediate failure of its background job."""
 
@@ -111,11 +117,7 @@ def _filled(part: str, values: Mapping[str, str]) -> str:
 
 def _in_one_line(text: str) -> str:
     """Return a text as a quoted bash word in ASCII, without line breaks."""
-    plain = (
-        chr(byte) if chr(byte).isascii() and chr(byte).isprintable() and byte not in b"\\'" else f"\\{byte:03o}"
-        for byte in text.encode(errors="surrogateescape")
-    )
-    return f"$'{''.join(plain)}'"
+    return f"$'{''.join(map(QUOTED.__getitem__, text.encode(errors='surrogateescape')))}'"
 
 
 @cache
