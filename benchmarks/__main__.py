@@ -12,6 +12,7 @@ from benchmarks.report import report
 from benchmarks.seal import seals
 from benchmarks.verifier import verifier
 from benchmarks.watches import watches
+from benchmarks.workers import workers
 
 BENCHMARKS: dict[str, Callable[[], None]] = {
     "local": against_local,
@@ -26,6 +27,7 @@ BENCHMARKS: dict[str, Callable[[], None]] = {
     "report": report,
     "watches": watches,
     "flood": flood,
+    "workers": workers,
 }
 
 for name in sys.argv[1:] or [name for name in BENCHMARKS if name != "profile"]:
