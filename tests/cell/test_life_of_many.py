@@ -53,7 +53,8 @@ async def test_a_hundred_cells_in_a_row_leave_nothing_and_the_harness_does_not_g
         await live(warden, traces)
     # Before any other check, since checks use memory too.
     grown = {"harness": resident_kib() - ours, "warden": resident_kib(warden._process.pid) - wardens}
-    assert open_descriptors() == descriptors
+    # Fewer are possible: on a loaded host, a descriptor of the last cell can still be closing at the first count.
+    assert open_descriptors() <= descriptors
     assert traces.left() == []
     assert not list(warden.cells.iterdir())
     assert max(grown.values()) < GROWTH_KIB, grown

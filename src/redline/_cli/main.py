@@ -2,6 +2,7 @@
 
 import errno
 import inspect
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Mapping
@@ -96,6 +97,8 @@ def _options(
 def main() -> None:
     """Run the command line and exit with its exit code."""
     collect_garbage_less_often()
+    # SIGTERM ends a command in order, as Ctrl-C does. A run replaces the handler while it has trials in flight.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     discard_after_reader_exits()
     sys.exit(execute(sys.argv[1:]))
 

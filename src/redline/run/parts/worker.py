@@ -87,6 +87,7 @@ def main() -> None:
     collect_garbage_less_often()
     # A shell lets background processes ignore SIGINT, but the parent passes it on.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     watcher = ReportingWatcher(os.fdopen(os.dup(1), "wb"))
     os.dup2(2, 1)  # whatever a library prints goes to the worker's log
     try:
