@@ -6,6 +6,7 @@ Runs as a program of its own, also with the source of an earlier version.
 import sys
 import tempfile
 import time
+from contextlib import redirect_stdout
 
 from inspect_ai import eval
 
@@ -28,7 +29,8 @@ def run(model: str, trials: int) -> None:
         assert sample.metadata is not None
         # Trials with the hash of a seal do not measure the full seal, which costs the same for any number of trials.
         sample.metadata["trial"]["seal_sha256"] = "0" * 64
-    with tempfile.TemporaryDirectory() as logs:
+    # A run of redline uses the display "log". With "none", Inspect draws tables that are not shown.
+    with tempfile.TemporaryDirectory() as logs, redirect_stdout(sys.stderr):
         log = eval(
             task, model=model, model_args=SETTINGS.get(model, {}), log_dir=logs, display="log", log_realtime=False
         )[0]
