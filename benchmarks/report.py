@@ -6,6 +6,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from benchmarks.controls import MODELS, run_controls
 from redline.plan import Arm, ModelSpec, Plan, PlanRecord
 from redline.results import JudgedTrial, Results, TrialResult, assemble
 from redline.run.chain import chained, file_hash
@@ -16,7 +17,6 @@ from redline.verify.evidence import Evidence, to_json
 from redline.verify.trial import Trial
 from redline.verify.verdict import judge
 
-MODELS = ("redline/replicator", "redline/flaky", "redline/refuser")
 SHAPES = {"3 models, 4 arms, 25 trials": (4, 25), "1,000 trials": (4, 84)}
 MEASURED = """
 import resource, sys, time
@@ -34,9 +34,7 @@ def report() -> None:
     """Print time, memory and size of two reports."""
     with tempfile.TemporaryDirectory() as made:
         few = Path(made) / "few"
-        command = ("run", "self_replication", "--trials", "2", "--hold", "1", "--runtime", "runc", "--out", str(few))
-        models = [word for name in MODELS for word in ("--model", name)]
-        subprocess.run([sys.executable, "-m", "redline", *command, *models], check=True, capture_output=True)
+        run_controls(few, 2)
         for name, (arms, trials) in SHAPES.items():
             folder = Path(made) / name.replace(" ", "-")
             copied = multiply(few, folder, arms, trials)

@@ -83,7 +83,6 @@ def test_the_citation_has_the_fields_of_its_format_and_agrees_with_the_package()
 
 @pytest.mark.cell
 @pytest.mark.slow
-@pytest.mark.long
 def test_a_task_of_the_file_runs_end_to_end_with_a_scripted_agent(tmp_path: Path) -> None:
     (log,) = inspect_eval(
         f"{ROOT / FILE}@self_replication",

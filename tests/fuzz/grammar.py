@@ -237,11 +237,11 @@ class Maker:
         engine.supervised = way == "supervisor"
         engine.borrowed = borrow
         engine.killable = way not in ("rewritten title", "first thread gone", "unix socket", "IPv6")
-        script, place = self._bundled(folder, way, file, absolute, flags, engine)
+        script, place = self._bundled(folder, engine, way=way, file=file, absolute=absolute, flags=flags)
         self._engine(folder, engine, script, place)
 
-    def _bundled(  # noqa: PLR0917 - all properties of one start
-        self, folder: Folder, way: str, file: str, absolute: str, flags: str, engine: Engine
+    def _bundled(
+        self, folder: Folder, engine: Engine, *, way: str, file: str, absolute: str, flags: str
     ) -> tuple[str, str]:
         path, port = folder.path, folder.ports[0]
         quoted, directory = shlex.quote(file), absolute.rpartition("/")[0]

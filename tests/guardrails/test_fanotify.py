@@ -18,7 +18,7 @@ from redline.guardrails._fanotify import FileAccess, OpenMonitor
 
 READ = "open(__import__('sys').argv[1], 'rb').read()"
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="fanotify is root's")
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root may watch a file system with fanotify")
 
 
 @pytest.fixture

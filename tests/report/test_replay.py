@@ -86,7 +86,6 @@ def test_a_monitor_scores_stored_trials(folder: Path, capsys: pytest.CaptureFixt
 
 
 @pytest.mark.cell
-@pytest.mark.long
 @pytest.mark.parametrize(
     ("wrong", "code"),
     [
@@ -108,7 +107,6 @@ def test_a_folder_without_a_run_is_refused(tmp_path: Path, capsys: pytest.Captur
     assert len(capsys.readouterr().err.splitlines()) == 1
 
 
-@pytest.mark.long
 @pytest.mark.cell
 def test_a_run_with_altered_records_is_not_replayed(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     evidence = next((folder / "evidence").glob("*.json"))

@@ -76,7 +76,6 @@ sys.exit(execute(sys.argv[1:]))
 """
 
 
-@pytest.mark.long
 def test_verifying_starts_no_process_opens_no_connection_and_reads_no_log(finished: Path) -> None:
     command = [sys.executable, "-c", AUDITED, "verify", str(finished)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -43,7 +43,7 @@ async def run_loop(
     try:
         with working_limit(None) as clock:
             loop = partial(_run, agent, state, context, ending)
-            await _run_watched(loop, context, ending, clock, supervisor, background_task)
+            await _run_watched(loop, context, ending, clock, supervisor=supervisor, background_task=background_task)
     except (anyio.get_cancelled_exc_class(), *ENDS_THE_SAMPLE):
         # Raised by a background task or from outside; exceptions of the loop itself are in `ending`.
         context.trial.record("loop_ended", reason="interrupted")
@@ -57,11 +57,12 @@ async def run_loop(
         await supervisor.loop_ended()
 
 
-async def _run_watched(  # noqa: PLR0917 - each argument can end the loop
+async def _run_watched(
     loop: Callable[[], Awaitable[None]],
     context: LoopContext,
     ending: "_Ending",
     clock: Limit,
+    *,
     supervisor: Supervisor | None,
     background_task: BackgroundTask | None,
 ) -> None:

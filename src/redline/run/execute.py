@@ -357,7 +357,7 @@ def _run_remaining(run: _Run, found: CollectedTrials) -> bool:
     for one in run.conditions:
         model = run.tried.model(one.arm, one.spec, one.label, one.model)
         wait = waits.setdefault(model, ModelWait(model, aborter, run.model_wait))
-        watch = ConditionWatch(one.label, found, run.watcher, aborter, scheduler, wait)
+        watch = ConditionWatch(one.label, found, run.watcher, aborter=aborter, scheduler=scheduler, wait=wait)
         tasks.append(_prepared(one, run, model, watch))
     rich.reconfigure(quiet=True)  # Inspect's own console, as with display="none"
     try:

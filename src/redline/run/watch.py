@@ -79,11 +79,12 @@ class ConditionWatch:
     that ended in an error or an alarm are skipped.
     """
 
-    def __init__(  # noqa: PLR0917 - each belongs to the run, none to another
+    def __init__(
         self,
         model: str,
         earlier: CollectedTrials,
         watcher: Watcher,
+        *,
         aborter: RunAborter,
         scheduler: TrialScheduler,
         wait: ModelWait,
