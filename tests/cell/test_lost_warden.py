@@ -12,9 +12,11 @@ import anyio
 import pytest
 
 from redline.cell import Cell, CellConfig, open_cell
-from redline.cell.errors import NoCellError
-from redline.cell.open import choose_runtime
+from redline.cell.errors import CellGoneError, NoCellError
+from redline.cell.oci import cell as oci
+from redline.cell.open import choose_runtime, start_cell
 from redline.cell.programs.lease import BUSY_LEASES
+from redline.cell.state import IdMaps, claim_ids
 from redline.cell.warden import LeaseClock, Warden
 from redline.cell.wardens import Wardens
 from tests.cell.traces import control_groups
@@ -69,6 +71,28 @@ async def wardens() -> AsyncIterator[Wardens]:
 
 async def kill(warden: Warden) -> None:
     os.kill(warden._process.pid, signal.SIGKILL)
+
+
+async def test_a_cell_whose_warden_is_killed_while_it_is_made_leaves_no_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    warden = choose_runtime("runc").start_warden()
+    owner = warden.harness.owner
+
+    def claim_and_lose_the_warden(state: Path, folder: Path) -> IdMaps:
+        ids = claim_ids(state, folder)
+        os.kill(warden._process.pid, signal.SIGKILL)
+        end = time.monotonic() + 30
+        while owner.exists():
+            assert time.monotonic() < end
+            time.sleep(0.02)
+        return ids
+
+    monkeypatch.setattr(oci, "claim_ids", claim_and_lose_the_warden)
+    try:
+        with pytest.raises(CellGoneError):
+            await start_cell(CONFIG, warden)
+    finally:
+        await warden.aclose()
+    assert not owner.exists()
 
 
 async def test_a_killed_warden_was_ended_from_outside() -> None:

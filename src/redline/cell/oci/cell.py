@@ -96,7 +96,8 @@ class OciCell(Cell):
         folder = self.folder / name
         tether = folder / "tether"
         try:
-            make_folder(tether, parents=True)
+            make_folder(folder)  # not the folders above: they are gone if the warden is, and nothing would remove them
+            make_folder(tether)
         except OSError as error:
             raise no_room(folder, error) from error
         return tether
