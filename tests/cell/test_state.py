@@ -1,3 +1,4 @@
+import errno
 import fcntl
 import os
 import pwd
@@ -11,7 +12,7 @@ import anyio
 import pytest
 
 from redline._errors import UsageError
-from redline.cell import state
+from redline.cell import folders, state
 from redline.cell.open import choose_runtime
 from redline.cell.programs import warden
 from redline.cell.state import START_SECONDS, new_owner, sweep_stale
@@ -81,13 +82,10 @@ def test_a_lock_file_is_locked_before_it_has_its_name(tmp_path: Path, monkeypatc
 SWEEPER = """
 import sys
 from pathlib import Path
-from redline.cell.state import sweep_stale, state_folder
+from redline.cell.state import in_state_folder, sweep_stale
 print("sweeping", flush=True)
 while True:
-    try:
-        sweep_stale(state_folder())
-    except FileNotFoundError:  # the last harness has removed the state folder
-        pass
+    in_state_folder(sweep_stale)
 """
 
 
@@ -110,6 +108,80 @@ def test_no_harness_that_starts_is_swept_by_another() -> None:
             sweeper.kill()
 
 
+def test_the_folder_of_cells_is_made_again_if_another_harness_removes_it_before_it_is_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = tmp_path / "state"
+    monkeypatch.setattr(state, "state_location", lambda: place)
+    tries = []
+
+    def make(folder: Path) -> Path:
+        tries.append(folder)
+        if len(tries) < 3:
+            folder.rmdir()
+        return new_owner(folder)
+
+    assert state.in_state_folder(make).parent == place
+    assert tries == [place] * 3
+
+
+@pytest.mark.parametrize("error", [FileExistsError, FileNotFoundError])
+def test_the_folder_of_cells_is_made_again_if_another_harness_removes_it_while_it_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[OSError]
+) -> None:
+    place = tmp_path / "state"
+    place.mkdir()
+    monkeypatch.setattr(state, "state_location", lambda: place)
+    failures = iter([error(errno.EEXIST, "seen to exist, and gone")])
+
+    def make_folder(folder: Path, *, exist_ok: bool) -> None:
+        for failure in failures:
+            place.rmdir()
+            raise failure
+        folders.make_folder(folder, exist_ok=exist_ok)
+
+    monkeypatch.setattr(state, "make_folder", make_folder)
+    assert state.state_folder() == place
+    assert place.is_dir()
+
+
+def test_a_file_in_the_place_of_the_folder_of_cells_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = tmp_path / "state"
+    place.touch()
+    monkeypatch.setattr(state, "state_location", lambda: place)
+    with pytest.raises(
+        UsageError, match=r"state cannot be made \(File exists\): set XDG_RUNTIME_DIR to a folder of yours"
+    ):
+        state.state_folder()
+
+
+STARTS_AND_ENDS = """
+import contextlib, shutil, sys, time
+from pathlib import Path
+from redline.cell import state
+from redline.cell.warden import claim_owner
+
+state.state_location = lambda: Path(sys.argv[1])
+deadline = time.monotonic() + 3
+while time.monotonic() < deadline:
+    owner = claim_owner()
+    with state.workbench_folder():
+        pass
+    shutil.rmtree(owner)
+    with contextlib.suppress(OSError):
+        owner.parent.rmdir()
+"""
+
+
+def test_harnesses_that_start_and_end_at_the_same_moment_do_not_disturb_each_other(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", STARTS_AND_ENDS, str(tmp_path / "state")]
+    harnesses = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(3)]
+    ends = [harness.communicate(timeout=60)[1] for harness in harnesses]
+    assert ends == [""] * 3, ends
+
+
 def test_a_folder_with_cells_and_no_program_that_can_end_them_stays(tmp_path: Path) -> None:
     unknown = aged(new_owner(tmp_path))
     (unknown / "cells" / "c1").mkdir()
@@ -121,7 +193,7 @@ def workbench_of_a_process(parent: Path) -> tuple[Path, "subprocess.Popen[bytes]
     """Start a process that holds a workbench, and return its folder, which looks old."""
     program = (
         "import sys, time\nfrom pathlib import Path\nfrom redline.cell import state\n"
-        "state.state_folder = lambda: Path(sys.argv[1])\n"
+        "state.state_location = lambda: Path(sys.argv[1])\n"
         "with state.workbench_folder() as folder:\n  print(folder, flush=True)\n  time.sleep(1000)"
     )
     process = subprocess.Popen([sys.executable, "-c", program, str(parent)], stdout=subprocess.PIPE)

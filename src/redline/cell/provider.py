@@ -27,7 +27,7 @@ from redline.cell.config import CellConfig
 from redline.cell.errors import CellError, CellGoneError
 from redline.cell.open import choose_runtime, every_runtime
 from redline.cell.spec import HOME
-from redline.cell.state import state_folder, sweep_stale
+from redline.cell.state import in_state_folder, state_location, sweep_stale
 from redline.cell.wardens import Wardens
 
 USERS: dict[str | None, User] = {
@@ -110,11 +110,10 @@ class CellEnvironment(SandboxEnvironment):
     @classmethod
     async def cli_cleanup(cls, id: str | None) -> None:
         """Sweep what dead harnesses left; the cells of live harnesses stay."""
-        state = state_folder()
-        swept = await anyio.to_thread.run_sync(sweep_stale, state, abandon_on_cancel=True)
+        swept = await anyio.to_thread.run_sync(in_state_folder, sweep_stale, abandon_on_cancel=True)
         await anyio.to_thread.run_sync(_sweep_runtimes, abandon_on_cancel=True)
         with contextlib.suppress(OSError):  # other harnesses have their folders in it
-            state.rmdir()
+            state_location().rmdir()
         print(f"cell: removed the cells of {swept} dead harnesses.")
 
     async def exec(  # noqa: PLR0917 - it overrides a method of Inspect's, which takes these by position

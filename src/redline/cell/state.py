@@ -14,9 +14,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from redline._errors import UsageError
 from redline.cell.folders import TRAVERSABLE, make_folder
@@ -31,6 +32,9 @@ FIRST_RANGE, LAST_RANGE = 16384, 32000
 NOBODY = 65534
 START_SECONDS = 60.0
 """Age below which a folder without a lock is not swept: its harness may still be starting."""
+
+FOLDER_TRIES = 20
+"""How often something is tried in the folder of cells while other harnesses remove that folder."""
 
 WORKBENCH = "bench-"
 """Start of the names of folders that a self-test of the seal works in."""
@@ -52,6 +56,9 @@ DIRECTORY_SECONDS = 20.0
 """Maximum time that a directory service can take to answer."""
 
 SUBUID, SUBGID = Path("/etc/subuid"), Path("/etc/subgid")
+
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -102,31 +109,62 @@ def _belongs_to(folder: Path, uid: int) -> bool:
 def state_folder() -> Path:
     """Return the folder of this user's cells; create it if needed.
 
+    The last harness to end removes it, which can be at any moment: to make something in it, use `in_state_folder`.
+
     Raises:
         UsageError: It cannot be made, or belongs to another user.
     """
-    uid, folder = os.geteuid(), state_location()
-    try:
-        make_folder(folder, exist_ok=True)
-    except OSError as error:
-        raise UsageError(
-            f"{folder} cannot be made ({error.strerror}): set XDG_RUNTIME_DIR to a folder of yours."
-        ) from error
+    return in_state_folder(lambda folder: folder)
+
+
+def in_state_folder(action: Callable[[Path], Result]) -> Result:
+    """Do something in the folder of this user's cells, again if another harness removes the folder meanwhile.
+
+    Args:
+        action: It gets the folder, which existed a moment ago.
+
+    Returns:
+        What the action returned.
+
+    Raises:
+        UsageError: The folder cannot be made, or belongs to another user.
+        OSError: The action raised it; FileNotFoundError, if the folder was gone at every try.
+    """
+    folder = state_location()
+    for tries_left in reversed(range(FOLDER_TRIES)):
+        try:
+            _make_state_folder(folder)
+        except OSError as error:
+            # FileExistsError: it was there when it was to be made, and gone when it was looked at.
+            if tries_left and isinstance(error, FileNotFoundError | FileExistsError):
+                continue
+            raise UsageError(
+                f"{folder} cannot be made ({error.strerror}): set XDG_RUNTIME_DIR to a folder of yours."
+            ) from error
+        try:
+            return action(folder)
+        except FileNotFoundError:
+            if not tries_left:
+                raise
+    raise AssertionError("unreachable: the last try returns or raises")
+
+
+def _make_state_folder(folder: Path) -> None:
+    make_folder(folder, exist_ok=True)
     info = folder.stat(follow_symlinks=False)
-    if info.st_uid != uid or folder.is_symlink():
+    if info.st_uid != os.geteuid() or folder.is_symlink():
         raise UsageError(
             f"{folder} does not belong to this user: remove it, or set XDG_RUNTIME_DIR to a folder of yours."
         )
     if info.st_mode & 0o777 != TRAVERSABLE:  # an existing folder with other rights than a new one
         folder.chmod(TRAVERSABLE)
-    return folder
 
 
 def new_owner(state: Path) -> Path:
     """Create the folder of one harness.
 
     Raises:
-        FileNotFoundError: Another harness has just ended and removed the empty state folder.
+        OSError: It cannot be made; FileNotFoundError, if another harness has just removed the empty state folder.
     """
     folder = state / secrets.token_hex(4)
     make_folder(folder)
@@ -143,7 +181,7 @@ def workbench_folder() -> Iterator[Path]:
     Raises:
         UsageError: The folder of cells cannot be made, or belongs to another user.
     """
-    with tempfile.TemporaryDirectory(prefix=WORKBENCH, dir=state_folder()) as name:
+    with in_state_folder(lambda state: tempfile.TemporaryDirectory(prefix=WORKBENCH, dir=state)) as name:
         folder = Path(name)
         folder.chmod(TRAVERSABLE)
         fd = os.open(folder / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

@@ -24,7 +24,15 @@ import anyio.to_thread
 from redline.cell.errors import CellError, CellGoneError, NoAnswerError
 from redline.cell.messages import close_all, encode, receive_reply
 from redline.cell.programs.lease import BUSY_SHARE, runnable_seconds
-from redline.cell.state import SETUP_FILE, SWEEP_SECONDS, new_owner, state_folder, sweep_owner, sweep_stale
+from redline.cell.state import (
+    SETUP_FILE,
+    SWEEP_SECONDS,
+    in_state_folder,
+    new_owner,
+    state_location,
+    sweep_owner,
+    sweep_stale,
+)
 from redline.cell.toolset import Toolset
 from redline.cell.traits import Traits
 
@@ -43,7 +51,6 @@ RECENT_SECONDS = 20.0
 """Time after a stop of the harness during which the stop can be the cause of its warden's end."""
 
 START_TIMEOUT = 20.0
-CLAIM_TRIES = 20
 CLOSE_TIMEOUT = 60.0
 SEND_SECONDS = 10.0
 GONE = "the warden is gone, and its cells with it"
@@ -250,18 +257,17 @@ class Warden:
 
 
 def claim_owner() -> Path:
-    """Sweep what dead harnesses left and create the folder of this one."""
-    for _ in range(CLAIM_TRIES):
-        with contextlib.suppress(FileNotFoundError):  # the last harness to end removes the state folder
-            state = state_folder()
-            sweep_stale(state)
-            try:
-                return new_owner(state)
-            except FileNotFoundError:
-                raise
-            except OSError as error:
-                raise no_room(state, error) from error
-    raise CellError("the folder for cells disappears again and again: other harnesses end at every try")
+    """Sweep what dead harnesses left and create the folder of this one.
+
+    Raises:
+        CellError: There is no room, or the folder cannot be written to.
+        UsageError: The folder of cells cannot be made, or belongs to another user.
+    """
+    in_state_folder(sweep_stale)
+    try:
+        return in_state_folder(new_owner)
+    except OSError as error:
+        raise no_room(state_location(), error) from error
 
 
 def no_room(path: Path, error: OSError) -> CellError:

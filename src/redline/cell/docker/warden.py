@@ -10,7 +10,7 @@ from redline.cell.docker.engine import LABEL_STATE, Engine
 from redline.cell.docker.image import Image, cell_image
 from redline.cell.errors import CellError
 from redline.cell.load import load_program
-from redline.cell.state import install_warden, is_abandoned, state_folder
+from redline.cell.state import install_warden, is_abandoned, state_location
 from redline.cell.toolset import Toolset
 from redline.cell.traits import Traits
 from redline.cell.warden import HarnessContext, Warden, claim_owner, start_program
@@ -70,7 +70,7 @@ def sweep_containers(engine: Engine) -> int:
     Returns:
         Number of containers that were removed.
     """
-    state = state_folder()
+    state = state_location()
     found = engine.containers([(LABEL_STATE, str(state))])
     dead = [identifier for identifier, owner, _ in found if is_abandoned(state / os.path.basename(owner))]
     with contextlib.suppress(CellError):  # another harness's sweep may be removing them
