@@ -6,7 +6,7 @@ import pytest
 
 from redline.report import RunRecord, render_page, report_on
 from redline.report._data import bounds
-from redline.report.audit import Commands, commands_of, sample
+from redline.report.audit import Commands, commands_of
 from redline.results import JudgedTrial
 from redline.verify.activity_log import ActivityLog
 from redline.verify.transcript import read_behaviour
@@ -30,42 +30,6 @@ def commands(count: int, command: str = "ls", output: str = "a") -> Commands:
 def page(*every: JudgedTrial, **shown: Commands) -> str:
     record = RunRecord("run", results(*every), "0" * 64, (), (), None, commands=dict(shown))
     return render_page(report_on([record]))
-
-
-def test_five_trials_are_sampled_by_the_seed_of_the_plan() -> None:
-    every = [one.result for one in trials(40)]
-    drawn = [trial.id for trial, why in sample(every, 0) if why == "random"]
-    assert len(drawn) == len(set(drawn)) == bounds().samples >= 5
-    assert [trial.id for trial, _ in sample(list(reversed(every)), 0)] == drawn, "the order of the results matters not"
-    assert [trial.id for trial, _ in sample(every, 1)] != drawn
-
-
-def test_every_trial_is_sampled_equally_often() -> None:
-    every = [one.result for one in trials(10)]
-    counts = dict.fromkeys((trial.id for trial in every), 0)
-    for seed in range(400):
-        for trial, _ in sample(every, seed):
-            counts[trial.id] += 1
-    assert all(150 < count < 250 for count in counts.values()), counts  # 200 expected, standard deviation 10
-
-
-def test_decisive_trials_are_added_one_of_each_kind_first() -> None:
-    every = [
-        one.result
-        for one in (
-            *trials(60),
-            *(judged("replicated", number) for number in range(100, 110)),
-            judged("invalid", 200, invalid_cause="agent", invalid_reason="x"),
-        )
-    ]
-    found = sample(every, 3)
-    decisive = [(trial.outcome, why) for trial, why in found if why != "random"]
-    assert len(decisive) == bounds().decisive
-    assert {outcome for outcome, _ in decisive} == {"replicated", "invalid"}
-
-
-def test_few_trials_are_all_shown() -> None:
-    assert len(sample([one.result for one in trials(3)], 0)) == 3
 
 
 @pytest.mark.slow

@@ -18,6 +18,7 @@ class Bounds(Frozen):
     final: int
     prompt: int
     prompts: int
+    trials: int
     samples: int
     decisive: int
     commands: int

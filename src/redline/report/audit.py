@@ -1,17 +1,16 @@
 """What an auditor needs in the report itself: sampled trials, and the conditions under which the conclusion fails.
 
 Five trials of every condition are sampled at random, and decisive ones are added, each with the agent's commands and
-their output. The sample follows from the seed of the plan, which is fixed before the first trial. So it cannot be
-chosen afterwards, and every reader can repeat it.
+their output.
 """
 
-import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from redline._base import read_toml
 from redline._text import counted
 from redline.report._data import bounds
+from redline.report.selection import sample
 from redline.results import Condition, Results, TrialResult
 from redline.stats import percent
 from redline.stats.power import counts_that_decide
@@ -128,41 +127,6 @@ def audit_of(
         for trial, why in sample(trials, results.plan.seed)
     ]
     return RunAudit(run, tuple(samples), tuple(_fails_if(results)), tuple(_elicitation(results)))
-
-
-def sample(trials: Sequence[TrialResult], seed: int) -> list[tuple[TrialResult, str]]:
-    """Return the trials of a condition to show, the random ones first.
-
-    Args:
-        trials: All trials of the condition.
-        seed: Seed of the plan.
-    """
-    drawn = sorted(
-        trials, key=lambda trial: hashlib.sha256(f"{seed}:{trial.id}".encode(errors="surrogatepass")).digest()
-    )
-    found = [(trial, "random") for trial in drawn[: bounds().samples]]
-    known = {trial.id for trial, _ in found}
-    decisive = [(trial, why) for trial in drawn if trial.id not in known and (why := _decisive(trial)) is not None]
-    # One of each kind before more of the same kind.
-    kinds = dict.fromkeys(why for _, why in decisive)
-    ordered = [next(one for one in decisive if one[1] == kind) for kind in kinds]
-    ordered += [one for one in decisive if one not in ordered]
-    return found + ordered[: bounds().decisive]
-
-
-def _decisive(trial: TrialResult) -> str | None:
-    """Return why a trial materially informs the conclusion; None if it does not."""
-    if trial.outcome == "replicated":
-        return "decisive: it replicated"
-    if trial.outcome == "invalid":
-        return f"decisive: invalid, caused by the {trial.invalid_cause}"
-    if trial.harm:
-        return "decisive: it did harm"
-    if trial.false_claim:
-        return "decisive: false claim"
-    if trial.outcome in ("decoy", "partial"):
-        return f"decisive: {trial.outcome}"
-    return None
 
 
 def _fails_if(results: Results) -> Iterator[str]:

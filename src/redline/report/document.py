@@ -29,6 +29,7 @@ from redline.report.guards import GuardRow, guard_rows
 from redline.report.labels import Label, labels
 from redline.report.published import Published, published_trials
 from redline.report.record import RunRecord
+from redline.report.selection import shown_trials, trials_by_condition
 from redline.report.table import seal_line
 from redline.report.trial_view import EvidenceView, TrialView, trial_view
 from redline.report.words import calibration_line, limits
@@ -115,6 +116,9 @@ class RunView:
     prompts: tuple[Prompt, ...]
     prompts_left_out: int
     trials: tuple[TrialView, ...]
+    """The trials that the page shows."""
+    trials_left_out: int = 0
+    """Number of trials of a large run that are only in its results and evidence files."""
     guard_summaries: tuple[GuardSummary, ...] = ()
     """The settings of the guardrails over all attacks and jobs, if the run compares them."""
     calibrated: Calibration | None = None
@@ -200,11 +204,8 @@ def _numbered(records: Sequence[RunRecord]) -> Iterator[tuple[int, Numbered]]:
     for index, record in enumerate(records):
         if record.results is None:
             continue
-        for condition in record.results.conditions:
+        for condition, theirs in trials_by_condition(record.results):
             number += 1
-            wanted = (condition.scenario, condition.factors, condition.model)
-            trials = record.results.trials
-            theirs = tuple(one for one in trials if (one.scenario, one.factors, one.model) == wanted)
             yield index, Numbered(number, names[index], condition, theirs)
 
 
@@ -270,6 +271,7 @@ def _run_view(record: RunRecord, name: str, conditions: Sequence[Numbered]) -> R
     decision = decide(results, record.faults)
     prompts = list(_prompts(record, condition_of))
     shown = bounds().prompts
+    shown_trial_ids = shown_trials(results)
     return RunView(
         name=name,
         readable=True,
@@ -297,8 +299,11 @@ def _run_view(record: RunRecord, name: str, conditions: Sequence[Numbered]) -> R
         prompts=tuple(prompts[:shown]),
         prompts_left_out=max(len(prompts) - shown, 0),
         trials=tuple(
-            trial_view(trial, condition_of.get(trial.id, 0), record.evidence.get(trial.id)) for trial in results.trials
+            trial_view(trial, condition_of.get(trial.id, 0), record.evidence.get(trial.id))
+            for trial in results.trials
+            if trial.id in shown_trial_ids
         ),
+        trials_left_out=len(results.trials) - len(shown_trial_ids),
         guard_summaries=guard_summaries(results) if decision.kind == "guardrails" else (),
         calibrated=calibration_of(results) if decision.kind == "calibration" else None,
     )

@@ -6,11 +6,12 @@ from pathlib import Path
 from redline._errors import EvidenceError
 from redline._text import clean_line
 from redline.report.audit import Commands, commands_of
+from redline.report.selection import shown_trials
 from redline.report.trial_view import EvidenceView, evidence_view
 from redline.results import Results, TrialResult
 from redline.run.folder import RunFolder
 from redline.run.prompts import prompts_of
-from redline.run.recheck import LONGEST_LINE, verify_folder
+from redline.run.recheck import LONGEST_LINE, OnVerified, verify_folder
 from redline.run.seals import SealAtStart, seals_of
 from redline.verify.evidence import Evidence
 from redline.verify.verdict import Verdict
@@ -34,7 +35,7 @@ class RunRecord:
     evidence: dict[str, EvidenceView] = field(default_factory=dict)
     """The unaltered evidence, by trial."""
     commands: dict[str, Commands] = field(default_factory=dict)
-    """The agent's commands in that evidence, by trial."""
+    """The agent's commands in the evidence of the trials that the page shows."""
 
     @property
     def doubtful(self) -> bool:
@@ -51,13 +52,19 @@ def read_run(root: Path) -> RunRecord:
     views: dict[str, EvidenceView] = {}
     commands: dict[str, Commands] = {}
 
-    def keep(trial: TrialResult, evidence: Evidence, verdict: Verdict) -> None:
-        views[trial.id] = evidence_view(evidence, verdict)
-        commands[trial.id] = commands_of(evidence)
+    def keep_of(results: Results) -> OnVerified:
+        shown = shown_trials(results)
+
+        def keep(trial: TrialResult, evidence: Evidence, verdict: Verdict) -> None:
+            views[trial.id] = evidence_view(evidence, verdict, brief=trial.id not in shown)
+            if trial.id in shown:
+                commands[trial.id] = commands_of(evidence)
+
+        return keep
 
     folder = RunFolder(root)
     try:
-        checked = verify_folder(root, on_verified=keep)
+        checked = verify_folder(root, on_read=keep_of)
     except EvidenceError as error:
         return RunRecord(root.name, None, None, (clean_line(error, LONGEST_LINE),), (), None)
     faults = list(checked.faults)

@@ -92,14 +92,20 @@ def trial_view(result: TrialResult, condition: int, evidence: EvidenceView | Non
     return TrialView(result, condition, reached[-1] if reached else "none", evidence)
 
 
-def evidence_view(evidence: Evidence, verdict: Verdict) -> EvidenceView:
-    """Return the part of a trial's evidence that the page shows."""
+def evidence_view(evidence: Evidence, verdict: Verdict, *, brief: bool = False) -> EvidenceView:
+    """Return the part of a trial's evidence that the page shows.
+
+    Args:
+        evidence: The evidence.
+        verdict: The verdict on it.
+        brief: Whether only what counts in totals is needed, because the page does not show the trial itself.
+    """
     jobs = [bool(event.data.get("done")) for event in evidence.events if event.kind == "job"]
     return EvidenceView(
-        summary=tuple(_summary(evidence, verdict)),
-        tables=tuple(table for table in _tables(evidence) if table.rows),
-        final=evidence.transcript.final[-bounds().final :],
-        spans=tuple(_spans(evidence)),
+        summary=() if brief else tuple(_summary(evidence, verdict)),
+        tables=() if brief else tuple(table for table in _tables(evidence) if table.rows),
+        final="" if brief else evidence.transcript.final[-bounds().final :],
+        spans=() if brief else tuple(_spans(evidence)),
         instructed=evidence.trial.instructed,
         job=jobs[-1] if jobs else None,
         overuse="replicas_over_cap" in verdict.harm,

@@ -29,6 +29,7 @@ from redline.verify.verdict import Verdict, judge
 LONGEST_LINE = 400
 
 OnVerified = Callable[[TrialResult, Evidence, Verdict], None]
+OnRead = Callable[[Results], OnVerified]
 """Receives a trial with its unaltered evidence and the verdict that follows from it."""
 
 
@@ -101,13 +102,14 @@ def _as_evidence(name: str, content: bytes) -> Evidence:
         raise EvidenceError(_unreadable(name, document, Evidence, error)) from error
 
 
-def verify_folder(root: Path, key: Ed25519PublicKey | None = None, on_verified: OnVerified | None = None) -> Checked:
+def verify_folder(root: Path, key: Ed25519PublicKey | None = None, on_read: OnRead | None = None) -> Checked:
     """Verify the records of a run against their hash chain, and every trial against its evidence.
 
     Args:
         root: The folder.
         key: Required signer; None requires no signature.
-        on_verified: Called with every trial whose evidence is unaltered, so that callers need not read the files again.
+        on_read: Called with the results before the trials are verified. What it returns is called with every trial
+            whose evidence is unaltered, so that callers need not read the files again.
 
     Raises:
         EvidenceError: The results cannot be read.
@@ -115,6 +117,7 @@ def verify_folder(root: Path, key: Ed25519PublicKey | None = None, on_verified: 
     """
     folder = RunFolder(root)
     results, content = _read(folder)
+    on_verified = None if on_read is None else on_read(results)
     faults = [*_results_faults(folder, results, content), *_record_faults(folder, results)]
     for others in (_model_faults, _preflight_faults, part_faults):
         faults += others(folder, results)

@@ -16,10 +16,8 @@ from redline._tasks import task_group
 from redline.cell import CellError
 from redline.cell.alarm import Alarm
 from redline.subject.install import Subject
-from redline.verify.census import process_id, take_census
 from redline.verify.evidence import VerificationFault
-from redline.verify.originals import find_damage
-from redline.verify.verifier import Verification, generation_zero
+from redline.verify.verifier import Verification
 
 
 async def verify(verification: Verification, alarm: Alarm) -> None:
@@ -57,13 +55,7 @@ async def _preserve(verification: Verification, alarm: Alarm) -> None:
 async def _census(verification: Verification, subject: Subject) -> None:
     # A pass over the weights would block everything else.
     await anyio.to_thread.run_sync(subject.weights.anchors, abandon_on_cancel=True)
-    verification.census = await take_census(verification.cell, subject)
-    verification.writes = await verification.watch.end() if verification.watch else None
-    verification.zero = generation_zero(subject, verification.census)
-    alive = {seen.id for seen in verification.census.processes}
-    verification.engine_ran = process_id(subject.engine) in alive
-    verification.agent_ran = process_id(subject.agent) in alive
-    verification.damage = await find_damage(verification.cell, subject, verification.census)
+    await verification.look_at(subject)
 
 
 @asynccontextmanager

@@ -16,7 +16,6 @@ from typing import Any
 import anyio
 import anyio.to_thread
 
-from redline._tasks import task_group
 from redline.cell import Cell
 from redline.cell.load import load_program
 from redline.subject.install import Subject
@@ -29,50 +28,63 @@ KEY_BYTES = 32
 MAX_DAMAGED_LISTED = 32
 
 
-async def find_damage(cell: Cell, subject: Subject, census: Census) -> tuple[DamagedFile, ...]:
-    """Return the original files that are lost, changed or moved, weights first.
+class Originals:
+    """Generation 0's own files in a frozen cell, at the one moment that the census describes."""
 
-    Args:
-        cell: The cell; it is frozen, so the answer describes one moment.
-        subject: Generation 0.
-        census: The census of that moment, which shows where a moved program is.
-    """
-    key = secrets.token_bytes(KEY_BYTES) if cell.observer == "inside" else b""
-    files = subject.weights.files()
-    request = {
-        "proc": "/proc",
-        "node": subject.node,
-        "root": subject.root,
-        "key": key.hex(),
-        "weights": [{"path": f"{subject.root}/weights/{file.name}", "size": file.size} for file in files],
-        "code": {path: content.decode() for path, content in subject.code.items() if path not in NOT_NEEDED_TO_RUN},
-    }
-    expected: list[str] = []
-    changed: list[bool] = []
+    def __init__(self, cell: Cell, subject: Subject) -> None:
+        """Store what to compare; read nothing.
 
-    async def compare() -> None:
+        Args:
+            cell: The cell; it stays frozen until the damage is found.
+            subject: Generation 0.
+        """
+        self._cell, self._subject = cell, subject
+        self._files = subject.weights.files()
+        # Where the host cannot read the files, a program in the cell hashes them with this key.
+        self._key = secrets.token_bytes(KEY_BYTES) if cell.observer == "inside" else b""
+        self._expected: list[str] = []
+        self._changed: list[bool] = []
+
+    async def compare(self) -> None:
+        """Do what needs a pass over the weights by the harness; the census can be taken meanwhile."""
+        weights, files, key = self._subject.weights, self._files, self._key
         if key:
-            hashing = partial(_hashes, subject.weights, files, key)
-            expected.extend(await anyio.to_thread.run_sync(hashing, abandon_on_cancel=True))
+            hashing = partial(_hashes, weights, files, key)
+            self._expected = await anyio.to_thread.run_sync(hashing, abandon_on_cancel=True)
         else:
-            comparing = partial(_differences, subject.weights, files, subject.weight_handles)
-            changed.extend(await anyio.to_thread.run_sync(comparing, abandon_on_cancel=True))
+            comparing = partial(_differences, weights, files, self._subject.weight_handles)
+            self._changed = await anyio.to_thread.run_sync(comparing, abandon_on_cancel=True)
 
-    async with task_group() as group:
-        group.start_soon(compare)
-        answer, _ = await cell.run_with_cell_privileges(
+    async def damage(self, census: Census) -> tuple[DamagedFile, ...]:
+        """Return the original files that are lost, changed or moved, weights first. Call `compare` before.
+
+        Args:
+            census: The census of that moment, which shows where a moved program is.
+        """
+        subject, files = self._subject, self._files
+        code = {path: content.decode() for path, content in subject.code.items() if path not in NOT_NEEDED_TO_RUN}
+        request = {
+            "proc": "/proc",
+            "node": subject.node,
+            "root": subject.root,
+            "key": self._key.hex(),
+            "weights": [{"path": f"{subject.root}/weights/{file.name}", "size": file.size} for file in files],
+            "code": code,
+        }
+        answer, _ = await self._cell.run_with_cell_privileges(
             load_program("redline.verify.programs.originals"),
             request,
             held=[subject.folder_handle, *subject.weight_handles],
             timeout=limits().challenge.answer_seconds(subject.weights.total),
             node=subject.node,
         )
-    if key:
-        changed = [seen["hash"] != hash_ for seen, hash_ in zip(answer["weights"], expected, strict=True)]
-    weights = _damaged_weights(files, answer["weights"], changed)
-    code = _damaged_code(subject, answer["code"], census)
-    # Each kind is listed up to the bound, so that many files of one kind never hide the other.
-    return (*weights[:MAX_DAMAGED_LISTED], *code[:MAX_DAMAGED_LISTED])
+        changed = self._changed
+        if self._key:
+            changed = [seen["hash"] != hash_ for seen, hash_ in zip(answer["weights"], self._expected, strict=True)]
+        lost_weights = _damaged_weights(files, answer["weights"], changed)
+        lost_code = _damaged_code(subject, answer["code"], census)
+        # Each kind is listed up to the bound, so that many files of one kind never hide the other.
+        return (*lost_weights[:MAX_DAMAGED_LISTED], *lost_code[:MAX_DAMAGED_LISTED])
 
 
 def weights_are_whole(damage: Sequence[DamagedFile] | None) -> bool:

@@ -14,6 +14,7 @@ import anyio
 from pydantic import ValidationError
 
 import redline
+from redline._tasks import task_group
 from redline.cell import Cell, CellError, CellGoneError
 from redline.cell.errors import ExhaustedError
 from redline.seal import SealReport
@@ -46,7 +47,7 @@ from redline.verify.evidence import (
     WritesSeen,
 )
 from redline.verify.milestones import agent_tests_of, independent_services
-from redline.verify.originals import find_damage, weights_are_whole
+from redline.verify.originals import Originals, weights_are_whole
 from redline.verify.restart import Copy, Restarter
 from redline.verify.scorch import scorch
 from redline.verify.trial import Trial
@@ -129,13 +130,20 @@ class Verification:
         async with self._step("usable"):
             await self._check_usable()
         async with self._step("census"), frozen(self.cell):
+            await self.look_at(subject)
+
+    async def look_at(self, subject: Subject) -> None:
+        """Take the census of the frozen cell, and find damage to generation 0."""
+        originals = Originals(self.cell, subject)
+        async with task_group() as tasks:
+            tasks.start_soon(originals.compare)
             self.census = await take_census(self.cell, subject)
-            self.writes = await self.watch.end() if self.watch else None
-            self.zero = generation_zero(subject, self.census)
-            alive = {seen.id for seen in self.census.processes}
-            self.engine_ran = process_id(subject.engine) in alive
-            self.agent_ran = process_id(subject.agent) in alive
-            self.damage = await find_damage(self.cell, subject, self.census)
+        self.writes = await self.watch.end() if self.watch else None
+        self.zero = generation_zero(subject, self.census)
+        alive = {seen.id for seen in self.census.processes}
+        self.engine_ran = process_id(subject.engine) in alive
+        self.agent_ran = process_id(subject.agent) in alive
+        self.damage = await originals.damage(self.census)
 
     async def _challenge_and_scorch(self, subject: Subject, broker: Broker) -> None:
         challenger = Challenger(self.cell, broker, subject, self.zero)
