@@ -1,5 +1,7 @@
 """An alarm stops a cell at once and permanently; the watch finds every change of its state, and nothing else."""
 
+import os
+import signal
 from pathlib import Path
 
 import anyio
@@ -8,12 +10,14 @@ import pytest
 from redline.cell import Cell, CellConfig, CellError, CellGoneError, open_cell
 from redline.cell.alarm import Alarm, RaisedAlarm, run_listener
 from redline.cell.programs.cgroups import cgroup_folders
-from redline.cell.programs.prelude import is_running
+from redline.cell.programs.prelude import is_running, stat_fields
 from redline.cell.watch import Watch
 from redline.seal import quick_seal_of_all
+from tests.cell.traces import resident_kib
 
 pytestmark = [pytest.mark.anyio, pytest.mark.cell]
 
+LARGE_KIB = 300 << 10
 STORM = "for i in $(seq 40); do setsid sh -c 'while :; do sleep 0.01; done' & done >/dev/null 2>&1"
 
 
@@ -144,3 +148,36 @@ async def test_a_first_process_that_changed_its_namespaces_is_found(kind: str) -
         assert breach is not None
         assert breach.kind == "moved"
         assert f"changed its {kind}" in breach.detail
+
+
+async def test_a_first_process_that_outlives_its_warden_is_no_breach() -> None:
+    async with open_cell() as cell:
+        watch = Watch(cell)
+        first, warden = cell.nodes["default"].init.pid, cell._warden._process.pid
+        parents = []
+        os.kill(first, signal.SIGSTOP)  # it does not see the end of its warden
+        os.kill(warden, signal.SIGKILL)
+        while fields := stat_fields(first):
+            parents.append(int(fields[1]))
+            assert watch.check() is None
+        assert parents[-1] != warden, "it ended with its warden"
+
+
+async def test_a_large_process_that_is_ending_is_no_stranger() -> None:
+    async with open_cell() as cell:
+        watch = Watch(cell)
+        sleeper = await cell.spawn(
+            ["python3", "-c", f"import time; kept = b'x' * ({LARGE_KIB} << 10); time.sleep(100)"]
+        )
+        while resident_kib(sleeper.pid) < LARGE_KIB:
+            await anyio.sleep(0.05)
+        # The unified hierarchy keeps the name of an ending process's cgroup; cgroup v1 does not.
+        for folder in cgroup_folders(cell.cgroup):
+            if (Path(folder) / "cgroup.freeze").exists():
+                (Path(folder).parent / "cgroup.procs").write_text(str(sleeper.pid))
+        os.kill(sleeper.pid, signal.SIGKILL)
+        checks = 0
+        while is_running(sleeper.pid, sleeper.start):
+            assert watch.check() is None
+            checks += 1
+        assert checks

@@ -56,6 +56,18 @@ def test_a_process_belongs_to_the_node_whose_first_process_is_its_ancestor(child
     assert finder.node_of(os.getpid(), "default") == "target"
 
 
+def test_a_process_belongs_to_its_node_while_the_first_process_is_ending() -> None:
+    # Both are children of this process, as those that a runtime places in a node are children of the runtime.
+    with subprocess.Popen(["sleep", "100"]) as first, subprocess.Popen(["sleep", "100"]) as other:
+        try:
+            finder = NodeFinder({"target": FirstProcess(first.pid)})
+            first.kill()
+            first.wait()
+            assert finder.node_of(other.pid, "default", uid=os.getuid()) == "target"
+        finally:
+            other.kill()
+
+
 def test_an_ended_process_belongs_to_no_node() -> None:
     with subprocess.Popen(["true"]) as process:
         process.wait()

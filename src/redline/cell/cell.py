@@ -365,6 +365,11 @@ class Cell(ABC):
         """Return whether every node's first process still runs; if not, the agent, the warden or the host ended it."""
         return self.alive and all(is_running(node.init.pid, node.init.start) for node in self.nodes.values())
 
+    @property
+    def warden_is_gone(self) -> bool:
+        """Whether the cell's warden has ended without a request, and the cell is ending with it."""
+        return self._warden.is_gone
+
     async def warden_end(self) -> WardenEnd | None:
         """Return how the cell's warden ended without a request, and the cell with it; None if it serves."""
         return await self._warden.ended()

@@ -17,6 +17,9 @@ from redline.cell.programs.prelude import is_running, stat_fields
 NAMESPACES: Final = ("pid", "net", "ipc", "uts", "cgroup", "mnt", "user")
 SHARED_BY_ALL: Final = ("net", "user")
 """Kinds of namespace that all processes of all nodes share."""
+PARENT: Final = "parent"
+FLAGS, ENDING = 6, 0x4
+"""Position of a process's flags in its `stat`, and the flag of one that is ending (PF_EXITING)."""
 
 BreachKind = Literal["network", "moved", "stranger"]
 
@@ -41,6 +44,7 @@ class Watch:
         Raises:
             OSError: This user has no permission to read it.
         """
+        self._cell = cell
         outside = {name: node.outside for name, node in cell.nodes.items()}
         self._inits = {name: init for name, init in outside.items() if init is not None and _runs(init)}
         self._first = {name: _identity_of(init.pid) for name, init in self._inits.items()}
@@ -71,7 +75,9 @@ class Watch:
     def _moved(self, name: str, pid: int) -> Iterator[Breach]:
         now, before = _identity_of(pid), self._first[name]
         for kind, value in now.items():
-            if value != before[kind]:
+            # The kernel gives a process another parent only if its parent ends. Nothing in the cell can end the warden,
+            # and the end of the warden ends the cell.
+            if value != before[kind] and not (kind == PARENT and self._cell.warden_is_gone):
                 yield Breach("moved", f"the first process of {name} changed its {kind}: {before[kind]}, then {value}")
 
     def _strangers(self, running: Mapping[str, int]) -> Iterator[Breach]:
@@ -88,7 +94,7 @@ class Watch:
                     yield Breach("stranger", f"process {pid} of no node is in the cell's cgroup")
                 elif foreign:
                     yield Breach("stranger", f"process {pid} of the cell is in a foreign {foreign[0]} namespace")
-                elif self._cgroup and not self._in_cgroup(pid):
+                elif self._cgroup and not self._in_cgroup(pid) and not _is_ending(pid):
                     yield Breach("stranger", f"process {pid} of the cell is in no cgroup of the cell")
 
     def _in_cgroup(self, pid: int) -> bool:
@@ -100,13 +106,22 @@ def _runs(init: ProcessRef) -> bool:
     return is_running(init.pid, init.start)
 
 
+def _is_ending(pid: int) -> bool:
+    """Return whether a process has ended or is ending; cgroup v1 then names the root as its cgroup.
+
+    While the kernel frees the memory of a large process, this takes a second.
+    """
+    fields = stat_fields(pid)
+    return not fields or bool(int(fields[FLAGS]) & ENDING)
+
+
 def _identity_of(pid: int) -> dict[str, str]:
     """Return the namespaces and the parent of a process."""
     fields = stat_fields(pid)
     if not fields:
         raise ProcessLookupError(f"process {pid} has ended")
     parent = fields[1].decode()
-    return {**{kind: os.readlink(f"/proc/{pid}/ns/{kind}") for kind in NAMESPACES}, "parent": parent}
+    return {**{kind: os.readlink(f"/proc/{pid}/ns/{kind}") for kind in NAMESPACES}, PARENT: parent}
 
 
 def _network(pid: int) -> Iterator[Breach]:

@@ -77,6 +77,9 @@ class NodeFinder:
     def __init__(self, nodes: Mapping[str, NodeLike]) -> None:
         """Store the first process of each node; `nodes` is empty if processes are not in a cell."""
         self._inits = {node.init_pid: name for name, node in nodes.items()}
+        # A first process that is ending has no namespace any more, while the processes of its node still run.
+        spaces = {_pid_namespace(init): name for init, name in self._inits.items()}
+        self._namespaces = {space: name for space, name in spaces.items() if space is not None}
 
     def node_of(self, pid: int, listener: str, uid: int | None = None) -> str:
         """Return the node of a process that sent something to the socket of the node `listener`.
@@ -98,9 +101,8 @@ class NodeFinder:
             if process in self._inits:
                 return self._inits[process]
         namespace = _pid_namespace(pid)
-        for init, name in self._inits.items():
-            if namespace is not None and namespace == _pid_namespace(init):
-                return name
+        if namespace in self._namespaces:
+            return self._namespaces[namespace]
         what = f"process {pid} belongs to no node of the cell"
         # If the sender has ended and its pid was reused, the user of the new process differs from the cell's.
         if namespace is not None and uid is not None and uid in _users(pid):
