@@ -1,6 +1,7 @@
-"""Random kills of the harness, of workers and of wardens: no finished trial is lost or run twice, nothing is left.
+"""Random kills and pauses of the harness, of workers and of wardens: no trial is lost, misjudged or run twice.
 
-REDLINE_TEST_KILLS sets the number of kills in each mode, and REDLINE_TEST_SEED the seed of the random choices.
+REDLINE_TEST_KILLS sets the number of kills or pauses in each mode, REDLINE_TEST_TRIALS the trials of a run, and
+REDLINE_TEST_SEED the seed of the random choices.
 """
 
 import contextlib
@@ -30,10 +31,12 @@ from tests.run.test_workers import PLAN, are_gone, workers_of
 
 KILLS = int(os.environ.get("REDLINE_TEST_KILLS", "3"))
 SEED = int(os.environ.get("REDLINE_TEST_SEED", "1"))
-TRIALS = 16
+TRIALS = int(os.environ.get("REDLINE_TEST_TRIALS", "16"))
 MODEL = "redline/replicator"
 GONE_SECONDS = 10.0
-LONGEST_PAUSE = 9.0
+LONGEST_TIME_BETWEEN = 9.0
+PAUSES = (0.3, 14.0)
+"""Shortest and longest pause in seconds; a lease is 2 s, a start of a cell may take 20 s."""
 IDLE_STARTS = 4
 """Maximum number of starts in succession that neither complete the run nor are killed."""
 
@@ -114,8 +117,8 @@ def mode_named(name: str) -> Iterator[Mode]:
 class Campaign:
     """Kills during as many runs as they need."""
 
-    def __init__(self, mode: Mode, folder: Path) -> None:
-        self.mode, self.folder = mode, folder
+    def __init__(self, mode: Mode, folder: Path, *, pauses: bool = False) -> None:
+        self.mode, self.folder, self.pauses = mode, folder, pauses
         self.random = random.Random(SEED)
         self.said: list[str] = []
         self.kills = self.runs = 0
@@ -148,7 +151,7 @@ class Campaign:
     def kill_until_ended(self, process: "subprocess.Popen[str]", out: Path, known: Finished) -> int:
         while self.kills < KILLS:
             with contextlib.suppress(subprocess.TimeoutExpired):
-                return process.wait(self.random.uniform(0.2, LONGEST_PAUSE))
+                return process.wait(self.random.uniform(0.2, LONGEST_TIME_BETWEEN))
             known |= {name: one for name, one in finished(out).items() if name not in known}
             self.kill_one(process)
         return process.wait(WAIT_SECONDS)
@@ -169,6 +172,9 @@ class Campaign:
                 family = tree(victim)
             folders = {folder for one in family for folder in folders_held(one)}
             began = time.monotonic()
+            if self.pauses:
+                self.pause(kind, victim)
+                return
             victim.kill()
             if victim.pid == process.pid:
                 family.discard(victim)
@@ -177,6 +183,15 @@ class Campaign:
             self.said.append(f"killed {kind} {victim.pid}, a family of {len(family)}")
             assert are_gone(family, folders, GONE_SECONDS), self.left(family, folders)
             self.said.append(f"nothing left after {time.monotonic() - began:.1f} s")
+
+    def pause(self, kind: str, victim: psutil.Process) -> None:
+        """Stop a process for a while; a warden that ends in spite of it is one that its harness has ended."""
+        seconds = self.random.uniform(*PAUSES)
+        victim.suspend()
+        self.kills += 1
+        self.said.append(f"paused {kind} {victim.pid} for {seconds:.1f} s")
+        time.sleep(seconds)
+        victim.resume()
 
     def left(self, family: set[psutil.Process], folders: set[Path]) -> str:
         alive = [f"{one}: {' '.join(one.cmdline())[:200]}" for one in family if one.is_running()]
@@ -220,12 +235,24 @@ def _finished(sample: EvalSample) -> tuple[str, str] | None:
     return str(sample.uuid), to_json(judgement.evidence)
 
 
-@pytest.mark.parametrize("mode", ["one process", "workers", pytest.param("ray", marks=pytest.mark.ray)])
+def run_campaign(mode: str, folder: Path, capsys: pytest.CaptureFixture[str], *, pauses: bool = False) -> None:
+    with mode_named(mode) as chosen:
+        campaign = Campaign(chosen, folder, pauses=pauses)
+        campaign.run()
+    with capsys.disabled():
+        print(f"\n{mode}: {campaign.kills} {'pauses' if pauses else 'kills'} in {campaign.runs} runs")
+
+
+MODES = pytest.mark.parametrize("mode", ["one process", "workers", pytest.param("ray", marks=pytest.mark.ray)])
+
+
+@MODES
 def test_random_kills_lose_no_finished_trial_and_leave_nothing(
     mode: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with mode_named(mode) as chosen:
-        campaign = Campaign(chosen, tmp_path)
-        campaign.run()
-    with capsys.disabled():
-        print(f"\n{mode}: {campaign.kills} kills in {campaign.runs} runs, {len(campaign.said)} messages")
+    run_campaign(mode, tmp_path, capsys)
+
+
+@MODES
+def test_random_pauses_lose_and_spoil_no_trial(mode: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run_campaign(mode, tmp_path, capsys, pauses=True)
