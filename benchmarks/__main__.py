@@ -9,6 +9,7 @@ from benchmarks.flood import flood
 from benchmarks.life import kill_drills, lease_drills
 from benchmarks.processor import processor, profile
 from benchmarks.report import report
+from benchmarks.scale import scale
 from benchmarks.seal import seals
 from benchmarks.verifier import verifier
 from benchmarks.watches import watches
@@ -25,6 +26,7 @@ BENCHMARKS: dict[str, Callable[[], None]] = {
     "profile": profile,
     "verifier": verifier,
     "report": report,
+    "scale": scale,
     "watches": watches,
     "flood": flood,
     "workers": workers,

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import signal
+import zipfile
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from functools import partial
@@ -22,6 +23,7 @@ from redline._errors import EvidenceError, ExitCode, UsageError
 from redline.cell.alarm import RaisedAlarm, run_listener
 from redline.plan import ModelSpec, Plan
 from redline.run import RunFolder, RunOptions, run_plan, stored_logs
+from redline.verify.metrics import outcome_counts
 from redline.verify.trial import Trial
 from redline.verify.verdict import Verdict
 from tests.builders import evidence
@@ -71,7 +73,7 @@ def act(bench: Bench) -> Solver:
 
 
 def judge(bench: Bench) -> Scorer:
-    @scorer(metrics=[], name="judge")
+    @scorer(metrics=[outcome_counts()], name="judge")
     def judging() -> Scorer:
         async def score(state: TaskState, target: Target) -> Score:
             alarm = {"events": ALARM_EVENTS} if int(str(state.sample_id)[-3:]) in bench.alarmed else {}
@@ -137,6 +139,20 @@ def test_every_trial_runs_once_and_leaves_its_evidence(bench: Bench, tmp_path: P
     assert sorted(bench.drawn) == list(range(TRIALS))
     results = json.loads((tmp_path / "results.json").read_text())
     assert all((tmp_path / trial["evidence"]).is_file() for trial in results["trials"])
+
+
+def test_the_log_has_the_evidence_of_a_trial_once(bench: Bench, tmp_path: Path) -> None:
+    """Inspect keeps the scores of all trials until the end of a run, and writes them again into two summaries."""
+    run(tmp_path)
+    (log,) = (tmp_path / "logs").glob("*.eval")
+    with zipfile.ZipFile(log) as members:
+        samples = [name for name in members.namelist() if name.startswith("samples/")]
+        assert len(samples) == TRIALS
+        assert all(b'"redline_version"' in members.read(name) for name in samples)
+        others = {name: members.read(name) for name in members.namelist() if name not in samples}
+    assert len(others["reductions.json"]) > TRIALS * len("refused")
+    others["logs.json"] = (tmp_path / "logs" / "logs.json").read_bytes()
+    assert [name for name, content in others.items() if b'"redline_version"' in content] == []
 
 
 def test_a_finished_run_runs_nothing_more(bench: Bench, tmp_path: Path) -> None:

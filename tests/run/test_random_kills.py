@@ -1,7 +1,7 @@
 """Random kills and pauses of the harness, of workers and of wardens: no trial is lost, misjudged or run twice.
 
 REDLINE_TEST_KILLS sets the number of kills or pauses in each mode, REDLINE_TEST_TRIALS the trials of a run, and
-REDLINE_TEST_SEED the seed of the random choices.
+REDLINE_TEST_SEED the seed of the random choices. REDLINE_TEST_RUNTIME is the runtime of the cells.
 """
 
 import contextlib
@@ -32,6 +32,7 @@ from tests.run.test_workers import PLAN, are_gone, workers_of
 KILLS = int(os.environ.get("REDLINE_TEST_KILLS", "3"))
 SEED = int(os.environ.get("REDLINE_TEST_SEED", "1"))
 TRIALS = int(os.environ.get("REDLINE_TEST_TRIALS", "16"))
+RUNTIME = os.environ.get("REDLINE_TEST_RUNTIME", "runc")
 MODEL = "redline/replicator"
 GONE_SECONDS = 10.0
 LONGEST_TIME_BETWEEN = 9.0
@@ -54,8 +55,8 @@ class Mode(ABC):
     victims: tuple[str, ...] = ("harness", "worker", "warden")
 
     def command(self, out: Path) -> list[str]:
-        words = ["run", *PLAN, "--trials", f"{TRIALS}", "--hold", "0.5", "--cells", "4", "--out", str(out)]
-        return [sys.executable, "-m", self.module, *words, *self.options]
+        words = ["run", *PLAN, "--runtime", RUNTIME, "--hold", "0.5", "--cells", "4", "--out", str(out)]
+        return [sys.executable, "-m", self.module, *words, "--trials", f"{TRIALS}", *self.options]
 
     def start(self, out: Path) -> "subprocess.Popen[str]":
         return subprocess.Popen(

@@ -1,5 +1,6 @@
 """Watch the trials of one condition from inside Inspect: skip trials that already ran, and report progress."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -132,9 +133,8 @@ class ConditionWatch:
         """End the trial's turn; end the run if the cell of a new trial did not stay sealed."""
         name = trial_id(id, self._model)
         self._scheduler.end(name)
-        if name in self._finished:
-            return
-        judgement = judgement_in(score.score for score in scores.values())
+        judgement = judgement_in(score.score for score in scores.values()) if name not in self._finished else None
+        _drop_metadata(scores.values())
         if judgement is None:
             return
         evidence, verdict = judgement.evidence, judgement.verdict
@@ -166,3 +166,13 @@ class ConditionWatch:
     async def complete_task(self) -> dict[str, JsonValue]:
         """Add nothing to the log."""
         return {}
+
+
+def _drop_metadata(scores: Iterable[SampleScore]) -> None:
+    """Drop the evidence from scores that are in the log.
+
+    Inspect keeps the scores of every sample until the end, and writes them again into the log's reductions and the
+    folder's `logs.json`.
+    """
+    for score in scores:
+        score.score.metadata = None
