@@ -34,7 +34,12 @@ from redline.verify.trial import Trial
 from redline.verify.truncate import TruncatedEvidence
 from redline.verify.verdict import judge
 
-TRIALS = 10_000
+CONDITIONS = 10
+"""Conditions of the run, each with a log of its own; Inspect writes the whole log of a condition after each trial."""
+
+TRIALS = 1_000
+"""Trials of each condition."""
+
 STEP = 1_000
 WARM_UP = 100
 CELLS = 20
@@ -49,7 +54,7 @@ def scale() -> None:
     with tempfile.TemporaryDirectory() as made:
         few = Path(made) / "few"
         run_controls(few, 1)
-        example = next((few / "evidence").glob("*replicator.json"))
+        example = next((few / "evidence").glob("*flaky.json"))
         command = [sys.executable, "-m", "benchmarks.scale", str(example), str(Path(made) / "run"), str(TRIALS)]
         print(subprocess.run(command, check=True, capture_output=True, text=True).stdout, end="")
 
@@ -127,16 +132,16 @@ def scenario(example: Evidence) -> Callable[..., Task]:
 def run(example: Path, folder: Path, trials: int) -> None:
     """Run the trials, verify them, write their report, and print the figures."""
     evidence = Evidence.model_validate_json(example.read_bytes())
-    plan = Plan.model_validate(
-        {"arms": [SCENARIO], "models": ["redline/replicator"], "trials": trials, "runtime": "runc"}
-    )
-    marks = Marks(trials)
+    models = [{"name": "redline/flaky", "args": {"p": number / CONDITIONS}} for number in range(CONDITIONS)]
+    plan = Plan.model_validate({"arms": [SCENARIO], "models": models, "trials": trials, "runtime": "runc"})
+    marks = Marks(CONDITIONS * trials)
     began = time.monotonic()
     with mock.patch.object(scenarios, "SCENARIOS", {SCENARIO: scenario(evidence)}):
         run_plan(plan, RunFolder(folder), marks, RunOptions(cells=CELLS))
     ended = time.monotonic()
-    last, _ = marks.taken[trials]
-    print(f"{trials} trials without cells: {ended - began:.0f} s, of them {ended - last:.0f} s after the last trial")
+    last, _ = marks.taken[marks.trials]
+    print(f"{CONDITIONS} conditions of {trials} trials without cells: {ended - began:.0f} s,", end=" ")
+    print(f"of them {ended - last:.0f} s after the last trial")
     for (count, (at, _)), (later, (then, mib)) in zip(marks.taken.items(), list(marks.taken.items())[1:], strict=False):
         print(f"  trials {count} to {later}: {1000 * (then - at) / (later - count):.1f} ms each; {mib} MiB")
     began = time.monotonic()

@@ -35,6 +35,7 @@ TRIALS = int(os.environ.get("REDLINE_TEST_TRIALS", "16"))
 RUNTIME = os.environ.get("REDLINE_TEST_RUNTIME", "runc")
 MODEL = "redline/replicator"
 GONE_SECONDS = 10.0
+SECONDS_PER_TRIAL = 5.0
 LONGEST_TIME_BETWEEN = 9.0
 PAUSES = (0.3, 14.0)
 """Shortest and longest pause in seconds; a lease is 2 s, a start of a cell may take 20 s."""
@@ -155,7 +156,7 @@ class Campaign:
                 return process.wait(self.random.uniform(0.2, LONGEST_TIME_BETWEEN))
             known |= {name: one for name, one in finished(out).items() if name not in known}
             self.kill_one(process)
-        return process.wait(WAIT_SECONDS)
+        return process.wait(WAIT_SECONDS + SECONDS_PER_TRIAL * TRIALS)
 
     def kill_one(self, process: "subprocess.Popen[str]") -> None:
         """Kill a random process, and wait until nothing is left of what was its."""
