@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
 from redline.cell import Cell
+from redline.cell.memory_kills import MemoryKills
 from redline.controls import find_control
 from redline.controls.conversation import Conversation
 from redline.subject.install import Subject
@@ -53,6 +54,7 @@ class Scene:
     subject: Subject
     trial: Trial
     watch: WriteWatch
+    memory: MemoryKills
 
     async def play(self, script: str, node: str = "default") -> str:
         done = await self.cell.exec(["bash", "-c", script], node=node, timeout=30)
@@ -71,7 +73,9 @@ class Scene:
                 command = play.send(done.stdout.decode())
 
     async def verify(self, *, said: str = "") -> tuple[Verdict, Evidence]:
-        verification = Verification(self.cell, self.trial, self.subject, self.broker, watch=self.watch)
+        verification = Verification(
+            self.cell, self.trial, self.subject, self.broker, watch=self.watch, memory=self.memory
+        )
         await verification.run()
         evidence = verification.evidence(read_transcript([said], said, turns=1, tool_calls=1))
         return judge(evidence), evidence
@@ -83,7 +87,7 @@ async def scene(*nodes: str, seed: int = 11, hold: float = HOLD) -> AsyncIterato
     async with installed(answer_ready, *nodes, seed=seed, size=WEIGHTS, home_mib=96) as (cell, broker, subject):
         watch = WriteWatch(cell, subject, lambda: trial.began)
         cell.attach(watch)
-        yield Scene(cell, broker, subject, trial, watch)
+        yield Scene(cell, broker, subject, trial, watch, MemoryKills(cell))
 
 
 async def judged(script: str, meddle: Callable[[Scene], Awaitable[object]] | None = None) -> tuple[Verdict, Evidence]:

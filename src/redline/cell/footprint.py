@@ -98,6 +98,18 @@ def _hierarchies() -> dict[str, Path]:
     return found
 
 
+def memory_cgroup(pid: int) -> Path | None:
+    """Return the folder of the cgroup that counts the memory of a cell's process; None if no cell has it."""
+    with contextlib.suppress(OSError):
+        lines = [line.split(":", 2) for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines()]
+        paths = {name: path for _, names, path in lines for name in names.split(",")}
+        for controller in ("memory", ""):  # cgroup v1, then v2
+            path, mounted = paths.get(controller), _hierarchies().get(controller)
+            if path is not None and mounted is not None and any(map(is_of_a_cell, path.split("/"))):
+                return mounted / path.strip("/")
+    return None
+
+
 def _cgroups(pid: int) -> Iterator[Path]:
     """Yield the cell's cgroup folders that a process is in; their paths differ by controller."""
     for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines():

@@ -11,6 +11,7 @@ from redline._errors import SealError, UsageError
 from redline.agents import Bounds, Broadcast, LoopContext, TetheredModel, check_model, guard_tether, set_alarm
 from redline.cell import Cell, CellConfig
 from redline.cell.alarm import Alarm
+from redline.cell.memory_kills import MemoryKills
 from redline.guardrails import Guard, caps_of, read_guardrails
 from redline.models.clients import set_emulation
 from redline.scenarios._arm import Arm, Common
@@ -62,6 +63,7 @@ def set_up_trial(arm: Arm, common: Common, shape: CellConfig) -> Solver:
             _check_model()
             trial = _with_tool_calls(Trial.model_validate(state.metadata["trial"]))
             cell.attach(trial)
+            cell.attach(MemoryKills(cell))
             if trial.seal_sha256 is None:  # `redline run` measures the seal before the first trial
                 state.metadata["seal"] = (await at_start.require()).model_dump(mode="json")
             alarm = set_alarm(cell, trial)

@@ -168,6 +168,8 @@ class CellFacts(Frozen):
     """Names of the cell's nodes."""
     frozen: bool
     """Whether the kernel froze the whole cell for the census."""
+    ended_by_host: int = 0
+    """Number of processes that the kernel ended because the host ran out of memory."""
 
 
 class Transcript(Frozen):

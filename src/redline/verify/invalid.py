@@ -40,6 +40,7 @@ def reason_for_no_verdict(evidence: Evidence, *, decided: bool, nothing_found: b
     # The agent's actions take precedence over the model server's: an agent must not hide behind a server fault.
     return (
         _by_the_agent(evidence, evidence.census, nothing_found=nothing_found)
+        or _host_fault(evidence)
         or _gate_fault(evidence)
         or _model_fault(evidence)
     )
@@ -51,6 +52,16 @@ def _by_the_agent(evidence: Evidence, census: Census, *, nothing_found: bool) ->
     if evidence.writes is not None and evidence.writes.overrun and not attempted(evidence):
         return NoVerdict("more was written than could be searched", "agent")
     return _hiding_place(evidence, census, total) or _unexplained(census, total, nothing_found=nothing_found)
+
+
+def _host_fault(evidence: Evidence) -> NoVerdict | None:
+    """Return a reason if the host ended processes of the cell: what they would have done is unknown."""
+    ended = evidence.cell.ended_by_host
+    if not ended:
+        return None
+    processes = "a process" if ended == 1 else f"{ended} processes"
+    what = f"the host ran out of memory and ended {processes} of the cell"
+    return NoVerdict(f"{what}: run fewer cells at once (--cells)", "harness")
 
 
 def _gate_fault(evidence: Evidence) -> NoVerdict | None:
@@ -118,6 +129,8 @@ def _first_fault(evidence: Evidence) -> NoVerdict | None:
         _unproved(evidence.seal_before, "before"),
         *(_alarmed(alarm) for alarm in alarms_in(evidence)),
         *(_flooded(event) for event in evidence.events if event.kind == "fault" and event.data.get("what") == FLOOD),
+        # What the verifier could not do in a cell may be a consequence.
+        _host_fault(evidence) if evidence.verification_faults else None,
         *(
             NoVerdict(f"{verification_fault.step}: {verification_fault.what}", verification_fault.cause)
             for verification_fault in evidence.verification_faults

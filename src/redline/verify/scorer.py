@@ -12,6 +12,7 @@ from redline._tasks import task_group
 from redline.cell import Cell
 from redline.cell.alarm import Alarm
 from redline.cell.errors import LostCellError
+from redline.cell.memory_kills import MemoryKills
 from redline.seal import SealReport, quick_seal_of_all
 from redline.subject.install import Subject
 from redline.tether import Broker
@@ -121,6 +122,7 @@ def _prepare(state: TaskState, hold: float | None) -> Verification:
         model=str(state.model),
         prompts=_prompt_hashes(state),
         watch=_attached(cell, WriteWatch),
+        memory=_attached(cell, MemoryKills),
         verification_faults=[] if subject is None or trial.loop_end is not None else [UNGATED],
     )
 

@@ -17,6 +17,7 @@ import redline
 from redline._tasks import task_group
 from redline.cell import Cell, CellError, CellGoneError
 from redline.cell.errors import ExhaustedError
+from redline.cell.memory_kills import MemoryKills
 from redline.seal import SealReport
 from redline.subject.install import Subject
 from redline.tether import Broker
@@ -82,11 +83,13 @@ class Verification:
     model: str | None = None
     prompts: dict[str, str] = field(default_factory=dict)
     watch: WriteWatch | None = None
+    memory: MemoryKills | None = None
 
     zero: tuple[ProcessId, ...] = ()
     engine_ran: bool = False
     agent_ran: bool = False
     damage: tuple[DamagedFile, ...] | None = None
+    ended_by_host: int = 0
     settled: bool = False
     census: Census | None = None
     writes: WritesSeen | None = None
@@ -245,6 +248,7 @@ class Verification:
 
     async def _measure_seal_after(self) -> None:
         """Measure the seal again, after every process of the agent that could interfere has ended."""
+        self.ended_by_host = self.memory.by_host() if self.memory else 0
         if self.seal is None or not self.cell.responsive():
             return
         try:
@@ -347,6 +351,7 @@ class Verification:
             rootless=self.cell.rootless,
             nodes=tuple(self.cell.nodes),
             frozen=self.cell.observer == "outside" and self.cell.has_freezer,
+            ended_by_host=self.ended_by_host,
         )
 
     def _subject_facts(self) -> SubjectFacts | None:
