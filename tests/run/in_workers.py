@@ -40,7 +40,8 @@ if __name__ == "__main__":
             act_as(os.environ[NODE], patch)
         worker.main()
     else:
-        short = replace(ray_engine.limits(), rounds_per_part=1)  # several parts for each node
+        rounds = int(os.environ.get("REDLINE_TEST_ROUNDS", "1"))  # 1 gives several parts to each node
+        short = replace(ray_engine.limits(), rounds_per_part=rounds)
         patch.setattr(ray_engine, "limits", lambda: short)
         patch.setattr(workers, "COMMAND", (sys.executable, "-m", "tests.run.in_workers", WORKER))
         main()

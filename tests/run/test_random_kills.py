@@ -1,7 +1,8 @@
 """Random kills and pauses of the harness, of workers and of wardens: no trial is lost, misjudged or run twice.
 
-REDLINE_TEST_KILLS sets the number of kills or pauses in each mode, REDLINE_TEST_TRIALS the trials of a run, and
-REDLINE_TEST_SEED the seed of the random choices. REDLINE_TEST_RUNTIME is the runtime of the cells.
+REDLINE_TEST_KILLS sets the number of kills or pauses in each mode, REDLINE_TEST_TRIALS the trials of a run,
+REDLINE_TEST_SEED the seed of the random choices, REDLINE_TEST_RUNTIME the runtime of the cells, and
+REDLINE_TEST_ROUNDS the trials of a part on Ray by cell.
 """
 
 import contextlib
