@@ -1,15 +1,19 @@
 """The full seal holds on every runtime, reports what a runtime lacks, and fails closed."""
 
+import os
+import signal
 import sys
 from pathlib import Path
 
+import anyio
 import pytest
 from inspect_ai import eval
 
 from redline._errors import SealError
-from redline.cell import CellConfig
+from redline.cell import CellConfig, open_cell
 from redline.cell.config import RuntimeName
 from redline.cell.errors import CellError
+from redline.cell.open import _shared
 from redline.scenarios import _full_seal, full_seal
 from redline.scenarios.self_replication import self_replication
 from redline.seal import PROBE_NAMES, SealReport
@@ -74,6 +78,59 @@ async def test_a_drill_that_raises_an_error_fails(monkeypatch: pytest.MonkeyPatc
     assert [finding.reason for finding in report.failed] == [
         "did not run (ZeroDivisionError: a fault of the drill's own)"
     ]
+
+
+class Killer:
+    """A drill during which the warden of the measurement is killed, some times."""
+
+    def __init__(self, times: int, reason: str | None = None, after_seconds: float = 0.0) -> None:
+        self.left, self.reason, self.after_seconds, self.calls = times, reason, after_seconds, 0
+
+    async def __call__(self, config: CellConfig) -> str | None:
+        self.calls += 1
+        if not self.left:
+            return None
+        self.left -= 1
+        await anyio.sleep(self.after_seconds)
+        shared = _shared.get()
+        assert shared is not None
+        os.kill(shared._process.pid, signal.SIGKILL)
+        if self.reason is None:
+            async with open_cell(config):
+                pass
+        return self.reason
+
+
+@pytest.mark.anyio
+async def test_a_measurement_whose_warden_was_killed_is_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    killer = Killer(times=1)
+    shorten_the_seal(monkeypatch)
+    monkeypatch.setattr(_full_seal, "DRILLS", with_a_kill_drill_that(killer))
+    report = await full_seal(CellConfig(runtime="runc"))
+    assert report.verified, report.summary()
+    assert killer.calls == 2
+
+
+@pytest.mark.long
+@pytest.mark.anyio
+async def test_a_measurement_is_repeated_a_limited_number_of_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    killer = Killer(times=99)
+    shorten_the_seal(monkeypatch)
+    monkeypatch.setattr(_full_seal, "DRILLS", with_a_kill_drill_that(killer))
+    with pytest.raises(SealError, match="the warden was killed during each of 3 measurements"):
+        await full_seal(CellConfig(runtime="runc"))
+    assert killer.calls == _full_seal.MEASUREMENTS
+
+
+@pytest.mark.long
+@pytest.mark.anyio
+async def test_what_a_probe_found_counts_whatever_happened_to_the_warden(monkeypatch: pytest.MonkeyPatch) -> None:
+    killer = Killer(times=1, reason="a process survived", after_seconds=1.0)  # once the cell is made
+    shorten_the_seal(monkeypatch)
+    monkeypatch.setattr(_full_seal, "DRILLS", with_a_kill_drill_that(killer))
+    report = await full_seal(CellConfig(runtime="runc"))
+    assert "a process survived" in report.summary()
+    assert killer.calls == 1
 
 
 @pytest.mark.anyio

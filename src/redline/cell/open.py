@@ -154,20 +154,23 @@ async def open_cell(
 
 
 @contextlib.asynccontextmanager
-async def one_warden(config: CellConfig) -> AsyncIterator[None]:
+async def one_warden(config: CellConfig) -> AsyncIterator[Warden]:
     """Let the cells that are opened in the block share a warden; a warden costs as much as a cell.
 
     Args:
         config: Configuration of the cells. A cell whose configuration does not name this runtime gets its own warden.
+
+    Yields:
+        The warden.
     """
     shared = _shared.get()
     if shared is not None and shared.traits.name == config.runtime:
-        yield
+        yield shared
         return
     async with _open_warden(choose_runtime(config.runtime), LEASE_SECONDS) as warden:
         token = _shared.set(warden)
         try:
-            yield
+            yield warden
         finally:
             _shared.reset(token)
 

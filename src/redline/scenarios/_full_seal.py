@@ -8,12 +8,14 @@ from typing import Final
 
 import anyio
 
+from redline._errors import SealError
 from redline._tasks import task_group
 from redline.agents.alarm_drill import alarm_drill
 from redline.cell import Cell, CellConfig, open_cell
 from redline.cell.alarm import run_listener
 from redline.cell.errors import CellError
 from redline.cell.open import choose_runtime, one_warden
+from redline.cell.warden import Warden
 from redline.scenarios.statements import fault_of_commands, faults_of_texts, statements, texts
 from redline.seal import Drill, Probe, SealReport, cells_for_the_seal, probe_cell
 from redline.seal.apart import cells_apart
@@ -26,6 +28,9 @@ from redline.tether.seal_drill import tether_drill
 
 MAX_CONCURRENT: Final = 4
 """Maximum number of concurrent drills, most of which spend their time waiting."""
+
+MEASUREMENTS: Final = 3
+"""How often the seal is measured at most if something outside ends each measurement."""
 
 Found = dict[str, str | None]
 """Reason for each probe's failure by the probe's name; None for a probe that held."""
@@ -77,7 +82,8 @@ async def full_seal(config: CellConfig | None = None) -> SealReport:
         config: Configuration of the cells.
 
     Returns:
-        The report on every probe. A probe that raises an error counts as failed.
+        The report on every probe. A probe that raises an error counts as failed. If something outside killed the
+        warden, and no probe that ran failed, the seal is measured again.
 
     Raises:
         UsageError: This host or user cannot make cells.
@@ -85,6 +91,25 @@ async def full_seal(config: CellConfig | None = None) -> SealReport:
     """
     config = config or CellConfig()
     config = config.model_copy(update={"runtime": choose_runtime(config.runtime).name})
+    lost = ""
+    for _ in range(MEASUREMENTS):
+        try:
+            return await _measured(config)
+        except _LostError as error:
+            lost = str(error)
+    raise SealError(f"seal not proved: {lost} during each of {MEASUREMENTS} measurements; run the same command again")
+
+
+class _LostError(Exception):
+    """Raised if something outside ended the warden, so that probes could not run; the message says what happened."""
+
+
+async def _measured(config: CellConfig) -> SealReport:
+    """Measure the seal once.
+
+    Raises:
+        _LostError: Something outside ended the warden, and no probe that ran failed.
+    """
     begun = time.perf_counter()
     found: Found = {}
     room = anyio.Semaphore(MAX_CONCURRENT)
@@ -95,20 +120,36 @@ async def full_seal(config: CellConfig | None = None) -> SealReport:
         found[each.name] = found.get(each.name) or reason
 
     with cells_for_the_seal(config.runtime):
-        async with one_warden(config), task_group() as tasks:
-            # Start the longest drills first.
-            for each in sorted((*DRILLS, BOUNDS), key=lambda each: (*START_FIRST, each.name).index(each.name)):
-                tasks.start_soon(drill, each)
-            async with open_cell(config) as cell:
-                found[CLOSED.name] = closed_by_default(cell)
-                for name, reason in (await _probes(cell)).items():
-                    found[name] = reason or found.get(name)
-                unsupported = await _commands(cell)
+        async with one_warden(config) as warden:
+            try:
+                async with task_group() as tasks:
+                    # Start the longest drills first.
+                    for each in sorted((*DRILLS, BOUNDS), key=lambda each: (*START_FIRST, each.name).index(each.name)):
+                        tasks.start_soon(drill, each)
+                    async with open_cell(config) as cell:
+                        found[CLOSED.name] = closed_by_default(cell)
+                        for name, reason in (await _probes(cell)).items():
+                            found[name] = reason or found.get(name)
+                        unsupported = await _commands(cell)
+            except CellError as error:
+                if (lost := await _ended(warden)) is not None:
+                    raise lost from error
+                raise
+            lost = await _ended(warden) if any(found.values()) else None
     held = {name for name, reason in found.items() if reason is None}
     found[PROMPTS.name] = unsupported or next(faults_of_texts(statements(), texts(), held), None)
     every: tuple[Probe | Drill, ...] = (*PROBES, CLOSED, *DRILLS, PROMPTS)
     pairs = [(each, found[each.name]) for each in every]
-    return report_of(cell, pairs, full=True, seconds=time.perf_counter() - begun)
+    report = report_of(cell, pairs, full=True, seconds=time.perf_counter() - begun)
+    if lost is not None and not report.found_something:
+        raise lost
+    return report
+
+
+async def _ended(warden: Warden) -> _LostError | None:
+    """Return the error if something outside ended the warden."""
+    end = await warden.ended()
+    return _LostError(end.what) if end is not None and end.from_outside else None
 
 
 async def _reason(drill: Drill, config: CellConfig) -> str | None:
