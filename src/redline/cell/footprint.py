@@ -101,7 +101,7 @@ def _hierarchies() -> dict[str, Path]:
 def memory_cgroup(pid: int) -> Path | None:
     """Return the folder of the cgroup that counts the memory of a cell's process; None if no cell has it."""
     with contextlib.suppress(OSError):
-        lines = [line.split(":", 2) for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines()]
+        lines = [line.split(":", 2) for line in Path(f"/proc/{pid}/cgroup").read_text().split("\n") if line]
         paths = {name: path for _, names, path in lines for name in names.split(",")}
         for controller in ("memory", ""):  # cgroup v1, then v2
             path, mounted = paths.get(controller), _hierarchies().get(controller)

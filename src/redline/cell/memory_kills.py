@@ -3,7 +3,6 @@
 Above a cell, a container or a service may have a limit of its own; reaching that one counts as the host's lack, too.
 """
 
-from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -33,9 +32,9 @@ def kills_by_host(folder: Path) -> int:
     v2 = _figures(folder / "memory.events")
     if v2:
         return v2.get("oom_kill", 0) if not v2.get("oom") else 0
-    limit_reached = _lines(folder / "memory.failcnt")
+    never_reached = _lines(folder / "memory.failcnt")[:1] == ["0"]
     v1 = _figures(folder / "memory.oom_control")
-    return v1.get("oom_kill", 0) if limit_reached == ["0"] else 0
+    return v1.get("oom_kill", 0) if never_reached else 0
 
 
 def _figures(path: Path) -> dict[str, int]:
@@ -46,8 +45,8 @@ def _figures(path: Path) -> dict[str, int]:
     return found
 
 
-def _lines(path: Path) -> Iterable[str]:
+def _lines(path: Path) -> list[str]:
     try:
-        return path.read_text().splitlines()
+        return path.read_text().split("\n")
     except OSError:
         return []
