@@ -153,6 +153,27 @@ def test_anchors_are_all_positions_of_the_marker_within_a_tensor() -> None:
     assert len(anchors) == len(expected) > 20
 
 
+@given(seed=st.integers(0, 2**64), shards=st.integers(1, 9), rows=st.integers(SMALL // ROW_BYTES, 4096))
+@settings(max_examples=30, deadline=None)
+def test_the_parts_of_all_files_are_their_data_and_leave_the_anchors_behind(seed: int, shards: int, rows: int) -> None:
+    weights = Weights.from_seed(seed, rows * ROW_BYTES, shards)
+    written = [bytearray(file.header) for file in weights.files()]
+    for number, position, part in weights.all_data():
+        assert position == len(written[number])
+        written[number] += part
+    expected = [file.header + b"".join(bytes(part) for _, part in weights.data_parts(file)) for file in weights.files()]
+    assert written == expected
+    assert "_anchors" in vars(weights)
+    assert weights.anchors() == Weights.from_seed(seed, rows * ROW_BYTES, shards).anchors()
+
+
+def test_parts_that_were_not_all_requested_leave_no_anchors_behind() -> None:
+    weights = Weights.from_seed(9, 2 * MIB)
+    next(weights.all_data())
+    assert "_anchors" not in vars(weights)
+    assert weights.anchors() == Weights.from_seed(9, 2 * MIB).anchors()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(6))
 def test_the_smallest_sure_run_is_exact(seed: int) -> None:

@@ -182,6 +182,62 @@ def test_bytes_that_wait_in_sockets_are_counted() -> None:
             one.close()
 
 
+OWN_NETWORK = """
+import ctypes, fcntl, os, socket, struct
+flags = 0x40000000 | (0x10000000 if os.geteuid() else 0)
+assert ctypes.CDLL(None, use_errno=True).unshare(flags) == 0, ctypes.get_errno()
+with socket.socket() as any_socket:
+    fcntl.ioctl(any_socket, 0x8914, struct.pack("16sh", b"lo", 0x41))
+servers = [socket.create_server(("127.0.0.1", 0)), socket.create_server(("::1", 0), family=socket.AF_INET6)]
+unused = socket.socket()
+far = [socket.create_connection(server.getsockname()[:2]) for server in servers]
+"""
+
+
+@pytest.mark.parametrize(
+    ("script", "in_use"),
+    [
+        ("[one.close() for one in far]; near = [one.accept()[0].close() for one in servers]", 2),
+        ("", 6),  # both ends of connections that nobody has accepted
+        ("[(one.send(bytes(1000)), one.close()) for one in far]", 4),  # bytes that are left in them
+        ("near = [one.accept()[0] for one in servers]; [one.shutdown(socket.SHUT_WR) for one in far]", 6),
+        (
+            # bytes that the kernel keeps sending for a process that has closed its socket
+            "near = [one.accept()[0] for one in servers]; [one.setblocking(False) for one in far]; "
+            "[one.send(bytes(1 << 22)) for one in far]; [one.close() for one in far]",
+            6,
+        ),
+    ],
+)
+def test_every_socket_that_can_hold_bytes_is_counted_as_in_use(script: str, in_use: int) -> None:
+    """The buffers are examined only if more sockets than the listeners are in use; an unused one holds nothing."""
+    with running(OWN_NETWORK + script) as it:
+        deadline = time.monotonic() + 5
+        while (counted := CENSUS.tcp_in_use("/proc", it.pid)) != in_use and time.monotonic() < deadline:
+            time.sleep(0.01)  # both ends of a connection end one after the other
+        assert counted == in_use
+
+
+@pytest.mark.parametrize(
+    ("files", "counted"),
+    [
+        ({"sockstat": "TCP: inuse 3 orphan 0\n", "sockstat6": "TCP6: inuse 2\n"}, 5),
+        ({"sockstat": "sockets: used 1\nTCP: inuse 3 orphan 0\n"}, 3),
+        ({"sockstat": "TCP: inuse 3\n", "sockstat6": "TCP: inuse 2\n"}, None),
+        ({"sockstat": "UDP: inuse 3\n"}, None),
+        ({}, None),
+    ],
+)
+def test_an_unknown_number_of_sockets_in_use_is_none(
+    tmp_path: Path, files: dict[str, str], counted: int | None
+) -> None:
+    folder = tmp_path / "7" / "net"
+    folder.mkdir(parents=True)
+    for name, text in files.items():
+        (folder / name).write_text(text)
+    assert CENSUS.tcp_in_use(str(tmp_path), 7) == counted
+
+
 # Threads
 
 HEADLESS = """

@@ -7,7 +7,7 @@ that changes the file affects nothing but its own shell.
 
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.resources import files
 
@@ -98,7 +98,8 @@ def session_script(command: str, *, preamble: str, **settings: str) -> bytes:
         raise ValueError("a command holds no NUL byte")
     values = {name.upper(): shlex.quote(value) for name, value in {**settings, "command": command}.items()}
     values["PREAMBLE"] = preamble.strip()
-    before, captured, after = (_in_one_line(_filled(part, values)) for part in _parts())
+    quoted = {name: _quoted(value) for name, value in values.items()}
+    before, captured, after = (_in_one_line(part, quoted) for part in _parts())
     script = (
         f'eval {before}; eval "$_shell_command"; '
         f"{{ _shell_status=$?; builtin enable eval; eval {captured}; }} >/dev/null 2>&1; "
@@ -111,16 +112,22 @@ def session_script(command: str, *, preamble: str, **settings: str) -> bytes:
     ).encode("ascii")
 
 
-def _filled(part: str, values: Mapping[str, str]) -> str:
-    return re.sub("@([A-Z]+)@", lambda found: values[found[1]], part)
+def _in_one_line(part: Sequence[str], quoted: Mapping[str, str]) -> str:
+    """Return a part of the script, filled in, as one bash word in ASCII without line breaks."""
+    texts = (text if number % 2 == 0 else quoted[text] for number, text in enumerate(part))
+    return f"$'{''.join(texts)}'"
 
 
-def _in_one_line(text: str) -> str:
-    """Return a text as a quoted bash word in ASCII, without line breaks."""
-    return f"$'{''.join(map(QUOTED.__getitem__, text.encode(errors='surrogateescape')))}'"
+def _quoted(text: str) -> str:
+    """Return a text as it stands within `$'...'`."""
+    return "".join(map(QUOTED.__getitem__, text.encode(errors="surrogateescape")))
 
 
 @cache
-def _parts() -> tuple[str, ...]:
+def _parts() -> tuple[tuple[str, ...], ...]:
+    """Return the parts of the script, each as quoted texts with the names of values between them."""
     text = files("redline.subject").joinpath("bundle/agent/session.sh").read_text(encoding="utf-8")
-    return tuple(BETWEEN_PARTS.split(text))
+    split = [re.split("@([A-Z]+)@", part) for part in BETWEEN_PARTS.split(text)]
+    return tuple(
+        tuple(_quoted(text) if number % 2 == 0 else text for number, text in enumerate(part)) for part in split
+    )

@@ -173,6 +173,32 @@ class Cell(ABC):
             node, self._request("exec", user, cwd, env, as_arguments(cmd)), input, timeout, output_limit
         )
 
+    async def run_text(
+        self, text: str, *, node: str = "default", timeout: float, output_limit: int = DEFAULT_OUTPUT
+    ) -> Completed:
+        """Run a Python program of redline's own in `/` as the agent, without the start of an interpreter.
+
+        It runs in a fork of the node's first process, with the rights, limits, filters, descriptors and variables of a
+        command. Only the interpreter is the first process's, and as its user has changed, no other process of the agent
+        can reach its memory.
+
+        Args:
+            text: Text of the program.
+            node: The node to run it in.
+            timeout: Seconds after which it and its descendants are killed.
+            output_limit: Bytes kept of the tail of each output.
+
+        Returns:
+            Its outputs, and the return code: 0, or 1 if it raised an error, which is in its errors.
+
+        Raises:
+            TimeoutError: It took longer.
+            CellGoneError: The node is not running.
+            CellError: The node could start no process.
+        """
+        request = {**self._request("text", "agent", "/", None, []), "text": text}
+        return await self._command(node, request, b"", timeout, output_limit)
+
     async def spawn(
         self,
         cmd: Sequence[str],

@@ -24,6 +24,7 @@ def add_folder(scenario: str, folder: Path) -> None:
     """Make the texts of a scenario available under its name, such as `remote_copy/service.md`."""
     _folders[scenario] = folder
     _text.cache_clear()
+    _pattern.cache_clear()
 
 
 def scenario_folders() -> dict[str, Path]:
@@ -43,17 +44,7 @@ def prompt(path: str, **values: object) -> str:
 
 def read_back(path: str, text: str) -> dict[str, str] | None:
     """Return the values of a prompt's `$names` in a text that contains the prompt, or None if it does not."""
-    parts = re.split(r"\$(\w+)", _text(path).strip())
-    names = parts[1::2]
-    pattern = "".join(
-        re.escape(part)
-        if number % 2 == 0
-        else f"(?P<{part}>.+?)"
-        if part not in names[: number // 2]
-        else f"(?P={part})"
-        for number, part in enumerate(parts)
-    )
-    found = re.search(pattern, text)
+    found = _pattern(path).search(text)
     return found.groupdict() if found else None
 
 
@@ -117,3 +108,20 @@ def _text(path: str) -> str:
     folder, _, name = path.partition("/")
     root: Traversable = _folders[folder] / "prompts" / name if folder in _folders else PROMPTS.joinpath(path)
     return REMARK.sub("", root.read_text(encoding="utf-8"))
+
+
+@cache
+def _pattern(path: str) -> re.Pattern[str]:
+    """Return the pattern of a text that contains a prompt, with a group for each of its `$names`."""
+    parts = re.split(r"\$(\w+)", _text(path).strip())
+    names = parts[1::2]
+    return re.compile(
+        "".join(
+            re.escape(part)
+            if number % 2 == 0
+            else f"(?P<{part}>.+?)"
+            if part not in names[: number // 2]
+            else f"(?P={part})"
+            for number, part in enumerate(parts)
+        )
+    )

@@ -83,14 +83,17 @@ async def _measure(
         **settings,
     }
     program = _program("inside").replace('TASK = "{}"', f"TASK = {json.dumps(task)!r}", 1)
-    done = await cell.exec(
-        [cell.interpreter, "-I", "-S", "-"],
-        node=node,
-        input=program.encode(),
-        cwd="/",
-        timeout=TIMEOUT,
-        output_limit=OUTPUT_LIMIT,
-    )
+    if parts == QUICK_PARTS:
+        done = await cell.run_text(program, node=node, timeout=TIMEOUT, output_limit=OUTPUT_LIMIT)
+    else:  # the full set inspects a process that was started as the agent's commands are
+        done = await cell.exec(
+            [cell.interpreter, "-I", "-S", "-"],
+            node=node,
+            input=program.encode(),
+            cwd="/",
+            timeout=TIMEOUT,
+            output_limit=OUTPUT_LIMIT,
+        )
     if done.returncode != 0:
         raise ValueError(
             f"the inside half exited with status {done.returncode}: {done.stderr.decode(errors='replace')[-300:]}"

@@ -1,7 +1,7 @@
 """Installation and start of generation 0 in a cell."""
 
 import socket
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.resources import files
@@ -12,7 +12,7 @@ import anyio.to_thread
 
 from redline.cell import Cell, CellError, ProcessRef
 from redline.subject.layout import ROOT, Layout
-from redline.subject.weights import WeightFile, Weights, write_parts
+from redline.subject.weights import Weights, write_parts
 
 Inode = tuple[int, int]
 """Device and inode number, as the observer of the cell sees them."""
@@ -84,10 +84,13 @@ async def install(
     code = dict(bundle)
     made = await _make_files(cell, weights, code, node)
     try:
-        await _write(cell, node, made, weights, Weights.header_parts)
+        headers = (
+            (number, *part) for number, file in enumerate(weights.files()) for part in weights.header_parts(file)
+        )
+        await _write(cell, node, made, headers)
         engine, agent = await _start(cell, layout, environment or {}, shell_preamble, node)
         # Concurrently with the start of both processes, which read only the headers.
-        await _write(cell, node, made, weights, Weights.data_parts)
+        await _write(cell, node, made, weights.all_data())
         await _wait_for_both(cell, layout, node)
     except BaseException:
         with anyio.CancelScope(shield=True), suppress(CellError):
@@ -139,18 +142,17 @@ async def _make_files(cell: Cell, weights: Weights, code: dict[str, bytes], node
     )
 
 
-_Parts = Callable[[Weights, WeightFile], Iterator[tuple[int, bytes | memoryview]]]
-"""Yields the parts of a weight file's content with their positions."""
+_Part = tuple[int, int, bytes | memoryview]
+"""A part of a weight file: number of the file, position in it, and content."""
 
 
-async def _write(cell: Cell, node: str, written: _Files, weights: Weights, parts: _Parts) -> None:
+async def _write(cell: Cell, node: str, written: _Files, parts: Iterable[_Part]) -> None:
     try:
-        for handle, file in zip(written.weights, weights.files(), strict=True):
-            if cell.observer == "outside":  # A handle is then a descriptor, so one thread can write everything.
-                await anyio.to_thread.run_sync(write_parts, handle, parts(weights, file))
-            else:
-                for position, content in parts(weights, file):
-                    await cell.write_held(handle, position, bytes(content), node=node)
+        if cell.observer == "outside":  # A handle is then a descriptor, so one thread can write everything.
+            await anyio.to_thread.run_sync(write_parts, written.weights, parts)
+        else:
+            for number, position, content in parts:
+                await cell.write_held(written.weights[number], position, bytes(content), node=node)
     except OSError as error:
         raise CellError(f"cannot write the weights into the cell: {error}") from error
 

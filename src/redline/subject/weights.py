@@ -229,10 +229,26 @@ class Weights:
                 yield position, chunk
                 position += len(chunk)
 
+    def all_data(self) -> Iterator[tuple[int, int, memoryview]]:
+        """Yield the data of all files in parts: the file's number, the position in it, and the part.
+
+        A part is valid until the next one is requested. The anchors are found on the way, so that at the end they are
+        known without a further pass over the content.
+        """
+        search = _AnchorSearch(self.key)
+        for number, (file, tensors) in enumerate(zip(self.files(), self._sharded(), strict=True)):
+            position = len(file.header)
+            for tensor in tensors:
+                for chunk in self._stream(tensor.offset, tensor.length):
+                    yield number, position, chunk
+                    search.add(tensor, chunk)
+                    position += len(chunk)
+        self.__dict__["_anchors"] = search.found(self.total)  # where `cached_property` keeps it
+
     def write_file(self, fd: int, file: WeightFile) -> None:
         """Write a file's content through a descriptor, in bounded memory."""
-        write_parts(fd, self.header_parts(file))
-        write_parts(fd, self.data_parts(file))
+        for parts in (self.header_parts(file), self.data_parts(file)):
+            write_parts((fd,), ((0, *part) for part in parts))
 
     def anchors(self) -> Anchors:
         """Return the anchors of the content, computed in one pass at the first call."""
@@ -240,30 +256,11 @@ class Weights:
 
     @cached_property
     def _anchors(self) -> Anchors:
-        digest = hashlib.sha256(b"redline marker 1:" + self.key).digest()[:2]
-        # Not a pair that is frequent in ordinary files, such as zeros or letters, since each hit costs time.
-        marker = bytes(byte | _NO_ASCII for byte in digest)
-        whole = len(marker) + ANCHOR_BYTES
-        packed, last, longest = bytearray(), -1, 0
-        for tensor in self.tensors:  # An anchor across two tensors would not survive another order of files.
-            for offset, content in self._marked(marker, tensor):
-                packed += offset.to_bytes(8, "big") + content
-                longest = max(longest, offset + whole - 1 - last)
-                last = offset
-        longest = max(longest, self.total - last)
-        return Anchors(marker, bytes(packed), longest)
-
-    def _marked(self, marker: bytes, tensor: Tensor) -> Iterator[tuple[int, bytes]]:
-        whole = len(marker) + ANCHOR_BYTES
-        tail, base = b"", tensor.offset
-        for chunk in self._stream(tensor.offset, tensor.length):
-            block = tail + chunk
-            for start in find_pair(block, marker):
-                if start + whole <= len(block):
-                    yield base + start, block[start + len(marker) : start + whole]
-            # A hit this close to the end was incomplete; it is found again, complete, with the next chunk.
-            kept = min(len(block), whole - 1)
-            tail, base = block[len(block) - kept :], base + len(block) - kept
+        search = _AnchorSearch(self.key)
+        for tensor in self.tensors:
+            for chunk in self._stream(tensor.offset, tensor.length):
+                search.add(tensor, chunk)
+        return search.found(self.total)
 
     def _sharded(self) -> Iterator[list[Tensor]]:
         count = len(self.tensors)
@@ -289,6 +286,39 @@ class Weights:
     def _check_range(self, offset: int, length: int) -> None:
         if offset < 0 or length < 0 or offset + length > self.total:
             raise ValueError(f"range {offset}+{length} is outside {self.total} bytes")
+
+
+class _AnchorSearch:
+    """Search for anchors in the content, which is given tensor by tensor in canonical order."""
+
+    def __init__(self, key: bytes) -> None:
+        """Start the search in the content of a key."""
+        digest = hashlib.sha256(b"redline marker 1:" + key).digest()[:2]
+        # Not a pair that is frequent in ordinary files, such as zeros or letters, since each hit costs time.
+        self._marker = bytes(byte | _NO_ASCII for byte in digest)
+        self._whole = len(self._marker) + ANCHOR_BYTES
+        self._packed, self._last, self._longest = bytearray(), -1, 0
+        self._tensor: Tensor | None = None
+        self._tail, self._base = b"", 0
+
+    def add(self, tensor: Tensor, chunk: memoryview) -> None:
+        """Search the next part of a tensor."""
+        if tensor is not self._tensor:  # An anchor across two tensors would not survive another order of files.
+            self._tensor, self._tail, self._base = tensor, b"", tensor.offset
+        block, whole = self._tail + chunk, self._whole
+        for start in find_pair(block, self._marker):
+            if start + whole <= len(block):
+                offset = self._base + start
+                self._packed += offset.to_bytes(8, "big") + block[start + len(self._marker) : start + whole]
+                self._longest = max(self._longest, offset + whole - 1 - self._last)
+                self._last = offset
+        # A hit this close to the end was incomplete; it is found again, complete, with the next part.
+        kept = min(len(block), whole - 1)
+        self._tail, self._base = block[len(block) - kept :], self._base + len(block) - kept
+
+    def found(self, total: int) -> Anchors:
+        """Return the anchors of the content, whose size is `total`."""
+        return Anchors(self._marker, bytes(self._packed), max(self._longest, total - self._last))
 
 
 def find_pair(block: bytes, pair: bytes) -> list[int]:
@@ -323,11 +353,11 @@ def _weight_file(name: str, tensors: Sequence[Tensor]) -> WeightFile:
     return WeightFile(name, encoded, (Slice(start, tensors[-1].end - start, len(encoded)),))
 
 
-def write_parts(fd: int, parts: Iterable[tuple[int, bytes | memoryview]]) -> None:
-    """Write parts of a file through a descriptor."""
-    for begin, part in parts:
+def write_parts(fds: Sequence[int], parts: Iterable[tuple[int, int, bytes | memoryview]]) -> None:
+    """Write parts of files, each given by the number of its descriptor, a position and the content."""
+    for number, begin, part in parts:
         position, view = begin, memoryview(part)
         while view:
-            written = os.pwrite(fd, view, position)
+            written = os.pwrite(fds[number], view, position)
             position += written
             view = view[written:]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import glob
 import os
 import time
 
@@ -17,8 +16,12 @@ EMPTY_SECONDS = 1.0
 
 def cgroup_folders(name: str) -> list[str]:
     """Return the folders of a cgroup in every hierarchy of the host, the unified one first."""
-    found = [path for path in (CGROUP_ROOT + "/" + name, CGROUP_ROOT + "/unified/" + name) if os.path.isdir(path)]
-    return found + [path for path in glob.glob(CGROUP_ROOT + "/*/" + glob.escape(name)) if path not in found]
+    try:
+        hierarchies = sorted(os.listdir(CGROUP_ROOT), key=lambda hierarchy: (hierarchy != "unified", hierarchy))
+    except OSError:
+        hierarchies = []
+    paths = [f"{CGROUP_ROOT}/{name}", *(f"{CGROUP_ROOT}/{hierarchy}/{name}" for hierarchy in hierarchies)]
+    return [path for path in paths if os.path.isdir(path)]
 
 
 def write_file(path: str, text: str) -> bool:

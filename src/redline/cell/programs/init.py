@@ -68,14 +68,20 @@ def replace_descriptors(fds: tuple[int, ...]) -> int:
     return LOW + 3
 
 
-def run_command(request: dict[str, Any], fds: tuple[int, ...]) -> None:
-    """Replace the forked child by the command."""
+def take_place(request: dict[str, Any], fds: tuple[int, ...]) -> int:
+    """Give the forked child the session, descriptors and user of a call. Return the status descriptor."""
     os.setsid()
     for number in (signal.SIGCHLD, signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_DFL)
     status = replace_descriptors(fds)
     become(request["user"])
     os.umask(0o022)
+    return status
+
+
+def run_command(request: dict[str, Any], fds: tuple[int, ...]) -> None:
+    """Replace the forked child by the command."""
+    status = take_place(request, fds)
     command = request["command"]
     try:
         os.chdir(request["cwd"])
@@ -85,6 +91,23 @@ def run_command(request: dict[str, Any], fds: tuple[int, ...]) -> None:
         os.write(2, (f"{subject}: {os.strerror(error.errno or 0)}\n").encode())
         os.write(status, json.dumps({"refused": error.errno}).encode() + b"\n")
         os._exit(127 if error.errno in (errno.ENOENT, errno.ENOTDIR) else 126)
+
+
+def run_text(request: dict[str, Any], fds: tuple[int, ...]) -> None:
+    """Run Python text in the forked child, which saves the start of an interpreter."""
+    os.close(take_place(request, fds))
+    for number in (signal.SIGPIPE, signal.SIGXFSZ):
+        signal.signal(number, signal.SIG_IGN)  # as an interpreter does at its start
+    os.chdir(request["cwd"])
+    os.environ.clear()
+    os.environ.update(request["env"])
+    try:
+        exec(compile(request["text"], "<text>", "exec"), {"__name__": "__main__"})
+        sys.stdout.flush()
+    except BaseException as error:
+        os.write(2, repr(error).encode(errors="replace"))
+        os._exit(1)
+    os._exit(0)
 
 
 def read_file(request: dict[str, Any], fds: tuple[int, ...]) -> None:
@@ -256,6 +279,10 @@ class Init:
     def do_exec(self, request: dict[str, Any], fds: list[int]) -> tuple[int, ...]:
         """Start a command."""
         return self.start(request, fds, run_command)
+
+    def do_text(self, request: dict[str, Any], fds: list[int]) -> tuple[int, ...]:
+        """Run Python text."""
+        return self.start(request, fds, run_text)
 
     def do_spawn(self, request: dict[str, Any], fds: list[int]) -> tuple[int, ...]:
         """Start a daemon: the call ends once it is started, and its pid is the call's output."""

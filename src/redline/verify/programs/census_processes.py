@@ -219,7 +219,8 @@ def find_processes(request: dict[str, Any]) -> tuple[list[Process], list[str]]:
         try:
             if not process.inspect_descriptors(limits["descriptors"]):
                 incomplete.append(f"descriptors of {pid}")
-            process.inspect_maps()
+            if request["content"]:
+                process.inspect_maps()
         except (OSError, ValueError, IndexError):
             # The agent made whatever is unreadable; it must not prevent the inspection of the rest.
             incomplete.append(f"process {pid}")

@@ -86,8 +86,7 @@ class SocketTable:
 def socket_table(request: dict[str, Any], *, buffers: bool) -> SocketTable:
     """Return the sockets of the cell's network namespaces.
 
-    If `buffers`, the bytes in all of them are counted: to find the connections of one namespace, the kernel iterates
-    over those of the whole host, which takes milliseconds.
+    If `buffers`, the bytes in all of them are counted.
     """
     table = SocketTable()
     for init in request["inits"].values():
@@ -120,7 +119,11 @@ def sockets_from_diag(proc: str, init: int, *, buffers: bool) -> SocketTable:
     table.tcp = tcp_listeners_from_diag()
     add_unix_sockets_from_diag(table)
     if buffers:
-        table.bytes += tcp_bytes() + table_bytes(proc, init, ("udp", "udp6"))
+        # To find the connections of one namespace, the kernel iterates over those of the whole host, which takes
+        # milliseconds. Usually every socket in use is a listener, which holds no bytes.
+        if tcp_in_use(proc, init) != len(table.tcp):
+            table.bytes += tcp_bytes()
+        table.bytes += table_bytes(proc, init, ("udp", "udp6"))
     return table
 
 
@@ -190,6 +193,19 @@ def diag_tcp_listeners(family: int) -> Iterator[tuple[int, bytes, int]]:
     for record in diag_records(INET_REQUEST.pack(family, socket.IPPROTO_TCP, 0, 1 << TCP_LISTEN)):
         _, port, address, inode = INET_SOCKET.unpack_from(record)
         yield socket.ntohs(port), address, inode
+
+
+def tcp_in_use(proc: str, init: int) -> int | None:
+    """Return how many TCP sockets of a network namespace listen or have a connection; None if it is not reported."""
+    counts = []
+    for table, name in (("sockstat", b"TCP"), ("sockstat6", b"TCP6")):
+        if table == "sockstat6" and not os.path.exists(f"{proc}/{init}/net/{table}"):
+            continue  # a kernel without IPv6
+        count = re.search(rb"^" + name + rb": inuse (\d+)", read_whole(f"{proc}/{init}/net/{table}"), re.MULTILINE)
+        if count is None:
+            return None
+        counts.append(int(count.group(1)))
+    return sum(counts)
 
 
 def tcp_bytes() -> int:

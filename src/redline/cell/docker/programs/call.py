@@ -129,8 +129,8 @@ class Call:
     def become_child(self, fds: "tuple[int, ...]") -> None:
         """Carry out the operation; never return."""
         try:
-            if self.request["op"] == "exec":
-                self.scope["run_command"](self.request, fds)
+            if self.request["op"] in ("exec", "text"):
+                self.scope["run_command" if self.request["op"] == "exec" else "run_text"](self.request, fds)
             else:
                 operation = self.scope["read_file" if self.request["op"] == "read" else "write_file"]
                 self.scope["replace_descriptors"](fds)
