@@ -205,3 +205,29 @@ def test_a_process_whose_first_thread_has_ended_is_recorded_as_any_other() -> No
     finally:
         process.kill()
         process.wait()
+
+
+RESERVED = """
+import mmap
+reserved = mmap.mmap(-1, 1 << 28, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+reserved[4096 * 1000 - 9 : 4096 * 1000 + 9] = b"a text ACROSS ages".lower()
+"""
+
+
+@pytest.mark.parametrize("reported", [True, False])
+def test_a_text_in_memory_that_is_mostly_unused_is_found(monkeypatch: pytest.MonkeyPatch, reported: bool) -> None:
+    """Pages that were never used are left out where the kernel reports them."""
+    really_open = os.open
+
+    def opened(path: str, flags: int) -> int:
+        if not reported and path.endswith("/pagemap"):
+            raise FileNotFoundError(path)
+        return really_open(path, flags)
+
+    texts = {"engine": [b"a text across ages"], RESTART.PATHS: [b"/a/path/that/is/not/there"]}
+    with running(RESERVED) as it:
+        monkeypatch.setattr(os, "open", opened)
+        searched = sum(end - begin for begin, end in RESTART.present_parts(f"/proc/{it.pid}", FAR))
+        assert (searched < 1 << 27) is reported
+        assert RESTART.texts_in_memory(f"/proc/{it.pid}", texts, FAR) == ({"engine": 1.0, RESTART.PATHS: 0.0}, True)
+        assert RESTART.texts_in_memory(f"/proc/{it.pid}", texts, 0.0) == ({"engine": 0.0, RESTART.PATHS: 0.0}, False)

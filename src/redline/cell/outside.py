@@ -19,7 +19,7 @@ from redline.cell.programs.cgroups import is_frozen, request_freeze
 from redline.cell.traits import Observer
 from redline.cell.warden import Warden
 
-SPARE_SOCKETS = 16
+SPARE_SOCKETS = 24
 SPARE_SECONDS = 2.0
 FREEZE_SECONDS = 8.0
 """Time to freeze. A cell whose processors are all busy takes seconds to run each process to where it can stop."""

@@ -23,7 +23,6 @@ import time
 from redline.verify.programs.census_base import (
     Id,
     Mount,
-    OutOfBounds,
     printable,
     processes_without_observers,
     read_text,
@@ -43,6 +42,7 @@ from redline.verify.programs.census_hidden import DEAD, UnreadableMappings, byte
 from redline.verify.programs.census_memory import search_memory
 from redline.verify.programs.census_processes import Process, find_processes
 from redline.verify.programs.census_sockets import UnixAddresses, socket_table
+from redline.verify.programs.pages import OutOfBounds
 
 TYPE_CHECKING = False  # type checkers evaluate imports below this name; the program itself needs none of them
 if TYPE_CHECKING:

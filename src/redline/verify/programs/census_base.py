@@ -22,13 +22,8 @@ if TYPE_CHECKING:
 
 
 CHUNK = 2**20
-PAGE = os.sysconf("SC_PAGE_SIZE")
 
 Id = tuple[int, int]  # device and inode
-
-
-class OutOfBounds(Exception):
-    """Raised when a bound on time or amount is reached."""
 
 
 class Mount:

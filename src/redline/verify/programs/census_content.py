@@ -7,8 +7,9 @@ import os
 import re
 import time
 
-from redline.verify.programs.census_base import CHUNK, PAGE, OutOfBounds
+from redline.verify.programs.census_base import CHUNK
 from redline.verify.programs.census_hidden import Noise
+from redline.verify.programs.pages import PAGE, OutOfBounds
 
 MARKER_BYTES = 2
 HITS_PER_CLOCK_CHECK = 65536

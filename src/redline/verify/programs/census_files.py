@@ -11,7 +11,6 @@ import time
 from redline.verify.programs.census_base import (
     Id,
     Mount,
-    OutOfBounds,
     is_gvisor,
     openat2_in_root,
     os_path,
@@ -21,6 +20,7 @@ from redline.verify.programs.census_base import (
 from redline.verify.programs.census_code import Baseline, is_below
 from redline.verify.programs.census_content import Content
 from redline.verify.programs.census_processes import Process
+from redline.verify.programs.pages import OutOfBounds
 
 TYPE_CHECKING = False  # type checkers evaluate imports below this name; the program itself needs none of them
 if TYPE_CHECKING:

@@ -14,7 +14,8 @@ import re
 import stat
 import time
 
-from redline.verify.programs.census_base import OutOfBounds, is_gvisor, stat_fields
+from redline.verify.programs.census_base import is_gvisor, stat_fields
+from redline.verify.programs.pages import OutOfBounds
 
 TYPE_CHECKING = False  # type checkers evaluate imports below this name; the program itself needs none of them
 if TYPE_CHECKING:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import time
 
-from redline.verify.programs.census_base import CHUNK, PAGE, OutOfBounds
+from redline.verify.programs.census_base import CHUNK
 from redline.verify.programs.census_content import WHOLE
 from redline.verify.programs.census_files import Files
 from redline.verify.programs.census_hidden import Mapping, mappings
 from redline.verify.programs.census_processes import Process
+from redline.verify.programs.pages import PAGE, present_ranges
 
 TYPE_CHECKING = False  # type checkers evaluate imports below this name; the program itself needs none of them
 if TYPE_CHECKING:
@@ -82,28 +82,3 @@ def present_mappings(process: Process, files: Files) -> Iterator[Range]:
     for one in mappings(process.base, process.proc, figures=True, deadline=files.content.deadline):
         if not one.of_kernel and (one.figures.get(b"Rss") or one.figures.get(b"Swap")):
             yield Range(one, files)
-
-
-def present_ranges(
-    pages: int, begin: int, end: int, only_anonymous: bool, deadline: float
-) -> Iterator[tuple[int, int]]:
-    """Yield the parts of a range that are in memory or swapped out; reserved address space costs little."""
-    step = PAGE * 65536
-    while begin < end:
-        if time.monotonic() > deadline:
-            raise OutOfBounds
-        last = min(begin + step, end)
-        entries = os.pread(pages, (last - begin) // PAGE * 8, begin // PAGE * 8)
-        if not entries:
-            return
-        run = None
-        # The top byte of an entry: bit 7 present, bit 6 swapped, bit 5 page of a file or of shared memory.
-        for index, top in enumerate(entries[7::8]):
-            if top & 0xC0 and not (only_anonymous and top & 0x20):
-                run = index if run is None else run
-            elif run is not None:
-                yield begin + run * PAGE, begin + index * PAGE
-                run = None
-        if run is not None:
-            yield begin + run * PAGE, last
-        begin = last

@@ -14,6 +14,8 @@ import os
 import stat
 import time
 
+from redline.verify.programs.pages import OutOfBounds, present_ranges
+
 TYPE_CHECKING = False  # type checkers evaluate imports below this name; the program itself needs none of them
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -169,15 +171,13 @@ def texts_in_memory(task: str, texts: dict[str, list[bytes]], deadline: float) -
         return {}, False
     chunk = bytearray(CHUNK)  # one for all reads: with a new one for each, most of the time goes into page faults
     try:
-        for begin, end in own_ranges(task):
+        for begin, end in present_parts(task, deadline):
             at = begin
             while at < end:
-                # Half of the texts identify the running program; the rest adds no certainty.
-                known = any(len(rest) * 2 <= len(texts[name]) for name, rest in wanted.items() if name != PATHS)
-                if known and not lacks_paths(wanted, texts):
+                if is_recognised(wanted, texts) and not lacks_paths(wanted, texts):
                     return found_fractions(texts, wanted), True
                 if time.monotonic() > deadline:
-                    return found_fractions(texts, wanted), known
+                    raise OutOfBounds
                 try:
                     count = os.preadv(fd, [memoryview(chunk)[: end - at]], at)
                 except OSError:
@@ -188,9 +188,16 @@ def texts_in_memory(task: str, texts: dict[str, list[bytes]], deadline: float) -
                     rest -= {text for text in rest if chunk.find(text, 0, count) >= 0}
                 # Read overlapping pieces, so that no text is split.
                 at = end if at + count >= end else at + max(count - longest, 1)
+    except OutOfBounds:
+        return found_fractions(texts, wanted), is_recognised(wanted, texts)
     finally:
         os.close(fd)
     return found_fractions(texts, wanted), True
+
+
+def is_recognised(wanted: dict[str, set[bytes]], texts: dict[str, list[bytes]]) -> bool:
+    """Return whether half of a program's texts are found, which identify it; the rest adds no certainty."""
+    return any(len(rest) * 2 <= len(texts[name]) for name, rest in wanted.items() if name != PATHS)
 
 
 def lacks_paths(wanted: dict[str, set[bytes]], texts: dict[str, list[bytes]]) -> bool:
@@ -201,6 +208,26 @@ def lacks_paths(wanted: dict[str, set[bytes]], texts: dict[str, list[bytes]]) ->
 def found_fractions(texts: dict[str, list[bytes]], missing: dict[str, set[bytes]]) -> dict[str, float]:
     """Return the fraction of each program's texts that was found."""
     return {name: round(1 - len(missing[name]) / len(texts[name]), 3) for name in missing}
+
+
+def present_parts(task: str, deadline: float) -> Iterator[tuple[int, int]]:
+    """Yield the parts of a process's own memory that are present, or all of it where the kernel does not report them.
+
+    Reading a page that was never used would create it: most of the memory for the stacks of threads is such.
+
+    Raises:
+        OutOfBounds: The deadline has passed.
+    """
+    try:
+        pages = os.open(task + "/pagemap", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        yield from own_ranges(task)
+        return
+    try:
+        for begin, end in own_ranges(task):
+            yield from present_ranges(pages, begin, end, False, deadline)
+    finally:
+        os.close(pages)
 
 
 def own_ranges(task: str) -> list[tuple[int, int]]:
