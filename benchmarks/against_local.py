@@ -20,7 +20,7 @@ import redline.cell.provider  # noqa: F401 - the import registers the sandbox
 TRIALS = 20
 CALLS = 5
 ROUNDS = 5
-MAX_RATIO = 1.7
+MAX_RATIO = 1.2
 
 
 def scripted(

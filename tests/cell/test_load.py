@@ -4,11 +4,12 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib.util import MAGIC_NUMBER
 from pathlib import Path
 
 import pytest
 
-from redline.cell.load import ProgramError, load_library, load_program
+from redline.cell.load import ProgramError, compiled_program, load_library, load_program
 from redline.cell.programs import prelude
 
 PROGRAMS = (
@@ -52,6 +53,19 @@ def test_a_loaded_program_needs_nothing_but_the_standard_library(module: str) ->
     run = f"__name__ = 'loaded'\n{text}".replace("from __future__ import annotations\n", "")
     command = [sys.executable, "-I", "-S", "-c", f"from __future__ import annotations\n{run}"]
     assert subprocess.run(command, timeout=30, check=False, capture_output=True).returncode == 0
+
+
+def test_byte_code_runs_as_the_text_does_and_only_for_the_same_interpreter(package: Path, tmp_path: Path) -> None:
+    text = 'import sys\nif __name__ == "__main__":\n    print(__name__, *sys.argv[1:])\n    sys.exit(7)\n'
+    module = program(package, "says", text)
+    for byte_code in (MAGIC_NUMBER, b"", bytes(4), MAGIC_NUMBER[:2]):
+        content = compiled_program(module, byte_code)
+        assert (content == load_program(module).encode()) is (byte_code != MAGIC_NUMBER)
+        file = tmp_path / "says"  # without the suffix of byte code, as the first process of a node
+        file.write_bytes(content)
+        command = [sys.executable, "-I", "-S", str(file), "a", "b"]
+        done = subprocess.run(command, timeout=30, check=False, capture_output=True, text=True)
+        assert (done.returncode, done.stdout, done.stderr) == (7, "__main__ a b\n", "")
 
 
 def test_the_text_contains_the_prelude_once_even_if_several_parts_import_it() -> None:

@@ -1,6 +1,7 @@
 """The interpreter of a cell: the host's own where it is recent enough, else the one that runs redline."""
 
 import stat
+from importlib.util import MAGIC_NUMBER
 from pathlib import Path
 
 import pytest
@@ -45,3 +46,20 @@ async def test_a_cell_works_with_the_interpreter_of_redline(tmp_path: Path, monk
         assert done.stdout == b"True\n", done.stderr
         report = await quick_seal(cell)
         assert report.verified, report.summary()
+
+
+@pytest.mark.cell
+@pytest.mark.anyio
+@pytest.mark.parametrize("number", [b"", b"\x01\x02\r\n", MAGIC_NUMBER])
+@pytest.mark.host("/usr/bin/python3 of another version than redline's", how="injected")
+async def test_the_first_process_is_text_where_the_interpreter_runs_other_byte_code(
+    monkeypatch: pytest.MonkeyPatch, number: bytes
+) -> None:
+    really = toolset._byte_code(toolset.SYSTEM_PYTHON)
+    if number == MAGIC_NUMBER != really:
+        pytest.skip(f"{toolset.SYSTEM_PYTHON} and redline's Python run different byte code")
+    monkeypatch.setattr(toolset, "_byte_code", lambda interpreter: number if really is not None else None)
+    async with open_cell(CellConfig(runtime="runc")) as cell:
+        begins = cell.harness.init.read_bytes()[:4]
+        assert (begins == MAGIC_NUMBER) is (number == MAGIC_NUMBER)
+        assert (await cell.exec(["echo", "works"])).stdout == b"works\n"

@@ -5,15 +5,20 @@ import from other programs of redline, such as the shared prelude. Loading it pu
 """
 
 import ast
+import marshal
 import re
 from collections.abc import Iterator
 from functools import cache
 from importlib.resources import files
+from importlib.util import MAGIC_NUMBER
 
 from redline._python_source import parse_python
 
 FUTURE = "from __future__ import annotations\n"
 PROGRAM_MODULE = re.compile(r"redline(\.\w+)*\.programs\.\w+")
+UNCHECKED, HASH_BYTES = 1, 8
+"""Header of byte code that is never compared with its source: PEP 552, deterministic pycs."""
+
 REDEFINABLE = frozenset({"TYPE_CHECKING"})
 
 
@@ -36,6 +41,21 @@ def load_program(module: str) -> str:
     _require_distinct_names(parts)
     texts = [text if name == module else _without_entry_point(text) for name, text in parts.items()]
     return FUTURE + "\n\n".join(texts)
+
+
+def compiled_program(module: str, byte_code: bytes) -> bytes:
+    """Return a program as a file that an interpreter can run: byte code, which saves compiling it at each start.
+
+    Args:
+        module: Full name of its module.
+        byte_code: The number with which files of byte code for the interpreter begin. If it is not that of this
+            interpreter, the file is the program's text.
+    """
+    text = load_program(module)
+    if byte_code != MAGIC_NUMBER:
+        return text.encode()
+    code = compile(text, module.rpartition(".")[2], "exec", dont_inherit=True)
+    return MAGIC_NUMBER + UNCHECKED.to_bytes(4, "little") + bytes(HASH_BYTES) + marshal.dumps(code)
 
 
 def load_library(module: str) -> str:

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from redline.cell.folders import make_folder
-from redline.cell.load import load_program
+from redline.cell.load import compiled_program, load_program
 from redline.cell.spec import AGENT_ID, HOME, TETHER_FOLDER
 from redline.cell.toolset import Toolset
 
@@ -32,7 +32,7 @@ MODES = {
 """The runtime gives a temporary file system the mode of its mount point."""
 
 
-PROGRAMS = ("init", "attendant")
+FIRST_PROCESS, ATTENDANT = "init", "attendant"
 """Programs of redline that run inside: the first process, and the observer of cells that the host cannot see into."""
 
 
@@ -61,9 +61,13 @@ def build_skeleton(folder: Path, tools: Toolset) -> Path:
         if Path("/etc", name).is_file():
             _file(root / "etc" / name, Path("/etc", name).read_bytes())
     _alternatives(root / "etc" / "alternatives")
-    for name in PROGRAMS:
+    programs = {
+        FIRST_PROCESS: compiled_program("redline.cell.programs.init", tools.byte_code),
+        ATTENDANT: load_program("redline.cell.programs.attendant"),  # the first process executes it
+    }
+    for name, content in programs.items():
         _file(root / "run" / name, "")
-        _file(folder / name, load_program(f"redline.cell.programs.{name}"))
+        _file(folder / name, content)
     return root
 
 

@@ -6,6 +6,7 @@ import sys
 import sysconfig
 from dataclasses import dataclass
 from functools import cache
+from importlib.util import MAGIC_NUMBER
 from pathlib import Path
 
 SYSTEM_PYTHON = Path("/usr/bin/python3")
@@ -41,6 +42,9 @@ class Toolset:
     path: str
     """The PATH inside."""
 
+    byte_code: bytes = b""
+    """The number with which files of byte code for the interpreter begin; empty if it is unknown."""
+
 
 def toolset() -> Toolset:
     """Return the toolset of this host."""
@@ -48,7 +52,8 @@ def toolset() -> Toolset:
     folders = tuple(f"/{name}" for name in MERGED if Path(f"/{name}").is_dir() and not Path(f"/{name}").is_symlink())
     masked = ["/usr/src", *_site_packages(Path("/usr"))]
     path = ["/usr/bin", "/usr/sbin", "/bin", "/sbin"]
-    if _is_recent(SYSTEM_PYTHON):
+    byte_code = _byte_code(SYSTEM_PYTHON)
+    if byte_code is not None:
         return Toolset(
             interpreter=str(SYSTEM_PYTHON),
             bound=("/usr", *folders),
@@ -56,6 +61,7 @@ def toolset() -> Toolset:
             hollow=(),
             links=links,
             path=":".join(path),
+            byte_code=byte_code,
         )
     interpreter, parts, site = _interpreter_elsewhere()
     return Toolset(
@@ -65,25 +71,32 @@ def toolset() -> Toolset:
         hollow=("/usr/local",) if Path("/usr/local").exists() else (),
         links=links,
         path=":".join([str(interpreter.parent), *path]),
+        byte_code=MAGIC_NUMBER,
     )
 
 
 @cache
-def _is_recent(interpreter: Path) -> bool:
-    """Whether an interpreter can run the programs of a cell. The system's is 3.6 on RHEL 8 and 3.8 on Ubuntu 20.04."""
-    check = f"import sys; sys.exit(sys.version_info < {OLDEST_PYTHON})"
+def _byte_code(interpreter: Path) -> bytes | None:
+    """Return the number of an interpreter's byte code; None if it cannot run the programs of a cell.
+
+    The system's interpreter is 3.6 on RHEL 8 and 3.8 on Ubuntu 20.04.
+    """
+    check = (
+        f"import sys; sys.version_info < {OLDEST_PYTHON} and sys.exit(1); "
+        "import importlib.util; sys.stdout.buffer.write(importlib.util.MAGIC_NUMBER)"
+    )
     try:
         done = subprocess.run(
             [interpreter, "-I", "-S", "-c", check],
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             timeout=START_SECONDS,
             check=False,
         )
     except (OSError, subprocess.SubprocessError):
-        return False
-    return done.returncode == 0
+        return None
+    return done.stdout if done.returncode == 0 else None
 
 
 def _site_packages(prefix: Path) -> list[str]:
