@@ -5,7 +5,6 @@ import signal
 import socket
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol, TypeVar, runtime_checkable
 
@@ -14,6 +13,7 @@ from redline.cell.command import Completed, agent_environment, as_arguments, run
 from redline.cell.config import CellConfig
 from redline.cell.errors import CellError, CellGoneError
 from redline.cell.load import load_program
+from redline.cell.node import Node, ProcessRef
 from redline.cell.programs.prelude import is_running
 from redline.cell.spec import HOME
 from redline.cell.traits import Observer, Traits
@@ -29,37 +29,6 @@ DEFAULT_OUTPUT = 10 << 20
 START_TIMEOUT = 60.0
 REMOVE_TIMEOUT = 60.0
 FIND_PROCESS = "redline.cell.programs.find_process"
-
-
-@dataclass(frozen=True)
-class ProcessRef:
-    """A process by its pid and start time, which together are never reused."""
-
-    pid: int
-    start: int
-    node: str
-
-
-@dataclass(frozen=True)
-class Node:
-    """One running node of a cell."""
-
-    name: str
-    init: ProcessRef
-    """The first process, as the observer of the cell sees it."""
-
-    outside: ProcessRef | None
-    """The first process, as the host sees it; None if a Docker engine runs it on another host."""
-
-    tether_dir: Path
-    """The folder outside in which the tether's socket is bound."""
-
-    control: socket.socket
-
-    @property
-    def init_pid(self) -> int:
-        """Pid of the node's first process on the host; 0 if it runs on another host."""
-        return self.outside.pid if self.outside else 0
 
 
 @runtime_checkable

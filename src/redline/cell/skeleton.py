@@ -61,7 +61,7 @@ def build_skeleton(folder: Path, tools: Toolset) -> Path:
         if Path("/etc", name).is_file():
             _file(root / "etc" / name, Path("/etc", name).read_bytes())
     _alternatives(root / "etc" / "alternatives")
-    programs = {
+    programs: dict[str, str | bytes] = {
         FIRST_PROCESS: compiled_program("redline.cell.programs.init", tools.byte_code),
         ATTENDANT: load_program("redline.cell.programs.attendant"),  # the first process executes it
     }

@@ -10,7 +10,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from redline.cell.cell import Cell, ProcessRef
+from redline.cell.cell import Cell
+from redline.cell.node import ProcessRef
 from redline.cell.programs.cgroups import cgroup_pids
 from redline.cell.programs.prelude import is_running, stat_fields
 

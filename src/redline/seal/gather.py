@@ -17,7 +17,8 @@ import anyio.to_thread
 
 import redline
 from redline._base import read_toml
-from redline.cell.cell import Cell, ProcessRef
+from redline.cell.cell import Cell
+from redline.cell.node import ProcessRef
 from redline.cell.spec import TETHER_FOLDER
 from redline.seal.bounds import cgroup_bounds
 from redline.seal.canaries import Canaries, canary_folder, tree_hash

@@ -3,8 +3,9 @@
 import time
 from collections.abc import Sequence
 
-from redline.cell.cell import Cell, ProcessRef
+from redline.cell.cell import Cell
 from redline.cell.errors import CellError
+from redline.cell.node import ProcessRef
 from redline.seal.facts import Facts
 from redline.seal.gather import gather
 from redline.seal.probes import PROBES, QUICK

@@ -20,7 +20,7 @@ from inspect_ai.util._sandbox.docker.docker import DockerSandboxEnvironment
 from inspect_ai.util._sandbox.limits import override_max_exec_output_size
 
 from redline.cell.attendant import Attendant
-from redline.cell.cell import FIND_PROCESS, REMOVE_TIMEOUT, Node, ProcessRef, SpecPatch
+from redline.cell.cell import FIND_PROCESS, REMOVE_TIMEOUT, SpecPatch
 from redline.cell.command import EXHAUSTED, KILLED, CommandTimeoutError, Completed
 from redline.cell.config import CellConfig
 from redline.cell.docker.compose import CellOrigin, compose_services, require_closed_services, write_compose_file
@@ -31,6 +31,7 @@ from redline.cell.errors import CellError, CellGoneError, ExhaustedError
 from redline.cell.folders import make_folder
 from redline.cell.inside import InsideCell
 from redline.cell.load import load_program
+from redline.cell.node import Node, ProcessRef
 from redline.cell.programs.prelude import start_time
 from redline.cell.spec import ATTENDANT_PROGRAM, HOSTNAMES
 from redline.cell.warden import Warden

@@ -11,10 +11,11 @@ from typing import Any, Self
 
 import anyio
 
-from redline.cell.cell import START_TIMEOUT, Cell, Node, ProcessRef, SpecPatch
+from redline.cell.cell import START_TIMEOUT, Cell, SpecPatch
 from redline.cell.config import CellConfig
 from redline.cell.errors import CellError, CellGoneError
 from redline.cell.folders import make_folder
+from redline.cell.node import Node, ProcessRef
 from redline.cell.oci.spec import NodeSpec, node_spec, require_closed_network
 from redline.cell.outside import OutsideCell
 from redline.cell.spec import HOSTNAMES

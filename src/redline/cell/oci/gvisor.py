@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from redline.cell.attendant import Attendant
-from redline.cell.cell import Cell, Node, SpecPatch
+from redline.cell.cell import Cell, SpecPatch
 from redline.cell.config import CellConfig
 from redline.cell.inside import InsideCell
 from redline.cell.messages import send
+from redline.cell.node import Node
 from redline.cell.oci.cell import OciCell
 from redline.cell.oci.spec import GVISOR_MIB
 from redline.cell.oci.warden import start_warden
