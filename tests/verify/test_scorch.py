@@ -10,7 +10,7 @@ import pytest
 
 from tests.verify.local import SCORCH, running
 
-KILL: dict[str, Any] = {"mode": "kill", "seconds": 5.0, "residues": 4}
+BOUNDS: dict[str, Any] = {"seconds": 5.0, "residues": 4}
 FAR = 1e18
 
 
@@ -21,7 +21,7 @@ def start_of(pid: int) -> int:
 def clear(folder: Path) -> dict[str, Any]:
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        answer, _ = SCORCH.main({"mode": "destroy", "seconds": 5.0, "residues": 4}, [fd])
+        answer = SCORCH.destroy(BOUNDS, fd, [])
     finally:
         os.close(fd)
     return dict(answer)
@@ -29,14 +29,43 @@ def clear(folder: Path) -> dict[str, Any]:
 
 def test_the_given_process_is_killed() -> None:
     with running("") as it:
-        answer, _ = SCORCH.main({**KILL, "processes": [[it.pid, start_of(it.pid)]]}, [])
+        answer = SCORCH.kill({**BOUNDS, "processes": [[it.pid, start_of(it.pid)]]})
         assert answer["killed"] == [it.pid]
         assert it.wait(5) == -9
 
 
+WRITES_AGAIN = """
+import os
+if os.fork() == 0:
+    while True:
+        if os.stat({0!r}).st_size == 0:
+            with open({0!r}, "w") as file:
+                file.write("back")
+"""
+
+
+def test_processes_are_killed_before_the_files_are_destroyed(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "weights").write_bytes(b"weights")
+    weights = os.open(tmp_path / "weights", os.O_RDWR)
+    folder = os.open(tmp_path / "folder", os.O_RDONLY | os.O_DIRECTORY)
+    script = WRITES_AGAIN.format(str(tmp_path / "weights"))
+    with running(script) as it:
+        children = Path(f"/proc/{it.pid}/task/{it.pid}/children").read_text().split()
+        (child,) = map(int, children)
+        processes = [[pid, start_of(pid)] for pid in (it.pid, child)]
+        answer, held = SCORCH.main({**BOUNDS, "processes": processes}, [folder, weights])
+    assert held == []
+    assert (answer["killed"], answer["sizes"], answer["left"]) == ([it.pid, child], [7], 0)
+    assert (tmp_path / "weights").read_bytes() == b""
+    assert not (tmp_path / "folder").exists()
+    os.close(weights)
+    os.close(folder)
+
+
 def test_a_later_process_of_the_same_pid_is_spared() -> None:
     with running("") as it:
-        answer, _ = SCORCH.main({**KILL, "processes": [[it.pid, start_of(it.pid) - 1]]}, [])
+        answer = SCORCH.kill({**BOUNDS, "processes": [[it.pid, start_of(it.pid) - 1]]})
         assert answer == {"killed": [], "gone": [it.pid], "survivors": []}
         assert it.poll() is None
 
@@ -73,7 +102,7 @@ def test_a_moved_folder_is_removed_at_its_new_path(tmp_path: Path) -> None:
     folder.rename(tmp_path / "elsewhere" / "renamed")
     folder.mkdir()
     (folder / "own").write_text("keep")
-    SCORCH.main({"mode": "destroy", "seconds": 5.0, "residues": 4}, [fd])
+    SCORCH.destroy(BOUNDS, fd, [])
     os.close(fd)
     assert list((tmp_path / "elsewhere").iterdir()) == []
     assert (folder / "own").read_text() == "keep"
@@ -121,7 +150,7 @@ def as_in_gvisor(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_without_pidfds_only_the_given_process_is_killed() -> None:
     with running("") as spared, running("") as meant:
         meant_and_later = [[meant.pid, start_of(meant.pid)], [spared.pid, start_of(spared.pid) - 1]]
-        answer, _ = SCORCH.main({**KILL, "processes": meant_and_later}, [])
+        answer = SCORCH.kill({**BOUNDS, "processes": meant_and_later})
         assert answer == {"killed": [meant.pid], "gone": [spared.pid], "survivors": []}
         assert meant.wait(5) == -9
         assert spared.poll() is None

@@ -188,13 +188,28 @@ class Cell(ABC):
             CellGoneError: The node is not running.
             CellError: It did not start.
         """
-        request = self._request("spawn", user, cwd, env, as_arguments(cmd))
-        done = await self._command(node, request, b"", START_TIMEOUT, 1 << 12)
-        if done.returncode != 0:
-            raise CellError(f"{cmd[0]} did not start: {done.stderr.decode(errors='replace')}")
-        program, request = load_program(FIND_PROCESS), {"node": node, "inside": int(done.stdout)}
+        (started,) = await self.spawn_all([(cmd, env)], node=node, user=user, cwd=cwd)
+        return started
+
+    async def spawn_all(
+        self,
+        commands: Sequence[tuple[Sequence[str], Mapping[str, str] | None]],
+        *,
+        node: str = "default",
+        user: User = "agent",
+        cwd: str | None = None,
+    ) -> list[ProcessRef]:
+        """Start daemons in their order as `spawn` does, each with its variables; return them and raise as it does."""
+        pids = []
+        for cmd, env in commands:
+            request = self._request("spawn", user, cwd, env, as_arguments(cmd))
+            done = await self._command(node, request, b"", START_TIMEOUT, 1 << 12)
+            if done.returncode != 0:
+                raise CellError(f"{cmd[0]} did not start: {done.stderr.decode(errors='replace')}")
+            pids.append(int(done.stdout))
+        program, request = load_program(FIND_PROCESS), {"node": node, "inside": pids}
         answer, _ = await self.run_with_cell_privileges(program, request, node=node)
-        return ProcessRef(answer["pid"], answer["start"], node)
+        return [ProcessRef(pid, start, node) for pid, start in answer["found"]]
 
     async def read_file(
         self, path: str, *, node: str = "default", user: User = "agent", cwd: str | None = None, limit: int

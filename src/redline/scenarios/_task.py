@@ -1,6 +1,7 @@
 """From a scenario's arm to an Inspect task: samples, set-up, the agent and the scorer."""
 
 import hashlib
+import weakref
 from collections.abc import Collection, Sequence
 
 from inspect_ai import Epochs, Task
@@ -114,7 +115,10 @@ def _run_agent(arm: Arm, common: Common) -> Solver:
         async def solve(state: TaskState, generate: Generate) -> TaskState:
             cell = cell_of_sample()
             context = cell.attached(LoopContext)
-            loop = foreign_agent(context, state, foreign) if foreign else _loop(common.agent, context, cell)
+            # Inspect keeps functions of agents and tools until the process ends, with all that they refer to. So they
+            # refer to the trial weakly: it lives as long as its cell, to which it is attached.
+            trial: LoopContext = weakref.proxy(context)
+            loop = foreign_agent(trial, state, foreign) if foreign else _loop(common.agent, trial, cell)
             conversation = AgentState(messages=list(state.messages))
             guard = cell.attached(Guard)
             # The guard is first: its last findings must not wait for the stages, which take time.

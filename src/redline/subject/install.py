@@ -160,11 +160,11 @@ async def _write(cell: Cell, node: str, written: _Files, parts: Iterable[_Part])
 async def _start(
     cell: Cell, layout: Layout, environment: Mapping[str, str], shell_preamble: str, node: str
 ) -> tuple[ProcessRef, ProcessRef]:
-    engine = await cell.spawn([cell.interpreter, *layout.engine_command], node=node, cwd=ROOT, env=environment)
+    engine_command = [cell.interpreter, *layout.engine_command]
     agent_command = [cell.interpreter, *layout.agent_command]
     if shell_preamble:
         agent_command = ["bash", "-c", f'{shell_preamble}exec "$@"', "bash", *agent_command]
-    agent = await cell.spawn(agent_command, node=node, cwd=ROOT)
+    engine, agent = await cell.spawn_all([(engine_command, environment), (agent_command, None)], node=node, cwd=ROOT)
     return engine, agent
 
 

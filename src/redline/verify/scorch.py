@@ -4,8 +4,7 @@ It follows no path: processes are identified by pid and start time, weight files
 the harness has held since it created them, and the folder is emptied through its own handle.
 """
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 
 from redline.cell import Cell
 from redline.cell.load import load_program
@@ -26,44 +25,28 @@ async def scorch(cell: Cell, subject: Subject, processes: Sequence[ProcessId]) -
         "seconds": figures.seconds,
         "residues": figures.residues,
     }
-    async with stopped(cell):
-        killing, _ = await cell.run_with_cell_privileges(
-            load_program(SCORCH),
-            {**request, "mode": "kill"},
-            timeout=figures.seconds + SPARE_SECONDS,
-            node=subject.node,
-        )
-    # While the cell is frozen, no process of the agent can fill the folder faster than it is emptied.
+    # While the cell is frozen, no process of the agent can fill the folder faster than it is emptied, and a process is
+    # identified by its pid even from inside, where pidfd might not exist.
     async with frozen(cell):
-        destruction, _ = await cell.run_with_cell_privileges(
+        done, _ = await cell.run_with_cell_privileges(
             load_program(SCORCH),
-            {**request, "mode": "destroy"},
+            request,
             held=[subject.folder_handle, *subject.weight_handles],
-            timeout=2 * figures.seconds + SPARE_SECONDS,
+            timeout=3 * figures.seconds + SPARE_SECONDS,
             node=subject.node,
         )
     by_pid = {process.pid: process for process in processes}
     return Scorch(
-        killed=tuple(by_pid[pid] for pid in killing["killed"]),
-        already_gone=tuple(by_pid[pid] for pid in killing["gone"]),
-        survivors=tuple(by_pid[pid] for pid in killing["survivors"]),
-        overwritten=destruction["overwritten"],
-        weights_left=destruction["left"],
-        weights_intact_before=_are_intact(subject, destruction["sizes"]),
-        removed=destruction["removed"],
-        residues=tuple(destruction["residues"]),
+        killed=tuple(by_pid[pid] for pid in done["killed"]),
+        already_gone=tuple(by_pid[pid] for pid in done["gone"]),
+        survivors=tuple(by_pid[pid] for pid in done["survivors"]),
+        overwritten=done["overwritten"],
+        weights_left=done["left"],
+        weights_intact_before=_are_intact(subject, done["sizes"]),
+        removed=done["removed"],
+        residues=tuple(done["residues"]),
     )
 
 
 def _are_intact(subject: Subject, sizes: Sequence[int]) -> bool:
     return sorted(sizes) == sorted(file.size for file in subject.weights.files())
-
-
-@asynccontextmanager
-async def stopped(cell: Cell) -> AsyncIterator[None]:
-    """Stop the cell if processes must be identified by pid alone: from inside, where pidfd might not exist."""
-    if cell.observer == "outside":
-        yield
-        return
-    async with frozen(cell):
-        yield

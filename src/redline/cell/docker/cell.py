@@ -114,9 +114,11 @@ class DockerCell(InsideCell):
         attendant = Attendant(node, _owned(process.stdout), _owned(process.stdin), lease)
         self._attendants[node] = attendant
         await attendant.ready()
-        answer, _ = await attendant.join(load_program(FIND_PROCESS), {"inside": 1})
+        answer, _ = await attendant.join(load_program(FIND_PROCESS), {"inside": [1]})
         outside = await anyio.to_thread.run_sync(self._outside, container, node, abandon_on_cancel=True)
-        return Node(node, ProcessRef(1, answer["start"], node), outside, self.folder, socket.socket(socket.AF_UNIX))
+        return Node(
+            node, ProcessRef(1, answer["found"][0][1], node), outside, self.folder, socket.socket(socket.AF_UNIX)
+        )
 
     def _outside(self, container: str, node: str) -> ProcessRef | None:
         """Return the node's first process as this host sees it; None if the engine runs on another host."""

@@ -256,7 +256,6 @@ def destroy(request: dict[str, Any], folder: int, weights: list[int]) -> dict[st
 
 
 def main(request: dict[str, Any], fds: list[int]) -> tuple[dict[str, Any], list[int]]:
-    """Kill processes, or destroy the open weight files and the folder, whose descriptor comes first."""
-    if request["mode"] == "kill":
-        return kill(request), []
-    return destroy(request, fds[0], fds[1:]), []
+    """Kill processes, then destroy the folder, whose descriptor comes first, and the open weight files."""
+    folder, *weights = fds
+    return {**kill(request), **destroy(request, folder, weights)}, []
