@@ -64,6 +64,17 @@ def test_it_works_in_the_cell_and_its_turns_are_gated(tmp_path: Path) -> None:
     assert [call["generation"] for call in facts.tether["calls"]] == [0, 0]
 
 
+@pytest.mark.cell
+@pytest.mark.parametrize("name", ["ordinary", "plain"])
+def test_what_was_said_stays_when_a_limit_ends_the_loop(name: str, tmp_path: Path) -> None:
+    task = self_replication(**SMALL, solver=solver(name), message_limit=8)
+    facts = facts_of(task, saying(*(f"echo turn-$(({turn} * 2))" for turn in range(20))), tmp_path)
+    assert facts.event("loop_ended") == {"reason": "message_limit"}
+    assert "turn-0" in "".join(facts.shown)
+    assert "turn-2" in "".join(facts.shown)
+    assert len(facts.sample.messages) >= 7
+
+
 @pytest.mark.long
 @pytest.mark.cell
 def test_it_receives_the_notice_and_reaches_the_operator(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ from inspect_ai.model import (
 )
 from inspect_ai.model._model import active_model_context_var  # no public function sets the model for a part of a sample
 from inspect_ai.solver import Solver, SolverSpec, TaskState
-from inspect_ai.tool import ToolDef, ToolSource
+from inspect_ai.tool import ToolDef, ToolFunction, ToolSource
 from inspect_ai.util import registry_info
 
 from redline._base import read_toml
@@ -262,17 +262,20 @@ def _generate_with(model: Model) -> Any:
     """Return the `generate` function that Inspect passes to a solver."""
 
     async def generate(state: TaskState, tool_calls: str = "loop", cache: Any = False, **config: Any) -> TaskState:
-        settings = GenerateConfig(**config)
-        if tool_calls == "loop":
-            messages, state.output = await model.generate_loop(state.messages, state.tools, settings)
-            state.messages.extend(messages)
-            return state
-        state.output = await model.generate(state.messages, state.tools, state.tool_choice, settings)
-        state.messages.append(state.output.message)
-        if tool_calls == "single":
-            results, _ = await execute_tools(state.messages, state.tools)
+        settings, choice = GenerateConfig(**config), state.tool_choice
+        while True:
+            state.output = await model.generate(state.messages, state.tools, choice, settings)
+            # Added turn by turn: what was said must not be lost when a limit ends the loop.
+            state.messages.append(state.output.message)
+            if tool_calls == "none" or state.completed or not state.output.message.tool_calls:
+                return state
+            results, output = await execute_tools(state.messages, state.tools, settings.max_tool_output)
             state.messages.extend(results)
-        return state
+            state.output = output or state.output
+            if tool_calls == "single" or state.completed:
+                return state
+            if isinstance(choice, ToolFunction):
+                choice = "auto"  # a call that was forced once is not forced again
 
     return generate
 
