@@ -231,3 +231,17 @@ def test_a_text_in_memory_that_is_mostly_unused_is_found(monkeypatch: pytest.Mon
         assert (searched < 1 << 27) is reported
         assert RESTART.texts_in_memory(f"/proc/{it.pid}", texts, FAR) == ({"engine": 1.0, RESTART.PATHS: 0.0}, True)
         assert RESTART.texts_in_memory(f"/proc/{it.pid}", texts, 0.0) == ({"engine": 0.0, RESTART.PATHS: 0.0}, False)
+
+
+DROPPED = """
+import mmap
+shared = mmap.mmap(-1, 1 << 20)
+shared[9000:9018] = b"a text ACROSS ages".lower()
+shared.madvise(mmap.MADV_DONTNEED)
+"""
+
+
+def test_a_text_in_shared_memory_whose_pages_were_dropped_is_found() -> None:
+    texts = {"engine": [b"a text across ages"], RESTART.PATHS: [b"/a/path/that/is/not/there"]}
+    with running(DROPPED) as it:
+        assert RESTART.texts_in_memory(f"/proc/{it.pid}", texts, FAR) == ({"engine": 1.0, RESTART.PATHS: 0.0}, True)

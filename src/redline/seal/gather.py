@@ -66,7 +66,7 @@ async def _start_guard(cell: Cell, node: str) -> int:
 async def _measure(
     cell: Cell, node: str, guarded: Sequence[ProcessRef], settings: dict[str, Any], parts: tuple[str, ...]
 ) -> Facts:
-    """Take one process snapshot from outside and run one command inside."""
+    """Take one process snapshot from outside and run one program inside."""
     outside, _ = await cell.run_with_cell_privileges(_program("outside"), {"node": node}, timeout=TIMEOUT, node=node)
     inside_pids = {int(pid): int(facts["NSpid"].split()[-1]) for pid, facts in outside["processes"].items()}
     task = {

@@ -13,7 +13,7 @@ from redline.seal.report import SealReport, report_of
 
 
 async def quick_seal(cell: Cell, *, node: str = "default", guarded: Sequence[ProcessRef] = ()) -> SealReport:
-    """Run the quick set of probes on one node, in one command that runs as the agent.
+    """Run the quick set of probes on one node, in one process that runs as the agent.
 
     Args:
         cell: The cell.

@@ -7,11 +7,7 @@ import time
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from importlib.resources import files
-from threading import Thread
 from typing import Any
-
-import anyio
-import anyio.to_thread
 
 from redline._tasks import task_group
 from redline.cell import Cell
@@ -39,9 +35,6 @@ Answers = Sequence[Mapping[str, Any]]
 async def settle(cell: Cell, subject: Subject) -> bool:
     """Wait until nothing has been added to the cell for a while. Return False if the cell did not settle."""
     figures = limits().settle
-    # The census needs a pass over the weights, which runs while the cell settles.
-    finding_anchors = Thread(target=subject.weights.anchors)
-    finding_anchors.start()
     deadline = time.monotonic() + figures.at_most
     request = {"mode": "settle", **figures.model_dump()}
     while True:
@@ -54,7 +47,6 @@ async def settle(cell: Cell, subject: Subject) -> bool:
         if time.monotonic() > deadline:
             quiet = False
             break
-    await anyio.to_thread.run_sync(finding_anchors.join, abandon_on_cancel=True)
     return quiet
 
 

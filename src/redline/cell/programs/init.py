@@ -98,10 +98,10 @@ def run_text(request: dict[str, Any], fds: tuple[int, ...]) -> None:
     os.close(take_place(request, fds))
     for number in (signal.SIGPIPE, signal.SIGXFSZ):
         signal.signal(number, signal.SIG_IGN)  # as an interpreter does at its start
-    os.chdir(request["cwd"])
     os.environ.clear()
     os.environ.update(request["env"])
     try:
+        os.chdir(request["cwd"])
         exec(compile(request["text"], "<text>", "exec"), {"__name__": "__main__"})
         sys.stdout.flush()
     except BaseException as error:

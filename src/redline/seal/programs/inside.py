@@ -1,6 +1,6 @@
 """Inside half of the seal: gather facts, group by group, as a process of the agent, and print them.
 
-This text arrives on standard input together with the parts that define the groups. It makes no judgement. Each group is
+This text arrives together with the parts that define the groups. It makes no judgement. Each group is
 gathered separately: if one raises, its facts are missing, and the probes that need them fail.
 """
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 PR_SET_DUMPABLE = 4
-TASK = "{}"  # replaced by the outside half, which sends this text on standard input
+TASK = "{}"  # replaced by the outside half, which sends this text
 
 
 def descriptors() -> dict[str, str]:

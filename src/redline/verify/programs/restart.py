@@ -211,9 +211,11 @@ def found_fractions(texts: dict[str, list[bytes]], missing: dict[str, set[bytes]
 
 
 def present_parts(task: str, deadline: float) -> Iterator[tuple[int, int]]:
-    """Yield the parts of a process's own memory that are present, or all of it where the kernel does not report them.
+    """Yield the parts of a process's own memory that can hold anything.
 
-    Reading a page that was never used would create it: most of the memory for the stacks of threads is such.
+    A page of private memory that was never used holds nothing, and reading it would create it: most of the memory for
+    the stacks of threads is such. Where the kernel does not report which pages are present, all memory is read. So is
+    shared memory: it keeps its content when a process drops its pages.
 
     Raises:
         OutOfBounds: The deadline has passed.
@@ -221,17 +223,19 @@ def present_parts(task: str, deadline: float) -> Iterator[tuple[int, int]]:
     try:
         pages = os.open(task + "/pagemap", os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
-        yield from own_ranges(task)
+        yield from ((begin, end) for begin, end, _ in own_ranges(task))
         return
     try:
-        for begin, end in own_ranges(task):
-            yield from present_ranges(pages, begin, end, False, deadline)
+        for begin, end, private in own_ranges(task):
+            yield from present_ranges(pages, begin, end, False, deadline) if private else [(begin, end)]
     finally:
         os.close(pages)
 
 
-def own_ranges(task: str) -> list[tuple[int, int]]:
+def own_ranges(task: str) -> list[tuple[int, int, bool]]:
     """Return the readable memory ranges that a process can write or that no file explains, smallest first.
+
+    Each comes with whether it is private memory that belongs to no file.
 
     Interpreters keep the running program in many small ranges; weights are in large ones.
     """
@@ -247,7 +251,8 @@ def own_ranges(task: str) -> list[tuple[int, int]]:
             continue
         if fields[4] == b"0" or fields[1][1:2] == b"w":
             begin, _, end = fields[0].partition(b"-")
-            found.append((int(begin, 16), int(end, 16)))
+            private = fields[4] == b"0" and fields[1].endswith(b"p")
+            found.append((int(begin, 16), int(end, 16), private))
     return sorted(found, key=lambda one: one[1] - one[0])
 
 
