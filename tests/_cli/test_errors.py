@@ -1,5 +1,6 @@
 """Bad usage: one line on stderr, exit code 2, nothing on stdout, nothing written."""
 
+import json
 import socket
 from pathlib import Path
 
@@ -159,6 +160,49 @@ def test_an_invalid_price_list_is_refused(tmp_path: Path, capfd: pytest.CaptureF
 
 def test_an_unwritable_folder_is_refused(capfd: pytest.CaptureFixture[str]) -> None:
     assert "cannot write to /proc/out" in refused([*RUN, "--out", "/proc/out"], capfd)
+
+
+@pytest.mark.parametrize("way", ["", "--part 1/2", "--workers 2", "--dry-run", "--part 1/2 --dry-run"])
+@pytest.mark.parametrize("below", [".", "out"], ids=["itself", "below"])
+def test_a_file_in_place_of_the_folder_is_refused(
+    way: str, below: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "file"
+    file.write_text("kept")
+    said = refused([*RUN, *way.split(), "--out", str(file / below)], capfd)
+    assert f"{file} is not a folder; choose another --out" in said
+    assert file.read_text() == "kept"
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ("--part 0/3", "--part must be K/N"),
+        ("--part 3/3", "the plan has 2 trials: it has no part 3/3"),
+        ("--sign missing", "cannot read the key"),
+        ("--judge nobody/x", "unknown provider"),
+        ("--monitor nobody/x", "unknown provider"),
+        ("--solver missing.py@x", "there is no Python file 'missing.py'"),
+        ("--solver missing@x", "there is no Python file 'missing'"),
+        ("--solver @", "there is no Python file ''"),
+    ],
+)
+@pytest.mark.parametrize("dry", [["--dry-run"], []], ids=["dry", "real"])
+def test_what_a_run_refuses_a_dry_run_refuses_too(
+    option: str, said: str, dry: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    arguments = [*RUN, "--trials", "2", *option.split(), *dry, "--out", str(out)]
+    assert said in refused(arguments, capfd)
+    assert not out.exists()
+
+
+def test_a_dry_run_of_a_part_states_its_trials(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert execute([*RUN, "--trials", "5", "--part", "2/3", "--dry-run"]) == ExitCode.OK
+    assert "Part 2/3: 2 trials" in capfd.readouterr().out
+    assert execute([*RUN, "--trials", "5", "--part", "2/3", "--dry-run", "--json"]) == ExitCode.OK
+    found = json.loads(capfd.readouterr().out)
+    assert (found["part"], found["trials_of_part"]) == ("2/3", 2)
 
 
 def test_a_server_that_is_down_is_reported_before_the_first_trial(

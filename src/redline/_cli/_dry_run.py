@@ -8,16 +8,33 @@ from redline.cell.open import choose_runtime
 from redline.plan import Plan, completed
 from redline.report.console import print_lines, print_list, stdout_console, wrapped
 from redline.run.arms import arm_task
-from redline.run.models import check_solvers, price, ready_models, refuse_weak_runtime
+from redline.run.execute import RunOptions
+from redline.run.folder import RunFolder
+from redline.run.models import check_solvers, price, ready_models, ready_roles, refuse_weak_runtime
+from redline.run.parts.part import Part
 from redline.tether.caps import Caps
 
 
-def print_dry_run(plan: Plan, prices: Path | None, *, as_json: bool) -> None:
-    """Print the conditions of a plan and the upper bounds of their model calls and cost."""
+def print_dry_run(plan: Plan, out: Path, options: RunOptions, part: Part | None = None, *, as_json: bool) -> None:
+    """Print the conditions of a plan and the upper bounds of their model calls and cost.
+
+    Args:
+        plan: The plan.
+        out: Folder of the run; it is not created.
+        options: Options of the run, which are checked as at a run's start.
+        part: Part of the plan that would run; None for the whole plan.
+        as_json: Whether to print JSON instead of text.
+
+    Raises:
+        UsageError: The run would be refused.
+    """
+    RunFolder(out).refuse_file()
     plan = completed(plan)
+    trials_of_part = 0 if part is None else len(part.of([""] * plan.planned_trials))
     refuse_weak_runtime(plan, choose_runtime(plan.runtime).name)
-    price(plan, prices)
+    price(plan, options.prices, (options.judge, options.monitor))
     ready_models(plan)
+    ready_roles(plan, judge=options.judge, monitor=options.monitor)
     check_solvers(plan)
     arms = [(arm, len(arm_task(arm, plan).dataset)) for arm in plan.arms]
     replica_calls = Caps.default().calls
@@ -30,6 +47,7 @@ def print_dry_run(plan: Plan, prices: Path | None, *, as_json: bool) -> None:
             "agent_calls_at_most": own_calls,
             "replica_calls_at_most": plan.planned_trials * replica_calls,
             "cost_at_most": plan.max_cost,
+            **({} if part is None else {"part": str(part), "trials_of_part": trials_of_part}),
         }
         print(json.dumps(document, indent=1))
         return
@@ -46,6 +64,7 @@ def print_dry_run(plan: Plan, prices: Path | None, *, as_json: bool) -> None:
         console,
         [
             f"{counted(plan.planned_trials, 'trial')} in total",
+            *([] if part is None else [f"Part {part}: {counted(trials_of_part, 'trial')}"]),
             f"Model calls: at most {own_calls} by agents under test, {plan.planned_trials * replica_calls} by replicas",
             f"Cost: {'none, controls are free' if free else cost}",
             f"Plan: {plan.sha256}",

@@ -133,12 +133,6 @@ def guard(
     )
     for line in (*found.left_out, *power_of(plan)):
         print_message(line)
-    if dry_run:
-        from redline._cli._dry_run import print_dry_run
-
-        print_dry_run(plan, prices, as_json=as_json)
-        return ExitCode.OK
-
     from redline._cli._run_plan import run_and_report
     from redline.run import RunOptions
 
@@ -151,6 +145,11 @@ def guard(
         model_wait=model_wait,
         preflight=not no_preflight,
     )
+    if dry_run:
+        from redline._cli._dry_run import print_dry_run
+
+        print_dry_run(plan, out, options, as_json=as_json)
+        return ExitCode.OK
     return run_and_report(plan, out, options, _print, quiet=quiet, as_json=as_json)
 
 

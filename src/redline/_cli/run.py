@@ -124,15 +124,10 @@ def run(
     factors = [*(factor or []), *([] if solver is None else ["agent=solver", f"solver={solver}"])]
     settings = {name: value for name, value in given.items() if value is not None}
     plan = requested_plan(what, model or [], factors, model_arg or [], settings)
-    if dry_run:
-        from redline._cli._dry_run import print_dry_run
-
-        print_dry_run(plan, prices, as_json=as_json)
-        return ExitCode.OK
-
     from redline._cli._run_plan import run_and_report, run_in_parts
     from redline.report import print_table
     from redline.run import RunOptions
+    from redline.run.parts.part import parse_part
     from redline.run.signature import read_private_key
 
     key = (
@@ -149,6 +144,12 @@ def run(
         model_wait=model_wait,
         preflight=not no_preflight,
     )
+    own_part = None if part is None else parse_part(part)
+    if dry_run:
+        from redline._cli._dry_run import print_dry_run
+
+        print_dry_run(plan, out, options, own_part, as_json=as_json)
+        return ExitCode.OK
     if workers is not None:
         from redline.run.parts.workers import run_workers
 
@@ -159,10 +160,9 @@ def run(
 
         on_ray = partial(run_on_ray, plan, options=options, address=ray)
         return run_in_parts(out, on_ray, print_table, quiet=quiet, as_json=as_json)
-    if part is not None:
+    if own_part is not None:
         from redline.run.parts.attempts import open_attempt
-        from redline.run.parts.part import parse_part
 
-        folder, record = open_attempt(out, plan, parse_part(part))
+        folder, record = open_attempt(out, plan, own_part)
         out, options = folder.root, replace(options, part=record)
     return run_and_report(plan, out, options, print_table, quiet=quiet, as_json=as_json)

@@ -7,6 +7,7 @@ model do is restricted: every model call is gated on generation 0, and only tool
 import tempfile
 from collections.abc import Collection, Mapping, Sequence
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from inspect_ai import Task, eval
@@ -51,6 +52,9 @@ def load_solver(name: str) -> Solver:
     Raises:
         UsageError: It does not exist or cannot be loaded.
     """
+    file, at, _ = name.rpartition("@")
+    if at and (Path(file).suffix != ".py" or not Path(file).is_file()):
+        raise UsageError(f"solver {name}: there is no Python file {file!r}; write FILE.py@NAME")
     try:
         return solver_from_spec(SolverSpec(solver=name))
     except Exception as error:  # the user's file can raise any exception

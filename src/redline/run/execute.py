@@ -118,12 +118,12 @@ def run_plan(plan: Plan, folder: RunFolder, watcher: Watcher, options: RunOption
         EvidenceError: A record in the folder is altered.
     """
     options = options or RunOptions()
+    folder.refuse_file()
     allow_open_files()
     if remark := give_inspect_a_folder():
         watcher.note(remark)
     plan = completed(plan)
-    runtime = choose_runtime(plan.runtime).name
-    refuse_weak_runtime(plan, runtime)
+    refuse_weak_runtime(plan, runtime := choose_runtime(plan.runtime).name)
     price(plan, options.prices, (options.judge, options.monitor))
     bounds = GenerateConfig(max_retries=options.max_retries, attempt_timeout=options.model_timeout)
     models = ready_models(plan, bounds)
@@ -131,9 +131,9 @@ def run_plan(plan: Plan, folder: RunFolder, watcher: Watcher, options: RunOption
     roles = ready_roles(plan, judge=options.judge, monitor=options.monitor, bounds=bounds)
     refuse_dead_servers([*models.values(), *roles.values()])
     check_solvers(plan)
-    roles_named = {JUDGE: options.judge, MONITOR: options.monitor}
     with terminating_like_interrupt():
-        tried = try_models(plan, roles_named, folder, bounds=bounds, skip=not options.preflight)
+        named = {JUDGE: options.judge, MONITOR: options.monitor}
+        tried = try_models(plan, named, folder, bounds=bounds, skip=not options.preflight)
     conditions = _of_part(
         [
             _Condition(arm_task(arm, plan), models[label], label, arm, spec)
@@ -224,8 +224,6 @@ def _of_part(conditions: Sequence[_Condition], plan: Plan, part: PartRecord | No
     """Remove the trials of other parts, and conditions without any trial."""
     if part is None:
         return conditions
-    if part.part.count > plan.planned_trials:
-        raise UsageError(f"the plan has {plan.planned_trials} trials: it has no part {part.part}")
     own = set(part.part.of(run_order([one.names for one in conditions], plan.seed)))
     for one in conditions:
         samples = [sample for sample in one.task.dataset if trial_id(str(sample.id), one.label) in own]

@@ -61,6 +61,16 @@ class RunFolder:
         self.parts = root / "parts"
         self.incident = root / "incident.md"
 
+    def refuse_file(self) -> None:
+        """Refuse a path that cannot become a folder, because it or one of its parents is a file.
+
+        Raises:
+            UsageError: There is such a file.
+        """
+        existing = next((path for path in (self.root, *self.root.parents) if os.path.lexists(path)), self.root)
+        if os.path.lexists(existing) and not existing.is_dir():
+            raise UsageError(f"{existing} is not a folder; choose another --out")
+
     def records(self) -> list[Path]:
         """Return the records that the chain of the results covers: the plan, alarms and all other records of a run."""
         others = (self.results.name, self.signature.name)

@@ -34,6 +34,7 @@ def open_attempt(root: Path, plan: Plan, part: Part) -> tuple[RunFolder, PartRec
         UsageError: The folder is of another plan or part, in use, or cannot be written.
         EvidenceError: The earlier attempt is altered.
     """
+    RunFolder(root).refuse_file()
     sha256 = PlanRecord.of(completed(plan)).sha256
     known = list(attempts_at(root))
     if not known:

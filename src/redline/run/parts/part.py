@@ -18,6 +18,7 @@ from redline._bounds import MAX_PARTS
 from redline._errors import UsageError
 from redline._names import one_line
 from redline._records import Records, strict_json
+from redline._text import counted
 
 RECORD = "part.json"
 """Name of the record in the folder of a part."""
@@ -48,7 +49,12 @@ class Part(Frozen):
 
         Args:
             order: Every trial of the plan, in the order of `run_order`.
+
+        Raises:
+            UsageError: The plan has fewer trials than parts.
         """
+        if self.count > len(order):
+            raise UsageError(f"the plan has {counted(len(order), 'trial')}: it has no part {self}")
         return tuple(order[len(order) * (self.number - 1) // self.count : len(order) * self.number // self.count])
 
 
