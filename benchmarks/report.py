@@ -22,8 +22,8 @@ MEASURED = """
 import resource, sys, time
 began = time.monotonic()
 from pathlib import Path
-from redline._garbage import collect_garbage_less_often
-collect_garbage_less_often()  # as the command does
+from redline._memory import prepare_memory
+prepare_memory()  # as the command does
 from redline.report import write_report
 report = write_report(Path(sys.argv[1]))
 print(time.monotonic() - began, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, len(report.runs[0].faults))

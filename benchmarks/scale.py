@@ -21,7 +21,7 @@ from inspect_ai.solver import Generate, Solver, TaskState, solver
 
 from benchmarks.controls import run_controls
 from redline import scenarios
-from redline._garbage import collect_garbage_less_often
+from redline._memory import prepare_memory
 from redline.plan import Plan
 from redline.report import write_report
 from redline.run import RunFolder, RunOptions, run_plan, verify_folder
@@ -154,5 +154,5 @@ def run(example: Path, folder: Path, trials: int) -> None:
 
 
 if __name__ == "__main__":
-    collect_garbage_less_often()  # as the command does
+    prepare_memory()  # as the command does
     run(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]))

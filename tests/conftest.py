@@ -20,9 +20,9 @@ import pytest
 sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
-from redline._garbage import collect_garbage_less_often
+from redline._memory import prepare_memory
 
-collect_garbage_less_often()
+prepare_memory()
 
 # ruff: noqa: E402 - the imports below are the first that profit from both
 import vl_convert

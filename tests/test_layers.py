@@ -22,7 +22,7 @@ LAYERS = (
         "_callable",
         "_endings",
         "_errors",
-        "_garbage",
+        "_memory",
         "_python_source",
         "_tasks",
         "_text",

@@ -27,7 +27,7 @@ from redline._cli.seal import seal
 from redline._cli.show import show
 from redline._cli.verify import verify
 from redline._errors import ExitCode, RedlineError
-from redline._garbage import collect_garbage_less_often
+from redline._memory import prepare_memory
 
 app = typer.Typer(
     name="redline",
@@ -96,7 +96,7 @@ def _options(
 
 def main() -> None:
     """Run the command line and exit with its exit code."""
-    collect_garbage_less_often()
+    prepare_memory()
     # SIGTERM ends a command in order, as Ctrl-C does. A run replaces the handler while it has trials in flight.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     discard_after_reader_exits()

@@ -15,7 +15,7 @@ from typing import BinaryIO
 from pydantic import BaseModel
 
 from redline._errors import ExitCode, RedlineError
-from redline._garbage import collect_garbage_less_often
+from redline._memory import prepare_memory
 from redline._names import one_line
 from redline.plan import Plan
 from redline.run.execute import RunOptions, RunOutcome, run_plan
@@ -84,7 +84,7 @@ class ReportingWatcher:
 
 def main() -> None:
     """Run the part that the first line of stdin describes."""
-    collect_garbage_less_often()
+    prepare_memory()
     # A shell lets background processes ignore SIGINT, but the parent passes it on.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
