@@ -30,7 +30,10 @@ def print_dry_run(plan: Plan, out: Path, options: RunOptions, part: Part | None 
     """
     RunFolder(out).refuse_file()
     plan = completed(plan)
-    trials_of_part = 0 if part is None else len(part.of([""] * plan.planned_trials))
+    trials_of_part = 0
+    if part is not None:
+        part.refuse_beyond(plan.planned_trials)
+        trials_of_part = len(part.of([""] * plan.planned_trials))
     refuse_weak_runtime(plan, choose_runtime(plan.runtime).name)
     price(plan, options.prices, (options.judge, options.monitor))
     ready_models(plan)

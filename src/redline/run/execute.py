@@ -224,6 +224,7 @@ def _of_part(conditions: Sequence[_Condition], plan: Plan, part: PartRecord | No
     """Remove the trials of other parts, and conditions without any trial."""
     if part is None:
         return conditions
+    part.part.refuse_beyond(plan.planned_trials)
     own = set(part.part.of(run_order([one.names for one in conditions], plan.seed)))
     for one in conditions:
         samples = [sample for sample in one.task.dataset if trial_id(str(sample.id), one.label) in own]

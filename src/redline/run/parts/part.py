@@ -44,17 +44,21 @@ class Part(Frozen):
         """Return the part as the command line has it, such as `3/10`."""
         return f"{self.number}/{self.count}"
 
+    def refuse_beyond(self, trials: int) -> None:
+        """Refuse to split a plan into more parts than it has trials.
+
+        Raises:
+            UsageError: The plan has fewer trials than parts.
+        """
+        if self.count > trials:
+            raise UsageError(f"the plan has {counted(trials, 'trial')}: it has no part {self}")
+
     def of(self, order: Sequence[str]) -> tuple[str, ...]:
         """Return the part's trials.
 
         Args:
             order: Every trial of the plan, in the order of `run_order`.
-
-        Raises:
-            UsageError: The plan has fewer trials than parts.
         """
-        if self.count > len(order):
-            raise UsageError(f"the plan has {counted(len(order), 'trial')}: it has no part {self}")
         return tuple(order[len(order) * (self.number - 1) // self.count : len(order) * self.number // self.count])
 
 
