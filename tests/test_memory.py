@@ -4,8 +4,12 @@ import ctypes
 import gc
 import subprocess
 import sys
+import weakref
+from contextlib import suppress
 
-from redline._memory import ALLOCATIONS, HEAPS, limit_heaps
+import pytest
+
+from redline._memory import ALLOCATIONS, HEAPS, THRESHOLDS_OF_TRIALS, collecting_trials, limit_heaps
 
 THREADS = 6
 PROGRAM = """
@@ -46,3 +50,36 @@ def test_threads_share_heaps() -> None:
 
 def test_the_tests_collect_garbage_as_a_command_does() -> None:
     assert gc.get_threshold()[0] == ALLOCATIONS
+
+
+class Loop:
+    """An object that only a collection can free, since it refers to itself."""
+
+    def __init__(self) -> None:
+        self.itself = self
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_what_trials_left_is_collected_at_their_end_and_nothing_else_changes(fails: bool) -> None:
+    before, kept = gc.get_threshold(), Loop()
+    gc.collect()
+    with suppress(KeyError), collecting_trials():
+        assert gc.get_threshold() == THRESHOLDS_OF_TRIALS
+        assert not any(one is kept for one in gc.get_objects()), "the objects of before are looked at again"
+        left = weakref.ref(Loop())
+        if fails:
+            raise KeyError
+    assert left() is None
+    assert gc.get_threshold() == before
+    assert gc.get_freeze_count() == 0
+    assert any(one is kept for one in gc.get_objects())
+
+
+def test_garbage_of_earlier_trials_is_found_while_others_run() -> None:
+    with collecting_trials():
+        in_flight = [Loop() for _ in range(ALLOCATIONS)]  # survive several collections
+        freed = weakref.ref(in_flight[0])
+        del in_flight
+        kept = [[number] for number in range(4 * ALLOCATIONS)]
+        assert freed() is None, "survivors of a collection are not looked at again"
+        assert kept

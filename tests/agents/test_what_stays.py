@@ -28,13 +28,12 @@ def alive() -> set[int]:
 @pytest.mark.parametrize(
     "agent",
     [
-        {"agent": "react"},
-        {"agent": "fudan"},
-        {"agent": "in_cell"},
-        {"agent": "solver", "solver": f"{SOLVERS}@ordinary"},
-        {"agent": "solver", "solver": f"{SOLVERS}@plain"},
+        pytest.param({"agent": "react"}, id="react"),
+        pytest.param({"agent": "fudan"}, id="fudan", marks=pytest.mark.long),
+        pytest.param({"agent": "in_cell"}, id="in_cell", marks=pytest.mark.long),
+        pytest.param({"agent": "solver", "solver": f"{SOLVERS}@ordinary"}, id="a user's agent", marks=pytest.mark.long),
+        pytest.param({"agent": "solver", "solver": f"{SOLVERS}@plain"}, id="a user's solver"),
     ],
-    ids=["react", "fudan", "in_cell", "a user's agent", "a user's solver"],
 )
 def test_nothing_of_a_trial_is_alive_after_it(agent: dict[str, str], tmp_path: Path) -> None:
     before = alive()

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.anyio
 RUNTIMES = [
     pytest.param("runc", marks=pytest.mark.cell),
     pytest.param("runsc", marks=pytest.mark.runsc),
-    pytest.param("docker", marks=pytest.mark.docker),
+    pytest.param("docker", marks=(pytest.mark.docker, pytest.mark.long)),
 ]
 
 SELF = """

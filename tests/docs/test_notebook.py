@@ -20,6 +20,7 @@ def test_the_stored_notebook_is_executed_and_names_no_place() -> None:
 
 @pytest.mark.cell
 @pytest.mark.slow
+@pytest.mark.long
 def test_the_notebook_runs(tmp_path: Path) -> None:
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     NotebookClient(notebook, timeout=500, resources={"metadata": {"path": str(tmp_path)}}).execute()

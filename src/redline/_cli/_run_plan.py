@@ -93,11 +93,12 @@ def _report(
     as_json: bool,
 ) -> int:
     from redline._cli._progress import progress_on
+    from redline._memory import collecting_trials
     from redline.report import write_report
     from redline.report.console import print_list, stdout_console
 
     library_output = io.StringIO() if quiet else sys.stderr  # stdout holds results only
-    with redirect_stdout(library_output), progress_on(quiet=quiet) as progress:
+    with redirect_stdout(library_output), progress_on(quiet=quiet) as progress, collecting_trials():
         outcome = run(progress)
     faults = [fault for seen in write_report(folder.root).runs for fault in seen.faults]
     if as_json:

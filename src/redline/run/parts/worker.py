@@ -15,7 +15,7 @@ from typing import BinaryIO
 from pydantic import BaseModel
 
 from redline._errors import ExitCode, RedlineError
-from redline._memory import prepare_memory
+from redline._memory import collecting_trials, prepare_memory
 from redline._names import one_line
 from redline.plan import Plan
 from redline.run.execute import RunOptions, RunOutcome, run_plan
@@ -93,7 +93,8 @@ def main() -> None:
     try:
         job = Job.model_validate_json(_first_line())
         threading.Thread(target=_end_without_parent, name="parent", daemon=True).start()
-        outcome = _run(job, watcher)
+        with collecting_trials():
+            outcome = _run(job, watcher)
         watcher.send(Ended(exit_code=outcome.exit_code, remarks=outcome.remarks))
     except RedlineError as error:
         in_use = isinstance(error, FolderInUseError)
