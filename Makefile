@@ -13,7 +13,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -qq install --no-compile
 help:
 	@echo "make demo           two scenarios, three controls, ten trials each, into out/demo (with a shorter hold)"
 	@echo "make demo-model     two trials of a small real model, into out/demo-model (downloads 93 MB once)"
-	@echo "make test           the tests that CI runs: four in five of all, in six to eight minutes"
+	@echo "make test           the tests that CI runs: four in five of all, in about seven minutes"
 	@echo "make test-all       all tests, in about thirty-five minutes"
 	@echo "make test-fast      the quicker tests that need no container runtime; about a minute"
 	@echo "make check          formatting, ruff, mypy and the prose check"
