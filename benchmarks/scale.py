@@ -21,7 +21,7 @@ from inspect_ai.solver import Generate, Solver, TaskState, solver
 
 from benchmarks.controls import run_controls
 from redline import scenarios
-from redline._memory import prepare_memory
+from redline._memory import collecting_trials, prepare_memory
 from redline.plan import Plan
 from redline.report import write_report
 from redline.run import RunFolder, RunOptions, run_plan, verify_folder
@@ -136,7 +136,7 @@ def run(example: Path, folder: Path, trials: int) -> None:
     plan = Plan.model_validate({"arms": [SCENARIO], "models": models, "trials": trials, "runtime": "runc"})
     marks = Marks(CONDITIONS * trials)
     began = time.monotonic()
-    with mock.patch.object(scenarios, "SCENARIOS", {SCENARIO: scenario(evidence)}):
+    with mock.patch.object(scenarios, "SCENARIOS", {SCENARIO: scenario(evidence)}), collecting_trials():
         run_plan(plan, RunFolder(folder), marks, RunOptions(cells=CELLS))
     ended = time.monotonic()
     last, _ = marks.taken[marks.trials]

@@ -21,25 +21,14 @@ from redline.subject.weights import (
     ProofAbandoned,
     Weights,
     find_pair,
+    write_parts,
 )
+from tests.weight_files import write_weights
 
 SMALL = 64 * 1024
 NONCE = b"n" * 32
 
 deserialize: Any = safetensors.deserialize  # untyped
-
-
-def written(weights: Weights, folder: Path) -> list[Path]:
-    paths = []
-    for file in weights.files():
-        path = folder / file.name
-        fd = os.open(path, os.O_RDWR | os.O_CREAT)
-        try:
-            weights.write_file(fd, file)
-        finally:
-            os.close(fd)
-        paths.append(path)
-    return paths
 
 
 def whole(weights: Weights) -> bytes:
@@ -100,7 +89,7 @@ def test_safetensors_reads_every_tensor_with_its_canonical_bytes(tmp_path: Path)
     weights = Weights.from_seed(4, 2 * MIB, 3)
     shapes: dict[str, list[int]] = {}
     tensors: dict[str, bytes] = {}
-    for path in written(weights, tmp_path):
+    for path in write_weights(weights, tmp_path):
         with safe_open(path, framework="np") as file:
             names = file.keys()
             shapes |= {name: file.get_slice(name).get_shape() for name in names}
@@ -111,7 +100,7 @@ def test_safetensors_reads_every_tensor_with_its_canonical_bytes(tmp_path: Path)
 
 def test_files_contain_the_canonical_data_at_the_positions_of_their_slices(tmp_path: Path) -> None:
     weights = Weights.from_seed(5, SMALL, 4)
-    for file, path in zip(weights.files(), written(weights, tmp_path), strict=True):
+    for file, path in zip(weights.files(), write_weights(weights, tmp_path), strict=True):
         data = path.read_bytes()
         assert len(data) == file.size
         assert data.startswith(file.header)
@@ -126,7 +115,8 @@ def test_memory_stays_bounded_while_proving_and_writing(tmp_path: Path) -> None:
     tracemalloc.start()
     try:
         weights.proof_whole(NONCE)
-        weights.write_file(fd, file)
+        write_parts((fd,), ((0, *part) for part in weights.header_parts(file)))
+        write_parts((fd,), weights.all_data())
         assert tracemalloc.get_traced_memory()[1] < 2 * MIB
     finally:
         tracemalloc.stop()

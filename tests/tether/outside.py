@@ -1,6 +1,5 @@
 """An engine and a broker on this host without a cell: real processes, a real socket, real files."""
 
-import os
 import signal
 import socket
 import subprocess
@@ -19,6 +18,7 @@ from redline.subject.weights import Weights
 from redline.tether import Broker, CallInfo, Caps, Message
 from redline.tether.caps import Budget
 from redline.tether.http import HttpReply, post_json
+from tests import weight_files
 from tests.tether.peer import Raw
 
 ENGINE = Path(__file__).parents[2] / "src/redline/subject/bundle/engine/engine.py"
@@ -88,14 +88,9 @@ class Site:
 
 
 def write_weights(weights: Weights, folder: Path) -> Path:
-    """Write a model as files."""
+    """Write a model as files into a new folder."""
     folder.mkdir()
-    for file in weights.files():
-        fd = os.open(folder / file.name, os.O_RDWR | os.O_CREAT)
-        try:
-            weights.write_file(fd, file)
-        finally:
-            os.close(fd)
+    weight_files.write_weights(weights, folder)
     return folder
 
 

@@ -1,7 +1,6 @@
 """The tether attacked from a real cell: each attack is ended and counted while generation 0 is served."""
 
 import gc
-import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from redline.tether import Broker, Caps, post_json
 from redline.tether.caps import Budget
 from tests.installed import installed
 from tests.tether.outside import Model
+from tests.weight_files import content_of
 
 pytestmark = [pytest.mark.anyio, pytest.mark.cell]
 
@@ -243,12 +243,7 @@ print(end(peer))
 
 def in_memory(weights: Weights, name: str) -> bytes:
     (file,) = (one for one in weights.files() if one.name == name)
-    fd = os.memfd_create(name)
-    try:
-        weights.write_file(fd, file)
-        return os.pread(fd, file.size, 0)
-    finally:
-        os.close(fd)
+    return content_of(weights, file)
 
 
 async def test_passed_descriptors_of_every_kind_are_dropped() -> None:

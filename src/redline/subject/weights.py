@@ -245,11 +245,6 @@ class Weights:
                     position += len(chunk)
         self.__dict__["_anchors"] = search.found(self.total)  # where `cached_property` keeps it
 
-    def write_file(self, fd: int, file: WeightFile) -> None:
-        """Write a file's content through a descriptor, in bounded memory."""
-        for parts in (self.header_parts(file), self.data_parts(file)):
-            write_parts((fd,), ((0, *part) for part in parts))
-
     def anchors(self) -> Anchors:
         """Return the anchors of the content, computed in one pass at the first call."""
         return self._anchors
