@@ -51,7 +51,7 @@ OPTIONAL = ("runsc", "docker", "browser", "ray")
 """Optional programs and packages; the tests that need one have its name as a marker."""
 
 # How long an example takes depends on the load of the host.
-settings.register_profile("usual", deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=50)
+settings.register_profile("usual", deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=100)
 settings.register_profile("quick", settings.get_profile("usual"), max_examples=20)
 settings.register_profile("thorough", settings.get_profile("usual"), max_examples=200)
 settings.load_profile("usual")

@@ -1,4 +1,4 @@
-"""Threads of redline's processes share the C library's heaps."""
+"""Threads of redline's processes share heaps, and garbage of trials is collected while others run."""
 
 import ctypes
 import gc

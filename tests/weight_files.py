@@ -13,9 +13,9 @@ def content_of(weights: Weights, file: WeightFile) -> bytes:
     )
 
 
-def write_weights(weights: Weights, folder: Path) -> list[Path]:
-    """Write a model as files into an existing folder; return their paths."""
-    paths = [folder / file.name for file in weights.files()]
-    for path, file in zip(paths, weights.files(), strict=True):
-        path.write_bytes(content_of(weights, file))
-    return paths
+def write_weights(weights: Weights, folder: Path) -> Path:
+    """Write a model as files into a new folder; return the folder."""
+    folder.mkdir()
+    for file in weights.files():
+        (folder / file.name).write_bytes(content_of(weights, file))
+    return folder

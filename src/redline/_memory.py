@@ -1,4 +1,4 @@
-"""How a process of redline's own uses memory: how often it looks for cycles, and how many heaps its threads have."""
+"""How a process of redline's own uses memory: how often it looks for garbage, and how many heaps its threads have."""
 
 import ctypes
 import gc
@@ -12,6 +12,7 @@ THRESHOLDS_OF_TRIALS = (50_000, 1, 1)
 """Thresholds of the three generations of objects while trials run."""
 
 HEAPS = 2
+"""Heaps of the C library in a process."""
 
 M_ARENA_MAX = -8
 """Parameter of glibc's `mallopt`, from its `malloc.h`."""

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from redline import __version__
@@ -88,6 +88,7 @@ def test_every_document_of_the_run_is_in_the_chain(finished: Path) -> None:
     assert documents == set(CHAINED)
 
 
+@settings(max_examples=120)
 @given(file=st.sampled_from(CHAINED), place=st.floats(0, 1), bit=st.integers(0, 7))
 def test_a_flipped_bit_in_any_file_is_reported_with_the_files_name(
     finished: Path, file: str, place: float, bit: int

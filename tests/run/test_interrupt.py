@@ -15,7 +15,7 @@ import pytest
 from redline.cell.state import state_folder
 from redline.run.scheduler import STALL_SECONDS
 
-TRIALS = 6
+TRIALS = 8
 GONE_SECONDS = 5.0
 WAIT_SECONDS = 300.0
 

@@ -14,7 +14,8 @@ import pytest
 from redline.subject import Weights
 from redline.tether import CallInfo, Message
 from redline.tether.http import get, post_json
-from tests.tether.outside import Loopback, Model, Running, Site, ask, engine_on, site, write_weights
+from tests.tether.outside import Loopback, Model, Running, Site, ask, engine_on, site
+from tests.weight_files import write_weights
 
 pytestmark = pytest.mark.anyio
 WEIGHTS = Weights.from_seed(5, 2**20, 2)

@@ -18,8 +18,8 @@ from redline.subject.weights import Weights
 from redline.tether import Broker, CallInfo, Caps, Message
 from redline.tether.caps import Budget
 from redline.tether.http import HttpReply, post_json
-from tests import weight_files
 from tests.tether.peer import Raw
+from tests.weight_files import write_weights
 
 ENGINE = Path(__file__).parents[2] / "src/redline/subject/bundle/engine/engine.py"
 AGENT = ENGINE.parents[1] / "agent/agent.py"
@@ -85,13 +85,6 @@ class Site:
     def engine(self, weights: Path) -> Iterator[Running]:
         with engine_on(weights, self.socket) as running:
             yield running
-
-
-def write_weights(weights: Weights, folder: Path) -> Path:
-    """Write a model as files into a new folder."""
-    folder.mkdir()
-    weight_files.write_weights(weights, folder)
-    return folder
 
 
 def free_port() -> int:

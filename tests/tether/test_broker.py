@@ -30,9 +30,9 @@ from tests.tether.outside import (
     in_thread,
     prove,
     site,
-    write_weights,
 )
 from tests.tether.peer import Raw, call
+from tests.weight_files import write_weights
 
 pytestmark = pytest.mark.anyio
 WEIGHTS = Weights.from_seed(11, 2 * MIB, 3)

@@ -10,7 +10,8 @@ import pytest
 from redline.subject.weights import MIB, Weights
 from redline.tether import Caps, Generated, Message
 from redline.tether.model_calls import CallInfo
-from tests.tether.outside import Model, Site, ask, content, site, write_weights
+from tests.tether.outside import Model, Site, ask, content, site
+from tests.weight_files import write_weights
 
 pytestmark = pytest.mark.anyio
 WEIGHTS = Weights.from_seed(11, 2 * MIB, 3)

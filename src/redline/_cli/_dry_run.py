@@ -12,6 +12,7 @@ from redline.run.execute import RunOptions
 from redline.run.folder import RunFolder
 from redline.run.models import check_solvers, price, ready_models, ready_roles, refuse_weak_runtime
 from redline.run.parts.part import Part
+from redline.run.trial_ids import refuse_same_names
 from redline.tether.caps import Caps
 
 
@@ -26,7 +27,7 @@ def print_dry_run(plan: Plan, out: Path, options: RunOptions, part: Part | None 
         as_json: Whether to print JSON instead of text.
 
     Raises:
-        UsageError: The run would be refused.
+        UsageError: An option, the plan or a model cannot be used.
     """
     RunFolder(out).refuse_file()
     plan = completed(plan)
@@ -36,7 +37,7 @@ def print_dry_run(plan: Plan, out: Path, options: RunOptions, part: Part | None 
         trials_of_part = len(part.of([""] * plan.planned_trials))
     refuse_weak_runtime(plan, choose_runtime(plan.runtime).name)
     price(plan, options.prices, (options.judge, options.monitor))
-    ready_models(plan)
+    refuse_same_names(ready_models(plan))
     ready_roles(plan, judge=options.judge, monitor=options.monitor)
     check_solvers(plan)
     arms = [(arm, len(arm_task(arm, plan).dataset)) for arm in plan.arms]

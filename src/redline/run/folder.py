@@ -67,8 +67,8 @@ class RunFolder:
         Raises:
             UsageError: There is such a file.
         """
-        existing = next((path for path in (self.root, *self.root.parents) if os.path.lexists(path)), self.root)
-        if os.path.lexists(existing) and not existing.is_dir():
+        existing = next((path for path in (self.root, *self.root.parents) if os.path.lexists(path)), None)
+        if existing is not None and not existing.is_dir():
             raise UsageError(f"{existing} is not a folder; choose another --out")
 
     def records(self) -> list[Path]:
@@ -96,6 +96,7 @@ class RunFolder:
         Raises:
             UsageError: The folder belongs to another plan or part, is in use by another run, or cannot be written.
         """
+        self.refuse_file()
         self._refuse_other_use(part, for_merge=for_merge)
         record = PlanRecord.of(plan)
         found = read_plan_record(self)

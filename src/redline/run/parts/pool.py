@@ -86,7 +86,6 @@ def run_parts(
         UsageError: The plan, a model or the folder cannot be used.
         EvidenceError: A record in the folder is altered.
     """
-    folder.refuse_file()
     plan = completed(plan)
     with folder.claimed(plan, for_merge=True) as record:
         pool = Pool(record, folder, watcher, options, _parts_in(folder, plan, engine), engine)
