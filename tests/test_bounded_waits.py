@@ -46,9 +46,8 @@ ALLOWED: Final = {
     "seal/defects/docker.py: add_socket: socket.socket": _UNCONNECTED,
     "seal/defects/oci.py: add_socket: socket.socket": _UNCONNECTED,
     # The warden's process
-    "cell/programs/manager.py: CellManager.sockets: socket.socket": _UNCONNECTED,
+    "cell/programs/manager.py: unconnected_sockets: socket.socket": _UNCONNECTED,
     "cell/programs/warden.py: Warden.kill_expired: socket.socketpair": "this process does not read from it",
-    "cell/programs/manager.py: deny_user_namespaces: os.waitpid": "its fork writes one number to the kernel and exits",
     "cell/programs/warden.py: reply: socket.socket": "one message into an empty socket of the fork's own",
     "cell/programs/warden.py: Warden.finish: os.waitpid": "every step of the sweeper has a timeout",
     "cell/programs/warden.py: main: socket.socket": "takes over its standard input, which ends with the harness",

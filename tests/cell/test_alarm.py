@@ -163,6 +163,19 @@ async def test_a_first_process_that_outlives_its_warden_is_no_breach() -> None:
         assert parents[-1] != warden, "it ended with its warden"
 
 
+async def test_a_warden_that_is_ending_and_was_not_waited_for_is_no_breach() -> None:
+    async with open_cell() as cell:
+        watch = Watch(cell)
+        first, warden = cell.nodes["default"].init.pid, cell._warden._process
+        os.kill(first, signal.SIGSTOP)
+        with warden._waitpid_lock:  # type: ignore[attr-defined] # another thread that waits: `poll` then knows nothing
+            warden.kill()
+            while stat_fields(first)[1] == str(warden.pid).encode():
+                await anyio.sleep(0.001)
+            assert warden.poll() is None
+            assert watch.check() is None
+
+
 async def test_a_large_process_that_is_ending_is_no_stranger() -> None:
     async with open_cell() as cell:
         watch = Watch(cell)

@@ -19,7 +19,8 @@ from redline.cell.programs.cgroups import is_frozen, request_freeze
 from redline.cell.traits import Observer
 from redline.cell.warden import Warden
 
-SPARE_SOCKETS = 24
+SPARE_SOCKETS = 40
+"""Sockets of a cell's network that are made together. A trial with one copy uses fewer."""
 SPARE_SECONDS = 2.0
 FREEZE_SECONDS = 8.0
 """Time to freeze. A cell whose processors are all busy takes seconds to run each process to where it can stop."""
@@ -32,6 +33,7 @@ class OutsideCell(Cell):
     """A cell that is observed from outside."""
 
     observer: ClassVar[Observer] = "outside"
+    _first_sockets = SPARE_SOCKETS
 
     def __init__(self, cell_id: str, config: CellConfig, warden: Warden) -> None:
         """Initialise a cell that has no node yet."""
@@ -49,7 +51,8 @@ class OutsideCell(Cell):
         node: str = "default",
     ) -> tuple[dict[str, Any], list[int]]:
         """Run a program in the warden's process, which has joined the cell's user namespace."""
-        message = {"op": "join", "cell": self.id, "program": program, "request": dict(request), "timeout": timeout}
+        number = self._warden.number_of(program)
+        message = {"op": "join", "cell": self.id, "program": number, "request": dict(request), "timeout": timeout}
         with memory_file(data) as given:
             return await self._warden.call(message, [*held, *given], timeout + SPARE_SECONDS)
 
@@ -69,8 +72,16 @@ class OutsideCell(Cell):
     ) -> socket.socket:
         """Connect to a listener inside with a socket of the cell's network namespace."""
         self._node(node)
-        made = await self._socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
-        return await _connect(made, (address, port), timeout)
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        made = await self._socket(family)
+        try:
+            return await _connect(made, (address, port), timeout)
+        except ConnectionRefusedError:
+            self._sockets.append((family, made))  # unconnected as before, so it can be used again
+            raise
+        except BaseException:
+            made.close()
+            raise
 
     async def connect_unix(self, path: str, *, node: str = "default", timeout: float = 2.0) -> socket.socket:
         """Connect to a unix socket inside."""
@@ -90,11 +101,14 @@ class OutsideCell(Cell):
                 del self._sockets[index]
                 return spare
         _, fds = await self._warden.call({"op": "sockets", "cell": self.id, "families": [int(family)] * SPARE_SOCKETS})
-        fresh = [socket.socket(fileno=fd) for fd in fds]
-        for made in fresh:
-            made.setblocking(False)
-        self._sockets += [(family, made) for made in fresh[1:]]
-        return fresh[0]
+        self._keep_sockets(fds)
+        return self._sockets.pop()[1]
+
+    def _keep_sockets(self, made: Sequence[int]) -> None:
+        for fd in made:
+            one = socket.socket(fileno=fd)
+            one.setblocking(False)
+            self._sockets.append((one.family, one))
 
     async def _set_frozen(self, frozen: bool) -> None:
         folder = request_freeze(self.cgroup, frozen)
@@ -124,16 +138,12 @@ class OutsideCell(Cell):
 
 
 async def _connect(made: socket.socket, address: tuple[str, int], timeout: float) -> socket.socket:
-    try:
-        with anyio.fail_after(timeout):
-            try:
-                made.connect(address)
-            except BlockingIOError:
-                await anyio.wait_writable(made)
-                number = made.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-                if number:
-                    raise OSError(number, "connect") from None
-    except BaseException:
-        made.close()
-        raise
+    with anyio.fail_after(timeout):
+        try:
+            made.connect(address)
+        except BlockingIOError:
+            await anyio.wait_writable(made)
+            number = made.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            if number:
+                raise OSError(number, "connect") from None
     return made

@@ -24,6 +24,7 @@ import anyio.to_thread
 from redline.cell.errors import CellError, CellGoneError, NoAnswerError
 from redline.cell.messages import close_all, encode, receive_reply
 from redline.cell.programs.lease import BUSY_SHARE, runnable_seconds
+from redline.cell.programs.prelude import is_ending
 from redline.cell.state import (
     SETUP_FILE,
     SWEEP_SECONDS,
@@ -142,6 +143,8 @@ class Warden:
         self._end: WardenEnd | None = None
         self._beat_seconds = min(BEAT_SECONDS, lease_seconds / BEATS_OF_LEASE)
         self._sending = threading.Lock()
+        self._numbering = threading.Lock()
+        self._numbers: dict[str, int] = {}
         self._closing = threading.Event()
         self._beating = threading.Thread(target=self._keep_lease, name="lease", daemon=True)
         self._beating.start()
@@ -182,6 +185,20 @@ class Warden:
                     raise CellGoneError(GONE) from error
                 raise
 
+    def number_of(self, program: str) -> int:
+        """Return the number by which the warden knows a joined program. Its text is sent once, not with each request.
+
+        Raises:
+            CellGoneError: The warden is gone.
+        """
+        with self._numbering:
+            number = self._numbers.get(program)
+            if number is None:
+                number = len(self._numbers)
+                self._send({"op": "program", "number": number, "text": program})
+                self._numbers[program] = number
+            return number
+
     def _send(self, message: Mapping[str, object], fds: Sequence[int] = ()) -> None:
         data, own = encode(message)
         try:
@@ -196,6 +213,11 @@ class Warden:
     def is_gone(self) -> bool:
         """Whether the warden ended without a request. Its cells end with it, since nothing holds their lease."""
         return self._end is not None or (not self._closing.is_set() and self._process.poll() is not None)
+
+    @property
+    def is_ending(self) -> bool:
+        """Whether the kernel is ending the warden; its children get another parent before it counts as ended."""
+        return is_ending(self._process.pid)
 
     async def ended(self) -> WardenEnd | None:
         """Return how the warden ended without a request; None if it serves.

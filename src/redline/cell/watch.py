@@ -13,15 +13,12 @@ from typing import Final, Literal
 from redline.cell.cell import Cell
 from redline.cell.node import ProcessRef
 from redline.cell.programs.cgroups import cgroup_pids
-from redline.cell.programs.prelude import is_running, stat_fields
+from redline.cell.programs.prelude import is_ending, is_running, stat_fields
 
 NAMESPACES: Final = ("pid", "net", "ipc", "uts", "cgroup", "mnt", "user")
 SHARED_BY_ALL: Final = ("net", "user")
 """Kinds of namespace that all processes of all nodes share."""
 PARENT: Final = "parent"
-FLAGS, ENDING = 6, 0x4
-"""Position of a process's flags in its `stat`, and the flag of one that is ending (PF_EXITING)."""
-
 BreachKind = Literal["network", "moved", "stranger"]
 
 
@@ -95,7 +92,7 @@ class Watch:
                     yield Breach("stranger", f"process {pid} of no node is in the cell's cgroup")
                 elif foreign:
                     yield Breach("stranger", f"process {pid} of the cell is in a foreign {foreign[0]} namespace")
-                elif self._cgroup and not self._in_cgroup(pid) and not _is_ending(pid):
+                elif self._cgroup and not self._in_cgroup(pid) and not is_ending(pid):
                     yield Breach("stranger", f"process {pid} of the cell is in no cgroup of the cell")
 
     def _in_cgroup(self, pid: int) -> bool:
@@ -105,15 +102,6 @@ class Watch:
 
 def _runs(init: ProcessRef) -> bool:
     return is_running(init.pid, init.start)
-
-
-def _is_ending(pid: int) -> bool:
-    """Return whether a process has ended or is ending; cgroup v1 then names the root as its cgroup.
-
-    While the kernel frees the memory of a large process, this takes a second.
-    """
-    fields = stat_fields(pid)
-    return not fields or bool(int(fields[FLAGS]) & ENDING)
 
 
 def _identity_of(pid: int) -> dict[str, str]:

@@ -112,11 +112,13 @@ class OciCell(Cell):
             "node": name,
             "shares": bool(self.nodes),
             "wall_seconds": self.config.wall_seconds,
+            "sockets": self._first_sockets,
         }
         with contextlib.ExitStack() as undo:
             undo.callback(ours.close)
             with theirs:
-                answer, _ = await self._warden.call(request, [theirs.fileno()], START_TIMEOUT)
+                answer, made = await self._warden.call(request, [theirs.fileno()], START_TIMEOUT)
+                self._keep_sockets(made)
             await self._prepare_first_process(name, ours)
             with anyio.fail_after(START_TIMEOUT):
                 await anyio.wait_readable(ours)

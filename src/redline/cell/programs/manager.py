@@ -59,6 +59,7 @@ class CellManager:
         self.owner = os.path.basename(self.folder)
         self.runtime = setup["runtime"]
         self.own_kernel = setup["own_kernel"]
+        self.programs: dict[int, str] = {}
 
     def cell_folder(self, cell: str) -> str:
         """Return the folder of a cell."""
@@ -78,7 +79,10 @@ class CellManager:
             return {}
 
     def start(self, request: dict[str, Any], fds: list[int]) -> Reply:
-        """Start one node. The first descriptor becomes its control socket."""
+        """Start one node. The first descriptor becomes its control socket.
+
+        If the node is the first of a cell on the host's kernel, the answer has as many sockets as were requested.
+        """
         cell, node = request["cell"], request["node"]
         folder = self.cell_folder(cell)
         bundle = os.path.join(folder, node)
@@ -105,9 +109,12 @@ class CellManager:
         with open(temporary, "w") as file:
             json.dump(inits, file)
         os.replace(temporary, os.path.join(folder, "inits.json"))
-        if not request["shares"] and not self.own_kernel:
-            deny_user_namespaces(pid)
-        return {"pid": pid, "start": start}, []
+        if request["shares"] or self.own_kernel:
+            return {"pid": pid, "start": start}, []
+        # The last steps, since this fork gives up its rights on the host for them. Further forks would cost time.
+        enter_network(pid)
+        deny_user_namespaces()
+        return {"pid": pid, "start": start}, unconnected_sockets([socket.AF_INET] * request["sockets"])
 
     def call_runtime(self, arguments: list[str], stdin: int, errors: Any) -> int:
         """Run the container runtime and return its exit code; kill it if it takes too long."""
@@ -124,6 +131,12 @@ class CellManager:
         except subprocess.TimeoutExpired:
             return TIMED_OUT
 
+    def learn(self, number: int, text: str) -> None:
+        """Remember the text of a program under a number, and what it defines: each fork then has both."""
+        self.programs[number] = text
+        with contextlib.suppress(Exception):  # the fork that runs the program reports it to the caller
+            defined(text)
+
     def join(self, request: dict[str, Any], fds: list[int]) -> Reply:
         """Run a program with the capabilities of the cell's root and none over the host."""
         started = self.inits(request["cell"])
@@ -131,6 +144,7 @@ class CellManager:
         if not inits:
             raise RuntimeError("no node of the cell is running" if started else "the cell was removed or never started")
         join_user_namespace(next(iter(inits.values())))
+        request["program"] = self.programs[request["program"]]
         return run_program(request, fds, inits, self.cgroup(request["cell"]))
 
     def sockets(self, request: dict[str, Any], fds: list[int]) -> Reply:
@@ -138,11 +152,8 @@ class CellManager:
         pid, start = self.inits(request["cell"])["default"]
         if not is_running(pid, start):
             raise RuntimeError("the cell's first node is not running")
-        network = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-        join_user_namespace(pid)
-        join_namespace(network, CLONE_NEWNET)
-        made = [socket.socket(family, socket.SOCK_STREAM).detach() for family in request["families"]]
-        return {}, made
+        enter_network(pid)
+        return {}, unconnected_sockets(request["families"])
 
     def kill(self, request: dict[str, Any], fds: list[int]) -> Reply:
         """Kill everything in a cell; return how long it took and how many processes are left."""
@@ -262,16 +273,22 @@ def join_user_namespace(pid: int) -> None:
     os.setresuid(0, 0, 0)
 
 
-def deny_user_namespaces(pid: int) -> None:
-    """Forbid user namespaces inside a cell. The limit belongs to the namespace, so it is set from inside."""
-    child = os.fork()
-    if child == 0:
-        try:
-            join_user_namespace(pid)
-            os._exit(0 if write_file("/proc/sys/user/max_user_namespaces", "0") else 1)
-        finally:
-            os._exit(1)
-    if os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) != 0:
+def enter_network(pid: int) -> None:
+    """Enter the user namespace and the network of a cell."""
+    network = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    join_user_namespace(pid)
+    join_namespace(network, CLONE_NEWNET)
+    os.close(network)
+
+
+def unconnected_sockets(families: list[int]) -> list[int]:
+    """Return sockets of the network that this process is in."""
+    return [socket.socket(family, socket.SOCK_STREAM).detach() for family in families]
+
+
+def deny_user_namespaces() -> None:
+    """Forbid further user namespaces inside the cell that this process entered, to which the limit belongs."""
+    if not write_file("/proc/sys/user/max_user_namespaces", "0"):
         raise RuntimeError("user namespaces inside the cell could not be forbidden")
 
 

@@ -18,6 +18,7 @@ PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_CAPBSET_READ, PR_CAPBSET_DROP = 1, 4, 23, 
 PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS = 36, 38
 LINUX_CAPABILITY_VERSION_3 = 0x20080522
 STAT_BYTES = 4096
+PF_EXITING = 0x4
 
 NO_FLOCK = (errno.EBADF, errno.EINVAL, errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 """Errors of file systems without `flock`: Lustre without its mount option, NFS without a lock service, some of FUSE."""
@@ -57,6 +58,16 @@ def is_running(pid: int, start: int | None) -> bool:
     """Return whether the process with this pid and start time exists and is not a zombie."""
     fields = stat_fields(pid)
     return is_alive(fields) and int(fields[19]) == start
+
+
+def is_ending(pid: int) -> bool:
+    """Return whether a process has ended or is ending.
+
+    While the kernel frees the memory of a large process, which takes a second, its children may have another parent
+    already, and cgroup v1 names the root as its cgroup.
+    """
+    fields = stat_fields(pid)
+    return not fields or bool(int(fields[6]) & PF_EXITING)
 
 
 def kill_process(pid: int, start: int | None) -> None:

@@ -25,7 +25,7 @@ import time
 import traceback
 
 from redline.cell.programs.lease import Lease
-from redline.cell.programs.manager import GONE_SECONDS, CellManager, defined, die_with
+from redline.cell.programs.manager import GONE_SECONDS, CellManager, die_with
 from redline.cell.programs.prelude import PR_SET_CHILD_SUBREAPER, libc, lock_file
 
 TYPE_CHECKING = False  # the name that type checkers know; importing typing would cost every start some milliseconds
@@ -38,6 +38,7 @@ MAX_MESSAGE = 1 << 16
 MAX_DESCRIPTORS = 200
 AGAIN_SECONDS = 2.0
 SETUP_FILE = "runtime"
+WITHOUT_FORK = ("beat", "program")
 
 
 def receive(control: socket.socket) -> Reply | None:
@@ -135,10 +136,9 @@ class Warden:
             self.deadlines[request["cell"]] = time.clock_gettime(time.CLOCK_BOOTTIME) + request["wall_seconds"]
         elif request["op"] == "remove":
             self.deadlines.pop(request["cell"], None)
-        elif request["op"] == "join":
-            with contextlib.suppress(Exception):  # the fork reports it to the caller
-                defined(request["program"])
-        if request["op"] != "beat":
+        elif request["op"] == "program":
+            self.manager.learn(request["number"], request["text"])
+        if request["op"] not in WITHOUT_FORK:
             self.fork(request, fds)
         for fd in fds:
             os.close(fd)
