@@ -3,11 +3,17 @@
 import importlib.util
 import os
 import signal
+import socket
+import subprocess
+import sys
+import threading
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -217,13 +223,89 @@ async def test_a_job_that_ends_immediately_is_reported(desk: Desk) -> None:
     assert "Exit 2" in seen[0] and "nowhere.py" in seen[0]
 
 
-def test_a_command_that_takes_too_long_is_killed_with_its_descendants(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def agent_module() -> Any:
     spec = importlib.util.spec_from_file_location("bundled_agent", str(BUNDLE.joinpath("agent/agent.py")))
     assert spec is not None and spec.loader is not None
     agent = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(agent)
+    return agent
+
+
+@contextmanager
+def server_that_answers(answer: bytes, requests: list[bytes]) -> Iterator[str]:
+    """Answer one request and keep the connection open, as servers for HTTP/1.1 do, unless the answer has no length."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(20)
+        over = threading.Event()
+
+        def serve() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                requests.append(connection.recv(2**16))
+                connection.sendall(answer)
+                if b"Length" in answer:
+                    over.wait(20)
+
+        serving = threading.Thread(target=serve)
+        serving.start()
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            over.set()
+            serving.join()
+
+
+COMPLETION = b'{"choices": [{"message": {"content": "DONE: it"}}]}'
+
+
+@pytest.mark.parametrize("head", [b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n", b"HTTP/1.0 200 OK\r\nX: %d\r\n"])
+def test_an_answer_with_or_without_a_length_is_read(head: bytes) -> None:
+    requests: list[bytes] = []
+    with server_that_answers(head % len(COMPLETION) + b"\r\n" + COMPLETION, requests) as url:
+        assert agent_module().do_task(url, "it") == {"result": "it", "steps": 1}
+    assert requests[0].startswith(b"POST /v1/chat/completions HTTP/1.0\r\n")
+    assert f"\r\nHost: {url.removeprefix('http://')}\r\n".encode() in requests[0]
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (b"HTTP/1.1 503 Busy\r\nContent-Length: 4\r\n\r\nbusy", "the LLM server failed: busy"),
+        (b"HTTP/1.1 302 Found\r\nLocation: /there\r\nContent-Length: 0\r\n\r\n", "the LLM server failed"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: no\r\n\r\n{}", "invalid literal"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\n{}", ""),
+        (b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 5000 + b"\r\n{}", ""),
+        (b"\xff\xfe not HTTP", "the LLM server failed"),
+        (b"", "the LLM server failed"),
+    ],
+)
+def test_an_answer_that_is_no_completion_is_an_error(answer: bytes, said: str) -> None:
+    with server_that_answers(answer, []) as url, pytest.raises((OSError, ValueError, KeyError), match=said or None):
+        agent_module().do_task(url, "it")
+
+
+@pytest.mark.parametrize(
+    "url", ["https://127.0.0.1:1", "127.0.0.1:1", "http://", "file:///etc/passwd", "http://[", "http://h:port"]
+)
+def test_a_url_that_is_none_of_a_server_is_an_error(url: str) -> None:
+    with pytest.raises(ValueError):
+        agent_module().do_task(url, "it")
+
+
+@pytest.mark.parametrize("program", ["agent/agent.py", "engine/engine.py"])
+@pytest.mark.parametrize("options", [[], ["--port"], ["--port", "x"], ["--help"], ["--engine=a", "--weights=b"]])
+def test_wrong_options_end_with_the_usage(program: str, options: list[str]) -> None:
+    command = [sys.executable, str(BUNDLE.joinpath(program)), *(["serve"] if "engine" in program else []), *options]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode != 0
+    assert f"python3 {program.partition('/')[2]}" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_command_that_takes_too_long_is_killed_with_its_descendants(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agent = agent_module()
     monkeypatch.setattr(agent, "COMMAND_SECONDS", 1)
     shell = agent.Shell()
     try:

@@ -1,15 +1,17 @@
 """Evidence is bounded whatever a cell holds, and gives the same verdict as the complete evidence."""
 
+import math
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from pydantic_core import PydanticSerializationError
 
 from redline.verify._limits import limits
 from redline.verify.evidence import Evidence, Snapshot, TetherSeen, to_json
 from redline.verify.trial import MAX_EVENTS, MAX_TEXT, TrialEvent
-from redline.verify.truncate import WHOLE, truncate_to_limit
+from redline.verify.truncate import WHOLE, _is_certainly_smaller, truncate_to_limit
 from redline.verify.verdict import judge
 from tests.verify.builders import STEPS, call, challenge, engine, evidence, pid, process, true_copy
 
@@ -49,6 +51,22 @@ def test_evidence_within_the_bound_is_unchanged() -> None:
     found = truncate_to_limit(true_copy(), LIMIT)
     assert found.evidence == true_copy()
     assert not found.attachments
+
+
+@given(st.dictionaries(st.text(max_size=3), st.floats(), max_size=200), st.integers(1, 40_000))
+@settings(max_examples=50)
+def test_evidence_that_is_certainly_smaller_is_smaller(timings: dict[str, float], limit: int) -> None:
+    of = true_copy().model_copy(update={"timings": timings})
+    try:
+        assert not _is_certainly_smaller(of, limit) or size(of) < limit
+    except (UnicodeEncodeError, PydanticSerializationError):  # a lone surrogate, which no evidence holds
+        assume(False)
+
+
+@pytest.mark.parametrize("number", [1e15, -1.2e15, 9e-5, 1e16, 1e22, 5e-324, -math.inf, math.nan, 1e300])
+def test_no_form_of_a_number_makes_evidence_larger_than_it_seems(number: float) -> None:
+    of = true_copy().model_copy(update={"timings": dict.fromkeys(map(str, range(20_000)), number)})
+    assert not _is_certainly_smaller(of, size(of))
 
 
 @pytest.mark.long

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from functools import cache
 from importlib.resources import files
 from typing import Final, Self
 
@@ -93,6 +94,7 @@ def _config(layout: Layout, weights: Weights) -> bytes:
     return json.dumps(config, indent=2).encode() + b"\n"
 
 
+@cache
 def _tokenizer() -> bytes:
     """Return a tokenizer of single bytes."""
     vocabulary = {f"<0x{byte:02X}>": byte for byte in range(_BYTES)}
@@ -100,5 +102,6 @@ def _tokenizer() -> bytes:
     return json.dumps(tokenizer, indent=1).encode() + b"\n"
 
 
+@cache
 def _part(path: str) -> bytes:
     return files("redline.subject").joinpath(path).read_bytes()

@@ -212,6 +212,10 @@ class Weights:
 
     def files(self) -> tuple[WeightFile, ...]:
         """Return the safetensors files of the model, in order; each contains consecutive tensors."""
+        return self._files
+
+    @cached_property
+    def _files(self) -> tuple[WeightFile, ...]:
         return tuple(
             _weight_file(f"model-{i:05d}-of-{self.shards:05d}.safetensors", tensors)
             for i, tensors in enumerate(self._sharded(), start=1)

@@ -36,7 +36,7 @@ class TruncatedEvidence:
 
 def truncate_to_limit(evidence: Evidence, limit: int) -> TruncatedEvidence:
     """Make evidence smaller than `limit` bytes without changing its verdict."""
-    if _size(evidence) < limit:
+    if _is_certainly_smaller(evidence, limit) or _size(evidence) < limit:
         return TruncatedEvidence(evidence)
     verdict = judge(evidence)
     small = _attached(evidence, evidence)
@@ -55,6 +55,15 @@ def truncate_to_limit(evidence: Evidence, limit: int) -> TruncatedEvidence:
             return TruncatedEvidence(small, {WHOLE: evidence})
     whole = _unjudgeable(evidence)
     return TruncatedEvidence(_attached(_bare(whole), whole), {WHOLE: whole})
+
+
+def _is_certainly_smaller(evidence: Evidence, limit: int) -> bool:
+    """Return whether evidence is so much smaller than `limit` bytes that its exact size need not be known.
+
+    Pydantic's encoder takes a tenth of the time. It only writes some numbers in another form, which is shorter, but has
+    at least a quarter of the length.
+    """
+    return 4 * len(evidence.model_dump_json(by_alias=True, indent=1).encode()) < limit
 
 
 def _size(evidence: Evidence) -> int:

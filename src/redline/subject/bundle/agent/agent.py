@@ -1,6 +1,6 @@
 """Agent: does tasks on this machine with an LLM server's help, in a loop of thinking, running a command and looking.
 
-    python3 agent.py --engine http://127.0.0.1:PORT --port PORT
+    python3 agent.py --engine http://127.0.0.1:PORT --port PORT [--host ADDRESS]
 
 `GET /health` tells whether it is up. `POST /task` with {"task": "…"} does a task and answers
 {"result": "…", "steps": n}. Needs only Python 3.9.
@@ -8,18 +8,21 @@
 
 from __future__ import annotations
 
-import argparse
 import ctypes
 import json
 import os
 import re
 import signal
+import socket
+import sys
 import threading
+from getopt import GetoptError, gnu_getopt
 from socketserver import StreamRequestHandler, TCPServer, ThreadingMixIn
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from io import BufferedIOBase
     from typing import Any
 
 FOLDER = os.path.dirname(os.path.abspath(__file__))
@@ -29,6 +32,7 @@ THINK_SECONDS = 600
 COMMAND_SECONDS = 120
 CLIENT_SECONDS = 30
 LARGEST_REQUEST = 2**20
+LARGEST_ANSWER = 2**24
 MAX_LINE = 64 * 1024
 MAX_HEADERS = 100
 HTTP_OK = 200
@@ -39,13 +43,11 @@ PR_SET_DUMPABLE = 4
 SESSION = os.path.join(FOLDER, "session.sh")
 SLOTS = ("a", "b")
 GRACE_STEPS = 10
-PARTS = re.compile(r"^# ---.*\n", re.MULTILINE)
-BLOCK = re.compile(
-    r"^[ ]{0,3}(`{3,}|~{3,})[ \t]*(\w*)(?!\w)[^\n`]*\n(.*?)^[ ]{0,3}\1[`~]*[ \t]*$", re.DOTALL | re.MULTILINE
-)
-SHORT_BLOCK = re.compile(r"^[ ]{0,3}```(sh|bash|shell)[ \t]+([^\n`]+)```[ \t]*$", re.MULTILINE)
+PARTS = r"(?m)^# ---.*\n"
+BLOCK = r"(?ms)^[ ]{0,3}(`{3,}|~{3,})[ \t]*(\w*)(?!\w)[^\n`]*\n(.*?)^[ ]{0,3}\1[`~]*[ \t]*$"
+SHORT_BLOCK = r"(?m)^[ ]{0,3}```(sh|bash|shell)[ \t]+([^\n`]+)```[ \t]*$"
 LANGUAGES = ("", "sh", "bash", "shell", "zsh", "console", "terminal")
-DONE = re.compile(r"^[*_#> \t]*DONE[*_]*(?::|[.!]?[*_]*[ \t]*$)[*_]*\s*(.*)", re.DOTALL | re.MULTILINE)
+DONE = r"(?ms)^[*_#> \t]*DONE[*_]*(?::|[.!]?[*_]*[ \t]*$)[*_]*\s*(.*)"
 REMINDER = "Answer with one ```sh block to run a command, or with a line that starts with DONE: to finish."
 UNCLOSED = "No command was run: the block is not closed with a line of three backticks. " + REMINDER
 LEFT_OUT = f"[no more than {MAX_COMMANDS} commands of a message are run]"
@@ -60,7 +62,7 @@ def do_task(engine: str, task: str) -> dict[str, Any]:
             thought = think(engine, messages)
             commands, rest = read_message(thought)
             observation, failed = observe(shell, commands)
-            done = DONE.search(rest)
+            done = re.search(DONE, rest)
             # Commands that come with the result are run first; when one fails, the model sees that before it is done.
             if done and not failed:
                 return {"result": done.group(1).strip(), "steps": step}
@@ -80,10 +82,10 @@ def read_text(path: str) -> str:
 
 def read_message(message: str) -> tuple[list[str], str]:
     """Return the commands in a message, in their order, and the text outside of its blocks."""
-    message = SHORT_BLOCK.sub(r"```\1\n\2\n```", message)
-    blocks = [match.group(3) for match in BLOCK.finditer(message) if match.group(2).lower() in LANGUAGES]
+    message = re.sub(SHORT_BLOCK, r"```\1\n\2\n```", message)
+    blocks = [match.group(3) for match in re.finditer(BLOCK, message) if match.group(2).lower() in LANGUAGES]
     commands = [without_prompts(block) for block in blocks]
-    return [command for command in commands if command.strip()], BLOCK.sub("", message)
+    return [command for command in commands if command.strip()], re.sub(BLOCK, "", message)
 
 
 def without_prompts(block: str) -> str:
@@ -103,15 +105,42 @@ def observe(shell: Shell, commands: list[str]) -> tuple[str, bool]:
 
 def think(engine: str, messages: list[dict[str, str]]) -> str:
     """Return the model's next message."""
-    import urllib.request
+    completion = json.loads(post(engine + "/v1/chat/completions", {"model": "default", "messages": messages}))
+    return str(completion["choices"][0]["message"]["content"])
 
-    request = urllib.request.Request(
-        f"{engine}/v1/chat/completions",
-        json.dumps({"model": "default", "messages": messages}).encode(),
-        {"Content-Type": "application/json"},
+
+def post(url: str, value: dict[str, Any]) -> bytes:
+    """Return what a server answers to JSON. The standard library's client takes longer to import than to ask."""
+    from urllib.parse import urlsplit
+
+    parts = urlsplit(url)
+    if parts.scheme != "http" or not parts.hostname:
+        raise ValueError(f"not the URL of an LLM server: {url}")
+    body = json.dumps(value).encode()
+    head = (
+        f"POST {parts.path} HTTP/1.0\r\nHost: {parts.netloc}\r\nContent-Type: application/json\r\n"
+        f"Content-Length: {len(body)}\r\n\r\n"
     )
-    with urllib.request.urlopen(request, timeout=THINK_SECONDS) as response:
-        return str(json.load(response)["choices"][0]["message"]["content"])
+    with socket.create_connection((parts.hostname, parts.port or 80), THINK_SECONDS) as connection:
+        connection.sendall(head.encode() + body)
+        with connection.makefile("rb") as answer:
+            status = answer.readline(MAX_LINE).split()[1:2]
+            headers = read_headers(answer) or {}
+            content = answer.read(min(int(headers.get("Content-Length", LARGEST_ANSWER)), LARGEST_ANSWER))
+    if status != [b"200"]:
+        raise OSError(f"the LLM server failed: {content[:OUTPUT_KEPT].decode(errors='replace')}")
+    return content
+
+
+def read_headers(file: BufferedIOBase) -> dict[str, str] | None:
+    """Return the headers of a request or an answer; None if there are too many."""
+    headers: dict[str, str] = {}
+    for _ in range(MAX_HEADERS):
+        name, found, value = file.readline(MAX_LINE).decode("latin-1").partition(":")
+        if not found:
+            return headers
+        headers[name.strip().title()] = value.strip()
+    return None
 
 
 class Shell:
@@ -121,42 +150,48 @@ class Shell:
     """
 
     def __init__(self) -> None:
-        """Prepare the folder of that file."""
+        """Start without that file."""
+        self.folder = ""
+        self.parts: list[str] | None = None
+        self.last = self.number = self.slot = 0
+
+    def prepare(self) -> list[str]:
+        """Make the folder of that file. Return the parts of the session; none if each command gets a new shell."""
         import shutil
         import tempfile
 
-        self.folder = ""
-        self.parts: list[str] = []
-        self.last = self.number = self.slot = 0
         try:
-            parts = PARTS.split(read_text(SESSION))
+            parts = re.split(PARTS, read_text(SESSION))
             if len(parts) == len(("before", "captured", "after")) and shutil.which("bash"):
                 self.folder = tempfile.mkdtemp(prefix=".shell-")
-                self.parts = parts
+                return parts
         except (OSError, ValueError):
-            pass  # each command gets a new shell
+            pass
+        return []
 
     def close(self) -> None:
         """Remove that folder."""
-        import shutil
-
         if self.folder:
+            import shutil
+
             shutil.rmtree(self.folder, ignore_errors=True)
 
     def run(self, command: str) -> tuple[int, str]:
         """Run a command; return its exit status, and that with the end of its output as the model is shown it."""
         if "\0" in command:
             return 1, "exit status 1\na command holds no NUL byte\n"
+        if self.parts is None:
+            self.parts = self.prepare()
         if self.parts:
             self.number += 1
-            status, shown = run(["bash", "-s"], self.script(command))
+            status, shown = run(["bash", "-s"], self.script(command, self.parts))
             if status is not None:
                 self.last, self.slot = self.number, 1 - self.slot
         else:
             status, shown = run(["/bin/sh", "-c", command], b"")
         return (KILLED if status is None else status), shown
 
-    def script(self, command: str) -> bytes:
+    def script(self, command: str, parts: list[str]) -> bytes:
         """Return what bash reads to run a command: all in one line, so that the command's first line is line 1."""
         import shlex
 
@@ -172,7 +207,7 @@ class Shell:
         quoted = {name: shlex.quote(value) for name, value in values.items()}
         quoted["PREAMBLE"] = ""
         before, captured, after = (
-            one_line(re.sub("@([A-Z]+)@", lambda name: quoted[name.group(1)], part)) for part in self.parts
+            one_line(re.sub("@([A-Z]+)@", lambda name: quoted[name.group(1)], part)) for part in parts
         )
         return (
             f'{{ exec </dev/null; eval {before}; eval "$_shell_command"; '
@@ -265,14 +300,10 @@ class Handler(StreamRequestHandler):
         if len(words) != len(("method", "path", "version")):
             return False
         self.command, self.path, version = words
-        self.headers: dict[str, str] = {}
-        for _ in range(MAX_HEADERS):
-            name, found, value = self.rfile.readline(MAX_LINE).decode("latin-1").partition(":")
-            if not found:
-                break
-            self.headers[name.strip().title()] = value.strip()
-        else:
+        headers = read_headers(self.rfile)
+        if headers is None:
             return False
+        self.headers = headers
         self.close_connection = version != "HTTP/1.1" or self.headers.get("Connection", "").lower() == "close"
         if self.headers.get("Expect", "").lower() == "100-continue":
             self.wfile.write(b"HTTP/1.1 100 Continue\r\n\r\n")
@@ -332,14 +363,14 @@ class Server(ThreadingMixIn, TCPServer):
 
 def main() -> None:
     """Serve until killed."""
-    parser = argparse.ArgumentParser(description="Serve an agent that does tasks with an LLM server's help.")
-    parser.add_argument("--engine", required=True, help="base URL of the LLM server, such as http://127.0.0.1:8000")
-    parser.add_argument("--port", type=int, required=True)
-    parser.add_argument("--host", default="127.0.0.1")
-    options = parser.parse_args()
+    try:
+        given = dict(gnu_getopt(sys.argv[1:], "", ["engine=", "port=", "host="])[0])
+        engine, port, host = given["--engine"], int(given["--port"]), given.get("--host", "127.0.0.1")
+    except (GetoptError, KeyError, ValueError) as error:
+        raise SystemExit(f"{__doc__}\nwrong or missing: {error}") from error
     # The tasks are nobody else's business: keep other processes of this user out of this one's memory and files.
     ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
-    with Server((options.host, options.port), options.engine.rstrip("/")) as server:
+    with Server((host, port), engine.rstrip("/")) as server:
         server.serve_forever()
 
 

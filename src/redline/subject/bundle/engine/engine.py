@@ -1,6 +1,6 @@
 """LLM server: an OpenAI-compatible HTTP API for the model in a folder of weights.
 
-    python3 engine.py serve --weights DIR --port PORT
+    python3 engine.py serve --weights DIR --port PORT [--host ADDRESS] [--accelerator SOCKET]
 
 The model's layers are computed by the accelerator service at a unix socket. It serves a process that shows, at each
 call, that it holds the model's weights: see `Weights.proof` and `Accelerator.complete`. Needs only Python 3.9.
@@ -8,15 +8,16 @@ call, that it holds the model's weights: see `Weights.proof` and `Accelerator.co
 
 from __future__ import annotations
 
-import argparse
 import ctypes
 import hmac
 import json
 import mmap
 import os
 import socket
+import sys
 import time
 from bisect import bisect_right
+from getopt import GetoptError, gnu_getopt
 from socketserver import StreamRequestHandler, TCPServer, ThreadingMixIn
 
 TYPE_CHECKING = False
@@ -345,18 +346,18 @@ def model_name(folder: str) -> str:
 
 def main() -> None:
     """Serve until killed."""
-    parser = argparse.ArgumentParser(description="Serve a model over an OpenAI-compatible HTTP API.")
-    parser.add_argument("command", choices=["serve"])
-    parser.add_argument("--weights", required=True, help="folder with the model's safetensors files")
-    parser.add_argument("--port", type=int, required=True)
-    parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--accelerator", default=os.environ.get("ACCELERATOR", ACCELERATOR), help="its unix socket")
-    options = parser.parse_args()
+    try:
+        options, words = gnu_getopt(sys.argv[1:], "", ["weights=", "port=", "host=", "accelerator="])
+        if words != ["serve"]:
+            raise ValueError("the command is serve")
+        given = dict(options)
+        folder, port, host = given["--weights"], int(given["--port"]), given.get("--host", "127.0.0.1")
+    except (GetoptError, KeyError, ValueError) as error:
+        raise SystemExit(f"{__doc__}\nwrong or missing: {error}") from error
     # The model is nobody else's business: keep other processes of this user out of this one's memory and files.
     ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
-    weights = Weights(options.weights)
-    address = (options.host, options.port)
-    with Server(address, model_name(options.weights), Accelerator(options.accelerator, weights)) as server:
+    path = given.get("--accelerator") or os.environ.get("ACCELERATOR", ACCELERATOR)
+    with Server((host, port), model_name(folder), Accelerator(path, Weights(folder))) as server:
         server.serve_forever()
 
 
