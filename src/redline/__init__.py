@@ -4,6 +4,7 @@ The functions of scripts and notebooks are `run`, `load`, `verify` and `compare`
 `redline.api`. Each name is loaded on first use.
 """
 
+from functools import cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ if not TYPE_CHECKING:
         return sorted({*globals(), *__all__})
 
 
+@cache
 def _version() -> str:
     from importlib.metadata import PackageNotFoundError, version
 

@@ -25,7 +25,7 @@ from redline.cell.cell import Cell, User
 from redline.cell.command import Completed
 from redline.cell.config import CellConfig
 from redline.cell.errors import CellError, CellGoneError
-from redline.cell.open import choose_runtime, every_runtime
+from redline.cell.open import every_runtime
 from redline.cell.spec import HOME
 from redline.cell.state import in_state_folder, state_location, sweep_stale
 from redline.cell.wardens import Wardens
@@ -67,11 +67,9 @@ class CellEnvironment(SandboxEnvironment):
     @classmethod
     async def task_init(cls, task_name: str, config: SandboxEnvironmentConfigType | None) -> None:
         """Start the warden of this task's cells."""
-        runtime = choose_runtime(_config(config).runtime)
-        wardens = _wardens.get()
-        if wardens is None:
-            wardens = Wardens()
-            _wardens.set(wardens)
+        wardens = _wardens.get() or Wardens()
+        runtime = wardens.runtime(_config(config).runtime)
+        _wardens.set(wardens)
         await wardens.serving(runtime)
 
     @classmethod
@@ -83,7 +81,7 @@ class CellEnvironment(SandboxEnvironment):
         wardens = _wardens.get()
         if wardens is None:
             raise CellError("no warden runs in this context: a cell is made within an Inspect task")
-        cell = await wardens.cell(shape, choose_runtime(shape.runtime))
+        cell = await wardens.cell(shape, wardens.runtime(shape.runtime))
         return {name: cls(cell, name) for name in cell.nodes}
 
     @classmethod

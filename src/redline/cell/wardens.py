@@ -7,9 +7,9 @@ import anyio.to_thread
 
 from redline._errors import UsageError
 from redline.cell.cell import Cell
-from redline.cell.config import CellConfig
+from redline.cell.config import CellConfig, RuntimeName
 from redline.cell.errors import CellError, NoCellError
-from redline.cell.open import start_cell
+from redline.cell.open import choose_runtime, start_cell
 from redline.cell.runtime import Runtime
 from redline.cell.warden import Warden
 
@@ -22,7 +22,18 @@ class Wardens:
     """Wardens by runtime. A warden that is gone makes no cell: the next cell waits until a new one serves."""
 
     _by_runtime: dict[str, Warden] = field(default_factory=dict)
+    _chosen: dict[RuntimeName, Runtime] = field(default_factory=dict)
     _lock: anyio.Lock = field(default_factory=anyio.Lock)
+
+    def runtime(self, name: RuntimeName) -> Runtime:
+        """Return the runtime that a configuration asks for, the same for every cell: to find it starts a program.
+
+        Raises:
+            UsageError: It is not installed, or does not work for this user.
+        """
+        if name not in self._chosen:
+            self._chosen[name] = choose_runtime(name)
+        return self._chosen[name]
 
     async def serving(self, runtime: Runtime) -> Warden:
         """Return a warden that serves; start it if needed.
