@@ -4,6 +4,7 @@ import os
 import re
 import tracemalloc
 from bisect import bisect_left
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,9 @@ from redline.subject.weights import (
     ROW_BYTES,
     SMALLEST_SIZE,
     ProofAbandoned,
+    Tensor,
     Weights,
+    _AnchorSearch,
     find_pair,
     write_parts,
 )
@@ -212,5 +215,34 @@ def test_impossible_shapes_are_refused(size: int, shards: int) -> None:
     block=st.lists(st.sampled_from(b"\x80\x81\xff"), max_size=60).map(bytes),
     pair=st.lists(st.sampled_from(b"\x80\x81"), min_size=2, max_size=2).map(bytes),
 )
-def test_a_pair_is_found_where_a_regular_expression_finds_it(block: bytes, pair: bytes) -> None:
-    assert find_pair(block, pair) == [hit.start() for hit in re.finditer(re.escape(pair), block, re.DOTALL)]
+def test_a_pair_is_found_at_every_position(block: bytes, pair: bytes) -> None:
+    scratch = bytearray(b"\1" * 40)
+    everywhere = re.finditer(b"(?=" + re.escape(pair) + b")", block, re.DOTALL)
+    assert find_pair(memoryview(block), pair, scratch) == [hit.start() for hit in everywhere]
+
+
+def parts_of(content: bytes, lengths: Sequence[int]) -> Iterator[memoryview]:
+    begin = 0
+    for length in (*lengths, len(content)):
+        if part := content[begin : begin + length]:
+            yield memoryview(part)
+        begin += length
+
+
+@given(
+    content=st.lists(st.sampled_from(b"\x80\x81\xff"), min_size=1, max_size=200).map(bytes),
+    lengths=st.lists(st.integers(1, 90), max_size=5),
+)
+def test_parts_of_any_length_give_the_same_anchors_as_the_whole(content: bytes, lengths: list[int]) -> None:
+    tensor = Tensor("it", 1024, len(content))
+    searches = [_AnchorSearch(b"key"), _AnchorSearch(b"key")]
+    for search in searches:
+        search._marker = b"\x80\x80"  # overlaps itself
+    for part in parts_of(content, lengths):
+        searches[0].add(tensor, part)
+    searches[1].add(tensor, memoryview(content))
+    expected = [hit for hit in re.finditer(b"\x80\x80", content) if hit.start() + 2 + ANCHOR_BYTES <= len(content)]
+    found = [search.found(2048) for search in searches]
+    assert found[0] == found[1]
+    assert [one.offset for one in found[0]] == [1024 + hit.start() for hit in expected]
+    assert [one.content for one in found[0]] == [content[hit.end() : hit.end() + ANCHOR_BYTES] for hit in expected]
