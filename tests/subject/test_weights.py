@@ -57,7 +57,7 @@ def test_a_spot_proof_equals_the_naive_one(data: st.DataObject) -> None:
 
 def test_a_whole_proof_equals_the_naive_one_across_chunks() -> None:
     weights = Weights.from_seed(2, 3 * MIB)
-    assert weights.proof_whole(NONCE) == hmac.new(NONCE, whole(weights), hashlib.sha256).hexdigest()
+    assert weights.proofs_whole([NONCE])[0] == hmac.new(NONCE, whole(weights), hashlib.sha256).hexdigest()
 
 
 def test_an_abandoned_whole_content_proof_stops() -> None:
@@ -68,7 +68,7 @@ def test_an_abandoned_whole_content_proof_stops() -> None:
         return len(asked) > 2
 
     with pytest.raises(ProofAbandoned):
-        Weights.from_seed(2, 8 * MIB).proof_whole(NONCE, abandoned)
+        Weights.from_seed(2, 8 * MIB).proofs_whole([NONCE], abandoned)
     assert len(asked) == 3
 
 
@@ -81,7 +81,7 @@ def test_equal_seeds_give_equal_bytes_and_other_seeds_other_bytes() -> None:
 @settings(max_examples=9, deadline=None)
 def test_sharding_does_not_change_the_canonical_data(shards: int) -> None:
     weights = Weights.from_seed(3, SMALL, shards)
-    assert weights.proof_whole(NONCE) == Weights.from_seed(3, SMALL, 1).proof_whole(NONCE)
+    assert weights.proofs_whole([NONCE])[0] == Weights.from_seed(3, SMALL, 1).proofs_whole([NONCE])[0]
     pieces = [piece for file in weights.files() for piece in file.slices]
     assert [piece.canonical for piece in pieces] == [sum(p.length for p in pieces[:i]) for i in range(len(pieces))]
     assert sum(piece.length for piece in pieces) == weights.total
@@ -118,7 +118,7 @@ def test_memory_stays_bounded_while_proving_and_writing(tmp_path: Path) -> None:
     fd = os.open(tmp_path / "file", os.O_RDWR | os.O_CREAT)
     tracemalloc.start()
     try:
-        weights.proof_whole(NONCE)
+        weights.proofs_whole([NONCE])[0]
         write_parts((fd,), ((0, *part) for part in weights.header_parts(file)))
         write_parts((fd,), weights.all_data())
         assert tracemalloc.get_traced_memory()[1] < 2 * MIB

@@ -5,7 +5,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -55,6 +55,10 @@ def ask_raw(path: Path, text: str = "hello", change: Callable[[str], str] = str)
         return peer.receive()
     finally:
         peer.close()
+
+
+def always(value: str) -> Callable[[str], str]:
+    return lambda _: value
 
 
 async def until(condition: Callable[[], object]) -> None:
@@ -180,6 +184,43 @@ async def test_a_replayed_proof_fails(tmp_path: Path) -> None:
         assert (await in_thread(partial(ask_raw, it.socket, change=keep)))["type"] == "reply"
         again = await in_thread(partial(ask_raw, it.socket, change=lambda _: seen[0]))
         assert again == {"type": "refused", "reason": "the proof does not match"}
+
+
+async def test_proofs_are_computed_ahead_once_for_nonces_that_are_used_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nonces: list[Sequence[bytes]] = []
+    compute = Weights.proofs_whole
+
+    def counted(weights: Weights, of: Sequence[bytes], abandoned: Callable[[], bool] = bool) -> list[str]:
+        nonces.append(of)
+        return compute(weights, of, abandoned)
+
+    monkeypatch.setattr(Weights, "proofs_whole", counted)
+    async with site(tmp_path, WEIGHTS) as it:
+        seen: list[str] = []
+
+        def keep(value: str) -> str:
+            seen.append(value)
+            return value
+
+        flipped = write_weights(WEIGHTS, tmp_path / "copy")
+        with (flipped / WEIGHTS.files()[1].name).open("r+b") as file:
+            file.seek(-8, os.SEEK_END)
+            file.write(bytes(8))
+        with it.engine(flipped) as wrong, it.broker.expect("t-9", proof="whole", reply="yes", max_calls=9) as expected:
+            assert (await ask(wrong, "t-9")).status == 503
+            assert len(nonces) == 1, "a wrong proof causes no further ones"
+            for count in range(1, 5):
+                assert (await in_thread(partial(ask_raw, it.socket, "t-9", change=keep)))["type"] == "reply"
+                assert len(set(seen)) == count
+            for value in seen:
+                again = await in_thread(partial(ask_raw, it.socket, "t-9", change=always(value)))
+                assert again == {"type": "refused", "reason": "the proof does not match"}
+            assert [call.mode for call in expected.calls] == ["whole"] * 9
+        assert [len(of) for of in nonces] == [1, 1, Caps.default().proofs_ahead, *[1] * 5]
+        used = [nonce for of in nonces for nonce in of]
+        assert len(set(used)) == len(used)
 
 
 async def test_an_engine_reads_its_files_for_each_proof(tmp_path: Path) -> None:

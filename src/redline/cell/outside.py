@@ -139,11 +139,10 @@ class OutsideCell(Cell):
 
 async def _connect(made: socket.socket, address: tuple[str, int], timeout: float) -> socket.socket:
     with anyio.fail_after(timeout):
-        try:
-            made.connect(address)
-        except BlockingIOError:
-            await anyio.wait_writable(made)
-            number = made.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-            if number:
-                raise OSError(number, "connect") from None
-    return made
+        while True:
+            try:
+                # Again once it is writable: only that reports the result and leaves a refused socket unconnected.
+                made.connect(address)
+                return made
+            except BlockingIOError:
+                await anyio.wait_writable(made)

@@ -191,24 +191,25 @@ class Weights:
             digest.update(self.read(offset, length))
         return digest.hexdigest()
 
-    def proof_whole(self, nonce: bytes, abandoned: Callable[[], bool] = bool) -> str:
-        """Return the right whole-content proof.
+    def proofs_whole(self, nonces: Sequence[bytes], abandoned: Callable[[], bool] = bool) -> list[str]:
+        """Return the right whole-content proof for each nonce. Several at once generate the content once.
 
         Call this in a worker thread. It runs in bounded memory and releases the lock for other threads.
 
         Args:
-            nonce: Key of the HMAC-SHA256. It precedes the content, so nothing can be computed in advance.
+            nonces: Keys of the HMAC-SHA256. A key precedes the content, so only who has the key can compute in advance.
             abandoned: Called between chunks; True ends the computation.
 
         Raises:
             ProofAbandoned: `abandoned` returned True.
         """
-        digest = hmac.new(nonce, digestmod="sha256")
+        digests = [hmac.new(nonce, digestmod="sha256") for nonce in nonces]
         for chunk in self._stream(0, self.total):
             if abandoned():
                 raise ProofAbandoned
-            digest.update(chunk)
-        return digest.hexdigest()
+            for digest in digests:
+                digest.update(chunk)
+        return [digest.hexdigest() for digest in digests]
 
     def files(self) -> tuple[WeightFile, ...]:
         """Return the safetensors files of the model, in order; each contains consecutive tensors."""

@@ -45,6 +45,8 @@ class Caps(Frozen):
     """Speed of reading and hashing below which a proof counts as late."""
     whole_proofs: PositiveInt
     """Maximum number of whole-content proofs that are computed concurrently."""
+    proofs_ahead: PositiveInt
+    """Number of whole-content proofs that are computed in advance together, once one was right."""
 
     @classmethod
     def default(cls, **changes: float) -> Self:

@@ -3,9 +3,8 @@
 import hmac
 import secrets
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from threading import Event
 
 import anyio.to_thread
@@ -17,10 +16,31 @@ from redline.tether.channel import Channel, RefusalError
 from redline.tether.protocol import Proof, ProofMode, Prove
 
 Ranges = tuple[tuple[int, int], ...]
+NONCE_BYTES = 32
+
+
+@dataclass(frozen=True)
+class WholeProof:
+    """A nonce, and the computation of the right whole-content proofs for it and for others."""
+
+    nonce: bytes
+    index: int
+    """Position of the nonce among those of the computation."""
+    computed: Future[list[str]]
+
+    async def value(self) -> str:
+        """Wait for the computation and return the right proof."""
+        proofs = await anyio.to_thread.run_sync(self.computed.result, abandon_on_cancel=True)
+        return proofs[self.index]
 
 
 class ProofChecker:
-    """Requests proofs and compares them with the right ones."""
+    """Requests proofs and compares them with the right ones.
+
+    The right whole-content proof is computed while the caller computes. Once a caller has given a right one, more are
+    computed in advance, for nonces that nobody else knows yet: a copy is challenged again, and to generate the weights
+    for several proofs together takes less time.
+    """
 
     def __init__(self, weights: Weights, caps: Caps) -> None:
         """Prepare to check proofs over these weights, within the caps."""
@@ -28,9 +48,12 @@ class ProofChecker:
         self._caps = caps
         self._spot = SpotCheck.default()
         self._workers = ThreadPoolExecutor(caps.whole_proofs, thread_name_prefix="tether-proof")
+        self._ahead: list[WholeProof] | None = None
+        self._closed = Event()
 
     def close(self) -> None:
         """Abandon the proofs that are being computed and start no more."""
+        self._closed.set()
         self._workers.shutdown(wait=False, cancel_futures=True)
 
     async def check(self, channel: Channel, call: CallInProgress) -> None:
@@ -39,39 +62,45 @@ class ProofChecker:
         Raises:
             RefusalError: The proof is wrong or late, or another process replaces the caller.
         """
-        call.mode = call.expectation.proof if call.expectation else "spot"
-        ranges = self._pick_ranges() if call.mode == "spot" else ((0, self._weights.total),)
-        nonce = secrets.token_bytes(32)
-        asked = time.monotonic()
-        await channel.send(Prove(mode=call.mode, nonce=nonce.hex(), ranges=ranges), self._caps.message_seconds)
-        seconds = self._caps.message_seconds + sum(length for _, length in ranges) / self._caps.proof_bytes_per_second
-        async with self._expected_proof(call.mode, ranges, nonce) as expected:
-            proof = await channel.receive(Proof, seconds)
-            call.proof_seconds = time.monotonic() - asked
-            call.proof_ok = hmac.compare_digest(await expected(), proof.value)
+        call.mode = mode = call.expectation.proof if call.expectation else "spot"
+        if mode == "whole":
+            await self._check_whole(channel, call)
+        else:
+            await self._check_spot(channel, call)
         if not call.proof_ok:
             raise RefusalError("proof", "wrong value")
         if call.caller is not None and not channel.is_still(call.caller):
             raise RefusalError("sender_changed", "the process that asked is gone")
 
-    def _pick_ranges(self) -> Ranges:
+    async def _check_spot(self, channel: Channel, call: CallInProgress) -> None:
         last = self._weights.total - self._spot.bytes
-        return tuple((secrets.randbelow(last + 1), self._spot.bytes) for _ in range(self._spot.ranges))
+        ranges = tuple((secrets.randbelow(last + 1), self._spot.bytes) for _ in range(self._spot.ranges))
+        nonce = secrets.token_bytes(NONCE_BYTES)
+        given = await self._ask(channel, call, "spot", ranges, nonce)
+        call.proof_ok = hmac.compare_digest(self._weights.proof_spot(ranges, nonce), given)
 
-    @asynccontextmanager
-    async def _expected_proof(
-        self, mode: ProofMode, ranges: Ranges, nonce: bytes
-    ) -> AsyncIterator[Callable[[], Awaitable[str]]]:
-        """Yield a function that returns the right proof; a whole-content proof is computed while the peer computes."""
+    async def _check_whole(self, channel: Channel, call: CallInProgress) -> None:
         given_up = Event()
-        whole = self._workers.submit(self._weights.proof_whole, nonce, given_up.is_set) if mode == "whole" else None
-
-        async def expected() -> str:
-            if whole is None:
-                return self._weights.proof_spot(ranges, nonce)
-            return await anyio.to_thread.run_sync(whole.result, abandon_on_cancel=True)
-
+        right = self._ahead.pop() if self._ahead else self._compute(1, given_up)[0]
         try:
-            yield expected
+            given = await self._ask(channel, call, "whole", ((0, self._weights.total),), right.nonce)
+            call.proof_ok = hmac.compare_digest(await right.value(), given)
         finally:
             given_up.set()
+        if call.proof_ok and self._ahead is None and not self._closed.is_set():
+            self._ahead = self._compute(self._caps.proofs_ahead, self._closed)
+
+    async def _ask(self, channel: Channel, call: CallInProgress, mode: ProofMode, ranges: Ranges, nonce: bytes) -> str:
+        """Ask the caller for the proof of these ranges and return what it gives."""
+        asked = time.monotonic()
+        await channel.send(Prove(mode=mode, nonce=nonce.hex(), ranges=ranges), self._caps.message_seconds)
+        seconds = self._caps.message_seconds + sum(length for _, length in ranges) / self._caps.proof_bytes_per_second
+        proof = await channel.receive(Proof, seconds)
+        call.proof_seconds = time.monotonic() - asked
+        return proof.value
+
+    def _compute(self, count: int, abandoned: Event) -> list[WholeProof]:
+        """Start to compute the right whole-content proofs for so many new nonces."""
+        nonces = [secrets.token_bytes(NONCE_BYTES) for _ in range(count)]
+        computed = self._workers.submit(self._weights.proofs_whole, nonces, abandoned.is_set)
+        return [WholeProof(nonce, index, computed) for index, nonce in enumerate(nonces)]
