@@ -13,7 +13,6 @@ from redline.cell.command import Completed, agent_environment, as_arguments, run
 from redline.cell.config import CellConfig
 from redline.cell.errors import CellError, CellGoneError
 from redline.cell.load import load_program
-from redline.cell.messages import close_all
 from redline.cell.node import Node, ProcessRef
 from redline.cell.programs.prelude import is_running
 from redline.cell.spec import HOME
@@ -48,8 +47,6 @@ class Cell(ABC):
     """
 
     observer: ClassVar[Observer]
-    _first_sockets: ClassVar[int] = 0
-    """Number of sockets of the cell's network that the start of its first node makes."""
 
     def __init__(self, cell_id: str, config: CellConfig, warden: Warden) -> None:
         """Initialise a cell that has no node yet."""
@@ -96,10 +93,6 @@ class Cell(ABC):
             return False
         roots = (Path("/sys/fs/cgroup"), Path("/sys/fs/cgroup/unified"))
         return any((root / self.cgroup / "cgroup.freeze").exists() for root in roots)
-
-    def _keep_sockets(self, made: Sequence[int]) -> None:
-        """Take over sockets of the cell's network. Only a cell that is observed from outside has a use for them."""
-        close_all(made)
 
     def attendant(self, node: str) -> Attendant:
         """Return the attendant of a node of a cell that is observed from inside.

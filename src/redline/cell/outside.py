@@ -33,7 +33,6 @@ class OutsideCell(Cell):
     """A cell that is observed from outside."""
 
     observer: ClassVar[Observer] = "outside"
-    _first_sockets = SPARE_SOCKETS
 
     def __init__(self, cell_id: str, config: CellConfig, warden: Warden) -> None:
         """Initialise a cell that has no node yet."""

@@ -6,6 +6,7 @@ import secrets
 import shutil
 import socket
 from abc import abstractmethod
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -17,7 +18,7 @@ from redline.cell.errors import CellError, CellGoneError
 from redline.cell.folders import make_folder
 from redline.cell.node import Node, ProcessRef
 from redline.cell.oci.spec import NodeSpec, node_spec, require_closed_network
-from redline.cell.outside import OutsideCell
+from redline.cell.outside import SPARE_SOCKETS, OutsideCell
 from redline.cell.spec import HOSTNAMES
 from redline.cell.state import IdMaps, claim_ids
 from redline.cell.warden import GONE, Warden, no_room
@@ -112,13 +113,11 @@ class OciCell(Cell):
             "node": name,
             "shares": bool(self.nodes),
             "wall_seconds": self.config.wall_seconds,
-            "sockets": self._first_sockets,
         }
         with contextlib.ExitStack() as undo:
             undo.callback(ours.close)
             with theirs:
-                answer, made = await self._warden.call(request, [theirs.fileno()], START_TIMEOUT)
-                self._keep_sockets(made)
+                answer = await self._start_by_warden(request, theirs.fileno())
             await self._prepare_first_process(name, ours)
             with anyio.fail_after(START_TIMEOUT):
                 await anyio.wait_readable(ours)
@@ -126,6 +125,11 @@ class OciCell(Cell):
                 raise CellError(f"the first process of node {name} ended at its start")
             undo.pop_all()
         return ours, ProcessRef(answer["pid"], answer["start"], name)
+
+    async def _start_by_warden(self, request: Mapping[str, object], control: int) -> dict[str, Any]:
+        """Have the warden start a node with this control socket, and return its answer."""
+        answer, _ = await self._warden.call(request, [control], START_TIMEOUT)
+        return answer
 
     async def _prepare_first_process(self, name: str, control: socket.socket) -> None:
         """Send what a node's first process needs before it serves."""
@@ -154,3 +158,9 @@ class HostKernelCell(OciCell, OutsideCell):
     def _joined_pid(self) -> int | None:
         first = self.nodes.get("default")
         return first.init.pid if first else None
+
+    async def _start_by_warden(self, request: Mapping[str, object], control: int) -> dict[str, Any]:
+        """Do it, and keep the first sockets of the cell's network."""
+        answer, made = await self._warden.call({**request, "sockets": SPARE_SOCKETS}, [control], START_TIMEOUT)
+        self._keep_sockets(made)
+        return answer
