@@ -3,9 +3,12 @@
 import contextlib
 import errno
 import os
+import shutil
 import signal
 import socket
+import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +94,107 @@ def test_a_walk_of_too_many_entries_is_incomplete(tmp_path: Path) -> None:
     for number in range(20):
         write(tmp_path / str(number), b"")
     assert walk(tmp_path, entries=10).incomplete
+
+
+# Copies of original files
+
+
+def original_files(folder: Path) -> list[Path]:
+    paths = []
+    for file in WEIGHTS.files():
+        parts = [*WEIGHTS.header_parts(file), *((at, bytes(part)) for at, part in WEIGHTS.data_parts(file))]
+        paths.append(write(folder / file.name, b"".join(bytes(part) for _, part in parts)))
+    return paths
+
+
+@contextlib.contextmanager
+def searching_with(originals: list[Path]) -> Iterator[Any]:
+    """Yield a search that knows the originals."""
+    found = content()
+    with contextlib.ExitStack() as opened:
+        for file, path in zip(WEIGHTS.files(), originals, strict=True):
+            fd = opened.enter_context(path.open("rb")).fileno()
+            slices = [[piece.canonical, piece.position, piece.length] for piece in file.slices]
+            found.add_original(CENSUS.OriginalFile(fd, slices, WEIGHTS.anchors().packed))
+        yield found
+
+
+def anchors_of(path: Path, found: Any) -> set[int]:
+    with path.open("rb") as file:
+        anchors: set[int] = found.in_file(file.fileno(), path.stat().st_size)[0]
+    return anchors
+
+
+def test_a_copy_of_an_original_file_is_compared_and_not_searched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    originals = original_files(tmp_path / "originals")
+    matched: list[int] = []
+    match = CENSUS.Content.match
+
+    def counted(self: Any, filled: int, found: set[int]) -> None:
+        matched.append(filled)
+        match(self, filled, found)
+
+    monkeypatch.setattr(CENSUS.Content, "match", counted)
+    with searching_with(originals) as found:
+        together = set()
+        for path in originals:
+            together |= anchors_of(Path(shutil.copy(path, tmp_path / "copy")), found)
+    assert len(together) == COUNT
+    assert sum(matched) < TOTAL // 2, "only what is behind the last anchor is searched"
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    changes=st.lists(st.tuples(st.integers(0, TOTAL), st.binary(min_size=1, max_size=300)), max_size=6),
+    to_the_original=st.booleans(),
+    end=st.one_of(st.none(), st.integers(0, TOTAL)),
+)
+def test_a_comparison_finds_what_a_search_finds(
+    changes: list[tuple[int, bytes]], to_the_original: bool, end: int | None
+) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        originals = original_files(Path(folder, "originals"))
+        original = max(originals, key=lambda path: path.stat().st_size)
+        data = bytearray(original.read_bytes())
+        for at, piece in changes:
+            data[at % len(data) : at % len(data) + len(piece)] = piece
+        copy = write(Path(folder, "copy"), bytes(data[:end]))
+        if to_the_original:
+            original.write_bytes(data)
+        with searching_with(originals) as found:
+            assert anchors_of(copy, found) == anchors_of(copy, content())
+
+
+def test_a_file_with_the_content_of_another_original_is_searched(tmp_path: Path) -> None:
+    originals = original_files(tmp_path / "originals")
+    contents = [path.read_bytes() for path in originals]
+    for path, other in zip(originals, contents[::-1], strict=True):
+        path.write_bytes(other)
+    copies = [write(tmp_path / f"copy-{n}", data) for n, data in enumerate(contents)]
+    with searching_with(originals) as found:
+        assert [anchors_of(copy, found) for copy in copies] == [anchors_of(copy, content()) for copy in copies]
+
+
+def test_a_sparse_copy_holds_only_what_is_stored(tmp_path: Path) -> None:
+    originals = original_files(tmp_path / "originals")
+    size = originals[0].stat().st_size
+    half = tmp_path / "half"
+    with half.open("wb") as file:
+        file.write(originals[0].read_bytes()[: size // 2])
+        file.truncate(size)
+    with searching_with(originals) as found:
+        assert anchors_of(half, found) == anchors_of(half, content())
+
+
+def test_a_comparison_beyond_its_deadline_or_limit_is_out_of_bounds(tmp_path: Path) -> None:
+    originals = original_files(tmp_path / "originals")
+    for bound in ("deadline", "left"):
+        with searching_with(originals) as found:
+            setattr(found, bound, 0)
+            with pytest.raises(CENSUS.OutOfBounds):
+                anchors_of(Path(shutil.copy(originals[0], tmp_path / "copy")), found)
 
 
 # Misleading files

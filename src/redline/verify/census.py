@@ -68,6 +68,10 @@ async def take_census(cell: Cell, subject: Subject) -> Census:
         "mode": "inspect",
         "content": True,
         "marker": anchors.marker.hex(),
+        "slices": [
+            [[piece.canonical, piece.position, piece.length] for piece in file.slices]
+            for file in subject.weights.files()
+        ],
         "bundle": {name: _bundled(path) for name, path in BUNDLE.items()},
         "memory_floor": int(figures.memory_part * subject.weights.total),
         "limits": figures.model_dump(),

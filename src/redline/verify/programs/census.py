@@ -29,7 +29,7 @@ from redline.verify.programs.census_base import (
     stat_fields,
 )
 from redline.verify.programs.census_code import Baseline, code_of
-from redline.verify.programs.census_content import Content, distinctive_lines
+from redline.verify.programs.census_content import Content, OriginalFile, distinctive_lines
 from redline.verify.programs.census_files import (
     Files,
     cgroup_shared_memory,
@@ -81,7 +81,10 @@ def inspect(request: dict[str, Any], pinned: list[int], anchors: bytes) -> dict[
             process.code = code_of(process, roots[process.node], baseline)
     reply: dict[str, Any] = {"incomplete": incomplete, "files": [], "mounts": [], "folders": [], "scanned": 0}
     if request["content"]:
-        reply.update(search(request, content_search(request, anchors, began), baseline, processes, mounts))
+        content = content_search(request, anchors, began)
+        for fd, slices in zip(pinned, request["slices"]):  # noqa: B905 - no strict in 3.9
+            content.add_original(OriginalFile(fd, slices, anchors))
+        reply.update(search(request, content, baseline, processes, mounts))
         reply["incomplete"] = incomplete + reply["incomplete"]
     known = reply.pop("weights_of", {})
     addresses = UnixAddresses(roots, mounts, began + request["limits"]["seconds"])
